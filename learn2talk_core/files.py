@@ -1,0 +1,96 @@
+"""Files and folders that are either whole or absent."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from learn2talk_core.errors import BadInput
+
+
+@contextmanager
+def whole_file(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success sync it to disk and rename it into place.
+
+    A crash, a full disk or Ctrl-C leaves the old file, or none: never half of a new one.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial{path.suffix}")
+    try:
+        yield partial
+        _sync(partial)
+        os.replace(partial, path)
+        _sync(path.parent)
+    except OSError as error:
+        raise _explained(error, path) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def whole_folder(path: str | Path) -> Iterator[Path]:
+    """Like `whole_file`, for a folder: it replaces the old folder only when everything in it is written."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        yield partial
+        for file in partial.rglob("*"):
+            _sync(file)
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(partial, path)
+        _sync(path.parent)
+    except OSError as error:
+        raise _explained(error, path) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Write `value` as indented JSON with sorted keys and a final newline."""
+    with whole_file(path) as partial:
+        partial.write_text(json.dumps(value, indent=2, sort_keys=True, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path, *, made_by: str) -> Any:
+    """Read a JSON file that another stage made; `made_by` is named in the error when it is missing or broken."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        raise missing(path, made_by) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BadInput(
+            path, expected="JSON", found=f"text that is not ({error})", fix=f"Delete it and make it again: {made_by}."
+        ) from error
+
+
+def missing(path: str | Path, made_by: str) -> BadInput:
+    """The error for an upstream file that is not there."""
+    return BadInput(path, expected="a file", found="nothing", fix=f"Make it first: {made_by}.")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _explained(error: OSError, path: Path) -> Exception:
+    if isinstance(error, FileNotFoundError) or error.errno is None:
+        return error
+    return BadInput(
+        path,
+        expected="to be able to write it",
+        found=error.strerror or str(error),
+        fix="Free disk space or choose a folder that can be written; nothing half-written was left behind.",
+    )

@@ -1,0 +1,119 @@
+"""The one training loop: steps, a progress bar, checkpoints, resume."""
+
+import math
+import os
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import torch
+from tqdm import tqdm
+
+from learn2talk_core.progress import log
+from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.training.seed import seed_torch
+
+SAVE_SECONDS = 20.0
+
+
+class Stateful(Protocol):
+    """Anything that a checkpoint holds: a network, an optimiser."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
+
+
+def train(
+    step: Callable[[int], dict[str, float]],
+    state: Mapping[str, Stateful],
+    *,
+    steps: int,
+    seed: int,
+    scratch: Scratch,
+    description: str,
+) -> list[dict[str, float]]:
+    """Call `step(0) … step(steps - 1)`, saving and resuming.
+
+    `step(i)` makes one update and returns what to log. It must depend on nothing but `i` and `state`: choose the batch
+    with `seed.generator(seed, "batch", i)`; torch's global generator (dropout) is seeded here from (seed, i). Then a
+    run that was killed and resumed gives the same bytes as one that was not.
+
+    Args:
+        step: one update; returns named numbers, of which `loss` is shown.
+        state: what changes in training (networks, optimisers), by name.
+        steps: how many steps in all.
+        seed: seeds torch before every step.
+        scratch: where checkpoints go, locked by the caller.
+        description: the label of the progress bar.
+
+    Returns:
+        One row a step: `step` and what `step` returned, from the first step on, however often it was killed.
+
+    Raises:
+        FloatingPointError: the loss is not finite.
+    """
+    history: list[dict[str, float]] = []
+    saved = scratch.load()
+    if saved is not None:
+        for name, value in state.items():
+            value.load_state_dict(saved["state"][name])
+        history = saved["history"]
+        log.info("%s: resumed at step %d of %d", description, len(history), steps)
+    parent = os.getppid()
+    last_save = time.monotonic()
+    bar = tqdm(range(len(history), steps), initial=len(history), total=steps, desc=description, unit="step",
+               dynamic_ncols=True, mininterval=1.0)  # fmt: skip
+    for index in bar:
+        seed_torch(seed, "step", index)
+        row = step(index)
+        if not math.isfinite(row["loss"]):
+            raise FloatingPointError(f"{description}: the loss is {row['loss']} at step {index}")
+        history.append({"step": float(index), **row})
+        bar.set_postfix(loss=f"{row['loss']:.4g}", refresh=False)
+        if time.monotonic() - last_save > SAVE_SECONDS or index == steps - 1:
+            _save(scratch, state, history)
+            last_save = time.monotonic()
+        if os.getppid() != parent:  # dvc was killed: another run may want this place
+            _save(scratch, state, history)
+            raise KeyboardInterrupt(f"{description}: the process that started this training is gone")
+    return history
+
+
+def _save(scratch: Scratch, state: Mapping[str, Stateful], history: list[dict[str, float]]) -> None:
+    scratch.save({"state": {name: value.state_dict() for name, value in state.items()}, "history": history})
+
+
+def update(
+    loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, learning_rate: float | None = None, clip: float = 1.0
+) -> None:
+    """One step of `optimizer` down the gradient of `loss`, the gradient's norm clipped to `clip`."""
+    if learning_rate is not None:
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()
+    torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
+    optimizer.step()
+
+
+def warmup_cosine(step: int, steps: int, peak: float, *, warmup: float = 0.1, floor: float = 0.01) -> float:
+    """Learning rate at `step`: linear from 0 to `peak` over the first `warmup` share, then a cosine down to
+    `floor * peak` at the last step."""
+    rise = max(1.0, warmup * steps)
+    if step < rise:
+        return peak * (step + 1) / rise
+    phase = min(1.0, (step - rise) / max(1.0, steps - 1 - rise))
+    return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * phase)))
+
+
+def write_curve(history: list[dict[str, float]], path: str, *, rows: int = 200) -> None:
+    """Write the training curve as CSV, averaged over equal stretches so that it has at most `rows` rows."""
+    import pandas as pd
+
+    from learn2talk_core.files import whole_file
+
+    table = pd.DataFrame(history)
+    stretch = max(1, math.ceil(len(table) / rows))
+    table = table.groupby(table.index // stretch).mean()
+    with whole_file(path) as partial:
+        table.to_csv(partial, index=False, float_format="%.6g")

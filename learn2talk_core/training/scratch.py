@@ -1,0 +1,109 @@
+"""The scratch folder of one training: its checkpoint, keyed by everything that decides the result.
+
+The key is a hash of the stage's name, its parameters, the source code and the content of its inputs. A killed stage
+finds its checkpoint again; a stage whose parameters, code or data changed never finds an old one. A lock in the folder
+keeps two trainers apart.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+import torch
+
+from learn2talk_core.errors import BadInput
+from learn2talk_core.files import whole_file
+from learn2talk_core.progress import log
+
+PACKAGE = Path(__file__).parents[1]
+WAIT_SECONDS = 60.0  # how long to wait for a trainer that is about to notice that its parent has died
+
+
+class Scratch:
+    """A locked folder with at most one checkpoint in it. Use as a context manager; `remove()` when all is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.checkpoint = folder / "checkpoint.pt"
+        self._lock: IO[str] | None = None
+
+    def __enter__(self) -> "Scratch":
+        self.folder.mkdir(parents=True, exist_ok=True)
+        lock = (self.folder / "lock").open("a+")
+        deadline = time.monotonic() + WAIT_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    lock.seek(0)
+                    owner = lock.read().strip() or "unknown"
+                    lock.close()
+                    raise BadInput(
+                        self.folder,
+                        expected="no other trainer at work here",
+                        found=f"process {owner}",
+                        fix="Wait for it, or stop it, and try again.",
+                    ) from None
+                time.sleep(0.2)
+        lock.truncate(0)
+        lock.write(str(os.getpid()))
+        lock.flush()
+        self._lock = lock
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+
+    def save(self, state: dict[str, Any]) -> None:
+        """Replace the checkpoint by `state` (tensors and plain containers)."""
+        with whole_file(self.checkpoint) as partial:
+            torch.save(state, partial)
+
+    def load(self) -> dict[str, Any] | None:
+        """The checkpoint, or None when there is none. A broken one is set aside and training starts anew."""
+        if not self.checkpoint.is_file():
+            return None
+        try:
+            return torch.load(self.checkpoint, weights_only=True)
+        except Exception as error:  # any damage at all: a checkpoint is only ever a saving of time
+            log.warning("%s cannot be read (%s): starting anew", self.checkpoint, error)
+            self.checkpoint.unlink()
+            return None
+
+    def remove(self) -> None:
+        """Delete the folder: the outputs are written and the checkpoint has done its work."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def open_scratch(name: str, params: Any, inputs: Iterable[str | Path]) -> Scratch:
+    """The scratch folder for stage `name` with the dataclass `params` and the files or folders `inputs`.
+
+    It lies under `$DVC_ROOT/.scratch`, which stays the same when DVC runs an experiment in a temporary copy.
+    """
+    root = Path(os.environ.get("DVC_ROOT", "."))
+    key = hashlib.sha256()
+    key.update(json.dumps([name, asdict(params)], sort_keys=True).encode())
+    for path in [PACKAGE, PACKAGE.parent / "stages", *map(Path, sorted(map(str, inputs)))]:
+        _hash_tree(path, key)
+    return Scratch(root / ".scratch" / f"{name}-{key.hexdigest()[:16]}")
+
+
+def _hash_tree(path: Path, key: Any) -> None:
+    files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
+    for file in files:
+        if "__pycache__" in file.parts:
+            continue
+        key.update(str(file.relative_to(path)).encode())
+        with file.open("rb") as handle:
+            key.update(hashlib.file_digest(handle, "blake2b").digest())
