@@ -1,0 +1,43 @@
+# make repro   set up, run the whole pipeline, print the results
+# make test    set up, run the tests
+# make check   ruff, format and types
+# make smoke   the real DAG at tiny size, in a temporary folder
+# make bench   every benchmark
+# make setup   only the environment
+
+PYTHON ?= python3
+VENV := .venv
+READY := $(VENV)/ready
+IN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" PYTHONHASHSEED=0
+
+.PHONY: setup repro test check smoke bench clean
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 setup")'
+	$(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $(READY)
+
+repro: $(READY)
+	$(IN) dvc repro
+	@$(IN) learn2talk results
+
+test: $(READY)
+	$(IN) pytest
+
+check: $(READY)
+	$(IN) ruff check .
+	$(IN) ruff format --check .
+	$(IN) mypy
+
+smoke: $(READY)
+	$(IN) python -m scripts.smoke
+
+bench: $(READY)
+	@for file in benchmarks/*.py; do echo "== $$file"; $(IN) python $$file || exit 1; done
+
+clean:
+	rm -rf $(VENV) .scratch
