@@ -1,0 +1,97 @@
+"""What all frames of a corpus share: the triangles, the named regions and the colours of one mesh."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from learn2talk_core.errors import BadInput
+from learn2talk_core.files import missing, whole_file
+
+REGION = "region_"  # prefix of a region's array in the file
+
+
+@dataclass(frozen=True)
+class Topology:
+    """The mesh without its positions.
+
+    Attributes:
+        faces: (F, 3) int32 vertex numbers, counter-clockwise seen from outside.
+        regions: name → sorted int64 vertex numbers. The names used here: `lips` (scored by LVE), `mouth` (input of
+            SyncNet3D), `upper_face` (scored by FDD), `mouth_view` (what the lip reader's camera sees, with the whole
+            mouth cavity).
+        lip_pairs: (P, 2) int64, a vertex of the inner upper lip and the one of the lower lip that it faces.
+        colours: (V, 3) float32 albedo, RGB in 0..1.
+    """
+
+    faces: np.ndarray
+    regions: Mapping[str, np.ndarray]
+    lip_pairs: np.ndarray
+    colours: np.ndarray
+
+
+def save_topology(path: str | Path, topology: Topology) -> None:
+    """Write an `.npz`; equal topologies give equal bytes."""
+    arrays: dict[str, Any] = {
+        "faces": np.asarray(topology.faces, np.int32),
+        "lip_pairs": np.asarray(topology.lip_pairs, np.int64).reshape(-1, 2),
+        "colours": np.asarray(topology.colours, np.float32),
+    }
+    for name in sorted(topology.regions):
+        arrays[REGION + name] = np.asarray(topology.regions[name], np.int64)
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def load_topology(path: str | Path, *, made_by: str = "dvc repro corpus") -> Topology:
+    """Read what `save_topology` wrote and check that every vertex number exists."""
+    path = Path(path)
+    if not path.is_file():
+        raise missing(path, made_by)
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = dict(stored)
+        topology = Topology(
+            faces=arrays["faces"],
+            regions={key.removeprefix(REGION): value for key, value in arrays.items() if key.startswith(REGION)},
+            lip_pairs=arrays["lip_pairs"],
+            colours=arrays["colours"],
+        )
+    except Exception as error:  # zip, zlib, NumPy and key errors all mean the same here
+        raise BadInput(
+            path, expected="a topology file", found=f"{type(error).__name__}: {error}", fix=f"Make it again: {made_by}."
+        ) from error
+    vertex_count = len(topology.colours)
+    for name, ids in {"faces": topology.faces, "lip_pairs": topology.lip_pairs, **topology.regions}.items():
+        if ids.size and (ids.min() < 0 or ids.max() >= vertex_count):
+            raise BadInput(
+                path,
+                expected=f"vertex numbers 0 … {vertex_count - 1} in {name}",
+                found=f"{ids.min()} … {ids.max()}",
+                fix=f"Make it again: {made_by}.",
+            )
+    return topology
+
+
+def submesh(faces: np.ndarray, vertex_ids: np.ndarray) -> np.ndarray:
+    """The triangles that lie wholly inside `vertex_ids`, (G, 3) int32, numbered by position in `vertex_ids`."""
+    vertex_ids = np.asarray(vertex_ids, np.int64)
+    position = np.full(max(int(faces.max(initial=-1)), int(vertex_ids.max(initial=-1))) + 1, -1, np.int32)
+    position[vertex_ids] = np.arange(len(vertex_ids), dtype=np.int32)
+    renumbered = position[faces]
+    return np.ascontiguousarray(renumbered[(renumbered >= 0).all(axis=1)])
+
+
+def lip_gap(vertices: Any, lip_pairs: np.ndarray) -> Any:
+    """How far each pair of lip vertices is apart along y, in the unit of `vertices`; negative where the lips overlap.
+
+    Args:
+        vertices: (..., V, 3) array or tensor, y up.
+        lip_pairs: (P, 2).
+
+    Returns:
+        (..., P) of the same kind as `vertices`.
+    """
+    return vertices[..., lip_pairs[:, 0], 1] - vertices[..., lip_pairs[:, 1], 1]
