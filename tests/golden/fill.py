@@ -78,7 +78,7 @@ def filled(key: str, shape: tuple[int, ...], fill: Mapping[str, Any]) -> np.ndar
 def spectral_pair(weight: np.ndarray, key_u: str) -> tuple[np.ndarray, np.ndarray]:
     """Spectral normalisation's buffers `weight_u` and `weight_v` for `weight_orig` = `weight`: u is drawn by its key,
     v is the unit vector along Wᵀu."""
-    u = named_generator(key_u).standard_normal(weight.shape[0], dtype=np.float32)
+    u = named_generator(key_u).standard_normal((weight.shape[0],), dtype=np.float32)
     u = u / np.float32(np.linalg.norm(u.astype(np.float64)))
     v = weight.reshape(len(weight), -1).astype(np.float64).T @ u.astype(np.float64)
     return u, (v / np.linalg.norm(v)).astype(np.float32)
