@@ -6,52 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 
 # The 39 phonemes of the CMU pronouncing dictionary, without stress.
-PHONEMES: tuple[str, ...] = tuple(
-    [
-        "AA",
-        "AE",
-        "AH",
-        "AO",
-        "AW",
-        "AY",
-        "B",
-        "CH",
-        "D",
-        "DH",
-        "EH",
-        "ER",
-        "EY",
-        "F",
-        "G",
-        "HH",
-        "IH",
-        "IY",
-        "JH",
-        "K",
-        "L",
-        "M",
-        "N",
-        "NG",
-        "OW",
-        "OY",
-        "P",
-        "R",
-        "S",
-        "SH",
-        "T",
-        "TH",
-        "UH",
-        "UW",
-        "V",
-        "W",
-        "Y",
-        "Z",
-        "ZH",
-    ]
-)
+_ARPABET = "AA AE AH AO AW AY B CH D DH EH ER EY F G HH IH IY JH K L M N NG OW OY P R S SH T TH UH UW V W Y Z ZH"
+PHONEMES: tuple[str, ...] = tuple(_ARPABET.split())
 SILENCE = ""
 BILABIALS = ("P", "B", "M")
-VOWELS = tuple(["AA", "AE", "AH", "AO", "AW", "AY", "EH", "ER", "EY", "IH", "IY", "OW", "OY", "UH", "UW"])
+_VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
+VOWELS: tuple[str, ...] = tuple(_VOWELS.split())
 
 # Phonemes that look alike on the lips, one class a row; 0 is silence. Grouped by place of articulation and lip shape,
 # as in the viseme sets of audio-visual speech recognition (Fisher 1968; MPEG-4 facial animation has 14 of them).
