@@ -1,0 +1,79 @@
+"""Wav2Lip's log-mel spectrogram (Prajwal et al. 2020), 80 columns a second, and windows cut from it.
+
+SyncNet3D's audio stream, Wav2Lip's generator and its sync expert all read this one.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Literal
+
+import librosa
+import numpy as np
+
+SAMPLE_RATE = 16000  # Hz
+HOP = 200  # samples: 80 columns a second
+COLUMNS_PER_SECOND = SAMPLE_RATE / HOP
+BANDS = 80
+WINDOW_COLUMNS = 16  # 0.2 s: 5 frames at 25 fps, 6 at 30
+
+_FFT = 800
+_PREEMPHASIS = 0.97
+_LOWEST_HZ, _HIGHEST_HZ = 55.0, 7600.0
+_FLOOR, _REFERENCE_DB, _MIN_DB = 1e-5, 20.0, -100.0
+_RANGE = 4.0  # the result lies in [-4, 4]
+
+
+def mel_spectrogram(wave: np.ndarray, *, padding: Literal["reflect", "constant"] = "reflect") -> np.ndarray:
+    """Log-mel spectrogram of 16 kHz mono speech.
+
+    Column c is centred on sample 200 c. Magnitude (not power) of the pre-emphasised signal, Slaney mels from 55 to
+    7600 Hz, 20 log10 minus 20 dB, and [-100, 0] dB scaled to [-4, 4] with clipping.
+
+    Args:
+        wave: (samples,) in [-1, 1], more than 400 of them.
+        padding: what lies beyond the two ends. "reflect" is librosa 0.7's way, with which the official checkpoints
+            were trained; "constant" (zeros) is that of librosa 0.9 and later. They differ in the two columns at each
+            end only.
+
+    Returns:
+        (80, 1 + samples // 200) float32.
+    """
+    if wave.ndim != 1 or len(wave) <= _FFT // 2:
+        raise ValueError(f"a mel spectrogram needs one channel of more than {_FFT // 2} samples, got {wave.shape}")
+    wave = wave.astype(np.float64)
+    emphasised = np.concatenate([wave[:1], wave[1:] - _PREEMPHASIS * wave[:-1]])
+    padded = np.pad(emphasised, _FFT // 2, mode=padding)
+    magnitude = np.abs(librosa.stft(padded, n_fft=_FFT, hop_length=HOP, center=False))
+    decibels = 20 * np.log10(np.maximum(_FLOOR, _filters() @ magnitude)) - _REFERENCE_DB
+    scaled = 2 * _RANGE * (decibels - _MIN_DB) / -_MIN_DB - _RANGE
+    return np.clip(scaled, -_RANGE, _RANGE).astype(np.float32)
+
+
+def window_starts(frames: int, fps: float) -> np.ndarray:
+    """First mel column of the window of each video frame, as Wav2Lip: int(80 f / fps). (frames,) int64."""
+    return (np.arange(frames) * (COLUMNS_PER_SECOND / fps)).astype(np.int64)
+
+
+def mel_windows(mel: np.ndarray, starts: Sequence[int] | np.ndarray, columns: int = WINDOW_COLUMNS) -> np.ndarray:
+    """Cut a window of `columns` columns at each of `starts`.
+
+    A window that would reach over an end is moved inside, as Wav2Lip does with its last one; a spectrogram shorter
+    than a window repeats its last column.
+
+    Args:
+        mel: (80, C).
+        starts: (N,) first columns.
+        columns: how many columns a window has.
+
+    Returns:
+        (N, 80, columns).
+    """
+    total = mel.shape[1]
+    first = np.clip(np.asarray(starts, dtype=np.int64), 0, max(0, total - columns))
+    index = np.minimum(first[:, None] + np.arange(columns), total - 1)
+    return np.ascontiguousarray(mel[:, index].transpose(1, 0, 2))
+
+
+@lru_cache(maxsize=1)
+def _filters() -> np.ndarray:
+    return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=_FFT, n_mels=BANDS, fmin=_LOWEST_HZ, fmax=_HIGHEST_HZ)
