@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from learn2talk_core.errors import BadInput
@@ -16,7 +16,7 @@ def save_weights(folder: str | Path, model: nn.Module, config: dict[str, Any]) -
     folder = Path(folder)
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with whole_file(folder / "model.safetensors") as partial:
-        save_file(tensors, partial)
+        partial.write_bytes(save(tensors))  # bytes first: a full disk is then an ordinary OSError
     write_json(folder / "model.json", config)
 
 

@@ -7,6 +7,7 @@ keeps two trainers apart.
 
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -68,7 +69,9 @@ class Scratch:
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint by `state` (tensors and plain containers)."""
         with whole_file(self.checkpoint) as partial:
-            torch.save(state, partial)
+            buffer = io.BytesIO()  # a full disk is then an ordinary OSError
+            torch.save(state, buffer)
+            partial.write_bytes(buffer.getbuffer())
 
     def load(self) -> dict[str, Any] | None:
         """The checkpoint, or None when there is none. A broken one is set aside and training starts anew."""

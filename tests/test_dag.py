@@ -1,0 +1,220 @@
+"""The main promise of the pipeline: a change reruns what depends on it, all of it, and nothing else."""
+
+import ast
+import dataclasses
+import importlib
+import typing
+from functools import cache
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parents[1]
+FIRST_PARTY = ("stages", "learn2talk_core")
+# What may import what: a package may import itself and the packages named here.
+BASE = {"errors", "files", "config", "progress", "weights"}
+LOW = {"render", "audio", "mesh", "corpus"}
+ARROWS = {
+    "audio": BASE,
+    "mesh": BASE,
+    "corpus": BASE | {"audio", "mesh", "render"},
+    "render": BASE | {"mesh"},
+    "models": BASE | LOW,
+    "losses": BASE | LOW | {"models"},
+    "metrics": BASE | {"mesh", "corpus"},
+    "training": BASE | LOW | {"models", "losses"},
+    "report": BASE | LOW | {"models"},
+}
+
+
+class Stage(typing.NamedTuple):
+    name: str
+    module: str
+    deps: tuple[str, ...]
+    params: frozenset[str]
+    outs: tuple[str, ...]
+
+
+@cache
+def stages() -> list[Stage]:
+    """dvc.yaml, with `foreach` unrolled."""
+    found = []
+    for name, body in YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"].items():
+        for item in body.get("foreach", [None]):
+            text = body["do"] if "foreach" in body else body
+
+            def fill(value: typing.Any, item: str | None = item) -> str:
+                value = next(iter(value)) if isinstance(value, dict) else value
+                return value.replace("${item}", item) if item else value
+
+            command = fill(text["cmd"]).split()
+            assert command[:2] == ["python", "-m"], f"{name}: {command}"
+            outs = [fill(out) for kind in ("outs", "metrics", "plots") for out in text.get(kind, [])]
+            found.append(
+                Stage(
+                    f"{name}@{item}" if item else name,
+                    command[2],
+                    tuple(fill(dep) for dep in text["deps"]),
+                    frozenset(fill(param) for param in text.get("params", [])),
+                    tuple(outs),
+                )
+            )
+    return found
+
+
+@cache
+def imports(file: Path) -> frozenset[str]:
+    """First-party modules that `file` imports anywhere, inside functions too."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert not node.level, f"{file}: relative import"
+            names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return frozenset(name for name in names if name.split(".")[0] in FIRST_PARTY)
+
+
+def source(module: str) -> Path | None:
+    path = ROOT.joinpath(*module.split("."))
+    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
+
+
+def closure(module: str) -> set[Path]:
+    """Every source file with content that importing `module` may read."""
+    seen: set[Path] = set()
+    todo = [module]
+    while todo:
+        file = source(todo.pop())
+        if file and file not in seen:
+            seen.add(file)
+            todo += imports(file)
+    return {file.relative_to(ROOT) for file in seen if file.read_text().strip()}
+
+
+def leaves(params: type, group: str) -> set[str]:
+    hints = typing.get_type_hints(params)
+    found = set()
+    for field in dataclasses.fields(params):
+        key = field.name if field.metadata.get("shared") else f"{group}.{field.name}"
+        found |= leaves(hints[field.name], key) if dataclasses.is_dataclass(hints[field.name]) else {key}
+    return found
+
+
+def names() -> list[str]:
+    return [stage.name for stage in stages()]
+
+
+@pytest.fixture(params=names())
+def stage(request: pytest.FixtureRequest) -> Stage:
+    return next(s for s in stages() if s.name == request.param)
+
+
+def covered(file: Path, deps: tuple[str, ...]) -> bool:
+    return any(file == Path(dep) or Path(dep) in file.parents for dep in deps)
+
+
+def test_deps_cover_imports(stage: Stage) -> None:
+    missing = sorted(str(f) for f in closure(stage.module) if not covered(f, stage.deps))
+    assert not missing, f"{stage.name}: imported but not in deps: {missing}"
+
+
+def test_code_deps_are_used(stage: Stage) -> None:
+    needed = closure(stage.module)
+    code = [Path(dep) for dep in stage.deps if dep.split("/")[0] in FIRST_PARTY]
+    unused = [
+        str(dep)
+        for dep in code
+        if dep.suffix != ".npz" and not any(f == dep or dep in f.parents for f in needed)
+    ]  # fmt: skip
+    assert not unused, f"{stage.name}: in deps but never imported: {unused}"
+
+
+def test_params_equal_dataclass(stage: Stage) -> None:
+    params = importlib.import_module(stage.module).Params
+    assert set(stage.params) == leaves(params, stage.module.split(".")[1])
+
+
+def test_every_parameter_is_read_by_a_stage() -> None:
+    values = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+
+    def flat(value: typing.Any, prefix: str) -> set[str]:
+        if not isinstance(value, dict):
+            return {prefix}
+        return {leaf for key, inner in value.items() for leaf in flat(inner, f"{prefix}.{key}" if prefix else key)}
+
+    assert flat(values, "") == {param for stage in stages() for param in stage.params}
+
+
+def test_small_results_stay_out_of_the_run_cache_trap() -> None:
+    """`cache: false` under `outs` would switch the run-cache off; `persist` would keep stale checkpoints."""
+    text = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
+    for name, body in text["stages"].items():
+        body = body.get("do", body)
+        assert all(isinstance(out, str) for out in body.get("outs", [])), name
+        assert "persist" not in str(body), name
+        assert "always_changed" not in body, name
+        assert "desc" in body, name
+        for kind in ("metrics", "plots"):
+            for out in body.get(kind, []):
+                assert isinstance(out, dict), f"{name}: {out} needs cache: false"
+                assert next(iter(out.values()))["cache"] is False, f"{name}: {out}"
+
+
+def downstream(changed: set[str]) -> set[str]:
+    """Stages reached from the stages `changed` along data files."""
+    reached = set(changed)
+    while True:
+        outs = [out for s in stages() if s.name in reached for out in s.outs]
+        more = {
+            s.name for s in stages() for dep in s.deps for out in outs
+            if Path(dep) == Path(out) or Path(out) in Path(dep).parents or Path(dep) in Path(out).parents
+        }  # fmt: skip
+        if more <= reached:
+            return reached
+        reached |= more
+
+
+def reading(param: str) -> set[str]:
+    return {s.name for s in stages() if param in s.params}
+
+
+def importing(file: str) -> set[str]:
+    return {s.name for s in stages() if covered(Path(file), s.deps)}
+
+
+@pytest.mark.parametrize("weight", ["lambda1", "lambda2"])
+def test_a_lambda_reruns_the_student_and_what_follows(weight: str) -> None:
+    assert downstream(reading(weight)) == {"student", "predict", "evaluate", "report"}
+
+
+def test_a_metric_reruns_evaluate_and_report() -> None:
+    for file in (ROOT / "learn2talk_core" / "metrics").glob("[!_]*.py"):
+        reached = downstream(importing(str(file.relative_to(ROOT))))
+        assert reached == {"evaluate", "report"}, file
+
+
+def test_syncnet3d_reruns_its_two_stages_and_their_downstream() -> None:
+    changed = importing("learn2talk_core/models/syncnet3d.py")
+    assert {"syncnet3d@metric", "syncnet3d@loss"} <= changed
+    expected = {"syncnet3d@metric", "syncnet3d@loss", "student", "predict", "evaluate", "report"}
+    assert downstream(changed) == expected
+    assert "baseline" not in downstream({"syncnet3d@metric", "syncnet3d@loss"})
+
+
+def test_import_arrows() -> None:
+    for file in sorted((ROOT / "learn2talk_core").rglob("*.py")):
+        own = file.relative_to(ROOT / "learn2talk_core").parts[0]
+        if own not in ARROWS:
+            continue
+        for name in imports(file):
+            parts = name.split(".")
+            assert parts[0] == "learn2talk_core", f"{file} imports {name}"
+            if len(parts) > 1 and parts[1] != own:
+                assert parts[1] in ARROWS[own], f"{file.relative_to(ROOT)} may not import {name}"
+
+
+def test_init_files_are_empty() -> None:
+    for file in [*(ROOT / "learn2talk_core").rglob("__init__.py"), *(ROOT / "stages").rglob("__init__.py")]:
+        assert file.read_text() == "", file

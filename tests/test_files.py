@@ -1,0 +1,85 @@
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from learn2talk_core.errors import BadInput
+from learn2talk_core.files import missing, read_json, whole_file, whole_folder, write_json
+
+
+def test_whole_file_keeps_the_old_one_when_the_writer_fails(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "x.txt"
+    with whole_file(path) as partial:
+        partial.write_text("old")
+    with pytest.raises(KeyboardInterrupt), whole_file(path) as partial:
+        partial.write_text("ne")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_whole_folder_replaces_or_leaves_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with pytest.raises(RuntimeError), whole_folder(folder) as partial:
+        (partial / "half").write_text("x")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    for name in ("one", "two"):
+        with whole_folder(folder) as partial:
+            (partial / name).write_text(name)
+    assert [f.name for f in folder.iterdir()] == ["two"]
+
+
+FULL = """
+import resource, signal, sys
+import torch
+from learn2talk_core.errors import BadInput
+from learn2talk_core.files import write_json
+from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.weights import save_weights
+from pathlib import Path
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+folder = Path(sys.argv[1])
+model = torch.nn.Linear(100, 100)
+for write in (
+    lambda: save_weights(folder, model, {}),
+    lambda: Scratch(folder).save(model.state_dict()),
+    lambda: write_json(folder / "x.json", list(range(10_000))),
+):
+    try:
+        write()
+    except BadInput as error:
+        print(error)
+"""
+
+
+def test_a_write_that_does_not_fit_is_explained_and_leaves_nothing(tmp_path: Path) -> None:
+    run = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=True)
+    lines = run.stdout.splitlines()
+    assert len(lines) == 3, run.stdout + run.stderr
+    for line in lines:
+        assert "expected to be able to write it, found File too large" in line
+        assert "nothing half-written was left behind" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_round_trip_and_errors(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    write_json(path, {"b": 1.5, "a": [1, 2]})
+    assert path.read_text().index('"a"') < path.read_text().index('"b"')
+    assert read_json(path, made_by="dvc repro evaluate") == {"a": [1, 2], "b": 1.5}
+    with pytest.raises(ValueError, match="Out of range float"):
+        write_json(path, {"a": float("nan")})
+    path.write_text('{"a": ')
+    with pytest.raises(BadInput, match=r"m.json: expected JSON, found text that is not .* dvc repro evaluate"):
+        read_json(path, made_by="dvc repro evaluate")
+    with pytest.raises(BadInput, match=r"none.json: expected a file, found nothing. Make it first: dvc repro x."):
+        read_json(tmp_path / "none.json", made_by="dvc repro x")
+
+
+def test_errors_survive_a_process_pool() -> None:
+    error = pickle.loads(pickle.dumps(missing("a.wav", "dvc repro corpus")))
+    assert str(error) == "a.wav: expected a file, found nothing. Make it first: dvc repro corpus."
