@@ -1,0 +1,69 @@
+"""Wav2Lip's lip-sync expert (Prajwal et al. 2020, §4.1), SyncNet_color in its code: do five lower half-faces and a mel
+window belong together?
+
+At `width=1` it is the official network, key for key.
+"""
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from learn2talk_core.models.wav2lip import ConvBlock, residual_blocks, scaled
+
+FRAMES = 5  # video frames of a window: 0.2 s at 25 fps
+
+
+class SyncExpert2D(nn.Module):
+    """Two encoders whose unit embeddings agree when mouth and sound are in sync.
+
+    Args:
+        width: multiplies the official numbers of channels.
+    """
+
+    def __init__(self, width: float = 1.0) -> None:
+        super().__init__()
+        c32, c64, c128, c256, c512 = (scaled(c, width) for c in (32, 64, 128, 256, 512))
+        self.face_encoder = nn.Sequential(
+            ConvBlock(3 * FRAMES, c32, 7, 1, 3),
+            ConvBlock(c32, c64, 5, (1, 2), 1),
+            *residual_blocks(c64, 2),
+            ConvBlock(c64, c128, 3, 2, 1),
+            *residual_blocks(c128, 3),
+            ConvBlock(c128, c256, 3, 2, 1),
+            *residual_blocks(c256, 2),
+            ConvBlock(c256, c512, 3, 2, 1),
+            *residual_blocks(c512, 2),
+            ConvBlock(c512, c512, 3, 2, 1),
+            ConvBlock(c512, c512, 3),
+            ConvBlock(c512, c512, 1),
+        )
+        self.audio_encoder = nn.Sequential(
+            ConvBlock(1, c32, 3, 1, 1),
+            *residual_blocks(c32, 2),
+            ConvBlock(c32, c64, 3, (3, 1), 1),
+            *residual_blocks(c64, 2),
+            ConvBlock(c64, c128, 3, 3, 1),
+            *residual_blocks(c128, 2),
+            ConvBlock(c128, c256, 3, (3, 2), 1),
+            *residual_blocks(c256, 2),
+            ConvBlock(c256, c512, 3),
+            ConvBlock(c512, c512, 1),
+        )
+
+    def encode_face(self, faces: torch.Tensor) -> torch.Tensor:
+        """(B, 15, 48, 96) lower halves of five faces in 0..1, stacked on the channels → unit vectors (B, 512 width)."""
+        return functional.normalize(self.face_encoder(faces).flatten(1), dim=1)
+
+    def encode_audio(self, mel: torch.Tensor) -> torch.Tensor:
+        """(B, 1, 80, 16) mel windows → unit vectors (B, 512 width)."""
+        return functional.normalize(self.audio_encoder(mel).flatten(1), dim=1)
+
+    def forward(self, mel: torch.Tensor, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The embeddings of mel windows and of faces; their cosine lies in 0..1 because both end in a ReLU."""
+        return self.encode_audio(mel), self.encode_face(faces)
+
+
+def lower_halves(faces: torch.Tensor) -> torch.Tensor:
+    """(B, 3, T, H, W) faces → (B, 3T, H/2, W): the lower halves, frame after frame along the channels."""
+    lower = faces[:, :, :, faces.shape[3] // 2 :]
+    return lower.transpose(1, 2).flatten(1, 2)

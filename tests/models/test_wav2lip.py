@@ -1,0 +1,86 @@
+"""Wav2Lip's networks against the references' own numbers, from weights keyed by name."""
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from learn2talk_core.models.quality_discriminator import QualityDiscriminator
+from learn2talk_core.models.sync_expert2d import SyncExpert2D, lower_halves
+from learn2talk_core.models.wav2lip import Wav2Lip
+from tests.golden.fill import Golden, fill_state_dict, uniform
+
+MEL = Golden("wav2lip", "mel")["reflect"].dense()
+
+
+def filled(network: torch.nn.Module, golden: Golden) -> torch.nn.Module:
+    fill_state_dict(network, golden.info["fill"])
+    return network.eval()
+
+
+@pytest.mark.parametrize(
+    ("network", "name"),
+    [(Wav2Lip, "wav2lip"), (SyncExpert2D, "sync_expert2d"), (QualityDiscriminator, "quality_discriminator")],
+)
+def test_keys_and_shapes_are_the_official_ones(network, name):
+    expected = Golden("wav2lip", name).info["keys"]
+    with torch.device("meta"):
+        state = network().state_dict()
+    assert {key: list(value.shape) for key, value in state.items()} == expected
+    assert list(state) == list(expected)
+
+
+def test_generator_is_the_references():
+    golden = Golden("wav2lip", "wav2lip")
+    generator = filled(Wav2Lip(), golden)
+    mels = torch.from_numpy(golden["mels"].dense())
+    reference = uniform("faces", (5, 96, 96, 3))
+    masked = reference.copy()
+    masked[:, 48:] = 0
+    faces = torch.from_numpy(np.concatenate([masked, reference], axis=3)).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        golden.assert_close("audio_embedding", generator.audio_encoder(mels), atol=1e-3, rtol=1e-5)
+        golden.assert_close("out4d", generator(mels, faces), atol=4e-5)
+        golden.assert_close("out5d", generator(mels[None], faces.transpose(0, 1)[None]), atol=4e-5)
+
+
+def test_sync_expert_is_the_references():
+    golden = Golden("wav2lip", "sync_expert2d")
+    expert = filled(SyncExpert2D(), golden)
+    faces = torch.from_numpy(uniform("faces", (5, 96, 96, 3))).permute(3, 0, 1, 2)[None]
+    windows = torch.cat([lower_halves(faces), torch.from_numpy(uniform("faces2", (1, 15, 48, 96)))])
+    mels = torch.from_numpy(np.stack([MEL[:, 0:16], MEL[:, 40:56]]))[:, None]
+    with torch.inference_mode():
+        audio, face = expert(mels, windows)
+        cosine = functional.cosine_similarity(audio, face)
+        loss = functional.binary_cross_entropy(cosine, torch.ones(2))
+    golden.assert_close("audio_emb", audio, atol=2e-6)
+    golden.assert_close("face_emb", face, atol=4e-6)
+    golden.assert_close("cosine", cosine, atol=4e-6)
+    golden.assert_close("bce_loss_y1", loss[None], atol=1e-5)
+
+
+def test_quality_discriminator_is_the_references():
+    golden = Golden("wav2lip", "quality_discriminator")
+    discriminator = filled(QualityDiscriminator(), golden)
+    faces = torch.from_numpy(uniform("discfaces", (2, 3, 5, 96, 96)))
+    with torch.inference_mode():
+        golden.assert_close("features", discriminator.features(faces), atol=6e-5)
+        golden.assert_close("prob", discriminator(faces), atol=5e-6)
+
+
+def test_batches_of_clips_keep_their_frames_together():
+    torch.manual_seed(0)
+    generator = Wav2Lip(width=0.05).eval()
+    mels, faces = torch.randn(2, 3, 1, 80, 16), torch.rand(2, 6, 3, 96, 96)
+    with torch.inference_mode():
+        clips = generator(mels, faces)
+        single = generator(mels[1, 2][None], faces[1, :, 2][None])
+    assert clips.shape == (2, 3, 3, 96, 96)
+    torch.testing.assert_close(clips[1, :, 2], single[0])
+
+
+@pytest.mark.parametrize("network", [Wav2Lip, SyncExpert2D, QualityDiscriminator])
+def test_width_scales_the_channels(network):
+    small, full = (sum(p.numel() for p in network(width).parameters()) for width in (0.25, 1.0))
+    assert 1 / 20 < small / full < 1 / 12
