@@ -1,0 +1,342 @@
+"""The canonical 3D speech corpus: one folder of shards, the same for every dataset.
+
+    corpus.json         recipe, unit, frame rate, speakers, shards, hashes
+    clips.parquet       one row a clip: who says what, and where it lies in the shards
+    vertices-000.npy    (frames, V, 3) float32, or
+    coefficients-000.npy  (frames, K) float32 with basis.npy (K, V, 3): vertices = template + coefficients · basis
+    audio-000.npy       (samples,) int16 at 16 kHz
+    templates.npy       (speakers, V, 3) float32, the neutral faces
+    topology.npz        faces, regions, colours
+
+Arrays are memory-mapped: a corpus may be larger than memory, and a window of 0.2 s is read in microseconds. Who asks
+for vertices cannot tell which of the two storages is used.
+"""
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16, to_int16
+from learn2talk_core.corpus.phonemes import Phoneme
+from learn2talk_core.errors import BadInput
+from learn2talk_core.files import missing, read_json, whole_folder, write_json
+from learn2talk_core.mesh.topology import Topology, load_topology, save_topology
+from learn2talk_core.progress import log
+
+SPLITS = ("train", "validation", "test_seen", "test_unseen")
+MADE_BY = "dvc repro corpus"
+_PHONEMES = pa.list_(pa.struct([("start", pa.float64()), ("end", pa.float64()), ("name", pa.string())]))
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One utterance: `frames` of motion and `samples` of sound that start together and last equally long.
+
+    `shard`, `first_frame` and `first_sample` say where it lies on disk.
+    """
+
+    id: str
+    speaker: str
+    sentence: str
+    text: str
+    split: str
+    frames: int
+    samples: int
+    phonemes: tuple[Phoneme, ...]
+    shard: int
+    first_frame: int
+    first_sample: int
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """An opened corpus; see the module's docstring and `open_corpus`.
+
+    Attributes:
+        folder: where it lies.
+        clips: all clips, in the order in which they were written.
+        topology: faces, regions, colours.
+        templates: speaker → neutral face (V, 3) float32.
+        train_speakers: the speakers of the training split, in the order of the style one-hot.
+        fps: frames of motion per second.
+        mm_per_unit: millimetres per unit of length (1000 for metres).
+        recipe: what made it, e.g. "embedded".
+    """
+
+    folder: Path
+    clips: tuple[Clip, ...]
+    topology: Topology
+    templates: Mapping[str, np.ndarray]
+    train_speakers: tuple[str, ...]
+    fps: float
+    mm_per_unit: float
+    recipe: str
+    _motion: tuple[np.ndarray, ...] = field(repr=False)
+    _audio: tuple[np.ndarray, ...] = field(repr=False)
+    _basis: np.ndarray | None = field(repr=False)
+    _basis_rows: dict[str | None, np.ndarray] = field(default_factory=dict, repr=False)
+
+    def split(self, *names: str) -> list[Clip]:
+        """The clips of these splits (see `SPLITS`), in order."""
+        for name in names:
+            if name not in SPLITS:
+                raise ValueError(f"no split {name!r}; there are {', '.join(SPLITS)}")
+        return [clip for clip in self.clips if clip.split in names]
+
+    def audio(self, clip: Clip, samples: slice = slice(None)) -> np.ndarray:
+        """The sound of a clip, (samples,) float32 in [-1, 1] at 16 kHz."""
+        start, stop, step = samples.indices(clip.samples)
+        shard = self._audio[clip.shard]
+        return from_int16(shard[clip.first_sample + start : clip.first_sample + stop : step])
+
+    def vertices(self, clip: Clip, region: str | None = None, frames: slice = slice(None)) -> np.ndarray:
+        """The motion of a clip, (T, n, 3) float32.
+
+        Args:
+            clip: one of `clips`.
+            region: a name of `topology.regions`; None is the whole mesh.
+            frames: which frames of the clip.
+        """
+        start, stop, step = frames.indices(clip.frames)
+        motion = self._motion[clip.shard][clip.first_frame + start : clip.first_frame + stop : step]
+        if self._basis is None:
+            return np.array(motion if region is None else motion[:, self.topology.regions[region]])
+        basis = self._basis_of(region)
+        offsets = (motion @ basis.reshape(len(basis), -1)).reshape(len(motion), -1, 3)
+        return self.template(clip.speaker, region) + offsets
+
+    def template(self, speaker: str, region: str | None = None) -> np.ndarray:
+        """A speaker's neutral face, (n, 3) float32."""
+        template = self.templates[speaker]
+        return template if region is None else template[self.topology.regions[region]]
+
+    def _basis_of(self, region: str | None) -> np.ndarray:
+        """The basis (K, n, 3) of a region alone, so that a region costs what its own vertices cost."""
+        assert self._basis is not None
+        if region not in self._basis_rows:
+            rows = self._basis if region is None else self._basis[:, self.topology.regions[region]]
+            self._basis_rows[region] = np.ascontiguousarray(rows)
+        return self._basis_rows[region]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """A clip on its way into a corpus.
+
+    `audio` is (samples,) float in [-1, 1] at 16 kHz; `motion` is (T, V, 3) vertices, or (T, K) coefficients when the
+    corpus has a basis. Both start at the same instant.
+    """
+
+    id: str
+    speaker: str
+    sentence: str
+    text: str
+    split: str
+    audio: np.ndarray
+    motion: np.ndarray
+    phonemes: Sequence[Phoneme] = ()
+
+
+def write_corpus(
+    folder: str | Path,
+    recordings: Iterable[Recording],
+    *,
+    topology: Topology,
+    templates: Mapping[str, np.ndarray],
+    train_speakers: Sequence[str],
+    fps: float,
+    mm_per_unit: float,
+    recipe: str,
+    basis: np.ndarray | None = None,
+    shard_bytes: int = 1 << 28,
+) -> None:
+    """Write a corpus; `recordings` may be a generator, and no more than one shard of it is kept in memory.
+
+    Audio and motion are trimmed to their common duration, never stretched. Refused, with the clip's name: not finite
+    motion (and the frame) or audio, a wrong shape, an unknown speaker or split, an id that is used twice.
+
+    Args:
+        folder: replaced as a whole when all is written.
+        recordings: the clips.
+        topology: the mesh that all clips share.
+        templates: speaker → (V, 3) neutral face, for every speaker that occurs.
+        train_speakers: order of the style one-hot.
+        fps: frames per second of the motion.
+        mm_per_unit: millimetres per unit of length.
+        recipe: name of what made the corpus.
+        basis: (K, V, 3); when given, `motion` is (T, K) coefficients.
+        shard_bytes: a new shard starts when the motion of one has reached this size.
+    """
+    speakers = sorted(templates)
+    shape = (len(topology.colours), 3) if basis is None else (len(basis),)
+    kind = "vertices" if basis is None else "coefficients"
+    rows: list[dict[str, Any]] = []
+    motion: list[np.ndarray] = []
+    audio: list[np.ndarray] = []
+    shard = first_frame = first_sample = 0
+    with whole_folder(folder) as partial:
+
+        def flush() -> None:
+            np.save(partial / f"{kind}-{shard:03d}.npy", np.concatenate(motion) if motion else np.zeros((0, *shape)))
+            np.save(partial / f"audio-{shard:03d}.npy", np.concatenate(audio) if audio else np.zeros(0, np.int16))
+            motion.clear()
+            audio.clear()
+
+        seen: set[str] = set()
+        for recording in recordings:
+            _check(recording, shape, templates, seen)
+            frames, samples = common_duration(len(recording.motion), len(recording.audio), fps)
+            _report_trim(recording, frames, fps)
+            if motion and sum(m.nbytes for m in motion) >= shard_bytes:
+                flush()
+                shard, first_frame, first_sample = shard + 1, 0, 0
+            rows.append(
+                {
+                    **{name: getattr(recording, name) for name in ("id", "speaker", "sentence", "text", "split")},
+                    "fps": float(fps),
+                    "frames": frames,
+                    "samples": samples,
+                    "phonemes": [asdict(phoneme) for phoneme in recording.phonemes],
+                    "shard": shard,
+                    "first_frame": first_frame,
+                    "first_sample": first_sample,
+                }
+            )
+            motion.append(np.asarray(recording.motion[:frames], np.float32))
+            audio.append(to_int16(recording.audio[:samples]))
+            first_frame, first_sample = first_frame + frames, first_sample + samples
+        if not rows:
+            raise BadInput(folder, expected="at least one clip", found="none", fix="Check the source of the corpus.")
+        flush()
+        names = [("id", pa.string()), ("speaker", pa.string()), ("sentence", pa.string()), ("text", pa.string())]
+        counts = [(n, pa.int64()) for n in ("frames", "samples", "shard", "first_frame", "first_sample")]
+        schema = pa.schema([*names, ("split", pa.string()), ("fps", pa.float64()), *counts, ("phonemes", _PHONEMES)])
+        parquet.write_table(pa.Table.from_pylist(rows, schema=schema), partial / "clips.parquet")
+        np.save(partial / "templates.npy", np.stack([templates[s] for s in speakers]).astype(np.float32))
+        if basis is not None:
+            np.save(partial / "basis.npy", np.asarray(basis, np.float32))
+        save_topology(partial / "topology.npz", topology)
+        header = {
+            "recipe": recipe,
+            "fps": float(fps),
+            "mm_per_unit": float(mm_per_unit),
+            "sample_rate": SAMPLE_RATE,
+            "storage": kind,
+            "shards": shard + 1,
+            "speakers": speakers,
+            "train_speakers": list(train_speakers),
+            "sha256": {file.name: sha256(file) for file in sorted(partial.iterdir())},
+        }
+        write_json(partial / "corpus.json", header)
+
+
+def open_corpus(folder: str | Path) -> Corpus:
+    """Open what `write_corpus` wrote. Only tables and templates are read; shards are mapped."""
+    folder = Path(folder)
+    header = read_json(folder / "corpus.json", made_by=MADE_BY)
+    kind, shards = header["storage"], range(header["shards"])
+    clips = tuple(_clips(folder / "clips.parquet"))
+    templates = _array(folder / "templates.npy")
+    return Corpus(
+        folder=folder,
+        clips=clips,
+        topology=load_topology(folder / "topology.npz"),
+        templates=dict(zip(header["speakers"], np.array(templates), strict=True)),
+        train_speakers=tuple(header["train_speakers"]),
+        fps=header["fps"],
+        mm_per_unit=header["mm_per_unit"],
+        recipe=header["recipe"],
+        _motion=tuple(_array(folder / f"{kind}-{shard:03d}.npy") for shard in shards),
+        _audio=tuple(_array(folder / f"audio-{shard:03d}.npy") for shard in shards),
+        _basis=_array(folder / "basis.npy") if kind == "coefficients" else None,
+    )
+
+
+def common_duration(frames: int, samples: int, fps: float) -> tuple[int, int]:
+    """How many of `frames` and `samples` last equally long: whole frames, and the samples that end with the last."""
+    frames = min(frames, int((samples + 0.5) * fps / SAMPLE_RATE))  # a frame may end between two samples
+    return frames, min(samples, round(frames * SAMPLE_RATE / fps))
+
+
+def sha256(path: Path) -> str:
+    """Hash of a file's bytes, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check(recording: Recording, shape: tuple[int, ...], templates: Mapping[str, Any], seen: set[str]) -> None:
+    where = f"clip {recording.id}"
+    if recording.id in seen:
+        raise BadInput(where, expected="ids that differ", found="this id twice", fix="Rename one of them.")
+    seen.add(recording.id)
+    if recording.split not in SPLITS:
+        raise BadInput(
+            where, expected=f"one of {', '.join(SPLITS)}", found=repr(recording.split), fix="Mend the split."
+        )
+    if recording.speaker not in templates:
+        raise BadInput(where, expected="a speaker with a template", found=recording.speaker, fix="Add the template.")
+    if recording.motion.shape[1:] != shape:
+        raise BadInput(
+            where,
+            expected=f"motion of shape (frames, {', '.join(map(str, shape))})",
+            found=str(recording.motion.shape),
+            fix="Check that the clip belongs to this mesh.",
+        )
+    finite = np.isfinite(recording.motion.reshape(len(recording.motion), -1)).all(axis=1)
+    if not finite.all():
+        raise BadInput(
+            f"{where}, frame {int(np.argmin(finite))}",
+            expected="finite positions",
+            found="NaN or infinity",
+            fix="Repair or leave out the clip.",
+        )
+    if not np.isfinite(recording.audio).all():
+        raise BadInput(where, expected="finite audio", found="NaN or infinity", fix="Repair or leave out the clip.")
+
+
+def _report_trim(recording: Recording, frames: int, fps: float) -> None:
+    if frames == 0:
+        raise BadInput(
+            f"clip {recording.id}",
+            expected="at least one frame of motion with its sound",
+            found=f"{len(recording.motion)} frames and {len(recording.audio)} samples",
+            fix="Leave out the clip.",
+        )
+    difference = len(recording.motion) / fps - len(recording.audio) / SAMPLE_RATE
+    if abs(difference) > 1 / fps + 1e-6:
+        log.warning(
+            "clip %s: motion is %.3f s %s than audio; trimmed to the common duration",
+            recording.id,
+            abs(difference),
+            "longer" if difference > 0 else "shorter",
+        )
+
+
+def _clips(path: Path) -> Iterable[Clip]:
+    if not path.is_file():
+        raise missing(path, MADE_BY)
+    try:
+        rows = parquet.read_table(path).to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise BadInput(
+            path, expected="a parquet file", found=str(error).splitlines()[0], fix=f"Make it again: {MADE_BY}."
+        ) from error
+    for row in rows:
+        row.pop("fps")
+        phonemes = tuple(Phoneme(**phoneme) for phoneme in row.pop("phonemes"))
+        yield Clip(**row, phonemes=phonemes)
+
+
+def _array(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise missing(path, MADE_BY)
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:  # cut short, or not a NumPy file
+        raise BadInput(path, expected="a whole array", found=str(error), fix=f"Make it again: {MADE_BY}.") from error

@@ -1,0 +1,189 @@
+import dataclasses
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from learn2talk_core.corpus.format import Corpus, Recording, common_duration, open_corpus, write_corpus
+from learn2talk_core.corpus.phonemes import Phoneme
+from learn2talk_core.errors import BadInput
+from learn2talk_core.mesh.topology import Topology
+
+V, K, FPS = 12, 4, 30.0
+RNG = np.random.default_rng(0)
+BASIS = RNG.normal(size=(K, V, 3)).astype(np.float32)
+TEMPLATES = {"S0": RNG.normal(size=(V, 3)).astype(np.float32), "S1": RNG.normal(size=(V, 3)).astype(np.float32)}
+TOPOLOGY = Topology(
+    faces=np.array([[0, 1, 2], [2, 3, 4]], np.int32),
+    regions={"lips": np.array([1, 3, 4]), "mouth": np.array([0, 1, 3, 4, 7])},
+    lip_pairs=np.array([[1, 3]]),
+    colours=np.full((V, 3), 0.5, np.float32),
+)
+
+
+def coefficients(frames: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).normal(size=(frames, K)).astype(np.float32)
+
+
+def recording(number: int, frames: int = 30, **changes: object) -> Recording:
+    audio = np.random.default_rng(number).uniform(-0.5, 0.5, round(frames * 16000 / FPS)).astype(np.float32)
+    first = Recording(
+        id=f"c{number}",
+        speaker=f"S{number % 2}",
+        sentence=f"t{number}",
+        text="Hello there.",
+        split="train" if number % 2 == 0 else "validation",
+        audio=audio,
+        motion=coefficients(frames, number),
+        phonemes=(Phoneme(0.1, 0.2, "HH"), Phoneme(0.2, 0.3, "AH")),
+    )
+    return dataclasses.replace(first, **changes)  # type: ignore[arg-type]
+
+
+def expanded(item: Recording) -> np.ndarray:
+    """The same clip with its vertices written out, by a plain loop."""
+    vertices = np.stack([TEMPLATES[item.speaker].astype(np.float64)] * len(item.motion))
+    for t, row in enumerate(item.motion):
+        for k in range(K):
+            vertices[t] += float(row[k]) * BASIS[k]
+    return vertices.astype(np.float32)
+
+
+def write(folder: Path, recordings: list[Recording], *, whole: bool = False, shard_bytes: int = 1 << 28) -> Corpus:
+    if whole:
+        recordings = [dataclasses.replace(r, motion=expanded(r)) for r in recordings]
+    write_corpus(
+        folder,
+        iter(recordings),
+        topology=TOPOLOGY,
+        templates=TEMPLATES,
+        train_speakers=["S0"],
+        fps=FPS,
+        mm_per_unit=1000,
+        recipe="test",
+        basis=None if whole else BASIS,
+        shard_bytes=shard_bytes,
+    )
+    return open_corpus(folder)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("shard_bytes", [1, 1 << 28])
+def test_both_storages_give_the_same_vertices_and_audio(tmp_path: Path, whole: bool, shard_bytes: int) -> None:
+    items = [recording(n, frames=20 + n) for n in range(4)]
+    corpus = write(tmp_path / "corpus", items, whole=whole, shard_bytes=shard_bytes)
+    assert [clip.id for clip in corpus.clips] == ["c0", "c1", "c2", "c3"]
+    assert len(list((tmp_path / "corpus").glob("audio-*.npy"))) == (4 if shard_bytes == 1 else 1)
+    for item, clip in zip(items, corpus.clips, strict=True):
+        np.testing.assert_allclose(corpus.vertices(clip), expanded(item), atol=2e-6)
+        lips = corpus.vertices(clip, "lips", slice(3, 9))
+        assert lips.dtype == np.float32
+        np.testing.assert_allclose(lips, expanded(item)[3:9][:, [1, 3, 4]], atol=2e-6)
+        np.testing.assert_allclose(corpus.vertices(clip, frames=slice(-2, None)), expanded(item)[-2:], atol=2e-6)
+        np.testing.assert_allclose(corpus.audio(clip), item.audio, atol=0.5 / 32768 + 1e-7)
+        np.testing.assert_allclose(corpus.audio(clip, slice(100, 200)), item.audio[100:200], atol=0.5 / 32768 + 1e-7)
+        assert clip.phonemes == item.phonemes
+    np.testing.assert_array_equal(corpus.template("S1", "mouth"), TEMPLATES["S1"][[0, 1, 3, 4, 7]])
+    assert [clip.id for clip in corpus.split("validation")] == ["c1", "c3"]
+    assert corpus.train_speakers == ("S0",)
+    assert (corpus.fps, corpus.mm_per_unit, corpus.recipe) == (30.0, 1000.0, "test")
+
+
+def test_unknown_split_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no split 'test'; there are train, validation"):
+        write(tmp_path / "corpus", [recording(0)]).split("test")
+
+
+def test_the_same_recordings_give_the_same_bytes(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        write(tmp_path / name, [recording(0), recording(1)])
+    for file in (tmp_path / "a").iterdir():
+        assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes(), file.name
+
+
+@pytest.mark.parametrize(
+    ("frames", "samples", "fps", "expected"),
+    [
+        (30, 16000, 30, (30, 16000)),
+        (31, 16000, 30, (30, 16000)),
+        (30, 17000, 30, (30, 16000)),
+        (25, 15999, 25, (24, 15360)),
+        (7, 1 << 20, 30, (7, 3733)),
+        (0, 16000, 30, (0, 0)),
+    ],
+)
+def test_common_duration(frames: int, samples: int, fps: float, expected: tuple[int, int]) -> None:
+    assert common_duration(frames, samples, fps) == expected
+
+
+def test_audio_and_motion_of_different_length_are_trimmed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    long_audio = recording(0, audio=np.full(20000, 0.1, np.float32))
+    short_audio = recording(1, audio=np.full(8000, 0.1, np.float32))
+    with caplog.at_level(logging.WARNING, "learn2talk"):
+        corpus = write(tmp_path / "corpus", [long_audio, short_audio])
+    assert [(clip.frames, clip.samples) for clip in corpus.clips] == [(30, 16000), (15, 8000)]
+    assert "clip c0: motion is 0.250 s shorter than audio" in caplog.text
+    assert "clip c1: motion is 0.500 s longer than audio" in caplog.text
+
+
+def nan_motion() -> np.ndarray:
+    motion = coefficients(30, 0)
+    motion[17, 2] = np.nan
+    return motion
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (recording(1, motion=nan_motion()), "clip c1, frame 17: expected finite positions, found NaN"),
+        (recording(1, audio=np.full(16000, np.nan)), "clip c1: expected finite audio"),
+        (
+            recording(1, motion=np.zeros((30, K + 1))),
+            r"clip c1: expected motion of shape \(frames, 4\), found \(30, 5\)",
+        ),
+        (recording(1, speaker="S9"), "clip c1: expected a speaker with a template, found S9"),
+        (recording(1, split="dev"), "clip c1: expected one of train, validation, test_seen, test_unseen, found 'dev'"),
+        (recording(1, id="c0"), "clip c0: expected ids that differ, found this id twice"),
+        (recording(1, audio=np.zeros(10)), "clip c1: expected at least one frame of motion with its sound, found 30 "),
+    ],
+)
+def test_bad_recordings_are_refused_and_nothing_is_left(tmp_path: Path, bad: Recording, message: str) -> None:
+    with pytest.raises(BadInput, match=message):
+        write(tmp_path / "corpus", [recording(0), bad])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_clips(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="expected at least one clip, found none"):
+        write(tmp_path / "corpus", [])
+
+
+def test_nan_in_vertices_names_clip_and_frame(tmp_path: Path) -> None:
+    vertices = expanded(recording(0))
+    vertices[5, 3, 1] = np.inf
+    bad = recording(0, motion=vertices)
+    with pytest.raises(BadInput, match="clip c0, frame 5: expected finite positions"):
+        write_corpus(
+            tmp_path / "corpus", [bad], topology=TOPOLOGY, templates=TEMPLATES, train_speakers=["S0"], fps=FPS,
+            mm_per_unit=1000, recipe="test",
+        )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name", ["clips.parquet", "audio-000.npy", "coefficients-000.npy", "basis.npy", "topology.npz"]
+)
+def test_missing_and_half_written_files(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "corpus", [recording(0)])
+    path = tmp_path / "corpus" / name
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(BadInput, match=rf"{name}: expected .*dvc repro corpus"):
+        open_corpus(tmp_path / "corpus")
+    path.unlink()
+    with pytest.raises(BadInput, match=rf"{name}: expected .*, found nothing. Make it first: dvc repro corpus"):
+        open_corpus(tmp_path / "corpus")
+
+
+def test_missing_corpus(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"corpus\.json: expected a file, found nothing. Make it first: dvc"):
+        open_corpus(tmp_path / "corpus")
