@@ -1,0 +1,135 @@
+"""The speech encoder: wav2vec 2.0 (Baevski et al. 2020) of any size, and how its 50 Hz features meet motion frames.
+
+wav2vec 2.0 is a temporal convolution network (TCN) on the wave, then a transformer. FaceFormer changes the frame rate
+between the two, so that the transformer already runs at the rate of the motion.
+"""
+
+import logging
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from transformers import Wav2Vec2Config, Wav2Vec2Model
+from transformers.utils import logging as transformers_logging
+
+from learn2talk_core.errors import BadInput
+
+SAMPLE_RATE = 16000
+
+
+class SpeechEncoder(Wav2Vec2Model):
+    """transformers' Wav2Vec2Model, run part by part; the state dict is the one that published checkpoints have."""
+
+    @classmethod
+    def from_numbers(cls, **numbers: Any) -> "SpeechEncoder":
+        """A fresh encoder; `numbers` are fields of transformers' Wav2Vec2Config, whose defaults are the base size."""
+        return cls(Wav2Vec2Config(**numbers))
+
+    @property
+    def stride(self) -> int:
+        """Samples from one feature frame to the next: 320, which is 20 ms."""
+        return math.prod(self.config.conv_stride)
+
+    @property
+    def receptive_field(self) -> int:
+        """Samples that one feature frame sees: 400, which is 25 ms."""
+        field = 1
+        for kernel, stride in zip(reversed(self.config.conv_kernel), reversed(self.config.conv_stride), strict=True):
+            field = (field - 1) * stride + kernel
+        return field
+
+    def feature_count(self, samples: int) -> int:
+        """Feature frames that the TCN makes of `samples`: 50 a second, less one."""
+        return max(0, (samples - self.receptive_field) // self.stride + 1)
+
+    def conv_features(self, wave: Tensor) -> Tensor:
+        """TCN: normalised wave (B, samples) -> features (B, n, C) at 50 Hz.
+
+        Where the TCN has a group norm over time (wav2vec 2.0 base) the features of a clip depend on its length: give
+        one clip, or clips of one length, never padded ones.
+        """
+        return self.feature_extractor(wave).transpose(1, 2)
+
+    def resample(self, features: Tensor, frames: int, fps: float) -> Tensor:
+        """Features (B, n, C) at 50 Hz -> (B, frames, C), where motion frame t shows the time t / fps.
+
+        Feature frame k stands for the centre of what it sees, (k * 320 + 200) / 16000 s. Between two centres the
+        features are interpolated linearly; before the first and after the last they are held. Nothing is stretched.
+        """
+        last = features.shape[1] - 1
+        time = torch.arange(frames, device=features.device, dtype=torch.float64) / fps
+        position = ((time * SAMPLE_RATE - self.receptive_field // 2) / self.stride).clamp(0, last)
+        left = position.floor().long()
+        right = (left + 1).clamp(max=last)
+        share = (position - left).to(features.dtype)[:, None]
+        return torch.lerp(features[:, left], features[:, right], share)
+
+    def encode(self, features: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
+        """Transformer: features (B, T, C) -> hidden states (B, T, H).
+
+        Args:
+            features: from the TCN, resampled.
+            lengths: frames of each clip where shorter ones are padded to T; frames past a clip's end do not touch it.
+        """
+        mask = None
+        if lengths is not None and min(lengths) < features.shape[1]:
+            ends = torch.as_tensor(lengths, device=features.device)[:, None]
+            mask = torch.arange(features.shape[1], device=features.device)[None] < ends
+        hidden, _ = self.feature_projection(features)
+        return self.encoder(hidden, attention_mask=mask).last_hidden_state
+
+
+def normalise_wave(wave: Tensor, eps: float = 1e-7) -> Tensor:
+    """A clip (..., samples) with mean 0 and variance 1, which is what wav2vec 2.0 is given.
+
+    FaceFormer's numbers were made with the eps of transformers 4.6, 1e-5.
+    """
+    centred = wave - wave.mean(-1, keepdim=True)
+    return centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt()
+
+
+def align_as_faceformer(features: Tensor, dataset: str, frames: int | None = None) -> Tensor:
+    """The frame rates as FaceFormer's published checkpoints met them: features (B, n, C) at 50 Hz -> (B, T, C).
+
+    Args:
+        features: from the TCN.
+        dataset: "vocaset": stretched onto T = `frames`, or onto 30 frames a second (rounded down), the first feature
+            on the first frame and the last on the last. "biwi": kept at 50 Hz, two for each motion frame at 25 fps.
+        frames: motion frames, where they are known.
+    """
+    if dataset == "vocaset":
+        count = int(features.shape[1] / 50 * 30) if frames is None else frames
+        return F.interpolate(features.transpose(1, 2), size=count, mode="linear", align_corners=True).transpose(1, 2)
+    if dataset == "biwi":
+        pairs = features.shape[1] // 2 if frames is None else min(frames, features.shape[1] // 2)
+        return features[:, : 2 * pairs]
+    raise ValueError(f"dataset: expected vocaset or biwi, found {dataset}")
+
+
+def load_speech_encoder(source: str | Path) -> SpeechEncoder:
+    """The encoder in a folder as `save_pretrained` writes it, with or without a CTC head on top.
+
+    `source` may be the name of a hub model that lies in the local cache; nothing is ever downloaded.
+
+    Raises:
+        BadInput: nothing there, not a wav2vec 2.0, or not a whole one.
+    """
+    fix = "Give a folder with config.json and model.safetensors (or pytorch_model.bin) of a wav2vec 2.0."
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity(logging.ERROR)  # what a checkpoint has too much (a CTC head) is no news
+    try:
+        model, report = SpeechEncoder.from_pretrained(str(source), local_files_only=True, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        found = str(error).partition("\n")[0]
+        raise BadInput(source, expected="a wav2vec 2.0 on this machine", found=found, fix=fix) from error
+    finally:
+        transformers_logging.set_verbosity(level)
+    absent = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
+    if absent:
+        found = f"none for {absent[0]} and {len(absent) - 1} more"
+        raise BadInput(source, expected="weights for the whole encoder", found=found, fix=fix)
+    return model
