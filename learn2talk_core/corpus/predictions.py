@@ -1,0 +1,163 @@
+"""Predicted motion on disk: a folder with an entry for every clip and speaking style.
+
+A student whose last layer is affine (FaceFormer's is: vertices = template + state · basis + bias) stores its states,
+a few dozen numbers a frame, and the map once. Any other student stores its vertex displacements. Readers get vertices
+either way. In the folder:
+
+    predictions.json   one row an entry: clip, style, shard, first row in the shard, number of frames
+    states-*.npy       float32 (rows, d): the entries one after another, d = 3 V without a basis
+    basis.npy          float32 (d + 1, 3 V), the bias as its last row; absent where the states are displacements
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.errors import BadInput
+from learn2talk_core.files import missing, read_json, whole_folder, write_json
+
+SHARD_BYTES = 256 * 2**20
+MADE_BY = "dvc repro predict"
+
+
+class PredictionWriter:
+    """What `write_predictions` gives; `add` one clip after another."""
+
+    def __init__(self, folder: Path) -> None:
+        self.rows: list[dict[str, str | int]] = []
+        self._folder = folder
+        self._pending: list[np.ndarray] = []
+        self._shard = 0
+
+    def add(self, clip_id: str, style: str, states: np.ndarray) -> None:
+        """Append one clip spoken in the style of the training speaker `style`.
+
+        Args:
+            states: (T, d) when there is a basis, else displacements from the template (T, V, 3) or (T, 3 V).
+        """
+        states = np.asarray(states, np.float32).reshape(len(states), -1)
+        if not np.isfinite(states).all():
+            raise BadInput(
+                f"the prediction for {clip_id}",
+                expected="finite numbers",
+                found=f"{np.count_nonzero(~np.isfinite(states))} that are not",
+                fix="The student diverged: train it again with a smaller learning rate.",
+            )
+        start = sum(map(len, self._pending))
+        self.rows.append({"clip": clip_id, "style": style, "shard": self._shard, "start": start, "frames": len(states)})
+        self._pending.append(states)
+        if sum(part.nbytes for part in self._pending) >= SHARD_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what has been added since the last shard as a shard."""
+        if self._pending:
+            np.save(self._folder / f"states-{self._shard:03d}.npy", np.concatenate(self._pending))
+            self._pending, self._shard = [], self._shard + 1
+
+
+@contextmanager
+def write_predictions(
+    folder: str | Path, basis: np.ndarray | None = None, bias: np.ndarray | None = None
+) -> Iterator[PredictionWriter]:
+    """Yield a writer; the folder appears, whole, when the block is left without an error.
+
+    Args:
+        folder: where to.
+        basis: (d, 3 V) or (d, V, 3) displacement per unit of each state number; None when `add` gets displacements.
+        bias: (3 V,) or (V, 3) displacement at the zero state, zero when not given.
+    """
+    with whole_folder(folder) as partial:
+        if basis is not None:
+            linear = np.asarray(basis, np.float32).reshape(len(basis), -1)
+            constant = np.zeros(linear.shape[1]) if bias is None else np.asarray(bias).reshape(-1)
+            np.save(partial / "basis.npy", np.vstack([linear, constant]).astype(np.float32))
+        writer = PredictionWriter(partial)
+        yield writer
+        writer.flush()
+        write_json(partial / "predictions.json", writer.rows)
+
+
+class Predictions:
+    """Predicted motion of the clips of one corpus; see `open_predictions`.
+
+    Attributes:
+        clips: every entry as (clip id, style), in the order in which they were written.
+    """
+
+    def __init__(self, folder: Path, corpus: Corpus) -> None:
+        rows = read_json(folder / "predictions.json", made_by=MADE_BY)
+        self.folder = folder
+        self.corpus = corpus
+        self.clips: list[tuple[str, str]] = [(row["clip"], row["style"]) for row in rows]
+        self._rows = {(row["clip"], row["style"]): row for row in rows}
+        self._speakers = {clip.id: clip.speaker for clip in corpus.clips}
+        shards = sorted({row["shard"] for row in rows})
+        self._shards = [_array(folder / f"states-{number:03d}.npy") for number in shards]
+        basis = folder / "basis.npy"
+        self._map = _array(basis) if basis.is_file() else None
+        self._region_maps: dict[str | None, np.ndarray] = {None: self._map} if self._map is not None else {}
+
+    def styles(self, clip_id: str) -> list[str]:
+        """The styles that there are for a clip, in the order in which they were written."""
+        return [style for clip, style in self.clips if clip == clip_id]
+
+    def states(self, clip_id: str, style: str | None = None) -> np.ndarray:
+        """The stored states (T, d) of one entry; `style` may be left out where there is only one."""
+        row = self._rows[clip_id, self._only_style(clip_id) if style is None else style]
+        return np.asarray(self._shards[row["shard"]][row["start"] : row["start"] + row["frames"]])
+
+    def vertices(self, clip_id: str, style: str | None = None, region: str | None = None) -> np.ndarray:
+        """Vertices (T, n, 3) float32 in the corpus's unit: the speaker's template plus the predicted displacement.
+
+        Args:
+            clip_id: which clip. T may differ from the clip's own number of frames.
+            style: the training speaker in whose style it is spoken; may be left out where there is only one.
+            region: a region of the corpus's topology; all vertices when left out.
+        """
+        states = self.states(clip_id, style)
+        template = self.corpus.template(self._speakers[clip_id], region)
+        if self._map is None:
+            displacement = states.reshape(len(states), -1, 3)
+            if region is not None:
+                displacement = displacement[:, self.corpus.topology.regions[region]]
+        else:
+            affine = self._region_map(region)
+            displacement = (states @ affine[:-1] + affine[-1]).reshape(len(states), -1, 3)
+        return template + displacement
+
+    def _region_map(self, region: str | None) -> np.ndarray:
+        if region not in self._region_maps:
+            assert self._map is not None
+            ids = self.corpus.topology.regions[str(region)]
+            whole = self._map.reshape(len(self._map), -1, 3)
+            self._region_maps[region] = np.ascontiguousarray(whole[:, ids].reshape(len(whole), -1))
+        return self._region_maps[region]
+
+    def _only_style(self, clip_id: str) -> str:
+        styles = self.styles(clip_id)
+        if len(styles) != 1:
+            raise BadInput(
+                f"{self.folder}: clip {clip_id}",
+                expected="one style, or its name",
+                found=f"{len(styles)} styles: {', '.join(styles) or 'none'}",
+                fix="Name one of them.",
+            )
+        return styles[0]
+
+
+def open_predictions(folder: str | Path, corpus: Corpus) -> Predictions:
+    """Open predictions of the clips of `corpus`, which gives the templates and the regions."""
+    return Predictions(Path(folder), corpus)
+
+
+def _array(path: Path) -> np.ndarray:
+    if not path.is_file():
+        raise missing(path, MADE_BY)
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:  # cut short, or not a NumPy file
+        raise BadInput(path, expected="a whole array", found=str(error), fix=f"Make it again: {MADE_BY}.") from error

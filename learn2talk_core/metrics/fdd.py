@@ -1,0 +1,42 @@
+"""Upper-face dynamics deviation (CodeTalker, `main/cal_metric.py`).
+
+With n_v the template's vertex v, m_{t,v} = ‖x_{t,v} − n_v‖² and the standard deviation over time dyn_v = std_t m_{t,v}:
+
+    FDD = mean over clips of  mean over upper-face vertices v of (dyn_v(truth) − dyn_v(prediction))
+
+The norm is squared, the deviation is the population's, and the sign is kept: a face that never moves scores highest,
+one that trembles scores below zero, and clips cancel. FaceDiffuser therefore prints the mean of absolute values too.
+"""
+
+import numpy as np
+
+from learn2talk_core.metrics.ratio import Ratio
+from learn2talk_core.metrics.trim import common_frames
+
+
+def upper_face_dynamics_deviation(
+    truth: np.ndarray, prediction: np.ndarray, template: np.ndarray, upper_face: np.ndarray
+) -> Ratio:
+    """FDD of one clip, signed, in squared units of the vertices.
+
+    Args:
+        truth: vertices (T, V, 3).
+        prediction: vertices (T', V, 3).
+        template: the speaker's neutral vertices (V, 3).
+        upper_face: ids of the upper-face vertices; one that is listed twice counts once.
+    """
+    truth, prediction, _ = common_frames(truth, prediction)
+    ids = np.unique(upper_face)
+    if len(truth) == 0 or len(ids) == 0:
+        return Ratio(0.0, 0.0)
+    return Ratio(_dynamics(truth[:, ids], template[ids]) - _dynamics(prediction[:, ids], template[ids]), 1.0)
+
+
+def absolute(deviation: Ratio) -> Ratio:
+    """What the clip adds to the absolute FDD: the mean over clips of |deviation| (FaceDiffuser)."""
+    return Ratio(abs(deviation.total), deviation.weight)
+
+
+def _dynamics(vertices: np.ndarray, template: np.ndarray) -> float:
+    motion = np.square(vertices.astype(np.float64) - template).sum(axis=2)
+    return float(motion.std(axis=0).mean())

@@ -1,0 +1,30 @@
+"""Lip readability percentage (SelfTalk, Eq. 18).
+
+    LRP = 1/T Σ_t 1/V Σ_v [d_{t,v} < μ] × 100 %
+
+where d_{t,v} is the distance between lip vertex v of frame t in the prediction and in the truth. The paper does not say
+which threshold μ it used, so a value of LRP means something only beside its μ.
+"""
+
+import numpy as np
+
+from learn2talk_core.metrics.ratio import Ratio
+from learn2talk_core.metrics.trim import common_frames
+
+
+def lip_readability(truth: np.ndarray, prediction: np.ndarray, lips: np.ndarray, threshold: float) -> Ratio:
+    """LRP of one clip in percent, summed over its frames.
+
+    Args:
+        truth: vertices (T, V, 3).
+        prediction: vertices (T', V, 3).
+        lips: ids of the lip vertices; one that is listed twice (FLAME's mask has four such) counts once.
+        threshold: μ, in the vertices' unit.
+    """
+    truth, prediction, _ = common_frames(truth, prediction)
+    ids = np.unique(lips)
+    if len(ids) == 0:
+        return Ratio(0.0, 0.0)
+    distance = np.linalg.norm(truth[:, ids].astype(np.float64) - prediction[:, ids], axis=2)
+    readable = (distance < threshold).mean(axis=1)
+    return Ratio(100.0 * float(readable.sum()), len(readable))

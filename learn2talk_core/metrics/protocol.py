@@ -1,0 +1,81 @@
+"""What each number is called, in which unit it is, which way is better, and whose definition it follows.
+
+Two systems' LVE can be compared only when formula, region and unit agree; so every result is printed with these.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from learn2talk_core.mesh.topology import Topology
+
+Goal = Literal["lower", "higher", "zero", "one"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One metric as it is reported.
+
+    Attributes:
+        key: its name in `metrics/evaluate.json`.
+        name: its name in a table.
+        unit: of the value; `unit` stands for the corpus's own unit of length.
+        goal: which values are good.
+        protocol: whose definition, in one line.
+        region: the region of the topology that it looks at, where it is one.
+    """
+
+    key: str
+    name: str
+    unit: str
+    goal: Goal
+    protocol: str
+    region: str | None = None
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric("lse_d", "LSE-D", "", "lower", "SyncNet: min over shifts of the mean distance, per clip", "mouth"),
+    Metric("lse_c", "LSE-C", "", "higher", "SyncNet: median minus min over shifts, per clip", "mouth"),
+    Metric("lse_d0", "distance at shift 0", "", "lower", "mean distance of pairs not shifted, per clip", "mouth"),
+    Metric("lve", "LVE", "unit²", "lower", "CodeTalker: squared distance of the worst lip vertex, per frame", "lips"),
+    Metric("lve_mm", "LVE", "mm", "lower", "as CodeTalker with the root taken, per frame", "lips"),
+    Metric("fdd", "FDD", "unit²", "zero", "CodeTalker: signed, of squared displacements, per clip", "upper_face"),
+    Metric("fdd_abs", "|FDD|", "unit²", "lower", "FaceDiffuser: CodeTalker's, absolute per clip", "upper_face"),
+    Metric("fdd_mm2", "FDD", "mm²", "zero", "CodeTalker's, in square millimetres", "upper_face"),
+    Metric("fdd_abs_mm2", "|FDD|", "mm²", "lower", "FaceDiffuser's, in square millimetres", "upper_face"),
+    Metric("lrp", "LRP", "%", "higher", "SelfTalk Eq. 18, per frame", "lips"),
+    Metric("mve_mm", "mean vertex error", "mm", "lower", "FaceDiffuser, per frame"),
+    Metric("closure_mm", "p b m closure error", "mm", "lower", "|lip gap − true lip gap| at frames of p, b, m"),
+    Metric("velocity_mm_s", "lip velocity error", "mm/s", "lower", "mean over lip vertices, per step", "lips"),
+    Metric("gap_variance", "lip-gap variance ratio", "", "one", "variance over time of the lip gap over the truth's"),
+    Metric("lipread_error", "lip reading error", "", "lower", "what the judging lip reader gets wrong"),
+    Metric("viseme_accuracy", "viseme accuracy", "", "higher", "judging lip reader against known phonemes"),
+    Metric("lipread_cosine", "lip reading cosine", "", "higher", "judging lip reader's embedding to the truth's"),
+)
+
+
+def protocols(
+    topology: Topology, mm_per_unit: float, lrp_threshold_mm: float
+) -> dict[str, dict[str, str | int | float]]:
+    """For each key of `METRICS` its name, unit, goal, protocol, region and number of vertices on this corpus."""
+    table: dict[str, dict[str, Any]] = {}
+    for metric in METRICS:
+        row: dict[str, Any] = {
+            "name": metric.name,
+            "unit": metric.unit.replace("unit", unit_name(mm_per_unit)),
+            "goal": metric.goal,
+            "protocol": metric.protocol,
+        }
+        if metric.region is not None and metric.region in topology.regions:
+            row |= {"region": metric.region, "vertices": len(topology.regions[metric.region])}
+        table[metric.key] = row
+    table["lve"]["mm_per_unit"] = mm_per_unit
+    table["lrp"]["threshold_mm"] = lrp_threshold_mm
+    table["mve_mm"]["vertices"] = len(topology.colours)
+    for key in ("closure_mm", "gap_variance"):
+        table[key]["lip_pairs"] = len(topology.lip_pairs)
+    return table
+
+
+def unit_name(mm_per_unit: float) -> str:
+    """Metres and millimetres by name; any other unit of length is a `unit` (BIWI's is some 185 mm)."""
+    return {1000.0: "m", 1.0: "mm"}.get(float(mm_per_unit), "unit")

@@ -1,0 +1,32 @@
+"""Every metric here is a ratio of two sums, so that clips add up to the corpus exactly."""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Ratio(NamedTuple):
+    """What one clip adds to a metric: the corpus-level value is Σ total / Σ weight over its clips.
+
+    With frames as the weight that is the average over all frames (CodeTalker's LVE); with weight 1 the average over
+    clips (its FDD).
+    """
+
+    total: float
+    weight: float
+
+    @property
+    def value(self) -> float | None:
+        """total / weight, or None where there is nothing to average (no p b m in a clip)."""
+        return self.total / self.weight if self.weight > 0 else None
+
+    def scaled(self, factor: float) -> "Ratio":
+        """The same in another unit, for example millimetres."""
+        return Ratio(self.total * factor, self.weight)
+
+
+def add(ratios: Iterable[Ratio]) -> Ratio:
+    """The ratio of the sums."""
+    totals, weights = zip(*ratios, strict=True)
+    return Ratio(float(np.sum(totals)), float(np.sum(weights)))
