@@ -72,6 +72,20 @@ def test_keys_of_the_published_lrs3_weights() -> None:
     assert {key: list(value.shape) for key, value in reader.state_dict().items()} == published["keys"]
 
 
+@torch.no_grad()
+def test_official_numbers_at_full_size(video: torch.Tensor) -> None:
+    golden = Golden("vsr", "LRS3_V_WER19.1")
+    with torch.device("meta"):  # 250 million weights: do not draw them twice
+        reader = LipReader(golden.info["odim"], **official_shape(golden.info["args"]))
+    reader = reader.to_empty(device="cpu").eval()
+    fill_state_dict(reader, golden.info["fill"])
+    encoded = reader.encode(reader.frontend(reader.preprocess(video)))
+    golden.assert_close("encoder", encoded[0], atol=3e-5)
+    golden.assert_close("ctc_logp", reader.ctc_log_probs(encoded)[0], atol=3e-5)
+    logits = reader.decode(torch.tensor([golden.info["decoder_prefix"]]), encoded)[0]
+    golden.assert_close("decoder_logits", logits, atol=3e-5)
+
+
 SMALL = {"width": 4, "dim": 16, "heads": 2, "hidden": 32, "encoder_layers": 2, "decoder_layers": 1, "kernel": 5}
 
 

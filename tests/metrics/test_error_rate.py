@@ -1,0 +1,44 @@
+import math
+
+import numpy as np
+import pytest
+from torchmetrics.functional.text import word_error_rate
+
+from learn2talk_core.metrics.error_rate import ctc_greedy, edit_distance, error_rate
+
+
+def test_greedy_decoding_merges_repeats_and_drops_blanks() -> None:
+    path = [0, 3, 3, 0, 3, 1, 1, 2, 0, 0]
+    assert ctc_greedy(np.log(np.eye(4)[path] + 0.01)) == [3, 3, 1, 2]
+    assert ctc_greedy(np.zeros((5, 4))) == []
+
+
+def recursive(a: tuple, b: tuple) -> int:
+    """The definition of the Levenshtein distance, word for word."""
+    if not a or not b:
+        return len(a) + len(b)
+    if a[0] == b[0]:
+        return recursive(a[1:], b[1:])
+    return 1 + min(recursive(a[1:], b), recursive(a, b[1:]), recursive(a[1:], b[1:]))
+
+
+def test_edit_distance_is_its_recursive_definition() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        a, b = (tuple(rng.integers(0, 3, rng.integers(0, 6)).tolist()) for _ in range(2))
+        assert edit_distance(a, b) == recursive(a, b)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_error_rate_is_torchmetrics_word_error_rate() -> None:
+    rng = np.random.default_rng(1)
+    references = [rng.integers(0, 6, n).tolist() for n in (4, 9, 30)]
+    hypotheses = [rng.integers(0, 6, n).tolist() for n in (6, 5, 33)]
+    spelled = [[" ".join(map(str, tokens)) for tokens in group] for group in (hypotheses, references)]
+    assert error_rate(references, hypotheses) == pytest.approx(float(word_error_rate(*spelled)))
+
+
+def test_limits() -> None:
+    assert error_rate([[1, 2]], [[]]) == 1.0
+    assert error_rate([[1]], [[1, 2, 3]]) == 2.0
+    assert math.isnan(error_rate([[]], [[1]]))

@@ -1,0 +1,30 @@
+import math
+
+import numpy as np
+import pytest
+from scipy.spatial.distance import cosine
+
+from learn2talk_core.metrics.perception import feature_cosine, phoneme_error, viseme_accuracy
+
+
+def test_phoneme_error_counts_edits() -> None:
+    log_probs = np.log(np.eye(5)[[0, 1, 1, 0, 2, 4]] + 0.01)  # reads 1 2 4
+    assert phoneme_error(log_probs, [1, 2, 4]) == 0
+    assert phoneme_error(log_probs, [1, 3, 4]) == pytest.approx(1 / 3)
+    assert phoneme_error(log_probs, [1]) == 2
+    assert math.isnan(phoneme_error(log_probs, []))
+
+
+def test_viseme_accuracy_forgives_look_alikes_and_skips_silence() -> None:
+    visemes = [0, 1, 1, 2]  # classes 1 and 2 look the same
+    read = np.eye(4)[[3, 2, 1, 3, 0]]
+    assert viseme_accuracy(read, [0, 1, 3, 3, 3], visemes) == pytest.approx(2 / 4)
+    assert math.isnan(viseme_accuracy(read, [0] * 5, visemes))
+
+
+def test_feature_cosine() -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=(2, 7, 5)).astype(np.float32)
+    expected = np.mean([1 - cosine(x, y) for x, y in zip(a, b, strict=True)])
+    assert feature_cosine(a, b) == pytest.approx(expected, abs=1e-6)
+    assert feature_cosine(np.zeros((3, 4)), np.ones((3, 4))) == 0
