@@ -1,0 +1,46 @@
+"""Where a vertex lands in the image.
+
+World axes: x to the speaker's left (right in the image), y up, z out of the face. Pixel axes: x right, y down, pixel
+(row, column) covers [column, column + 1] × [row, row + 1], so that its centre lies at + 0.5.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera in front of the face that looks at `target`. Lengths have the unit of the vertices.
+
+    Attributes:
+        target: (x, y, z) of the point that is seen in the middle of the image.
+        extent: height of what the image shows at the target.
+        distance: from the eye to the target.
+        yaw: angle in radians by which the camera has walked around the target; positive shows the speaker's left.
+        perspective: a pinhole; False for parallel rays (orthographic).
+    """
+
+    target: tuple[float, float, float]
+    extent: float
+    distance: float
+    yaw: float = 0.0
+    perspective: bool = True
+
+
+def axes(camera: Camera) -> Tensor:
+    """(3, 3) rows: the world directions of image right, image up, and from the target to the eye."""
+    sin, cos = math.sin(camera.yaw), math.cos(camera.yaw)
+    return torch.tensor([[cos, 0.0, -sin], [0.0, 1.0, 0.0], [sin, 0.0, cos]], dtype=torch.float64)
+
+
+def project(camera: Camera, vertices: Tensor, height: int, width: int) -> Tensor:
+    """World positions (..., 3) → (..., 3): pixel x, pixel y, and depth (distance in front of the eye)."""
+    position = vertices - vertices.new_tensor(camera.target)
+    if camera.yaw:
+        position = position @ axes(camera).to(vertices).T
+    depth = camera.distance - position[..., 2]
+    scale = height / camera.extent * (camera.distance / depth if camera.perspective else torch.ones_like(depth))
+    return torch.stack([width / 2 + scale * position[..., 0], height / 2 - scale * position[..., 1], depth], dim=-1)

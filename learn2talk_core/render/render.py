@@ -1,0 +1,90 @@
+"""Mesh in, image out, differentiable in vertices and colours."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learn2talk_core.errors import BadInput
+from learn2talk_core.render.antialias import antialias
+from learn2talk_core.render.camera import Camera, axes, project
+from learn2talk_core.render.rasterise import interpolate, rasterise
+from learn2talk_core.render.shading import LIGHT, Light, shade, vertex_normals
+
+BACKGROUND = (0.92, 0.93, 0.95)
+
+
+def render(
+    vertices: Tensor,
+    faces: np.ndarray,
+    colours: Tensor,
+    camera: Camera,
+    height: int,
+    width: int,
+    *,
+    light: Light = LIGHT,
+    background: tuple[float, ...] = BACKGROUND,
+    texture: Callable[[Tensor], Tensor] | None = None,
+    supersample: int = 1,
+    smooth: bool = True,
+    backend: str = "cpu",
+) -> Tensor:
+    """Pictures of a mesh in motion.
+
+    Args:
+        vertices: (N, V, 3) float32 or float64, on the CPU for the backend `cpu`.
+        faces: (F, 3) whole numbers, counter-clockwise seen from outside; what is seen from inside is not drawn.
+        colours: (V, C) or (N, V, C) albedo in 0..1; C is usually 3 (RGB) or 1 (grey).
+        background: C numbers.
+        texture: maps the interpolated `colours` (N, H, W, C) to the albedo (N, H, W, C'), for detail finer than the
+            mesh; `background` then has C' numbers.
+        supersample: samples a pixel has along x and along y; 1 is right for training, 2 for pictures to look at.
+        smooth: antialias the silhouettes. Without it visibility has no gradient.
+        backend: `cpu`, or `pytorch3d` (CPU or CUDA, needs that package; no antialiasing).
+
+    Returns:
+        (N, height, width, C) in 0..1, row 0 on top.
+    """
+    faces = _checked(vertices, faces, colours)
+    if backend == "cpu" and vertices.device.type != "cpu":
+        raise BadInput(
+            "render",
+            expected="vertices on the CPU for the backend cpu",
+            found=f"vertices on {vertices.device}",
+            fix='Move them with .cpu(), or choose backend="pytorch3d".',
+        )
+    screen = project(camera, vertices, height * supersample, width * supersample)
+    fragments = rasterise(screen, faces, height * supersample, width * supersample, perspective=camera.perspective)
+    at_vertices = torch.cat([vertex_normals(vertices, faces), colours.expand(len(vertices), -1, -1)], dim=-1)
+    surface = interpolate(at_vertices, faces, fragments)
+    if texture is not None:
+        surface = torch.cat([surface[..., :3], texture(surface[..., 3:])], dim=-1)
+    image = shade(surface, fragments.pix_to_face >= 0, light, background, axes(camera))
+    if smooth:
+        image = antialias(image, screen, faces, fragments)
+    if supersample > 1:
+        image = image.unflatten(2, (width, supersample)).unflatten(1, (height, supersample)).mean(dim=(2, 4))
+    return image
+
+
+def _checked(vertices: Tensor, faces: np.ndarray, colours: Tensor) -> np.ndarray:
+    if vertices.ndim != 3 or vertices.shape[-1] != 3 or not vertices.is_floating_point():
+        raise ValueError(
+            f"vertices: expected (frames, vertices, 3) numbers, found {vertices.dtype} {tuple(vertices.shape)}"
+        )
+    expected = [(vertices.shape[1],), tuple(vertices.shape[:2])]
+    if colours.shape[:-1] not in expected:
+        raise ValueError(f"colours: expected (V, C) or (N, V, C) for {expected[1]}, found {tuple(colours.shape)}")
+    if colours.dtype != vertices.dtype or colours.device != vertices.device:
+        raise ValueError(
+            f"colours: expected {vertices.dtype} on {vertices.device}, found {colours.dtype} on {colours.device}"
+        )
+    faces = np.asarray(faces)
+    if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu":
+        raise ValueError(f"faces: expected (F, 3) whole numbers, found {faces.dtype} {faces.shape}")
+    if faces.size and (faces.min() < 0 or faces.max() >= vertices.shape[1]):
+        raise ValueError(
+            f"faces: expected vertex numbers 0 … {vertices.shape[1] - 1}, found {faces.min()} … {faces.max()}"
+        )
+    return np.ascontiguousarray(faces, np.int32)

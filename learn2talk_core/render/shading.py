@@ -1,0 +1,205 @@
+"""From normals and albedo to colour.
+
+Lambert's law and Blinn's highlight (Blinn 1977), one white light far away and a far viewer:
+
+    colour = albedo · (ambient + diffuse · max(n·l, 0)) + specular · max(n·h, 0)^shininess,   h = (l + v) / |l + v|
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from learn2talk_core.render.parallel import kernel, over_frames
+from learn2talk_core.render.rasterise import array
+
+
+@dataclass(frozen=True)
+class Light:
+    """A lamp that moves with the camera. While ambient + diffuse + specular ≤ 1, no pixel saturates.
+
+    Attributes:
+        direction: from the face to the lamp: image right, image up, towards the eye; any length but 0.
+        ambient, diffuse: share of the albedo that is seen in the shade, and what full light adds.
+        specular: brightness of the highlight.
+        shininess: whole number; a higher one gives a smaller highlight.
+    """
+
+    direction: tuple[float, float, float] = (0.25, 0.5, 1.0)
+    ambient: float = 0.38
+    diffuse: float = 0.54
+    specular: float = 0.08
+    shininess: int = 16
+
+
+LIGHT = Light()
+
+
+def vertex_normals(vertices: Tensor, faces: np.ndarray) -> Tensor:
+    """(N, V, 3) → (N, V, 3): mean of the normals of the triangles around a vertex, weighted by area, length 1."""
+    return F.normalize(_FaceNormalSum.apply(vertices, faces), dim=-1, eps=1e-30)
+
+
+def shade(surface: Tensor, covered: Tensor, light: Light, background: tuple[float, ...], axes: Tensor) -> Tensor:
+    """Colour every pixel.
+
+    Args:
+        surface: (N, H, W, 3 + C) normal (any length) and albedo at each pixel.
+        covered: (N, H, W) bool, False where the background shows.
+        light: the lamp.
+        background: C numbers.
+        axes: (3, 3) rows: the directions of image right, image up and towards the eye, in the normals' space.
+
+    Returns:
+        (N, H, W, C) in 0..1.
+    """
+    towards_light = F.normalize(torch.tensor(light.direction, dtype=torch.float64) @ axes, dim=0)
+    halfway = F.normalize(towards_light + axes[2], dim=0)
+    strengths = (light.ambient, light.diffuse, light.specular, light.shininess)
+    return _Shade.apply(
+        surface, covered, towards_light.numpy(), halfway.numpy(), strengths, np.array(background, np.float64)
+    )
+
+
+class _FaceNormalSum(torch.autograd.Function):
+    """Sum over the triangles around a vertex of (b - a) × (c - a)."""
+
+    @staticmethod
+    def forward(ctx: Any, vertices: Tensor, faces: np.ndarray) -> Tensor:
+        normals = torch.zeros_like(vertices, memory_format=torch.contiguous_format)
+        over_frames(_face_normal_sum, len(vertices), array(vertices), faces, normals.numpy())
+        ctx.save_for_backward(vertices)
+        ctx.faces = faces
+        return normals
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (vertices,) = ctx.saved_tensors
+        result = torch.zeros_like(vertices, memory_format=torch.contiguous_format)
+        inputs = (array(gradients[0]), array(vertices), ctx.faces, result.numpy())
+        over_frames(_face_normal_sum_backward, len(vertices), *inputs)
+        return result, None
+
+
+class _Shade(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, surface: Tensor, covered: Tensor, *constants: Any) -> Tensor:
+        image = surface.new_empty(*surface.shape[:-1], surface.shape[-1] - 3)
+        over_frames(_shade, len(image), array(surface), array(covered), *constants, image.numpy())
+        ctx.save_for_backward(surface, covered)
+        ctx.constants = constants
+        return image
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        surface, covered = ctx.saved_tensors
+        result = torch.zeros_like(surface, memory_format=torch.contiguous_format)
+        inputs = (array(gradients[0]), array(surface), array(covered), *ctx.constants[:3], result.numpy())
+        over_frames(_shade_backward, len(surface), *inputs)
+        return result, None, None, None, None, None
+
+
+@kernel
+def _edges(vertices, face):  # type: ignore[no-untyped-def]
+    a, b, c = vertices[face[0]], vertices[face[1]], vertices[face[2]]
+    return (
+        (np.float64(b[0]) - a[0], np.float64(b[1]) - a[1], np.float64(b[2]) - a[2]),
+        (np.float64(c[0]) - a[0], np.float64(c[1]) - a[1], np.float64(c[2]) - a[2]),
+    )
+
+
+@kernel
+def _cross(p, q):  # type: ignore[no-untyped-def]
+    return p[1] * q[2] - p[2] * q[1], p[2] * q[0] - p[0] * q[2], p[0] * q[1] - p[1] * q[0]
+
+
+@kernel
+def _face_normal_sum(first, last, vertices, faces, normals):  # type: ignore[no-untyped-def]
+    for n in range(first, last):
+        for face in range(len(faces)):
+            p, q = _edges(vertices[n], faces[face])
+            normal = _cross(p, q)
+            for corner in faces[face]:
+                for k in range(3):
+                    normals[n, corner, k] += normal[k]
+
+
+@kernel
+def _face_normal_sum_backward(first, last, gradient, vertices, faces, result):  # type: ignore[no-untyped-def]
+    for n in range(first, last):
+        for face in range(len(faces)):
+            i0, i1, i2 = faces[face]
+            p, q = _edges(vertices[n], faces[face])
+            g = (
+                np.float64(gradient[n, i0, 0]) + gradient[n, i1, 0] + gradient[n, i2, 0],
+                np.float64(gradient[n, i0, 1]) + gradient[n, i1, 1] + gradient[n, i2, 1],
+                np.float64(gradient[n, i0, 2]) + gradient[n, i1, 2] + gradient[n, i2, 2],
+            )
+            to_p, to_q = _cross(q, g), _cross(g, p)  # g · (p × q) = p · (q × g) = q · (g × p)
+            for k in range(3):
+                result[n, i0, k] -= to_p[k] + to_q[k]
+                result[n, i1, k] += to_p[k]
+                result[n, i2, k] += to_q[k]
+
+
+@kernel
+def _shade(first, last, surface, covered, towards_light, halfway, strengths, background, image):  # type: ignore[no-untyped-def]
+    ambient, diffuse, specular, shininess = strengths
+    channels, height, width = image.shape[3], image.shape[1], image.shape[2]
+    for n in range(first, last):
+        for row in range(height):
+            for column in range(width):
+                if not covered[n, row, column]:
+                    for k in range(channels):
+                        image[n, row, column, k] = background[k]
+                    continue
+                pixel = surface[n, row, column]
+                length = np.sqrt(pixel[0] * pixel[0] + pixel[1] * pixel[1] + pixel[2] * pixel[2]) + 1e-30
+                lit = _dot(pixel, towards_light) / length
+                shine = _dot(pixel, halfway) / length
+                brightness = ambient + diffuse * max(lit, 0.0)
+                highlight = specular * max(shine, 0.0) ** shininess
+                for k in range(channels):
+                    image[n, row, column, k] = min(max(pixel[3 + k] * brightness + highlight, 0.0), 1.0)
+
+
+@kernel
+def _shade_backward(first, last, gradient, surface, covered, towards_light, halfway, strengths, result):  # type: ignore[no-untyped-def]
+    ambient, diffuse, specular, shininess = strengths
+    channels, height, width = gradient.shape[3], gradient.shape[1], gradient.shape[2]
+    for n in range(first, last):
+        for row in range(height):
+            for column in range(width):
+                if not covered[n, row, column]:
+                    continue
+                pixel = surface[n, row, column]
+                length = np.sqrt(pixel[0] * pixel[0] + pixel[1] * pixel[1] + pixel[2] * pixel[2]) + 1e-30
+                lit = _dot(pixel, towards_light) / length
+                shine = _dot(pixel, halfway) / length
+                brightness = ambient + diffuse * max(lit, 0.0)
+                highlight = specular * max(shine, 0.0) ** shininess
+                to_lit, to_shine = 0.0, 0.0
+                for k in range(channels):
+                    if 0 <= pixel[3 + k] * brightness + highlight <= 1:
+                        g = gradient[n, row, column, k]
+                        result[n, row, column, 3 + k] = g * brightness
+                        if lit > 0:
+                            to_lit += g * pixel[3 + k] * diffuse
+                        if shine > 0:
+                            to_shine += g * specular * shininess * shine ** (shininess - 1)
+                # the normal's length does not matter: only the part of the gradient across it counts
+                along = to_lit * lit + to_shine * shine
+                for k in range(3):
+                    across = to_lit * towards_light[k] + to_shine * halfway[k] - along * pixel[k] / length
+                    result[n, row, column, k] = across / length
+
+
+@kernel
+def _dot(p, q):  # type: ignore[no-untyped-def]
+    return p[0] * q[0] + p[1] * q[1] + p[2] * q[2]
