@@ -1,8 +1,8 @@
 """Wav2Lip's generator (Prajwal et al. 2020, "A Lip Sync Expert Is All You Need", §4.2): a face whose lower half is
 masked, a reference face and a mel window in, the face with a mouth that says the window out.
 
-At `width=1` it is the official network, key for key. The official weights want faces in BGR; those trained here want RGB,
-as all faces in this project are.
+At `width=1` it is the official network, key for key. The official weights want faces in BGR; those trained here want
+RGB, as all faces in this project are.
 """
 
 import torch
