@@ -111,6 +111,14 @@ class Corpus:
         offsets = (motion @ basis.reshape(len(basis), -1)).reshape(len(motion), -1, 3)
         return self.template(clip.speaker, region) + offsets
 
+    def displacement(self, clip: Clip, ids: np.ndarray | slice = slice(None)) -> np.ndarray:
+        """Vertices minus the speaker's template for any vertex ids (n,), (T, n, 3) float32; costs what n vertices cost."""
+        motion = self._motion[clip.shard][clip.first_frame : clip.first_frame + clip.frames]
+        if self._basis is None:
+            return motion[:, ids] - self.templates[clip.speaker][ids]
+        basis = self._basis[:, ids]
+        return (motion @ basis.reshape(len(basis), -1)).reshape(len(motion), -1, 3)
+
     def template(self, speaker: str, region: str | None = None) -> np.ndarray:
         """A speaker's neutral face, (n, 3) float32."""
         template = self.templates[speaker]

@@ -1,0 +1,98 @@
+"""A whole student: speech encoder and FaceFormer in one. A wave in, decoder states out; vertices follow affinely."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learn2talk_core.models.faceformer import FaceFormer
+from learn2talk_core.models.speech_encoder import SpeechEncoder, normalise_wave
+from learn2talk_core.weights import frozen, load_config, load_weights, save_weights
+
+
+def new_student(
+    encoder: SpeechEncoder, vertex_count: int, style_count: int, fps: float, *, width: int, dropout: float
+) -> FaceFormer:
+    """A FaceFormer with `encoder` inside, so that one state dict holds the whole student.
+
+    Args:
+        encoder: the speech encoder.
+        vertex_count: V.
+        style_count: training speakers.
+        fps: of the motion; the period of the positional encoding, as in FaceFormer (rounded).
+        width: d of the decoder.
+        dropout: in the decoder.
+    """
+    return FaceFormer(
+        vertex_count,
+        style_count,
+        audio_width=encoder.config.hidden_size,
+        width=width,
+        period=round(fps),
+        dropout=dropout,
+        audio_encoder=encoder,
+    )
+
+
+def audio_encoder(student: FaceFormer) -> SpeechEncoder:
+    """The speech encoder inside."""
+    encoder = student.audio_encoder
+    assert isinstance(encoder, SpeechEncoder)
+    return encoder
+
+
+@torch.no_grad()
+def tcn_features(encoder: SpeechEncoder, wave: np.ndarray, frames: int, fps: float) -> Tensor:
+    """Features (T, C) of the speech encoder's TCN for a clip (samples,), one for each of `frames` motion frames."""
+    normal = normalise_wave(torch.from_numpy(np.ascontiguousarray(wave)))[None]
+    return encoder.resample(encoder.conv_features(normal), frames, fps)[0]
+
+
+@torch.no_grad()
+def predict_states(student: FaceFormer, wave: np.ndarray, fps: float, styles: Tensor, frames: int) -> Tensor:
+    """Speak a clip in one or more styles.
+
+    Args:
+        student: in evaluation mode.
+        wave: (samples,) 16 kHz mono.
+        fps: frames per second of the motion.
+        styles: (B, S) one-hot, or any mixture, over the training speakers.
+        frames: T, how many frames to make.
+
+    Returns:
+        Decoder states (B, T, d); `student.displacement` turns them into vertices.
+    """
+    encoder = audio_encoder(student)
+    hidden = encoder.encode(tcn_features(encoder, wave, frames, fps)[None])
+    return student.states(hidden.expand(len(styles), -1, -1), styles)
+
+
+def save_student(
+    folder: str | Path, student: FaceFormer, *, fps: float, speakers: tuple[str, ...], **notes: Any
+) -> None:
+    """Write a student: weights, and what is needed to rebuild it; `notes` say where it comes from."""
+    config = {
+        "vertex_count": student.vertice_map_r.out_features // 3,
+        "width": student.vertice_map_r.in_features,
+        "dropout": student.dropout,
+        "fps": fps,
+        "speakers": list(speakers),
+        "speech_encoder": audio_encoder(student).config.to_diff_dict(),
+        "notes": notes,
+    }
+    save_weights(folder, student, config)
+
+
+def load_student(folder: str | Path, *, made_by: str) -> tuple[FaceFormer, tuple[str, ...]]:
+    """The frozen student in `folder` and its training speakers, in the order of the style one-hot."""
+    config = load_config(folder, made_by=made_by)
+    encoder = SpeechEncoder.from_numbers(**config["speech_encoder"])
+    student = new_student(
+        encoder, config["vertex_count"], len(config["speakers"]), config["fps"],
+        width=config["width"], dropout=config["dropout"],
+    )  # fmt: skip
+    load_weights(folder, student, made_by=made_by)
+    frozen(student)
+    return student, tuple(config["speakers"])

@@ -1,0 +1,357 @@
+"""Training of the student: FaceFormer with the losses of Learn2Talk.
+
+The speech encoder's TCN is frozen (paper, Sect. III-B), so its features are computed once a clip. The roll-out is
+autoregressive with gradient, as FaceFormer's own code trains. All losses hang on the decoder's states: the map from
+states to vertices is affine, so each term makes just the vertices that it looks at.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from learn2talk_core.corpus.format import Clip, Corpus
+from learn2talk_core.errors import BadInput
+from learn2talk_core.losses.lipread import lipread_loss
+from learn2talk_core.losses.sync import sync_loss
+from learn2talk_core.losses.total import GradientBalance, Term, overall_loss
+from learn2talk_core.losses.vertex import vertex_loss
+from learn2talk_core.models.faceformer import FaceFormer
+from learn2talk_core.models.lipreader import FPS as VIDEO_FPS
+from learn2talk_core.models.lipreader import Features, LipReader
+from learn2talk_core.models.speech_encoder import SpeechEncoder
+from learn2talk_core.models.student import audio_encoder, new_student, tcn_features
+from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows
+from learn2talk_core.progress import progress
+from learn2talk_core.render.mouth import MouthView, mouth_view, render_mouth
+from learn2talk_core.training.loop import train, update, warmup_cosine
+from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.training.seed import generator, seed_torch
+
+FRONTEND_EDGE = 2  # frames on either side that the lip reader's first convolution (5 frames) sees
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The network and its optimisation: group `faceformer` of params.yaml, the same for baseline and student."""
+
+    width: int  # d of the decoder
+    dropout: float  # in the decoder
+    start: Literal["pca", "zeros"]  # what vertice_map_r starts from
+    vertex_loss: Literal["mean", "sum"]  # form of Eq. 3
+    loss_vertices: int  # random vertices a step on which Eq. 3 is evaluated; 0: all
+    steps: int
+    batch: int  # clips
+    learning_rate: float  # of the decoder
+    encoder_learning_rate: float  # of the speech encoder's transformer
+
+
+@dataclass(frozen=True)
+class SpokenClip:
+    """A training clip with what never changes: TCN features (T, C) at the motion's frame rate."""
+
+    clip: Clip
+    features: Tensor
+    style: int
+
+
+@dataclass(frozen=True)
+class SyncTeacher:
+    """What Eq. 7 needs: the frozen SyncNet3D and its audio embeddings (M, E) of each clip, by clip id."""
+
+    weight: float
+    network: SyncNet3D
+    audio: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class LipTeacher:
+    """What Eq. 6 needs.
+
+    `features` holds E_lipread(G_teach(X)) of each clip (T at 25 fps, D); `views` the mouth camera of each speaker.
+    `clips` clips a step are read, over a random window of `frames` frames at 25 fps.
+    """
+
+    weight: float
+    reader: LipReader
+    kind: Features
+    features: dict[str, Tensor]
+    views: dict[str, MouthView]
+    frames: int
+    clips: int
+
+
+def spoken_clips(corpus: Corpus, encoder: SpeechEncoder, clips: Sequence[Clip], description: str) -> list[SpokenClip]:
+    """Compute the frozen TCN's features of `clips`; the style is the speaker's place among the training speakers."""
+    styles = {speaker: number for number, speaker in enumerate(corpus.train_speakers)}
+    return [
+        SpokenClip(clip, tcn_features(encoder, corpus.audio(clip), clip.frames, corpus.fps), styles[clip.speaker])
+        for clip in progress(clips, description, unit="clip")
+    ]
+
+
+def motion_unit(corpus: Corpus, clips: Sequence[Clip], frames: int = 800) -> tuple[float, np.ndarray]:
+    """The root mean square displacement of the training motion (corpus's unit), and a sample of it.
+
+    Returns:
+        The unit, and displacements (about `frames`, 3V) divided by it.
+    """
+    every = max(1, sum(clip.frames for clip in clips) // frames)
+    sample = np.concatenate(
+        [
+            (corpus.vertices(clip, frames=slice(i % every, None, every)) - corpus.template(clip.speaker)).reshape(
+                -1, corpus.template(clip.speaker).size
+            )
+            for i, clip in enumerate(clips)
+        ]
+    )
+    unit = float(np.sqrt(np.mean(np.square(sample, dtype=np.float64))))
+    if unit == 0:
+        raise BadInput(
+            corpus.folder,
+            expected="motion in the training clips",
+            found="none at all",
+            fix="Check it: learn2talk check-corpus.",
+        )
+    return unit, sample / unit
+
+
+def start_from_pca(model: FaceFormer, sample: np.ndarray) -> None:
+    """Let the states be principal components: vertice_map_r = components · deviation, bias = the mean (VOCA's start).
+
+    Args:
+        sample: (N, 3V) displacements.
+    """
+    width = model.vertice_map_r.in_features
+    mean = sample.mean(axis=0)
+    centred = (sample - mean).astype(np.float64)
+    values, vectors = np.linalg.eigh(centred @ centred.T)  # N × N is smaller than 3V × 3V
+    order = np.argsort(values)[::-1][:width]
+    components = np.zeros((width, sample.shape[1]))
+    # (u' X) / √λ is the component, √(λ / N) its deviation
+    components[: len(order)] = (vectors[:, order].T @ centred) / np.sqrt(len(sample))
+    # make the sign of a component a fact of the data and not of the linear algebra library
+    components *= np.sign(components[np.arange(width), np.abs(components).argmax(axis=1)] + 1e-300)[:, None]
+    with torch.no_grad():
+        model.vertice_map_r.weight.copy_(torch.from_numpy(components.T))
+        model.vertice_map_r.bias.copy_(torch.from_numpy(mean))
+
+
+@torch.no_grad()
+def fold_unit(model: FaceFormer, unit: float) -> None:
+    """Turn a model that moves in `unit`s into one that moves in the corpus's unit; its states stay the same."""
+    model.vertice_map_r.weight *= unit
+    model.vertice_map_r.bias *= unit
+    model.vertice_map.weight /= unit
+
+
+def train_student(
+    corpus: Corpus,
+    encoder: SpeechEncoder,
+    clips: Sequence[SpokenClip],
+    recipe: Recipe,
+    *,
+    seed: int,
+    scratch: Scratch,
+    description: str,
+    sync: SyncTeacher | None = None,
+    lips: LipTeacher | None = None,
+    balanced: bool = True,
+) -> tuple[FaceFormer, list[dict[str, float]]]:
+    """Train a FaceFormer on Eq. 8. Without `sync` and `lips` (λ1 = λ2 = 0) it is FaceFormer as published.
+
+    The network computes in units of the training motion's root mean square, so that the optimiser sees numbers near 1
+    in whatever unit the corpus is; at the end the unit is folded into its weights.
+
+    Args:
+        corpus: the corpus of `clips`.
+        encoder: the pre-trained speech encoder; its TCN stays as it is, its transformer is trained.
+        clips: training clips.
+        recipe: network and optimisation.
+        seed: of weights, batches, dropout.
+        scratch: for checkpoints.
+        description: label of the progress bar.
+        sync: Eq. 7 with λ1.
+        lips: Eq. 6 with λ2.
+        balanced: read the lambdas as gradient shares (`balance: gradient`).
+
+    Returns:
+        The model, in the corpus's unit, and one row of loss values a step; `vertex` is in the corpus's unit squared
+        for the mean form.
+    """
+    seed_torch(seed, "student", "weights")
+    model = new_student(
+        encoder, len(corpus.topology.colours), len(corpus.train_speakers), corpus.fps,
+        width=recipe.width, dropout=recipe.dropout,
+    )  # fmt: skip
+    unit, sample = motion_unit(corpus, [spoken.clip for spoken in clips])
+    if recipe.start == "pca":
+        start_from_pca(model, sample)
+    del sample
+    encoder.feature_extractor.requires_grad_(False)
+    optimizer = torch.optim.AdamW(_parameter_groups(model, recipe), weight_decay=0.0, betas=(0.9, 0.98))
+    balance = GradientBalance(3) if balanced else None
+    power = 2 if recipe.vertex_loss == "mean" else 1
+    model.train()
+
+    def step(index: int) -> dict[str, float]:
+        rng = generator(seed, "student", index)
+        chosen = [clips[i] for i in rng.choice(len(clips), min(recipe.batch, len(clips)), replace=False)]
+        states = model.states(*encoded(model, chosen))
+        region = _random_region(rng, model.vertice_map_r.out_features // 3, recipe.loss_vertices)
+        truth, mask = true_displacement(corpus, chosen, states.shape[1], region, unit)
+
+        def vertex(h: Tensor) -> Tensor:
+            predicted = model.displacement(h, region).flatten(2)
+            return unit**power * vertex_loss(predicted, truth, mask, recipe.vertex_loss)
+
+        terms: list[tuple[str, float, Term]] = [("vertex", 1.0, vertex)]
+        if sync is not None:
+            terms.append(("sync", sync.weight, lambda h: _sync_term(model, corpus, unit, h, chosen, sync)))
+        if lips is not None:
+            while len(terms) < 2:  # the balance knows a term by its place
+                terms.append(("sync", 0.0, vertex))
+            starts = rng.random(len(chosen))
+            terms.append(("lipread", lips.weight, lambda h: _lip_term(model, corpus, unit, h, chosen, starts, lips)))
+        loss, values = overall_loss(states, terms, balance)
+        share = warmup_cosine(index, recipe.steps, 1.0)
+        for group in optimizer.param_groups:
+            group["lr"] = group["peak"] * share
+        # the vertex loss in native units may be 1e-7: bring the gradient to order 1 before it is clipped
+        update(loss / unit**power, optimizer, clip=1.0)
+        return values
+
+    state: dict[str, Any] = {"model": model, "optimizer": optimizer}
+    if balance is not None:
+        state["balance"] = balance
+    history = train(step, state, steps=recipe.steps, seed=seed, scratch=scratch, description=description)
+    fold_unit(model, unit)
+    model.eval()
+    return model, history
+
+
+def encoded(model: FaceFormer, chosen: Sequence[SpokenClip]) -> tuple[Tensor, Tensor]:
+    """Hidden states (B, T, H) of the speech encoder for a padded batch, and the clips' one-hot styles (B, S)."""
+    lengths = [len(spoken.features) for spoken in chosen]
+    features = nn.utils.rnn.pad_sequence([spoken.features for spoken in chosen], batch_first=True)
+    styles = torch.tensor([spoken.style for spoken in chosen])
+    return audio_encoder(model).encode(features, lengths), nn.functional.one_hot(
+        styles, model.obj_vector.in_features
+    ).float()
+
+
+def true_displacement(
+    corpus: Corpus, chosen: Sequence[SpokenClip], frames: int, region: Tensor | None, unit: float
+) -> tuple[Tensor, Tensor]:
+    """True displacements from the template in `unit`s, (B, T, 3n), zero in the padding, and the mask (B, T)."""
+    ids = slice(None) if region is None else region.numpy()
+    mask = torch.zeros(len(chosen), frames, dtype=torch.bool)
+    rows = []
+    for row, spoken in enumerate(chosen):
+        clip = spoken.clip
+        rows.append(corpus.displacement(clip, ids).reshape(clip.frames, -1) / unit)
+        mask[row, : clip.frames] = True
+    truth = torch.zeros(len(chosen), frames, rows[0].shape[1])
+    for row, values in enumerate(rows):
+        truth[row, : len(values)] = torch.from_numpy(values)
+    return truth, mask
+
+
+def _parameter_groups(model: FaceFormer, recipe: Recipe) -> list[dict[str, Any]]:
+    """AdamW's groups. The input map sums over 3V coordinates: the same step there moves the state √(3V) times as far,
+    so its rate is that much smaller. The frozen TCN is in none."""
+    encoder = audio_encoder(model)
+    own = {id(p) for p in encoder.parameters()} | {id(p) for p in model.vertice_map.parameters()}
+    wide = recipe.learning_rate / model.vertice_map.in_features**0.5
+    groups = [
+        {"params": [p for p in model.parameters() if id(p) not in own], "peak": recipe.learning_rate},
+        {"params": list(model.vertice_map.parameters()), "peak": wide},
+        {"params": [p for p in encoder.parameters() if p.requires_grad], "peak": recipe.encoder_learning_rate},
+    ]
+    return [{**group, "lr": group["peak"]} for group in groups]
+
+
+def _random_region(rng: np.random.Generator, vertices: int, wanted: int) -> Tensor | None:
+    """Sorted ids of `wanted` random vertices; their mean loss is an unbiased estimate of the mean over all."""
+    if not 0 < wanted < vertices:
+        return None
+    return torch.from_numpy(np.sort(rng.choice(vertices, wanted, replace=False)))
+
+
+def _sync_term(
+    model: FaceFormer, corpus: Corpus, unit: float, h: Tensor, chosen: Sequence[SpokenClip], sync: SyncTeacher
+) -> Tensor:
+    """Eq. 7 on every window of the chosen clips."""
+    region = torch.from_numpy(corpus.topology.regions["mouth"])
+    mesh = sync.network.embed_mesh(unit * model.displacement(h, region))  # (B, N, E)
+    audio = mesh.new_zeros(mesh.shape)
+    mask = mesh.new_zeros(mesh.shape[:2])
+    for row, spoken in enumerate(chosen):
+        known = sync.audio[spoken.clip.id]
+        windows = min(len(known), spoken.clip.frames - sync.network.shape.window + 1, mesh.shape[1])
+        audio[row, :windows] = known[:windows]
+        mask[row, :windows] = 1
+    return sync_loss(mesh, audio, mask)
+
+
+def _lip_term(
+    model: FaceFormer,
+    corpus: Corpus,
+    unit: float,
+    h: Tensor,
+    chosen: Sequence[SpokenClip],
+    starts: np.ndarray,
+    lips: LipTeacher,
+) -> Tensor:
+    """Eq. 6 on a random window of some of the chosen clips: render, read, compare with what the teacher's video says.
+
+    States are brought to 25 fps before they become vertices: the map is affine, so this is the same as resampling
+    the vertices.
+    """
+    region = torch.from_numpy(corpus.topology.regions["mouth_view"])
+    images, targets = [], []
+    for row, spoken in enumerate(chosen[: lips.clips]):
+        known = lips.features[spoken.clip.id]
+        available = min(len(known), int((spoken.clip.frames - 1) / corpus.fps * VIDEO_FPS) + 1)
+        frames = min(lips.frames, available)
+        first = int(starts[row] * (available - frames + 1))
+        at = (first + torch.arange(frames, dtype=torch.float64)) / VIDEO_FPS * corpus.fps
+        displacement = unit * model.displacement(interpolated(h[row], at)[None], region)[0]
+        template = torch.from_numpy(corpus.template(spoken.clip.speaker, "mouth_view"))
+        images.append(render_mouth(lips.views[spoken.clip.speaker], template + displacement))
+        targets.append(known[first : first + frames])
+    lengths = torch.tensor([len(image) for image in images])
+    read = lips.reader.features(nn.utils.rnn.pad_sequence(images, batch_first=True), lips.kind, lengths)
+    target = nn.utils.rnn.pad_sequence(targets, batch_first=True)
+    mask = torch.arange(read.shape[1])[None] < lengths[:, None]
+    if lips.kind == "frontend":  # at a window's ends the reader sees less than it saw of the teacher's whole clip
+        inside = (torch.arange(read.shape[1])[None] >= FRONTEND_EDGE) & (
+            torch.arange(read.shape[1])[None] < lengths[:, None] - FRONTEND_EDGE
+        )
+        mask = inside if inside.any() else mask
+    return lipread_loss(read, target, mask)
+
+
+def interpolated(states: Tensor, at: Tensor) -> Tensor:
+    """States (T, d) at fractional frame numbers `at` (N,), linearly; (N, d)."""
+    left = at.floor().long().clamp(max=len(states) - 1)
+    right = (left + 1).clamp(max=len(states) - 1)
+    return torch.lerp(states[left], states[right], (at - left).to(states.dtype)[:, None])
+
+
+@torch.no_grad()
+def sync_teacher(corpus: Corpus, clips: Sequence[SpokenClip], network: SyncNet3D, weight: float) -> SyncTeacher:
+    """Embed the audio windows of all clips once."""
+    audio = {
+        spoken.clip.id: network.embed_audio(torch.from_numpy(audio_windows(corpus.audio(spoken.clip), corpus.fps)))
+        for spoken in progress(clips, "audio embeddings", unit="clip")
+    }
+    return SyncTeacher(weight, network, audio)
+
+
+def mouth_views(corpus: Corpus, speakers: Sequence[str]) -> dict[str, MouthView]:
+    """The mouth camera of each speaker."""
+    return {s: mouth_view(corpus.topology, corpus.template(s), corpus.mm_per_unit) for s in speakers}

@@ -1,0 +1,78 @@
+"""corpus, speech encoder, SyncNet3D (loss), lip reader (loss), teacher features → data/models/student: Learn2Talk.
+
+The student is trained on Eq. 8 with `lambda1` and `lambda2`; with both 0 it equals the baseline.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from learn2talk_core.corpus.teacher_features import open_teacher_features
+
+from learn2talk_core.config import shared
+from learn2talk_core.corpus.format import open_corpus
+from learn2talk_core.files import whole_folder
+from learn2talk_core.models.lipreader import load_lipreader
+from learn2talk_core.models.speech_encoder import load_speech_encoder
+from learn2talk_core.models.student import save_student
+from learn2talk_core.models.syncnet3d import load_syncnet3d
+from learn2talk_core.stage import run
+from learn2talk_core.training.loop import write_curve
+from learn2talk_core.training.scratch import open_scratch
+from learn2talk_core.training.student import (
+    LipTeacher,
+    Recipe,
+    mouth_views,
+    spoken_clips,
+    sync_teacher,
+    train_student,
+)
+
+CORPUS, ENCODER, OUT = "data/corpus", "data/models/speech_encoder", "data/models/student"
+SYNCNET3D, LIPREADER, TEACHER = "data/models/syncnet3d/loss", "data/models/lipreader/loss", "data/teacher_features"
+
+
+@dataclass(frozen=True)
+class Params:
+    balance: Literal["gradient", "none"]
+    lipread_frames: int
+    lipread_clips: int
+    seed: int = shared()
+    lambda1: float = shared()
+    lambda2: float = shared()
+    faceformer: Recipe = shared()
+
+
+def main(params: Params) -> str:
+    corpus = open_corpus(CORPUS)
+    encoder = load_speech_encoder(ENCODER)
+    with open_scratch("student", params, [CORPUS, ENCODER, SYNCNET3D, LIPREADER, TEACHER]) as scratch:
+        clips = spoken_clips(corpus, encoder, corpus.split("train"), "speech features")
+        sync = sync_teacher(corpus, clips, load_syncnet3d(SYNCNET3D), params.lambda1) if params.lambda1 else None
+        lips = None
+        if params.lambda2:
+            teacher = open_teacher_features(TEACHER)
+            lips = LipTeacher(
+                params.lambda2,
+                load_lipreader(LIPREADER)[0],
+                teacher.kind,
+                {spoken.clip.id: teacher.of(spoken.clip.id) for spoken in clips},
+                mouth_views(corpus, corpus.train_speakers),
+                params.lipread_frames,
+                params.lipread_clips,
+            )
+        model, history = train_student(
+            corpus, encoder, clips, params.faceformer, seed=params.seed, scratch=scratch, description="learn2talk",
+            sync=sync, lips=lips, balanced=params.balance == "gradient",
+        )  # fmt: skip
+        with whole_folder(OUT) as folder:
+            save_student(
+                folder, model, fps=corpus.fps, speakers=corpus.train_speakers, recipe=corpus.recipe,
+                lambda1=params.lambda1, lambda2=params.lambda2, balance=params.balance,
+            )  # fmt: skip
+        write_curve(history, "metrics/curves/student.csv")
+        scratch.remove()
+    return f"Learn2Talk from {len(clips)} clips, vertex loss {history[-1]['vertex']:.3g}"
+
+
+if __name__ == "__main__":
+    run(main, Params)
