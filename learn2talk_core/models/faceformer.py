@@ -18,6 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from learn2talk_core.models.threads import one_thread
+
 OFFICIAL_FRAMES = 600  # the length of the tables in published checkpoints; ours are computed, and have no limit
 
 
@@ -124,8 +126,9 @@ class FaceFormer(nn.Module):
             bias = bias.unflatten(0, (-1, 3))[region].flatten()
         return F.linear(states, weight, bias).unflatten(-1, (-1, 3))
 
+    @one_thread()
     def states(self, audio: Tensor, style: Tensor) -> Tensor:
-        """The decoder's states (B, T, d) of the roll-out; arguments as `roll_out`."""
+        """The decoder's states (B, T, d) of the roll-out; arguments as `roll_out`. Single-threaded."""
         alignment = Alignment(self, self.audio_feature_map(audio))
         batch, frames = len(audio), alignment.frames
         style = self.obj_vector(style)
@@ -138,17 +141,15 @@ class FaceFormer(nn.Module):
         bias = distance_bias(frames, self.period, self.heads).flip(1).to(audio)
         bias = bias.repeat(batch, 1)[:, None]  # (B * heads, 1, T)
         memory = KeyValueCache(batch * self.heads, frames, constant.shape[-1] // self.heads, audio)
+        token = style + positions[0]
         states: list[Tensor] = []
         for t in range(frames):
-            if t == 0:
-                token = style + positions[0]
-            else:
-                token = torch.addmm(constant[t % self.period], states[-1], transition.T)
             token = self._drop(token)
             query, key, value = self._in_projection(token)
             keys, values = memory.append(key, value)
             attended = self._attend(query, keys, values, bias[:, :, frames - 1 - t :])
             states.append(self._after_attention(token, attended, alignment, t))
+            token = torch.addmm(constant[(t + 1) % self.period], states[-1], transition.T)
         return torch.stack(states, dim=1)
 
     def teacher_forced(self, audio: Tensor, style: Tensor, truth: Tensor) -> Tensor:

@@ -8,17 +8,18 @@ import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 from transformers.utils import logging as transformers_logging
 
+from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.errors import BadInput
-
-SAMPLE_RATE = 16000
 
 
 class SpeechEncoder(Wav2Vec2Model):
@@ -122,12 +123,13 @@ def load_speech_encoder(source: str | Path) -> SpeechEncoder:
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity(logging.ERROR)  # what a checkpoint has too much (a CTC head) is no news
     try:
-        model, report = SpeechEncoder.from_pretrained(str(source), local_files_only=True, output_loading_info=True)
-    except (OSError, ValueError, RuntimeError) as error:
+        loaded: Any = SpeechEncoder.from_pretrained(str(source), local_files_only=True, output_loading_info=True)
+    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
         found = str(error).partition("\n")[0]
         raise BadInput(source, expected="a wav2vec 2.0 on this machine", found=found, fix=fix) from error
     finally:
         transformers_logging.set_verbosity(level)
+    model, report = loaded
     absent = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
     if absent:
         found = f"none for {absent[0]} and {len(absent) - 1} more"
