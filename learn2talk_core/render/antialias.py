@@ -87,11 +87,39 @@ def _facing(screen, faces):  # type: ignore[no-untyped-def]
     """(F,) which way each triangle faces: True towards the eye."""
     result = np.empty(len(faces), np.bool_)
     for face in range(len(faces)):
-        i0, i1, i2 = faces[face]
+        i0, i1, i2 = faces[face, 0], faces[face, 1], faces[face, 2]
         x0, y0 = np.float64(screen[i0, 0]), np.float64(screen[i0, 1])
         x1, y1 = np.float64(screen[i1, 0]), np.float64(screen[i1, 1])
         x2, y2 = np.float64(screen[i2, 0]), np.float64(screen[i2, 1])
         result[face] = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0) < 0
+    return result
+
+
+@kernel
+def _candidates(screen, faces, neighbours, facing, depth, axis):  # type: ignore[no-untyped-def]
+    """(H, W) True where a silhouette passes between this pixel centre and the next along `axis`, and not behind both.
+
+    Only there can a walk end; the test saves walking almost everywhere.
+    """
+    result = np.zeros(depth.shape, np.bool_)
+    lines, pixels = (depth.shape[1], depth.shape[0]) if axis else depth.shape
+    for face in range(len(faces)):
+        for k in range(3):
+            neighbour = neighbours[face, k]
+            if neighbour >= 0 and facing[neighbour] == facing[face]:
+                continue
+            a, b = faces[face, k], faces[face, k + 1 if k < 2 else 0]
+            line_a, line_b = np.float64(screen[a, 1 - axis]), np.float64(screen[b, 1 - axis])
+            nearest = min(screen[a, 2], screen[b, 2])
+            first = int(np.ceil(max(min(line_a, line_b), 0.0) - 0.5))
+            last = int(np.floor(min(max(line_a, line_b), np.float64(lines)) - 0.5))
+            for line in range(first, last + 1):
+                t = (line + 0.5 - line_a) / (line_b - line_a)
+                along = screen[a, axis] + t * (np.float64(screen[b, axis]) - screen[a, axis])
+                if 0.5 <= along < pixels - 0.5:
+                    row, column = (int(along - 0.5), line) if axis else (line, int(along - 0.5))
+                    if nearest <= max(depth[row, column], depth[row + axis, column + 1 - axis]):
+                        result[row, column] = True
     return result
 
 
@@ -105,7 +133,7 @@ def _silhouette(screen, faces, neighbours, facing, face, goal, axis, start, line
     for _ in range(LONGEST_WALK):
         alpha, side, share = -np.inf, -1, 0.0
         for k in range(3):
-            a, b = faces[face, k], faces[face, (k + 1) % 3]
+            a, b = faces[face, k], faces[face, k + 1 if k < 2 else 0]
             line_a, line_b = np.float64(screen[a, 1 - axis]), np.float64(screen[b, 1 - axis])
             if (line_a < line) == (line_b < line):
                 continue
@@ -117,7 +145,7 @@ def _silhouette(screen, faces, neighbours, facing, face, goal, axis, start, line
             break
         neighbour = neighbours[face, side]
         if neighbour < 0 or facing[neighbour] != facing[face]:
-            a, b = faces[face, side], faces[face, (side + 1) % 3]
+            a, b = faces[face, side], faces[face, side + 1 if side < 2 else 0]
             steep = abs(screen[b, 1 - axis] - screen[a, 1 - axis]) >= abs(screen[b, axis] - screen[a, axis])
             return (max(alpha, 0.0) if steep else -1.0), a, b, share
         if neighbour == goal:
@@ -127,19 +155,19 @@ def _silhouette(screen, faces, neighbours, facing, face, goal, axis, start, line
 
 
 @kernel
-def _crossing(n, row, column, axis, screen, faces, neighbours, facing, pix_to_face, depth):  # type: ignore[no-untyped-def]
+def _crossing(row, column, axis, screen, faces, neighbours, facing, pix_to_face, depth):  # type: ignore[no-untyped-def]
     """The silhouette between this pixel and the next one along `axis`: what `_silhouette` says, and whether this pixel
     (else the next one) is the nearer of the two."""
     row2, column2 = row + axis, column + 1 - axis
-    face, face2 = pix_to_face[n, row, column], pix_to_face[n, row2, column2]
+    face, face2 = pix_to_face[row, column], pix_to_face[row2, column2]
     if face == face2:
         return -1.0, 0, 0, 0.0, True
     start, line = (row + 0.5, column + 0.5) if axis else (column + 0.5, row + 0.5)
-    this_is_nearer = depth[n, row, column] <= depth[n, row2, column2]
-    if this_is_nearer:
-        alpha, a, b, share = _silhouette(screen[n], faces, neighbours, facing, face, face2, axis, start, line, 1.0)
-    else:
-        alpha, a, b, share = _silhouette(screen[n], faces, neighbours, facing, face2, face, axis, start + 1, line, -1.0)
+    this_is_nearer = depth[row, column] <= depth[row2, column2]
+    direction = 1.0
+    if not this_is_nearer:
+        face, face2, start, direction = face2, face, start + 1, -1.0
+    alpha, a, b, share = _silhouette(screen, faces, neighbours, facing, face, face2, axis, start, line, direction)
     return alpha, a, b, share, this_is_nearer
 
 
@@ -147,11 +175,15 @@ def _crossing(n, row, column, axis, screen, faces, neighbours, facing, pix_to_fa
 def _antialias(first, last, image, screen, faces, neighbours, pix_to_face, depth, axis, result):  # type: ignore[no-untyped-def]
     height, width = pix_to_face.shape[1:]
     for n in range(first, last):
-        facing = _facing(screen[n], faces)
+        frame_screen, seen, frame_depth = screen[n], pix_to_face[n], depth[n]
+        facing = _facing(frame_screen, faces)
+        candidates = _candidates(frame_screen, faces, neighbours, facing, frame_depth, axis)
         for row in range(height - axis):
             for column in range(width - 1 + axis):
+                if not candidates[row, column]:
+                    continue
                 alpha, _, _, _, this_is_nearer = _crossing(
-                    n, row, column, axis, screen, faces, neighbours, facing, pix_to_face, depth
+                    row, column, axis, frame_screen, faces, neighbours, facing, seen, frame_depth
                 )
                 if alpha < 0:
                     continue
@@ -170,11 +202,15 @@ def _antialias_backward(  # type: ignore[no-untyped-def]
 ):
     height, width = pix_to_face.shape[1:]
     for n in range(first, last):
-        facing = _facing(screen[n], faces)
+        frame_screen, seen, frame_depth = screen[n], pix_to_face[n], depth[n]
+        facing = _facing(frame_screen, faces)
+        candidates = _candidates(frame_screen, faces, neighbours, facing, frame_depth, axis)
         for row in range(height - axis):
             for column in range(width - 1 + axis):
+                if not candidates[row, column]:
+                    continue
                 alpha, a, b, share, this_is_nearer = _crossing(
-                    n, row, column, axis, screen, faces, neighbours, facing, pix_to_face, depth
+                    row, column, axis, frame_screen, faces, neighbours, facing, seen, frame_depth
                 )
                 if alpha < 0:
                     continue

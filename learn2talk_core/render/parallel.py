@@ -8,8 +8,9 @@ from typing import Any
 import numba
 import numpy as np
 
-# Without Python's lock, so that threads run side by side; compiled once and then read from disk.
-kernel = numba.njit(nogil=True, cache=True)
+# Without Python's lock, so that threads run side by side; compiled once and then read from disk; division by zero gives
+# infinity as in NumPy, without a test at every division.
+kernel = numba.njit(nogil=True, cache=True, error_model="numpy")
 
 
 def over_frames(compute: Callable[..., None], frames: int, *arguments: Any) -> None:

@@ -116,7 +116,7 @@ def _rasterise(first, last, screen, faces, perspective, cull, pix_to_face, baryc
     height, width = pix_to_face.shape[1:]
     for n in range(first, last):
         for face in range(len(faces)):
-            i0, i1, i2 = faces[face]
+            i0, i1, i2 = faces[face, 0], faces[face, 1], faces[face, 2]
             z0, z1, z2 = np.float64(screen[n, i0, 2]), np.float64(screen[n, i1, 2]), np.float64(screen[n, i2, 2])
             if not (z0 > NEAR and z1 > NEAR and z2 > NEAR):
                 continue
@@ -126,6 +126,7 @@ def _rasterise(first, last, screen, faces, perspective, cull, pix_to_face, baryc
             area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)  # negative if counter-clockwise, for y points down
             if not (area < -SMALLEST_AREA or (area > SMALLEST_AREA and not cull)):
                 continue
+            per_area, per_z0, per_z1, per_z2 = 1 / area, 1 / z0, 1 / z1, 1 / z2
             left = int(np.ceil(max(min(x0, x1, x2), 0.0) - 0.5))
             right = int(np.floor(min(max(x0, x1, x2), np.float64(width)) - 0.5))
             top = int(np.ceil(max(min(y0, y1, y2), 0.0) - 0.5))
@@ -133,21 +134,21 @@ def _rasterise(first, last, screen, faces, perspective, cull, pix_to_face, baryc
             for row in range(top, bottom + 1):
                 for column in range(left, right + 1):
                     x, y = column + 0.5, row + 0.5
-                    u0 = ((x1 - x) * (y2 - y) - (x2 - x) * (y1 - y)) / area
-                    u1 = ((x2 - x) * (y0 - y) - (x0 - x) * (y2 - y)) / area
-                    u2 = ((x0 - x) * (y1 - y) - (x1 - x) * (y0 - y)) / area
+                    u0 = ((x1 - x) * (y2 - y) - (x2 - x) * (y1 - y)) * per_area
+                    u1 = ((x2 - x) * (y0 - y) - (x0 - x) * (y2 - y)) * per_area
+                    u2 = ((x0 - x) * (y1 - y) - (x1 - x) * (y0 - y)) * per_area
                     if u0 < 0 or u1 < 0 or u2 < 0:
                         continue
                     if perspective:
-                        u0, u1, u2 = u0 / z0, u1 / z1, u2 / z2
-                    total = u0 + u1 + u2
-                    z = 1 / total if perspective else u0 * z0 + u1 * z1 + u2 * z2
+                        u0, u1, u2 = u0 * per_z0, u1 * per_z1, u2 * per_z2
+                    per_total = 1 / (u0 + u1 + u2)
+                    z = per_total if perspective else u0 * z0 + u1 * z1 + u2 * z2
                     if z < depth[n, row, column]:
                         depth[n, row, column] = z
                         pix_to_face[n, row, column] = face
-                        barycentrics[n, row, column, 0] = u0 / total
-                        barycentrics[n, row, column, 1] = u1 / total
-                        barycentrics[n, row, column, 2] = u2 / total
+                        barycentrics[n, row, column, 0] = u0 * per_total
+                        barycentrics[n, row, column, 1] = u1 * per_total
+                        barycentrics[n, row, column, 2] = u2 * per_total
 
 
 @kernel
@@ -159,7 +160,7 @@ def _rasterise_backward(first, last, gradient, screen, faces, perspective, pix_t
                 face = pix_to_face[n, row, column]
                 if face < 0:
                     continue
-                i0, i1, i2 = faces[face]
+                i0, i1, i2 = faces[face, 0], faces[face, 1], faces[face, 2]
                 x0, y0 = screen[n, i0, 0] - (column + 0.5), screen[n, i0, 1] - (row + 0.5)
                 x1, y1 = screen[n, i1, 0] - (column + 0.5), screen[n, i1, 1] - (row + 0.5)
                 x2, y2 = screen[n, i2, 0] - (column + 0.5), screen[n, i2, 1] - (row + 0.5)
@@ -174,7 +175,7 @@ def _rasterise_backward(first, last, gradient, screen, faces, perspective, pix_t
                     u0, u1, u2 = u0 / z0, u1 / z1, u2 / z2
                 total = u0 + u1 + u2
                 # through b_i = u_i / total: dL/du_i = (dL/db_i - Σ_j b_j dL/db_j) / total
-                g0, g1, g2 = gradient[n, row, column]
+                g0, g1, g2 = gradient[n, row, column, 0], gradient[n, row, column, 1], gradient[n, row, column, 2]
                 mean = (u0 * g0 + u1 * g1 + u2 * g2) / total
                 g0, g1, g2 = (g0 - mean) / (total * z0), (g1 - mean) / (total * z1), (g2 - mean) / (total * z2)
                 if perspective:  # through u_i = e_i / z_i
@@ -198,8 +199,10 @@ def _interpolate(first, last, attributes, barycentrics, pix_to_face, faces, valu
                 face = pix_to_face[n, row, column]
                 if face < 0:
                     continue
-                i0, i1, i2 = faces[face]
-                b0, b1, b2 = barycentrics[n, row, column]
+                i0, i1, i2 = faces[face, 0], faces[face, 1], faces[face, 2]
+                b0 = barycentrics[n, row, column, 0]
+                b1 = barycentrics[n, row, column, 1]
+                b2 = barycentrics[n, row, column, 2]
                 for k in range(attributes.shape[2]):
                     values[n, row, column, k] = (
                         b0 * attributes[n, i0, k] + b1 * attributes[n, i1, k] + b2 * attributes[n, i2, k]
@@ -217,8 +220,10 @@ def _interpolate_backward(  # type: ignore[no-untyped-def]
                 face = pix_to_face[n, row, column]
                 if face < 0:
                     continue
-                i0, i1, i2 = faces[face]
-                b0, b1, b2 = barycentrics[n, row, column]
+                i0, i1, i2 = faces[face, 0], faces[face, 1], faces[face, 2]
+                b0 = barycentrics[n, row, column, 0]
+                b1 = barycentrics[n, row, column, 1]
+                b2 = barycentrics[n, row, column, 2]
                 g0, g1, g2 = 0.0, 0.0, 0.0
                 for k in range(attributes.shape[2]):
                     g = gradient[n, row, column, k]

@@ -134,7 +134,7 @@ def _face_normal_sum(first, last, vertices, faces, normals):  # type: ignore[no-
 def _face_normal_sum_backward(first, last, gradient, vertices, faces, result):  # type: ignore[no-untyped-def]
     for n in range(first, last):
         for face in range(len(faces)):
-            i0, i1, i2 = faces[face]
+            i0, i1, i2 = faces[face, 0], faces[face, 1], faces[face, 2]
             p, q = _edges(vertices[n], faces[face])
             g = (
                 np.float64(gradient[n, i0, 0]) + gradient[n, i1, 0] + gradient[n, i2, 0],
