@@ -1,0 +1,105 @@
+"""A program of its own: sentences on standard input, speech with phoneme events on standard output.
+
+eSpeak NG (GPL-3.0-or-later, from the wheel espeakng-loader) is loaded here and nowhere else. It is neither thread-safe
+nor repeatable within a process: random numbers and the phase of the wave go on from one sentence to the next. A fresh
+process, one seed and a fixed order of sentences give the same samples every time.
+
+Input: JSON {voice, pitch, pitch_range, rate, seed, texts}. Output: an `.npz` with `rate` and, for sentence i, `wave_i`
+(int16), `start_i` (first sample of each phoneme) and `name_i` (eSpeak's mnemonics).
+"""
+
+import ctypes
+import io
+import json
+import sys
+
+import espeakng_loader
+import numpy as np
+
+SYNCHRONOUS, PHONEME_EVENTS, DO_NOT_EXIT = 2, 0x0001, 0x8000  # AUDIO_OUTPUT and option bits of speak_lib.h
+RATE, PITCH, RANGE = 1, 3, 4  # espeak_PARAMETER
+LIST_TERMINATED, PHONEME = 0, 7  # espeak_EVENT_TYPE
+UTF8 = 1
+
+
+class _Identity(ctypes.Union):
+    _fields_ = (("number", ctypes.c_int), ("name", ctypes.c_char_p), ("string", ctypes.c_char * 8))
+
+
+class _Event(ctypes.Structure):
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", _Identity),
+    )
+
+
+_Callback = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event)
+)  # t_espeak_callback
+
+
+def main() -> None:
+    request = json.load(sys.stdin)
+    library = ctypes.CDLL(espeakng_loader.get_library_path())
+    path = espeakng_loader.get_data_path().encode()
+    rate = library.espeak_Initialize(SYNCHRONOUS, 0, path, PHONEME_EVENTS | DO_NOT_EXIT)
+    if rate <= 0:
+        sys.exit(f"espeak_Initialize returned {rate}")
+    library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
+    library.espeak_ng_SetRandSeed(request["seed"] % 100_000)
+    if library.espeak_SetVoiceByName(request["voice"].encode()) != 0:
+        sys.exit(f"eSpeak has no voice {request['voice']!r}")
+    for parameter, name in ((RATE, "rate"), (PITCH, "pitch"), (RANGE, "pitch_range")):
+        library.espeak_SetParameter(parameter, request[name], 0)
+
+    chunks: list[np.ndarray] = []
+    phonemes: list[tuple[int, str]] = []
+
+    def receive(wave, count, events):  # type: ignore[no-untyped-def]
+        if wave and count > 0:
+            chunks.append(np.ctypeslib.as_array(wave, (count,)).copy())
+        i = 0
+        while events[i].type != LIST_TERMINATED:
+            if events[i].type == PHONEME:
+                raw = ctypes.string_at(ctypes.addressof(events[i].id), 8)
+                phonemes.append((events[i].sample, raw.split(b"\0")[0].decode("utf-8", "replace")))
+            i += 1
+        return 0
+
+    callback = _Callback(receive)  # ctypes keeps no reference itself
+    library.espeak_SetSynthCallback(callback)
+    library.espeak_Synth.argtypes = [
+        ctypes.c_char_p,
+        ctypes.c_size_t,
+        ctypes.c_uint,
+        ctypes.c_int,
+        ctypes.c_uint,
+        ctypes.c_uint,
+        ctypes.POINTER(ctypes.c_uint),
+        ctypes.c_void_p,
+    ]
+    result: dict[str, np.ndarray] = {"rate": np.array(rate)}
+    for i, text in enumerate(request["texts"]):
+        chunks.clear()
+        phonemes.clear()
+        raw = text.encode()
+        error = library.espeak_Synth(raw, len(raw) + 1, 0, 1, 0, UTF8, None, None)
+        library.espeak_Synchronize()
+        if error:
+            sys.exit(f"espeak_Synth returned {error} for {text!r}")
+        result[f"wave_{i}"] = np.concatenate(chunks) if chunks else np.zeros(0, np.int16)
+        result[f"start_{i}"] = np.array([start for start, _ in phonemes], np.int64)
+        result[f"name_{i}"] = np.array([name for _, name in phonemes], np.str_)
+    buffer = io.BytesIO()
+    np.savez(buffer, **result)  # type: ignore[arg-type]
+    sys.stdout.buffer.write(buffer.getvalue())
+
+
+if __name__ == "__main__":
+    main()

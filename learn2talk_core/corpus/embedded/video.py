@@ -1,0 +1,245 @@
+"""Films of the embedded 2D corpus: other people than the 3D corpus has, each clip under another light and pose."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import torch
+from joblib import Parallel, delayed, parallel_config
+from scipy.spatial.transform import Rotation
+
+from learn2talk_core.corpus.embedded.animation import animate
+from learn2talk_core.corpus.embedded.face import Face, colours, load_face
+from learn2talk_core.corpus.embedded.sentences import make_sentences
+from learn2talk_core.corpus.embedded.speakers import Speaker, make_speakers
+from learn2talk_core.corpus.embedded.speech import speak
+from learn2talk_core.corpus.talking_video import MOUTH_SIZE, VIDEO_FPS, Box, VideoClip, frames_of
+from learn2talk_core.corpus.video_file import encode_video
+from learn2talk_core.render.camera import Camera, project
+from learn2talk_core.render.mouth import CROP
+from learn2talk_core.render.render import render
+from learn2talk_core.render.shading import Light
+
+SIZE = 160  # pixels
+RENDERED = 240  # pixels; averaged down to SIZE, which smooths all edges for less than antialiasing costs
+EXTENT = 0.197  # metres from top to bottom of the picture: the face takes three quarters of it
+NECK = np.array([0.0, -0.10, -0.06])  # metres from between the eyes; the head turns around it
+FIRST_VOICE = 14  # the voices before are those of the 3D corpus
+LONGEST = 44  # letters of a sentence: about 3.2 s
+BATCH = 16  # frames rendered at a time
+
+
+@dataclass(frozen=True)
+class Shot:
+    """How one clip is filmed.
+
+    Attributes:
+        turn: yaw, pitch and roll of the head in radians.
+        sway: the same for the head's small movement over time, (T, 3), on top of `turn`.
+        camera, light: of the renderer.
+        tint: (3,) colour of the light.
+        wall: (R, C, 3) albedo of the wall behind the head.
+        collar: (3,) albedo of the clothes.
+    """
+
+    turn: np.ndarray
+    sway: np.ndarray
+    camera: Camera
+    light: Light
+    tint: np.ndarray
+    wall: np.ndarray
+    collar: np.ndarray
+
+
+def make_films(
+    speakers: dict[str, int],
+    sentences: dict[str, int],
+    *,
+    variation: float,
+    seed: int,
+    avoid: Sequence[str] = (),
+    workers: int = 2,
+) -> Iterator[tuple[VideoClip, bytes, np.ndarray]]:
+    """Clips with their MP4 and sound, for `write_talking_video`; the same numbers give the same bytes.
+
+    Args:
+        speakers: split → how many people; nobody is in two splits.
+        sentences: split → how many each of them says; no sentence is said twice.
+        variation: of the mouth, that the sound does not determine; see `animate`.
+        seed: of everything.
+        avoid: sentences that must not occur, such as those of the 3D corpus.
+        workers: processes.
+    """
+    splits = [split for split, count in speakers.items() for _ in range(count)]
+    people = make_speakers(len(splits), seed, prefix="V", first_voice=FIRST_VOICE)
+    needed = sum(sentences[split] for split in splits)
+    texts = iter(short_sentences(needed, seed, avoid))
+    jobs = [
+        delayed(_films)(person, split, [next(texts) for _ in range(sentences[split])], variation)
+        for person, split in zip(people, splits, strict=True)
+    ]
+    with parallel_config("loky", inner_max_num_threads=1):
+        for films in Parallel(n_jobs=workers, return_as="generator")(jobs):
+            yield from films
+
+
+def short_sentences(count: int, seed: int, avoid: Sequence[str]) -> list[str]:
+    """`count` sentences of at most `LONGEST` letters, none in `avoid`."""
+    made: list[str] = []
+    drawn = 2 * count
+    while len(made) < count:
+        drawn *= 2
+        made = [text for text in make_sentences(drawn, seed + 1, set(avoid)) if len(text) <= LONGEST]
+    return made[:count]
+
+
+def draw_shot(frames: int, rng: np.random.Generator) -> Shot:
+    """A pose, a light and a place to film in."""
+    degrees = np.pi / 180
+    hue = rng.uniform(0.15, 0.85, 3)
+    wall = hue + rng.normal(0, 0.12, (4, 4, 3)) + np.linspace(-0.15, 0.15, 4)[:, None, None] * rng.choice([-1, 1])
+    brightness = rng.uniform(0.75, 1.05)
+    side = rng.uniform(-1.0, 1.0)
+    fill = rng.uniform(0.30, 0.50)
+    return Shot(
+        turn=rng.normal(0, [5 * degrees, 3 * degrees, 1.5 * degrees]).clip(-0.2, 0.2),
+        sway=_sway(frames, rng) * [0.5 * degrees, 0.4 * degrees, 0.3 * degrees],
+        camera=Camera(
+            target=(rng.normal(0, 0.002), -0.044 + rng.normal(0, 0.002), 0.0),
+            extent=EXTENT * rng.uniform(0.96, 1.08),
+            distance=rng.uniform(0.6, 1.0),
+        ),
+        light=Light(
+            direction=(side, rng.uniform(-0.1, 0.9), 1.0),
+            ambient=brightness * fill,
+            diffuse=brightness * (0.92 - fill),
+            specular=rng.uniform(0.02, 0.12),
+            shininess=int(rng.integers(8, 32)),
+        ),
+        tint=np.array([1.0, 1.0, 1.0]) + rng.uniform(-0.07, 0.07) * np.array([1.0, 0.1, -1.0]),
+        wall=wall.clip(0.03, 0.97),
+        collar=rng.uniform(0.05, 0.8, 3),
+    )
+
+
+def film(template: np.ndarray, coefficients: np.ndarray, skin: np.ndarray, shot: Shot) -> np.ndarray:
+    """Pictures of a speaking head.
+
+    Args:
+        template: (V, 3) neutral face.
+        coefficients: (T, K) motion in `Face.basis`.
+        skin: (V, 3) albedo.
+        shot: how it is filmed.
+
+    Returns:
+        uint8 (T, SIZE, SIZE, 3) RGB.
+    """
+    face = load_face()
+    scene, scene_faces, scene_colours = _scenery(shot)
+    faces = np.concatenate([face.faces, scene_faces + len(template)])
+    albedo = np.concatenate([skin, scene_colours]) * shot.tint
+    albedo = torch.from_numpy(albedo.clip(0, 1).astype(np.float32))
+    turns = _turns(shot.turn + shot.sway)
+    pictures = []
+    for first in range(0, len(coefficients), BATCH):
+        chosen = slice(first, first + BATCH)
+        head = (face.vertices(template, coefficients[chosen]) - NECK) @ turns[chosen].transpose(0, 2, 1) + NECK
+        around = np.broadcast_to(scene, (len(head), *scene.shape))
+        vertices = torch.from_numpy(np.concatenate([head, around], axis=1).astype(np.float32))
+        image = render(
+            vertices, faces, albedo, shot.camera, RENDERED, RENDERED, light=shot.light, smooth=False
+        )  # fmt: skip
+        pictures += [cv2.resize(i, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for i in image.numpy()]
+    return np.round(np.stack(pictures) * 255).astype(np.uint8)
+
+
+def boxes(face: Face, template: np.ndarray, shot: Shot) -> tuple[tuple[int, int, int, int], Box]:
+    """Where the face and the mouth of the neutral head are in the picture; see `VideoClip`.
+
+    The face reaches from above the brows to under the chin, with room for a jaw that opens; the mouth's box is centred
+    on the lips as the crop of `render_mouth`, and as large.
+    """
+    turned = (template - NECK) @ _turns(shot.turn[None])[0].T + NECK
+    skin = turned[face.mask["face"] > 0.5]
+    brows, chin = turned[face.part["left_eye"] | face.part["right_eye"]].mean(0)[1] + 0.032, skin[:, 1].min() - 0.009
+    lips = turned[face.regions["lips"]]
+    middle = (lips.min(0) + lips.max(0)) / 2
+    corners = np.array([[skin[:, 0].mean(), brows, middle[2]], [skin[:, 0].mean(), chin, middle[2]], middle])
+    (x, top, _), (_, bottom, _), (mouth_x, mouth_y, depth) = project(
+        shot.camera, torch.from_numpy(corners).double(), SIZE, SIZE
+    ).tolist()
+    side = round(bottom - top)
+    left, up = round(x - side / 2), round(top)
+    half = CROP / 1000 * MOUTH_SIZE / 88 * SIZE / shot.camera.extent * shot.camera.distance / depth / 2
+    return (left, up, left + side, up + side), (mouth_x - half, mouth_y - half, mouth_x + half, mouth_y + half)
+
+
+def _films(
+    speaker: Speaker, split: str, texts: Sequence[str], variation: float
+) -> list[tuple[VideoClip, bytes, np.ndarray]]:
+    """One speaker's clips; runs in a process of its own."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    face = load_face()
+    template = face.identity(speaker)
+    skin = colours(np.random.default_rng([speaker.seed, 2]))
+    films = []
+    for number, (text, (wave, phonemes)) in enumerate(zip(texts, speak(speaker, texts), strict=True)):
+        rng = np.random.default_rng([speaker.seed, 3, number])
+        coefficients = animate(speaker, wave, phonemes, VIDEO_FPS, variation, rng)[: frames_of(len(wave))]
+        shot = draw_shot(len(coefficients), rng)
+        face_box, mouth_box = boxes(face, template, shot)
+        clip = VideoClip(
+            id=f"{speaker.id}_{number:02d}",
+            speaker=speaker.id,
+            text=text,
+            split=split,
+            frames=len(coefficients),
+            samples=len(wave),
+            phonemes=phonemes,
+            face_box=face_box,
+            mouth_box=mouth_box,
+        )
+        films.append((clip, encode_video(film(template, coefficients, skin, shot), VIDEO_FPS), wave))
+    return films
+
+
+def _turns(angles: np.ndarray) -> np.ndarray:
+    """(T, 3) yaw, pitch, roll in radians → (T, 3, 3) rotation matrices."""
+    return Rotation.from_euler("YXZ", angles).as_matrix()
+
+
+def _sway(frames: int, rng: np.random.Generator) -> np.ndarray:
+    """Slow smooth movement (T, 3) of about ±1: two waves of 1.5 to 6 s for each angle."""
+    time = np.arange(frames)[:, None, None] / VIDEO_FPS
+    period, phase = rng.uniform(1.5, 6, (2, 3)), rng.uniform(0, 2 * np.pi, (2, 3))
+    return np.sin(2 * np.pi * time / period + phase).mean(1)
+
+
+def _scenery(shot: Shot) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Vertices, faces and colours of what does not move: a wall behind the head and a collar around the neck."""
+    rows, columns = shot.wall.shape[:2]
+    x, y = np.meshgrid(np.linspace(-0.3, 0.3, columns), np.linspace(0.3, -0.35, rows))
+    wall = np.stack([x, y, np.full_like(x, -0.25)], -1).reshape(-1, 3)
+    around = np.linspace(-np.pi / 2, np.pi / 2, 25)
+    rings = [
+        np.stack([radius * np.sin(around), np.full_like(around, height) + 0.02 * np.abs(np.sin(around)), depth], 1)
+        for height, radius, depth in (
+            (-0.128, 0.066, -0.085 + 0.062 * np.cos(around)),
+            (-0.142, 0.085, -0.080 + 0.070 * np.cos(around)),
+            (-0.200, 0.160, -0.080 + 0.110 * np.cos(around)),
+        )
+    ]
+    collar = np.concatenate(rings)
+    vertices = np.concatenate([wall, collar])
+    faces = np.concatenate([_grid(rows, columns), _grid(3, len(around)) + len(wall)])
+    tints = np.concatenate([shot.wall.reshape(-1, 3), np.tile(shot.collar, (len(collar), 1))])
+    return vertices, faces.astype(np.int32), tints
+
+
+def _grid(rows: int, columns: int) -> np.ndarray:
+    """Triangles of a grid whose rows go downwards and columns to the right, counter-clockwise from the front."""
+    corner = np.arange(rows * columns).reshape(rows, columns)
+    a, b, c, d = corner[:-1, :-1].ravel(), corner[:-1, 1:].ravel(), corner[1:, :-1].ravel(), corner[1:, 1:].ravel()
+    return np.concatenate([np.stack([a, c, b], 1), np.stack([b, c, d], 1)])
