@@ -4,11 +4,12 @@ window belong together?
 At `width=1` it is the official network, key for key.
 """
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
-from learn2talk_core.models.wav2lip import ConvBlock, residual_blocks, scaled
+from learn2talk_core.models.wav2lip import ConvBlock, residual_blocks, scaled, to_tensor
 
 FRAMES = 5  # video frames of a window: 0.2 s at 25 fps
 
@@ -67,3 +68,17 @@ def lower_halves(faces: torch.Tensor) -> torch.Tensor:
     """(B, 3, T, H, W) faces → (B, 3T, H/2, W): the lower halves, frame after frame along the channels."""
     lower = faces[:, :, :, faces.shape[3] // 2 :]
     return lower.transpose(1, 2).flatten(1, 2)
+
+
+@torch.inference_mode()
+def face_embeddings(expert: SyncExpert2D, faces: np.ndarray, *, batch: int = 64) -> np.ndarray:
+    """(T, 96, 96, 3) uint8 RGB of a clip → (T − 4, E), one unit vector for each window of five frames."""
+    video = to_tensor(faces).transpose(0, 1)  # (3, T, 96, 96)
+    windows = video.unfold(1, FRAMES, 1).permute(1, 0, 4, 2, 3)  # (T − 4, 3, 5, 96, 96)
+    return torch.cat([expert.encode_face(lower_halves(part)) for part in windows.split(batch)]).numpy()
+
+
+@torch.inference_mode()
+def audio_embeddings(expert: SyncExpert2D, mels: np.ndarray) -> np.ndarray:
+    """(N, 80, 16) mel windows → (N, E) unit vectors."""
+    return expert.encode_audio(torch.from_numpy(mels)[:, None]).numpy()

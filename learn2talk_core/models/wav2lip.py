@@ -5,8 +5,15 @@ At `width=1` it is the official network, key for key. The official weights want 
 RGB, as all faces in this project are.
 """
 
+from pathlib import Path
+
+import numpy as np
 import torch
 from torch import nn
+
+from learn2talk_core.weights import frozen, load_config, load_weights, save_weights
+
+MADE_BY = "dvc repro teacher"
 
 
 class ConvBlock(nn.Module):
@@ -116,12 +123,80 @@ class Wav2Lip(nn.Module):
             batch, _, frames, height, size = faces.shape
             flat = self(mel.flatten(0, 1), faces.transpose(1, 2).flatten(0, 1))
             return flat.view(batch, frames, 3, height, size).transpose(1, 2)
+        return self.decode(mel, self.encode_faces(faces))
+
+    def encode_faces(self, faces: torch.Tensor) -> list[torch.Tensor]:
+        """(B, 6, 96, 96) → what each block of the face encoder gives, largest image first."""
         skips = []
-        x = faces
         for block in self.face_encoder_blocks:
-            x = block(x)
-            skips.append(x)
+            faces = block(faces)
+            skips.append(faces)
+        return skips
+
+    def decode(self, mel: torch.Tensor, skips: list[torch.Tensor]) -> torch.Tensor:
+        """(B, 1, 80, 16) mel windows and the encoded faces → (B, 3, 96, 96) in 0..1."""
         x = self.audio_encoder(mel)
-        for block in self.face_decoder_blocks:
-            x = torch.cat([block(x), skips.pop()], dim=1)
+        for block, skip in zip(self.face_decoder_blocks, reversed(skips), strict=True):
+            x = torch.cat([block(x), skip], dim=1)
         return self.output_block(x)
+
+
+def masked(faces: torch.Tensor) -> torch.Tensor:
+    """(…, H, W) faces with their lower half blacked out: pose, eyes and light remain, the mouth does not."""
+    lower = faces.clone()
+    lower[..., faces.shape[-2] // 2 :, :] = 0
+    return lower
+
+
+def to_tensor(faces: np.ndarray, *, bgr: bool = False) -> torch.Tensor:
+    """(…, H, W, 3) uint8 RGB → (…, 3, H, W) float32 in 0..1, in BGR where the weights want it."""
+    ordered = np.ascontiguousarray(faces[..., ::-1] if bgr else faces)
+    return torch.from_numpy(ordered).movedim(-1, -3).float() / 255
+
+
+def to_image(faces: torch.Tensor, *, bgr: bool = False) -> np.ndarray:
+    """The way back: (…, 3, H, W) in 0..1 → (…, H, W, 3) uint8 RGB."""
+    pixels = (faces * 255).round().clamp(0, 255).byte().movedim(-3, -1).cpu().numpy()
+    return np.ascontiguousarray(pixels[..., ::-1] if bgr else pixels)
+
+
+@torch.inference_mode()
+def one_shot(
+    generator: Wav2Lip, still: np.ndarray, mels: np.ndarray, *, bgr: bool = False, batch: int = 32
+) -> np.ndarray:
+    """Make one still face speak: it is both the masked face and the reference of every frame.
+
+    Args:
+        generator: in evaluation mode.
+        still: (96, 96, 3) uint8 RGB.
+        mels: (T, 80, 16), the mel window of every frame.
+        bgr: whether the weights want faces in BGR.
+        batch: how many frames to make at a time.
+
+    Returns:
+        (T, 96, 96, 3) uint8 RGB.
+    """
+    reference = to_tensor(still, bgr=bgr)
+    faces = torch.cat([masked(reference), reference])[None]
+    faces = faces.contiguous(memory_format=torch.channels_last)
+    skips = generator.encode_faces(faces)
+    out = np.empty((len(mels), *still.shape), np.uint8)
+    for start in range(0, len(mels), batch):
+        window = torch.from_numpy(mels[start : start + batch])[:, None]
+        generated = generator.decode(window, [skip.expand(len(window), -1, -1, -1) for skip in skips])
+        out[start : start + batch] = to_image(generated, bgr=bgr)
+    return out
+
+
+def save_generator(folder: str | Path, generator: Wav2Lip, *, width: float, bgr: bool) -> None:
+    """Write the generator; `bgr` says whether its weights want faces in BGR."""
+    save_weights(folder, generator, {"width": width, "bgr": bgr})
+
+
+def load_generator(folder: str | Path) -> tuple[Wav2Lip, bool]:
+    """What `save_generator` wrote: the generator, frozen and in evaluation mode, and whether it wants BGR."""
+    config = load_config(folder, made_by=MADE_BY)
+    generator = Wav2Lip(config["width"])
+    load_weights(folder, generator, made_by=MADE_BY)
+    frozen(generator)
+    return generator.to(memory_format=torch.channels_last), config["bgr"]  # type: ignore[call-overload]

@@ -1,0 +1,63 @@
+"""How near a generated face video is to the filmed one. All videos are uint8 (T, H, W, 3) RGB."""
+
+import numpy as np
+
+from learn2talk_core.metrics.lse import lse
+
+
+def lower_half_l1(generated: np.ndarray, truth: np.ndarray) -> float:
+    """Mean absolute difference of the lower halves, in 0..1: L_recon of Wav2Lip where it had to draw.
+
+    Args:
+        generated, truth: (T, H, W, 3), or (H, W, 3) for the same picture at all times.
+    """
+    half = truth.shape[-3] // 2
+    difference = generated[..., half:, :, :].astype(np.float32) - truth[..., half:, :, :]
+    return float(np.abs(difference).mean()) / 255
+
+
+def mouth_motion(generated: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+    """Does the generated mouth move with the filmed one, and as much?
+
+    The first principal component over time of the filmed lower half (which is opening, where a head keeps still) is
+    the direction in which both are measured.
+
+    Args:
+        generated, truth: (T, H, W, 3), at least two frames.
+
+    Returns:
+        Correlation over time, NaN where one of them never moves, and ratio of the standard deviations.
+    """
+    half = truth.shape[1] // 2
+    filmed = truth[:, half:].reshape(len(truth), -1).astype(np.float32)
+    drawn = generated[:, half:].reshape(len(generated), -1).astype(np.float32)
+    filmed = filmed - filmed.mean(axis=0)
+    drawn = drawn - drawn.mean(axis=0)
+    # The component comes from the (T, T) Gram matrix, which is small where there are more pixels than frames.
+    values, vectors = np.linalg.eigh(filmed @ filmed.T)
+    opening = vectors[:, -1] * np.sqrt(max(values[-1], 0.0))
+    drawn_opening = drawn @ (filmed.T @ vectors[:, -1]) / max(np.sqrt(max(values[-1], 0.0)), 1e-9)
+    if opening.std() < 1e-6 or drawn_opening.std() < 1e-6:
+        return float("nan"), float(drawn_opening.std() / max(opening.std(), 1e-6))
+    return float(np.corrcoef(opening, drawn_opening)[0, 1]), float(drawn_opening.std() / opening.std())
+
+
+def sync_scores(face: np.ndarray, audio: np.ndarray, fps: float, keep: np.ndarray) -> dict[str, float]:
+    """What a 2D sync expert says about one clip.
+
+    Args:
+        face, audio: (N, E) unit embeddings of the windows that start at each frame.
+        fps: frames per second.
+        keep: (N,) the windows in which somebody speaks; all are used where none is.
+
+    Returns:
+        Mean cosine; LSE-D, LSE-C and the distance at shift 0, all L2 distances of the unit embeddings.
+    """
+    keep = keep if keep.any() else np.ones_like(keep)
+    scores = lse(face, audio, fps, keep=keep)
+    return {
+        "cosine": float((face * audio).sum(axis=1)[keep].mean()),
+        "lse_d": scores.lse_d,
+        "lse_c": scores.lse_c,
+        "distance_at_0": scores.distance_at_0,
+    }

@@ -1,0 +1,37 @@
+"""A contact sheet of the teacher's videos against the filmed ones."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from learn2talk_core.files import whole_file
+
+
+def write_teacher_sheet(
+    path: str | Path, clips: Sequence[tuple[str, Mapping[str, np.ndarray]]], labels: Sequence[Sequence[str]]
+) -> None:
+    """One row a video, one column an instant.
+
+    Args:
+        path: the PNG.
+        clips: title of a clip, and its videos by the name of their row, uint8 (n, H, W, 3) each with n instants.
+        labels: for each clip, n texts under its columns, such as time and phoneme.
+    """
+    names = list(clips[0][1])
+    columns = max(len(label) for label in labels)
+    size = next(iter(clips[0][1].values())).shape[1]
+    title = size // 3
+    figure = Figure(figsize=(columns * 0.8 + 0.9, len(clips) * (len(names) * 0.8 + 0.3)), dpi=150)
+    for number, (text, videos) in enumerate(clips):
+        axes = figure.add_subplot(len(clips), 1, number + 1)
+        axes.imshow(np.concatenate([np.concatenate(list(videos[name]), axis=1) for name in names]))
+        axes.set_yticks([size * (row + 0.5) for row in range(len(names))], names, fontsize=7)
+        axes.set_xticks([size * (column + 0.5) for column in range(len(labels[number]))], labels[number], fontsize=6)
+        axes.tick_params(length=0, pad=1)
+        axes.set_title(text, fontsize=7, pad=title // 10)
+        axes.spines[:].set_visible(False)
+    figure.tight_layout(pad=0.3)
+    with whole_file(path) as partial:
+        figure.savefig(partial, format="png", metadata={"Software": None})

@@ -1,0 +1,278 @@
+"""Training of the 2D teacher, Wav2Lip (Prajwal et al. 2020, "A Lip Sync Expert Is All You Need"): batches and losses.
+
+Equation numbers are those of that paper. Faces are RGB in 0..1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from learn2talk_core.models.quality_discriminator import QualityDiscriminator
+from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, lower_halves
+from learn2talk_core.models.wav2lip import Wav2Lip, masked, to_tensor
+from learn2talk_core.training.loop import Stateful, train, update, warmup_cosine
+from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.training.seed import generator, seed_torch
+from learn2talk_core.weights import frozen
+
+
+@dataclass(frozen=True)
+class SpeakingFace:
+    """A clip in memory.
+
+    Attributes:
+        faces: (T, 96, 96, 3) uint8 RGB at 25 fps.
+        mels: (T, 80, 16) float32, the mel window that starts at each frame.
+    """
+
+    faces: np.ndarray
+    mels: np.ndarray
+
+    @property
+    def windows(self) -> int:
+        """How many windows of five frames there are."""
+        return len(self.faces) - FRAMES + 1
+
+
+@dataclass(frozen=True)
+class ExpertRecipe:
+    """How the sync expert is trained.
+
+    Attributes:
+        width: multiplies the official numbers of channels.
+        steps: updates.
+        batch: windows an update.
+        learning_rate: Adam's, at its peak.
+    """
+
+    width: float
+    steps: int
+    batch: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class GeneratorRecipe:
+    """How the generator is trained.
+
+    Attributes:
+        width, steps, learning_rate: see `ExpertRecipe`.
+        batch: windows of five frames an update.
+        still_share: see `generator_batch`.
+        sync_weight: s_w of Eq. 6, from the share `sync_start` of the steps on; before that 0.
+        sync_start: in 0..1.
+        adversarial_weight: s_g of Eq. 6; 0 trains without a discriminator.
+    """
+
+    width: float
+    steps: int
+    batch: int
+    learning_rate: float
+    still_share: float
+    sync_weight: float
+    sync_start: float
+    adversarial_weight: float
+
+
+def expert_batch(
+    clips: Sequence[SpeakingFace], size: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Windows of five frames, half of them with their own audio and half with audio from elsewhere in the clip.
+
+    Returns:
+        mel windows (B, 1, 80, 16); lower half-faces (B, 15, 48, 96); 1 where they belong together, else 0 (B,).
+    """
+    mels, faces = [], []
+    in_sync = np.arange(size) % 2 == 0
+    for genuine in in_sync:
+        clip = clips[int(rng.integers(len(clips)))]
+        start = int(rng.integers(clip.windows))
+        heard = start if genuine else elsewhere(start, clip.windows, rng)
+        mels.append(clip.mels[heard])
+        faces.append(augmented(clip.faces[start : start + FRAMES], rng))
+    windows = lower_halves(to_tensor(np.stack(faces)).transpose(1, 2))
+    return torch.from_numpy(np.stack(mels))[:, None], windows, torch.from_numpy(in_sync.astype(np.float32))
+
+
+def expert_loss(expert: SyncExpert2D, mels: torch.Tensor, faces: torch.Tensor, in_sync: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy on P_sync (Eq. 1), the cosine of the two embeddings."""
+    audio, face = expert(mels, faces)
+    return functional.binary_cross_entropy(sync_probability(audio, face), in_sync)
+
+
+def sync_probability(audio: torch.Tensor, face: torch.Tensor) -> torch.Tensor:
+    """P_sync (Eq. 1): cosine of unit embeddings that are nowhere negative, (B, E) each → (B,) in 0..1."""
+    return (audio * face).sum(dim=1).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class GeneratorBatch:
+    """Windows of five frames for the generator.
+
+    Attributes:
+        mels: (B, 5, 1, 80, 16), the window of every frame.
+        faces: (B, 6, 5, 96, 96), masked target and reference.
+        target: (B, 3, 5, 96, 96).
+    """
+
+    mels: torch.Tensor
+    faces: torch.Tensor
+    target: torch.Tensor
+
+
+def generator_batch(
+    clips: Sequence[SpeakingFace], size: int, still_share: float, rng: np.random.Generator
+) -> GeneratorBatch:
+    """Windows of five frames; the reference is one still frame of another time of the clip.
+
+    Wav2Lip takes five reference frames that move. Here the generator must make a single still speak, so it is trained
+    on stills; a share of them is the clip's first frame, whose mouth is closed because the speaker has not begun.
+
+    Args:
+        clips: what to choose from.
+        size: how many windows.
+        still_share: share of windows whose reference is the clip's first frame.
+        rng: makes every choice.
+    """
+    mels, targets, references = [], [], []
+    for _ in range(size):
+        clip = clips[int(rng.integers(len(clips)))]
+        start = int(rng.integers(clip.windows))
+        first = rng.random() < still_share
+        reference = 0 if first else elsewhere(start, clip.windows, rng)
+        chosen = [*range(start, start + FRAMES), reference]
+        window = augmented(clip.faces[chosen], rng)
+        mels.append(clip.mels[start : start + FRAMES])
+        targets.append(window[:FRAMES])
+        references.append(np.broadcast_to(window[FRAMES:], window[:FRAMES].shape))
+    target = to_tensor(np.stack(targets)).transpose(1, 2)
+    reference_faces = to_tensor(np.stack(references)).transpose(1, 2)
+    faces = torch.cat([masked(target), reference_faces], dim=1)
+    return GeneratorBatch(torch.from_numpy(np.stack(mels))[:, :, None], faces, target)
+
+
+def generator_loss(
+    generated: torch.Tensor,
+    batch: GeneratorBatch,
+    expert: SyncExpert2D,
+    discriminator: QualityDiscriminator | None,
+    *,
+    sync_weight: float,
+    adversarial_weight: float,
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """L_total = (1 − s_w − s_g) L_recon + s_w E_sync + s_g L_gen (Eq. 6).
+
+    Args:
+        generated: (B, 3, 5, 96, 96).
+        batch: what it was generated from.
+        expert: frozen.
+        discriminator: None where `adversarial_weight` is 0.
+        sync_weight: s_w; 0.03 in the paper, 0 until the generator draws faces at all.
+        adversarial_weight: s_g; 0.07 in the paper.
+
+    Returns:
+        The loss and its parts for the log.
+    """
+    reconstruction = (generated - batch.target).abs().mean()  # L_recon, Eq. 2
+    loss = (1 - sync_weight - adversarial_weight) * reconstruction
+    parts = {"reconstruction": reconstruction.item()}
+    if sync_weight > 0:
+        audio, face = expert(batch.mels[:, 0], lower_halves(generated))
+        out_of_sync = functional.binary_cross_entropy(  # E_sync = −log P_sync, Eq. 3
+            sync_probability(audio, face), torch.ones(len(audio))
+        )
+        loss = loss + sync_weight * out_of_sync
+        parts["sync"] = out_of_sync.item()
+    if discriminator is not None and adversarial_weight > 0:
+        real = discriminator(generated)  # Eq. 4, in the form that does not saturate
+        adversarial = functional.binary_cross_entropy(real, torch.ones_like(real))
+        loss = loss + adversarial_weight * adversarial
+        parts["adversarial"] = adversarial.item()
+    return loss, {"loss": loss.item(), **parts}
+
+
+def discriminator_loss(
+    discriminator: QualityDiscriminator, target: torch.Tensor, generated: torch.Tensor
+) -> torch.Tensor:
+    """L_disc (Eq. 5): real faces are to be called real, generated ones not."""
+    real, false = discriminator(target), discriminator(generated.detach())
+    return functional.binary_cross_entropy(real, torch.ones_like(real)) + functional.binary_cross_entropy(
+        false, torch.zeros_like(false)
+    )
+
+
+def elsewhere(start: int, windows: int, rng: np.random.Generator) -> int:
+    """The start of another window of the clip that shares no frame with the one at `start`, where the clip is long
+    enough; otherwise of any other window, and of the same one if there is no other."""
+    starts = np.arange(windows)
+    for distance in (FRAMES, 1, 0):
+        others = starts[np.abs(starts - start) >= distance]
+        if len(others):
+            return int(rng.choice(others))
+    raise ValueError("the clip has no window")
+
+
+def augmented(faces: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """(T, H, W, 3) faces, mirrored half of the time: a mirrored face speaks just as well."""
+    return faces[:, :, ::-1] if rng.random() < 0.5 else faces
+
+
+def train_expert(
+    clips: Sequence[SpeakingFace], recipe: ExpertRecipe, *, seed: int, scratch: Scratch
+) -> tuple[SyncExpert2D, list[dict[str, float]]]:
+    """Train the sync expert; returns it, in evaluation mode, and its curve."""
+    seed_torch(seed, "sync_expert2d")
+    expert = SyncExpert2D(recipe.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(expert.parameters(), lr=recipe.learning_rate)
+
+    def step(index: int) -> dict[str, float]:
+        mels, faces, in_sync = expert_batch(clips, recipe.batch, generator(seed, "sync_expert2d", index))
+        faces = faces.contiguous(memory_format=torch.channels_last)
+        loss = expert_loss(expert, mels, faces, in_sync)
+        update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.steps, recipe.learning_rate))
+        return {"loss": loss.item()}
+
+    state = {"expert": expert, "optimizer": optimizer}
+    history = train(step, state, steps=recipe.steps, seed=seed, scratch=scratch, description="sync expert")
+    return expert.eval(), history
+
+
+def train_generator(
+    clips: Sequence[SpeakingFace], expert: SyncExpert2D, recipe: GeneratorRecipe, *, seed: int, scratch: Scratch
+) -> tuple[Wav2Lip, list[dict[str, float]]]:
+    """Train the generator, with `expert` frozen; returns it, in evaluation mode, and its curve."""
+    frozen(expert)
+    seed_torch(seed, "wav2lip")
+    network = Wav2Lip(recipe.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
+    state: dict[str, Stateful] = {"generator": network, "optimizer": optimizer}
+    discriminator = None
+    if recipe.adversarial_weight > 0:
+        discriminator = QualityDiscriminator(recipe.width)
+        opponent = torch.optim.Adam(discriminator.parameters(), lr=recipe.learning_rate, betas=(0.5, 0.999))
+        state |= {"discriminator": discriminator, "opponent": opponent}
+
+    def step(index: int) -> dict[str, float]:
+        batch = generator_batch(clips, recipe.batch, recipe.still_share, generator(seed, "wav2lip", index))
+        generated = network(batch.mels, batch.faces)
+        loss, parts = generator_loss(
+            generated,
+            batch,
+            expert,
+            discriminator,
+            sync_weight=recipe.sync_weight if index >= recipe.sync_start * recipe.steps else 0.0,
+            adversarial_weight=recipe.adversarial_weight,
+        )
+        rate = warmup_cosine(index, recipe.steps, recipe.learning_rate)
+        update(loss, optimizer, learning_rate=rate)
+        if discriminator is not None:
+            told_apart = discriminator_loss(discriminator, batch.target, generated)
+            update(told_apart, opponent, learning_rate=rate)
+            parts["discriminator"] = told_apart.item()
+        return parts
+
+    history = train(step, state, steps=recipe.steps, seed=seed, scratch=scratch, description="generator")
+    return network.eval(), history

@@ -1,0 +1,133 @@
+"""data/talking_video → data/models/teacher: Wav2Lip's generator, and the sync expert that it learns from."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from learn2talk_core.audio.mel import mel_spectrogram, mel_windows, window_starts
+from learn2talk_core.config import shared
+from learn2talk_core.corpus.phonemes import PHONEMES, frame_labels
+from learn2talk_core.corpus.talking_video import VIDEO_FPS, TalkingVideo, VideoClip, open_talking_video
+from learn2talk_core.files import whole_folder, write_json
+from learn2talk_core.metrics.face_video import lower_half_l1, mouth_motion, sync_scores
+from learn2talk_core.metrics.lse import at_shifts, auc, shifted_distances
+from learn2talk_core.models.official import load_official
+from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, audio_embeddings, face_embeddings
+from learn2talk_core.models.wav2lip import Wav2Lip, one_shot, save_generator
+from learn2talk_core.progress import progress
+from learn2talk_core.report.teacher_sheet import write_teacher_sheet
+from learn2talk_core.stage import run
+from learn2talk_core.training.loop import write_curve
+from learn2talk_core.training.scratch import open_scratch
+from learn2talk_core.training.teacher import (
+    ExpertRecipe,
+    GeneratorRecipe,
+    SpeakingFace,
+    train_expert,
+    train_generator,
+)
+from learn2talk_core.weights import frozen, save_weights
+
+VIDEO, OUT = "data/talking_video", "data/models/teacher"
+SHEET_CLIPS, SHEET_FRAMES = 3, 16
+
+
+@dataclass(frozen=True)
+class Params:
+    checkpoint: str | None
+    threads: int
+    evaluation_clips: int
+    expert: ExpertRecipe
+    generator: GeneratorRecipe
+    seed: int = shared()
+
+
+def main(params: Params) -> str:
+    torch.set_num_threads(params.threads)
+    generator, width, bgr = Wav2Lip(), 1.0, True
+    if params.checkpoint is not None:
+        load_official(params.checkpoint, generator)  # first, so that a wrong file is refused at once
+    video = open_talking_video(VIDEO)
+    clips = [speaking_face(video, clip) for clip in progress(video.split("loss", "metric"), "faces", unit="clip")]
+    with open_scratch("teacher-expert", params, [VIDEO]) as first, open_scratch("teacher", params, [VIDEO]) as second:
+        expert, curve = train_expert(clips, params.expert, seed=params.seed, scratch=first)
+        write_curve(curve, "metrics/curves/teacher_expert.csv")
+        if params.checkpoint is None:
+            generator, curve = train_generator(clips, expert, params.generator, seed=params.seed, scratch=second)
+            width, bgr = params.generator.width, False
+        write_curve(curve, "metrics/curves/teacher.csv")
+        mean_face = np.mean([clip.faces.mean(axis=0) for clip in clips], axis=0)
+        frozen(generator)
+        scores = judge(video, expert, generator, bgr, mean_face, params.evaluation_clips)
+        write_json("metrics/teacher.json", scores)
+        with whole_folder(OUT) as folder:
+            save_generator(folder, generator, width=width, bgr=bgr)
+            save_weights(folder / "sync_expert", expert, {"width": params.expert.width})
+        first.remove()
+        second.remove()
+    return (
+        f"Wav2Lip from {len(clips)} clips; one-shot on held-out faces: L1 {scores['l1']['generated']:.4f} (the still: "
+        f"{scores['l1']['still']:.4f}), mouth correlation {scores['mouth']['correlation']}"
+    )
+
+
+def speaking_face(video: TalkingVideo, clip: VideoClip) -> SpeakingFace:
+    mel = mel_spectrogram(video.audio(clip))
+    return SpeakingFace(video.faces(clip), mel_windows(mel, window_starts(clip.frames, VIDEO_FPS)))
+
+
+def judge(
+    video: TalkingVideo, expert: SyncExpert2D, generator: Wav2Lip, bgr: bool, mean_face: np.ndarray, count: int
+) -> dict[str, Any]:
+    """Scores on held-out faces and sentences of one-shot videos from each clip's first frame; draws the sheet."""
+    held_out = video.split("validation")
+    chosen = held_out[:: max(1, len(held_out) // count)][:count]
+    rows, truth, sheet, labels = [], [], [], []
+    for clip in progress(chosen, "judging", unit="clip"):
+        face = speaking_face(video, clip)
+        videos = {
+            "truth": face.faces,
+            "generated": one_shot(generator, face.faces[0], face.mels, bgr=bgr),
+            "still": np.broadcast_to(face.faces[0], face.faces.shape),
+        }
+        phonemes = frame_labels(clip.phonemes, clip.frames, VIDEO_FPS)
+        heard = audio_embeddings(expert, face.mels[: face.windows])
+        speech = phonemes[FRAMES // 2 :][: face.windows] > 0
+        seen = {name: face_embeddings(expert, faces) for name, faces in videos.items()}
+        truth.append(shifted_distances(seen["truth"], heard)[speech])
+        correlation, amplitude = mouth_motion(videos["generated"], face.faces)
+        drawn = {
+            "generated": videos["generated"],
+            "still": videos["still"],
+            "mean_training_frame": mean_face,
+            "best_still": face.faces.mean(axis=0),  # the mean of the film itself, which no generator can know
+        }
+        rows.append(
+            {
+                "sync": {name: sync_scores(seen[name], heard, VIDEO_FPS, speech) for name in videos},
+                "l1": {name: lower_half_l1(other, face.faces) for name, other in drawn.items()},
+                "mouth": {"correlation": correlation, "amplitude": amplitude},
+            }
+        )
+        if clip in chosen[:: max(1, len(chosen) // SHEET_CLIPS)][:SHEET_CLIPS]:
+            at = np.linspace(0, clip.frames - 1, SHEET_FRAMES).astype(int)
+            sheet.append((f"{clip.id}: {clip.text}", {name: faces[at] for name, faces in videos.items()}))
+            labels.append([f"{t / VIDEO_FPS:.2f} s {('', *PHONEMES)[phonemes[t]]}" for t in at])
+    write_teacher_sheet("metrics/plots/teacher.png", sheet, labels)
+    distances = np.concatenate(truth)
+    apart = {f"auc_shift{n}": auc(at_shifts(distances, 0, 0), at_shifts(distances, n, 15)) for n in (1, 3)}
+    return {"clips": len(chosen), "expert": mean_of([apart]), **mean_of(rows)}
+
+
+def mean_of(rows: list[Any]) -> Any:
+    """Mean over clips of nested scores; None where no clip has one: a mouth that never moves has no correlation."""
+    if isinstance(rows[0], dict):
+        return {key: mean_of([row[key] for row in rows]) for key in rows[0]}
+    finite = [value for value in rows if np.isfinite(value)]
+    return round(float(np.mean(finite)), 5) if finite else None
+
+
+if __name__ == "__main__":
+    run(main, Params)
