@@ -47,7 +47,10 @@ def open_teacher_features(folder: str | Path) -> TeacherFeatures:
     if not (folder / "index.parquet").is_file():
         raise missing(folder / "index.parquet", MADE_BY)
     index = pd.read_parquet(folder / "index.parquet")
-    where = {row.clip: (int(row.shard), int(row.start), int(row.frames)) for row in index.itertuples()}
+    numbers = index[["shard", "start", "frames"]].to_numpy().tolist()
+    where = {
+        str(clip): (shard, start, frames) for clip, (shard, start, frames) in zip(index["clip"], numbers, strict=True)
+    }
     return TeacherFeatures(folder, about["kind"], about["fps"], tuple(where), where)
 
 

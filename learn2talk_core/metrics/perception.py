@@ -37,6 +37,15 @@ def viseme_accuracy(frame_logits: ArrayLike, labels: ArrayLike, visemes: ArrayLi
     return float((read == spoken)[speaking].mean()) if speaking.any() else float("nan")
 
 
+def most_frequent_accuracy(known: ArrayLike, labels: ArrayLike, visemes: ArrayLike, silence: int = 0) -> float:
+    """Viseme accuracy on `labels` (T,) of always saying the viseme that is most frequent in `known` (N,)."""
+    visemes = np.asarray(visemes)
+    spoken = visemes[np.asarray(known)]
+    guess = np.bincount(spoken[spoken != silence], minlength=1).argmax()
+    truth = visemes[np.asarray(labels)]
+    return float((truth[truth != silence] == guess).mean())
+
+
 def feature_cosine(features: ArrayLike, true_features: ArrayLike) -> float:
     """Mean over time of the cosine between the reader's features (T, C) of a face and those of the true face."""
     a, b = np.asarray(features, np.float64), np.asarray(true_features, np.float64)

@@ -6,9 +6,11 @@ give the keys of the official LRS3 checkpoints, which fit `LipReader` strictly a
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -290,3 +292,24 @@ def load_lipreader(folder: str | Path) -> tuple[LipReader, nn.Linear]:
 def with_head(reader: LipReader, classes: int) -> nn.ModuleDict:
     """The lip reader together with a linear head on its conformer features, to train and to save as one."""
     return nn.ModuleDict({"reader": reader, "head": nn.Linear(reader.encoder.after_norm.normalized_shape[0], classes)})
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a lip reader makes of one clip.
+
+    features: (T, dim) conformer features; log_probs: (T, vocabulary) of its CTC head; frame_logits: (T, 40) of its
+    frame-wise head.
+    """
+
+    features: np.ndarray
+    log_probs: np.ndarray
+    frame_logits: np.ndarray
+
+
+@torch.no_grad()
+def read_lips(reader: LipReader, head: nn.Module, grey: np.ndarray) -> Reading:
+    """Read one clip of mouth pictures (T, H, W) at 25 fps, H = W ≥ 88: uint8, or float in 0..1."""
+    x = torch.from_numpy(np.ascontiguousarray(grey))[None]
+    encoded = reader.features(x.float() / 255 if grey.dtype == np.uint8 else x.float(), "encoder")
+    return Reading(encoded[0].numpy(), reader.ctc_log_probs(encoded)[0].numpy(), head(encoded)[0].numpy())

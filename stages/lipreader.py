@@ -1,0 +1,107 @@
+"""talking_video → data/models/lipreader/{metric,loss}: two lip readers, learned from other faces with other seeds.
+
+The loss one is the frozen E_lipread of Eq. 6; the metric one never serves as a loss and alone judges speech perception.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Literal
+
+import numpy as np
+from torch import nn
+
+from learn2talk_core.config import shared
+from learn2talk_core.corpus.phonemes import visemes_of
+from learn2talk_core.corpus.talking_video import open_talking_video
+from learn2talk_core.files import whole_folder, write_json
+from learn2talk_core.metrics.error_rate import ctc_greedy, error_rate
+from learn2talk_core.metrics.perception import most_frequent_accuracy, viseme_accuracy
+from learn2talk_core.models.lipreader import LipReader, read_lips
+from learn2talk_core.progress import progress
+from learn2talk_core.stage import run
+from learn2talk_core.training.lipreader import (
+    CLASSES,
+    VOCABULARY,
+    MouthClip,
+    Recipe,
+    mouth_clips,
+    train_lipreader,
+)
+from learn2talk_core.training.loop import write_curve
+from learn2talk_core.training.scratch import open_scratch
+from learn2talk_core.training.seed import mix, seed_torch
+from learn2talk_core.weights import parameter_count, save_weights
+
+VIDEO = "data/talking_video"
+VISEMES = visemes_of(np.arange(CLASSES))
+
+
+@dataclass(frozen=True)
+class Network:
+    size: int
+    normalise: Literal["clip", "official"]
+    width: int
+    dim: int
+    heads: int
+    hidden: int
+    encoder_layers: int
+    decoder_layers: int
+    kernel: int
+    dropout: float
+
+
+@dataclass(frozen=True)
+class Params:
+    network: Network
+    training: Recipe
+    seed: int = shared()
+
+
+def main(params: Params, role: str) -> str:
+    seed = mix(params.seed, "lipreader", role)
+    video = open_talking_video(VIDEO)
+    config = {"vocabulary": VOCABULARY, **asdict(params.network)}
+    with open_scratch(f"lipreader-{role}", params, [VIDEO]) as scratch:
+        clips = mouth_clips(video, video.split(role))
+        seed_torch(seed, "weights")
+        reader = LipReader(**config)
+        model, history = train_lipreader(
+            reader, clips, params.training, seed=seed, scratch=scratch, description=f"lip reader ({role})"
+        )
+        held_out = mouth_clips(video, video.split("validation"))
+        seen = scores(reader, model["head"], held_out)
+        blind = scores(reader, model["head"], held_out, blind=True)
+        with whole_folder(f"data/models/lipreader/{role}") as folder:
+            save_weights(folder, model, {"reader": config, "classes": CLASSES})
+        write_curve(history, f"metrics/curves/lipreader-{role}.csv")
+        spoken, said = (np.concatenate([clip.labels for clip in part]) for part in (clips, held_out))
+        metrics = {
+            **seen,
+            **{f"{name}_no_video": value for name, value in blind.items()},
+            "viseme_accuracy_most_frequent": most_frequent_accuracy(spoken, said, VISEMES),
+            "parameters": parameter_count(model),
+        }
+        write_json(f"metrics/lipreader/{role}.json", metrics)
+        scratch.remove()
+    return (
+        f"held-out phoneme error {seen['phoneme_error']:.3f} (without video {blind['phoneme_error']:.3f}), "
+        f"viseme accuracy {seen['viseme_accuracy']:.3f} ({blind['viseme_accuracy']:.3f})"
+    )
+
+
+def scores(reader: LipReader, head: nn.Module, clips: Sequence[MouthClip], *, blind: bool = False) -> dict[str, float]:
+    """Phoneme error rate (greedy CTC) over all clips and viseme accuracy over all speaking frames.
+
+    With `blind` the reader is shown an even grey instead of the video: what it knows without looking.
+    """
+    shown = [np.full_like(clip.frames, 128) if blind else clip.frames for clip in clips]
+    read = [read_lips(reader, head, frames) for frames in progress(shown, "reading lips", unit="clip")]
+    labels, logits = [clip.labels for clip in clips], [reading.frame_logits for reading in read]
+    return {
+        "phoneme_error": error_rate([clip.tokens() for clip in clips], [ctc_greedy(r.log_probs) for r in read]),
+        "viseme_accuracy": viseme_accuracy(np.concatenate(logits), np.concatenate(labels), VISEMES),
+    }
+
+
+if __name__ == "__main__":
+    run(main, Params, roles=("metric", "loss"))
