@@ -81,7 +81,7 @@ def _mouth(
     pucker, funnel = speaker.rounding * track["pucker"], speaker.rounding * track["funnel"] * (0.3 + 0.7 * free)
     stretch = speaker.spreading * track["stretch"]
     # Pucker alone would close the lips, so the jaw gives way a little.
-    jaw = 0.42 * speaker.jaw * track["jaw"] * (0.8 + 0.35 * loud) + 0.085 * pucker * free
+    jaw = 0.48 * speaker.jaw * track["jaw"] * (0.8 + 0.35 * loud) + 0.085 * pucker * free
     raised = speaker.upper_lip * track["raise"] * free
     lowered = speaker.lower_lip * (track["lower"] + 0.25 * track["jaw"]) * free * (1 - tuck)
     smile = speaker.smile + wander(rng, len(jaw), fps, seconds=2.0, deviation=0.025)
@@ -94,13 +94,13 @@ def _mouth(
         "mouthRollLower": 0.10 * seal * speaker.press + 0.75 * tuck,
         "mouthRollUpper": 0.08 * seal * speaker.press,
         "mouthShrugUpper": 0.25 * tuck,
-        "tongueOut": 0.45 * track["tongue_out"] * free,
+        "tongueOut": 0.55 * track["tongue_out"] * free,
         TONGUE_TIP: track["tongue_up"] * free,
     }
     for side, more in (("Left", 1 + speaker.asymmetry), ("Right", 1 - speaker.asymmetry)):
         units[f"mouthPress{side}"] = 0.22 * seal * speaker.press * more
-        units[f"mouthStretch{side}"] = 0.55 * stretch * more
-        units[f"mouthSmile{side}"] = np.maximum(0.16 * stretch * more + smile * more, -0.02)
+        units[f"mouthStretch{side}"] = 0.75 * stretch * more
+        units[f"mouthSmile{side}"] = np.maximum(0.20 * stretch * more + smile * more, -0.02)
         units[f"mouthUpperUp{side}"] = 0.8 * raised * more + 0.25 * tuck
         units[f"mouthLowerDown{side}"] = 0.85 * lowered * more
     return units

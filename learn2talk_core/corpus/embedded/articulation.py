@@ -57,30 +57,30 @@ _MANNERS = {
     "W": _Manner(2.6, 0.4, 0.050),
     "SH ZH CH JH": _Manner(2.2, 0.6, 0.040),
     "R": _Manner(1.1, 0.3, 0.050),
-    "S Z": _Manner(1.8, 0.35, 0.035),
-    "T D": _Manner(0.9, 0.15, 0.030),
-    "TH DH N L": _Manner(0.8, 0.2, 0.030, special={"tongue_out": 1.6, "tongue_up": 1.6}),
+    "S Z": _Manner(2.2, 0.35, 0.035),
+    "T D N": _Manner(0.9, 0.15, 0.030),
+    "TH DH L": _Manner(1.2, 0.2, 0.030, special={"tongue_out": 2.0, "tongue_up": 2.0}),
     "K G NG HH Y": _Manner(0.45, 0.10, 0.035),
 }
 _SIBILANT = {"funnel": 0.58, "pucker": 0.37, "jaw": 0.07, "lower": 0.12, "raise": 0.10}
 _O = {"jaw": 0.36, "pucker": 0.62, "funnel": 0.40}
 _U = {"jaw": 0.13, "pucker": 0.95, "funnel": 0.28}
-_I = {"jaw": 0.20, "stretch": 0.45, "lower": 0.20}
-_A = {"jaw": 0.70, "stretch": 0.28, "lower": 0.25, "raise": 0.10}
+_I = {"jaw": 0.22, "stretch": 0.55, "lower": 0.28, "raise": 0.12}
+_A = {"jaw": 0.74, "stretch": 0.35, "lower": 0.30, "raise": 0.15}
 _AW = {"jaw": 0.48, "funnel": 0.50, "pucker": 0.42}
 # Targets, 0 where nothing is named. A diphthong has two, one after the other.
 _TARGETS: dict[str, tuple[dict[str, float], ...]] = {
-    "IY": ({"jaw": 0.12, "stretch": 0.75, "lower": 0.22, "raise": 0.18},),
+    "IY": ({"jaw": 0.14, "stretch": 0.90, "lower": 0.40, "raise": 0.30},),
     "IH": (_I,),
-    "EH": ({"jaw": 0.44, "stretch": 0.38, "lower": 0.25},),
+    "EH": ({"jaw": 0.46, "stretch": 0.42, "lower": 0.30, "raise": 0.10},),
     "AE": (_A,),
-    "AA": ({"jaw": 0.80, "funnel": 0.05},),
+    "AA": ({"jaw": 0.85, "funnel": 0.05},),
     "AH": ({"jaw": 0.34, "stretch": 0.05},),
     "AO": (_AW,),
     "UH": ({"jaw": 0.20, "pucker": 0.62, "funnel": 0.32},),
     "UW": (_U,),
     "ER": ({"jaw": 0.27, "pucker": 0.25, "funnel": 0.24},),
-    "EY": ({"jaw": 0.42, "stretch": 0.38, "lower": 0.25}, {"jaw": 0.14, "stretch": 0.65, "lower": 0.22, "raise": 0.1}),
+    "EY": ({"jaw": 0.42, "stretch": 0.42, "lower": 0.30}, {"jaw": 0.15, "stretch": 0.80, "lower": 0.35, "raise": 0.25}),
     "AY": (_A, _I),
     "AW": (_A, _U),
     "OY": (_AW, _I),
@@ -96,18 +96,18 @@ _TARGETS: dict[str, tuple[dict[str, float], ...]] = {
     "ZH": (_SIBILANT,),
     "CH": (_SIBILANT,),
     "JH": (_SIBILANT,),
-    "S": ({"jaw": 0.05, "stretch": 0.33, "lower": 0.38, "raise": 0.15},),
-    "Z": ({"jaw": 0.05, "stretch": 0.30, "lower": 0.38, "raise": 0.15},),
-    "T": ({"jaw": 0.12, "lower": 0.12, "tongue_up": 0.8},),
-    "D": ({"jaw": 0.12, "lower": 0.12, "tongue_up": 0.8},),
-    "N": ({"jaw": 0.15, "tongue_up": 0.8},),
-    "L": ({"jaw": 0.24, "tongue_up": 1.0},),
-    "TH": ({"jaw": 0.16, "tongue_out": 0.8, "lower": 0.10},),
-    "DH": ({"jaw": 0.16, "tongue_out": 0.7, "lower": 0.10},),
-    "K": ({"jaw": 0.22},),
-    "G": ({"jaw": 0.22},),
-    "NG": ({"jaw": 0.22},),
-    "HH": ({"jaw": 0.28},),
+    "S": ({"jaw": 0.05, "stretch": 0.45, "lower": 0.55, "raise": 0.30},),
+    "Z": ({"jaw": 0.05, "stretch": 0.42, "lower": 0.55, "raise": 0.30},),
+    "T": ({"jaw": 0.14, "lower": 0.25, "raise": 0.10, "tongue_up": 0.8},),
+    "D": ({"jaw": 0.14, "lower": 0.25, "raise": 0.10, "tongue_up": 0.8},),
+    "N": ({"jaw": 0.17, "lower": 0.15, "tongue_up": 0.8},),
+    "L": ({"jaw": 0.34, "lower": 0.10, "raise": 0.10, "tongue_up": 1.0},),
+    "TH": ({"jaw": 0.24, "tongue_out": 1.0, "lower": 0.20, "raise": 0.20},),
+    "DH": ({"jaw": 0.22, "tongue_out": 0.9, "lower": 0.20, "raise": 0.15},),
+    "K": ({"jaw": 0.26},),
+    "G": ({"jaw": 0.26},),
+    "NG": ({"jaw": 0.26},),
+    "HH": ({"jaw": 0.32},),
     "Y": ({"jaw": 0.12, "stretch": 0.55},),
 }
 

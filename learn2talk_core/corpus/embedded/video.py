@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import cv2
 import numpy as np
@@ -27,6 +28,7 @@ EXTENT = 0.197  # metres from top to bottom of the picture: the face takes three
 NECK = np.array([0.0, -0.10, -0.06])  # metres from between the eyes; the head turns around it
 FIRST_VOICE = 14  # the voices before are those of the 3D corpus
 LONGEST = 44  # letters of a sentence: about 3.2 s
+NOTHING = (-1.0, -1.0, -1.0)  # a colour that no surface has: where it stays, the wall shows
 BATCH = 16  # frames rendered at a time
 
 
@@ -39,7 +41,7 @@ class Shot:
         sway: the same for the head's small movement over time, (T, 3), on top of `turn`.
         camera, light: of the renderer.
         tint: (3,) colour of the light.
-        wall: (R, C, 3) albedo of the wall behind the head.
+        wall: (R, C, 3) colours of what is behind the head, from which a soft picture is made.
         collar: (3,) albedo of the clothes.
     """
 
@@ -97,9 +99,8 @@ def short_sentences(count: int, seed: int, avoid: Sequence[str]) -> list[str]:
 def draw_shot(frames: int, rng: np.random.Generator) -> Shot:
     """A pose, a light and a place to film in."""
     degrees = np.pi / 180
-    hue = rng.uniform(0.15, 0.85, 3)
-    wall = hue + rng.normal(0, 0.12, (4, 4, 3)) + np.linspace(-0.15, 0.15, 4)[:, None, None] * rng.choice([-1, 1])
-    brightness = rng.uniform(0.75, 1.05)
+    wall = rng.uniform(0.15, 0.9) + rng.uniform(-0.15, 0.15, 3) + rng.normal(0, 0.08, (5, 5, 1))
+    brightness = rng.uniform(1.0, 1.3)
     side = rng.uniform(-1.0, 1.0)
     fill = rng.uniform(0.30, 0.50)
     return Shot(
@@ -118,7 +119,7 @@ def draw_shot(frames: int, rng: np.random.Generator) -> Shot:
             shininess=int(rng.integers(8, 32)),
         ),
         tint=np.array([1.0, 1.0, 1.0]) + rng.uniform(-0.07, 0.07) * np.array([1.0, 0.1, -1.0]),
-        wall=wall.clip(0.03, 0.97),
+        wall=wall,
         collar=rng.uniform(0.05, 0.8, 3),
     )
 
@@ -136,21 +137,24 @@ def film(template: np.ndarray, coefficients: np.ndarray, skin: np.ndarray, shot:
         uint8 (T, SIZE, SIZE, 3) RGB.
     """
     face = load_face()
-    scene, scene_faces, scene_colours = _scenery(shot)
-    faces = np.concatenate([face.faces, scene_faces + len(template)])
-    albedo = np.concatenate([skin, scene_colours]) * shot.tint
+    collar, collar_faces = _collar()
+    faces = np.concatenate([_seen_faces(), collar_faces + len(template)])
+    albedo = np.concatenate([skin, np.tile(shot.collar, (len(collar), 1))]) * shot.tint
     albedo = torch.from_numpy(albedo.clip(0, 1).astype(np.float32))
+    wall = cv2.resize(shot.wall.astype(np.float32), (RENDERED, RENDERED), interpolation=cv2.INTER_CUBIC).clip(0, 1)
     turns = _turns(shot.turn + shot.sway)
     pictures = []
     for first in range(0, len(coefficients), BATCH):
         chosen = slice(first, first + BATCH)
         head = (face.vertices(template, coefficients[chosen]) - NECK) @ turns[chosen].transpose(0, 2, 1) + NECK
-        around = np.broadcast_to(scene, (len(head), *scene.shape))
+        around = np.broadcast_to(collar, (len(head), *collar.shape))
         vertices = torch.from_numpy(np.concatenate([head, around], axis=1).astype(np.float32))
-        image = render(
-            vertices, faces, albedo, shot.camera, RENDERED, RENDERED, light=shot.light, smooth=False
-        )  # fmt: skip
-        pictures += [cv2.resize(i, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for i in image.numpy()]
+        images = render(
+            vertices, faces, albedo, shot.camera, RENDERED, RENDERED,
+            light=shot.light, background=NOTHING, smooth=False,
+        ).numpy()  # fmt: skip
+        images = np.where(images[..., :1] < 0, wall, images)
+        pictures += [cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for image in images]
     return np.round(np.stack(pictures) * 255).astype(np.uint8)
 
 
@@ -217,29 +221,37 @@ def _sway(frames: int, rng: np.random.Generator) -> np.ndarray:
     return np.sin(2 * np.pi * time / period + phase).mean(1)
 
 
-def _scenery(shot: Shot) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Vertices, faces and colours of what does not move: a wall behind the head and a collar around the neck."""
-    rows, columns = shot.wall.shape[:2]
-    x, y = np.meshgrid(np.linspace(-0.3, 0.3, columns), np.linspace(0.3, -0.35, rows))
-    wall = np.stack([x, y, np.full_like(x, -0.25)], -1).reshape(-1, 3)
+@cache
+def _seen_faces() -> np.ndarray:
+    """The head's triangles that a camera in front can see, without the back of the head and the root of the tongue."""
+    face = load_face()
+    a, b, c = face.neutral[face.faces].transpose(1, 0, 2)
+    normal = np.cross(b - a, c - a)
+    forward = normal[:, 2] / (np.linalg.norm(normal, axis=1) + 1e-12) > -0.4
+    root = (face.neutral[face.faces, 1] < -0.098).any(1) & ~_outside(face)[face.faces].all(1)
+    return face.faces[~root & (forward | ~_outside(face)[face.faces].all(1))]
+
+
+def _outside(face: Face) -> np.ndarray:
+    return face.part["skin"] & (face.mask["inside_mouth"] < 0.5)
+
+
+@cache
+def _collar() -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and triangles of the clothes: they hide where the mesh's neck ends."""
     around = np.linspace(-np.pi / 2, np.pi / 2, 25)
-    rings = [
-        np.stack([radius * np.sin(around), np.full_like(around, height) + 0.02 * np.abs(np.sin(around)), depth], 1)
-        for height, radius, depth in (
-            (-0.128, 0.066, -0.085 + 0.062 * np.cos(around)),
-            (-0.142, 0.085, -0.080 + 0.070 * np.cos(around)),
-            (-0.200, 0.160, -0.080 + 0.110 * np.cos(around)),
-        )
+    across, ahead = np.sin(around), np.cos(around)
+    rings = [  # height, half width, depth
+        (-0.128, 0.066, -0.085 + 0.062 * ahead),
+        (-0.142, 0.085, -0.080 + 0.070 * ahead),
+        (-0.200, 0.160, -0.080 + 0.110 * ahead),
     ]
-    collar = np.concatenate(rings)
-    vertices = np.concatenate([wall, collar])
-    faces = np.concatenate([_grid(rows, columns), _grid(3, len(around)) + len(wall)])
-    tints = np.concatenate([shot.wall.reshape(-1, 3), np.tile(shot.collar, (len(collar), 1))])
-    return vertices, faces.astype(np.int32), tints
+    vertices = [np.stack([width * across, height + 0.02 * np.abs(across), depth], 1) for height, width, depth in rings]
+    return np.concatenate(vertices), _grid(len(rings), len(around))
 
 
 def _grid(rows: int, columns: int) -> np.ndarray:
     """Triangles of a grid whose rows go downwards and columns to the right, counter-clockwise from the front."""
     corner = np.arange(rows * columns).reshape(rows, columns)
     a, b, c, d = corner[:-1, :-1].ravel(), corner[:-1, 1:].ravel(), corner[1:, :-1].ravel(), corner[1:, 1:].ravel()
-    return np.concatenate([np.stack([a, c, b], 1), np.stack([b, c, d], 1)])
+    return np.concatenate([np.stack([a, c, b], 1), np.stack([b, c, d], 1)]).astype(np.int32)
