@@ -14,8 +14,7 @@ from learn2talk_core.config import shared
 from learn2talk_core.corpus.phonemes import visemes_of
 from learn2talk_core.corpus.talking_video import open_talking_video
 from learn2talk_core.files import whole_folder, write_json
-from learn2talk_core.metrics.error_rate import ctc_greedy, error_rate
-from learn2talk_core.metrics.perception import most_frequent_accuracy, viseme_accuracy
+from learn2talk_core.metrics.error_rate import ctc_greedy, error_rate, most_frequent_accuracy, viseme_accuracy
 from learn2talk_core.models.lipreader import LipReader, read_lips
 from learn2talk_core.progress import progress
 from learn2talk_core.stage import run

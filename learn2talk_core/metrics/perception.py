@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from learn2talk_core.metrics.error_rate import ctc_greedy, edit_distance
+from learn2talk_core.metrics.error_rate import viseme_accuracy as viseme_accuracy
 
 Tokens = Sequence[int]
 
@@ -19,31 +20,6 @@ def phoneme_error(log_probs: ArrayLike, said: Tokens) -> float:
     Tokens count from 1; 0 is the CTC blank. NaN when nothing was said.
     """
     return edit_distance(said, ctc_greedy(log_probs)) / len(said) if len(said) else float("nan")
-
-
-def viseme_accuracy(frame_logits: ArrayLike, labels: ArrayLike, visemes: ArrayLike, silence: int = 0) -> float:
-    """Share of speaking frames whose phoneme was read as one that looks the same.
-
-    Args:
-        frame_logits: (T, C), class 0 is silence, class 1 + i phoneme i.
-        labels: (T,), the class that was spoken at each frame.
-        visemes: (C,), the viseme of each class.
-        silence: the viseme of silence. Frames of it are left out: a closed mouth is easy to read, and common.
-    """
-    visemes = np.asarray(visemes)
-    spoken = visemes[np.asarray(labels)]
-    read = visemes[np.asarray(frame_logits).argmax(-1)]
-    speaking = spoken != silence
-    return float((read == spoken)[speaking].mean()) if speaking.any() else float("nan")
-
-
-def most_frequent_accuracy(known: ArrayLike, labels: ArrayLike, visemes: ArrayLike, silence: int = 0) -> float:
-    """Viseme accuracy on `labels` (T,) of always saying the viseme that is most frequent in `known` (N,)."""
-    visemes = np.asarray(visemes)
-    spoken = visemes[np.asarray(known)]
-    guess = np.bincount(spoken[spoken != silence], minlength=1).argmax()
-    truth = visemes[np.asarray(labels)]
-    return float((truth[truth != silence] == guess).mean())
 
 
 def feature_cosine(features: ArrayLike, true_features: ArrayLike) -> float:

@@ -4,7 +4,13 @@ import numpy as np
 import pytest
 from torchmetrics.functional.text import word_error_rate
 
-from learn2talk_core.metrics.error_rate import ctc_greedy, edit_distance, error_rate
+from learn2talk_core.metrics.error_rate import (
+    ctc_greedy,
+    edit_distance,
+    error_rate,
+    most_frequent_accuracy,
+    viseme_accuracy,
+)
 
 
 def test_greedy_decoding_merges_repeats_and_drops_blanks() -> None:
@@ -42,3 +48,15 @@ def test_limits() -> None:
     assert error_rate([[1, 2]], [[]]) == 1.0
     assert error_rate([[1]], [[1, 2, 3]]) == 2.0
     assert math.isnan(error_rate([[]], [[1]]))
+
+
+def test_viseme_accuracy_forgives_look_alikes_and_skips_silence() -> None:
+    visemes = [0, 1, 1, 2]  # classes 1 and 2 look the same
+    read = np.eye(4)[[3, 2, 1, 3, 0]]
+    assert viseme_accuracy(read, [0, 1, 3, 3, 3], visemes) == pytest.approx(2 / 4)
+    assert math.isnan(viseme_accuracy(read, [0] * 5, visemes))
+
+
+def test_always_saying_the_most_frequent() -> None:
+    visemes = [0, 1, 1, 2]
+    assert most_frequent_accuracy([0] * 9 + [1, 2, 3], [1, 3, 3, 2, 0], visemes) == pytest.approx(2 / 4)

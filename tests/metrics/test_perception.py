@@ -4,12 +4,7 @@ import numpy as np
 import pytest
 from scipy.spatial.distance import cosine
 
-from learn2talk_core.metrics.perception import (
-    feature_cosine,
-    most_frequent_accuracy,
-    phoneme_error,
-    viseme_accuracy,
-)
+from learn2talk_core.metrics.perception import feature_cosine, phoneme_error
 
 
 def test_phoneme_error_counts_edits() -> None:
@@ -18,18 +13,6 @@ def test_phoneme_error_counts_edits() -> None:
     assert phoneme_error(log_probs, [1, 3, 4]) == pytest.approx(1 / 3)
     assert phoneme_error(log_probs, [1]) == 2
     assert math.isnan(phoneme_error(log_probs, []))
-
-
-def test_viseme_accuracy_forgives_look_alikes_and_skips_silence() -> None:
-    visemes = [0, 1, 1, 2]  # classes 1 and 2 look the same
-    read = np.eye(4)[[3, 2, 1, 3, 0]]
-    assert viseme_accuracy(read, [0, 1, 3, 3, 3], visemes) == pytest.approx(2 / 4)
-    assert math.isnan(viseme_accuracy(read, [0] * 5, visemes))
-
-
-def test_always_saying_the_most_frequent() -> None:
-    visemes = [0, 1, 1, 2]
-    assert most_frequent_accuracy([0] * 9 + [1, 2, 3], [1, 3, 3, 2, 0], visemes) == pytest.approx(2 / 4)
 
 
 def test_feature_cosine() -> None:
