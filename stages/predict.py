@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from learn2talk_core.corpus.format import open_corpus
-from learn2talk_core.corpus.predictions import PredictionWriter
+from learn2talk_core.corpus.predictions import write_predictions
 from learn2talk_core.models.student import load_student, predict_states
 from learn2talk_core.progress import progress
 from learn2talk_core.stage import run
@@ -30,7 +30,7 @@ def main(_: Params) -> str:
     for name, stage in MODELS.items():
         student, speakers = load_student(f"data/models/{stage}", made_by=f"dvc repro {stage}")
         weight, bias = student.vertice_map_r.weight.T.numpy(), student.vertice_map_r.bias.numpy()
-        with PredictionWriter(f"data/predicted/{name}", weight, bias) as writer:
+        with write_predictions(f"data/predicted/{name}", weight, bias) as writer:
             for clip in progress(clips, name, unit="clip"):
                 styles = (clip.speaker,) if clip.speaker in speakers else speakers
                 one_hot = torch.eye(len(speakers))[[speakers.index(style) for style in styles]]

@@ -1,6 +1,5 @@
 """The main promise of the pipeline: a change reruns what depends on it, all of it, and nothing else."""
 
-import ast
 import dataclasses
 import importlib
 import typing
@@ -9,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from ruamel.yaml import YAML
+
+from scripts.code_deps import closure, imports
 
 ROOT = Path(__file__).parents[1]
 FIRST_PARTY = ("stages", "learn2talk_core")
@@ -63,36 +64,6 @@ def stages() -> list[Stage]:
     return found
 
 
-@cache
-def imports(file: Path) -> frozenset[str]:
-    """First-party modules that `file` imports anywhere, inside functions too."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom):
-            assert not node.level, f"{file}: relative import"
-            names |= {node.module or "", *(f"{node.module}.{alias.name}" for alias in node.names)}
-    return frozenset(name for name in names if name.split(".")[0] in FIRST_PARTY)
-
-
-def source(module: str) -> Path | None:
-    path = ROOT.joinpath(*module.split("."))
-    return next((p for p in (path.with_suffix(".py"), path / "__init__.py") if p.is_file()), None)
-
-
-def closure(module: str) -> set[Path]:
-    """Every source file with content that importing `module` may read."""
-    seen: set[Path] = set()
-    todo = [module]
-    while todo:
-        file = source(todo.pop())
-        if file and file not in seen:
-            seen.add(file)
-            todo += imports(file)
-    return {file.relative_to(ROOT) for file in seen if file.read_text().strip()}
-
-
 def leaves(params: type, group: str) -> set[str]:
     hints = typing.get_type_hints(params)
     found = set()
@@ -116,19 +87,13 @@ def covered(file: Path, deps: tuple[str, ...]) -> bool:
 
 
 def test_deps_cover_imports(stage: Stage) -> None:
-    missing = sorted(str(f) for f in closure(stage.module) if not covered(f, stage.deps))
-    assert not missing, f"{stage.name}: imported but not in deps: {missing}"
+    missing = sorted(file for file in closure(stage.module) if not covered(Path(file), stage.deps))
+    assert not missing, f"{stage.name}: imported but not in deps: {missing}; run python -m scripts.code_deps"
 
 
 def test_code_deps_are_used(stage: Stage) -> None:
-    needed = closure(stage.module)
-    code = [Path(dep) for dep in stage.deps if dep.split("/")[0] in FIRST_PARTY]
-    unused = [
-        str(dep)
-        for dep in code
-        if dep.suffix != ".npz" and not any(f == dep or dep in f.parents for f in needed)
-    ]  # fmt: skip
-    assert not unused, f"{stage.name}: in deps but never imported: {unused}"
+    code = {dep for dep in stage.deps if dep.split("/")[0] in FIRST_PARTY and dep.endswith(".py")}
+    assert code <= closure(stage.module), f"{stage.name}: in deps but never imported"
 
 
 def test_params_equal_dataclass(stage: Stage) -> None:

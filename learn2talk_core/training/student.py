@@ -1,4 +1,4 @@
-"""Training of the student: FaceFormer with the losses of Learn2Talk.
+"""Training of the student, a FaceFormer, on Eq. 8 of Learn2Talk; `training/teachers.py` has the terms besides L_vertex.
 
 The speech encoder's TCN is frozen (paper, Sect. III-B), so its features are computed once a clip. The roll-out is
 autoregressive with gradient, as FaceFormer's own code trains. All losses hang on the decoder's states: the map from
@@ -7,7 +7,7 @@ states to vertices is affine, so each term makes just the vertices that it looks
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import torch
@@ -15,23 +15,15 @@ from torch import Tensor, nn
 
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.errors import BadInput
-from learn2talk_core.losses.lipread import lipread_loss
-from learn2talk_core.losses.sync import sync_loss
 from learn2talk_core.losses.total import GradientBalance, Term, overall_loss
 from learn2talk_core.losses.vertex import vertex_loss
 from learn2talk_core.models.faceformer import FaceFormer
-from learn2talk_core.models.lipreader import FPS as VIDEO_FPS
-from learn2talk_core.models.lipreader import Features, LipReader
 from learn2talk_core.models.speech_encoder import SpeechEncoder
 from learn2talk_core.models.student import audio_encoder, new_student, tcn_features
-from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows
 from learn2talk_core.progress import progress
-from learn2talk_core.render.mouth import MouthView, mouth_view, render_mouth
 from learn2talk_core.training.loop import train, update, warmup_cosine
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.seed import generator, seed_torch
-
-FRONTEND_EDGE = 2  # frames on either side that the lip reader's first convolution (5 frames) sees
 
 
 @dataclass(frozen=True)
@@ -42,7 +34,7 @@ class Recipe:
     dropout: float  # in the decoder
     start: Literal["pca", "zeros"]  # what vertice_map_r starts from
     vertex_loss: Literal["mean", "sum"]  # form of Eq. 3
-    loss_vertices: int  # random vertices a step on which Eq. 3 is evaluated; 0: all
+    vertex_stride: int  # Eq. 3 is evaluated on every so many-th vertex, from a random first one; 1: all
     steps: int
     batch: int  # clips
     learning_rate: float  # of the decoder
@@ -58,30 +50,15 @@ class SpokenClip:
     style: int
 
 
-@dataclass(frozen=True)
-class SyncTeacher:
-    """What Eq. 7 needs: the frozen SyncNet3D and its audio embeddings (M, E) of each clip, by clip id."""
+class ExtraTerm(Protocol):
+    """A loss besides the vertex loss, on the decoder's states h (B, T, d) of the clips of a step.
 
-    weight: float
-    network: SyncNet3D
-    audio: dict[str, Tensor]
-
-
-@dataclass(frozen=True)
-class LipTeacher:
-    """What Eq. 6 needs.
-
-    `features` holds E_lipread(G_teach(X)) of each clip (T at 25 fps, D); `views` the mouth camera of each speaker.
-    `clips` clips a step are read, over a random window of `frames` frames at 25 fps.
+    `unit` is the length that the student's displacements are multiples of; `step` seeds what is random.
     """
 
-    weight: float
-    reader: LipReader
-    kind: Features
-    features: dict[str, Tensor]
-    views: dict[str, MouthView]
-    frames: int
-    clips: int
+    def __call__(
+        self, student: FaceFormer, h: Tensor, clips: Sequence[SpokenClip], *, unit: float, step: int
+    ) -> Tensor: ...
 
 
 def spoken_clips(corpus: Corpus, encoder: SpeechEncoder, clips: Sequence[Clip], description: str) -> list[SpokenClip]:
@@ -134,7 +111,8 @@ def start_from_pca(model: FaceFormer, sample: np.ndarray) -> None:
     # (u' X) / √λ is the component, √(λ / N) its deviation
     components[: len(order)] = (vectors[:, order].T @ centred) / np.sqrt(len(sample))
     # make the sign of a component a fact of the data and not of the linear algebra library
-    components *= np.sign(components[np.arange(width), np.abs(components).argmax(axis=1)] + 1e-300)[:, None]
+    largest = components[np.arange(width), np.abs(components).argmax(axis=1)]
+    components = components * np.where(largest < 0, -1.0, 1.0)[:, None]
     with torch.no_grad():
         model.vertice_map_r.weight.copy_(torch.from_numpy(components.T))
         model.vertice_map_r.bias.copy_(torch.from_numpy(mean))
@@ -143,9 +121,9 @@ def start_from_pca(model: FaceFormer, sample: np.ndarray) -> None:
 @torch.no_grad()
 def fold_unit(model: FaceFormer, unit: float) -> None:
     """Turn a model that moves in `unit`s into one that moves in the corpus's unit; its states stay the same."""
-    model.vertice_map_r.weight *= unit
-    model.vertice_map_r.bias *= unit
-    model.vertice_map.weight /= unit
+    model.vertice_map_r.weight.mul_(unit)
+    model.vertice_map_r.bias.mul_(unit)
+    model.vertice_map.weight.div_(unit)
 
 
 def train_student(
@@ -157,11 +135,10 @@ def train_student(
     seed: int,
     scratch: Scratch,
     description: str,
-    sync: SyncTeacher | None = None,
-    lips: LipTeacher | None = None,
+    extra: Sequence[tuple[str, float, ExtraTerm]] = (),
     balanced: bool = True,
 ) -> tuple[FaceFormer, list[dict[str, float]]]:
-    """Train a FaceFormer on Eq. 8. Without `sync` and `lips` (λ1 = λ2 = 0) it is FaceFormer as published.
+    """Train a FaceFormer on Eq. 8. With no extra term (λ1 = λ2 = 0) it is FaceFormer as published.
 
     The network computes in units of the training motion's root mean square, so that the optimiser sees numbers near 1
     in whatever unit the corpus is; at the end the unit is folded into its weights.
@@ -174,8 +151,7 @@ def train_student(
         seed: of weights, batches, dropout.
         scratch: for checkpoints.
         description: label of the progress bar.
-        sync: Eq. 7 with λ1.
-        lips: Eq. 6 with λ2.
+        extra: the other terms of Eq. 8: name, lambda, loss.
         balanced: read the lambdas as gradient shares (`balance: gradient`).
 
     Returns:
@@ -193,7 +169,7 @@ def train_student(
     del sample
     encoder.feature_extractor.requires_grad_(False)
     optimizer = torch.optim.AdamW(_parameter_groups(model, recipe), weight_decay=0.0, betas=(0.9, 0.98))
-    balance = GradientBalance(3) if balanced else None
+    balance = GradientBalance(1 + len(extra)) if balanced else None
     power = 2 if recipe.vertex_loss == "mean" else 1
     model.train()
 
@@ -201,21 +177,19 @@ def train_student(
         rng = generator(seed, "student", index)
         chosen = [clips[i] for i in rng.choice(len(clips), min(recipe.batch, len(clips)), replace=False)]
         states = model.states(*encoded(model, chosen))
-        region = _random_region(rng, model.vertice_map_r.out_features // 3, recipe.loss_vertices)
-        truth, mask = true_displacement(corpus, chosen, states.shape[1], region, unit)
+        picked = slice(int(rng.integers(recipe.vertex_stride)), None, recipe.vertex_stride)  # mean over all, unbiased
+        region = torch.arange(model.vertice_map_r.out_features // 3)[picked] if recipe.vertex_stride > 1 else None
+        truth, mask = true_displacement(corpus, chosen, states.shape[1], picked, unit)
 
         def vertex(h: Tensor) -> Tensor:
             predicted = model.displacement(h, region).flatten(2)
             return unit**power * vertex_loss(predicted, truth, mask, recipe.vertex_loss)
 
+        def bound(term: ExtraTerm) -> Term:
+            return lambda h: term(model, h, chosen, unit=unit, step=index)
+
         terms: list[tuple[str, float, Term]] = [("vertex", 1.0, vertex)]
-        if sync is not None:
-            terms.append(("sync", sync.weight, lambda h: _sync_term(model, corpus, unit, h, chosen, sync)))
-        if lips is not None:
-            while len(terms) < 2:  # the balance knows a term by its place
-                terms.append(("sync", 0.0, vertex))
-            starts = rng.random(len(chosen))
-            terms.append(("lipread", lips.weight, lambda h: _lip_term(model, corpus, unit, h, chosen, starts, lips)))
+        terms += [(name, weight, bound(term)) for name, weight, term in extra]
         loss, values = overall_loss(states, terms, balance)
         share = warmup_cosine(index, recipe.steps, 1.0)
         for group in optimizer.param_groups:
@@ -244,15 +218,14 @@ def encoded(model: FaceFormer, chosen: Sequence[SpokenClip]) -> tuple[Tensor, Te
 
 
 def true_displacement(
-    corpus: Corpus, chosen: Sequence[SpokenClip], frames: int, region: Tensor | None, unit: float
+    corpus: Corpus, chosen: Sequence[SpokenClip], frames: int, picked: slice, unit: float
 ) -> tuple[Tensor, Tensor]:
-    """True displacements from the template in `unit`s, (B, T, 3n), zero in the padding, and the mask (B, T)."""
-    ids = slice(None) if region is None else region.numpy()
+    """True displacements of the picked vertices in `unit`s, (B, T, 3n), zero in the padding, and the mask (B, T)."""
     mask = torch.zeros(len(chosen), frames, dtype=torch.bool)
     rows = []
     for row, spoken in enumerate(chosen):
         clip = spoken.clip
-        rows.append(corpus.displacement(clip, ids).reshape(clip.frames, -1) / unit)
+        rows.append(corpus.displacement(clip, picked).reshape(clip.frames, -1) / unit)
         mask[row, : clip.frames] = True
     truth = torch.zeros(len(chosen), frames, rows[0].shape[1])
     for row, values in enumerate(rows):
@@ -272,86 +245,3 @@ def _parameter_groups(model: FaceFormer, recipe: Recipe) -> list[dict[str, Any]]
         {"params": [p for p in encoder.parameters() if p.requires_grad], "peak": recipe.encoder_learning_rate},
     ]
     return [{**group, "lr": group["peak"]} for group in groups]
-
-
-def _random_region(rng: np.random.Generator, vertices: int, wanted: int) -> Tensor | None:
-    """Sorted ids of `wanted` random vertices; their mean loss is an unbiased estimate of the mean over all."""
-    if not 0 < wanted < vertices:
-        return None
-    return torch.from_numpy(np.sort(rng.choice(vertices, wanted, replace=False)))
-
-
-def _sync_term(
-    model: FaceFormer, corpus: Corpus, unit: float, h: Tensor, chosen: Sequence[SpokenClip], sync: SyncTeacher
-) -> Tensor:
-    """Eq. 7 on every window of the chosen clips."""
-    region = torch.from_numpy(corpus.topology.regions["mouth"])
-    mesh = sync.network.embed_mesh(unit * model.displacement(h, region))  # (B, N, E)
-    audio = mesh.new_zeros(mesh.shape)
-    mask = mesh.new_zeros(mesh.shape[:2])
-    for row, spoken in enumerate(chosen):
-        known = sync.audio[spoken.clip.id]
-        windows = min(len(known), spoken.clip.frames - sync.network.shape.window + 1, mesh.shape[1])
-        audio[row, :windows] = known[:windows]
-        mask[row, :windows] = 1
-    return sync_loss(mesh, audio, mask)
-
-
-def _lip_term(
-    model: FaceFormer,
-    corpus: Corpus,
-    unit: float,
-    h: Tensor,
-    chosen: Sequence[SpokenClip],
-    starts: np.ndarray,
-    lips: LipTeacher,
-) -> Tensor:
-    """Eq. 6 on a random window of some of the chosen clips: render, read, compare with what the teacher's video says.
-
-    States are brought to 25 fps before they become vertices: the map is affine, so this is the same as resampling
-    the vertices.
-    """
-    region = torch.from_numpy(corpus.topology.regions["mouth_view"])
-    images, targets = [], []
-    for row, spoken in enumerate(chosen[: lips.clips]):
-        known = lips.features[spoken.clip.id]
-        available = min(len(known), int((spoken.clip.frames - 1) / corpus.fps * VIDEO_FPS) + 1)
-        frames = min(lips.frames, available)
-        first = int(starts[row] * (available - frames + 1))
-        at = (first + torch.arange(frames, dtype=torch.float64)) / VIDEO_FPS * corpus.fps
-        displacement = unit * model.displacement(interpolated(h[row], at)[None], region)[0]
-        template = torch.from_numpy(corpus.template(spoken.clip.speaker, "mouth_view"))
-        images.append(render_mouth(lips.views[spoken.clip.speaker], template + displacement))
-        targets.append(known[first : first + frames])
-    lengths = torch.tensor([len(image) for image in images])
-    read = lips.reader.features(nn.utils.rnn.pad_sequence(images, batch_first=True), lips.kind, lengths)
-    target = nn.utils.rnn.pad_sequence(targets, batch_first=True)
-    mask = torch.arange(read.shape[1])[None] < lengths[:, None]
-    if lips.kind == "frontend":  # at a window's ends the reader sees less than it saw of the teacher's whole clip
-        inside = (torch.arange(read.shape[1])[None] >= FRONTEND_EDGE) & (
-            torch.arange(read.shape[1])[None] < lengths[:, None] - FRONTEND_EDGE
-        )
-        mask = inside if inside.any() else mask
-    return lipread_loss(read, target, mask)
-
-
-def interpolated(states: Tensor, at: Tensor) -> Tensor:
-    """States (T, d) at fractional frame numbers `at` (N,), linearly; (N, d)."""
-    left = at.floor().long().clamp(max=len(states) - 1)
-    right = (left + 1).clamp(max=len(states) - 1)
-    return torch.lerp(states[left], states[right], (at - left).to(states.dtype)[:, None])
-
-
-@torch.no_grad()
-def sync_teacher(corpus: Corpus, clips: Sequence[SpokenClip], network: SyncNet3D, weight: float) -> SyncTeacher:
-    """Embed the audio windows of all clips once."""
-    audio = {
-        spoken.clip.id: network.embed_audio(torch.from_numpy(audio_windows(corpus.audio(spoken.clip), corpus.fps)))
-        for spoken in progress(clips, "audio embeddings", unit="clip")
-    }
-    return SyncTeacher(weight, network, audio)
-
-
-def mouth_views(corpus: Corpus, speakers: Sequence[str]) -> dict[str, MouthView]:
-    """The mouth camera of each speaker."""
-    return {s: mouth_view(corpus.topology, corpus.template(s), corpus.mm_per_unit) for s in speakers}

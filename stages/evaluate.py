@@ -1,0 +1,87 @@
+"""predicted motion, corpus, judges → metrics/{evaluate,validation,syncnet3d,lipreader}.json, metrics/per_clip.csv.
+
+The judges are the SyncNet3D and the lip reader of role `metric`; that they are not the losses' is checked by hash.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from joblib import Parallel, delayed
+
+from learn2talk_core.config import shared
+from learn2talk_core.corpus.format import open_corpus
+from learn2talk_core.errors import BadInput
+from learn2talk_core.evaluation import judge_clips, read_clips, summarise
+from learn2talk_core.files import missing, read_json, whole_file, write_json
+from learn2talk_core.metrics.protocol import protocols
+from learn2talk_core.progress import progress
+from learn2talk_core.stage import run
+
+CORPUS = "data/corpus"
+PREDICTED = {"faceformer": "data/predicted/faceformer", "learn2talk": "data/predicted/learn2talk"}
+EXPERTS = ("syncnet3d", "lipreader")
+JUDGES = ("data/models/syncnet3d/metric", "data/models/lipreader/metric")
+CHUNK = 8  # clips a job
+
+
+@dataclass(frozen=True)
+class Params:
+    lrp_threshold_mm: float
+    workers: int
+    seed: int = shared()
+
+
+def main(params: Params) -> str:
+    for expert in EXPERTS:
+        refuse_same_weights(f"data/models/{expert}/metric", f"data/models/{expert}/loss")
+    corpus = open_corpus(CORPUS)
+    clips = [clip.id for clip in corpus.split("validation", "test_seen", "test_unseen")]
+    parallel = Parallel(n_jobs=params.workers, return_as="generator")
+    chunks = [clips[i : i + CHUNK] for i in range(0, len(clips), CHUNK)]
+    jobs = parallel(delayed(judge_clips)(c, CORPUS, PREDICTED, JUDGES, params.lrp_threshold_mm) for c in chunks)
+    rows = [row for part in progress(jobs, "judging", total=len(chunks), unit="job") for row in part]
+
+    def read(wanted: list[tuple[str, str, str]]) -> list[dict]:
+        parts = [wanted[i : i + CHUNK] for i in range(0, len(wanted), CHUNK)]
+        found = parallel(delayed(read_clips)(part, CORPUS, PREDICTED, JUDGES) for part in parts)
+        return [ratios for part in found for ratios in part]
+
+    tests = {
+        name: summarise(corpus, split, rows, list(PREDICTED), read, params.seed)
+        for name, split in (("seen", "test_seen"), ("unseen", "test_unseen"), ("validation", "validation"))
+    }
+    protocol = protocols(corpus.topology, corpus.mm_per_unit, params.lrp_threshold_mm)
+    write_json("metrics/validation.json", tests["validation"].table)
+    write_json(
+        "metrics/evaluate.json", {"seen": tests["seen"].table, "unseen": tests["unseen"].table, "protocol": protocol}
+    )
+    with whole_file("metrics/per_clip.csv") as partial:
+        table = pd.DataFrame([row for test in tests.values() for row in test.clips])
+        table.to_csv(partial, index=False, float_format="%.7g")
+    for expert in EXPERTS:
+        reports = {
+            role: read_json(f"metrics/{expert}/{role}.json", made_by=f"dvc repro {expert}@{role}")
+            for role in ("metric", "loss")
+        }
+        write_json(f"metrics/{expert}.json", reports)
+    return f"{len(rows)} motions of {len(clips)} clips judged"
+
+
+def refuse_same_weights(judge: str, loss: str) -> None:
+    """A network that served as a loss must not judge: refuse when the two files of weights are the same."""
+    digests = []
+    for folder in (judge, loss):
+        path = Path(folder) / "model.safetensors"
+        if not path.is_file():
+            raise missing(path, "dvc repro")
+        digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
+    if digests[0] == digests[1]:
+        raise BadInput(
+            judge, expected=f"other weights than {loss}", found="the same", fix="Train the two with different roles."
+        )
+
+
+if __name__ == "__main__":
+    run(main, Params)
