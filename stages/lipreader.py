@@ -14,9 +14,9 @@ from learn2talk_core.config import shared
 from learn2talk_core.corpus.phonemes import visemes_of
 from learn2talk_core.corpus.talking_video import open_talking_video
 from learn2talk_core.files import whole_folder, write_json
-from learn2talk_core.metrics.error_rate import ctc_greedy, error_rate, most_frequent_accuracy, viseme_accuracy
 from learn2talk_core.models.lipreader import LipReader, read_lips
 from learn2talk_core.progress import progress
+from learn2talk_core.recognition import ctc_greedy, error_rate, most_frequent_accuracy, viseme_accuracy
 from learn2talk_core.stage import run
 from learn2talk_core.training.lipreader import (
     CLASSES,

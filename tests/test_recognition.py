@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from torchmetrics.functional.text import word_error_rate
 
-from learn2talk_core.metrics.error_rate import (
+from learn2talk_core.recognition import (
     ctc_greedy,
     edit_distance,
     error_rate,

@@ -1,7 +1,6 @@
-"""How well speech was recognised or read off the lips: greedy CTC decoding, error rate, viseme accuracy.
+"""How well speech was recognised, or read off the lips: greedy CTC decoding, error rate, viseme accuracy.
 
-The experts that report their own held-out scores use this file, so a change here trains them again; what only the
-evaluation needs is in `perception`.
+Experts report their own held-out scores with it and the evaluation judges with it, so it belongs to neither.
 """
 
 from collections.abc import Sequence
