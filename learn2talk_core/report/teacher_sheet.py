@@ -22,7 +22,6 @@ def write_teacher_sheet(
     names = list(clips[0][1])
     columns = max(len(label) for label in labels)
     size = next(iter(clips[0][1].values())).shape[1]
-    title = size // 3
     figure = Figure(figsize=(columns * 0.8 + 0.9, len(clips) * (len(names) * 0.8 + 0.3)), dpi=150)
     for number, (text, videos) in enumerate(clips):
         axes = figure.add_subplot(len(clips), 1, number + 1)
@@ -30,8 +29,7 @@ def write_teacher_sheet(
         axes.set_yticks([size * (row + 0.5) for row in range(len(names))], names, fontsize=7)
         axes.set_xticks([size * (column + 0.5) for column in range(len(labels[number]))], labels[number], fontsize=6)
         axes.tick_params(length=0, pad=1)
-        axes.set_title(text, fontsize=7, pad=title // 10)
+        axes.set_title(text, fontsize=7, pad=3)
         axes.spines[:].set_visible(False)
-    figure.tight_layout(pad=0.3)
     with whole_file(path) as partial:
-        figure.savefig(partial, format="png", metadata={"Software": None})
+        figure.savefig(partial, format="png", bbox_inches="tight", metadata={"Software": None})

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch.nn import functional
 
+from learn2talk_core.errors import BadInput
 from learn2talk_core.models.quality_discriminator import QualityDiscriminator
-from learn2talk_core.models.sync_expert2d import SyncExpert2D, lower_halves
-from learn2talk_core.models.wav2lip import Wav2Lip
+from learn2talk_core.models.sync_expert2d import SyncExpert2D, face_embeddings, lower_halves
+from learn2talk_core.models.wav2lip import Wav2Lip, load_generator, one_shot, save_generator
 from tests.golden.fill import Golden, fill_state_dict, uniform
 
 MEL = Golden("wav2lip", "mel")["reflect"].dense()
@@ -84,3 +85,47 @@ def test_batches_of_clips_keep_their_frames_together():
 def test_width_scales_the_channels(network):
     small, full = (sum(p.numel() for p in network(width).parameters()) for width in (0.25, 1.0))
     assert 1 / 20 < small / full < 1 / 12
+
+
+@pytest.mark.parametrize("bgr", [False, True])
+def test_one_shot_is_the_generator_on_a_still(bgr):
+    torch.manual_seed(0)
+    generator = Wav2Lip(width=0.05).eval()
+    still = (uniform("still", (96, 96, 3)) * 255).astype(np.uint8)
+    mels = torch.randn(5, 80, 16)
+    video = one_shot(generator, still, mels.numpy(), bgr=bgr, batch=2)
+    reference = torch.from_numpy(still.copy()).permute(2, 0, 1) / 255
+    reference = reference.flip(0) if bgr else reference
+    lower_masked = reference.clone()
+    lower_masked[:, 48:] = 0
+    faces = torch.cat([lower_masked, reference]).expand(5, -1, -1, -1)
+    with torch.inference_mode():
+        expected = generator(mels[:, None], faces)
+    expected = expected.flip(1) if bgr else expected
+    np.testing.assert_allclose(video, 255 * expected.permute(0, 2, 3, 1).numpy(), atol=0.51)
+
+
+def test_embeddings_of_a_clip_are_those_of_its_windows():
+    torch.manual_seed(0)
+    expert = SyncExpert2D(width=0.05).eval()
+    faces = (uniform("clip", (9, 96, 96, 3)) * 255).astype(np.uint8)
+    seen = face_embeddings(expert, faces, batch=2)
+    assert len(seen) == 5
+    for start, embedding in enumerate(seen):
+        stacked = [faces[start + k, 48:].transpose(2, 0, 1).astype(np.float32) / 255 for k in range(5)]
+        with torch.inference_mode():
+            expected = expert.encode_face(torch.from_numpy(np.concatenate(stacked))[None])[0]
+        np.testing.assert_allclose(embedding, expected.numpy(), atol=1e-5)
+
+
+def test_generator_survives_saving(tmp_path):
+    torch.manual_seed(0)
+    generator = Wav2Lip(width=0.05).eval()
+    save_generator(tmp_path, generator, width=0.05, bgr=True)
+    again, bgr = load_generator(tmp_path)
+    assert bgr
+    assert not any(p.requires_grad for p in again.parameters())
+    still, mels = np.zeros((96, 96, 3), np.uint8), np.zeros((2, 80, 16), np.float32)
+    np.testing.assert_array_equal(one_shot(again, still, mels), one_shot(generator, still, mels))
+    with pytest.raises(BadInput, match="dvc repro teacher"):
+        load_generator(tmp_path / "nowhere")

@@ -1,0 +1,140 @@
+"""Wav2Lip's batches and losses: what goes in, and Eq. 1-6 against their closed forms."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from learn2talk_core.models.quality_discriminator import QualityDiscriminator
+from learn2talk_core.models.sync_expert2d import SyncExpert2D, lower_halves
+from learn2talk_core.models.wav2lip import Wav2Lip
+from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.training.seed import generator
+from learn2talk_core.training.teacher import (
+    ExpertRecipe,
+    GeneratorRecipe,
+    SpeakingFace,
+    discriminator_loss,
+    elsewhere,
+    expert_batch,
+    expert_loss,
+    generator_batch,
+    generator_loss,
+    sync_probability,
+    train_expert,
+    train_generator,
+)
+
+
+def numbered_clip(frames: int = 30, first: int = 0) -> SpeakingFace:
+    """A clip whose frame t is an even grey of value first + t, and whose mel window t is filled with the same."""
+    value = np.arange(first, first + frames)
+    faces = np.broadcast_to(value[:, None, None, None], (frames, 96, 96, 3)).astype(np.uint8)
+    mels = np.broadcast_to(value[:, None, None], (frames, 80, 16)).astype(np.float32)
+    return SpeakingFace(faces, mels)
+
+
+def test_expert_batch_pairs_windows_with_their_own_audio_or_with_another_of_the_clip():
+    clips = [numbered_clip(first=0), numbered_clip(first=100)]
+    mels, faces, in_sync = expert_batch(clips, 64, generator("test"))
+    assert mels.shape == (64, 1, 80, 16)
+    assert faces.shape == (64, 15, 48, 96)
+    assert in_sync.sum() == 32
+    seen = (faces[:, ::3, 0, 0] * 255).round()
+    torch.testing.assert_close(seen - seen[:, :1], torch.arange(5.0).expand(64, 5))  # five frames in a row
+    apart = (mels[:, 0, 0, 0] - seen[:, 0]).abs()
+    assert (apart[in_sync == 1] == 0).all()
+    assert (apart[in_sync == 0] >= 5).all()
+    assert (apart < 30).all()  # never audio of the other clip
+
+
+def test_expert_loss_is_binary_cross_entropy_of_the_cosine():
+    torch.manual_seed(0)
+    expert = SyncExpert2D(0.05).eval()
+    mels, faces, in_sync = torch.randn(6, 1, 80, 16), torch.rand(6, 15, 48, 96), torch.tensor([1.0, 0, 1, 0, 1, 0])
+    with torch.no_grad():
+        audio, face = expert.audio_encoder(mels).flatten(1), expert.face_encoder(faces).flatten(1)
+        expected = 0.0
+        for a, f, true in zip(audio, face, in_sync, strict=True):
+            p = float(a @ f / (a.norm() * f.norm()))  # Eq. 1
+            expected += -math.log(p if true else 1 - p) / 6
+        assert float(expert_loss(expert, mels, faces, in_sync)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_generator_batch_masks_the_target_and_takes_a_still_from_another_time():
+    clips = [numbered_clip(first=50), numbered_clip(first=100)]
+    batch = generator_batch(clips, 40, 0.5, generator("test"))
+    assert batch.mels.shape == (40, 5, 1, 80, 16)
+    assert batch.faces.shape == (40, 6, 5, 96, 96)
+    torch.testing.assert_close(batch.faces[:, :3, :, :48], batch.target[:, :, :, :48])
+    assert (batch.faces[:, :3, :, 48:] == 0).all()
+    shown = (batch.target[:, 0, :, 0, 0] * 255).round()
+    torch.testing.assert_close(shown, batch.mels[:, :, 0, 0, 0])  # every frame has the window that starts at it
+    reference = (batch.faces[:, 3, :, 0, 0] * 255).round()
+    assert (reference == reference[:, :1]).all()  # one still for all five frames
+    first = (reference[:, 0] == 50) | (reference[:, 0] == 100)
+    assert 10 <= first.sum() <= 30
+    apart = (reference[:, 0] - shown[:, 0]).abs()
+    assert (apart[~first] >= 5).all()
+
+
+def test_reference_is_always_the_first_frame_where_asked_for():
+    batch = generator_batch([numbered_clip(first=7)], 10, 1.0, generator("test"))
+    assert ((batch.faces[:, 3:] * 255).round() == 7).all()
+
+
+@pytest.mark.parametrize(("windows", "least"), [(20, 5), (4, 1), (1, 0)])
+def test_elsewhere_keeps_away_as_far_as_the_clip_allows(windows, least):
+    rng = generator("test")
+    for start in range(windows):
+        other = elsewhere(start, windows, rng)
+        assert 0 <= other < windows
+        assert abs(other - start) >= least
+
+
+def test_generator_loss_is_equation_6():
+    torch.manual_seed(0)
+    expert, discriminator = SyncExpert2D(0.05).eval(), QualityDiscriminator(0.05)
+    batch = generator_batch([numbered_clip()], 3, 0.5, generator("test"))
+    generated = torch.rand_like(batch.target)
+    with torch.no_grad():
+        reconstruction = float((generated - batch.target).abs().mean())
+        probability = sync_probability(*expert(batch.mels[:, 0], lower_halves(generated)))
+        sync = float(-probability.log().mean())
+        adversarial = float(-discriminator(generated).log().mean())
+        loss, parts = generator_loss(generated, batch, expert, discriminator, sync_weight=0.03, adversarial_weight=0.07)
+    assert parts["reconstruction"] == pytest.approx(reconstruction)
+    assert float(loss) == pytest.approx(0.9 * reconstruction + 0.03 * sync + 0.07 * adversarial, rel=1e-5)
+    alone, parts = generator_loss(generated, batch, expert, None, sync_weight=0.0, adversarial_weight=0.0)
+    assert float(alone) == pytest.approx(reconstruction)
+    assert "sync" not in parts
+
+
+def test_discriminator_loss_is_equation_5():
+    torch.manual_seed(0)
+    discriminator = QualityDiscriminator(0.05)
+    real, false = torch.rand(2, 3, 5, 96, 96), torch.rand(2, 3, 5, 96, 96)
+    with torch.no_grad():
+        expected = -discriminator(real).log().mean() - (1 - discriminator(false)).log().mean()
+        torch.testing.assert_close(discriminator_loss(discriminator, real, false), expected)
+
+
+def test_training_moves_every_weight_and_repeats_itself(tmp_path):
+    clips = [numbered_clip(12), numbered_clip(12, 100)]
+
+    def trained(name: str) -> tuple[SyncExpert2D, Wav2Lip, list[dict[str, float]]]:
+        with Scratch(tmp_path / name / "expert") as first, Scratch(tmp_path / name / "generator") as second:
+            expert, _ = train_expert(clips, ExpertRecipe(0.05, 2, 4, 1e-3), seed=1, scratch=first)
+            recipe = GeneratorRecipe(0.05, 3, 1, 1e-3, 0.5, 0.03, 0.5, 0.07)
+            network, history = train_generator(clips, expert, recipe, seed=1, scratch=second)
+        return expert, network, history
+
+    expert, network, history = trained("a")
+    assert not network.training
+    assert ["sync" in row for row in history] == [False, False, True]  # it begins half-way
+    assert all({"reconstruction", "adversarial", "discriminator"} <= set(row) for row in history)
+    again_expert, again, _ = trained("b")
+    for one, other in [(expert, again_expert), (network, again)]:
+        for key, value in one.state_dict().items():
+            assert torch.equal(value, other.state_dict()[key]), key
