@@ -104,7 +104,7 @@ class Corpus:
             frames: which frames of the clip.
         """
         start, stop, step = frames.indices(clip.frames)
-        motion = self._motion[clip.shard][clip.first_frame + start : clip.first_frame + stop : step]
+        motion = np.asarray(self._motion[clip.shard])[clip.first_frame + start : clip.first_frame + stop : step]
         if self._basis is None:
             return np.array(motion if region is None else motion[:, self.topology.regions[region]])
         basis = self._basis_of(region)
@@ -113,7 +113,7 @@ class Corpus:
 
     def displacement(self, clip: Clip, ids: np.ndarray | slice = slice(None)) -> np.ndarray:
         """Vertices minus the speaker's template for any vertex ids (n,), (T, n, 3) float32; costs what n vertices cost."""
-        motion = self._motion[clip.shard][clip.first_frame : clip.first_frame + clip.frames]
+        motion = np.asarray(self._motion[clip.shard])[clip.first_frame : clip.first_frame + clip.frames]
         if self._basis is None:
             return motion[:, ids] - self.templates[clip.speaker][ids]
         basis = self._basis[:, ids]
@@ -129,7 +129,7 @@ class Corpus:
         assert self._basis is not None
         if region not in self._basis_rows:
             rows = self._basis if region is None else self._basis[:, self.topology.regions[region]]
-            self._basis_rows[region] = np.ascontiguousarray(rows)
+            self._basis_rows[region] = np.array(rows)
         return self._basis_rows[region]
 
 

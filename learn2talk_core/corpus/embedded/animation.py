@@ -81,14 +81,14 @@ def _mouth(
     pucker, funnel = speaker.rounding * track["pucker"], speaker.rounding * track["funnel"] * (0.3 + 0.7 * free)
     stretch = speaker.spreading * track["stretch"]
     # Pucker alone would close the lips, so the jaw gives way a little.
-    jaw = 0.48 * speaker.jaw * track["jaw"] * (0.8 + 0.35 * loud) + 0.085 * pucker * free
+    jaw = 0.48 * speaker.jaw * track["jaw"] * (0.8 + 0.35 * loud) + 0.10 * pucker * free
     raised = speaker.upper_lip * track["raise"] * free
     lowered = speaker.lower_lip * (track["lower"] + 0.25 * track["jaw"]) * free * (1 - tuck)
     smile = speaker.smile + wander(rng, len(jaw), fps, seconds=2.0, deviation=0.025)
     units = {
         "jawOpen": jaw,
         # As much of this unit as of the jaw keeps the lips together; a little more presses them.
-        "mouthClose": seal * (jaw + 0.022) + tuck * (0.35 * jaw + 0.030),
+        "mouthClose": seal * (jaw + 0.022) + tuck * (0.6 * jaw + 0.040),
         "mouthPucker": 0.95 * pucker,
         "mouthFunnel": 0.75 * funnel,
         "mouthRollLower": 0.10 * seal * speaker.press + 0.75 * tuck,

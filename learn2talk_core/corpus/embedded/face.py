@@ -93,11 +93,11 @@ class Face:
         skin, inside = self.part["skin"], self.mask["inside_mouth"] > 0.5
         lips = skin & (self.mask["lips"] > 0.4)
         centre = self.neutral[lips].mean(0)
-        around = np.hypot((x - centre[0]) / 0.036, (y - centre[1] + 0.004) / 0.034) < 1
-        outside = skin & ~inside & (z > -0.01)
+        around = np.hypot((x - centre[0]) / 0.034, (y - centre[1] + 0.006) / 0.030) < 1
+        outside = skin & ~inside & (z > 0)
         cavity = inside | self.part["upper_teeth"] | self.part["lower_teeth"] | self.part["tongue"]
         in_view = (np.abs(x) < 0.064) & (np.abs(y - centre[1]) < 0.058) & (z > -0.045)
-        upper_face = outside & (y > -0.018) & (np.abs(x) < 0.068) & (z > -0.02) & (self.mask["ears"] < 0.1)
+        upper_face = skin & (y > -0.018) & (z > 0) & (self.mask["ears"] < 0.1)
         chosen = {
             "lips": lips,
             "mouth": lips | (outside & around),

@@ -35,7 +35,7 @@ _PATTERNS = (
     "{who} and {who} {did} {many} {whats}.",
     "{many} {how} {whats} were {often} {where}.",
 )
-LENGTHS = range(42, 62)  # letters; read aloud with its pauses such a sentence lasts about 3 to 5 s
+LENGTHS = range(47, 66)  # letters; read aloud with its pauses such a sentence lasts about 3 to 5 s
 
 
 def make_sentences(count: int, seed: int, avoid: Container[str] = ()) -> list[str]:

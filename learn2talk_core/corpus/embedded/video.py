@@ -26,7 +26,8 @@ SIZE = 160  # pixels
 RENDERED = 240  # pixels; averaged down to SIZE, which smooths all edges for less than antialiasing costs
 EXTENT = 0.197  # metres from top to bottom of the picture: the face takes three quarters of it
 NECK = np.array([0.0, -0.10, -0.06])  # metres from between the eyes; the head turns around it
-FIRST_VOICE = 14  # the voices before are those of the 3D corpus
+FIRST_VOICE = 32  # the voices before are for the 3D corpus
+RESERVED = 1000  # sentences for the 3D corpus: what `make_sentences` makes first
 LONGEST = 44  # letters of a sentence: about 3.2 s
 NOTHING = (-1.0, -1.0, -1.0)  # a colour that no surface has: where it stays, the wall shows
 BATCH = 16  # frames rendered at a time
@@ -60,7 +61,6 @@ def make_films(
     *,
     variation: float,
     seed: int,
-    avoid: Sequence[str] = (),
     workers: int = 2,
 ) -> Iterator[tuple[VideoClip, bytes, np.ndarray]]:
     """Clips with their MP4 and sound, for `write_talking_video`; the same numbers give the same bytes.
@@ -69,14 +69,13 @@ def make_films(
         speakers: split → how many people; nobody is in two splits.
         sentences: split → how many each of them says; no sentence is said twice.
         variation: of the mouth, that the sound does not determine; see `animate`.
-        seed: of everything.
-        avoid: sentences that must not occur, such as those of the 3D corpus.
+        seed: of everything. Voices and sentences are others than those of the 3D corpus with the same seed.
         workers: processes.
     """
     splits = [split for split, count in speakers.items() for _ in range(count)]
     people = make_speakers(len(splits), seed, prefix="V", first_voice=FIRST_VOICE)
     needed = sum(sentences[split] for split in splits)
-    texts = iter(short_sentences(needed, seed, avoid))
+    texts = iter(short_sentences(needed, seed))
     jobs = [
         delayed(_films)(person, split, [next(texts) for _ in range(sentences[split])], variation)
         for person, split in zip(people, splits, strict=True)
@@ -86,13 +85,14 @@ def make_films(
             yield from films
 
 
-def short_sentences(count: int, seed: int, avoid: Sequence[str]) -> list[str]:
-    """`count` sentences of at most `LONGEST` letters, none in `avoid`."""
+def short_sentences(count: int, seed: int) -> list[str]:
+    """`count` sentences of at most `LONGEST` letters, none of them among those of the 3D corpus."""
+    reserved = set(make_sentences(RESERVED, seed))
     made: list[str] = []
-    drawn = 2 * count
+    drawn = count
     while len(made) < count:
         drawn *= 2
-        made = [text for text in make_sentences(drawn, seed + 1, set(avoid)) if len(text) <= LONGEST]
+        made = [text for text in make_sentences(drawn, seed + 1, reserved) if len(text) <= LONGEST]
     return made[:count]
 
 
