@@ -10,6 +10,7 @@ one that trembles scores below zero, and clips cancel. FaceDiffuser therefore pr
 
 import numpy as np
 
+from learn2talk_core.metrics.distance import squared_distance
 from learn2talk_core.metrics.ratio import Ratio
 from learn2talk_core.metrics.trim import common_frames
 
@@ -38,5 +39,4 @@ def absolute(deviation: Ratio) -> Ratio:
 
 
 def _dynamics(vertices: np.ndarray, template: np.ndarray) -> float:
-    motion = np.square(vertices.astype(np.float64) - template).sum(axis=2)
-    return float(motion.std(axis=0).mean())
+    return float(squared_distance(vertices, template).std(axis=0).mean())

@@ -8,6 +8,7 @@ which threshold μ it used, so a value of LRP means something only beside its μ
 
 import numpy as np
 
+from learn2talk_core.metrics.distance import squared_distance
 from learn2talk_core.metrics.ratio import Ratio
 from learn2talk_core.metrics.trim import common_frames
 
@@ -25,6 +26,5 @@ def lip_readability(truth: np.ndarray, prediction: np.ndarray, lips: np.ndarray,
     ids = np.unique(lips)
     if len(ids) == 0:
         return Ratio(0.0, 0.0)
-    distance = np.linalg.norm(truth[:, ids].astype(np.float64) - prediction[:, ids], axis=2)
-    readable = (distance < threshold).mean(axis=1)
+    readable = (squared_distance(truth[:, ids], prediction[:, ids]) < threshold**2).mean(axis=1)
     return Ratio(100.0 * float(readable.sum()), len(readable))

@@ -9,6 +9,7 @@ The norm is squared: the unit is the corpus's unit squared, whatever the papers'
 
 import numpy as np
 
+from learn2talk_core.metrics.distance import squared_distance
 from learn2talk_core.metrics.ratio import Ratio
 from learn2talk_core.metrics.trim import common_frames
 
@@ -37,5 +38,4 @@ def lip_vertex_distance(truth: np.ndarray, prediction: np.ndarray, lips: np.ndar
 def worst_squared_distance(truth: np.ndarray, prediction: np.ndarray, lips: np.ndarray) -> np.ndarray:
     """max over v of ‖g_{t,v} − p_{t,v}‖² for each common frame, (T,) float64."""
     truth, prediction, _ = common_frames(truth, prediction)
-    difference = truth[:, lips].astype(np.float64) - prediction[:, lips]
-    return np.square(difference).sum(axis=2).max(axis=1, initial=0.0)
+    return squared_distance(truth[:, lips], prediction[:, lips]).max(axis=1, initial=0.0)

@@ -5,6 +5,7 @@ It sees what positions hide: trembling, and motion that lags or is smoothed away
 
 import numpy as np
 
+from learn2talk_core.metrics.distance import squared_distance
 from learn2talk_core.metrics.ratio import Ratio
 from learn2talk_core.metrics.trim import common_frames
 
@@ -22,6 +23,6 @@ def velocity_error(truth: np.ndarray, prediction: np.ndarray, vertex_ids: np.nda
     ids = np.unique(vertex_ids)
     if len(truth) < 2 or len(ids) == 0:
         return Ratio(0.0, 0.0)
-    difference = np.diff(prediction[:, ids].astype(np.float64) - truth[:, ids], axis=0)
-    speed = np.linalg.norm(difference, axis=2).mean(axis=1) * fps
+    steps = (np.diff(motion[:, ids], axis=0) for motion in (truth, prediction))
+    speed = np.sqrt(squared_distance(*steps)).mean(axis=1) * fps
     return Ratio(float(speed.sum()), len(speed))

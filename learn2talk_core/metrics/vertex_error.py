@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from learn2talk_core.metrics.distance import squared_distance
 from learn2talk_core.metrics.ratio import Ratio
 from learn2talk_core.metrics.trim import common_frames
 
@@ -18,6 +19,6 @@ def mean_vertex_error(truth: np.ndarray, prediction: np.ndarray) -> Ratio:
 
 
 def vertex_distance(truth: np.ndarray, prediction: np.ndarray) -> np.ndarray:
-    """‖g_{t,v} − p_{t,v}‖ for the common frames, (T, V)."""
+    """‖g_{t,v} − p_{t,v}‖ for the common frames, (T, V) float32."""
     truth, prediction, _ = common_frames(truth, prediction)
-    return np.linalg.norm(truth - prediction, axis=2)
+    return np.sqrt(squared_distance(truth, prediction, np.float32))
