@@ -2,8 +2,6 @@
 
 import numpy as np
 
-from learn2talk_core.metrics.lse import lse
-
 
 def lower_half_l1(generated: np.ndarray, truth: np.ndarray) -> float:
     """Mean absolute difference of the lower halves, in 0..1: L_recon of Wav2Lip where it had to draw.
@@ -40,24 +38,3 @@ def mouth_motion(generated: np.ndarray, truth: np.ndarray) -> tuple[float, float
     if opening.std() < 1e-6 or drawn_opening.std() < 1e-6:
         return float("nan"), float(drawn_opening.std() / max(opening.std(), 1e-6))
     return float(np.corrcoef(opening, drawn_opening)[0, 1]), float(drawn_opening.std() / opening.std())
-
-
-def sync_scores(face: np.ndarray, audio: np.ndarray, fps: float, keep: np.ndarray) -> dict[str, float]:
-    """What a 2D sync expert says about one clip.
-
-    Args:
-        face, audio: (N, E) unit embeddings of the windows that start at each frame.
-        fps: frames per second.
-        keep: (N,) the windows in which somebody speaks; all are used where none is.
-
-    Returns:
-        Mean cosine; LSE-D, LSE-C and the distance at shift 0, all L2 distances of the unit embeddings.
-    """
-    keep = keep if keep.any() else np.ones_like(keep)
-    scores = lse(face, audio, fps, keep=keep)
-    return {
-        "cosine": float((face * audio).sum(axis=1)[keep].mean()),
-        "lse_d": scores.lse_d,
-        "lse_c": scores.lse_c,
-        "distance_at_0": scores.distance_at_0,
-    }

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from learn2talk_core.metrics.face_video import lower_half_l1, mouth_motion, sync_scores
+from learn2talk_core.training.face_scores import lower_half_l1, mouth_motion
 
 RNG = np.random.default_rng(0)
 
@@ -41,15 +41,3 @@ def test_a_still_has_no_correlation():
     correlation, amplitude = mouth_motion(np.broadcast_to(truth[:1], truth.shape), truth)
     assert np.isnan(correlation)
     assert amplitude == pytest.approx(0, abs=1e-6)
-
-
-def test_sync_scores_of_pairs_that_agree():
-    face = RNG.normal(size=(50, 8))
-    face /= np.linalg.norm(face, axis=1, keepdims=True)
-    scores = sync_scores(face, face, 25, np.ones(50, bool))
-    assert scores["cosine"] == pytest.approx(1)
-    assert scores["lse_d"] == pytest.approx(0, abs=1e-5)
-    assert scores["lse_c"] > 1
-    late = sync_scores(face[3:], face[:-3], 25, np.zeros(47, bool))  # nobody speaks: every window counts
-    assert late["lse_d"] == pytest.approx(0, abs=1e-5)
-    assert late["distance_at_0"] > 1
