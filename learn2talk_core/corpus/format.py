@@ -112,7 +112,7 @@ class Corpus:
         return self.template(clip.speaker, region) + offsets
 
     def displacement(self, clip: Clip, ids: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Vertices minus the speaker's template for any vertex ids (n,), (T, n, 3) float32; costs what n vertices cost."""
+        """Vertices minus the speaker's template, of any vertex ids (n,): (T, n, 3) float32, at the cost of n."""
         motion = np.asarray(self._motion[clip.shard])[clip.first_frame : clip.first_frame + clip.frames]
         if self._basis is None:
             return motion[:, ids] - self.templates[clip.speaker][ids]

@@ -28,7 +28,7 @@ def animate(
         phonemes: what is said when.
         fps: frames per second; frame t shows time t / fps.
         variation: of the mouth, that the sound does not determine: 0 none, 1 natural. With 0 the mouth is a function
-            of sound and speaker, and regression to the mean has nothing to lose.
+            of sound and speaker, and regression has nothing to lose by averaging.
         rng: of everything that varies.
 
     Returns:
@@ -45,7 +45,7 @@ def animate(
     gain[:, closing] = 1
     loud = loudness(wave, frames, fps)
     units = {
-        **_mouth(dict(zip(PARAMETERS, (track * gain).T, strict=True)), loud, speaker, fps, rng),
+        **_mouth(dict(zip(PARAMETERS, (track * gain).T, strict=True)), loud, speaker, fps, variation, rng),
         **_upper_face(loud, speaker, fps, rng),
     }
     names = list(load_face().unit)
@@ -73,7 +73,12 @@ def wander(rng: np.random.Generator, frames: int, fps: float, *, seconds: float,
 
 
 def _mouth(
-    track: dict[str, np.ndarray], loud: np.ndarray, speaker: Speaker, fps: float, rng: np.random.Generator
+    track: dict[str, np.ndarray],
+    loud: np.ndarray,
+    speaker: Speaker,
+    fps: float,
+    variation: float,
+    rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
     """Articulation parameters (T,) each → weights of face units (T,) each, in the speaker's style."""
     seal, tuck = np.clip(track["seal"], 0, 1), np.clip(track["tuck"], 0, 1)
@@ -84,7 +89,7 @@ def _mouth(
     jaw = 0.48 * speaker.jaw * track["jaw"] * (0.8 + 0.35 * loud) + 0.10 * pucker * free
     raised = speaker.upper_lip * track["raise"] * free
     lowered = speaker.lower_lip * (track["lower"] + 0.25 * track["jaw"]) * free * (1 - tuck)
-    smile = speaker.smile + wander(rng, len(jaw), fps, seconds=2.0, deviation=0.025)
+    smile = speaker.smile + variation * wander(rng, len(jaw), fps, seconds=2.0, deviation=0.025)
     units = {
         "jawOpen": jaw,
         # As much of this unit as of the jaw keeps the lips together; a little more presses them.

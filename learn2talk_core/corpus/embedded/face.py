@@ -214,7 +214,7 @@ def colours(rng: np.random.Generator | None = None) -> np.ndarray:
         paint(0.85 * hair * (face.part["skin"] & (z > centre[2] - 0.01)), brow)
     cavity = ~face.part["skin"] & ~face.part["left_eye"] & ~face.part["right_eye"] | (face.mask["inside_mouth"] > 0.5)
     depth = z[face.regions["lips"]].max() - z
-    result[cavity] *= np.clip(1 - (depth[cavity] - 0.010) / 0.045, 0.25, 1)[:, None]
+    result[cavity] *= np.clip(1 - (depth[cavity] - 0.016) / 0.045, 0.25, 1)[:, None]
     return np.clip(result, 0, 1).astype(np.float32)
 
 
