@@ -137,7 +137,7 @@ def _rasterise(first, last, screen, faces, perspective, cull, pix_to_face, baryc
                     u0 = ((x1 - x) * (y2 - y) - (x2 - x) * (y1 - y)) * per_area
                     u1 = ((x2 - x) * (y0 - y) - (x0 - x) * (y2 - y)) * per_area
                     u2 = ((x0 - x) * (y1 - y) - (x1 - x) * (y0 - y)) * per_area
-                    if u0 < 0 or u1 < 0 or u2 < 0:
+                    if min(u0, u1, u2) < 0:
                         continue
                     if perspective:
                         u0, u1, u2 = u0 * per_z0, u1 * per_z1, u2 * per_z2

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from learn2talk_core.errors import BadInput
+from learn2talk_core.render import pytorch3d_backend
 from learn2talk_core.render.antialias import antialias
 from learn2talk_core.render.camera import Camera, axes, project
 from learn2talk_core.render.rasterise import interpolate, rasterise
@@ -47,6 +48,10 @@ def render(
         (N, height, width, C) in 0..1, row 0 on top.
     """
     faces = _checked(vertices, faces, colours)
+    if texture is None and len(background) != colours.shape[-1]:
+        raise ValueError(f"background: expected {colours.shape[-1]} numbers, one a channel, found {len(background)}")
+    if backend not in ("cpu", "pytorch3d"):
+        raise ValueError(f"backend: expected cpu or pytorch3d, found {backend}")
     if backend == "cpu" and vertices.device.type != "cpu":
         raise BadInput(
             "render",
@@ -54,18 +59,36 @@ def render(
             found=f"vertices on {vertices.device}",
             fix='Move them with .cpu(), or choose backend="pytorch3d".',
         )
-    screen = project(camera, vertices, height * supersample, width * supersample)
-    fragments = rasterise(screen, faces, height * supersample, width * supersample, perspective=camera.perspective)
+    rows, columns = height * supersample, width * supersample
+    if backend == "cpu":
+        image = _on_cpu(vertices, faces, colours, camera, rows, columns, light, background, texture, smooth)
+    else:
+        image = pytorch3d_backend.render(vertices, faces, colours, camera, rows, columns, light, background, texture)
+    if supersample > 1:
+        image = image.unflatten(2, (width, supersample)).unflatten(1, (height, supersample)).mean(dim=(2, 4))
+    return image
+
+
+def _on_cpu(
+    vertices: Tensor,
+    faces: np.ndarray,
+    colours: Tensor,
+    camera: Camera,
+    height: int,
+    width: int,
+    light: Light,
+    background: tuple[float, ...],
+    texture: Callable[[Tensor], Tensor] | None,
+    smooth: bool,
+) -> Tensor:
+    screen = project(camera, vertices, height, width)
+    fragments = rasterise(screen, faces, height, width, perspective=camera.perspective)
     at_vertices = torch.cat([vertex_normals(vertices, faces), colours.expand(len(vertices), -1, -1)], dim=-1)
     surface = interpolate(at_vertices, faces, fragments)
     if texture is not None:
         surface = torch.cat([surface[..., :3], texture(surface[..., 3:])], dim=-1)
     image = shade(surface, fragments.pix_to_face >= 0, light, background, axes(camera))
-    if smooth:
-        image = antialias(image, screen, faces, fragments)
-    if supersample > 1:
-        image = image.unflatten(2, (width, supersample)).unflatten(1, (height, supersample)).mean(dim=(2, 4))
-    return image
+    return antialias(image, screen, faces, fragments) if smooth else image
 
 
 def _checked(vertices: Tensor, faces: np.ndarray, colours: Tensor) -> np.ndarray:

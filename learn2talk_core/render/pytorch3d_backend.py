@@ -1,0 +1,93 @@
+"""The renderer on pytorch3d, for CUDA and as a second opinion.
+
+The same camera, conventions and formulas as the CPU backend without antialiasing, on any device: pytorch3d finds the
+triangles and interpolates, the shading is plain torch. https://github.com/facebookresearch/pytorch3d has to be
+installed by its own instructions; nothing else here needs it.
+"""
+
+from collections.abc import Callable
+from types import SimpleNamespace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from learn2talk_core.errors import BadInput
+from learn2talk_core.render.camera import Camera, axes, project
+from learn2talk_core.render.shading import Light
+
+
+def render(
+    vertices: Tensor,
+    faces: np.ndarray,
+    colours: Tensor,
+    camera: Camera,
+    height: int,
+    width: int,
+    light: Light,
+    background: tuple[float, ...],
+    texture: Callable[[Tensor], Tensor] | None,
+) -> Tensor:
+    """What `learn2talk_core.render.render.render` does, with hard silhouettes."""
+    pytorch3d = _pytorch3d()
+    triangles = torch.as_tensor(faces, dtype=torch.int64, device=vertices.device)
+    screen = to_ndc(project(camera, vertices, height, width), height, width)
+    pix_to_face, _, barycentrics, _ = pytorch3d.rasterize_meshes(
+        pytorch3d.Meshes(verts=screen, faces=triangles.expand(len(vertices), -1, -1)),
+        image_size=(height, width),
+        blur_radius=0.0,
+        faces_per_pixel=1,
+        perspective_correct=camera.perspective,
+        clip_barycentric_coords=False,
+        cull_backfaces=True,
+    )
+    at_vertices = torch.cat([vertex_normals(vertices, triangles), colours.expand(len(vertices), -1, -1)], dim=-1)
+    at_corners = at_vertices[:, triangles].flatten(0, 1)  # (N F, 3, K), numbered as pytorch3d packs a batch
+    surface = pytorch3d.interpolate_face_attributes(pix_to_face, barycentrics, at_corners)[..., 0, :]
+    albedo = surface[..., 3:] if texture is None else texture(surface[..., 3:])
+    covered = pix_to_face >= 0  # (N, H, W, 1)
+    return torch.where(covered, shade(surface[..., :3], albedo, light, axes(camera)), vertices.new_tensor(background))
+
+
+def to_ndc(screen: Tensor, height: int, width: int) -> Tensor:
+    """Pixels → pytorch3d's screen: x left, y up, the shorter side of the image from -1 to 1, depth as it is."""
+    half = min(height, width) / 2
+    return torch.stack([(width / 2 - screen[..., 0]) / half, (height / 2 - screen[..., 1]) / half, screen[..., 2]], -1)
+
+
+def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
+    """As `shading.vertex_normals`, in torch."""
+    a, b, c = vertices[:, triangles].unbind(dim=2)
+    of_faces = torch.linalg.cross(b - a, c - a)
+    sums = torch.zeros_like(vertices)
+    for corner in range(3):
+        sums = sums.index_add(1, triangles[:, corner], of_faces)
+    return F.normalize(sums, dim=-1, eps=1e-30)
+
+
+def shade(normals: Tensor, albedo: Tensor, light: Light, axes: Tensor) -> Tensor:
+    """As `shading.shade`, in torch: Lambert and Blinn-Phong."""
+    towards_light = F.normalize(torch.tensor(light.direction, dtype=torch.float64) @ axes, dim=0)
+    halfway = F.normalize(towards_light + axes[2], dim=0).to(normals)
+    normals = F.normalize(normals, dim=-1, eps=1e-30)
+    lambert = (normals @ towards_light.to(normals)).clamp_min(0)[..., None]
+    highlight = (normals @ halfway).clamp_min(0)[..., None] ** light.shininess
+    return (albedo * (light.ambient + light.diffuse * lambert) + light.specular * highlight).clamp(0, 1)
+
+
+def _pytorch3d() -> SimpleNamespace:
+    try:
+        from pytorch3d.ops import interpolate_face_attributes
+        from pytorch3d.renderer.mesh.rasterize_meshes import rasterize_meshes
+        from pytorch3d.structures import Meshes
+    except ImportError as error:
+        raise BadInput(
+            "render",
+            expected="the package pytorch3d for the backend pytorch3d",
+            found=str(error),
+            fix='Install it by its own instructions, or choose backend="cpu".',
+        ) from error
+    return SimpleNamespace(
+        Meshes=Meshes, rasterize_meshes=rasterize_meshes, interpolate_face_attributes=interpolate_face_attributes
+    )

@@ -1,0 +1,67 @@
+import numpy as np
+import pytest
+import torch
+
+from learn2talk_core.mesh.topology import Topology
+from learn2talk_core.render.mouth import mouth_view, render_mouth
+from learn2talk_core.render.render import BACKGROUND, render
+
+
+def wall(size: float, cells: int) -> tuple[Topology, np.ndarray]:
+    """A flat square of `size` mm that faces the eye, with a lip-coloured bar; and its vertices in metres."""
+    x, y = np.meshgrid(np.linspace(-0.5, 0.5, cells + 1), np.linspace(-0.5, 0.5, cells + 1))
+    vertices = np.stack([x, y, 0 * x], -1).reshape(-1, 3) * size / 1000
+    a = (np.arange(cells)[:, None] * (cells + 1) + np.arange(cells)).ravel()
+    b, c, d = a + 1, a + cells + 1, a + cells + 2
+    faces = np.concatenate([np.stack([a, b, d], -1), np.stack([a, d, c], -1)]).astype(np.int32)
+    lips = np.nonzero((np.abs(vertices[:, 1]) < 0.008) & (np.abs(vertices[:, 0]) < 0.025))[0]
+    colours = np.full((len(vertices), 3), 0.8, np.float32)
+    colours[lips] = [0.7, 0.2, 0.2]
+    regions = {"lips": lips, "mouth_view": np.nonzero(np.abs(vertices[:, 0]) < 0.03)[0]}
+    return Topology(faces, regions, np.zeros((0, 2), np.int64), colours), vertices + np.array([0.1, 0.2, 0.3])
+
+
+def test_crop_is_85_mm_wide_and_centred_on_the_lips():
+    topology, template = wall(200, 50)
+    everything = Topology(
+        topology.faces,
+        {**topology.regions, "mouth_view": np.arange(len(template))},
+        topology.lip_pairs,
+        topology.colours,
+    )
+    view = mouth_view(everything, template, mm_per_unit=1000, size=88)
+    image = render_mouth(view, torch.tensor(template, dtype=torch.float32)[None])
+    assert image.shape == (1, 88, 88)
+    lips = image[0] < image[0, 2, 2] * 0.7
+    rows, columns = torch.nonzero(lips, as_tuple=True)
+    assert float(rows.double().mean()) == pytest.approx(43.5, abs=0.6)
+    assert float(columns.double().mean()) == pytest.approx(43.5, abs=0.6)
+    assert int(columns.max() - columns.min() + 1) == pytest.approx(50 / 85 * 88, abs=4)
+
+
+def test_only_the_region_is_drawn_and_units_do_not_matter():
+    topology, template = wall(200, 50)
+    view = mouth_view(topology, template, mm_per_unit=1000)
+    image = render_mouth(view, torch.tensor(template[view.vertex_ids], dtype=torch.float32)[None])
+    assert view.faces.max() == len(view.vertex_ids) - 1
+    assert image[0, :, :8].unique().numel() == 1  # background
+    in_millimetres = mouth_view(topology, template * 1000, mm_per_unit=1)
+    again = render_mouth(in_millimetres, torch.tensor(template[view.vertex_ids] * 1000, dtype=torch.float32)[None])
+    torch.testing.assert_close(again, image, atol=1e-4, rtol=0)
+
+
+def test_grey_is_the_grey_of_the_coloured_picture():
+    topology, template = wall(200, 50)
+    view = mouth_view(topology, template, mm_per_unit=1000, size=40)
+    vertices = torch.tensor(template[view.vertex_ids], dtype=torch.float32)[None]
+    coloured = render(vertices, view.faces, view.colours, view.camera, 40, 40, background=BACKGROUND)
+    torch.testing.assert_close(render_mouth(view, vertices), coloured @ torch.tensor([0.299, 0.587, 0.114]))
+
+
+def test_gradient_reaches_the_vertices():
+    topology, template = wall(200, 50)
+    view = mouth_view(topology, template, mm_per_unit=1000)
+    vertices = torch.tensor(template[view.vertex_ids], dtype=torch.float32)[None].requires_grad_()
+    render_mouth(view, vertices).square().sum().backward()
+    assert vertices.grad.isfinite().all()
+    assert vertices.grad.abs().max() > 0
