@@ -1,0 +1,130 @@
+"""corpus's and talking_video's audio → data/models/speech_encoder: wav2vec 2.0, the student's ears.
+
+A small one is trained on phonemes here, at the frame rate of the motion; or a published one is taken over.
+"""
+
+from dataclasses import dataclass
+
+import torch
+
+from learn2talk_core.config import shared
+from learn2talk_core.corpus.format import Corpus, open_corpus
+from learn2talk_core.corpus.talking_video import TalkingVideo, open_talking_video
+from learn2talk_core.files import whole_folder, write_json
+from learn2talk_core.models.speech_encoder import SpeechEncoder, load_speech_encoder
+from learn2talk_core.stage import run
+from learn2talk_core.training.loop import train, update, warmup_cosine, write_curve
+from learn2talk_core.training.scratch import open_scratch
+from learn2talk_core.training.seed import generator, mix, seed_torch
+from learn2talk_core.training.speech_encoder import (
+    PhonemeRecogniser,
+    SpokenText,
+    blind_scores,
+    random_batch,
+    recognition_loss,
+    recognition_scores,
+)
+from learn2talk_core.weights import parameter_count
+
+CORPUS, VIDEO, OUT = "data/corpus", "data/talking_video", "data/models/speech_encoder"
+CURVE, METRICS = "metrics/curves/speech_encoder.csv", "metrics/speech_encoder.json"
+
+
+@dataclass(frozen=True)
+class Params:
+    """Group `speech_encoder` of params.yaml."""
+
+    checkpoint: str | None
+    tcn_width: int
+    width: int
+    layers: int
+    heads: int
+    dropout: float
+    steps: int
+    batch: int
+    window: float
+    noise: float
+    learning_rate: float
+    weight_decay: float
+    alignment_weight: float
+    seed: int = shared()
+
+
+def main(params: Params) -> str:
+    if params.checkpoint is not None:
+        encoder = load_speech_encoder(params.checkpoint)
+        with whole_folder(OUT) as folder:
+            encoder.save_pretrained(folder)
+        write_curve([{"step": 0.0}], CURVE)
+        write_json(METRICS, {"checkpoint": params.checkpoint, "parameters": parameter_count(encoder)})
+        return f"took over {params.checkpoint}, {parameter_count(encoder) / 1e6:.1f} million parameters"
+
+    seed = mix(params.seed, "speech_encoder")
+    corpus, video = open_corpus(CORPUS), open_talking_video(VIDEO)
+    clips = spoken_texts(corpus, video, ("train",), ("loss", "metric"))
+    held_out = spoken_texts(corpus, video, ("validation",), ("validation",))
+    seed_torch(seed, "weights")
+    model = PhonemeRecogniser(small_encoder(params))
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=params.weight_decay, betas=(0.9, 0.98))
+
+    def step(index: int) -> dict[str, float]:
+        rng = generator(seed, "batch", index)
+        batch = random_batch(clips, rng, params.batch, params.window, corpus.fps, params.noise)
+        loss, row = recognition_loss(model, batch, corpus.fps, params.alignment_weight)
+        update(loss, optimizer, learning_rate=warmup_cosine(index, params.steps, params.learning_rate))
+        return row
+
+    with open_scratch("speech_encoder", params, [CORPUS, VIDEO]) as scratch:
+        model.train()
+        history = train(
+            step, {"model": model, "optimizer": optimizer},
+            steps=params.steps, seed=seed, scratch=scratch, description="speech encoder",
+        )  # fmt: skip
+        model.eval()
+        scores = recognition_scores(model, held_out, corpus.fps)
+        blind = blind_scores(clips, held_out, corpus.fps)
+        with whole_folder(OUT) as folder:
+            model.encoder.save_pretrained(folder)
+        write_curve(history, CURVE)
+        about = {
+            "parameters": parameter_count(model.encoder),
+            "train_clips": len(clips),
+            "validation_clips": len(held_out),
+        }
+        write_json(METRICS, {**scores, **{f"{key}_no_audio": value for key, value in blind.items()}, **about})
+        scratch.remove()
+    return (
+        f"phoneme error {scores['phoneme_error']:.3f} on unseen speakers ({blind['phoneme_error']:.3f} without audio)"
+    )
+
+
+def small_encoder(params: Params) -> SpeechEncoder:
+    """A wav2vec 2.0 with its transformer's normalisation before each block, as in the large ones: it learns faster."""
+    return SpeechEncoder.from_numbers(
+        conv_dim=(params.tcn_width,) * 7,
+        hidden_size=params.width,
+        intermediate_size=4 * params.width,
+        num_hidden_layers=params.layers,
+        num_attention_heads=params.heads,
+        num_conv_pos_embeddings=32,  # frames: about one second, as the 128 at 50 Hz see two and a half
+        do_stable_layer_norm=True,
+        hidden_dropout=params.dropout,
+        attention_dropout=params.dropout,
+        activation_dropout=0.0,
+        feat_proj_dropout=0.0,
+        layerdrop=0.0,
+    )
+
+
+def spoken_texts(
+    corpus: Corpus, video: TalkingVideo, corpus_splits: tuple[str, ...], video_splits: tuple[str, ...]
+) -> list[SpokenText]:
+    """The sound and the phonemes of these splits of both corpora."""
+    return [
+        *(SpokenText(corpus.audio(clip), clip.phonemes) for clip in corpus.split(*corpus_splits)),
+        *(SpokenText(video.audio(clip), clip.phonemes) for clip in video.split(*video_splits)),
+    ]
+
+
+if __name__ == "__main__":
+    run(main, Params)

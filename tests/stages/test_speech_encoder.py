@@ -1,0 +1,40 @@
+"""The speech encoder's stage takes over a published checkpoint."""
+
+import json
+
+import pytest
+import torch
+
+from learn2talk_core.config import load_params
+from learn2talk_core.errors import BadInput
+from learn2talk_core.models.speech_encoder import load_speech_encoder
+from stages.speech_encoder import OUT, Params, main, small_encoder
+
+
+@pytest.fixture
+def params() -> Params:
+    return load_params(Params, "speech_encoder")
+
+
+def with_values(params: Params, **values: object) -> Params:
+    return Params(**{**params.__dict__, **values})
+
+
+def test_a_checkpoint_is_taken_over(params, tmp_path, monkeypatch) -> None:
+    torch.manual_seed(0)
+    encoder = small_encoder(with_values(params, width=32, layers=1, tcn_width=16, heads=2))
+    encoder.save_pretrained(tmp_path / "published")
+    monkeypatch.chdir(tmp_path)
+    sentence = main(with_values(params, checkpoint="published"))
+    assert sentence.startswith("took over published, 0.0 million")
+    loaded = load_speech_encoder(OUT).state_dict()
+    assert all(torch.equal(value, loaded[key]) for key, value in encoder.state_dict().items())
+    assert json.loads((tmp_path / "metrics/speech_encoder.json").read_text())["checkpoint"] == "published"
+    assert (tmp_path / "metrics/curves/speech_encoder.csv").read_text() == "step\n0\n"
+
+
+def test_no_such_checkpoint(params, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(BadInput, match="nowhere: expected a wav2vec"):
+        main(with_values(params, checkpoint="nowhere"))
+    assert not (tmp_path / "data").exists()
