@@ -119,6 +119,10 @@ class Corpus:
         basis = self._basis[:, ids]
         return (motion @ basis.reshape(len(basis), -1)).reshape(len(motion), -1, 3)
 
+    def stored(self, clip: Clip) -> np.ndarray:
+        """The motion of a clip as it lies on disk, (T, V, 3) vertices or (T, K) coefficients."""
+        return self._motion[clip.shard][clip.first_frame : clip.first_frame + clip.frames]
+
     def template(self, speaker: str, region: str | None = None) -> np.ndarray:
         """A speaker's neutral face, (n, 3) float32."""
         template = self.templates[speaker]
