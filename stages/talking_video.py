@@ -1,16 +1,22 @@
 """embedded generator or a folder of videos → data/talking_video: the 2D corpus of lip readers and teacher"""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 from joblib import cpu_count
 
 from learn2talk_core.config import shared
 from learn2talk_core.corpus.embedded.video import make_films
-from learn2talk_core.corpus.talking_video import VIDEO_FPS, open_talking_video, write_talking_video
+from learn2talk_core.corpus.landmarks import mediapipe_faces
+from learn2talk_core.corpus.recorded import recorded_films, videos
+from learn2talk_core.corpus.talking_video import VIDEO_FPS, VideoClip, open_talking_video, write_talking_video
 from learn2talk_core.progress import progress
 from learn2talk_core.stage import run
 
 OUT = "data/talking_video"
+MOST_WORKERS = 8  # each takes half a gigabyte
+Film = tuple[VideoClip, bytes, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -25,14 +31,24 @@ class Params:
 
 
 def main(params: Params) -> str:
-    speakers = dict.fromkeys(("loss", "metric"), params.reader_speakers) | {"validation": params.validation_speakers}
-    sentences = dict.fromkeys(("loss", "metric"), params.reader_sentences) | {"validation": params.validation_sentences}
-    films = make_films(speakers, sentences, variation=params.variation, seed=params.seed, workers=min(cpu_count(), 8))
-    total = sum(speakers[split] * sentences[split] for split in speakers)
+    films, total = embedded_films(params) if params.source == "embedded" else films_of_folder(params.source)
     write_talking_video(OUT, progress(films, "films", total=total, unit="clip"))
     clips = open_talking_video(OUT).clips
     minutes = sum(clip.frames for clip in clips) / VIDEO_FPS / 60
     return f"{len(clips)} clips of {len({clip.speaker for clip in clips})} speakers, {minutes:.1f} minutes"
+
+
+def embedded_films(params: Params) -> tuple[Iterator[Film], int]:
+    speakers = dict.fromkeys(("loss", "metric"), params.reader_speakers) | {"validation": params.validation_speakers}
+    sentences = dict.fromkeys(("loss", "metric"), params.reader_sentences) | {"validation": params.validation_sentences}
+    films = make_films(
+        speakers, sentences, variation=params.variation, seed=params.seed, workers=min(cpu_count(), MOST_WORKERS)
+    )
+    return films, sum(speakers[split] * sentences[split] for split in speakers)
+
+
+def films_of_folder(folder: str) -> tuple[Iterator[Film], int]:
+    return recorded_films(folder, mediapipe_faces()), len(videos(folder))
 
 
 if __name__ == "__main__":

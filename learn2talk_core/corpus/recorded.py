@@ -1,0 +1,89 @@
+"""The 2D corpus from a folder of somebody's videos: <folder>/<speaker>/<name>.mp4, with <name>.txt beside it or not.
+
+Each picture is turned, scaled and shifted so that the face keeps still, as faces are aligned for lip readers; then one
+box a clip holds the face and one the mouth, as in the embedded films.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from learn2talk_core.corpus.landmarks import FindFaces, follow_face, similarity, smooth
+from learn2talk_core.corpus.talking_video import (
+    MOUTH_SIZE,
+    SAMPLES_PER_FRAME,
+    VIDEO_FPS,
+    VideoClip,
+    frames_of,
+)
+from learn2talk_core.corpus.video_file import encode_video, video_audio, video_frames
+from learn2talk_core.errors import BadInput
+
+SIZE = 160  # pixels of the pictures
+# The part of the aligned picture that is kept: left, top, and side. The mean face fills three quarters of it.
+LEFT, TOP, SIDE = 42.0, 52.0, 174.0
+FACE_BOX = (20, 18, 140, 138)  # brows to chin of the mean face, in pixels of the result
+SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm", ".mpg"}
+VALIDATION_SHARE = 0.1  # of the speakers
+
+
+def recorded_films(folder: str | Path, find: FindFaces) -> Iterator[tuple[VideoClip, bytes, np.ndarray]]:
+    """Clips with their MP4 and sound, for `write_talking_video`, from all videos of `folder`.
+
+    Args:
+        folder: with one folder for each speaker; at least three of them.
+        find: the face landmarks of a picture.
+    """
+    for path, split in videos(folder):
+        yield film(path, split, find)
+
+
+def videos(folder: str | Path) -> list[tuple[Path, str]]:
+    """The video files and the split of each: every tenth speaker for validation, the others in turn."""
+    folder = Path(folder)
+    files = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES)
+    speakers = sorted({path.parent.name for path in files})
+    if len(speakers) < 3:
+        raise BadInput(
+            folder,
+            expected="videos <speaker>/<name>.mp4 of at least three speakers",
+            found=f"{len(files)} of {len(speakers)} speakers",
+            fix="Nobody may be in two of the splits loss, metric and validation: add speakers.",
+        )
+    held_out = max(1, round(VALIDATION_SHARE * len(speakers)))
+    split = {speaker: ("loss", "metric")[number % 2] for number, speaker in enumerate(speakers)}
+    split |= dict.fromkeys(speakers[-held_out:], "validation")
+    return [(path, split[path.parent.name]) for path in files]
+
+
+def film(path: Path, split: str, find: FindFaces) -> tuple[VideoClip, bytes, np.ndarray]:
+    """One video at 25 pictures a second, its face held still. It is read twice, so that any length fits in memory."""
+    landmarks = smooth(follow_face(video_frames(path, fps=VIDEO_FPS), find, name=str(path)))
+    audio = video_audio(path)
+    if audio is None or frames_of(len(audio)) == 0:
+        raise BadInput(path, expected="a sound track", found="none", fix="Add the sound, or leave the video out.")
+    frames = min(len(landmarks), frames_of(len(audio)))
+    shrink = SIZE / SIDE
+    to_picture = np.array([[shrink, 0, -LEFT * shrink], [0, shrink, -TOP * shrink]])
+    matrices = [to_picture @ np.vstack([similarity(points), [0, 0, 1]]) for points in landmarks[:frames]]
+    mouths = [matrix[:, :2] @ points[3] + matrix[:, 2] for matrix, points in zip(matrices, landmarks, strict=False)]
+    (x, y), half = np.mean(mouths, axis=0).tolist(), MOUTH_SIZE * shrink / 2
+    pictures = (
+        cv2.warpAffine(frame, matrix, (SIZE, SIZE), borderMode=cv2.BORDER_REPLICATE)
+        for frame, matrix in zip(video_frames(path, fps=VIDEO_FPS), matrices, strict=False)
+    )
+    text = path.with_suffix(".txt")
+    clip = VideoClip(
+        id=f"{path.parent.name}_{path.stem}",
+        speaker=path.parent.name,
+        text=" ".join(text.read_text().split()) if text.is_file() else "",
+        split=split,
+        frames=frames,
+        samples=frames * SAMPLES_PER_FRAME,
+        phonemes=(),
+        face_box=FACE_BOX,
+        mouth_box=(x - half, y - half, x + half, y + half),
+    )
+    return clip, encode_video(pictures, VIDEO_FPS), audio[: clip.samples]
