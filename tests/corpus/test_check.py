@@ -43,7 +43,7 @@ def rewrite_hash(folder: Path, name: str) -> None:
 def test_a_good_corpus(tmp_path: Path) -> None:
     contents, problems = check_corpus(write(tmp_path / "corpus"))
     assert problems == []
-    assert contents[0] == "test: 30 frames a second, 3 vertices in 1000 mm"
+    assert contents[0] == "test: 30 frames a second, 3 vertices, unit 1000 mm"
     assert "train: 1 clips of 1 speakers, 0.0 minutes" in contents
 
 
