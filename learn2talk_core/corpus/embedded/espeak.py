@@ -13,7 +13,6 @@ import io
 import json
 import sys
 
-import espeakng_loader
 import numpy as np
 
 SYNCHRONOUS, PHONEME_EVENTS, DO_NOT_EXIT = 2, 0x0001, 0x8000  # AUDIO_OUTPUT and option bits of speak_lib.h
@@ -45,6 +44,8 @@ _Callback = ctypes.CFUNCTYPE(
 
 
 def main() -> None:
+    import espeakng_loader  # here, so that importing this module needs no optional package
+
     request = json.load(sys.stdin)
     library = ctypes.CDLL(espeakng_loader.get_library_path())
     path = espeakng_loader.get_data_path().encode()

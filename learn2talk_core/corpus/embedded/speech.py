@@ -7,11 +7,11 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE, resample
+from learn2talk_core.corpus.embedded import espeak
 from learn2talk_core.corpus.embedded.speakers import Speaker
 from learn2talk_core.corpus.phonemes import VOWELS, Phoneme, from_espeak
 from learn2talk_core.errors import BadInput
@@ -56,7 +56,7 @@ def speak(speaker: Speaker, texts: Sequence[str]) -> list[tuple[np.ndarray, tupl
         "seed": speaker.seed,
         "texts": list(texts),
     }
-    program = [sys.executable, "-P", str(Path(__file__).with_name("espeak.py"))]
+    program = [sys.executable, "-P", espeak.__file__]
     answer = subprocess.run(program, input=json.dumps(request).encode(), capture_output=True, check=False)
     if answer.returncode != 0:
         raise RuntimeError(f"eSpeak failed for {speaker.id}: {answer.stderr.decode(errors='replace').strip()}")
