@@ -9,7 +9,7 @@ import torch
 from learn2talk_core.audio.mel import mel_spectrogram, mel_windows, window_starts
 from learn2talk_core.config import shared
 from learn2talk_core.corpus.phonemes import PHONEMES, frame_labels
-from learn2talk_core.corpus.talking_video import VIDEO_FPS, TalkingVideo, VideoClip, open_talking_video
+from learn2talk_core.corpus.talking_video import FACE_SIZE, VIDEO_FPS, TalkingVideo, VideoClip, open_talking_video
 from learn2talk_core.files import whole_folder, write_json
 from learn2talk_core.metrics.lse import at_shifts, auc, lse, shifted_distances
 from learn2talk_core.models.official import load_official
@@ -32,6 +32,7 @@ from learn2talk_core.weights import frozen, save_weights
 
 VIDEO, OUT = "data/talking_video", "data/models/teacher"
 SHEET_CLIPS, SHEET_FRAMES = 3, 16
+LIPS_SHARE = 0.6  # of the mouth box's 9 cm
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,18 @@ def main(params: Params) -> str:
 
 def speaking_face(video: TalkingVideo, clip: VideoClip) -> SpeakingFace:
     mel = mel_spectrogram(video.audio(clip))
-    return SpeakingFace(video.faces(clip), mel_windows(mel, window_starts(clip.frames, VIDEO_FPS)))
+    left, top, right, bottom = clip.face_box
+    scale = FACE_SIZE / (right - left), FACE_SIZE / (bottom - top)
+    # The lips fill the middle of the lip reader's mouth box.
+    centre = [(clip.mouth_box[k] + clip.mouth_box[k + 2]) / 2 for k in (0, 1)]
+    half = LIPS_SHARE * (clip.mouth_box[2] - clip.mouth_box[0]) / 2
+    corners = [
+        (c + side * half - o) * s for side in (-1, 1) for c, o, s in zip(centre, (left, top), scale, strict=True)
+    ]
+    lips = [min(FACE_SIZE, max(0, round(corner))) for corner in corners]
+    return SpeakingFace(
+        video.faces(clip), mel_windows(mel, window_starts(clip.frames, VIDEO_FPS)), (lips[0], lips[1], lips[2], lips[3])
+    )
 
 
 def judge(

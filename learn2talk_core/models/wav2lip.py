@@ -67,10 +67,14 @@ class Wav2Lip(nn.Module):
 
     Args:
         width: multiplies the official numbers of channels.
+        residual: the network's output is added, before the sigmoid, to the reference face: a generator that must be
+            trained in minutes then starts from the still face and learns only what speech changes in it. The official
+            network draws every pixel anew.
     """
 
-    def __init__(self, width: float = 1.0) -> None:
+    def __init__(self, width: float = 1.0, *, residual: bool = False) -> None:
         super().__init__()
+        self.residual = residual
         c16, c32, c64, c128, c256, c384, c512 = (scaled(c, width) for c in (16, 32, 64, 128, 256, 384, 512))
         # Faces of 96×96 shrink to 48, 24, 12, 6, 3 and 1 pixels; every size is handed on to the decoder.
         self.face_encoder_blocks = nn.ModuleList(
@@ -107,7 +111,11 @@ class Wav2Lip(nn.Module):
                 nn.Sequential(UpBlock(c128 + c32, c64), *residual_blocks(c64, 2)),
             ]
         )
-        self.output_block = nn.Sequential(ConvBlock(c64 + c16, c32, 3, 1, 1), nn.Conv2d(c32, 3, 1), nn.Sigmoid())
+        last = nn.Conv2d(c32, 3, 1)
+        if residual:
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(last.bias)  # type: ignore[arg-type]
+        self.output_block = nn.Sequential(ConvBlock(c64 + c16, c32, 3, 1, 1), last, nn.Sigmoid())
 
     def forward(self, mel: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
         """Faces that say the mel windows.
@@ -123,7 +131,7 @@ class Wav2Lip(nn.Module):
             batch, _, frames, height, size = faces.shape
             flat = self(mel.flatten(0, 1), faces.transpose(1, 2).flatten(0, 1))
             return flat.view(batch, frames, 3, height, size).transpose(1, 2)
-        return self.decode(mel, self.encode_faces(faces))
+        return self.decode(mel, self.encode_faces(faces), faces[:, 3:])
 
     def encode_faces(self, faces: torch.Tensor) -> list[torch.Tensor]:
         """(B, 6, 96, 96) → what each block of the face encoder gives, largest image first."""
@@ -133,11 +141,13 @@ class Wav2Lip(nn.Module):
             skips.append(faces)
         return skips
 
-    def decode(self, mel: torch.Tensor, skips: list[torch.Tensor]) -> torch.Tensor:
-        """(B, 1, 80, 16) mel windows and the encoded faces → (B, 3, 96, 96) in 0..1."""
+    def decode(self, mel: torch.Tensor, skips: list[torch.Tensor], reference: torch.Tensor) -> torch.Tensor:
+        """(B, 1, 80, 16) mel windows, encoded faces, (B, 3, 96, 96) reference faces → (B, 3, 96, 96) in 0..1."""
         x = self.audio_encoder(mel)
         for block, skip in zip(self.face_decoder_blocks, reversed(skips), strict=True):
             x = torch.cat([block(x), skip], dim=1)
+        if self.residual:
+            return torch.sigmoid(self.output_block[:2](x) + torch.logit(reference, eps=0.02))
         return self.output_block(x)
 
 
@@ -183,20 +193,21 @@ def one_shot(
     out = np.empty((len(mels), *still.shape), np.uint8)
     for start in range(0, len(mels), batch):
         window = torch.from_numpy(mels[start : start + batch])[:, None]
-        generated = generator.decode(window, [skip.expand(len(window), -1, -1, -1) for skip in skips])
+        expanded = [skip.expand(len(window), -1, -1, -1) for skip in skips]
+        generated = generator.decode(window, expanded, reference[None])
         out[start : start + batch] = to_image(generated, bgr=bgr)
     return out
 
 
 def save_generator(folder: str | Path, generator: Wav2Lip, *, width: float, bgr: bool) -> None:
     """Write the generator; `bgr` says whether its weights want faces in BGR."""
-    save_weights(folder, generator, {"width": width, "bgr": bgr})
+    save_weights(folder, generator, {"width": width, "residual": generator.residual, "bgr": bgr})
 
 
 def load_generator(folder: str | Path) -> tuple[Wav2Lip, bool]:
     """What `save_generator` wrote: the generator, frozen and in evaluation mode, and whether it wants BGR."""
     config = load_config(folder, made_by=MADE_BY)
-    generator = Wav2Lip(config["width"])
+    generator = Wav2Lip(config["width"], residual=config["residual"])
     load_weights(folder, generator, made_by=MADE_BY)
     frozen(generator)
     return generator.to(memory_format=torch.channels_last), config["bgr"]  # type: ignore[call-overload]

@@ -26,10 +26,12 @@ class SpeakingFace:
     Attributes:
         faces: (T, 96, 96, 3) uint8 RGB at 25 fps.
         mels: (T, 80, 16) float32, the mel window that starts at each frame.
+        lips: (left, top, right, bottom), pixels of the face that hold the lips, whole numbers.
     """
 
     faces: np.ndarray
     mels: np.ndarray
+    lips: tuple[int, int, int, int]
 
     @property
     def windows(self) -> int:
@@ -60,8 +62,9 @@ class GeneratorRecipe:
 
     Attributes:
         width, steps, learning_rate: see `ExpertRecipe`.
-        batch: windows of five frames an update.
-        still_share: see `generator_batch`.
+        batch: windows of five frames an update; five times as many single frames before the sync loss begins.
+        residual: see `Wav2Lip`.
+        still_share, lip_weight: see `generator_batch`.
         sync_weight: s_w of Eq. 6, from the share `sync_start` of the steps on; before that 0.
         sync_start: in 0..1.
         adversarial_weight: s_g of Eq. 6; 0 trains without a discriminator.
@@ -71,7 +74,9 @@ class GeneratorRecipe:
     steps: int
     batch: int
     learning_rate: float
+    residual: bool
     still_share: float
+    lip_weight: float
     sync_weight: float
     sync_start: float
     adversarial_weight: float
@@ -92,7 +97,8 @@ def expert_batch(
         start = int(rng.integers(clip.windows))
         heard = start if genuine else elsewhere(start, clip.windows, rng)
         mels.append(clip.mels[heard])
-        faces.append(augmented(clip.faces[start : start + FRAMES], rng))
+        mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)
+        faces.append(clip.faces[start : start + FRAMES, :, mirror])
     windows = lower_halves(to_tensor(np.stack(faces)).transpose(1, 2))
     return torch.from_numpy(np.stack(mels))[:, None], windows, torch.from_numpy(in_sync.astype(np.float32))
 
@@ -110,48 +116,64 @@ def sync_probability(audio: torch.Tensor, face: torch.Tensor) -> torch.Tensor:
 
 @dataclass(frozen=True)
 class GeneratorBatch:
-    """Windows of five frames for the generator.
+    """Windows of T frames for the generator.
 
     Attributes:
-        mels: (B, 5, 1, 80, 16), the window of every frame.
-        faces: (B, 6, 5, 96, 96), masked target and reference.
-        target: (B, 3, 5, 96, 96).
+        mels: (B, T, 1, 80, 16), the window of every frame.
+        faces: (B, 6, T, 96, 96), masked target and reference.
+        target: (B, 3, T, 96, 96).
+        weight: (B, 1, 1, 96, 96), how much each pixel counts; its mean over a window's pixels is 1.
     """
 
     mels: torch.Tensor
     faces: torch.Tensor
     target: torch.Tensor
+    weight: torch.Tensor
 
 
 def generator_batch(
-    clips: Sequence[SpeakingFace], size: int, still_share: float, rng: np.random.Generator
+    clips: Sequence[SpeakingFace],
+    size: int,
+    frames: int,
+    rng: np.random.Generator,
+    *,
+    still_share: float = 0.0,
+    lip_weight: float = 0.0,
 ) -> GeneratorBatch:
-    """Windows of five frames; the reference is one still frame of another time of the clip.
+    """Windows of consecutive frames; the reference is one still frame of another time of the clip.
 
-    Wav2Lip takes five reference frames that move. Here the generator must make a single still speak, so it is trained
-    on stills; a share of them is the clip's first frame, whose mouth is closed because the speaker has not begun.
+    Wav2Lip takes as many reference frames, which move. Here the generator must make a single still speak, so it is
+    trained on stills; a share of them is the clip's first frame, whose mouth is closed because nobody speaks yet.
 
     Args:
         clips: what to choose from.
         size: how many windows.
-        still_share: share of windows whose reference is the clip's first frame.
+        frames: T, at most five.
         rng: makes every choice.
+        still_share: share of windows whose reference is the clip's first frame.
+        lip_weight: how much more a pixel of the lips' box counts than another one.
     """
-    mels, targets, references = [], [], []
+    mels, targets, references, weights = [], [], [], []
     for _ in range(size):
         clip = clips[int(rng.integers(len(clips)))]
         start = int(rng.integers(clip.windows))
-        first = rng.random() < still_share
-        reference = 0 if first else elsewhere(start, clip.windows, rng)
-        chosen = [*range(start, start + FRAMES), reference]
-        window = augmented(clip.faces[chosen], rng)
-        mels.append(clip.mels[start : start + FRAMES])
-        targets.append(window[:FRAMES])
-        references.append(np.broadcast_to(window[FRAMES:], window[:FRAMES].shape))
+        reference = 0 if rng.random() < still_share else elsewhere(start, clip.windows, rng)
+        left, top, right, bottom = clip.lips
+        weight = np.ones((1, *clip.faces.shape[1:3], 1), np.float32)
+        weight[:, top:bottom, left:right] += lip_weight
+        mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)  # a mirrored face speaks just as well
+        mels.append(clip.mels[start : start + frames])
+        targets.append(clip.faces[start : start + frames, :, mirror])
+        references.append(np.broadcast_to(clip.faces[[reference], :, mirror], targets[-1].shape))
+        weights.append((weight / weight.mean())[:, :, mirror])
     target = to_tensor(np.stack(targets)).transpose(1, 2)
-    reference_faces = to_tensor(np.stack(references)).transpose(1, 2)
-    faces = torch.cat([masked(target), reference_faces], dim=1)
-    return GeneratorBatch(torch.from_numpy(np.stack(mels))[:, :, None], faces, target)
+    still = to_tensor(np.stack(references)).transpose(1, 2)
+    return GeneratorBatch(
+        mels=torch.from_numpy(np.stack(mels))[:, :, None],
+        faces=torch.cat([masked(target), still], dim=1),
+        target=target,
+        weight=torch.from_numpy(np.stack(weights)).movedim(-1, 1),
+    )
 
 
 def generator_loss(
@@ -166,8 +188,8 @@ def generator_loss(
     """L_total = (1 − s_w − s_g) L_recon + s_w E_sync + s_g L_gen (Eq. 6).
 
     Args:
-        generated: (B, 3, 5, 96, 96).
-        batch: what it was generated from.
+        generated: (B, 3, T, 96, 96).
+        batch: what it was generated from; T must be 5 for the sync loss.
         expert: frozen.
         discriminator: None where `adversarial_weight` is 0.
         sync_weight: s_w; 0.03 in the paper, 0 until the generator draws faces at all.
@@ -176,7 +198,7 @@ def generator_loss(
     Returns:
         The loss and its parts for the log.
     """
-    reconstruction = (generated - batch.target).abs().mean()  # L_recon, Eq. 2
+    reconstruction = (batch.weight * (generated - batch.target).abs()).mean()  # L_recon, Eq. 2
     loss = (1 - sync_weight - adversarial_weight) * reconstruction
     parts = {"reconstruction": reconstruction.item()}
     if sync_weight > 0:
@@ -215,11 +237,6 @@ def elsewhere(start: int, windows: int, rng: np.random.Generator) -> int:
     raise ValueError("the clip has no window")
 
 
-def augmented(faces: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(T, H, W, 3) faces, mirrored half of the time: a mirrored face speaks just as well."""
-    return faces[:, :, ::-1] if rng.random() < 0.5 else faces
-
-
 def train_expert(
     clips: Sequence[SpeakingFace], recipe: ExpertRecipe, *, seed: int, scratch: Scratch
 ) -> tuple[SyncExpert2D, list[dict[str, float]]]:
@@ -246,7 +263,7 @@ def train_generator(
     """Train the generator, with `expert` frozen; returns it, in evaluation mode, and its curve."""
     frozen(expert)
     seed_torch(seed, "wav2lip")
-    network = Wav2Lip(recipe.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = Wav2Lip(recipe.width, residual=recipe.residual).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
     state: dict[str, Stateful] = {"generator": network, "optimizer": optimizer}
     discriminator = None
@@ -256,14 +273,24 @@ def train_generator(
         state |= {"discriminator": discriminator, "opponent": opponent}
 
     def step(index: int) -> dict[str, float]:
-        batch = generator_batch(clips, recipe.batch, recipe.still_share, generator(seed, "wav2lip", index))
+        in_sync = recipe.sync_weight > 0 and index >= recipe.sync_start * recipe.steps
+        # Neighbouring frames hardly differ: as long as no sync expert wants them, single frames teach more.
+        frames = FRAMES if in_sync else 1
+        batch = generator_batch(
+            clips,
+            recipe.batch * FRAMES // frames,
+            frames,
+            generator(seed, "wav2lip", index),
+            still_share=recipe.still_share,
+            lip_weight=recipe.lip_weight,
+        )
         generated = network(batch.mels, batch.faces)
         loss, parts = generator_loss(
             generated,
             batch,
             expert,
             discriminator,
-            sync_weight=recipe.sync_weight if index >= recipe.sync_start * recipe.steps else 0.0,
+            sync_weight=recipe.sync_weight if in_sync else 0.0,
             adversarial_weight=recipe.adversarial_weight,
         )
         rate = warmup_cosine(index, recipe.steps, recipe.learning_rate)

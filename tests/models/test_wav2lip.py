@@ -87,10 +87,11 @@ def test_width_scales_the_channels(network):
     assert 1 / 20 < small / full < 1 / 12
 
 
-@pytest.mark.parametrize("bgr", [False, True])
-def test_one_shot_is_the_generator_on_a_still(bgr):
+@pytest.mark.parametrize(("bgr", "residual"), [(False, False), (True, False), (False, True)])
+def test_one_shot_is_the_generator_on_a_still(bgr, residual):
     torch.manual_seed(0)
-    generator = Wav2Lip(width=0.05).eval()
+    generator = Wav2Lip(width=0.05, residual=residual).eval()
+    torch.nn.init.normal_(generator.output_block[1].weight)
     still = (uniform("still", (96, 96, 3)) * 255).astype(np.uint8)
     mels = torch.randn(5, 80, 16)
     video = one_shot(generator, still, mels.numpy(), bgr=bgr, batch=2)
@@ -103,6 +104,14 @@ def test_one_shot_is_the_generator_on_a_still(bgr):
         expected = generator(mels[:, None], faces)
     expected = expected.flip(1) if bgr else expected
     np.testing.assert_allclose(video, 255 * expected.permute(0, 2, 3, 1).numpy(), atol=0.51)
+
+
+def test_residual_generator_starts_from_the_reference():
+    generator = Wav2Lip(width=0.05, residual=True).eval()
+    assert list(generator.state_dict()) == list(Wav2Lip(width=0.05).state_dict())
+    faces = torch.rand(2, 6, 96, 96) * 0.9 + 0.05
+    with torch.inference_mode():
+        torch.testing.assert_close(generator(torch.randn(2, 1, 80, 16), faces), faces[:, 3:])
 
 
 def test_embeddings_of_a_clip_are_those_of_its_windows():
@@ -120,10 +129,11 @@ def test_embeddings_of_a_clip_are_those_of_its_windows():
 
 def test_generator_survives_saving(tmp_path):
     torch.manual_seed(0)
-    generator = Wav2Lip(width=0.05).eval()
+    generator = Wav2Lip(width=0.05, residual=True).eval()
     save_generator(tmp_path, generator, width=0.05, bgr=True)
     again, bgr = load_generator(tmp_path)
     assert bgr
+    assert again.residual
     assert not any(p.requires_grad for p in again.parameters())
     still, mels = np.zeros((96, 96, 3), np.uint8), np.zeros((2, 80, 16), np.float32)
     np.testing.assert_array_equal(one_shot(again, still, mels), one_shot(generator, still, mels))

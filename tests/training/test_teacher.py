@@ -32,7 +32,7 @@ def numbered_clip(frames: int = 30, first: int = 0) -> SpeakingFace:
     value = np.arange(first, first + frames)
     faces = np.broadcast_to(value[:, None, None, None], (frames, 96, 96, 3)).astype(np.uint8)
     mels = np.broadcast_to(value[:, None, None], (frames, 80, 16)).astype(np.float32)
-    return SpeakingFace(faces, mels)
+    return SpeakingFace(faces, mels, (30, 50, 66, 86))
 
 
 def test_expert_batch_pairs_windows_with_their_own_audio_or_with_another_of_the_clip():
@@ -64,7 +64,7 @@ def test_expert_loss_is_binary_cross_entropy_of_the_cosine():
 
 def test_generator_batch_masks_the_target_and_takes_a_still_from_another_time():
     clips = [numbered_clip(first=50), numbered_clip(first=100)]
-    batch = generator_batch(clips, 40, 0.5, generator("test"))
+    batch = generator_batch(clips, 40, 5, generator("test"), still_share=0.5)
     assert batch.mels.shape == (40, 5, 1, 80, 16)
     assert batch.faces.shape == (40, 6, 5, 96, 96)
     torch.testing.assert_close(batch.faces[:, :3, :, :48], batch.target[:, :, :, :48])
@@ -80,8 +80,19 @@ def test_generator_batch_masks_the_target_and_takes_a_still_from_another_time():
 
 
 def test_reference_is_always_the_first_frame_where_asked_for():
-    batch = generator_batch([numbered_clip(first=7)], 10, 1.0, generator("test"))
+    batch = generator_batch([numbered_clip(first=7)], 10, 1, generator("test"), still_share=1.0)
+    assert batch.target.shape == (10, 3, 1, 96, 96)
     assert ((batch.faces[:, 3:] * 255).round() == 7).all()
+
+
+def test_pixels_of_the_lips_weigh_more():
+    batch = generator_batch([numbered_clip()], 20, 1, generator("test"), lip_weight=8.0)
+    assert batch.weight.shape == (20, 1, 1, 96, 96)
+    torch.testing.assert_close(batch.weight.mean(dim=(1, 2, 3, 4)), torch.ones(20))
+    weight = batch.weight[:, 0, 0] / batch.weight[:, :1, 0, 0, :1]
+    inside = torch.ones(96, 96)
+    inside[50:86, 30:66] = 9  # in the middle, so that mirroring does not show
+    torch.testing.assert_close(weight, inside.expand(20, -1, -1))
 
 
 @pytest.mark.parametrize(("windows", "least"), [(20, 5), (4, 1), (1, 0)])
@@ -96,7 +107,7 @@ def test_elsewhere_keeps_away_as_far_as_the_clip_allows(windows, least):
 def test_generator_loss_is_equation_6():
     torch.manual_seed(0)
     expert, discriminator = SyncExpert2D(0.05).eval(), QualityDiscriminator(0.05)
-    batch = generator_batch([numbered_clip()], 3, 0.5, generator("test"))
+    batch = generator_batch([numbered_clip()], 3, 5, generator("test"), still_share=0.5)
     generated = torch.rand_like(batch.target)
     with torch.no_grad():
         reconstruction = float((generated - batch.target).abs().mean())
@@ -126,7 +137,7 @@ def test_training_moves_every_weight_and_repeats_itself(tmp_path):
     def trained(name: str) -> tuple[SyncExpert2D, Wav2Lip, list[dict[str, float]]]:
         with Scratch(tmp_path / name / "expert") as first, Scratch(tmp_path / name / "generator") as second:
             expert, _ = train_expert(clips, ExpertRecipe(0.05, 2, 4, 1e-3), seed=1, scratch=first)
-            recipe = GeneratorRecipe(0.05, 3, 1, 1e-3, 0.5, 0.03, 0.5, 0.07)
+            recipe = GeneratorRecipe(0.05, 3, 1, 1e-3, False, 0.5, 8.0, 0.03, 0.5, 0.07)
             network, history = train_generator(clips, expert, recipe, seed=1, scratch=second)
         return expert, network, history
 
