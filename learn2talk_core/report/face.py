@@ -1,0 +1,70 @@
+"""Portraits of a whole face, for pictures and videos that people look at."""
+
+import numpy as np
+import torch
+
+from learn2talk_core.mesh.topology import Topology
+from learn2talk_core.render.camera import Camera
+from learn2talk_core.render.render import BACKGROUND, render
+from learn2talk_core.render.shading import LIGHT, Light
+
+CHUNK = 8  # frames rendered at a time: enough to keep the cores busy, and memory stays small
+
+
+def portrait_camera(topology: Topology, template: np.ndarray) -> Camera:
+    """A camera that sees a speaker's face from the front, ear to ear and down to the chin, from a metre or two away.
+
+    Args:
+        topology: with the region `lips`.
+        template: (V, 3) the speaker's face at rest.
+    """
+    low, high = template.min(axis=0), template.max(axis=0)
+    x, _, z = ((low + high) / 2).tolist()
+    across = float(high[0] - low[0])  # the measure, since some meshes end at the brow and some have shoulders
+    y = float(template[topology.regions["lips"], 1].mean()) + 0.3 * across
+    return Camera(target=(x, y, z), extent=1.32 * across, distance=8 * across)
+
+
+def portraits(
+    vertices: np.ndarray,
+    topology: Topology,
+    camera: Camera,
+    height: int,
+    width: int,
+    *,
+    colours: np.ndarray | None = None,
+    background: tuple[float, ...] = BACKGROUND,
+    light: Light = LIGHT,
+    supersample: int = 2,
+) -> np.ndarray:
+    """Render a motion.
+
+    Args:
+        vertices: (N, V, 3).
+        topology: faces, and the colours unless given.
+        colours: (V, 3) or (N, V, 3) RGB in 0..1.
+        supersample: samples a pixel has along x and along y; 1 is a third of the work.
+
+    Returns:
+        uint8 (N, height, width, 3) RGB.
+    """
+    colours = topology.colours if colours is None else colours
+    images = []
+    for start in range(0, len(vertices), CHUNK):
+        part = torch.from_numpy(np.ascontiguousarray(vertices[start : start + CHUNK], np.float32))
+        own = colours[start : start + CHUNK] if colours.ndim == 3 else colours
+        albedo = torch.from_numpy(np.ascontiguousarray(own, np.float32))
+        with torch.no_grad():
+            image = render(
+                part,
+                topology.faces,
+                albedo,
+                camera,
+                height,
+                width,
+                light=light,
+                background=background,
+                supersample=supersample,
+            )
+        images.append((255 * image + 0.5).to(torch.uint8).numpy())
+    return np.concatenate(images) if images else np.zeros((0, height, width, 3), np.uint8)

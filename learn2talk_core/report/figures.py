@@ -1,0 +1,188 @@
+"""The report's pictures. Functions take arrays and tables and return figures; `save_png` writes one.
+
+Nothing here uses pyplot or a display, so pictures come out the same on a server.
+"""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from learn2talk_core.corpus.phonemes import BILABIALS, Phoneme
+from learn2talk_core.files import whole_file
+from learn2talk_core.mesh.topology import Topology
+from learn2talk_core.render.shading import Light
+from learn2talk_core.report.face import portrait_camera, portraits
+
+COLOURS = {"truth": "#222222", "faceformer": "#d98a00", "learn2talk": "#0072b2"}  # told apart by the colour-blind too
+OTHERS = ("#d98a00", "#009e73", "#cc79a7", "#777777", "#56b4e9")
+NAMES = {
+    "truth": "Truth",
+    "template": "Template",
+    "mean_motion": "Mean motion",
+    "faceformer": "FaceFormer",
+    "learn2talk": "Learn2Talk",
+}
+ERROR_MAP = "YlOrRd"
+DPI = 110
+
+
+def save_png(path: str | Path, figure: Figure) -> None:
+    """Write a PNG; the same figure gives the same bytes."""
+    with whole_file(path) as partial:
+        figure.savefig(partial, format="png", dpi=DPI, metadata={"Software": None})
+
+
+def error_heat_maps(
+    truth: np.ndarray,
+    predictions: Mapping[str, np.ndarray],
+    labels: Sequence[str],
+    mean_errors: Mapping[str, np.ndarray],
+    template: np.ndarray,
+    topology: Topology,
+    mm_per_unit: float,
+    *,
+    size: int = 168,
+) -> Figure:
+    """Fig. 7: how far every vertex is from the truth, as colour on the predicted face.
+
+    Args:
+        truth: the true vertices of K frames, (K, V, 3).
+        predictions: model → its vertices of the same frames, (K, V, 3).
+        labels: what is said at each of the K frames.
+        mean_errors: model → error averaged over all frames of a test set, (V,) in mm; shown on the template.
+        template: (V, 3) the face of the speaker of these frames.
+        size: height of one picture in pixels.
+    """
+    errors = {name: mm_per_unit * np.linalg.norm(found - truth, axis=2) for name, found in predictions.items()}
+    worst = max((float(np.quantile(error, 0.995)) for error in errors.values()), default=1.0)
+    scale = Normalize(0, max(0.5, np.ceil(2 * worst) / 2), clip=True)
+    colour_map = mpl.colormaps[ERROR_MAP]
+    camera, width = portrait_camera(topology, template), int(0.8 * size)
+
+    def picture(vertices: np.ndarray, colours: np.ndarray | None) -> np.ndarray:
+        light = Light(ambient=0.6, diffuse=0.4, specular=0.0) if colours is not None else Light()
+        return portraits(
+            vertices, topology, camera, size, width, colours=colours, background=(1.0, 1.0, 1.0), light=light
+        )
+
+    # One picture pixel is one pixel of the figure: margins and pictures in pixels, then in shares of the figure.
+    rows, columns = len(predictions) + 1, len(truth) + 1
+    left, right, top, bottom = 34, 86, 30, 6
+    total_width, total_height = left + columns * width + right, top + rows * size + bottom
+    figure = Figure(figsize=(total_width / DPI, total_height / DPI))
+    axes = figure.subplots(
+        rows, columns, squeeze=False,
+        gridspec_kw={
+            "left": left / total_width, "right": 1 - right / total_width, "wspace": 0,
+            "top": 1 - top / total_height, "bottom": bottom / total_height, "hspace": 0,
+        },
+    )  # fmt: skip
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, image, label in zip(axes[0], picture(truth, None), labels, strict=False):
+        axis.imshow(image)
+        axis.set_title(label, fontsize=11)
+    axes[0, -1].set_title("mean of test", fontsize=11)
+    for row, (name, error) in enumerate(errors.items(), 1):
+        images = [*picture(predictions[name], colour_map(scale(error))[..., :3])]
+        images += [*picture(template[None], colour_map(scale(mean_errors[name]))[None, :, :3])]
+        for axis, image in zip(axes[row], images, strict=True):
+            axis.imshow(image)
+    for row, name in enumerate(["truth", *errors]):
+        middle = (bottom + (rows - row - 0.5) * size) / total_height
+        figure.text(17 / total_width, middle, NAMES.get(name, name), rotation=90, ha="center", va="center", fontsize=11)
+    bar = figure.add_axes((1 - (right - 12) / total_width, bottom / total_height + 0.06, 14 / total_width, 0.5))
+    figure.colorbar(ScalarMappable(scale, colour_map), cax=bar, label="distance from the truth (mm)")
+    return figure
+
+
+def distance_histogram(table: pd.DataFrame, title: str) -> Figure:
+    """Fig. 5: how far apart SyncNet3D puts sound and motion that belong together, and pairs that do not.
+
+    Args:
+        table: columns `distance` (middle of each bin), `genuine` and `false` (pairs in it; counts or shares).
+    """
+    figure = Figure(figsize=(6.4, 3.6), layout="constrained")
+    axis = figure.subplots()
+    distance = table["distance"].to_numpy(float)
+    step = float(np.diff(distance).mean()) if len(distance) > 1 else 1.0
+    for column, colour, label in (
+        ("genuine", COLOURS["learn2talk"], "genuine pairs"),
+        ("false", "#cc3311", "false pairs (sound shifted)"),
+    ):
+        share = table[column].to_numpy(float)
+        share = 100 * share / max(share.sum(), 1e-12)
+        axis.bar(distance, share, width=step, color=colour, alpha=0.55, label=label)
+    axis.set(xlabel="L2 distance between sound and motion embeddings", ylabel="share of the pairs (%)", title=title)
+    axis.legend(frameon=False)
+    _plain(axis)
+    return figure
+
+
+def loss_curves(curves: Mapping[str, pd.DataFrame], *, columns: int = 4) -> Figure:
+    """All trainings in one figure, one panel each: every column of the curve over its `step`.
+
+    Args:
+        curves: name of the training → table with `step`, `loss` and any others.
+    """
+    rows = max(1, -(-len(curves) // columns))
+    figure = Figure(figsize=(3.4 * min(columns, max(1, len(curves))), 2.6 * rows), layout="constrained")
+    axes = figure.subplots(rows, min(columns, max(1, len(curves))), squeeze=False)
+    for axis in axes.flat[len(curves) :]:
+        axis.set_axis_off()
+    for axis, (name, curve) in zip(axes.flat, curves.items(), strict=False):
+        others = [column for column in curve.columns if column not in ("step", "loss")]
+        positive = bool((curve.drop(columns="step") > 0).all(axis=None))
+        for column, colour in zip(others, itertools.cycle(OTHERS), strict=False):
+            axis.plot(curve["step"], curve[column], label=column, color=colour, linewidth=0.9)
+        axis.plot(curve["step"], curve["loss"], label="loss", color=COLOURS["learn2talk"], linewidth=1.6)
+        if positive:
+            axis.set_yscale("log")
+        axis.set_title(name, fontsize=10)
+        axis.tick_params(labelsize=8, which="both")
+        if others:
+            axis.legend(fontsize=7, frameon=False)
+        _plain(axis)
+    figure.supxlabel("training step", fontsize=10)
+    return figure
+
+
+def lip_opening(clips: Sequence[tuple[str, Mapping[str, np.ndarray], Sequence[Phoneme]]], fps: float) -> Figure:
+    """How far the lips are apart over time, true and predicted, with what is said. Grey bands: p, b, m.
+
+    Args:
+        clips: for each its title, model → gap in mm (T,), and its phonemes.
+    """
+    figure = Figure(figsize=(11, 2.9 * max(1, len(clips))), layout="constrained")
+    axes = figure.subplots(max(1, len(clips)), squeeze=False)[:, 0]
+    for axis, (title, gaps, phonemes) in zip(axes, clips, strict=False):
+        for name, gap in gaps.items():
+            time = (np.arange(len(gap)) + 0.5) / fps
+            axis.plot(time, gap, color=COLOURS.get(name), label=NAMES.get(name, name), linewidth=1.4)
+        for phoneme in phonemes:
+            bilabial = phoneme.name in BILABIALS
+            if bilabial:
+                axis.axvspan(phoneme.start, phoneme.end, color="#999999", alpha=0.3, linewidth=0)
+            axis.text(
+                (phoneme.start + phoneme.end) / 2, 1.01, phoneme.name.lower(), transform=axis.get_xaxis_transform(),
+                ha="center", va="bottom", fontsize=8, weight="bold" if bilabial else "normal",
+            )  # fmt: skip
+        longest = max((len(gap) for gap in gaps.values()), default=1)
+        axis.set(xlim=(0, longest / fps), ylabel="lip gap (mm)")
+        axis.set_title(title, fontsize=10, pad=18)
+        _plain(axis)
+    axes[0].legend(frameon=False, fontsize=9, ncols=3, loc="upper right")
+    axes[-1].set_xlabel("seconds")
+    return figure
+
+
+def _plain(axis: mpl.axes.Axes) -> None:
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.25, linewidth=0.6)

@@ -1,0 +1,233 @@
+"""The result table: from the numbers of `metrics/evaluate.json` to Markdown, records, and text for a terminal.
+
+`evaluate.json` holds, for each test, rows (truth, template, …, students) of key → value, in each of them `interval`
+with key → (low, high), and, beside the tests, `protocol` with key → name, unit, goal and definition of a metric.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from learn2talk_core.metrics.bootstrap import paired_interval
+from learn2talk_core.metrics.ratio import Ratio, add
+
+STUDENTS = ("faceformer", "learn2talk")
+NAMES = {
+    "truth": "Truth",
+    "template": "Static template",
+    "mean_motion": "Mean motion",
+    "faceformer": "FaceFormer",
+    "learn2talk": "Learn2Talk",
+    "faceformer_mean_style": "FaceFormer, all styles",
+    "learn2talk_mean_style": "Learn2Talk, all styles",
+}
+TESTS = {"seen": "Seen speakers, new sentences", "unseen": "Unseen speakers"}
+ARROWS = {"lower": "↓", "higher": "↑", "zero": "→ 0", "one": "→ 1"}
+# Two tables of a readable width: what judges say, and geometry. The first has these; FDD in mm² repeats FDD.
+JUDGED = ("lse_d", "lse_c", "lse_d0", "lipread_error", "viseme_accuracy", "lipread_cosine", "closure_mm")
+LEFT_OUT = ("fdd_mm2", "fdd_abs_mm2")
+
+Rows = Mapping[str, Mapping[str, Any]]  # row → key → value
+Difference = tuple[float, tuple[float, float]]  # Learn2Talk − FaceFormer, and its interval
+
+
+def markdown(evaluate: Mapping[str, Any], differences: Mapping[str, Mapping[str, Difference]]) -> str:
+    """The tables of all tests with 95 % intervals, the better student in bold, and what each column means.
+
+    Args:
+        evaluate: see the module.
+        differences: test → key → how Learn2Talk differs from FaceFormer (see `student_differences`); may be empty.
+    """
+    protocol = evaluate["protocol"]
+    lines: list[str] = []
+    for test, rows in _tests(evaluate).items():
+        counts = [f"{rows['truth'][key]} {key}" for key in ("clips", "frames") if key in rows.get("truth", {})]
+        lines += [f"## {TESTS.get(test, test)}", *(["", f"{' and '.join(counts)}."] if counts else [])]
+        for keys in _groups(rows, protocol):
+            lines += ["", _line(["", *(heading(key, protocol) for key in keys)]), _line(["---"] + ["---:"] * len(keys))]
+            for name, row in _ordered(rows):
+                lines.append(_line([NAMES.get(name, name), *(_cell(rows, name, row, key, protocol) for key in keys)]))
+            if test in differences:
+                cells = [_difference(differences[test].get(key)) for key in keys]
+                lines.append(_line(["Learn2Talk − FaceFormer", *cells]))
+        lines.append("")
+    lines += [_HOW_TO_READ, ""]
+    shown = {key for rows in _tests(evaluate).values() for group in _groups(rows, protocol) for key in group}
+    lines += [f"- **{heading(key, protocol)}**: {_meaning(about)}" for key, about in protocol.items() if key in shown]
+    return "\n".join(lines) + "\n"
+
+
+def console(evaluate: Mapping[str, Any]) -> str:
+    """The tables as text of some 110 columns; the better student is marked with an asterisk."""
+    blocks = []
+    for test, rows in _tests(evaluate).items():
+        blocks.append(TESTS.get(test, test))
+        for keys in _groups(rows, evaluate["protocol"]):
+            best = {key: better_student(rows, key, evaluate["protocol"]) for key in keys}
+            lines = [["", *(f"{heading(key, evaluate['protocol'])} " for key in keys)]]
+            for name, row in _ordered(rows):
+                cells = [number(row.get(key)) + ("*" if best[key] == name else " ") for key in keys]
+                lines.append([NAMES.get(name, name), *cells])
+            blocks.append(_aligned(lines))
+    return "\n\n".join(blocks)
+
+
+def records(evaluate: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The same for machines: one record a number, with name, unit, goal, interval, and whether it is the better
+    student's."""
+    found = []
+    for test, rows in _tests(evaluate).items():
+        for name, row in _ordered(rows):
+            for key, about in evaluate["protocol"].items():
+                if key not in row:
+                    continue
+                low, high = row.get("interval", {}).get(key) or (None, None)
+                found.append(
+                    {"test": test, "row": name, "key": key, "value": row[key], "low": low, "high": high}
+                    | {field: about[field] for field in ("name", "unit", "goal")}
+                    | {"better_student": better_student(rows, key, evaluate["protocol"]) == name}
+                )
+    return found
+
+
+def expert_table(reports: Mapping[str, Any]) -> str:
+    """Markdown: every number of the experts' own reports, named by its path, such as `lipreader.metric.error`."""
+    rows = [(name, value) for name, value in _flat(reports, "") if isinstance(value, int | float)]
+    lines = [_line(["number", "value"]), _line(["---", "---:"]), *(_line([name, number(value)]) for name, value in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def student_differences(per_clip: pd.DataFrame, keys: Sequence[str], seed: int) -> dict[str, dict[str, Difference]]:
+    """Learn2Talk minus FaceFormer on the same clips, with the paired bootstrap's 95 % interval.
+
+    Args:
+        per_clip: columns `split`, `clip`, `row`, and for each key its value and `<key>_weight`.
+        keys: the metrics to compare.
+        seed: of the bootstrap.
+
+    Returns:
+        test → key → difference, for tests where both students have the same clips.
+    """
+    found: dict[str, dict[str, Difference]] = {}
+    for split in per_clip["split"].unique():
+        table = per_clip[per_clip["split"] == split].set_index("clip")
+        first, second = (table[table["row"] == student].sort_index() for student in STUDENTS)
+        if len(first) == 0 or list(first.index) != list(second.index):
+            continue
+        test = str(split).removeprefix("test_")
+        found[test] = {}
+        for key in (key for key in keys if key in table):
+            one, two = _ratios(first, key), _ratios(second, key)
+            interval, values = paired_interval(one, two, seed=seed), (add(one).value, add(two).value)
+            if interval is not None and values[0] is not None and values[1] is not None:
+                found[test][key] = (values[1] - values[0], interval)
+    return found
+
+
+def better_student(rows: Rows, key: str, protocol: Mapping[str, Any]) -> str | None:
+    """Which of the two students is better at `key`; None when they are equal, or nobody can say."""
+    goal = protocol.get(key, {}).get("goal")
+    values = {student: rows.get(student, {}).get(key) for student in STUDENTS}
+    known = {student: float(value) for student, value in values.items() if value is not None}
+    if goal is None or len(known) < len(STUDENTS) or len(set(known.values())) == 1:
+        return None
+    badness = {
+        student: {"lower": value, "higher": -value, "zero": abs(value), "one": abs(value - 1)}[goal]
+        for student, value in known.items()
+    }
+    return min(badness, key=lambda student: badness[student])
+
+
+def heading(key: str, protocol: Mapping[str, Any]) -> str:
+    """Name, unit and direction of a metric, such as `LVE (mm) ↓`."""
+    about = protocol[key]
+    unit = f" ({about['unit']})" if about["unit"] else ""
+    return f"{about['name']}{unit} {ARROWS[about['goal']]}"
+
+
+def number(value: float | None) -> str:
+    """The digits that matter; an en dash where there is nothing."""
+    if value is None:
+        return "–"
+    if abs(value) < 1e-12:
+        return "0"
+    if 0.001 <= abs(value) < 10000:
+        return f"{value:.3f}" if abs(value) < 10 else f"{value:.2f}" if abs(value) < 100 else f"{value:.1f}"
+    return f"{value:.2e}"
+
+
+_HOW_TO_READ = """## How to read it
+
+Bold: the better of the two students. Below a value: its 95 % interval, from a bootstrap over clips. The last row is the
+difference of the students on the same clips; in bold where its 95 % interval leaves out zero. An unseen speaker speaks
+in the training style with the lowest LVE, as in the paper; “all styles” is the mean over all of them. The truth's own
+row is the floor of what a network judges: a lower LSE-D than the truth's is not a better face."""
+
+
+def _cell(rows: Rows, name: str, row: Mapping[str, Any], key: str, protocol: Mapping[str, Any]) -> str:
+    text = number(row.get(key))
+    if better_student(rows, key, protocol) == name:
+        text = f"**{text}**"
+    interval = row.get("interval", {}).get(key)
+    return (
+        text
+        if interval is None or interval[0] == interval[1]
+        else f"{text}<br>{number(interval[0])} … {number(interval[1])}"
+    )
+
+
+def _difference(found: Difference | None) -> str:
+    if found is None:
+        return "–"
+    value, (low, high) = found
+    text = f"{'+' if value > 0 else ''}{number(value)}"
+    return f"{f'**{text}**' if low > 0 or high < 0 else text}<br>{number(low)} … {number(high)}"
+
+
+def _tests(evaluate: Mapping[str, Any]) -> dict[str, Rows]:
+    return {test: rows for test, rows in evaluate.items() if test != "protocol"}
+
+
+def _groups(rows: Rows, protocol: Mapping[str, Any]) -> list[list[str]]:
+    found = {key for row in rows.values() for key in row} - set(LEFT_OUT)
+    judged = [key for key in JUDGED if key in found]
+    return [group for group in (judged, [key for key in protocol if key in found and key not in judged]) if group]
+
+
+def _ordered(rows: Rows) -> list[tuple[str, Mapping[str, Any]]]:
+    return [(name, rows[name]) for name in [*NAMES, *sorted(set(rows) - set(NAMES))] if name in rows]
+
+
+def _ratios(table: pd.DataFrame, key: str) -> list[Ratio]:
+    values, weights = table[key].fillna(0.0), table[f"{key}_weight"]
+    return [Ratio(float(v * w), float(w)) for v, w in zip(values, weights, strict=True)]
+
+
+def _flat(values: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in values.items():
+        name = f"{prefix}.{key}" if prefix else key
+        found += _flat(value, name) if isinstance(value, Mapping) else [(name, value)]
+    return found
+
+
+def _meaning(about: Mapping[str, Any]) -> str:
+    figures = [f"region {about['region']}"] if "region" in about else []
+    figures += [f"{about['vertices']} vertices"] if "vertices" in about else []
+    extra = {"mm_per_unit": "{:g} mm a unit", "threshold_mm": "threshold {:g} mm", "lip_pairs": "{} lip pairs"}
+    figures += [text.format(about[key]) for key, text in extra.items() if key in about]
+    return about["protocol"] + (f" ({', '.join(figures)})" if figures else "")
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _aligned(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    padded = (
+        [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
+        for line in lines
+    )
+    return "\n".join(" ".join(cells).rstrip() for cells in padded)

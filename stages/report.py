@@ -1,0 +1,91 @@
+"""predicted motion, corpus, teacher's videos, metrics → metrics/plots/*.png, metrics/cost.json, data/report.
+
+data/report holds the result table (report.md, report.json) and the side-by-side video with sound.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from learn2talk_core.config import shared
+from learn2talk_core.corpus.format import open_corpus
+from learn2talk_core.corpus.predictions import open_predictions
+from learn2talk_core.corpus.talking_video import open_talking_video
+from learn2talk_core.corpus.video_file import write_video
+from learn2talk_core.files import read_json, whole_folder, write_json
+from learn2talk_core.progress import progress
+from learn2talk_core.report.cost import cost_table, read_costs
+from learn2talk_core.report.examples import example_clips, load_example, mean_errors
+from learn2talk_core.report.figures import distance_histogram, loss_curves, save_png
+from learn2talk_core.report.pictures import film, heat_map, opening
+from learn2talk_core.report.side_by_side import sound
+from learn2talk_core.report.table import STUDENTS, TESTS, expert_table, markdown, records, student_differences
+from learn2talk_core.stage import peak_memory_mb, run
+
+METRICS, PLOTS, OUT = Path("metrics"), Path("metrics/plots"), Path("data/report")
+EXPERTS = ("speech_encoder", "lipreader", "teacher", "syncnet3d")
+
+
+@dataclass(frozen=True)
+class Params:
+    clips: int
+    height: int
+    seed: int = shared()
+
+
+def main(params: Params) -> str:
+    start = time.perf_counter()
+    corpus = open_corpus("data/corpus")
+    students = {name: open_predictions(f"data/predicted/{name}", corpus) for name in STUDENTS}
+    teacher = open_talking_video("data/teacher_video", made_by="dvc repro teacher_video")
+    films = {clip.id: clip for clip in teacher.clips}
+    evaluate = read_json(METRICS / "evaluate.json", made_by="dvc repro evaluate")
+    examples = {
+        test: [
+            load_example(corpus, clip, students, evaluate[test])
+            for clip in example_clips(corpus.split(f"test_{test}"), list(films), params.clips)
+        ]
+        for test in TESTS
+    }
+    for test, shown in examples.items():
+        clips = corpus.split(f"test_{test}")
+        means = {name: mean_errors(corpus, clips, student, evaluate[test][name]) for name, student in students.items()}
+        save_png(PLOTS / f"error_heat_map_{test}.png", heat_map(corpus, shown[0], means))
+    save_png(PLOTS / "lip_opening.png", opening(corpus, {TESTS[test]: shown[0] for test, shown in examples.items()}))
+    curves = {path.stem: pd.read_csv(path) for path in sorted((METRICS / "curves").glob("*.csv"))}
+    save_png(PLOTS / "losses.png", loss_curves(curves))
+    distances = pd.read_csv(PLOTS / "syncnet3d_distances.csv")
+    save_png(PLOTS / "distances.png", distance_histogram(distances, "SyncNet3D (metric) on unseen speakers"))
+
+    flat = [(TESTS[test].lower(), example) for test, shown in examples.items() for example in shown]
+
+    def frames() -> Iterator[np.ndarray]:
+        for note, example in progress(flat, "side by side", unit="clip"):
+            filmed = films.get(example.clip.id)
+            pictures = None if filmed is None else teacher.frames(filmed)
+            yield from film(corpus, example, pictures, params.height, note)
+
+    audio = [sound(corpus.audio(e.clip), len(e.motions["truth"]), corpus.fps) for _, e in flat]
+    per_clip = pd.read_csv(METRICS / "per_clip.csv")
+    differences = student_differences(per_clip, list(evaluate["protocol"]), params.seed)
+    experts = {name: read_json(METRICS / f"{name}.json", made_by=f"dvc repro {name}") for name in EXPERTS}
+    with whole_folder(OUT) as folder:
+        write_video(folder / "side_by_side.mp4", frames(), corpus.fps, np.concatenate(audio), qp=24)
+        costs = read_costs(METRICS / "cost", without="report")
+        costs["report"] = {
+            "seconds": round(time.perf_counter() - start, 1),
+            "peak_memory_mb": round(peak_memory_mb()),
+        }
+        pages = [markdown(evaluate, differences), "## Experts", expert_table(experts), "## Cost", cost_table(costs)]
+        (folder / "report.md").write_text("# Results\n\n" + "\n".join(pages))
+        write_json(folder / "report.json", {"table": records(evaluate), "differences": differences})
+    write_json(METRICS / "cost.json", costs)
+    return f"pictures in {PLOTS}, table and video of {len(flat)} clips in {OUT}"
+
+
+if __name__ == "__main__":
+    run(main, Params)
