@@ -1,0 +1,166 @@
+"""SyncNet3D (Learn2Talk, Sect. III-D): are a mouth's motion and the speech in sync?
+
+Two streams look at the same 0.2 s. The mesh stream encodes W frames of mouth vertices by a transformer and a three-layer
+MLP, the audio stream encodes their mel spectrogram by five convolutions and a two-layer MLP. The two embeddings are
+near each other for genuine pairs and far apart for false ones.
+
+Frame t of a clip shows time t / fps. Window k is frames k … k + W − 1 and the 16 mel columns from time k / fps on.
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from learn2talk_core.audio.mel import BANDS, COLUMNS_PER_SECOND, WINDOW_COLUMNS, mel_spectrogram
+from learn2talk_core.weights import frozen, load_config, load_weights
+
+WINDOW_SECONDS = WINDOW_COLUMNS / COLUMNS_PER_SECOND
+MADE_BY = "dvc repro syncnet3d"
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What is needed to rebuild a SyncNet3D.
+
+    Attributes:
+        vertices: number of mouth vertices.
+        window: W, frames in a window.
+        modes: number of linear modes of mouth motion that the mesh stream sees.
+        width: of the transformer's tokens and the MLPs' hidden layers are twice this.
+        layers: of the transformer.
+        heads: of its attention.
+        channels: of the first convolution; the later ones have 2, 2, 4 and 4 times as many.
+        embedding: E, numbers in an embedding.
+        non_negative: embeddings end in BatchNorm and ReLU, so that their cosine lies in [0, 1] (for Eq. 5).
+    """
+
+    vertices: int
+    window: int
+    modes: int
+    width: int
+    layers: int
+    heads: int
+    channels: int
+    embedding: int
+    non_negative: bool
+
+
+def window_frames(fps: float) -> int:
+    """W: frames of motion in 0.2 s, 5 at 25 fps and 6 at 30."""
+    return round(WINDOW_SECONDS * fps)
+
+
+def audio_windows(wave: np.ndarray, fps: float) -> np.ndarray:
+    """Mel windows of a clip, one for every frame k / fps from which 0.2 s of audio are left.
+
+    A frame lasts 8/3 mel columns at 30 fps. Taking the nearest column would move windows by up to 6 ms against the
+    motion; the mel is interpolated linearly at the exact times instead.
+
+    Args:
+        wave: (samples,) 16 kHz mono in [-1, 1].
+        fps: frames per second of the motion.
+
+    Returns:
+        (M, 80, 16) float32; M may be 0.
+    """
+    mel = mel_spectrogram(wave)
+    columns = mel.shape[1]
+    count = max(0, int((columns - WINDOW_COLUMNS) * fps / COLUMNS_PER_SECOND + 1e-6) + 1) if columns >= WINDOW_COLUMNS else 0
+    position = np.arange(count)[:, None] * (COLUMNS_PER_SECOND / fps) + np.arange(WINDOW_COLUMNS)
+    left = np.minimum(position.astype(np.int64), columns - 1)
+    right = np.minimum(left + 1, columns - 1)
+    share = (position - left).astype(np.float32)
+    windows = mel[:, left] * (1 - share) + mel[:, right] * share
+    return np.ascontiguousarray(windows.transpose(1, 0, 2))
+
+
+class SyncNet3D(nn.Module):
+    """Mesh stream and audio stream; both put out embeddings of length 1."""
+
+    modes: Tensor
+    mel_mean: Tensor
+    mel_scale: Tensor
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        width, channels, hidden = shape.width, shape.channels, 2 * shape.width
+        # Displacement of the mouth → weights of its modes of motion: fixed, found from the training motion.
+        self.register_buffer("modes", torch.zeros(3 * shape.vertices, shape.modes))
+        self.token = nn.Linear(shape.modes, width)
+        self.position = nn.Parameter(0.02 * torch.randn(shape.window, width))
+        layer = nn.TransformerEncoderLayer(
+            width, shape.heads, 2 * width, dropout=0.0, activation="gelu", batch_first=True, norm_first=True
+        )
+        self.transformer = nn.TransformerEncoder(layer, shape.layers, enable_nested_tensor=False)
+        self.mesh_mlp = nn.Sequential(
+            nn.Linear(shape.window * width, hidden), nn.BatchNorm1d(hidden), nn.ReLU(),
+            nn.Linear(hidden, hidden), nn.BatchNorm1d(hidden), nn.ReLU(),
+            nn.Linear(hidden, shape.embedding),
+            *_end(shape),
+        )  # fmt: skip
+        self.register_buffer("mel_mean", torch.zeros(BANDS, 1))
+        self.register_buffer("mel_scale", torch.ones(BANDS, 1))
+        self.convolutions = nn.Sequential(
+            *_convolution(1, channels, stride=(2, 1)),
+            *_convolution(channels, 2 * channels, stride=(2, 2)),
+            *_convolution(2 * channels, 2 * channels, stride=(2, 1)),
+            *_convolution(2 * channels, 4 * channels, stride=(2, 2)),
+            *_convolution(4 * channels, 4 * channels, stride=(1, 1)),
+        )
+        self.audio_mlp = nn.Sequential(
+            nn.Linear(4 * channels * (BANDS // 16) * (WINDOW_COLUMNS // 4), hidden), nn.BatchNorm1d(hidden), nn.ReLU(),
+            nn.Linear(hidden, shape.embedding),
+            *_end(shape),
+        )  # fmt: skip
+
+    def mode_weights(self, displacement: Tensor) -> Tensor:
+        """Mouth displacement from the speaker's template (..., n, 3) → weights of its modes (..., modes)."""
+        return displacement.flatten(-2) @ self.modes
+
+    def embed_mesh_windows(self, weights: Tensor) -> Tensor:
+        """Mode weights of windows (N, W, modes) → (N, E)."""
+        tokens = self.transformer(self.token(weights) + self.position)
+        return F.normalize(self.mesh_mlp(tokens.flatten(1)), dim=-1)
+
+    def embed_mesh(self, displacement: Tensor) -> Tensor:
+        """Every window of whole clips, differentiable.
+
+        Args:
+            displacement: (B, T, n, 3) mouth vertices minus the speaker's template, in the corpus's unit, T ≥ W.
+
+        Returns:
+            (B, T − W + 1, E).
+        """
+        windows = self.mode_weights(displacement).unfold(1, self.shape.window, 1).transpose(2, 3)
+        return self.embed_mesh_windows(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
+
+    def embed_audio(self, mel: Tensor) -> Tensor:
+        """Mel windows (..., 80, 16), see `audio_windows`, → (..., E)."""
+        standard = ((mel - self.mel_mean) / self.mel_scale).flatten(0, -3)[:, None]
+        return F.normalize(self.audio_mlp(self.convolutions(standard).flatten(1)), dim=-1).unflatten(0, mel.shape[:-2])
+
+
+def load_syncnet3d(folder: str | Path) -> SyncNet3D:
+    """The trained network in `folder`, frozen."""
+    model = SyncNet3D(Shape(**load_config(folder, made_by=MADE_BY)))
+    load_weights(folder, model, made_by=MADE_BY)
+    frozen(model)
+    return model
+
+
+def config(model: SyncNet3D) -> dict[str, int]:
+    """What `save_weights` stores beside the weights."""
+    return asdict(model.shape)
+
+
+def _convolution(inputs: int, outputs: int, stride: tuple[int, int]) -> list[nn.Module]:
+    return [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def _end(shape: Shape) -> list[nn.Module]:
+    return [nn.BatchNorm1d(shape.embedding), nn.ReLU()] if shape.non_negative else []
