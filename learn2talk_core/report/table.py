@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from learn2talk_core.metrics.bootstrap import paired_interval
+from learn2talk_core.metrics.protocol import METRICS
 from learn2talk_core.metrics.ratio import Ratio, add
 
 STUDENTS = ("faceformer", "learn2talk")
@@ -54,7 +55,7 @@ def markdown(evaluate: Mapping[str, Any], differences: Mapping[str, Mapping[str,
         lines.append("")
     lines += [_HOW_TO_READ, ""]
     shown = {key for rows in _tests(evaluate).values() for group in _groups(rows, protocol) for key in group}
-    lines += [f"- **{heading(key, protocol)}**: {_meaning(about)}" for key, about in protocol.items() if key in shown]
+    lines += [f"- **{heading(key, protocol)}**: {_meaning(protocol[key])}" for key in _keys(protocol) if key in shown]
     return "\n".join(lines) + "\n"
 
 
@@ -79,9 +80,10 @@ def records(evaluate: Mapping[str, Any]) -> list[dict[str, Any]]:
     found = []
     for test, rows in _tests(evaluate).items():
         for name, row in _ordered(rows):
-            for key, about in evaluate["protocol"].items():
+            for key in _keys(evaluate["protocol"]):
                 if key not in row:
                     continue
+                about = evaluate["protocol"][key]
                 low, high = row.get("interval", {}).get(key) or (None, None)
                 found.append(
                     {"test": test, "row": name, "key": key, "value": row[key], "low": low, "high": high}
@@ -94,8 +96,8 @@ def records(evaluate: Mapping[str, Any]) -> list[dict[str, Any]]:
 def expert_table(reports: Mapping[str, Any]) -> str:
     """Markdown: every number of the experts' own reports, named by its path, such as `lipreader.metric.error`."""
     rows = [(name, value) for name, value in _flat(reports, "") if isinstance(value, int | float)]
-    lines = [_line(["number", "value"]), _line(["---", "---:"]), *(_line([name, number(value)]) for name, value in rows)]
-    return "\n".join(lines) + "\n"
+    lines = [["number", "value"], ["---", "---:"], *([name, number(value)] for name, value in rows)]
+    return "\n".join(map(_line, lines)) + "\n"
 
 
 def student_differences(per_clip: pd.DataFrame, keys: Sequence[str], seed: int) -> dict[str, dict[str, Difference]]:
@@ -189,10 +191,17 @@ def _tests(evaluate: Mapping[str, Any]) -> dict[str, Rows]:
     return {test: rows for test, rows in evaluate.items() if test != "protocol"}
 
 
+def _keys(protocol: Mapping[str, Any]) -> list[str]:
+    """The keys in the order in which metrics are reported; a JSON file has them in that of the alphabet."""
+    known = [metric.key for metric in METRICS if metric.key in protocol]
+    return known + sorted(set(protocol) - set(known))
+
+
 def _groups(rows: Rows, protocol: Mapping[str, Any]) -> list[list[str]]:
     found = {key for row in rows.values() for key in row} - set(LEFT_OUT)
     judged = [key for key in JUDGED if key in found]
-    return [group for group in (judged, [key for key in protocol if key in found and key not in judged]) if group]
+    others = [key for key in _keys(protocol) if key in found and key not in judged]
+    return [group for group in (judged, others) if group]
 
 
 def _ordered(rows: Rows) -> list[tuple[str, Mapping[str, Any]]]:
