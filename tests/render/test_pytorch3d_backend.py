@@ -118,7 +118,8 @@ def test_ndc_of_a_wide_image_has_its_shorter_side_from_minus_one_to_one():
 
 
 def test_without_the_package_the_error_says_what_to_do(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pytorch3d", None)
+    for name in ("pytorch3d", "pytorch3d.ops"):
+        monkeypatch.setitem(sys.modules, name, None)
     vertices, faces, colours = bumpy_sphere(torch.float32)
     with pytest.raises(BadInput, match=r"expected the package pytorch3d .* Install it .* or choose backend=\"cpu\""):
         render(vertices, faces, colours, CAMERA, 8, 8, backend="pytorch3d")
