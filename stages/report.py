@@ -58,7 +58,7 @@ def main(params: Params) -> str:
     save_png(PLOTS / "lip_opening.png", opening(corpus, {TESTS[test]: shown[0] for test, shown in examples.items()}))
     curves = {path.stem: pd.read_csv(path) for path in sorted((METRICS / "curves").glob("*.csv"))}
     save_png(PLOTS / "losses.png", loss_curves(curves))
-    distances = pd.read_csv(PLOTS / "syncnet3d_distances.csv")
+    distances = pd.read_csv(PLOTS / "syncnet3d-metric-histogram.csv")
     save_png(PLOTS / "distances.png", distance_histogram(distances, "SyncNet3D (metric) on unseen speakers"))
 
     flat = [(TESTS[test].lower(), example) for test, shown in examples.items() for example in shown]
