@@ -105,7 +105,7 @@ def test_networks_find_the_rendered_mouth() -> None:
     face, find = load_face(), mediapipe_faces()
     for number, speaker in enumerate(make_speakers(4, 3, "T")):
         rng = np.random.default_rng(number)
-        template, shot = face.identity(speaker), draw_shot(1, rng)
+        template, shot = face.identity(speaker), draw_shot(face.identity(speaker), 1, rng)
         _, (left, top, right, bottom) = boxes(face, template, shot)
         picture = film(template, np.zeros((1, len(face.basis)), np.float32), colours(rng), shot)[0]
         surroundings = np.pad(picture, ((60, 60), (80, 60), (0, 0)), mode="edge")

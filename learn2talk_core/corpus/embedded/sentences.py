@@ -38,8 +38,8 @@ _PATTERNS = (
 LENGTHS = range(47, 66)  # letters; read aloud with its pauses such a sentence lasts about 3 to 5 s
 
 
-def make_sentences(count: int, seed: int, avoid: Container[str] = ()) -> list[str]:
-    """`count` different sentences, none of them in `avoid`; the same seed gives the same sentences."""
+def make_sentences(count: int, seed: int, avoid: Container[str] = (), lengths: Container[int] = LENGTHS) -> list[str]:
+    """`count` different sentences of these lengths, none in `avoid`; the same seed gives the same sentences."""
     choose = random.Random(f"sentences {seed}").choice
     lists = {name: words.split("/") for name, words in _WORDS.items()}
     made: dict[str, None] = {}  # a set that keeps the order
@@ -49,6 +49,6 @@ def make_sentences(count: int, seed: int, avoid: Container[str] = ()) -> list[st
             while f"{{{name}}}" in words:
                 words = words.replace(f"{{{name}}}", choose(lists[name]), 1)
         sentence = words[0].upper() + words[1:]
-        if len(sentence) in LENGTHS and sentence not in avoid:
+        if len(sentence) in lengths and sentence not in avoid:
             made[sentence] = None
     return list(made)

@@ -24,11 +24,11 @@ from learn2talk_core.render.shading import Light
 
 SIZE = 160  # pixels
 RENDERED = 240  # pixels; averaged down to SIZE, which smooths all edges for less than antialiasing costs
-EXTENT = 0.197  # metres from top to bottom of the picture: the face takes three quarters of it
+FACE_SHARE = 0.75  # of the picture's height
 NECK = np.array([0.0, -0.10, -0.06])  # metres from between the eyes; the head turns around it
 FIRST_VOICE = 32  # the voices before are for the 3D corpus
 RESERVED = 1000  # sentences for the 3D corpus: what `make_sentences` makes first
-LONGEST = 44  # letters of a sentence: about 3.2 s
+LENGTHS = range(34, 45)  # letters of a sentence: about 3 s
 NOTHING = (-1.0, -1.0, -1.0)  # a colour that no surface has: where it stays, the wall shows
 BATCH = 16  # frames rendered at a time
 
@@ -86,18 +86,13 @@ def make_films(
 
 
 def short_sentences(count: int, seed: int) -> list[str]:
-    """`count` sentences of at most `LONGEST` letters, none of them among those of the 3D corpus."""
-    reserved = set(make_sentences(RESERVED, seed))
-    made: list[str] = []
-    drawn = count
-    while len(made) < count:
-        drawn *= 2
-        made = [text for text in make_sentences(drawn, seed + 1, reserved) if len(text) <= LONGEST]
-    return made[:count]
+    """`count` sentences of the 2D corpus, none of them among those of the 3D corpus."""
+    return make_sentences(count, seed + 1, set(make_sentences(RESERVED, seed)), LENGTHS)
 
 
-def draw_shot(frames: int, rng: np.random.Generator) -> Shot:
-    """A pose, a light and a place to film in."""
+def draw_shot(template: np.ndarray, frames: int, rng: np.random.Generator) -> Shot:
+    """A pose, a light and a place to film in, for `frames` pictures of the person with this neutral face (V, 3)."""
+    top, bottom = _face_height(template)
     degrees = np.pi / 180
     wall = rng.uniform(0.15, 0.9) + rng.uniform(-0.15, 0.15, 3) + rng.normal(0, 0.08, (5, 5, 1))
     brightness = rng.uniform(1.0, 1.3)
@@ -107,8 +102,8 @@ def draw_shot(frames: int, rng: np.random.Generator) -> Shot:
         turn=rng.normal(0, [5 * degrees, 3 * degrees, 1.5 * degrees]).clip(-0.2, 0.2),
         sway=_sway(frames, rng) * [0.5 * degrees, 0.4 * degrees, 0.3 * degrees],
         camera=Camera(
-            target=(rng.normal(0, 0.002), -0.044 + rng.normal(0, 0.002), 0.0),
-            extent=EXTENT * rng.uniform(0.96, 1.08),
+            target=(rng.normal(0, 0.002), (top + bottom) / 2 + rng.normal(0, 0.002), 0.0),
+            extent=(top - bottom) / FACE_SHARE * rng.uniform(0.98, 1.08),
             distance=rng.uniform(0.6, 1.0),
         ),
         light=Light(
@@ -137,7 +132,7 @@ def film(template: np.ndarray, coefficients: np.ndarray, skin: np.ndarray, shot:
         uint8 (T, SIZE, SIZE, 3) RGB.
     """
     face = load_face()
-    collar, collar_faces = _collar()
+    collar, collar_faces = _collar(_face_height(template)[1])
     faces = np.concatenate([_seen_faces(), collar_faces + len(template)])
     albedo = np.concatenate([skin, np.tile(shot.collar, (len(collar), 1))]) * shot.tint
     albedo = torch.from_numpy(albedo.clip(0, 1).astype(np.float32))
@@ -153,8 +148,9 @@ def film(template: np.ndarray, coefficients: np.ndarray, skin: np.ndarray, shot:
             vertices, faces, albedo, shot.camera, RENDERED, RENDERED,
             light=shot.light, background=NOTHING, smooth=False,
         ).numpy()  # fmt: skip
-        images = np.where(images[..., :1] < 0, wall, images)
-        pictures += [cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for image in images]
+        for image in images:
+            np.copyto(image, wall, where=image[..., :1] < 0)
+            pictures.append(cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA))
     return np.round(np.stack(pictures) * 255).astype(np.uint8)
 
 
@@ -164,17 +160,17 @@ def boxes(face: Face, template: np.ndarray, shot: Shot) -> tuple[tuple[int, int,
     The face reaches from above the brows to under the chin, with room for a jaw that opens; the mouth's box is centred
     on the lips as the crop of `render_mouth`, and as large.
     """
-    turned = (template - NECK) @ _turns(shot.turn[None])[0].T + NECK
-    skin = turned[face.mask["face"] > 0.5]
-    brows, chin = turned[face.part["left_eye"] | face.part["right_eye"]].mean(0)[1] + 0.032, skin[:, 1].min() - 0.009
-    lips = turned[face.regions["lips"]]
-    middle = (lips.min(0) + lips.max(0)) / 2
-    corners = np.array([[skin[:, 0].mean(), brows, middle[2]], [skin[:, 0].mean(), chin, middle[2]], middle])
-    (x, top, _), (_, bottom, _), (mouth_x, mouth_y, depth) = project(
-        shot.camera, torch.from_numpy(corners).double(), SIZE, SIZE
+    lips = template[face.regions["lips"]]
+    x, y, z = (lips.min(0) + lips.max(0)) / 2
+    highest, lowest = _face_height(template)
+    points = np.array([[0, highest, z], [0, lowest, z], [x, y, z]])
+    turned = torch.from_numpy((points - NECK) @ _turns(shot.turn[None])[0].T + NECK)
+    (top_x, top, _), (bottom_x, bottom, _), (mouth_x, mouth_y, depth) = project(
+        shot.camera, turned, SIZE, SIZE
     ).tolist()
-    side = round(bottom - top)
-    left, up = round(x - side / 2), round(top)
+    side = min(round(bottom - top), SIZE)
+    left = min(max(round((top_x + bottom_x - side) / 2), 0), SIZE - side)
+    up = min(max(round(top), 0), SIZE - side)
     half = CROP / 1000 * MOUTH_SIZE / 88 * SIZE / shot.camera.extent * shot.camera.distance / depth / 2
     return (left, up, left + side, up + side), (mouth_x - half, mouth_y - half, mouth_x + half, mouth_y + half)
 
@@ -192,7 +188,7 @@ def _films(
     for number, (text, (wave, phonemes)) in enumerate(zip(texts, speak(speaker, texts), strict=True)):
         rng = np.random.default_rng([speaker.seed, 3, number])
         coefficients = animate(speaker, wave, phonemes, VIDEO_FPS, variation, rng)[: frames_of(len(wave))]
-        shot = draw_shot(len(coefficients), rng)
+        shot = draw_shot(template, len(coefficients), rng)
         face_box, mouth_box = boxes(face, template, shot)
         clip = VideoClip(
             id=f"{speaker.id}_{number:02d}",
@@ -207,6 +203,11 @@ def _films(
         )
         films.append((clip, encode_video(film(template, coefficients, skin, shot), VIDEO_FPS), wave))
     return films
+
+
+def _face_height(template: np.ndarray) -> tuple[float, float]:
+    """y of a line above the brows, and of one below the chin that leaves room for the jaw; the eyes are at 0."""
+    return 0.032, float(template[load_face().mask["face"] > 0.5][:, 1].min()) - 0.009
 
 
 def _turns(angles: np.ndarray) -> np.ndarray:
@@ -236,15 +237,14 @@ def _outside(face: Face) -> np.ndarray:
     return face.part["skin"] & (face.mask["inside_mouth"] < 0.5)
 
 
-@cache
-def _collar() -> tuple[np.ndarray, np.ndarray]:
-    """Vertices and triangles of the clothes: they hide where the mesh's neck ends."""
+def _collar(chin: float) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and triangles of the clothes below the height `chin`: they hide where the mesh's neck ends."""
     around = np.linspace(-np.pi / 2, np.pi / 2, 25)
     across, ahead = np.sin(around), np.cos(around)
     rings = [  # height, half width, depth
-        (-0.128, 0.066, -0.085 + 0.062 * ahead),
-        (-0.142, 0.085, -0.080 + 0.070 * ahead),
-        (-0.200, 0.160, -0.080 + 0.110 * ahead),
+        (chin - 0.009, 0.066, -0.085 + 0.062 * ahead),
+        (chin - 0.023, 0.085, -0.080 + 0.070 * ahead),
+        (chin - 0.081, 0.160, -0.080 + 0.110 * ahead),
     ]
     vertices = [np.stack([width * across, height + 0.02 * np.abs(across), depth], 1) for height, width, depth in rings]
     return np.concatenate(vertices), _grid(len(rings), len(around))
