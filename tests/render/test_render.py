@@ -155,8 +155,12 @@ def test_nothing_to_see_is_background(case):
 
 def test_wrong_input_is_named():
     vertices, faces, colours = bumpy_sphere()
-    with pytest.raises(ValueError, match=r"vertices: expected \(frames, vertices, 3\) numbers, found .*\(642, 3\)"):
+    with pytest.raises(
+        ValueError, match=r"vertices: expected \(frames, vertices, 3\) float32 or float64, found .*\(642, 3\)"
+    ):
         render(vertices[0], faces, colours, CAMERA, 8, 8)
+    with pytest.raises(ValueError, match=r"vertices: expected .* float32 or float64, found torch.float16"):
+        render(vertices.half(), faces, colours.half(), CAMERA, 8, 8)
     with pytest.raises(ValueError, match=r"colours: expected \(V, C\) or \(N, V, C\) for \(2, 642\), found \(641, 3\)"):
         render(vertices, faces, colours[1:], CAMERA, 8, 8)
     with pytest.raises(ValueError, match=r"colours: expected torch.float64 on cpu, found torch.float32 on cpu"):
