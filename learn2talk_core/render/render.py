@@ -93,9 +93,8 @@ def _on_cpu(
 
 def _checked(vertices: Tensor, faces: np.ndarray, colours: Tensor) -> np.ndarray:
     if vertices.ndim != 3 or vertices.shape[-1] != 3 or vertices.dtype not in (torch.float32, torch.float64):
-        raise ValueError(
-            f"vertices: expected (frames, vertices, 3) float32 or float64, found {vertices.dtype} {tuple(vertices.shape)}"
-        )
+        found = f"{vertices.dtype} {tuple(vertices.shape)}"
+        raise ValueError(f"vertices: expected (frames, vertices, 3) float32 or float64, found {found}")
     expected = [(vertices.shape[1],), tuple(vertices.shape[:2])]
     if colours.shape[:-1] not in expected:
         raise ValueError(f"colours: expected (V, C) or (N, V, C) for {expected[1]}, found {tuple(colours.shape)}")
