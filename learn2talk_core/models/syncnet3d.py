@@ -1,7 +1,7 @@
 """SyncNet3D (Learn2Talk, Sect. III-D): are a mouth's motion and the speech in sync?
 
-Two streams look at the same 0.2 s. The mesh stream encodes W frames of mouth vertices by a transformer and a three-layer
-MLP, the audio stream encodes their mel spectrogram by five convolutions and a two-layer MLP. The two embeddings are
+Two streams look at the same 0.2 s. The mesh stream encodes W frames of mouth vertices by a transformer and a
+three-layer MLP, the audio stream their mel spectrogram by five convolutions and a two-layer MLP. The two embeddings are
 near each other for genuine pairs and far apart for false ones.
 
 Frame t of a clip shows time t / fps. Window k is frames k … k + W − 1 and the 16 mel columns from time k / fps on.
@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from learn2talk_core.audio.mel import BANDS, COLUMNS_PER_SECOND, WINDOW_COLUMNS, mel_spectrogram
+from learn2talk_core.audio.mel import BANDS, COLUMNS_PER_SECOND, HOP, WINDOW_COLUMNS, mel_spectrogram
 from learn2talk_core.weights import frozen, load_config, load_weights
 
 WINDOW_SECONDS = WINDOW_COLUMNS / COLUMNS_PER_SECOND
@@ -67,9 +67,11 @@ def audio_windows(wave: np.ndarray, fps: float) -> np.ndarray:
     Returns:
         (M, 80, 16) float32; M may be 0.
     """
+    if len(wave) < (WINDOW_COLUMNS - 1) * HOP:
+        return np.empty((0, BANDS, WINDOW_COLUMNS), np.float32)
     mel = mel_spectrogram(wave)
     columns = mel.shape[1]
-    count = max(0, int((columns - WINDOW_COLUMNS) * fps / COLUMNS_PER_SECOND + 1e-6) + 1) if columns >= WINDOW_COLUMNS else 0
+    count = int((columns - WINDOW_COLUMNS) * fps / COLUMNS_PER_SECOND + 1e-6) + 1
     position = np.arange(count)[:, None] * (COLUMNS_PER_SECOND / fps) + np.arange(WINDOW_COLUMNS)
     left = np.minimum(position.astype(np.int64), columns - 1)
     right = np.minimum(left + 1, columns - 1)

@@ -1,0 +1,284 @@
+"""Training of SyncNet3D (Learn2Talk, Sect. III-D), once with Eq. 4 and once with Eq. 5.
+
+All pairs of the windows of a step are compared: a clip's window of motion with its own audio is the genuine pair, with
+the audio of the same clip shifted by up to 2 s a false one (the paper's), with the audio of another clip a false one
+too. So each window that is embedded, which is what costs, serves in many pairs.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learn2talk_core.corpus.format import Clip, Corpus
+from learn2talk_core.corpus.phonemes import frame_labels
+from learn2talk_core.errors import BadInput
+from learn2talk_core.losses.contrastive import cosine_bce_loss, margin_loss
+from learn2talk_core.models.syncnet3d import Shape, SyncNet3D, audio_windows, window_frames
+from learn2talk_core.progress import progress
+from learn2talk_core.training.loop import train, update, warmup_cosine
+from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.training.seed import generator, mix, seed_torch
+
+MAX_FALSE_SHIFT = 2.0  # seconds; the paper's "up to 2 seconds"
+CHANCE = float(np.log(2))  # Eq. 5 of a network that cannot tell genuine from false pairs
+COLLAPSE_STEPS = 100  # shorter trainings are trials: they are not asked to have learned anything
+
+Role = Literal["metric", "loss"]
+
+
+@dataclass(frozen=True)
+class Network:
+    """Size of SyncNet3D; see `models.syncnet3d.Shape`."""
+
+    modes: int
+    width: int
+    layers: int
+    heads: int
+    channels: int
+    embedding: int
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How SyncNet3D is trained.
+
+    Attributes:
+        steps: optimiser steps.
+        clips: clips a step.
+        windows: windows of each clip a step.
+        learning_rate: peak of AdamW's.
+        weight_decay: AdamW's.
+        margin: p of Eq. 4.
+        other_clips: share of the false pairs' weight that goes to the audio of other clips.
+        style: spread of the factor by which each mode of motion of a clip is stretched (log-normal).
+        noise: added to the motion, share of the strongest mode's deviation.
+        pitch: spread of the factor by which the frequencies of a clip's mel are stretched (log-normal).
+        masked_bands: at most this many neighbouring mel bands of a window are hidden.
+    """
+
+    steps: int
+    clips: int
+    windows: int
+    learning_rate: float
+    weight_decay: float
+    margin: float
+    other_clips: float
+    style: float
+    noise: float
+    pitch: float
+    masked_bands: int
+
+
+@dataclass(frozen=True)
+class Windows:
+    """The windows of one clip, one a frame.
+
+    Attributes:
+        clip: whose they are.
+        displacement: (T, n, 3) mouth vertices minus the speaker's template, from which W-frame windows are cut.
+        mel: (N, 80, 16) mel windows, N ≤ T − W + 1.
+        speech: (N,) whether at least half of a window's frames lie in speech.
+    """
+
+    clip: Clip
+    displacement: Tensor
+    mel: Tensor
+    speech: np.ndarray
+
+
+def cut_windows(corpus: Corpus, clip: Clip, wave: np.ndarray | None = None) -> Windows:
+    """The windows of `clip`, with the sound `wave` instead of its own when given."""
+    window = window_frames(corpus.fps)
+    displacement = corpus.displacement(clip, corpus.topology.regions["mouth"])
+    mel = audio_windows(corpus.audio(clip) if wave is None else wave, corpus.fps)
+    count = max(0, min(len(mel), clip.frames - window + 1))
+    speaking = frame_labels(clip.phonemes, clip.frames, corpus.fps) > 0
+    if not clip.phonemes:  # a corpus without phoneme times: nothing is known to be silence
+        speaking[:] = True
+    share = np.convolve(speaking, np.ones(window) / window, mode="valid")[:count] if count else np.zeros(0)
+    return Windows(
+        clip, torch.from_numpy(np.ascontiguousarray(displacement)), torch.from_numpy(mel[:count]), share > 0.499
+    )
+
+
+def read_windows(corpus: Corpus, *splits: str) -> list[Windows]:
+    """The windows of all clips of `splits` that are long enough to have one."""
+    clips = progress(corpus.split(*splits), f"windows of {', '.join(splits)}", unit="clip")
+    return [windows for windows in (cut_windows(corpus, clip) for clip in clips) if len(windows.mel)]
+
+
+def motion_modes(clips: Sequence[Windows], count: int) -> Tensor:
+    """Principal modes of mouth motion (3 n, count), each divided by the square root of its relative deviation.
+
+    Projecting a displacement on them gives numbers whose deviations fall from 1 like the square roots of the modes'
+    own: strong modes lead, weak ones (a lip that closes) are heard. Beyond the modes lies scan noise; a frozen
+    SyncNet3D neither sees it nor has a gradient there.
+    """
+    motion = torch.cat([clip.displacement.flatten(1) for clip in clips]).double()
+    variance, modes = torch.linalg.eigh(motion.T @ motion / len(motion))
+    deviation = variance.clamp(min=1e-30).sqrt().flip(0)[:count]
+    modes = modes.flip(1)[:, :count]
+    modes = modes * modes.gather(0, modes.abs().argmax(0, keepdim=True)).sign()  # eigenvectors have no sign: choose one
+    scale = (deviation * deviation[0]).sqrt().clamp(min=1e-2 * deviation[0])
+    padding = count - modes.shape[1]
+    return torch.nn.functional.pad((modes / scale).float(), (0, padding))
+
+
+def new_model(corpus: Corpus, clips: Sequence[Windows], network: Network, role: Role, seed: int) -> SyncNet3D:
+    """An untrained SyncNet3D with the modes and the mel statistics of the training clips."""
+    vertices = len(corpus.topology.regions["mouth"])
+    shape = Shape(
+        vertices=vertices, window=window_frames(corpus.fps), modes=network.modes, width=network.width,
+        layers=network.layers, heads=network.heads, channels=network.channels, embedding=network.embedding,
+        non_negative=role == "loss",
+    )  # fmt: skip
+    seed_torch(seed, "syncnet3d", role)
+    model = SyncNet3D(shape)
+    model.modes.copy_(motion_modes(clips, network.modes))
+    mel = torch.cat([clip.mel[..., 0] for clip in clips])
+    model.mel_mean.copy_(mel.mean(0)[:, None])
+    model.mel_scale.copy_(mel.std(0, correction=0).clamp(min=0.1)[:, None])
+    return model
+
+
+def train_syncnet3d(
+    corpus: Corpus,
+    clips: Sequence[Windows],
+    network: Network,
+    recipe: Recipe,
+    role: Role,
+    *,
+    seed: int,
+    scratch: Scratch,
+) -> tuple[SyncNet3D, list[dict[str, float]]]:
+    """Train on `clips`: with Eq. 4 for the role "metric", with Eq. 5 for "loss".
+
+    The two roles have different initial weights and different batches.
+
+    Returns:
+        The network in evaluation mode, and the training curve.
+    """
+    if not clips:
+        raise BadInput(
+            corpus.folder, expected="clips longer than 0.2 s to train on", found="none", fix="Check the split train."
+        )
+    seed = mix(seed, "syncnet3d", role)
+    model = new_model(corpus, clips, network, role, seed)
+    with torch.no_grad():
+        motions = [model.mode_weights(clip.displacement) for clip in clips]
+    optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    farthest = round(MAX_FALSE_SHIFT * corpus.fps)
+
+    def step(index: int) -> dict[str, float]:
+        rng = generator(seed, "batch", index)
+        chosen = rng.choice(len(clips), min(recipe.clips, len(clips)), replace=False)
+        motion, mel, position = [], [], []
+        for clip in chosen:
+            count = len(clips[clip].mel)
+            first = torch.from_numpy(rng.choice(count, min(recipe.windows, count), replace=False))
+            frames = first[:, None] + torch.arange(model.shape.window)
+            motion.append(restyle(motions[clip][frames], recipe))
+            mel.append(revoice(clips[clip].mel[first], model.mel_mean, recipe))
+            position.append(first)
+        owner = torch.repeat_interleave(torch.arange(len(chosen)), torch.tensor([len(p) for p in position]))
+        mesh = model.embed_mesh_windows(torch.cat(motion))
+        audio = model.embed_audio(torch.cat(mel))
+        genuine, weight = pairs(owner, torch.cat(position), farthest, recipe.other_clips)
+        loss = pair_loss(mesh, audio, genuine, weight, role, recipe.margin)
+        update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.steps, recipe.learning_rate))
+        return {"loss": loss.item()}
+
+    history = train(
+        step, {"model": model, "optimizer": optimizer}, steps=recipe.steps, seed=seed, scratch=scratch,
+        description=f"syncnet3d {role}",
+    )  # fmt: skip
+    model.eval()
+    refuse_collapse(model, clips, history, role)
+    return model, history
+
+
+def pairs(owner: Tensor, position: Tensor, farthest: int, other_clips: float) -> tuple[Tensor, Tensor]:
+    """Which of all pairs of windows are genuine, and what each weighs.
+
+    Genuine and false pairs weigh the same in sum. Of the false ones, `other_clips` is the share of those between clips,
+    the rest that of shifts of 1 … `farthest` frames in a clip; pairs farther apart do not count.
+
+    Args:
+        owner: (P,) which clip a window is of.
+        position: (P,) its first frame.
+
+    Returns:
+        genuine (P, P) of 0 and 1, weight (P, P) that sums to 2 where there are pairs of all kinds.
+    """
+    same_clip = owner[:, None] == owner
+    shift = (position[:, None] - position).abs()
+    genuine = (same_clip & (shift == 0)).float()
+    shifted = (same_clip & (shift > 0) & (shift <= farthest)).float()
+    other = (~same_clip).float()
+    weight = genuine / genuine.sum()
+    weight = weight + (1 - other_clips) * shifted / shifted.sum().clamp(min=1)
+    return genuine, weight + other_clips * other / other.sum().clamp(min=1)
+
+
+def pair_loss(mesh: Tensor, audio: Tensor, genuine: Tensor, weight: Tensor, role: Role, margin: float) -> Tensor:
+    """Eq. 4 or Eq. 5 over all pairs of mesh (P, E) and audio (Q, E) embeddings of length 1."""
+    cosine = mesh @ audio.T
+    if role == "loss":
+        return cosine_bce_loss(cosine, genuine, weight=weight)
+    distance = (
+        (2 - 2 * cosine).clamp(min=1e-8).sqrt()
+    )  # of vectors of length 1; the square root's gradient stays finite
+    return margin_loss(distance, genuine, margin=margin, weight=weight)
+
+
+def restyle(motion: Tensor, recipe: Recipe) -> Tensor:
+    """Mode weights (N, W, modes) of a clip as another speaker might move: each mode stretched, and noise."""
+    stretch = torch.exp(recipe.style * torch.randn(motion.shape[-1]))
+    return motion * stretch + recipe.noise * torch.randn_like(motion)
+
+
+def revoice(mel: Tensor, mean: Tensor, recipe: Recipe) -> Tensor:
+    """Mel windows (N, 80, 16) of a clip as another voice might sound: frequencies stretched, some bands hidden."""
+    bands = mel.shape[1]
+    source = (torch.arange(bands) * torch.exp(recipe.pitch * torch.randn(()))).clamp(max=bands - 1)
+    low = source.long()
+    share = (source - low)[:, None]
+    mel = mel[:, low] * (1 - share) + mel[:, (low + 1).clamp(max=bands - 1)] * share
+    first = torch.randint(0, bands, (len(mel), 1))
+    last = first + torch.randint(0, recipe.masked_bands + 1, (len(mel), 1))
+    band = torch.arange(bands)
+    return torch.where(((band >= first) & (band < last))[..., None], mean, mel)
+
+
+@torch.no_grad()
+def refuse_collapse(
+    model: SyncNet3D, clips: Sequence[Windows], history: Sequence[dict[str, float]], role: Role
+) -> None:
+    """Refuse to call a network trained that gives all windows the same embedding, or whose loss is that of a coin."""
+    if len(history) < COLLAPSE_STEPS:
+        return
+    last = float(np.mean([row["loss"] for row in history[-len(history) // 10 :]]))
+    fix = "Train longer, with a lower learning rate or more windows a step (params.yaml: syncnet3d)."
+    if role == "loss" and abs(last - CHANCE) < 0.005:
+        raise BadInput(
+            f"syncnet3d {role}",
+            expected="a loss below that of a coin toss, 0.693",
+            found=f"{last:.4f}: it collapsed",
+            fix=fix,
+        )
+    clip = max(clips, key=lambda c: len(c.mel))
+    spread = min(
+        float(model.embed_mesh(clip.displacement[None])[0].std(0).norm()),
+        float(model.embed_audio(clip.mel).std(0).norm()),
+    )
+    if spread < 0.02:
+        raise BadInput(
+            f"syncnet3d {role}",
+            expected="embeddings that differ between windows",
+            found=f"a spread of {spread:.4f} on vectors of length 1: it collapsed",
+            fix=fix,
+        )

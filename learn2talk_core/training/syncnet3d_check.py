@@ -1,0 +1,119 @@
+"""What SyncNet3D has learned: accuracy and AUC at each shift, the distances of Fig. 5, lags that we put in ourselves.
+
+Windows in silence are left out everywhere: a closed mouth fits any silence, and then every shift is as good.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from learn2talk_core.audio.waveform import SAMPLE_RATE
+from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.metrics.lse import at_shifts, auc, balanced_accuracy, best_threshold, lse, shifted_distances
+from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows
+from learn2talk_core.progress import progress
+from learn2talk_core.training.seed import generator
+from learn2talk_core.training.syncnet3d import MAX_FALSE_SHIFT, Windows
+
+MAX_LAG = 10  # frames
+CURVE_SHIFTS = 15  # frames: LSE's range
+
+
+@dataclass(frozen=True)
+class Check:
+    """Attributes:
+    numbers: what goes to `metrics/syncnet3d/ROLE.json`.
+    histogram: rows (distance, genuine, false): share of pairs of unseen speakers by distance (the paper's Fig. 5).
+    shifts: rows (shift, auc, accuracy): single windows of unseen speakers against shifts of ± that many frames.
+    """
+
+    numbers: dict[str, float | int | None]
+    histogram: list[dict[str, float]]
+    shifts: list[dict[str, float]]
+
+
+def check(
+    corpus: Corpus, model: SyncNet3D, validation: Sequence[Windows], unseen: Sequence[Windows], *, lags: int, seed: int
+) -> Check:
+    """Measure `model` on clips of speakers that it has never seen or heard.
+
+    Args:
+        corpus: theirs.
+        model: in evaluation mode.
+        validation: clips on which the distance is chosen that divides genuine from false pairs.
+        unseen: clips that are reported.
+        lags: how many known lags are tried on each of them.
+        seed: which lags.
+    """
+    farthest = round(MAX_FALSE_SHIFT * corpus.fps)
+    known = speech_distances(model, validation, farthest)
+    threshold = best_threshold(at_shifts(known, 0, 0), at_shifts(known, 1, farthest))
+    table = speech_distances(model, unseen, farthest)
+    genuine = at_shifts(table, 0, 0)
+
+    def separation(nearest: int, last: int) -> tuple[float, float]:
+        false = at_shifts(table, nearest, last)
+        return auc(genuine, false), balanced_accuracy(genuine, false, threshold)
+
+    numbers = {"threshold": threshold, "windows_unseen": len(table)}
+    for name, nearest, last in (("shift1", 1, 1), ("shift2", 2, 2), ("shift3", 3, farthest)):
+        numbers[f"auc_{name}_unseen"], numbers[f"accuracy_{name}_unseen"] = separation(nearest, last)
+    errors = lag_errors(corpus, model, unseen, lags, seed)
+    numbers["lags_unseen"] = len(errors)
+    numbers["lag_within_1_frame"] = float((np.abs(errors[:, 0]) <= 1).mean()) if len(errors) else np.nan
+    numbers["lag_error_ms"] = float(np.abs(errors[:, 1]).mean()) if len(errors) else np.nan
+    shifts = [
+        dict(zip(("shift", "auc", "accuracy"), (shift, *separation(shift, shift)), strict=True))
+        for shift in range(1, min(CURVE_SHIFTS, farthest) + 1)
+    ]
+    finite = {name: float(value) if np.isfinite(value) else None for name, value in numbers.items()}
+    return Check(finite, histogram(genuine, at_shifts(table, 1, farthest)), shifts)
+
+
+@torch.no_grad()
+def embed(model: SyncNet3D, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+    """Mesh and audio embeddings (N, E) of a clip's windows."""
+    mesh = model.embed_mesh(windows.displacement[None])[0, : len(windows.mel)]
+    return mesh.numpy(), model.embed_audio(windows.mel).numpy()
+
+
+def speech_distances(model: SyncNet3D, clips: Sequence[Windows], farthest: int) -> np.ndarray:
+    """`shifted_distances` of all windows with speech of all clips, (windows, 2 farthest + 1)."""
+    tables = [shifted_distances(*embed(model, clip), max_shift=farthest)[clip.speech] for clip in clips]
+    return np.concatenate(tables) if tables else np.empty((0, 2 * farthest + 1))
+
+
+def lag_errors(corpus: Corpus, model: SyncNet3D, clips: Sequence[Windows], lags: int, seed: int) -> np.ndarray:
+    """Find lags that we put in: rows (error in frames, error in milliseconds), one a clip and lag.
+
+    The sound is cut anew from the recording, so that it starts earlier or later than the motion; nothing is padded.
+    """
+    errors = []
+    for windows in progress(clips, "known lags", unit="clip"):
+        motion, _ = embed(model, windows)
+        wave = corpus.audio(windows.clip)
+        for lag in generator(seed, "lags", windows.clip.id).integers(-MAX_LAG, MAX_LAG + 1, lags):
+            # Audio that lags behind by some frames: motion that starts as many frames later, and the other way round.
+            first, cut = max(0, int(lag)), max(0, round(-int(lag) * SAMPLE_RATE / corpus.fps))
+            mel = torch.from_numpy(audio_windows(wave[cut:], corpus.fps))
+            speech = windows.speech[first : first + len(mel)]
+            if not speech.any():
+                continue
+            with torch.no_grad():
+                audio = model.embed_audio(mel).numpy()
+            found = lse(motion[first:], audio, corpus.fps, keep=speech)
+            errors.append((-found.offset - lag, found.lag_ms - 1000 * lag / corpus.fps))
+    return np.array(errors).reshape(-1, 2)
+
+
+def histogram(genuine: np.ndarray, false: np.ndarray, bins: int = 40) -> list[dict[str, float]]:
+    """Shares of genuine and false pairs by distance, which lies in [0, 2] for embeddings of length 1."""
+    edges = np.linspace(0, 2, bins + 1)
+    counts = [np.histogram(d[np.isfinite(d)], edges)[0] for d in (genuine, false)]
+    shares = [count / max(1, count.sum()) for count in counts]
+    return [
+        {"distance": float(centre), "genuine": float(g), "false": float(f)}
+        for centre, g, f in zip((edges[1:] + edges[:-1]) / 2, *shares, strict=True)
+    ]
