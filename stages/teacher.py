@@ -51,7 +51,8 @@ def main(params: Params) -> str:
     if params.checkpoint is not None:
         load_official(params.checkpoint, generator)  # first, so that a wrong file is refused at once
     video = open_talking_video(VIDEO)
-    clips = [speaking_face(video, clip) for clip in progress(video.split("loss", "metric"), "faces", unit="clip")]
+    spoken = [clip for clip in video.split("loss", "metric") if clip.frames >= FRAMES]
+    clips = [speaking_face(video, clip) for clip in progress(spoken, "faces", unit="clip")]
     with open_scratch("teacher-expert", params, [VIDEO]) as first, open_scratch("teacher", params, [VIDEO]) as second:
         expert, curve = train_expert(clips, params.expert, seed=params.seed, scratch=first)
         write_curve(curve, "metrics/curves/teacher_expert.csv")
@@ -94,7 +95,7 @@ def judge(
     video: TalkingVideo, expert: SyncExpert2D, generator: Wav2Lip, bgr: bool, mean_face: np.ndarray, count: int
 ) -> dict[str, Any]:
     """Scores on held-out faces and sentences of one-shot videos from each clip's first frame; draws the sheet."""
-    held_out = video.split("validation")
+    held_out = [clip for clip in video.split("validation") if clip.frames >= FRAMES]
     chosen = held_out[:: max(1, len(held_out) // count)][:count]
     rows, truth, sheet, labels = [], [], [], []
     for clip in progress(chosen, "judging", unit="clip"):
