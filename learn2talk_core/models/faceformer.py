@@ -14,10 +14,12 @@ are kept.
 
 import math
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from learn2talk_core.models.compiled_decoder import Affine, DecoderLayer, decode
 from learn2talk_core.models.threads import one_thread
 
 OFFICIAL_FRAMES = 600  # the length of the tables in published checkpoints; ours are computed, and have no limit
@@ -126,31 +128,73 @@ class FaceFormer(nn.Module):
             bias = bias.unflatten(0, (-1, 3))[region].flatten()
         return F.linear(states, weight, bias).unflatten(-1, (-1, 3))
 
-    @one_thread()
     def states(self, audio: Tensor, style: Tensor) -> Tensor:
-        """The decoder's states (B, T, d) of the roll-out; arguments as `roll_out`. Single-threaded."""
-        alignment = Alignment(self, self.audio_feature_map(audio))
-        batch, frames = len(audio), alignment.frames
+        """The decoder's states (B, T, d) of the roll-out; arguments as `roll_out`.
+
+        Compiled where no gradient is wanted, on the CPU; else in torch, on one thread.
+        """
+        memory = self.audio_feature_map(audio)
         style = self.obj_vector(style)
         # token_t + PPE(t) = A h_{t-1} + (a + s + PPE(t))
         transition = self.vertice_map.weight @ self.vertice_map_r.weight
         offset = self.vertice_map.weight @ self.vertice_map_r.bias + self.vertice_map.bias
         positions = self.PPE.pe[0, : self.period]
-        constant = (offset + style)[None] + positions[:, None]  # (period, B, d)
+        constant = (offset + style)[:, None] + positions  # (B, period, d)
+        first = style + positions[0]
         # at frame t the distances t, t-1, ..., 0 to the frames so far are a slice of one long row
-        bias = distance_bias(frames, self.period, self.heads).flip(1).to(audio)
+        frames = memory.shape[1] // self.audio_rate
+        bias = distance_bias(frames, self.period, self.heads).flip(1).to(memory)
+        plain = memory.device.type == "cpu" and memory.dtype == torch.float32
+        if plain and not self.training and not torch.is_grad_enabled():
+            return self._compiled_states(memory, transition, first, constant, bias)
+        with one_thread():
+            return self._states(memory, transition, first, constant, bias)
+
+    def _states(self, memory: Tensor, transition: Tensor, first: Tensor, constant: Tensor, bias: Tensor) -> Tensor:
+        alignment = Alignment(self, memory)
+        batch, frames = len(memory), bias.shape[1]
         bias = bias.repeat(batch, 1)[:, None]  # (B * heads, 1, T)
-        memory = KeyValueCache(batch * self.heads, frames, constant.shape[-1] // self.heads, audio)
-        token = style + positions[0]
+        keys = values = memory.new_empty(batch * self.heads, 0, first.shape[1] // self.heads)
+        token = first
         states: list[Tensor] = []
         for t in range(frames):
             token = self._drop(token)
             query, key, value = self._in_projection(token)
-            keys, values = memory.append(key, value)
+            keys, values = torch.cat((keys, key), dim=1), torch.cat((values, value), dim=1)
             attended = self._attend(query, keys, values, bias[:, :, frames - 1 - t :])
             states.append(self._after_attention(token, attended, alignment, t))
-            token = torch.addmm(constant[(t + 1) % self.period], states[-1], transition.T)
+            token = torch.addmm(constant[:, (t + 1) % self.period], states[-1], transition.T)
         return torch.stack(states, dim=1)
+
+    def _compiled_states(
+        self, memory: Tensor, transition: Tensor, first: Tensor, constant: Tensor, bias: Tensor
+    ) -> Tensor:
+        def affine(weight: Tensor, offset: Tensor) -> Affine:
+            return Affine(weight.detach().contiguous().numpy(), offset.detach().contiguous().numpy())
+
+        layer = self.transformer_decoder.layers[0]
+        own, alignment, width = layer.self_attn, layer.multihead_attn, first.shape[1]
+        weights = DecoderLayer(
+            affine(own.in_proj_weight, own.in_proj_bias),
+            affine(own.out_proj.weight, own.out_proj.bias),
+            affine(layer.norm1.weight, layer.norm1.bias),
+            affine(alignment.in_proj_weight[:width], alignment.in_proj_bias[:width]),
+            affine(alignment.out_proj.weight, alignment.out_proj.bias),
+            affine(layer.norm2.weight, layer.norm2.bias),
+            affine(layer.linear1.weight, layer.linear1.bias),
+            affine(layer.linear2.weight, layer.linear2.bias),
+            affine(layer.norm3.weight, layer.norm3.bias),
+        )
+        frames = bias.shape[1]
+        heard = F.linear(memory, alignment.in_proj_weight[width:], alignment.in_proj_bias[width:])
+        heard = heard[:, : frames * self.audio_rate].unflatten(1, (frames, self.audio_rate))
+        key, value = (part.contiguous().numpy() for part in heard.split(width, dim=-1))
+        bias_rows = bias.contiguous().numpy()
+        states = [
+            decode(weights, transition.numpy(), first[i].numpy(), constant[i].numpy(), bias_rows, key[i], value[i])
+            for i in range(len(memory))
+        ]
+        return torch.from_numpy(np.stack(states))
 
     def teacher_forced(self, audio: Tensor, style: Tensor, truth: Tensor) -> Tensor:
         """The decoder's states (B, T, d) where each frame is predicted from the true earlier ones, all at once.
@@ -239,27 +283,3 @@ class Alignment:
         score = (key @ query[..., None]).squeeze(-1) * query.shape[-1] ** -0.5  # (..., heads, audio_rate)
         weight = self.model._drop(score.softmax(-1))
         return self.out_projection((weight[..., None] * value).sum(-2).flatten(-2))
-
-
-class KeyValueCache:
-    """Keys and values of the frames so far, (B * heads, t, d / heads).
-
-    Without gradient they are written into memory that is taken once; autograd needs every step's own.
-    """
-
-    def __init__(self, rows: int, frames: int, width: int, like: Tensor) -> None:
-        self.grows = torch.is_grad_enabled()
-        self.length = 0
-        self.keys = like.new_empty(rows, 0 if self.grows else frames, width)
-        self.values = torch.empty_like(self.keys)
-
-    def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-        """Add one frame (B * heads, 1, d / heads); returns all so far."""
-        self.length += 1
-        if self.grows:
-            self.keys = torch.cat((self.keys, key), dim=1)
-            self.values = torch.cat((self.values, value), dim=1)
-            return self.keys, self.values
-        self.keys[:, self.length - 1] = key[:, 0]
-        self.values[:, self.length - 1] = value[:, 0]
-        return self.keys[:, : self.length], self.values[:, : self.length]

@@ -1,0 +1,147 @@
+"""Seconds and megabytes of prediction: decoding without the speech encoder, whole prediction, long speech.
+
+    python benchmarks/decode.py [--quick]
+
+Targets: 10 s of speech decoded in under 0.3 s; a whole prediction in at most 1.3 times the speech encoder's own time;
+memory linear in length. The loop that everything is compared with is the plain one, which passes through all vertices
+and computes the whole prefix again at each frame. Best of several runs, on one thread.
+"""
+
+import argparse
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from learn2talk_core.models.faceformer import FaceFormer, causal_bias
+from learn2talk_core.models.speech_encoder import SAMPLE_RATE, SpeechEncoder, normalise_wave
+
+SMALL = {"conv_dim": (64,) * 7, "hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 4,
+         "num_attention_heads": 4, "num_conv_pos_embeddings": 32, "do_stable_layer_norm": True}  # fmt: skip
+FPS = 30
+STYLE = torch.eye(8)[:1]
+
+
+def model(vertices: int, width: int, encoder: SpeechEncoder, period: int = FPS, audio_rate: int = 1) -> FaceFormer:
+    torch.manual_seed(0)
+    numbers = {"width": width, "period": period, "audio_rate": audio_rate}
+    face = FaceFormer(vertices, 8, audio_width=encoder.config.hidden_size, audio_encoder=encoder, **numbers).eval()
+    torch.nn.init.normal_(face.vertice_map_r.weight, std=0.02)
+    return face
+
+
+def vertex_loop(face: FaceFormer, audio: Tensor, style: Tensor) -> Tensor:
+    """The recursion through vertex space, for one audio state a frame: the displacements (1, T, 3V)."""
+    memory, style = face.audio_feature_map(audio), face.obj_vector(style)[:, None]
+    frames = memory.shape[1]
+    bias, diagonal = causal_bias(frames, face.period, face.heads), ~torch.eye(frames, dtype=torch.bool)
+    position = face.PPE.pe[0, torch.arange(frames) % face.period]
+    tokens = style
+    for i in range(1, frames + 1):
+        states = face.transformer_decoder(
+            tokens + position[:i], memory, tgt_mask=bias[:, :i, :i], memory_mask=diagonal[:i]
+        )
+        vertices = face.vertice_map_r(states)
+        tokens = torch.cat((tokens, face.vertice_map(vertices[:, -1:]) + style), dim=1)
+    return vertices
+
+
+def best(run: Callable[[], Tensor], repeats: int) -> tuple[Tensor, float]:
+    """What `run` returns, and the seconds of the fastest of `repeats` runs."""
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        result = run()
+        times.append(time.perf_counter() - start)
+    return result, min(times)
+
+
+@torch.inference_mode()
+def decoding(repeats: int) -> None:
+    print("Decoding without the speech encoder, states and vertices, seconds")
+    for name, vertices, width in (("4792 vertices", 4792, 64), ("VOCASET", 5023, 64), ("BIWI's size", 23370, 128)):
+        face = model(vertices, width, SpeechEncoder.from_numbers(**SMALL))
+        for seconds in (2, 10):
+            audio = torch.randn(1, seconds * FPS, face.audio_feature_map.in_features)
+            fast, latent = best(partial(face.roll_out, audio, STYLE), repeats)
+            slow, plain = best(partial(vertex_loop, face, audio, STYLE), 1)
+            distance = (fast.flatten(2) - slow).abs().max()
+            print(
+                f"  {name:14s} {seconds:3d} s of speech: latent {latent:6.3f}  through vertices {plain:7.3f}"
+                f"  ({plain / latent:5.0f} times)  largest difference {float(distance):.0e}"
+            )
+
+
+@torch.inference_mode()
+def whole_prediction(repeats: int) -> None:
+    print("Whole prediction of 10 s of speech, seconds")
+    wave = normalise_wave(torch.randn(1, 10 * SAMPLE_RATE))
+    for name, numbers in (("embedded size", SMALL), ("wav2vec 2.0 base", {})):
+        encoder = SpeechEncoder.from_numbers(**numbers).eval()
+        face = model(4792, 64, encoder)
+        _, alone = best(partial(listen, encoder, wave), repeats)
+        _, whole = best(partial(predict, face, encoder, wave), repeats)
+        print(f"  {name:16s} encoder {alone:6.3f}  whole {whole:6.3f}  ratio {whole / alone:.2f}")
+
+
+def listen(encoder: SpeechEncoder, wave: Tensor) -> Tensor:
+    return encoder.encode(encoder.resample(encoder.conv_features(wave), wave.shape[1] * FPS // SAMPLE_RATE, FPS))
+
+
+def predict(face: FaceFormer, encoder: SpeechEncoder, wave: Tensor) -> Tensor:
+    return face.roll_out(listen(encoder, wave), STYLE)
+
+
+def long_speech(quick: bool) -> None:
+    print("Long speech, from encoder states to decoder states (each in a process of its own)")
+    for seconds in (10, 60, 600, *(() if quick else (3600,))):
+        answer = subprocess.run(
+            [sys.executable, __file__, "--alone", str(seconds)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        print(" ", answer.stdout.strip())
+
+
+@torch.inference_mode()
+def alone(seconds: int) -> None:
+    face = model(4792, 64, SpeechEncoder.from_numbers(**SMALL))
+    audio = torch.randn(1, seconds * FPS, face.audio_feature_map.in_features)
+    face.states(audio[:, :FPS], STYLE)
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the largest memory so far
+    before = peak_kilobytes()
+    start = time.perf_counter()
+    face.states(audio, STYLE)
+    took = time.perf_counter() - start
+    grown = (peak_kilobytes() - before) / 1024
+    print(f"{seconds:5d} s of speech: {took:7.2f} s, {grown:6.1f} MB more, {1000 * grown / seconds:.0f} kB a second")
+
+
+def peak_kilobytes() -> int:
+    return int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])  # type: ignore[index]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--quick", action="store_true", help="without the hour of speech")
+    parser.add_argument("--alone", type=int, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    torch.set_num_threads(1)
+    if arguments.alone:
+        alone(arguments.alone)
+        return
+    repeats = 3 if arguments.quick else 7
+    decoding(repeats)
+    whole_prediction(repeats)
+    long_speech(arguments.quick)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""FaceFormer's decoder layer, frame after frame, compiled: prediction without gradient on the CPU.
+
+A frame is some twenty operations on vectors of 64 numbers, of which a tensor library takes longer to start each than to
+do it. The same in torch, with gradient, is in `faceformer.py`; the tests hold both against the same references.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+EPS = 1e-5  # of torch's LayerNorm
+
+
+class Affine(NamedTuple):
+    """x -> weight x + bias; weight (n, m), bias (n,)."""
+
+    weight: np.ndarray
+    bias: np.ndarray
+
+
+class DecoderLayer(NamedTuple):
+    """The weights of torch's TransformerDecoderLayer (normalisation after each residual); a norm's are (d,), (d,)."""
+
+    attention_in: Affine  # d -> 3d: query, key, value
+    attention_out: Affine
+    norm1: Affine
+    alignment_query: Affine
+    alignment_out: Affine
+    norm2: Affine
+    linear1: Affine
+    linear2: Affine
+    norm3: Affine
+
+
+@njit(cache=True, fastmath=True)
+def decode(layer, transition, first, constant, bias, key, value):  # type: ignore[no-untyped-def]
+    """The states of one clip's roll-out.
+
+    Args:
+        layer: its weights, float32 as everything here.
+        transition: A (d, d), see `faceformer.py`.
+        first: first token with its position (d,).
+        constant: what is added to A h_{t-1} in each phase of the period (period, d).
+        bias: attention bias (heads, T) at distances T - 1 ... 0.
+        key, value: of the audio (T, r, d), the r states that a frame is aligned with.
+
+    Returns:
+        States (T, d).
+    """
+    frames, rate, width = key.shape
+    heads = len(bias)
+    part = width // heads
+    scale = np.float32(1 / np.sqrt(part))
+    # a row holds one number of all frames, so that the loops over past frames run through memory in order
+    keys, values = np.empty((2, width, frames), np.float32)
+    score = np.empty(frames, np.float32)
+    aligned_score = np.empty(rate, np.float32)
+    attended = np.empty(width, np.float32)
+    states = np.empty((frames, width), np.float32)
+    token = first
+    for t in range(frames):
+        projected = _affine(layer.attention_in, token)
+        keys[:, t] = projected[width : 2 * width]
+        values[:, t] = projected[2 * width :]
+        now = score[: t + 1]
+        for head in range(heads):
+            now[:] = bias[head, frames - 1 - t :]
+            for c in range(head * part, (head + 1) * part):
+                query = projected[c] * scale
+                for j in range(t + 1):
+                    now[j] += query * keys[c, j]
+            _softmax(now)
+            for c in range(head * part, (head + 1) * part):
+                total = np.float32(0)
+                for j in range(t + 1):
+                    total += now[j] * values[c, j]
+                attended[c] = total
+        x = _norm(layer.norm1, token + _affine(layer.attention_out, attended))
+
+        query = _affine(layer.alignment_query, x) * scale
+        attended[:] = 0
+        for head in range(heads):
+            dims = slice(head * part, (head + 1) * part)
+            for r in range(rate):
+                aligned_score[r] = (query[dims] * key[t, r, dims]).sum()
+            _softmax(aligned_score)
+            for r in range(rate):
+                attended[dims] += aligned_score[r] * value[t, r, dims]
+        x = _norm(layer.norm2, x + _affine(layer.alignment_out, attended))
+
+        inner = np.maximum(_affine(layer.linear1, x), np.float32(0))
+        states[t] = _norm(layer.norm3, x + _affine(layer.linear2, inner))
+        token = constant[(t + 1) % len(constant)] + _times(transition, states[t])
+    return states
+
+
+@njit(cache=True, fastmath=True)
+def _times(weight, x):  # type: ignore[no-untyped-def]
+    out = np.empty(len(weight), np.float32)
+    for i in range(len(weight)):
+        total = np.float32(0)
+        for j in range(len(x)):
+            total += weight[i, j] * x[j]
+        out[i] = total
+    return out
+
+
+@njit(cache=True, fastmath=True)
+def _affine(map_, x):  # type: ignore[no-untyped-def]
+    return _times(map_.weight, x) + map_.bias
+
+
+@njit(cache=True, fastmath=True)
+def _norm(norm, x):  # type: ignore[no-untyped-def]
+    centred = x - np.float32(x.mean())
+    variance = (centred * centred).mean()
+    return centred * np.float32(1 / np.sqrt(variance + EPS)) * norm.weight + norm.bias
+
+
+@njit(cache=True, fastmath=True)
+def _softmax(score):  # type: ignore[no-untyped-def]
+    """In place."""
+    top = score.max()
+    total = np.float32(0)
+    for j in range(len(score)):
+        score[j] = np.exp(score[j] - top)
+        total += score[j]
+    score *= np.float32(1) / total
