@@ -18,7 +18,7 @@ from learn2talk_core.corpus.talking_video import open_talking_video
 from learn2talk_core.corpus.video_file import write_video
 from learn2talk_core.files import read_json, whole_folder, write_json
 from learn2talk_core.progress import progress
-from learn2talk_core.report.cost import cost_table, read_costs
+from learn2talk_core.report.cost import read_costs
 from learn2talk_core.report.examples import example_clips, load_example, mean_errors
 from learn2talk_core.report.figures import distance_histogram, loss_curves, save_png
 from learn2talk_core.report.pictures import film, heat_map, opening
@@ -75,15 +75,11 @@ def main(params: Params) -> str:
     experts = {name: read_json(METRICS / f"{name}.json", made_by=f"dvc repro {name}") for name in EXPERTS}
     with whole_folder(OUT) as folder:
         write_video(folder / "side_by_side.mp4", frames(), corpus.fps, np.concatenate(audio), qp=24)
-        costs = read_costs(METRICS / "cost", without="report")
-        costs["report"] = {
-            "seconds": round(time.perf_counter() - start, 1),
-            "peak_memory_mb": round(peak_memory_mb()),
-        }
-        pages = [markdown(evaluate, differences), "## Experts", expert_table(experts), "## Cost", cost_table(costs)]
-        (folder / "report.md").write_text("# Results\n\n" + "\n".join(pages))
+        pages = ["# Results", markdown(evaluate, differences), "## Experts", expert_table(experts)]
+        (folder / "report.md").write_text("\n\n".join(pages))
         write_json(folder / "report.json", {"table": records(evaluate), "differences": differences})
-    write_json(METRICS / "cost.json", costs)
+    own = {"seconds": round(time.perf_counter() - start, 1), "peak_memory_mb": round(peak_memory_mb())}
+    write_json(METRICS / "cost.json", {**read_costs(METRICS / "cost", without="report"), "report": own})
     return f"pictures in {PLOTS}, table and video of {len(flat)} clips in {OUT}"
 
 

@@ -116,6 +116,11 @@ def test_report(project: Path) -> None:
     assert costs["report"]["seconds"] > 0
     assert costs["report"]["peak_memory_mb"] > 50
 
+    made = [*Path("metrics/plots").glob("*.png"), *Path("data/report").iterdir()]
+    before = {path: path.read_bytes() for path in made}
+    main(PARAMS)
+    assert [path for path in made if path.read_bytes() != before[path]] == [], "the same input gives the same bytes"
+
 
 def test_missing_upstream_file(project: Path) -> None:
     (project / "metrics" / "teacher.json").unlink()
