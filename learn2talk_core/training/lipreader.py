@@ -91,8 +91,8 @@ def random_batch(clips: Sequence[MouthClip], rng: np.random.Generator, size: int
 def augmented(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """(T, 96, 96) uint8 crops → (T, 88, 88) float32 in 0..1: as another camera, light and codec would show them.
 
-    One random map for all frames: mirror, shift by up to 4 pixels, turn by up to 5°, zoom by up to 10 %; gamma; blur,
-    since teachers' faces are soft; and fresh noise in every frame.
+    One random map for all frames: mirror, shift by up to 4 pixels, turn by up to 5°, zoom by up to 10 %; gamma; and
+    blur, since teachers' faces are soft.
     """
     side = frames.shape[-1]
     zoom, angle = rng.uniform(0.9, 1.1), rng.uniform(-5, 5)
@@ -103,15 +103,12 @@ def augmented(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     gamma = np.exp(rng.uniform(-0.4, 0.4))
     curve = ((np.arange(256) / 255.0) ** gamma * 255).astype(np.float32)
     blur = rng.uniform(0.3, 2.0) if rng.random() < 0.5 else 0.0
-    noise = rng.uniform(0, 0.03)
     out = np.empty((len(frames), CROP, CROP), np.float32)
     for target, frame in zip(out, frames, strict=True):
         view = cv2.warpAffine(frame, into, (CROP, CROP), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         view = cv2.LUT(view, curve)
         target[:] = cv2.GaussianBlur(view, (0, 0), blur) if blur else view
-    out /= 255
-    out += noise * rng.standard_normal(out.shape, dtype=np.float32)
-    return out
+    return out / 255
 
 
 @dataclass(frozen=True)
