@@ -65,7 +65,7 @@ def predict_states(student: FaceFormer, wave: np.ndarray, fps: float, styles: Te
         Decoder states (B, T, d); `student.displacement` turns them into vertices.
     """
     encoder = audio_encoder(student)
-    hidden = encoder.encode(tcn_features(encoder, wave, frames, fps)[None])
+    hidden = encoder.encode_long(tcn_features(encoder, wave, frames, fps)[None], fps)
     return student.states(hidden.expand(len(styles), -1, -1), styles)
 
 

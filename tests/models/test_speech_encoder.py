@@ -8,6 +8,7 @@ from transformers import Wav2Vec2ForCTC
 from transformers import logging as transformers_logging
 
 from learn2talk_core.errors import BadInput
+from learn2talk_core.models import speech_encoder
 from learn2talk_core.models.speech_encoder import (
     SpeechEncoder,
     align_as_faceformer,
@@ -118,6 +119,32 @@ def test_a_padded_batch_equals_single_clips(stable: bool) -> None:
     hidden = encoder.encode(features.clone(), lengths)
     for row, length in enumerate(lengths):
         torch.testing.assert_close(hidden[row, :length], encoder.encode(features[row : row + 1, :length])[0])
+
+
+@pytest.mark.parametrize("norm", ["group", "layer"])
+@pytest.mark.parametrize("samples", [16000, 16079, 33333])
+@torch.inference_mode()
+def test_long_speech_in_pieces_gives_the_same_features(norm: str, samples: int, monkeypatch) -> None:
+    encoder = tiny(feat_extract_norm=norm)
+    wave = torch.randn(2, samples) + 0.1
+    whole = encoder.conv_features(wave)
+    monkeypatch.setattr(speech_encoder, "PIECE", 4000)
+    monkeypatch.setattr(encoder.feature_extractor, "forward", None)  # the whole is not run
+    torch.testing.assert_close(encoder.conv_features(wave), whole, atol=1e-5, rtol=1e-5)
+
+
+@torch.inference_mode()
+def test_long_speech_in_windows() -> None:
+    """One window gives `encode`; of several, each frame comes from the window in whose middle it lies."""
+    encoder = tiny()
+    features = torch.randn(1, 100, 16)
+    torch.testing.assert_close(encoder.encode_long(features, 10, window=10), encoder.encode(features), atol=0, rtol=0)
+    hidden = encoder.encode_long(features, 10, window=4, margin=0.5)  # windows of 40, edges of 5
+    parts = [(0, 35, 0), (35, 65, 30), (65, 100, 60)]
+    assert hidden.shape[1] == 100
+    for start, end, window in parts:
+        expected = encoder.encode(features[:, window : window + 40])[:, start - window : end - window]
+        torch.testing.assert_close(hidden[:, start:end], expected, atol=1e-6, rtol=0)
 
 
 @torch.inference_mode()
