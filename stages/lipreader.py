@@ -61,13 +61,13 @@ def main(params: Params, role: str) -> str:
     video = open_talking_video(VIDEO)
     config = {"vocabulary": VOCABULARY, **asdict(params.network)}
     with open_scratch(f"lipreader-{role}", params, [VIDEO]) as scratch:
-        clips = mouth_clips(video, video.split(role))
+        clips = mouth_clips(video, role)
         seed_torch(seed, "weights")
         reader = LipReader(**config)
         model, history = train_lipreader(
             reader, clips, params.training, seed=seed, scratch=scratch, description=f"lip reader ({role})"
         )
-        held_out = mouth_clips(video, video.split("validation"))
+        held_out = mouth_clips(video, "validation")
         seen = scores(reader, model["head"], held_out)
         blind = scores(reader, model["head"], held_out, blind=True)
         with whole_folder(f"data/models/lipreader/{role}") as folder:

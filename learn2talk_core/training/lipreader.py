@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from learn2talk_core.corpus.phonemes import PHONEMES, SILENCE, Phoneme, frame_labels
-from learn2talk_core.corpus.talking_video import TalkingVideo, VideoClip
+from learn2talk_core.corpus.talking_video import TalkingVideo
 from learn2talk_core.errors import BadInput
 from learn2talk_core.models.lipreader import CROP, FPS, LipReader, ctc_attention_loss, with_head
 from learn2talk_core.progress import progress
@@ -44,15 +44,20 @@ class MouthClip:
         return [TOKENS[p.name] for p in self.phonemes if start <= (p.start + p.end) / 2 * FPS < stop]
 
 
-def mouth_clips(video: TalkingVideo, clips: Sequence[VideoClip]) -> list[MouthClip]:
-    """Decode the mouths of `clips` into memory (9 kB a frame)."""
+def mouth_clips(video: TalkingVideo, split: str) -> list[MouthClip]:
+    """Decode the mouths of a split into memory (9 kB a frame)."""
+    clips = video.split(split)
+    if not clips:
+        raise BadInput(
+            video.folder, expected=f"clips of the split {split!r}", found="none", fix="Add videos of more speakers."
+        )
     for clip in clips:
         if not clip.phonemes:
             raise BadInput(
                 f"{video.folder}, clip {clip.id}",
                 expected="phonemes with times",
                 found="none",
-                fix="Align the text of the videos to their sound, or name a trained lip reader.",
+                fix="Align the text of the videos with their sound.",
             )
     return [MouthClip(video.mouths(clip), clip.phonemes) for clip in progress(clips, "mouths", unit="clip")]
 

@@ -1,12 +1,15 @@
 """The lip reader's batches against what they must show and say, and that training learns to tell mouths apart."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from learn2talk_core.corpus.phonemes import PHONEMES, Phoneme
+from learn2talk_core.corpus.talking_video import TalkingVideo, VideoClip
+from learn2talk_core.errors import BadInput
 from learn2talk_core.models.lipreader import LipReader
 from learn2talk_core.training.lipreader import (
     TOKENS,
@@ -14,6 +17,7 @@ from learn2talk_core.training.lipreader import (
     MouthClip,
     Recipe,
     augmented,
+    mouth_clips,
     random_batch,
     train_lipreader,
 )
@@ -77,6 +81,15 @@ def test_tokens_are_the_phonemes_counted_from_one() -> None:
     assert clip.tokens() == [TOKENS["M"], TOKENS["AA"]]
     assert clip.tokens(2, 10) == [TOKENS["AA"]]  # M's middle is at frame 1.5
     assert (TOKENS["AA"], TOKENS["ZH"], VOCABULARY) == (1, 39, 41)
+
+
+def test_clips_without_phonemes_and_splits_without_clips_are_refused() -> None:
+    clip = VideoClip("a", "V0", "hello", "loss", 5, 3200, (), (0, 0, 96, 96), (0.0, 0.0, 96.0, 96.0))
+    video = TalkingVideo(Path("films"), (clip,), ())
+    with pytest.raises(BadInput, match="films, clip a: expected phonemes with times, found none"):
+        mouth_clips(video, "loss")
+    with pytest.raises(BadInput, match="films: expected clips of the split 'metric', found none"):
+        mouth_clips(video, "metric")
 
 
 RECIPE = Recipe(
