@@ -23,7 +23,7 @@ from learn2talk_core.render.render import render
 from learn2talk_core.render.shading import Light
 
 SIZE = 160  # pixels
-RENDERED = 240  # pixels; averaged down to SIZE, which smooths all edges for less than antialiasing costs
+RENDERED = 200  # pixels; averaged down to SIZE, which smooths all edges for less than antialiasing costs
 FACE_SHARE = 0.75  # of the picture's height
 NECK = np.array([0.0, -0.10, -0.06])  # metres from between the eyes; the head turns around it
 FIRST_VOICE = 32  # the voices before are for the 3D corpus
@@ -80,7 +80,7 @@ def make_films(
         delayed(_films)(person, split, [next(texts) for _ in range(sentences[split])], variation)
         for person, split in zip(people, splits, strict=True)
     ]
-    with parallel_config("loky", inner_max_num_threads=1):
+    with parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=10):
         for films in Parallel(n_jobs=workers, return_as="generator")(jobs):
             yield from films
 
@@ -149,9 +149,10 @@ def film(template: np.ndarray, coefficients: np.ndarray, skin: np.ndarray, shot:
             light=shot.light, background=NOTHING, smooth=False,
         ).numpy()  # fmt: skip
         for image in images:
-            np.copyto(image, wall, where=image[..., :1] < 0)
-            pictures.append(cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA))
-    return np.round(np.stack(pictures) * 255).astype(np.uint8)
+            cv2.copyTo(wall, (image[..., 0] < 0).view(np.uint8), image)
+            small = cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+            pictures.append(np.rint(small * 255).astype(np.uint8))
+    return np.stack(pictures)
 
 
 def boxes(face: Face, template: np.ndarray, shot: Shot) -> tuple[tuple[int, int, int, int], Box]:
