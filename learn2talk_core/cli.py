@@ -35,6 +35,9 @@ def _parser() -> argparse.ArgumentParser:
     check = commands.add_parser("check-corpus", help="say what a corpus holds and what is wrong with it")
     check.add_argument("corpus", nargs="?", default="data/corpus", help="folder of the corpus (default: %(default)s)")
     check.set_defaults(run=_check_corpus)
+
+    results = commands.add_parser("results", help="print the result table of the last run and where its pictures lie")
+    results.set_defaults(run=_results)
     return parser
 
 
@@ -58,6 +61,20 @@ def _check_corpus(arguments: argparse.Namespace) -> int:
         print("\nproblems:", *problems, sep="\n", file=sys.stderr)
         return 1
     print("no problems")
+    return 0
+
+
+def _results(_: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from learn2talk_core.files import read_json
+    from learn2talk_core.report.table import console
+
+    print(console(read_json("metrics/evaluate.json", made_by="make repro")))
+    print("table      data/report/report.md")
+    print("video      data/report/side_by_side.mp4")
+    for picture in sorted(Path("metrics/plots").glob("*.png")):
+        print(f"picture    {picture}")
     return 0
 
 

@@ -1,37 +1,37 @@
-import subprocess
-import sys
+import os
 from pathlib import Path
 
 import pytest
 
 from learn2talk_core.cli import main
-from tests.corpus.test_check import write
+from learn2talk_core.files import write_json
 
 
-def test_check_corpus(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check-corpus", str(write(tmp_path / "corpus"))]) == 0
-    assert capsys.readouterr().out.endswith("no problems\n")
+@pytest.mark.parametrize(
+    "words", [["--help"], ["results", "--help"], ["show-corpus", "--help"], ["check-corpus", "-h"]]
+)
+def test_help_everywhere(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: learn2talk")
 
 
-def test_check_corpus_with_problems(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["check-corpus", str(write(tmp_path / "corpus", text=""))]) == 1
-    assert "problems:\nclip c1: no text" in capsys.readouterr().err
-
-
-def test_bad_input_is_one_message_without_traceback(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "learn2talk_core.cli", "check-corpus", str(tmp_path / "none")]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert result.returncode == 1
-    assert result.stdout == ""
-    assert result.stderr.strip() == (
-        f"learn2talk check-corpus: {tmp_path}/none/corpus.json: expected a file, found nothing. "
-        "Make it first: dvc repro corpus."
+def test_results_before_and_after_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["results"]) == 1
+    assert (
+        "metrics/evaluate.json: expected a file, found nothing. Make it first: make repro." in capsys.readouterr().err
     )
-
-
-@pytest.mark.parametrize("command", ["show-corpus", "check-corpus"])
-def test_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main([command, "--help"])
-    assert ended.value.code == 0
-    assert "folder of the corpus (default: data/corpus)" in capsys.readouterr().out
+    row = {"lve_mm": 1.25, "interval": {"lve_mm": [1.0, 1.5]}}
+    about = {"lve_mm": {"name": "LVE", "unit": "mm", "goal": "lower", "protocol": "x"}}
+    write_json("metrics/evaluate.json", {"seen": {"truth": row}, "unseen": {"truth": row}, "protocol": about})
+    os.makedirs("metrics/plots")
+    Path("metrics/plots/losses.png").touch()
+    assert main(["results"]) == 0
+    out = capsys.readouterr().out
+    assert "1.25" in out
+    assert "metrics/plots/losses.png" in out
+    assert "data/report/side_by_side.mp4" in out
