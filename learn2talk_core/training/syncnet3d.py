@@ -2,7 +2,8 @@
 
 All pairs of the windows of a step are compared: a clip's window of motion with its own audio is the genuine pair, with
 the audio of the same clip shifted by up to 2 s a false one (the paper's), with the audio of another clip a false one
-too. So each window that is embedded, which is what costs, serves in many pairs.
+too. So each window that is embedded, which is what costs, serves in many pairs. Most of them are soon told apart and
+teach nothing more: false pairs count the more the nearer they are.
 """
 
 from collections.abc import Sequence
@@ -53,7 +54,8 @@ class Recipe:
         learning_rate: peak of AdamW's.
         weight_decay: AdamW's.
         margin: p of Eq. 4.
-        other_clips: share of the false pairs' weight that goes to the audio of other clips.
+        other_clips: share of the false pairs' weight that goes to the audio of other clips, before they are made harder.
+        hardness: a false pair's weight is multiplied by exp(hardness · cosine of its embeddings).
         style: spread of the factor by which each mode of motion of a clip is stretched (log-normal).
         noise: added to the motion, share of the strongest mode's deviation.
         pitch: spread of the factor by which the frequencies of a clip's mel are stretched (log-normal).
@@ -67,6 +69,7 @@ class Recipe:
     weight_decay: float
     margin: float
     other_clips: float
+    hardness: float
     style: float
     noise: float
     pitch: float
@@ -188,7 +191,9 @@ def train_syncnet3d(
         mesh = model.embed_mesh_windows(torch.cat(motion))
         audio = model.embed_audio(torch.cat(mel))
         genuine, weight = pairs(owner, torch.cat(position), farthest, recipe.other_clips)
-        loss = pair_loss(mesh, audio, genuine, weight, role, recipe.margin)
+        cosine = mesh @ audio.T
+        weight = harder(weight, genuine, cosine.detach(), recipe.hardness)
+        loss = pair_loss(cosine, genuine, weight, role, recipe.margin)
         update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.steps, recipe.learning_rate))
         return {"loss": loss.item()}
 
@@ -224,9 +229,18 @@ def pairs(owner: Tensor, position: Tensor, farthest: int, other_clips: float) ->
     return genuine, weight + other_clips * other / other.sum().clamp(min=1)
 
 
-def pair_loss(mesh: Tensor, audio: Tensor, genuine: Tensor, weight: Tensor, role: Role, margin: float) -> Tensor:
-    """Eq. 4 or Eq. 5 over all pairs of mesh (P, E) and audio (Q, E) embeddings of length 1."""
-    cosine = mesh @ audio.T
+def harder(weight: Tensor, genuine: Tensor, cosine: Tensor, hardness: float) -> Tensor:
+    """Weights of the pairs, the false ones' multiplied by exp(hardness · cosine) and scaled to sum to 1 again.
+
+    This is the gradient's limit of drawing near false pairs more often. Without it (0) the AUC on unseen speakers is
+    several points lower after as many steps.
+    """
+    false = (1 - genuine) * weight * torch.exp(hardness * cosine)
+    return genuine * weight + false / false.sum().clamp(min=torch.finfo(weight.dtype).tiny)
+
+
+def pair_loss(cosine: Tensor, genuine: Tensor, weight: Tensor, role: Role, margin: float) -> Tensor:
+    """Eq. 4 or Eq. 5 over all pairs of mesh and audio embeddings of length 1, given their cosines."""
     if role == "loss":
         return cosine_bce_loss(cosine, genuine, weight=weight)
     distance = (

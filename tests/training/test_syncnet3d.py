@@ -12,6 +12,7 @@ from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.training.syncnet3d import (
     Network,
     Recipe,
+    harder,
     motion_modes,
     new_model,
     pair_loss,
@@ -27,7 +28,7 @@ from tests.toy import toy_corpus
 
 NETWORK = Network(modes=6, width=16, layers=1, heads=2, channels=4, embedding=32)
 RECIPE = Recipe(
-    steps=100, clips=6, windows=24, learning_rate=5e-3, weight_decay=0.01, margin=1.0, other_clips=0.25, style=0.1,
+    steps=100, clips=6, windows=24, learning_rate=5e-3, weight_decay=0.01, margin=1.0, other_clips=0.25, hardness=5.0, style=0.1,
     noise=0.01, pitch=0.05, masked_bands=8,
 )  # fmt: skip
 
@@ -96,9 +97,22 @@ def test_pair_loss_is_the_equation_over_all_pairs():
     mesh, audio = (torch.nn.functional.normalize(torch.rand(5, 7), dim=-1) for _ in range(2))
     genuine, weight = torch.eye(5), torch.rand(5, 5)
     expected = margin_loss(torch.cdist(mesh, audio), genuine, margin=0.7, weight=weight)
-    torch.testing.assert_close(pair_loss(mesh, audio, genuine, weight, "metric", 0.7), expected)
+    torch.testing.assert_close(pair_loss(mesh @ audio.T, genuine, weight, "metric", 0.7), expected)
     expected = cosine_bce_loss(sync_probability(mesh[:, None], audio), genuine, weight=weight)
-    torch.testing.assert_close(pair_loss(mesh, audio, genuine, weight, "loss", 0.7), expected)
+    torch.testing.assert_close(pair_loss(mesh @ audio.T, genuine, weight, "loss", 0.7), expected)
+
+
+def test_nearer_false_pairs_count_more():
+    torch.manual_seed(0)
+    genuine, weight = torch.eye(3), torch.rand(3, 3)
+    weight = genuine / 3 + (1 - genuine) * weight / ((1 - genuine) * weight).sum()
+    torch.testing.assert_close(harder(weight, genuine, torch.rand(3, 3), 0.0), weight)
+    cosine = torch.zeros(3, 3)
+    cosine[0, 1] = 0.4
+    hard = harder(weight, genuine, cosine, 5.0)
+    assert float(hard[0, 1] / hard[1, 0]) == pytest.approx(float(weight[0, 1] / weight[1, 0]) * np.exp(2), rel=1e-5)
+    torch.testing.assert_close(hard.diag(), weight.diag())
+    assert float(hard.sum()) == pytest.approx(2)
 
 
 def test_nothing_is_augmented_when_all_spreads_are_zero():
