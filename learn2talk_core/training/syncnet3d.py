@@ -54,7 +54,7 @@ class Recipe:
         learning_rate: peak of AdamW's.
         weight_decay: AdamW's.
         margin: p of Eq. 4.
-        other_clips: share of the false pairs' weight that goes to the audio of other clips, before they are made harder.
+        other_clips: share of the false pairs' weight that goes to the audio of other clips, before `hardness`.
         hardness: a false pair's weight is multiplied by exp(hardness · cosine of its embeddings).
         style: spread of the factor by which each mode of motion of a clip is stretched (log-normal).
         noise: added to the motion, share of the strongest mode's deviation.

@@ -14,8 +14,8 @@ def test_stage_at_tiny_size(tmp_path, monkeypatch, role):
     monkeypatch.chdir(tmp_path)
     toy_corpus(tmp_path / "data" / "corpus")
     recipe = Recipe(
-        steps=2, clips=2, windows=4, learning_rate=1e-3, weight_decay=0.0, margin=1.0, other_clips=0.0, hardness=5.0, style=0.1,
-        noise=0.01, pitch=0.1, masked_bands=4,
+        steps=2, clips=2, windows=4, learning_rate=1e-3, weight_decay=0.0, margin=1.0, other_clips=0.0, hardness=5.0,
+        style=0.1, noise=0.01, pitch=0.1, masked_bands=4,
     )  # fmt: skip
     network = Network(modes=3, width=8, layers=1, heads=2, channels=2, embedding=8)
     made = main(Params(network=network, training=recipe, lags_per_clip=1, seed=0), role)
