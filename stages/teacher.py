@@ -11,13 +11,13 @@ from learn2talk_core.config import shared
 from learn2talk_core.corpus.phonemes import PHONEMES, frame_labels
 from learn2talk_core.corpus.talking_video import FACE_SIZE, VIDEO_FPS, TalkingVideo, VideoClip, open_talking_video
 from learn2talk_core.files import whole_folder, write_json
-from learn2talk_core.metrics.lse import at_shifts, auc, lse, shifted_distances
 from learn2talk_core.models.official import load_official
 from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, audio_embeddings, face_embeddings
 from learn2talk_core.models.wav2lip import Wav2Lip, one_shot, save_generator
 from learn2talk_core.progress import progress
 from learn2talk_core.report.teacher_sheet import write_teacher_sheet
 from learn2talk_core.stage import run
+from learn2talk_core.synchrony import at_shifts, auc, mean_distances, shifted_distances
 from learn2talk_core.training.face_scores import lower_half_l1, mouth_motion
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
@@ -134,24 +134,26 @@ def judge(
     return {"clips": len(chosen), "expert": mean_of([apart]), **mean_of(rows)}
 
 
-def sync_scores(face: np.ndarray, audio: np.ndarray, fps: float, keep: np.ndarray) -> dict[str, float]:
+def sync_scores(face: np.ndarray, audio: np.ndarray, keep: np.ndarray) -> dict[str, float]:
     """What a 2D sync expert says about one clip.
 
     Args:
         face, audio: (N, E) unit embeddings of the windows that start at each frame.
-        fps: frames per second.
         keep: (N,) the windows in which somebody speaks; all are used where none is.
 
     Returns:
         Mean cosine; LSE-D, LSE-C and the distance at shift 0, all L2 distances of the unit embeddings.
     """
     keep = keep if keep.any() else np.ones_like(keep)
-    scores = lse(face, audio, fps, keep=keep)
+    curve = mean_distances(shifted_distances(face, audio), keep)
+    if not np.isfinite(curve).any():
+        raise ValueError(f"no window to compare: {len(face)} of video, {len(audio)} of audio")
+    lowest = float(np.nanmin(curve))
     return {
         "cosine": float((face * audio).sum(axis=1)[keep].mean()),
-        "lse_d": scores.lse_d,
-        "lse_c": scores.lse_c,
-        "distance_at_0": scores.distance_at_0,
+        "lse_d": lowest,
+        "lse_c": float(np.nanmedian(curve)) - lowest,
+        "distance_at_0": float(curve[len(curve) // 2]),
     }
 
 

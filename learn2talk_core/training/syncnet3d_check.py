@@ -11,14 +11,22 @@ import torch
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import Corpus
-from learn2talk_core.metrics.lse import at_shifts, auc, balanced_accuracy, best_threshold, lse, shifted_distances
 from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows
 from learn2talk_core.progress import progress
+from learn2talk_core.synchrony import (
+    MAX_SHIFT,
+    at_shifts,
+    auc,
+    balanced_accuracy,
+    best_threshold,
+    lag,
+    mean_distances,
+    shifted_distances,
+)
 from learn2talk_core.training.seed import generator
 from learn2talk_core.training.syncnet3d import MAX_FALSE_SHIFT, Windows
 
 MAX_LAG = 10  # frames
-CURVE_SHIFTS = 15  # frames: LSE's range
 
 
 @dataclass(frozen=True)
@@ -66,7 +74,7 @@ def check(
     numbers["lag_error_ms"] = float(np.abs(errors[:, 1]).mean()) if len(errors) else np.nan
     shifts = [
         dict(zip(("shift", "auc", "accuracy"), (shift, *separation(shift, shift)), strict=True))
-        for shift in range(1, min(CURVE_SHIFTS, farthest) + 1)
+        for shift in range(1, min(MAX_SHIFT, farthest) + 1)
     ]
     finite = {name: float(value) if np.isfinite(value) else None for name, value in numbers.items()}
     return Check(finite, histogram(genuine, at_shifts(table, 1, farthest)), shifts)
@@ -94,17 +102,17 @@ def lag_errors(corpus: Corpus, model: SyncNet3D, clips: Sequence[Windows], lags:
     for windows in progress(clips, "known lags", unit="clip"):
         motion, _ = embed(model, windows)
         wave = corpus.audio(windows.clip)
-        for lag in generator(seed, "lags", windows.clip.id).integers(-MAX_LAG, MAX_LAG + 1, lags):
+        for frames in generator(seed, "lags", windows.clip.id).integers(-MAX_LAG, MAX_LAG + 1, lags):
             # Audio that lags behind by some frames: motion that starts as many frames later, and the other way round.
-            first, cut = max(0, int(lag)), max(0, round(-int(lag) * SAMPLE_RATE / corpus.fps))
+            first, cut = max(0, int(frames)), max(0, round(-int(frames) * SAMPLE_RATE / corpus.fps))
             mel = torch.from_numpy(audio_windows(wave[cut:], corpus.fps))
             speech = windows.speech[first : first + len(mel)]
             if not speech.any():
                 continue
             with torch.no_grad():
                 audio = model.embed_audio(mel).numpy()
-            found = lse(motion[first:], audio, corpus.fps, keep=speech)
-            errors.append((-found.offset - lag, found.lag_ms - 1000 * lag / corpus.fps))
+            found = lag(mean_distances(shifted_distances(motion[first:], audio), speech), corpus.fps)
+            errors.append((-found.offset - frames, found.milliseconds - 1000 * frames / corpus.fps))
     return np.array(errors).reshape(-1, 2)
 
 

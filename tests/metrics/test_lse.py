@@ -1,15 +1,8 @@
 import numpy as np
 import pytest
 
-from learn2talk_core.metrics.lse import (
-    at_shifts,
-    auc,
-    balanced_accuracy,
-    best_threshold,
-    lse,
-    mean_distances,
-    shifted_distances,
-)
+from learn2talk_core.metrics.lse import lse
+from learn2talk_core.synchrony import mean_distances, shifted_distances
 from tests.golden.fill import FOLDER, normal
 
 
@@ -47,24 +40,6 @@ def test_mean_over_windows_of_syncnet(golden):
     assert (np.median(curve) - curve.min(), curve.min()) == pytest.approx((confidence, smallest), rel=1e-6)
 
 
-def naive_distances(mesh, audio, max_shift):
-    table = np.full((len(mesh), 2 * max_shift + 1), np.nan)
-    for v in range(len(mesh)):
-        for s in range(-max_shift, max_shift + 1):
-            if 0 <= v + s < len(mesh):
-                table[v, s + max_shift] = np.sqrt(((mesh[v] - audio[v + s] + 1e-6) ** 2).sum())
-    return table
-
-
-def test_without_padding_against_a_loop():
-    rng = np.random.default_rng(0)
-    mesh, audio = rng.normal(size=(9, 5)), rng.normal(size=(11, 5))
-    table = shifted_distances(mesh, audio, max_shift=4)
-    np.testing.assert_allclose(table, naive_distances(mesh, audio[:9], 4), atol=1e-12)
-    keep = np.arange(9) % 3 > 0
-    np.testing.assert_allclose(mean_distances(table, keep), np.nanmean(table[keep], axis=0))
-
-
 @pytest.mark.parametrize("lag", [-10, -4, 0, 1, 10])
 def test_a_planted_lag_is_found_in_milliseconds(lag):
     rng = np.random.default_rng(lag + 20)
@@ -98,30 +73,3 @@ def test_a_static_mouth_is_in_sync_only_when_silence_counts():
     audio = np.where(speech[:, None], spoken, closed)
     assert lse(closed, audio, fps=30).offset == 0
     assert abs(lse(closed, audio, fps=30, keep=speech).offset) == 15
-
-
-def naive_auc(genuine, false):
-    wins = [1.0 if f > g else 0.5 if f == g else 0.0 for g in genuine for f in false]
-    return sum(wins) / len(wins)
-
-
-def test_auc_against_all_pairs():
-    rng = np.random.default_rng(2)
-    genuine, false = rng.integers(0, 8, 40) / 8, rng.integers(2, 10, 60) / 8  # with ties
-    assert auc(genuine, false) == pytest.approx(naive_auc(genuine, false))
-    with_gaps = np.concatenate([false, [np.nan]])
-    assert auc(genuine, with_gaps) == pytest.approx(naive_auc(genuine, false))
-    assert np.isnan(auc(genuine, np.array([])))
-
-
-def test_threshold_and_accuracy():
-    genuine, false = np.array([0.1, 0.2, 0.3, 0.9]), np.array([0.25, 0.8, 1.0, 1.1])
-    threshold = best_threshold(genuine, false)
-    every = [balanced_accuracy(genuine, false, t) for t in np.linspace(0, 1.2, 241)]
-    assert balanced_accuracy(genuine, false, threshold) == pytest.approx(max(every)) == pytest.approx(0.75)
-
-
-def test_columns_by_shift():
-    table = np.arange(-3, 4)[None] + np.zeros((2, 1))
-    np.testing.assert_array_equal(at_shifts(table, 2, 3), [[-3, -2, 2, 3]] * 2)
-    np.testing.assert_array_equal(at_shifts(table, 0, 0), [[0], [0]])

@@ -35,31 +35,39 @@ def numbered_clip(frames: int = 30, first: int = 0) -> SpeakingFace:
     return SpeakingFace(faces, mels, (30, 50, 66, 86))
 
 
-def test_expert_batch_pairs_windows_with_their_own_audio_or_with_another_of_the_clip():
+def test_expert_batch_cuts_windows_of_a_clip_that_do_not_overlap():
     clips = [numbered_clip(first=0), numbered_clip(first=100)]
-    mels, faces, in_sync = expert_batch(clips, 64, generator("test"))
-    assert mels.shape == (64, 1, 80, 16)
-    assert faces.shape == (64, 15, 48, 96)
-    assert in_sync.sum() == 32
-    seen = (faces[:, ::3, 0, 0] * 255).round()
-    torch.testing.assert_close(seen - seen[:, :1], torch.arange(5.0).expand(64, 5))  # five frames in a row
-    apart = (mels[:, 0, 0, 0] - seen[:, 0]).abs()
-    assert (apart[in_sync == 1] == 0).all()
-    assert (apart[in_sync == 0] >= 5).all()
-    assert (apart < 30).all()  # never audio of the other clip
+    mels, faces = expert_batch(clips, 12, 4, generator("test"))
+    assert mels.shape == (48, 1, 80, 16)
+    assert faces.shape == (48, 15, 48, 96)
+    heard = mels[:, 0, 0, 0].view(12, 4)
+    clip_start = torch.where(heard[:, :1] >= 100, 100.0, 0.0)
+    assert ((heard >= clip_start) & (heard < clip_start + 26)).all()  # all windows of a row are of one clip
+    for row in heard:
+        assert (row.sort().values.diff() >= 5).all()
+    seen = faces[:, ::3, 0, 0] * 255 + clip_start.repeat_interleave(4, 0) + 14.5  # minus the mean face
+    torch.testing.assert_close(seen, heard.view(48, 1) + torch.arange(5.0))
 
 
-def test_expert_loss_is_binary_cross_entropy_of_the_cosine():
+def test_expert_batch_repeats_windows_of_a_short_clip():
+    mels, _ = expert_batch([numbered_clip(6)], 1, 4, generator("test"))
+    assert set(mels[:, 0, 0, 0].tolist()) <= {0.0, 1.0}
+
+
+def test_expert_loss_is_binary_cross_entropy_of_all_pairs_of_a_clip():
     torch.manual_seed(0)
     expert = SyncExpert2D(0.05).eval()
-    mels, faces, in_sync = torch.randn(6, 1, 80, 16), torch.rand(6, 15, 48, 96), torch.tensor([1.0, 0, 1, 0, 1, 0])
+    mels, faces = torch.randn(6, 1, 80, 16), torch.randn(6, 15, 48, 96)
     with torch.no_grad():
         audio, face = expert.audio_encoder(mels).flatten(1), expert.face_encoder(faces).flatten(1)
-        expected = 0.0
-        for a, f, true in zip(audio, face, in_sync, strict=True):
-            p = float(a @ f / (a.norm() * f.norm()))  # Eq. 1
-            expected += -math.log(p if true else 1 - p) / 6
-        assert float(expert_loss(expert, mels, faces, in_sync)) == pytest.approx(expected, rel=1e-4)
+        genuine, false = [], []
+        for clip in ((0, 1, 2), (3, 4, 5)):
+            for i in clip:
+                for j in clip:
+                    p = float(face[i] @ audio[j] / (face[i].norm() * audio[j].norm()))  # Eq. 1
+                    (genuine if i == j else false).append(-math.log(p if i == j else 1 - p))
+        expected = (sum(genuine) / 6 + sum(false) / 12) / 2
+        assert float(expert_loss(expert, mels, faces, 3)) == pytest.approx(expected, rel=1e-4)
 
 
 def test_generator_batch_masks_the_target_and_takes_a_still_from_another_time():
@@ -111,7 +119,7 @@ def test_generator_loss_is_equation_6():
     generated = torch.rand_like(batch.target)
     with torch.no_grad():
         reconstruction = float((generated - batch.target).abs().mean())
-        probability = sync_probability(*expert(batch.mels[:, 0], lower_halves(generated)))
+        probability = sync_probability(*expert(batch.mels[:, 0], lower_halves(generated - batch.mean)))
         sync = float(-probability.log().mean())
         adversarial = float(-discriminator(generated).log().mean())
         loss, parts = generator_loss(generated, batch, expert, discriminator, sync_weight=0.03, adversarial_weight=0.07)
@@ -136,7 +144,7 @@ def test_training_moves_every_weight_and_repeats_itself(tmp_path):
 
     def trained(name: str) -> tuple[SyncExpert2D, Wav2Lip, list[dict[str, float]]]:
         with Scratch(tmp_path / name / "expert") as first, Scratch(tmp_path / name / "generator") as second:
-            expert, _ = train_expert(clips, ExpertRecipe(0.05, 2, 4, 1e-3), seed=1, scratch=first)
+            expert, _ = train_expert(clips, ExpertRecipe(0.05, 2, 2, 2, 1e-3), seed=1, scratch=first)
             recipe = GeneratorRecipe(0.05, 3, 1, 1e-3, False, 0.5, 8.0, 0.03, 0.5, 0.07)
             network, history = train_generator(clips, expert, recipe, seed=1, scratch=second)
         return expert, network, history
