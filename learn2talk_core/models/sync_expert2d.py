@@ -1,7 +1,8 @@
 """Wav2Lip's lip-sync expert (Prajwal et al. 2020, §4.1), SyncNet_color in its code: do five lower half-faces and a mel
 window belong together?
 
-At `width=1` it is the official network, key for key.
+At `width=1` it is the official network, key for key. Experts that are trained here see how the faces differ from the
+mean face of their clip: that takes away who it is and what the light is like, and leaves the motion.
 """
 
 import numpy as np
@@ -52,7 +53,7 @@ class SyncExpert2D(nn.Module):
         )
 
     def encode_face(self, faces: torch.Tensor) -> torch.Tensor:
-        """(B, 15, 48, 96) lower halves of five faces in 0..1, stacked on the channels → unit vectors (B, 512 width)."""
+        """(B, 15, 48, 96) lower halves of five faces, stacked on the channels → unit vectors (B, 512 width)."""
         return functional.normalize(self.face_encoder(faces).flatten(1), dim=1)
 
     def encode_audio(self, mel: torch.Tensor) -> torch.Tensor:
@@ -72,8 +73,9 @@ def lower_halves(faces: torch.Tensor) -> torch.Tensor:
 
 @torch.inference_mode()
 def face_embeddings(expert: SyncExpert2D, faces: np.ndarray, *, batch: int = 64) -> np.ndarray:
-    """(T, 96, 96, 3) uint8 RGB of a clip → (T − 4, E), one unit vector for each window of five frames."""
+    """(T, 96, 96, 3) uint8 RGB of a whole clip → (T − 4, E), one unit vector for each window of five frames."""
     video = to_tensor(faces).transpose(0, 1)  # (3, T, 96, 96)
+    video = video - video.mean(dim=1, keepdim=True)
     windows = video.unfold(1, FRAMES, 1).permute(1, 0, 4, 2, 3)  # (T − 4, 3, 5, 96, 96)
     return torch.cat([expert.encode_face(lower_halves(part)) for part in windows.split(batch)]).numpy()
 

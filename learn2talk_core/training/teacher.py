@@ -5,6 +5,7 @@ Equation numbers are those of that paper. Faces are RGB in 0..1.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -27,11 +28,16 @@ class SpeakingFace:
         faces: (T, 96, 96, 3) uint8 RGB at 25 fps.
         mels: (T, 80, 16) float32, the mel window that starts at each frame.
         lips: (left, top, right, bottom), pixels of the face that hold the lips, whole numbers.
+        mean_face: (96, 96, 3) float32, mean over the clip.
     """
 
     faces: np.ndarray
     mels: np.ndarray
     lips: tuple[int, int, int, int]
+
+    @cached_property
+    def mean_face(self) -> np.ndarray:
+        return self.faces.mean(axis=0, dtype=np.float32)
 
     @property
     def windows(self) -> int:
@@ -46,13 +52,15 @@ class ExpertRecipe:
     Attributes:
         width: multiplies the official numbers of channels.
         steps: updates.
-        batch: windows an update.
+        clips: clips an update.
+        windows: windows of each clip, at least two.
         learning_rate: Adam's, at its peak.
     """
 
     width: float
     steps: int
-    batch: int
+    clips: int
+    windows: int
     learning_rate: float
 
 
@@ -83,30 +91,43 @@ class GeneratorRecipe:
 
 
 def expert_batch(
-    clips: Sequence[SpeakingFace], size: int, rng: np.random.Generator
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Windows of five frames, half of them with their own audio and half with audio from elsewhere in the clip.
+    clips: Sequence[SpeakingFace], count: int, windows: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Windows of five frames that do not overlap, several from each of some clips, with their own audio.
+
+    Args:
+        clips: what to choose from.
+        count: how many clips.
+        windows: how many windows of each; a shorter clip gives some of its windows twice.
+        rng: makes every choice.
 
     Returns:
-        mel windows (B, 1, 80, 16); lower half-faces (B, 15, 48, 96); 1 where they belong together, else 0 (B,).
+        mel windows (count · windows, 1, 80, 16) and lower half-faces (count · windows, 15, 48, 96), clip after clip.
     """
     mels, faces = [], []
-    in_sync = np.arange(size) % 2 == 0
-    for genuine in in_sync:
+    for _ in range(count):
         clip = clips[int(rng.integers(len(clips)))]
-        start = int(rng.integers(clip.windows))
-        heard = start if genuine else elsewhere(start, clip.windows, rng)
-        mels.append(clip.mels[heard])
-        mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)
-        faces.append(clip.faces[start : start + FRAMES, :, mirror])
-    windows = lower_halves(to_tensor(np.stack(faces)).transpose(1, 2))
-    return torch.from_numpy(np.stack(mels))[:, None], windows, torch.from_numpy(in_sync.astype(np.float32))
+        apart = np.arange(rng.integers(min(FRAMES, clip.windows)), clip.windows, FRAMES)
+        starts = rng.permutation(np.resize(rng.permutation(apart), windows))
+        mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)  # a mirrored face speaks just as well
+        mels.append(clip.mels[starts])
+        moving = clip.faces[starts[:, None] + np.arange(FRAMES)] - clip.mean_face
+        faces.append(moving[:, :, :, mirror].astype(np.float32) / 255)
+    stacked = torch.from_numpy(np.concatenate(faces)).permute(0, 4, 1, 2, 3)
+    return torch.from_numpy(np.concatenate(mels))[:, None], lower_halves(stacked)
 
 
-def expert_loss(expert: SyncExpert2D, mels: torch.Tensor, faces: torch.Tensor, in_sync: torch.Tensor) -> torch.Tensor:
-    """Binary cross-entropy on P_sync (Eq. 1), the cosine of the two embeddings."""
-    audio, face = expert(mels, faces)
-    return functional.binary_cross_entropy(sync_probability(audio, face), in_sync)
+def expert_loss(expert: SyncExpert2D, mels: torch.Tensor, faces: torch.Tensor, windows: int) -> torch.Tensor:
+    """Binary cross-entropy on P_sync (Eq. 1) of every face window with every mel window of its clip.
+
+    Wav2Lip draws one false window for each true one. To compare each with all the others of its clip costs nothing
+    more, as the embeddings are there, and is what gets a small training off the ground. True and false pairs weigh
+    the same.
+    """
+    audio, face = (embedding.unflatten(0, (-1, windows)) for embedding in expert(mels, faces))
+    probability = (face @ audio.transpose(1, 2)).clamp(1e-6, 1 - 1e-6)  # cosines of unit vectors
+    genuine = torch.eye(windows, dtype=torch.bool).expand_as(probability)
+    return -(probability[genuine].log().mean() + (1 - probability[~genuine]).log().mean()) / 2
 
 
 def sync_probability(audio: torch.Tensor, face: torch.Tensor) -> torch.Tensor:
@@ -123,12 +144,14 @@ class GeneratorBatch:
         faces: (B, 6, T, 96, 96), masked target and reference.
         target: (B, 3, T, 96, 96).
         weight: (B, 1, 1, 96, 96), how much each pixel counts; its mean over a window's pixels is 1.
+        mean: (B, 3, 1, 96, 96), the clip's mean face, of which the sync expert sees the deviation.
     """
 
     mels: torch.Tensor
     faces: torch.Tensor
     target: torch.Tensor
     weight: torch.Tensor
+    mean: torch.Tensor
 
 
 def generator_batch(
@@ -153,7 +176,7 @@ def generator_batch(
         still_share: share of windows whose reference is the clip's first frame.
         lip_weight: how much more a pixel of the lips' box counts than another one.
     """
-    mels, targets, references, weights = [], [], [], []
+    mels, targets, references, weights, means = [], [], [], [], []
     for _ in range(size):
         clip = clips[int(rng.integers(len(clips)))]
         start = int(rng.integers(clip.windows))
@@ -166,6 +189,7 @@ def generator_batch(
         targets.append(clip.faces[start : start + frames, :, mirror])
         references.append(np.broadcast_to(clip.faces[[reference], :, mirror], targets[-1].shape))
         weights.append((weight / weight.mean())[:, :, mirror])
+        means.append(clip.mean_face[None, :, mirror])
     target = to_tensor(np.stack(targets)).transpose(1, 2)
     still = to_tensor(np.stack(references)).transpose(1, 2)
     return GeneratorBatch(
@@ -173,6 +197,7 @@ def generator_batch(
         faces=torch.cat([masked(target), still], dim=1),
         target=target,
         weight=torch.from_numpy(np.stack(weights)).movedim(-1, 1),
+        mean=to_tensor(np.stack(means)).transpose(1, 2),
     )
 
 
@@ -202,7 +227,7 @@ def generator_loss(
     loss = (1 - sync_weight - adversarial_weight) * reconstruction
     parts = {"reconstruction": reconstruction.item()}
     if sync_weight > 0:
-        audio, face = expert(batch.mels[:, 0], lower_halves(generated))
+        audio, face = expert(batch.mels[:, 0], lower_halves(generated - batch.mean))
         out_of_sync = functional.binary_cross_entropy(  # E_sync = −log P_sync, Eq. 3
             sync_probability(audio, face), torch.ones(len(audio))
         )
@@ -246,9 +271,9 @@ def train_expert(
     optimizer = torch.optim.Adam(expert.parameters(), lr=recipe.learning_rate)
 
     def step(index: int) -> dict[str, float]:
-        mels, faces, in_sync = expert_batch(clips, recipe.batch, generator(seed, "sync_expert2d", index))
+        mels, faces = expert_batch(clips, recipe.clips, recipe.windows, generator(seed, "sync_expert2d", index))
         faces = faces.contiguous(memory_format=torch.channels_last)
-        loss = expert_loss(expert, mels, faces, in_sync)
+        loss = expert_loss(expert, mels, faces, recipe.windows)
         update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.steps, recipe.learning_rate))
         return {"loss": loss.item()}
 
