@@ -119,7 +119,7 @@ def judge(
         }
         rows.append(
             {
-                "sync": {name: sync_scores(seen[name], heard, VIDEO_FPS, speech) for name in videos},
+                "sync": {name: sync_scores(seen[name], heard, speech) for name in videos},
                 "l1": {name: lower_half_l1(other, face.faces) for name, other in drawn.items()},
                 "mouth": {"correlation": correlation, "amplitude": amplitude},
             }
