@@ -1,0 +1,28 @@
+"""Every stage that finds nothing to work on says what to run, in one line, and leaves nothing behind."""
+
+import importlib
+import inspect
+import shutil
+from pathlib import Path
+
+import pytest
+
+from learn2talk_core.config import load_params
+from learn2talk_core.errors import BadInput
+
+ROOT = Path(__file__).parents[2]
+STAGES = sorted(f.stem for f in (ROOT / "stages").glob("[!_]*.py"))
+
+
+@pytest.mark.parametrize(
+    "name", [s for s in STAGES if s not in ("corpus", "talking_video")]
+)  # these start from nothing
+def test_nothing_upstream(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copy(ROOT / "params.yaml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    stage = importlib.import_module(f"stages.{name}")
+    role = ["metric"] if "role" in inspect.signature(stage.main).parameters else []
+    with pytest.raises(BadInput, match=r"expected .*, found (nothing|no .*)\. .*dvc repro"):
+        stage.main(load_params(stage.Params, name), *role)
+    left = [f for f in tmp_path.rglob("*") if f.is_file() and ".scratch" not in f.parts]
+    assert left == [tmp_path / "params.yaml"]
