@@ -20,7 +20,7 @@ from learn2talk_core.metrics.lse import lse
 from learn2talk_core.metrics.perception import feature_cosine, phoneme_error, viseme_accuracy
 from learn2talk_core.metrics.ratio import Ratio
 from learn2talk_core.models.lipreader import FPS as VIDEO_FPS
-from learn2talk_core.models.lipreader import LipReader, load_lipreader
+from learn2talk_core.models.lipreader import LipReader, Reading, load_lipreader, read_lips
 from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows, load_syncnet3d
 from learn2talk_core.render.mouth import mouth_view, render_mouth
 
@@ -37,31 +37,21 @@ class Judges:
     head: torch.nn.Linear
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What the lip reader makes of a motion at 25 fps: log-probabilities (T, V), frame logits (T, 40), features (T, D)."""
-
-    log_probs: np.ndarray
-    frame_logits: np.ndarray
-    features: np.ndarray
-
-
 def load_judges(syncnet: str, lipreader: str) -> Judges:
     """Load the judging networks from their folders."""
     return Judges(load_syncnet3d(syncnet), *load_lipreader(lipreader))
 
 
 @torch.no_grad()
-def read_lips(corpus: Corpus, clip: Clip, mouth: np.ndarray, judges: Judges) -> Reading:
+def read_mouth(corpus: Corpus, clip: Clip, mouth: np.ndarray, judges: Judges) -> Reading:
     """Resample a motion to 25 fps, render its mouth and read it.
 
     Args:
         mouth: vertices (T, R, 3) of the region `mouth_view` at the corpus's frame rate.
     """
     view = mouth_view(corpus.topology, corpus.template(clip.speaker), corpus.mm_per_unit)
-    grey = render_mouth(view, torch.from_numpy(at_video_rate(mouth, corpus.fps)))[None]
-    encoded = judges.reader.features(grey, "encoder")
-    return Reading(judges.reader.ctc_log_probs(encoded)[0].numpy(), judges.head(encoded)[0].numpy(), encoded[0].numpy())
+    grey = render_mouth(view, torch.from_numpy(at_video_rate(mouth, corpus.fps)))
+    return read_lips(judges.reader, judges.head, grey.numpy())
 
 
 def at_video_rate(motion: np.ndarray, fps: float) -> np.ndarray:
@@ -126,7 +116,7 @@ class ClipJudge:
         with torch.no_grad():
             windows = torch.from_numpy(audio_windows(corpus.audio(clip), corpus.fps))
             self.audio = judges.syncnet.embed_audio(windows) if len(windows) else torch.zeros(0, 1)
-        self.true_reading = read_lips(corpus, clip, self.truth[:, self.view], judges)
+        self.true_reading = read_mouth(corpus, clip, self.truth[:, self.view], judges)
 
     def scores(self, motion: np.ndarray, *, perception: bool) -> ClipScores:
         """Judge a motion (T, V, 3); `perception` also has it lip-read, the slowest part."""
@@ -138,7 +128,7 @@ class ClipJudge:
 
     def perception(self, motion: np.ndarray) -> dict[str, Ratio]:
         """The lip reader's part alone."""
-        reading = read_lips(self.corpus, self.clip, motion[:, self.view], self.judges)
+        reading = read_mouth(self.corpus, self.clip, motion[:, self.view], self.judges)
         return perception_ratios(self.clip, reading, self.true_reading)
 
 
@@ -160,6 +150,8 @@ def judge_clips(
     predicted: dict[str, str],
     judges: tuple[str, str],
     lrp_threshold_mm: float,
+    *,
+    references: bool = True,
 ) -> list[Row]:
     """Judge every motion of the clips with these ids: a job for a process of its own.
 
@@ -173,7 +165,7 @@ def judge_clips(
     rows: list[Row] = []
     for clip in (clip for clip in corpus.clips if clip.id in clips):
         judge = ClipJudge(corpus, clip, networks, lrp_threshold_mm)
-        if clip.split != "validation":
+        if references and clip.split != "validation":
             for name, motion in _references(corpus, clip, judge.truth, rest):
                 rows.append((clip.id, name, "", judge.scores(motion, perception=True)))
         for name, model in models.items():
@@ -198,8 +190,8 @@ def read_clips(
     for clip_id, model, style in wanted:
         clip = clips[clip_id]
         if clip_id not in truth:
-            truth[clip_id] = read_lips(corpus, clip, corpus.vertices(clip, "mouth_view"), networks)
-        reading = read_lips(corpus, clip, models[model].vertices(clip_id, style, "mouth_view"), networks)
+            truth[clip_id] = read_mouth(corpus, clip, corpus.vertices(clip, "mouth_view"), networks)
+        reading = read_mouth(corpus, clip, models[model].vertices(clip_id, style, "mouth_view"), networks)
         found.append(perception_ratios(clip, reading, truth[clip_id]))
     return found
 

@@ -1,0 +1,119 @@
+"""Train students with several lambdas and seeds on the experts that `dvc repro` left in data/, and judge them all.
+
+    python -m scripts.sweep --arms 0,0 0.3,0 0,0.3 0.3,0.3 --seeds 0 1 2 --out out/sweep
+
+Writes `sweep.csv`, a row an arm, seed and split (validation, seen, unseen), with the metrics of metrics/evaluate.json;
+lambdas are chosen on `validation` alone. A finished arm is never trained again; a killed one resumes. The same numbers
+as `dvc exp run -S lambda1=… -S lambda2=… -S seed=…` would give if the experts did not depend on the seed: here they
+stay, so that the spread over seeds is the student's.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any, cast
+
+import pandas as pd
+import torch
+from joblib import Parallel, delayed
+
+from learn2talk_core.config import load_params
+from learn2talk_core.corpus.format import open_corpus
+from learn2talk_core.corpus.predictions import write_predictions
+from learn2talk_core.corpus.teacher_features import open_teacher_features
+from learn2talk_core.evaluation import judge_clips, read_clips, summarise
+from learn2talk_core.files import read_json, write_json
+from learn2talk_core.models.lipreader import Features, load_lipreader
+from learn2talk_core.models.speech_encoder import load_speech_encoder
+from learn2talk_core.models.student import predict_states
+from learn2talk_core.models.syncnet3d import load_syncnet3d
+from learn2talk_core.training.scratch import open_scratch
+from learn2talk_core.training.student import ExtraTerm, spoken_clips, train_student
+from learn2talk_core.training.teachers import embed_speech, lipread_term, sync_term
+from stages import evaluate
+from stages import student as stage
+
+KEYS = (
+    "lse_d", "lse_c", "lse_d0", "lve", "lve_mm", "fdd_mm2", "fdd_abs_mm2", "lrp", "mve_mm", "closure_mm",
+    "velocity_mm_s", "gap_variance", "lipread_error", "viseme_accuracy", "lipread_cosine",
+)  # fmt: skip
+
+
+def run_arm(lambda1: float, lambda2: float, seed: int, out: Path) -> list[dict[str, Any]]:
+    """Train one student and judge it on validation and both tests."""
+    folder = out / f"sync{lambda1:g}-lipread{lambda2:g}-seed{seed}"
+    if (folder / "rows.json").is_file():
+        return read_json(folder / "rows.json", made_by="scripts.sweep")
+    torch.set_num_threads(1)
+    params = dataclasses.replace(load_params(stage.Params, "student"), lambda1=lambda1, lambda2=lambda2, seed=seed)
+    corpus, encoder = open_corpus(stage.CORPUS), load_speech_encoder(stage.ENCODER)
+    clips = spoken_clips(corpus, encoder, corpus.split("train"), "speech features")
+    extra: list[tuple[str, float, ExtraTerm]] = []
+    if lambda1:
+        syncnet = load_syncnet3d(stage.SYNCNET3D)
+        extra.append(("sync", lambda1, sync_term(corpus, syncnet, embed_speech(corpus, clips, syncnet))))
+    if lambda2:
+        teacher = open_teacher_features(stage.TEACHER)
+        taught = {s.clip.id: torch.from_numpy(teacher.features(s.clip.id)) for s in clips}
+        term = lipread_term(
+            corpus, load_lipreader(stage.LIPREADER)[0], cast(Features, teacher.kind), taught,
+            frames=params.lipread_frames, clips_per_step=params.lipread_clips, seed=seed,
+        )  # fmt: skip
+        extra.append(("lipread", lambda2, term))
+    inputs = [stage.CORPUS, stage.ENCODER, stage.SYNCNET3D, stage.LIPREADER, stage.TEACHER]
+    with open_scratch("sweep", params, inputs) as scratch:
+        model, _ = train_student(
+            corpus, encoder, clips, params.faceformer, seed=seed, scratch=scratch, description=folder.name,
+            extra=extra, balanced=params.balance == "gradient",
+        )  # fmt: skip
+        _predict(folder / "predicted", corpus, model)
+        judged = load_params(evaluate.Params, "evaluate")
+        predicted = {"student": str(folder / "predicted")}
+        ids = [clip.id for clip in corpus.split("validation", "test_seen", "test_unseen")]
+        found = judge_clips(ids, stage.CORPUS, predicted, evaluate.JUDGES, judged.lrp_threshold_mm, references=False)
+        rows = []
+        for split, name in (("validation", "validation"), ("test_seen", "seen"), ("test_unseen", "unseen")):
+            table = summarise(
+                corpus, split, found, ["student"],
+                lambda wanted: read_clips(wanted, stage.CORPUS, predicted, evaluate.JUDGES), seed=0,
+            ).table  # fmt: skip
+            for row, values in table.items():
+                numbers = {key: values[key] for key in KEYS if key in values}
+                style = "mean" if row.endswith("mean_style") else "best"
+                arm = {"lambda1": lambda1, "lambda2": lambda2, "seed": seed, "split": name, "style": style}
+                rows.append(arm | numbers)
+        write_json(folder / "rows.json", rows)
+        scratch.remove()
+    return rows
+
+
+@torch.no_grad()
+def _predict(folder: Path, corpus: Any, model: Any) -> None:
+    weight, bias = model.vertice_map_r.weight.T.numpy(), model.vertice_map_r.bias.numpy()
+    speakers = corpus.train_speakers
+    with write_predictions(folder, weight, bias) as writer:
+        for clip in corpus.split("validation", "test_seen", "test_unseen"):
+            styles = (clip.speaker,) if clip.speaker in speakers else speakers
+            one_hot = torch.eye(len(speakers))[[speakers.index(style) for style in styles]]
+            states = predict_states(model, corpus.audio(clip), corpus.fps, one_hot, clip.frames)
+            for style, rows in zip(styles, states.numpy(), strict=True):
+                writer.add(clip.id, style, rows)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--arms", nargs="+", required=True, metavar="LAMBDA1,LAMBDA2")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument("--out", type=Path, default=Path("out/sweep"))
+    parser.add_argument("--jobs", type=int, default=2, help="arms at the same time, one thread each")
+    words = parser.parse_args()
+    arms = [tuple(map(float, arm.split(","))) for arm in words.arms]
+    jobs = [delayed(run_arm)(*arm, seed, words.out) for seed in words.seeds for arm in arms]
+    rows = [row for found in Parallel(n_jobs=words.jobs, batch_size=1)(jobs) for row in found]
+    table = pd.DataFrame(rows).sort_values(["split", "style", "lambda1", "lambda2", "seed"])
+    table.to_csv(words.out / "sweep.csv", index=False, float_format="%.6g")
+    print(table.drop(columns=["lve", "lve_mm"], errors="ignore").round(4).to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()
