@@ -110,7 +110,10 @@ def judge(
         speech = phonemes[FRAMES // 2 :][: face.windows] > 0
         seen = {name: face_embeddings(expert, faces) for name, faces in videos.items()}
         truth.append(shifted_distances(seen["truth"], heard)[speech])
-        correlation, amplitude = mouth_motion(videos["generated"], face.faces)
+        left, top, right, bottom = face.lips
+        correlation, amplitude = mouth_motion(
+            *(videos[name][:, top:bottom, left:right] for name in ("generated", "truth"))
+        )
         drawn = {
             "generated": videos["generated"],
             "still": videos["still"],

@@ -17,24 +17,19 @@ def lower_half_l1(generated: np.ndarray, truth: np.ndarray) -> float:
 def mouth_motion(generated: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     """Does the generated mouth move with the filmed one, and as much?
 
-    The first principal component over time of the filmed lower half (which is opening, where a head keeps still) is
-    the direction in which both are measured.
+    Both are measured along the first principal component over time of the filmed mouth, which is how far it is open.
 
     Args:
-        generated, truth: (T, H, W, 3), at least two frames.
+        generated, truth: (T, h, w, 3) crops of the lips, at least two frames.
 
     Returns:
         Correlation over time, NaN where one of them never moves, and ratio of the standard deviations.
     """
-    half = truth.shape[1] // 2
-    filmed = truth[:, half:].reshape(len(truth), -1).astype(np.float32)
-    drawn = generated[:, half:].reshape(len(generated), -1).astype(np.float32)
-    filmed = filmed - filmed.mean(axis=0)
-    drawn = drawn - drawn.mean(axis=0)
-    # The component comes from the (T, T) Gram matrix, which is small where there are more pixels than frames.
-    values, vectors = np.linalg.eigh(filmed @ filmed.T)
-    opening = vectors[:, -1] * np.sqrt(max(values[-1], 0.0))
-    drawn_opening = drawn @ (filmed.T @ vectors[:, -1]) / max(np.sqrt(max(values[-1], 0.0)), 1e-9)
-    if opening.std() < 1e-6 or drawn_opening.std() < 1e-6:
-        return float("nan"), float(drawn_opening.std() / max(opening.std(), 1e-6))
-    return float(np.corrcoef(opening, drawn_opening)[0, 1]), float(drawn_opening.std() / opening.std())
+    filmed, drawn = (video.reshape(len(video), -1).astype(np.float32) for video in (truth, generated))
+    filmed, drawn = filmed - filmed.mean(axis=0), drawn - drawn.mean(axis=0)
+    _, vectors = np.linalg.eigh(filmed @ filmed.T)  # (T, T): there are more pixels than frames
+    component = filmed.T @ vectors[:, -1]
+    truly, apparently = filmed @ component, drawn @ component
+    amplitude = float(apparently.std() / max(truly.std(), 1e-9))
+    still = min(truly.std(), apparently.std()) < 1e-6 * max(truly.std(), 1.0)
+    return float("nan") if still else float(np.corrcoef(truly, apparently)[0, 1]), amplitude

@@ -19,6 +19,8 @@ from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.seed import generator, seed_torch
 from learn2talk_core.weights import frozen
 
+SHARED_LAYERS = 11  # of the two audio encoders, alike in shape
+
 
 @dataclass(frozen=True)
 class SpeakingFace:
@@ -73,6 +75,9 @@ class GeneratorRecipe:
         batch: windows of five frames an update; five times as many single frames before the sync loss begins.
         residual: see `Wav2Lip`.
         still_share, lip_weight: see `generator_batch`.
+        smooth: see `generator_loss`.
+        audio_from_expert: whether the audio encoder starts with the weights of the expert's, which has already learned
+            what of the sound shows on the lips. Both must have one width.
         sync_weight: s_w of Eq. 6, from the share `sync_start` of the steps on; before that 0.
         sync_start: in 0..1.
         adversarial_weight: s_g of Eq. 6; 0 trains without a discriminator.
@@ -85,6 +90,8 @@ class GeneratorRecipe:
     residual: bool
     still_share: float
     lip_weight: float
+    smooth: float
+    audio_from_expert: bool
     sync_weight: float
     sync_start: float
     adversarial_weight: float
@@ -207,6 +214,7 @@ def generator_loss(
     expert: SyncExpert2D,
     discriminator: QualityDiscriminator | None,
     *,
+    smooth: float = 0.0,
     sync_weight: float,
     adversarial_weight: float,
 ) -> tuple[torch.Tensor, dict[str, float]]:
@@ -217,13 +225,17 @@ def generator_loss(
         batch: what it was generated from; T must be 5 for the sync loss.
         expert: frozen.
         discriminator: None where `adversarial_weight` is 0.
+        smooth: differences below it (of a range of 1) count quadratically. The L1 of the paper, `smooth` 0, asks for
+            the median of what may be seen, and that of a mouth which is seldom open is a closed one; squares ask for
+            the mean, which moves.
         sync_weight: s_w; 0.03 in the paper, 0 until the generator draws faces at all.
         adversarial_weight: s_g; 0.07 in the paper.
 
     Returns:
         The loss and its parts for the log.
     """
-    reconstruction = (batch.weight * (generated - batch.target).abs()).mean()  # L_recon, Eq. 2
+    difference = functional.smooth_l1_loss(generated, batch.target, reduction="none", beta=smooth)
+    reconstruction = (batch.weight * difference).mean()  # L_recon, Eq. 2
     loss = (1 - sync_weight - adversarial_weight) * reconstruction
     parts = {"reconstruction": reconstruction.item()}
     if sync_weight > 0:
@@ -249,6 +261,12 @@ def discriminator_loss(
     return functional.binary_cross_entropy(real, torch.ones_like(real)) + functional.binary_cross_entropy(
         false, torch.zeros_like(false)
     )
+
+
+def share_audio_encoder(network: Wav2Lip, expert: SyncExpert2D) -> None:
+    """Copy the expert's audio encoder into the generator's, up to the layers from which on they differ."""
+    for ours, theirs in zip(list(network.audio_encoder)[:SHARED_LAYERS], expert.audio_encoder, strict=False):
+        ours.load_state_dict(theirs.state_dict())
 
 
 def elsewhere(start: int, windows: int, rng: np.random.Generator) -> int:
@@ -289,6 +307,8 @@ def train_generator(
     frozen(expert)
     seed_torch(seed, "wav2lip")
     network = Wav2Lip(recipe.width, residual=recipe.residual).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if recipe.audio_from_expert:
+        share_audio_encoder(network, expert)
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
     state: dict[str, Stateful] = {"generator": network, "optimizer": optimizer}
     discriminator = None
@@ -315,6 +335,7 @@ def train_generator(
             batch,
             expert,
             discriminator,
+            smooth=recipe.smooth,
             sync_weight=recipe.sync_weight if in_sync else 0.0,
             adversarial_weight=recipe.adversarial_weight,
         )

@@ -21,6 +21,7 @@ from learn2talk_core.training.teacher import (
     expert_loss,
     generator_batch,
     generator_loss,
+    share_audio_encoder,
     sync_probability,
     train_expert,
     train_generator,
@@ -128,6 +129,17 @@ def test_generator_loss_is_equation_6():
     alone, parts = generator_loss(generated, batch, expert, None, sync_weight=0.0, adversarial_weight=0.0)
     assert float(alone) == pytest.approx(reconstruction)
     assert "sync" not in parts
+    squares, _ = generator_loss(generated, batch, expert, None, smooth=1.0, sync_weight=0.0, adversarial_weight=0.0)
+    assert float(squares) == pytest.approx(float(((generated - batch.target) ** 2).mean()) / 2, rel=1e-5)
+
+
+def test_generator_can_start_with_the_experts_ears():
+    torch.manual_seed(0)
+    expert, network = SyncExpert2D(0.05).eval(), Wav2Lip(0.05).eval()
+    share_audio_encoder(network, expert)
+    mels = torch.randn(2, 1, 80, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(network.audio_encoder[:11](mels), expert.audio_encoder[:11](mels))
 
 
 def test_discriminator_loss_is_equation_5():
@@ -145,7 +157,20 @@ def test_training_moves_every_weight_and_repeats_itself(tmp_path):
     def trained(name: str) -> tuple[SyncExpert2D, Wav2Lip, list[dict[str, float]]]:
         with Scratch(tmp_path / name / "expert") as first, Scratch(tmp_path / name / "generator") as second:
             expert, _ = train_expert(clips, ExpertRecipe(0.05, 2, 2, 2, 1e-3), seed=1, scratch=first)
-            recipe = GeneratorRecipe(0.05, 3, 1, 1e-3, False, 0.5, 8.0, 0.03, 0.5, 0.07)
+            recipe = GeneratorRecipe(
+                width=0.05,
+                steps=3,
+                batch=1,
+                learning_rate=1e-3,
+                residual=False,
+                still_share=0.5,
+                lip_weight=8.0,
+                smooth=0.3,
+                audio_from_expert=True,
+                sync_weight=0.03,
+                sync_start=0.5,
+                adversarial_weight=0.07,
+            )
             network, history = train_generator(clips, expert, recipe, seed=1, scratch=second)
         return expert, network, history
 
