@@ -113,7 +113,9 @@ class SyncNet3D(nn.Module):
             *_convolution(2 * channels, 2 * channels, stride=(2, 1)),
             *_convolution(2 * channels, 4 * channels, stride=(2, 2)),
             *_convolution(4 * channels, 4 * channels, stride=(1, 1)),
-        ).to(memory_format=torch.channels_last)  # a training step takes a third less time
+        )
+        # A training step takes a third less time in this memory format.
+        self.convolutions.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.audio_mlp = nn.Sequential(
             nn.Linear(4 * channels * (BANDS // 16) * (WINDOW_COLUMNS // 4), hidden), nn.BatchNorm1d(hidden), nn.ReLU(),
             nn.Linear(hidden, shape.embedding),
