@@ -37,7 +37,7 @@ class ConvBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         y = self.conv_block(x)
-        return torch.relu(y + x if self.residual else y)
+        return torch.relu_(y + x if self.residual else y)
 
 
 class UpBlock(nn.Module):
@@ -49,7 +49,7 @@ class UpBlock(nn.Module):
         self.conv_block = nn.Sequential(up, nn.BatchNorm2d(channels_out))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.relu(self.conv_block(x))
+        return torch.relu_(self.conv_block(x))
 
 
 def residual_blocks(channels: int, count: int) -> list[ConvBlock]:

@@ -74,8 +74,7 @@ class GeneratorRecipe:
         width, steps, learning_rate: see `ExpertRecipe`.
         batch: windows of five frames an update; five times as many single frames before the sync loss begins.
         residual: see `Wav2Lip`.
-        still_share, lip_weight: see `generator_batch`.
-        smooth: see `generator_loss`.
+        still_share, lip_weight, motion_weight: see `generator_batch`.
         audio_from_expert: whether the audio encoder starts with the weights of the expert's, which has already learned
             what of the sound shows on the lips. Both must have one width.
         sync_weight: s_w of Eq. 6, from the share `sync_start` of the steps on; before that 0.
@@ -90,7 +89,7 @@ class GeneratorRecipe:
     residual: bool
     still_share: float
     lip_weight: float
-    smooth: float
+    motion_weight: float
     audio_from_expert: bool
     sync_weight: float
     sync_start: float
@@ -150,7 +149,7 @@ class GeneratorBatch:
         mels: (B, T, 1, 80, 16), the window of every frame.
         faces: (B, 6, T, 96, 96), masked target and reference.
         target: (B, 3, T, 96, 96).
-        weight: (B, 1, 1, 96, 96), how much each pixel counts; its mean over a window's pixels is 1.
+        weight: (B, 1, T, 96, 96), how much each pixel counts; its mean is 1.
         mean: (B, 3, 1, 96, 96), the clip's mean face, of which the sync expert sees the deviation.
     """
 
@@ -169,6 +168,7 @@ def generator_batch(
     *,
     still_share: float = 0.0,
     lip_weight: float = 0.0,
+    motion_weight: float = 0.0,
 ) -> GeneratorBatch:
     """Windows of consecutive frames; the reference is one still frame of another time of the clip.
 
@@ -182,6 +182,8 @@ def generator_batch(
         rng: makes every choice.
         still_share: share of windows whose reference is the clip's first frame.
         lip_weight: how much more a pixel of the lips' box counts than another one.
+        motion_weight: how much more a pixel counts for each unit by which it differs from the reference. Mouths are
+            closed more often than open: without it, absolute differences ask for a mouth that hardly opens.
     """
     mels, targets, references, weights, means = [], [], [], [], []
     for _ in range(size):
@@ -189,21 +191,23 @@ def generator_batch(
         start = int(rng.integers(clip.windows))
         reference = 0 if rng.random() < still_share else elsewhere(start, clip.windows, rng)
         left, top, right, bottom = clip.lips
-        weight = np.ones((1, *clip.faces.shape[1:3], 1), np.float32)
-        weight[:, top:bottom, left:right] += lip_weight
+        near_lips = np.ones((1, *clip.faces.shape[1:3], 1), np.float32)
+        near_lips[:, top:bottom, left:right] += lip_weight
         mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)  # a mirrored face speaks just as well
         mels.append(clip.mels[start : start + frames])
         targets.append(clip.faces[start : start + frames, :, mirror])
         references.append(np.broadcast_to(clip.faces[[reference], :, mirror], targets[-1].shape))
-        weights.append((weight / weight.mean())[:, :, mirror])
+        weights.append(near_lips[:, :, mirror])
         means.append(clip.mean_face[None, :, mirror])
     target = to_tensor(np.stack(targets)).transpose(1, 2)
     still = to_tensor(np.stack(references)).transpose(1, 2)
+    weight = torch.from_numpy(np.stack(weights)).movedim(-1, 1)
+    weight = weight * (1 + motion_weight * (target - still).abs().mean(dim=1, keepdim=True))
     return GeneratorBatch(
         mels=torch.from_numpy(np.stack(mels))[:, :, None],
         faces=torch.cat([masked(target), still], dim=1),
         target=target,
-        weight=torch.from_numpy(np.stack(weights)).movedim(-1, 1),
+        weight=weight / weight.mean(),
         mean=to_tensor(np.stack(means)).transpose(1, 2),
     )
 
@@ -214,7 +218,6 @@ def generator_loss(
     expert: SyncExpert2D,
     discriminator: QualityDiscriminator | None,
     *,
-    smooth: float = 0.0,
     sync_weight: float,
     adversarial_weight: float,
 ) -> tuple[torch.Tensor, dict[str, float]]:
@@ -225,17 +228,13 @@ def generator_loss(
         batch: what it was generated from; T must be 5 for the sync loss.
         expert: frozen.
         discriminator: None where `adversarial_weight` is 0.
-        smooth: differences below it (of a range of 1) count quadratically. The L1 of the paper, `smooth` 0, asks for
-            the median of what may be seen, and that of a mouth which is seldom open is a closed one; squares ask for
-            the mean, which moves.
         sync_weight: s_w; 0.03 in the paper, 0 until the generator draws faces at all.
         adversarial_weight: s_g; 0.07 in the paper.
 
     Returns:
         The loss and its parts for the log.
     """
-    difference = functional.smooth_l1_loss(generated, batch.target, reduction="none", beta=smooth)
-    reconstruction = (batch.weight * difference).mean()  # L_recon, Eq. 2
+    reconstruction = (batch.weight * (generated - batch.target).abs()).mean()  # L_recon, Eq. 2
     loss = (1 - sync_weight - adversarial_weight) * reconstruction
     parts = {"reconstruction": reconstruction.item()}
     if sync_weight > 0:
@@ -328,6 +327,7 @@ def train_generator(
             generator(seed, "wav2lip", index),
             still_share=recipe.still_share,
             lip_weight=recipe.lip_weight,
+            motion_weight=recipe.motion_weight,
         )
         generated = network(batch.mels, batch.faces)
         loss, parts = generator_loss(
@@ -335,7 +335,6 @@ def train_generator(
             batch,
             expert,
             discriminator,
-            smooth=recipe.smooth,
             sync_weight=recipe.sync_weight if in_sync else 0.0,
             adversarial_weight=recipe.adversarial_weight,
         )
