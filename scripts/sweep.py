@@ -60,7 +60,8 @@ def run_arm(lambda1: float, lambda2: float, seed: int, out: Path) -> list[dict[s
             frames=params.lipread_frames, clips_per_step=params.lipread_clips, seed=seed,
         )  # fmt: skip
         extra.append(("lipread", lambda2, term))
-    inputs = [stage.CORPUS, stage.ENCODER, stage.SYNCNET3D, stage.LIPREADER, stage.TEACHER]
+    inputs = [stage.CORPUS, stage.ENCODER]
+    inputs += ([stage.SYNCNET3D] if lambda1 else []) + ([stage.LIPREADER, stage.TEACHER] if lambda2 else [])
     with open_scratch("sweep", params, inputs) as scratch:
         model, _ = train_student(
             corpus, encoder, clips, params.faceformer, seed=seed, scratch=scratch, description=folder.name,
