@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from joblib import Parallel, delayed, parallel_config
 from scipy.spatial.transform import Rotation
+from threadpoolctl import threadpool_limits
 
 from learn2talk_core.corpus.embedded.animation import animate
 from learn2talk_core.corpus.embedded.face import Face, colours, load_face
@@ -182,6 +183,13 @@ def _films(
     """One speaker's clips; runs in a process of its own."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
+    with threadpool_limits(1):  # sums of NumPy's products depend on the number of threads in the last bit
+        return _filmed(speaker, split, texts, variation)
+
+
+def _filmed(
+    speaker: Speaker, split: str, texts: Sequence[str], variation: float
+) -> list[tuple[VideoClip, bytes, np.ndarray]]:
     face = load_face()
     template = face.identity(speaker)
     skin = colours(np.random.default_rng([speaker.seed, 2]))
