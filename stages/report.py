@@ -20,8 +20,9 @@ from learn2talk_core.files import read_json, whole_folder, write_json
 from learn2talk_core.progress import progress
 from learn2talk_core.report.cost import read_costs
 from learn2talk_core.report.examples import example_clips, load_example, mean_errors
-from learn2talk_core.report.figures import distance_histogram, loss_curves, save_png
+from learn2talk_core.report.figures import distance_histogram, loss_curves
 from learn2talk_core.report.pictures import film, heat_map, opening
+from learn2talk_core.report.png import save_png
 from learn2talk_core.report.side_by_side import sound
 from learn2talk_core.report.table import STUDENTS, TESTS, expert_table, markdown, records, student_differences
 from learn2talk_core.stage import peak_memory_mb, run

@@ -1,12 +1,10 @@
-"""The report's pictures. Functions take arrays and tables and return figures; `save_png` writes one.
+"""The report's pictures. Functions take arrays and tables and return figures; `png.save_png` writes one.
 
 Nothing here uses pyplot or a display, so pictures come out the same on a server.
 """
 
-import io
 import itertools
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -14,13 +12,12 @@ import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from PIL import Image
 
 from learn2talk_core.corpus.phonemes import BILABIALS, Phoneme
-from learn2talk_core.files import whole_file
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.render.shading import Light
 from learn2talk_core.report.face import portrait_camera, portraits
+from learn2talk_core.report.png import DPI
 
 COLOURS = {"truth": "#222222", "faceformer": "#d98a00", "learn2talk": "#0072b2"}  # told apart by the colour-blind too
 OTHERS = ("#d98a00", "#009e73", "#cc79a7", "#777777", "#56b4e9")
@@ -32,17 +29,6 @@ NAMES = {
     "learn2talk": "Learn2Talk",
 }
 ERROR_MAP = "YlOrRd"
-DPI = 110
-
-
-def save_png(path: str | Path, figure: Figure) -> None:
-    """Write a PNG; the same figure gives the same bytes."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI)
-    pixels = np.asarray(Image.open(buffer).convert("RGB"))
-    pixels = (pixels & 0xFC) | (pixels >> 6)  # six bits a colour: nobody sees it, and shaded faces take half the space
-    with whole_file(path) as partial:
-        Image.fromarray(pixels).save(partial, format="png", optimize=True)
 
 
 def error_heat_maps(

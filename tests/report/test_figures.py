@@ -6,7 +6,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from learn2talk_core.report.figures import distance_histogram, error_heat_maps, lip_opening, loss_curves, save_png
+from learn2talk_core.report.figures import distance_histogram, error_heat_maps, lip_opening, loss_curves
+from learn2talk_core.report.png import save_png
 from tests.report.scene import PHONEMES, grid
 
 

@@ -58,7 +58,7 @@ def start(folder: Path, *command: str) -> subprocess.Popen[str]:
     return subprocess.Popen(words, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 240) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
