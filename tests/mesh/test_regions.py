@@ -106,9 +106,7 @@ def test_a_mesh_whose_lips_are_one_surface_has_no_pairs():
 
 def test_wrong_units_and_wrong_numbers_are_refused():
     lips = FACE.regions["lips"]
-    with pytest.raises(
-        BadInput, match=r"lips: expected a region 20 to 130 mm wide along x, found 0.045 mm"
-    ):
+    with pytest.raises(BadInput, match=r"lips: expected a region 20 to 130 mm wide along x, found 0.045 mm"):
         regions_from_lips(FACE.neutral, FACE.faces, lips, mm_per_unit=1)
     with pytest.raises(BadInput, match=r"lips: expected vertex numbers 0 … 4791, found 5 … 4792"):
         regions_from_lips(FACE.neutral, FACE.faces, np.array([5, 4792]), mm_per_unit=1000)
