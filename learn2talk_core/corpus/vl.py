@@ -21,7 +21,7 @@ def vl_vertices(content: bytes, where: object, vertex_count: int) -> np.ndarray:
     """
     for size in (4, 8):
         count = int.from_bytes(content[:size], "little")
-        # A file with 8 bytes that lost its last 4 is as long as one with 4, with the number's upper half as its first x.
+        # A file with 8 bytes that lost its last 4 is as long as one with 4, whose first x is the number's upper half.
         if len(content) == size + 12 * count > size and (size == 8 or content[4:8] != bytes(4)):
             break
     else:
