@@ -62,9 +62,9 @@ def read_folder(
     *,
     fps: float,
     mm_per_unit: float,
-    lips: str,
-    upper_face: str | None = None,
-    mouth: str | None = None,
+    lips: str | Path,
+    upper_face: str | Path | None = None,
+    mouth: str | Path | None = None,
     axes: Sequence[str] = ("x", "y", "z"),
     sound_delay: float = 0.0,
 ) -> Source:
@@ -76,8 +76,8 @@ def read_folder(
         folder: see the module.
         fps: frames of motion a second.
         mm_per_unit: millimetres per unit of the meshes.
-        lips: file of the lip vertices, see `read_ids`; its path is relative to `folder`. Some picked points of the lips
-            are enough: the other regions and the pairs of lip vertices are found around them.
+        lips: file of the lip vertices, see `read_ids`. Some picked points of the lips are enough: the other regions and
+            the pairs of lip vertices are found around them.
         upper_face, mouth: files of these regions, instead of what is found.
         axes: which axes of the files point to the speaker's left, up and out of the face, `("x", "z", "-y")` for
             instance.
@@ -94,9 +94,9 @@ def read_folder(
     templates, faces = _templates(folder, clips, sorted({row.speaker for row in rows.values()}))
     templates = {speaker: turn(vertices) for speaker, vertices in templates.items()}
     face = np.mean(list(templates.values()), axis=0)
-    regions, pairs = regions_from_lips(face, faces, _ids(folder, lips, len(face)), mm_per_unit=mm_per_unit)
+    regions, pairs = regions_from_lips(face, faces, _ids(lips, len(face)), mm_per_unit=mm_per_unit)
     given = {"upper_face": upper_face, "mouth": mouth}
-    regions |= {name: np.unique(_ids(folder, path, len(face))) for name, path in given.items() if path is not None}
+    regions |= {name: np.unique(_ids(path, len(face))) for name, path in given.items() if path is not None}
     if not len(pairs):
         log.warning("%s: upper and lower lip are not parted in the mesh; metrics of the lip gap stay empty", folder)
 
@@ -372,18 +372,11 @@ def _of_count(where: object, vertices: np.ndarray, count: int) -> np.ndarray:
     return vertices.astype(np.float32).reshape(count, 3)
 
 
-def _ids(folder: Path, path: str, count: int) -> np.ndarray:
-    if not (folder / path).resolve().is_relative_to(folder.resolve()):
-        raise BadInput(
-            path,
-            expected="a file inside the dataset's folder",
-            found="one outside",
-            fix=f"Copy it to {folder}, so that a change of it is noticed.",
-        )
-    ids = read_ids(folder / path)
+def _ids(path: str | Path, count: int) -> np.ndarray:
+    ids = read_ids(path)
     if ids.max() >= count:
         raise BadInput(
-            folder / path,
+            path,
             expected=f"vertex numbers 0 … {count - 1}",
             found=str(ids.max()),
             fix="Check that the list belongs to this mesh.",
