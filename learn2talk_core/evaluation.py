@@ -249,12 +249,17 @@ def summarise(
             table[name]["styles"] = {speaker_of[row[0]]: row[2] for row in chosen}
             shared = [key for key in own[0][3].ratios if all(key in row[3].ratios for row in own)]
             scores = [ClipScores({k: r[3].ratios[k] for k in shared}, r[3].frames, r[3].trimmed) for r in own]
-            table[f"{name}_mean_style"] = corpus_scores(scores)
+            table[f"{name}_mean_style"] = _known(corpus_scores(scores))
     return Summary(table, per_clip)
 
 
 def _values(scores: Sequence[ClipScores], seed: int) -> dict[str, Any]:
-    return {**corpus_scores(scores), "interval": corpus_intervals(scores, seed=seed)}
+    return {**_known(corpus_scores(scores)), "interval": _known(corpus_intervals(scores, seed=seed))}
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    """Without the metrics that no clip has, such as those of phonemes where none are known."""
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _best_styles(rows: Sequence[Row], speaker_of: dict[str, str]) -> list[Row]:
