@@ -13,7 +13,7 @@ from learn2talk_core.corpus.talking_video import FACE_SIZE, VIDEO_FPS, TalkingVi
 from learn2talk_core.files import whole_folder, write_json
 from learn2talk_core.models.official import load_official
 from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, audio_embeddings, face_embeddings
-from learn2talk_core.models.wav2lip import Wav2Lip, one_shot, save_generator
+from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, one_shot, save_generator
 from learn2talk_core.progress import progress
 from learn2talk_core.report.teacher_sheet import write_teacher_sheet
 from learn2talk_core.stage import run
@@ -47,7 +47,7 @@ class Params:
 
 def main(params: Params) -> str:
     torch.set_num_threads(params.threads)
-    generator, width, bgr = Wav2Lip(), 1.0, True
+    generator, width, inputs = Wav2Lip(), 1.0, Inputs(bgr=True)
     if params.checkpoint is not None:
         load_official(params.checkpoint, generator)  # first, so that a wrong file is refused at once
     video = open_talking_video(VIDEO)
@@ -58,14 +58,14 @@ def main(params: Params) -> str:
         write_curve(curve, "metrics/curves/teacher_expert.csv")
         if params.checkpoint is None:
             generator, curve = train_generator(clips, expert, params.generator, seed=params.seed, scratch=second)
-            width, bgr = params.generator.width, False
+            width, inputs = params.generator.width, Inputs(lead=params.generator.lead)
         write_curve(curve, "metrics/curves/teacher.csv")
         mean_face = np.mean([clip.faces.mean(axis=0) for clip in clips], axis=0)
         frozen(generator)
-        scores = judge(video, expert, generator, bgr, mean_face, params.evaluation_clips)
+        scores = judge(video, expert, generator, inputs, mean_face, params.evaluation_clips)
         write_json("metrics/teacher.json", scores)
         with whole_folder(OUT) as folder:
-            save_generator(folder, generator, width=width, bgr=bgr)
+            save_generator(folder, generator, width=width, inputs=inputs)
             save_weights(folder / "sync_expert", expert, {"width": params.expert.width})
         first.remove()
         second.remove()
@@ -92,7 +92,7 @@ def speaking_face(video: TalkingVideo, clip: VideoClip) -> SpeakingFace:
 
 
 def judge(
-    video: TalkingVideo, expert: SyncExpert2D, generator: Wav2Lip, bgr: bool, mean_face: np.ndarray, count: int
+    video: TalkingVideo, expert: SyncExpert2D, generator: Wav2Lip, inputs: Inputs, mean_face: np.ndarray, count: int
 ) -> dict[str, Any]:
     """Scores on held-out faces and sentences of one-shot videos from each clip's first frame; draws the sheet."""
     held_out = [clip for clip in video.split("validation") if clip.frames >= FRAMES]
@@ -102,7 +102,7 @@ def judge(
         face = speaking_face(video, clip)
         videos = {
             "truth": face.faces,
-            "generated": one_shot(generator, face.faces[0], face.mels, bgr=bgr),
+            "generated": one_shot(generator, face.faces[0], face.mels, inputs),
             "still": np.broadcast_to(face.faces[0], face.faces.shape),
         }
         phonemes = frame_labels(clip.phonemes, clip.frames, VIDEO_FPS)

@@ -1,11 +1,11 @@
 """Wav2Lip's generator (Prajwal et al. 2020, "A Lip Sync Expert Is All You Need", §4.2): a face whose lower half is
 masked, a reference face and a mel window in, the face with a mouth that says the window out.
 
-At `width=1` it is the official network, key for key. The official weights want faces in BGR; those trained here want
-RGB, as all faces in this project are.
+At `width=1` it is the official network, key for key; `Inputs` says how its weights want to be fed.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,20 @@ from torch import nn
 from learn2talk_core.weights import frozen, load_config, load_weights, save_weights
 
 MADE_BY = "dvc repro teacher"
+
+
+class Inputs(NamedTuple):
+    """How a generator wants to be fed; the defaults are those of the official weights in Wav2Lip's `inference.py`,
+    but for the colours of the faces, which are BGR there.
+
+    Attributes:
+        bgr: faces in BGR, not RGB.
+        lead: a frame is made from the mel window (0.2 s) that begins this many frames before it. Wav2Lip has 0: the
+            frame stands at the very beginning of what is heard, and what was said before it must be guessed.
+    """
+
+    bgr: bool = False
+    lead: int = 0
 
 
 class ConvBlock(nn.Module):
@@ -170,44 +184,46 @@ def to_image(faces: torch.Tensor, *, bgr: bool = False) -> np.ndarray:
     return np.ascontiguousarray(pixels[..., ::-1] if bgr else pixels)
 
 
+def windows_of(mels: np.ndarray, frames: np.ndarray, lead: int) -> np.ndarray:
+    """The mel window (n, 80, 16) of each of `frames` (n,), out of those `mels` (T, 80, 16) that begin at each frame."""
+    return mels[np.maximum(frames - lead, 0)]
+
+
 @torch.inference_mode()
-def one_shot(
-    generator: Wav2Lip, still: np.ndarray, mels: np.ndarray, *, bgr: bool = False, batch: int = 32
-) -> np.ndarray:
+def one_shot(generator: Wav2Lip, still: np.ndarray, mels: np.ndarray, inputs: Inputs, *, batch: int = 32) -> np.ndarray:
     """Make one still face speak: it is both the masked face and the reference of every frame.
 
     Args:
         generator: in evaluation mode.
         still: (96, 96, 3) uint8 RGB.
-        mels: (T, 80, 16), the mel window of every frame.
-        bgr: whether the weights want faces in BGR.
+        mels: (T, 80, 16), the mel window that begins at each frame.
+        inputs: how the generator wants them.
         batch: how many frames to make at a time.
 
     Returns:
         (T, 96, 96, 3) uint8 RGB.
     """
-    reference = to_tensor(still, bgr=bgr)
+    reference = to_tensor(still, bgr=inputs.bgr)
     faces = torch.cat([masked(reference), reference])[None]
     faces = faces.contiguous(memory_format=torch.channels_last)
     skips = generator.encode_faces(faces)
-    out = np.empty((len(mels), *still.shape), np.uint8)
-    for start in range(0, len(mels), batch):
-        window = torch.from_numpy(mels[start : start + batch])[:, None]
-        expanded = [skip.expand(len(window), -1, -1, -1) for skip in skips]
-        generated = generator.decode(window, expanded, reference[None])
-        out[start : start + batch] = to_image(generated, bgr=bgr)
-    return out
+    heard = torch.from_numpy(windows_of(mels, np.arange(len(mels)), inputs.lead))[:, None]
+    made = [
+        generator.decode(part, [skip.expand(len(part), -1, -1, -1) for skip in skips], reference[None])
+        for part in heard.split(batch)
+    ]
+    return to_image(torch.cat(made), bgr=inputs.bgr)
 
 
-def save_generator(folder: str | Path, generator: Wav2Lip, *, width: float, bgr: bool) -> None:
-    """Write the generator; `bgr` says whether its weights want faces in BGR."""
-    save_weights(folder, generator, {"width": width, "residual": generator.residual, "bgr": bgr})
+def save_generator(folder: str | Path, generator: Wav2Lip, *, width: float, inputs: Inputs) -> None:
+    """Write the generator and how it wants to be fed."""
+    save_weights(folder, generator, {"width": width, "residual": generator.residual, "inputs": inputs._asdict()})
 
 
-def load_generator(folder: str | Path) -> tuple[Wav2Lip, bool]:
-    """What `save_generator` wrote: the generator, frozen and in evaluation mode, and whether it wants BGR."""
+def load_generator(folder: str | Path) -> tuple[Wav2Lip, Inputs]:
+    """What `save_generator` wrote: the generator, frozen and in evaluation mode, and how it wants to be fed."""
     config = load_config(folder, made_by=MADE_BY)
     generator = Wav2Lip(config["width"], residual=config["residual"])
     load_weights(folder, generator, made_by=MADE_BY)
     frozen(generator)
-    return generator.to(memory_format=torch.channels_last), config["bgr"]  # type: ignore[call-overload]
+    return generator.to(memory_format=torch.channels_last), Inputs(**config["inputs"])  # type: ignore[call-overload]

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from learn2talk_core.models.quality_discriminator import QualityDiscriminator
 from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, lower_halves
-from learn2talk_core.models.wav2lip import Wav2Lip, masked, to_tensor
+from learn2talk_core.models.wav2lip import Wav2Lip, masked, to_tensor, windows_of
 from learn2talk_core.training.loop import Stateful, train, update, warmup_cosine
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.seed import generator, seed_torch
@@ -74,6 +74,7 @@ class GeneratorRecipe:
         width, steps, learning_rate: see `ExpertRecipe`.
         batch: windows of five frames an update; five times as many single frames before the sync loss begins.
         residual: see `Wav2Lip`.
+        lead: see `Inputs`.
         still_share, lip_weight, motion_weight: see `generator_batch`.
         audio_from_expert: whether the audio encoder starts with the weights of the expert's, which has already learned
             what of the sound shows on the lips. Both must have one width.
@@ -87,6 +88,7 @@ class GeneratorRecipe:
     batch: int
     learning_rate: float
     residual: bool
+    lead: int
     still_share: float
     lip_weight: float
     motion_weight: float
@@ -146,7 +148,8 @@ class GeneratorBatch:
     """Windows of T frames for the generator.
 
     Attributes:
-        mels: (B, T, 1, 80, 16), the window of every frame.
+        mels: (B, T, 1, 80, 16), the window that the generator hears for every frame.
+        heard: (B, 1, 80, 16), the window that begins at the first frame, which the sync expert compares with all T.
         faces: (B, 6, T, 96, 96), masked target and reference.
         target: (B, 3, T, 96, 96).
         weight: (B, 1, T, 96, 96), how much each pixel counts; its mean is 1.
@@ -154,6 +157,7 @@ class GeneratorBatch:
     """
 
     mels: torch.Tensor
+    heard: torch.Tensor
     faces: torch.Tensor
     target: torch.Tensor
     weight: torch.Tensor
@@ -166,6 +170,7 @@ def generator_batch(
     frames: int,
     rng: np.random.Generator,
     *,
+    lead: int = 0,
     still_share: float = 0.0,
     lip_weight: float = 0.0,
     motion_weight: float = 0.0,
@@ -180,12 +185,13 @@ def generator_batch(
         size: how many windows.
         frames: T, at most five.
         rng: makes every choice.
+        lead: see `Inputs`.
         still_share: share of windows whose reference is the clip's first frame.
         lip_weight: how much more a pixel of the lips' box counts than another one.
         motion_weight: how much more a pixel counts for each unit by which it differs from the reference. Mouths are
             closed more often than open: without it, absolute differences ask for a mouth that hardly opens.
     """
-    mels, targets, references, weights, means = [], [], [], [], []
+    mels, heard, targets, references, weights, means = [], [], [], [], [], []
     for _ in range(size):
         clip = clips[int(rng.integers(len(clips)))]
         start = int(rng.integers(clip.windows))
@@ -194,7 +200,8 @@ def generator_batch(
         near_lips = np.ones((1, *clip.faces.shape[1:3], 1), np.float32)
         near_lips[:, top:bottom, left:right] += lip_weight
         mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)  # a mirrored face speaks just as well
-        mels.append(clip.mels[start : start + frames])
+        mels.append(windows_of(clip.mels, start + np.arange(frames), lead))
+        heard.append(clip.mels[start])
         targets.append(clip.faces[start : start + frames, :, mirror])
         references.append(np.broadcast_to(clip.faces[[reference], :, mirror], targets[-1].shape))
         weights.append(near_lips[:, :, mirror])
@@ -205,6 +212,7 @@ def generator_batch(
     weight = weight * (1 + motion_weight * (target - still).abs().mean(dim=1, keepdim=True))
     return GeneratorBatch(
         mels=torch.from_numpy(np.stack(mels))[:, :, None],
+        heard=torch.from_numpy(np.stack(heard))[:, None],
         faces=torch.cat([masked(target), still], dim=1),
         target=target,
         weight=weight / weight.mean(),
@@ -238,7 +246,7 @@ def generator_loss(
     loss = (1 - sync_weight - adversarial_weight) * reconstruction
     parts = {"reconstruction": reconstruction.item()}
     if sync_weight > 0:
-        audio, face = expert(batch.mels[:, 0], lower_halves(generated - batch.mean))
+        audio, face = expert(batch.heard, lower_halves(generated - batch.mean))
         out_of_sync = functional.binary_cross_entropy(  # E_sync = −log P_sync, Eq. 3
             sync_probability(audio, face), torch.ones(len(audio))
         )
@@ -325,6 +333,7 @@ def train_generator(
             recipe.batch * FRAMES // frames,
             frames,
             generator(seed, "wav2lip", index),
+            lead=recipe.lead,
             still_share=recipe.still_share,
             lip_weight=recipe.lip_weight,
             motion_weight=recipe.motion_weight,

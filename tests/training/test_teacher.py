@@ -75,6 +75,7 @@ def test_generator_batch_masks_the_target_and_takes_a_still_from_another_time():
     clips = [numbered_clip(first=50), numbered_clip(first=100)]
     batch = generator_batch(clips, 40, 5, generator("test"), still_share=0.5)
     assert batch.mels.shape == (40, 5, 1, 80, 16)
+    torch.testing.assert_close(batch.heard, batch.mels[:, 0])
     assert batch.faces.shape == (40, 6, 5, 96, 96)
     torch.testing.assert_close(batch.faces[:, :3, :, :48], batch.target[:, :, :, :48])
     assert (batch.faces[:, :3, :, 48:] == 0).all()
@@ -86,6 +87,13 @@ def test_generator_batch_masks_the_target_and_takes_a_still_from_another_time():
     assert 10 <= first.sum() <= 30
     apart = (reference[:, 0] - shown[:, 0]).abs()
     assert (apart[~first] >= 5).all()
+
+
+def test_generator_hears_what_was_said_before_and_the_expert_what_begins_at_the_window():
+    batch = generator_batch([numbered_clip(40)], 60, 5, generator("test"), lead=2)
+    shown = (batch.target[:, 0, :, 0, 0] * 255).round()
+    torch.testing.assert_close(batch.mels[:, :, 0, 0, 0], (shown - 2).clamp(min=0))
+    torch.testing.assert_close(batch.heard[:, 0, 0, 0], shown[:, 0])
 
 
 def test_reference_is_always_the_first_frame_where_asked_for():
@@ -126,7 +134,7 @@ def test_generator_loss_is_equation_6():
     generated = torch.rand_like(batch.target)
     with torch.no_grad():
         reconstruction = float((generated - batch.target).abs().mean())
-        probability = sync_probability(*expert(batch.mels[:, 0], lower_halves(generated - batch.mean)))
+        probability = sync_probability(*expert(batch.heard, lower_halves(generated - batch.mean)))
         sync = float(-probability.log().mean())
         adversarial = float(-discriminator(generated).log().mean())
         loss, parts = generator_loss(generated, batch, expert, discriminator, sync_weight=0.03, adversarial_weight=0.07)
@@ -167,6 +175,7 @@ def test_training_moves_every_weight_and_repeats_itself(tmp_path):
                 batch=1,
                 learning_rate=1e-3,
                 residual=False,
+                lead=1,
                 still_share=0.5,
                 lip_weight=8.0,
                 motion_weight=30.0,
