@@ -12,8 +12,9 @@ import pickle
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn
+from typing import Any, BinaryIO, ClassVar, NoReturn
 
 import numpy as np
 import scipy.sparse
@@ -42,7 +43,7 @@ def load_pickle(path: str | Path) -> Any:
             machine.refuse_unfinished(result)
         except BadInput:
             raise
-        except (Exception, RecursionError) as error:  # whatever a damaged program leads to
+        except Exception as error:  # whatever a damaged program leads to
             found = f"a damaged one ({type(error).__name__}: {str(error)[:200]})"
             raise BadInput(path, expected="a pickle", found=found, fix=_GET_AGAIN) from error
     return result
@@ -58,7 +59,7 @@ def load_array(path: str | Path, *, mmap: bool = False) -> np.ndarray:
     path = _existing(path)
     try:
         array = np.lib.format.open_memmap(path, mode="r")  # compares the header with the file's length before anything
-    except (Exception, RecursionError) as error:
+    except Exception as error:
         found = f"{type(error).__name__}: {str(error)[:200]}"
         raise BadInput(path, expected="one whole array of numbers (.npy)", found=found, fix=_GET_AGAIN) from error
     if array.dtype.hasobject or array.dtype.kind not in "biufcSU":
@@ -77,7 +78,7 @@ class _Name:
     name: str
 
     def __str__(self) -> str:
-        return f"{self.module}.{self.name}"
+        return f"{self.module}.{self.name}"[:100].encode("unicode_escape").decode()
 
 
 @dataclass
@@ -106,10 +107,13 @@ class _Bounded:
         return self._file.readline()
 
     def readinto(self, buffer: Any) -> int:
-        return self._file.readinto(buffer)  # type: ignore[attr-defined, no-any-return]
+        return self._file.readinto(buffer)  # type: ignore[attr-defined]
 
 
-class _Machine(pickle._Unpickler):
+_PythonUnpickler: Any = pickle._Unpickler  # the one in C cannot be opened up
+
+
+class _Machine(_PythonUnpickler):
     """Python's unpickler written in Python, with every operation that could reach beyond plain data replaced.
 
     Attributes:
@@ -118,8 +122,8 @@ class _Machine(pickle._Unpickler):
     """
 
     def __init__(self, file: _Bounded, path: Path, budget: int) -> None:
-        super().__init__(file, encoding="latin1")  # type: ignore[arg-type]
-        self.path, self.budget, self.size = path, budget, file._size
+        super().__init__(file, encoding="latin1")
+        self.path, self.budget = path, budget
         # Objects that were made empty and wait for their content, by id, with what takes it.
         self.unfinished: dict[int, tuple[Any, Callable[[Any], None]]] = {}
 
@@ -206,17 +210,23 @@ class _Machine(pickle._Unpickler):
         self._top(dict).update(_pairs(items))
 
     def load_dict(self) -> None:
-        self.append(dict(_pairs(self.pop_mark())))
+        items = self.pop_mark()  # before `append` is looked up: it changes with the stack
+        self.append(dict(_pairs(items)))
 
     def load_additems(self) -> None:
         items = self.pop_mark()
         self._top(set).update(map(_key, items))
 
     def load_frozenset(self) -> None:
-        self.append(frozenset(map(_key, self.pop_mark())))
+        items = self.pop_mark()
+        self.append(frozenset(map(_key, items)))
 
     def load_bytearray8(self) -> None:
         self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
+
+    def load_inst(self) -> None:
+        self.find_class(self.readline()[:-1].decode("latin1"), self.readline()[:-1].decode("latin1"))
+        self.refuse_operation()
 
     def refuse_operation(self) -> None:
         _refuse(self.path, "an operation of pickle that plain data does not need")
@@ -226,29 +236,34 @@ class _Machine(pickle._Unpickler):
             raise TypeError(f"items for {type(self.stack[-1]).__name__}")
         return self.stack[-1]
 
-    dispatch = {
-        **pickle._Unpickler.dispatch,
-        pickle.REDUCE[0]: load_reduce,
-        pickle.NEWOBJ[0]: load_newobj,
-        pickle.BUILD[0]: load_build,
-        pickle.APPEND[0]: load_append,
-        pickle.APPENDS[0]: load_appends,
-        pickle.SETITEM[0]: load_setitem,
-        pickle.SETITEMS[0]: load_setitems,
-        pickle.DICT[0]: load_dict,
-        pickle.ADDITEMS[0]: load_additems,
-        pickle.FROZENSET[0]: load_frozenset,
-        pickle.BYTEARRAY8[0]: load_bytearray8,
-        **dict.fromkeys(
-            (
-                code[0]
-                for code in (
-                    *(pickle.INST, pickle.OBJ, pickle.NEWOBJ_EX, pickle.EXT1, pickle.EXT2, pickle.EXT4),
-                    *(pickle.PERSID, pickle.BINPERSID, pickle.NEXT_BUFFER, pickle.READONLY_BUFFER),
-                )
-            ),
-            refuse_operation,
-        ),
+    dispatch: ClassVar = {
+        **_PythonUnpickler.dispatch,
+        **{
+            code[0]: handler
+            for code, handler in (
+                (pickle.REDUCE, load_reduce),
+                (pickle.NEWOBJ, load_newobj),
+                (pickle.BUILD, load_build),
+                (pickle.APPEND, load_append),
+                (pickle.APPENDS, load_appends),
+                (pickle.SETITEM, load_setitem),
+                (pickle.SETITEMS, load_setitems),
+                (pickle.DICT, load_dict),
+                (pickle.ADDITEMS, load_additems),
+                (pickle.FROZENSET, load_frozenset),
+                (pickle.BYTEARRAY8, load_bytearray8),
+                (pickle.INST, load_inst),
+                (pickle.OBJ, refuse_operation),
+                (pickle.NEWOBJ_EX, refuse_operation),
+                (pickle.EXT1, refuse_operation),
+                (pickle.EXT2, refuse_operation),
+                (pickle.EXT4, refuse_operation),
+                (pickle.PERSID, refuse_operation),
+                (pickle.BINPERSID, refuse_operation),
+                (pickle.NEXT_BUFFER, refuse_operation),
+                (pickle.READONLY_BUFFER, refuse_operation),
+            )
+        },
     }
 
 
@@ -268,10 +283,10 @@ def _array_from(machine: _Machine, shape: Any, dtype: Any, data: Any, order: str
     if not isinstance(dtype, _DType):
         _refuse(machine.path, f"an array of {type(dtype).__name__}", expected="an array of numbers")
     if isinstance(data, str):
-        machine.spend(len(data))
         data = data.encode("latin1")
     if not isinstance(data, bytes | bytearray) or not all(type(n) is int and n >= 0 for n in shape):
         raise TypeError("an array without bytes or shape")
+    machine.spend(len(data))
     return np.frombuffer(data, dtype.dtype()).reshape(shape, order="F" if order == "F" else "C")
 
 
@@ -296,14 +311,15 @@ def _become(value: np.ndarray, content: np.ndarray) -> None:
     """Give an array that others refer to already its content, in place, as NumPy's own unpickling does."""
     fortran = content.flags.f_contiguous and not content.flags.c_contiguous
     content_bytes = content.tobytes("F" if fortran else "C")
-    value.__setstate__((1, content.shape, content.dtype, fortran, content_bytes))  # type: ignore[attr-defined]
+    restore: Any = value.__setstate__
+    restore((1, content.shape, content.dtype, fortran, content_bytes))
 
 
 def _from_buffer(machine: _Machine, data: Any, dtype: Any, shape: Any, order: Any, *_axes: Any) -> np.ndarray:
     return _array_from(machine, shape, dtype, data, order).copy(order="K")
 
 
-def _scalar(machine: _Machine, dtype: Any, data: Any) -> np.generic:
+def _scalar(machine: _Machine, dtype: Any, data: Any) -> Any:
     return _array_from(machine, (), dtype, data, "C")[()]
 
 
@@ -352,12 +368,20 @@ def _fill_chumpy(kind: str) -> Callable[[_Machine, Any, Any], None]:
     return fill
 
 
-def _collection(kind: Callable[..., Any]) -> Callable[..., Any]:
+def _bytearray(machine: _Machine, data: Any = b"", *encoding: Any) -> bytearray:
+    data = _encode(machine, data, *encoding) if encoding else data
+    if not isinstance(data, bytes):
+        raise TypeError("a bytearray without bytes")
+    machine.spend(len(data))
+    return bytearray(data)
+
+
+def _set(kind: type) -> Callable[..., Any]:
     def make(machine: _Machine, items: Any = ()) -> Any:
-        if not isinstance(items, list | tuple | str | bytes):
-            raise TypeError(f"{kind.__name__} of {type(items).__name__}")
+        if not isinstance(items, list | tuple):
+            raise TypeError(f"a set of {type(items).__name__}")
         machine.spend(len(items))
-        return kind(items)
+        return kind(map(_key, items))
 
     return make
 
@@ -397,7 +421,7 @@ def _empty_array() -> np.ndarray:
 _CONTENT: dict[_Name, tuple[Callable[[], Any], Callable[[_Machine, Any, Any], None]]] = {
     **dict.fromkeys(_ARRAYS, (_empty_array, _fill_array)),
     **{name: (_empty_array, _fill_chumpy(kind)) for name, kind in _CHUMPY.items()},
-    **{name: ((lambda kind=kind: kind((1, 1))), _fill_sparse(kind)) for name, kind in _SPARSE.items()},
+    **{name: (partial(kind, (1, 1)), _fill_sparse(kind)) for name, kind in _SPARSE.items()},
 }
 # Every name that a file may mention → what a call of it gives.
 _KNOWN: dict[_Name, Callable[..., Any]] = {
@@ -407,15 +431,10 @@ _KNOWN: dict[_Name, Callable[..., Any]] = {
     **dict.fromkeys(_names("numpy.core.numeric numpy._core.numeric", "_frombuffer"), _from_buffer),
     **dict.fromkeys(_names("copy_reg copyreg", "_reconstructor"), _reconstructor),
     **dict.fromkeys(_names("collections", "OrderedDict defaultdict"), _dictionary),
-    **dict.fromkeys(_names("__builtin__ builtins", "set"), _collection(lambda items: set(map(_key, items)))),
-    **dict.fromkeys(
-        _names("__builtin__ builtins", "frozenset"), _collection(lambda items: frozenset(map(_key, items)))
-    ),
-    **dict.fromkeys(_names("__builtin__ builtins", "bytes"), _collection(bytes)),
-    **dict.fromkeys(
-        _names("__builtin__ builtins", "bytearray"),
-        lambda machine, data=b"", *encoding: bytearray(_encode(machine, data, *encoding) if encoding else data),
-    ),
+    **dict.fromkeys(_names("__builtin__ builtins", "set"), _set(set)),
+    **dict.fromkeys(_names("__builtin__ builtins", "frozenset"), _set(frozenset)),
+    **dict.fromkeys(_names("__builtin__ builtins", "bytes"), lambda machine: b""),
+    **dict.fromkeys(_names("__builtin__ builtins", "bytearray"), _bytearray),
     **dict.fromkeys(_names("__builtin__ builtins", "complex"), lambda machine, real, imag: complex(real, imag)),
     _Name("_codecs", "encode"): _encode,
     _Name("numpy", "dtype"): _make_dtype,

@@ -80,11 +80,11 @@ def face_colours(
     face = np.asarray(template, np.float64) * mm_per_unit
     view, lips = regions["mouth_view"], regions["lips"]
     colours = np.tile(np.array(SKIN, np.float32), (len(face), 1))
+    across, up, _ = np.abs(face[view] - _front(face[regions.get("mouth_centre", lips)])).T
+    box = (across < CAVITY[0]) & (up < CAVITY[1])
+    colours[view[box & hidden_from_front(face, faces, view)]] = CAVITY_COLOUR
     if "mouth_centre" not in regions:
         colours[lips] = LIPS
-    x, y, z = (face[view] - _front(face[regions.get("mouth_centre", lips)])).T
-    box = (np.abs(x) < CAVITY[0]) & (np.abs(y) < CAVITY[1])
-    colours[view[box & hidden_from_front(face, faces, view)]] = CAVITY_COLOUR
     return colours
 
 
@@ -167,7 +167,7 @@ def _lip_pairs(face: np.ndarray, faces: np.ndarray, lips: np.ndarray, head: np.n
     """Where the lips meet, every `COLUMN` mm: the lowest vertex of the upper lip, the highest of the lower.
 
     Around the middle of the mouth the visible surface falls into an upper and a lower part, parted by the mouth's
-    slit. How far from the middle that holds depends on how much `lips` covers: the widest band in which it does is used.
+    slit. How far from the middle that holds depends on how much `lips` covers: the widest band that works is used.
     """
     low, high = face[lips].min(axis=0), face[lips].max(axis=0)
     in_box = head & ((face >= low - 0.5) & (face <= high + 0.5)).all(axis=1)
