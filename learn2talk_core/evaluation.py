@@ -37,9 +37,9 @@ class Judges:
     head: torch.nn.Linear
 
 
-def load_judges(syncnet: str, lipreader: str) -> Judges:
-    """Load the judging networks from their folders."""
-    return Judges(load_syncnet3d(syncnet), *load_lipreader(lipreader))
+def load_judges(syncnet: str, lipreader: str, corpus: Corpus) -> Judges:
+    """Load the judging networks from their folders; `corpus` is what they will judge."""
+    return Judges(load_syncnet3d(syncnet, corpus), *load_lipreader(lipreader))
 
 
 @torch.no_grad()
@@ -159,7 +159,7 @@ def judge_clips(
     """
     torch.set_num_threads(1)
     corpus = open_corpus(corpus_folder)
-    networks = load_judges(*judges)
+    networks = load_judges(*judges, corpus)
     models = {name: open_predictions(folder, corpus) for name, folder in predicted.items()}
     rest = mean_motion(corpus)
     rows: list[Row] = []
@@ -182,7 +182,7 @@ def read_clips(
     """Lip-read chosen motions (clip id, model, style): the second pass, over the best styles alone."""
     torch.set_num_threads(1)
     corpus = open_corpus(corpus_folder)
-    networks = load_judges(*judges)
+    networks = load_judges(*judges, corpus)
     models = {name: open_predictions(folder, corpus) for name, folder in predicted.items()}
     clips = {clip.id: clip for clip in corpus.clips}
     truth: dict[str, Reading] = {}

@@ -27,11 +27,12 @@ from typing import Literal
 
 import numpy as np
 
-from learn2talk_core.audio.waveform import SAMPLE_RATE, read_wave
+from learn2talk_core.audio.waveform import read_wave
 from learn2talk_core.corpus.format import Recording
 from learn2talk_core.corpus.source import Source
 from learn2talk_core.corpus.video_file import video_audio
 from learn2talk_core.corpus.vl import count_frames, read_frames
+from learn2talk_core.corpus.vocaset import shifted
 from learn2talk_core.errors import BadInput
 from learn2talk_core.mesh.area import centres_and_areas
 from learn2talk_core.mesh.files import read_mesh
@@ -78,7 +79,7 @@ class _Data:
 
 
 def read_biwi(
-    folder: str | Path, *, recipe: Recipe, regions: str | Path | None = None, sound_delay: float = 0.0
+    folder: str | Path, *, recipe: Recipe, regions: str | Path | None = None, audio_offset_ms: float = 0.0
 ) -> Source:
     """Open a copy of BIWI; its clips are read one by one while the corpus is written.
 
@@ -88,7 +89,8 @@ def read_biwi(
         folder: with `faces`, `rigid_scans` and `audio`, `wav` or `videos`; or the processed layout.
         recipe: "codetalker" or "metric", see above.
         regions: folder of CodeTalker's `lve.txt` and `fdd.txt`; `regions` in `folder` when not given.
-        sound_delay: seconds by which the sound lags behind the motion; it is moved forward by as much.
+        audio_offset_ms: the sound is moved by so many milliseconds against the motion, later if positive; what then
+            has no counterpart is cut off.
 
     Raises:
         BadInput: no BIWI there, a file that is broken or of another mesh, or processed motion of another recipe.
@@ -111,7 +113,7 @@ def read_biwi(
         log.warning("%s: style one-hot of %s only, not BIWI's", folder, ", ".join(train_speakers))
     face = data.templates[train_speakers[0]]
     return Source(
-        recordings=_recordings(data, keys, sounds, round(sound_delay * SAMPLE_RATE)),
+        recordings=_recordings(data, keys, sounds, audio_offset_ms / 1000),
         topology=_topology(Path(regions or folder / "regions"), face, data),
         templates={speaker: data.templates[speaker] for speaker in dict.fromkeys(k[0] for k in keys)},
         train_speakers=train_speakers,
@@ -292,26 +294,28 @@ def find_sounds(folder: Path) -> dict[Key, Path]:
     return found
 
 
-def _recordings(data: _Data, keys: Sequence[Key], sounds: Mapping[Key, Path], late: int) -> Iterator[Recording]:
+def _recordings(data: _Data, keys: Sequence[Key], sounds: Mapping[Key, Path], offset: float) -> Iterator[Recording]:
     for speaker, sentence in keys:
         split = split_of(speaker, sentence)
         assert split is not None
+        motion = data.motion(speaker, data.paths[speaker, sentence])
+        motion, audio = shifted(motion, _sound(sounds[speaker, sentence]), offset, FPS)
         yield Recording(
             id=f"{speaker}_{sentence}",
             speaker=speaker,
             sentence=sentence,
             text="",
             split=split,
-            audio=_sound(sounds[speaker, sentence], late),
-            motion=data.motion(speaker, data.paths[speaker, sentence]),
+            audio=audio,
+            motion=motion,
         )
 
 
-def _sound(path: Path, late: int) -> np.ndarray:
+def _sound(path: Path) -> np.ndarray:
     wave = video_audio(path) if path.suffix in (".flv", ".mp4") else read_wave(path)
     if wave is None:
         raise BadInput(path, expected="a sound track", found="none", fix="Give the sound as a wav in the folder audio.")
-    return wave[late:] if late >= 0 else np.concatenate([np.zeros(-late, np.float32), wave])
+    return wave
 
 
 def _topology(regions: Path, face: np.ndarray, data: _Data) -> Topology:

@@ -255,14 +255,12 @@ def test_sound_from_a_video(copies: dict[str, Path]) -> None:
         next(iter(read_biwi(folder, recipe="metric").recordings))
 
 
-@pytest.mark.parametrize("delay", [0.08, -0.08, 0.0])
-def test_sound_that_is_late_or_early(written: dict[str, Path], delay: float) -> None:
+@pytest.mark.parametrize(("offset", "frames", "samples"), [(80.0, 2, 0), (-80.0, 0, 1280), (50.0, 2, 480)])
+def test_sound_that_is_moved(written: dict[str, Path], offset: float, frames: int, samples: int) -> None:
     plain = next(iter(read_biwi(written["processed"], recipe="codetalker").recordings))
-    moved = next(iter(read_biwi(written["processed"], recipe="codetalker", sound_delay=delay).recordings))
-    n = round(delay * 16000)
-    kept = plain.audio[n:] if n >= 0 else np.concatenate([np.zeros(-n, np.float32), plain.audio])
-    np.testing.assert_array_equal(moved.audio, kept)
-    np.testing.assert_array_equal(moved.motion, plain.motion)
+    moved = next(iter(read_biwi(written["processed"], recipe="codetalker", audio_offset_ms=offset).recordings))
+    np.testing.assert_array_equal(moved.motion, plain.motion[frames:])
+    np.testing.assert_array_equal(moved.audio, plain.audio[samples:])
 
 
 def test_sound_longer_than_motion_is_trimmed_not_stretched(copies: dict[str, Path], tmp_path: Path) -> None:
