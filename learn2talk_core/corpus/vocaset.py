@@ -47,7 +47,13 @@ UNPUBLISHED = frozenset(
     for number in numbers
 )  # fmt: skip
 SOURCE_FPS, FPS, MM_PER_UNIT = 60.0, 30.0, 1000.0
-MESHES = ("FLAME_sample.ply", "templates/FLAME_sample.ply", "head_template.obj", "generic_model.pkl")
+MESHES = (
+    "FLAME_sample.ply",
+    "templates/FLAME_sample.ply",
+    "head_template.obj",
+    "head_template_mesh.obj",
+    "generic_model.pkl",
+)
 MASKS = ("FLAME_masks.pkl", "regions/FLAME_masks.pkl")
 _RATES = range(8_000, 192_001)  # Hz
 
@@ -333,8 +339,7 @@ def _topology(folder: Path, template: np.ndarray, mesh: str | Path | None, lips:
         folder,
         MESHES,
         "the triangles of FLAME's mesh",
-        "Copy FLAME_sample.ply (of the repositories voca or FaceFormer) or FLAME's generic_model.pkl into the folder, "
-        "or name such a file.",
+        "Copy FLAME_sample.ply (of the repositories voca or FaceFormer) or FLAME's generic_model.pkl into the folder.",
     )
     lips = lips or _search(
         folder,
