@@ -341,7 +341,8 @@ def _fill_sparse(kind: type) -> Callable[[_Machine, Any, Any], None]:
         parts = [state["data"], state["indices"], state["indptr"]]
         if not all(isinstance(part, np.ndarray) for part in parts) or any(p.dtype.kind not in "iu" for p in parts[1:]):
             raise TypeError("a sparse matrix without its arrays")
-        built = kind(tuple(parts), shape=state.get("_shape", state.get("shape")))
+        machine.spend(sum(part.nbytes for part in parts))
+        built = kind(tuple(parts), shape=state.get("_shape", state.get("shape")), copy=True)
         built.check_format(full_check=True)  # an index outside would be read by SciPy's compiled code
         value.__dict__.update(built.__dict__)
 

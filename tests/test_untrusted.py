@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from learn2talk_core.errors import BadInput
 from learn2talk_core.untrusted import load_array, load_pickle
+from tests.pickles import Reduces, Victim, chumpy, malicious, object_array, python2_array
 
 
 def test_plain_data_of_every_protocol(tmp_path: Path) -> None:
@@ -97,35 +98,6 @@ def test_a_sparse_matrix_that_points_outside_is_refused(tmp_path: Path) -> None:
         load_pickle(path)
 
 
-# --- Python 2 and chumpy: programs written by hand, as cPickle wrote them
-
-
-def python2_array(array: np.ndarray, *, module: str = "numpy.core.multiarray") -> bytes:
-    """What Python 2's cPickle wrote for an array with protocol 2: its bytes as a `str`."""
-    data = array.tobytes()
-    shape = b"(" + b"".join(b"J" + struct.pack("<i", n) for n in array.shape) + b"t"
-    kind = array.dtype.str[1:].encode()
-    dtype = b"cnumpy\ndtype\n" + b"U" + bytes([len(kind)]) + kind + b"K\x00K\x01\x87R"
-    dtype += b"(K\x03U\x01" + array.dtype.str[:1].encode() + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-    return (
-        (b"c" + module.encode() + b"\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R")
-        + b"(K\x01"
-        + shape
-        + dtype
-        + b"\x89T"
-        + struct.pack("<i", len(data))
-        + data
-        + b"tb"
-    )
-
-
-def chumpy(name: str, **fields: bytes) -> bytes:
-    """An object of chumpy with protocol 2; the fields are programs."""
-    items = b"".join(b"U" + bytes([len(key)]) + key.encode() + value for key, value in fields.items())
-    module = "chumpy.ch" if name == "Ch" else "chumpy.reordering"
-    return f"c{module}\n{name}\n".encode() + b")\x81}(" + items + b"ub"
-
-
 def test_python_2_pickles_and_chumpy(tmp_path: Path) -> None:
     template = np.random.default_rng(0).normal(size=(5, 3))
     ids = np.arange(6)[::-1].astype(np.int64)
@@ -155,73 +127,6 @@ def test_python_2_protocol_0(tmp_path: Path) -> None:
 # --- what must not come in
 
 
-class _Reduces:
-    def __init__(self, *call: Any) -> None:
-        self.call = call
-
-    def __reduce__(self) -> Any:
-        return self.call
-
-
-class _Victim:
-    touched = False
-
-    def __setstate__(self, state: Any) -> None:
-        _Victim.touched = True
-
-
-def _object_array(payload: Any) -> np.ndarray:
-    array = np.empty(1, object)
-    array[0] = payload
-    return array
-
-
-def malicious(marker: Path) -> dict[str, bytes]:
-    """Programs that create `marker` if they are obeyed by an ordinary unpickler, and others that only try."""
-    touch = f"touch {marker}"
-    nested = pickle.dumps(_Reduces(os.system, (touch,)))
-    scalar = np._core.multiarray.scalar
-    short = lambda text: b"\x8c" + bytes([len(text)]) + text.encode()  # noqa: E731
-    return {
-        "os.system": pickle.dumps(_Reduces(os.system, (touch,)), 2),
-        "builtins.eval": pickle.dumps(_Reduces(eval, (f"__import__('os').system('{touch}')",)), 4),
-        "subprocess.Popen": pickle.dumps(_Reduces(subprocess.Popen, (["touch", str(marker)],))),
-        "os.system by INST": f"(S'{touch}'\nios\nsystem\n.".encode(),
-        "os.system by OBJ": f"(cos\nsystem\nS'{touch}'\no.".encode(),
-        "STACK_GLOBAL": b"\x80\x04" + short("posix") + short("system") + b"\x93" + short(touch) + b"\x85R.",
-        "dotted name": b"\x80\x04" + short("numpy") + short("ndarray.__class__") + b"\x93.",
-        "numpy.load": b"cnumpy\nload\n(S'x.npy'\nNI01\ntR.",
-        "numpy.f2py": b"cnumpy.f2py\ncompile\n(S'x'\ntR.",
-        "numpy.testing": b"cnumpy.testing._private.utils\nrunstring\n(S'import os'\n}tR.",
-        "numpy.memmap to write": f"cnumpy\nmemmap\n(S'{marker}'\nS'uint8'\nS'w+'\nI0\nI9\ntR.".encode(),
-        "scalar of objects": pickle.dumps(_Reduces(scalar, (np.dtype(object), nested)), 2),
-        "array of objects": pickle.dumps(_object_array(_Reduces(os.system, (touch,))), 4),
-        "array of numbers as objects": pickle.dumps(_object_array(1), 2),
-        "_reconstruct of a subclass": b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nmatrix\n(I0\ntS'b'\ntR.",
-        "_reconstruct of a huge array": b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(L99999999999L\nt"
-        b"S'b'\ntR.",
-        "BUILD of an object": pickle.dumps(_Victim(), 2).replace(b"}", b"(I1\nd"),
-        "BUILD of a class": b"cnumpy\nndarray\n}S'x'\nI1\nsb.",
-        "BUILD of a function": b"cnumpy.core.multiarray\n_reconstruct\n(N}S'__defaults__'\nI1\nstb.",
-        "BUILD of a list": b"](I1\nI2\ntb.",
-        "a structured dtype": pickle.dumps(np.zeros(2, [("a", "f4"), ("b", object)]), 2),
-        "extension registry": b"\x80\x02\x82\xf0.",
-        "persistent id": b"Pos.system\n.",
-        "out-of-band buffer": b"\x80\x05\x97.",
-        "NEWOBJ with arguments": b"\x80\x02cnumpy\nndarray\n(L99999999999L\nt\x81.",
-        "NEWOBJ_EX": b"\x80\x04" + short("numpy") + short("ndarray") + b"\x93)}\x92.",
-        "a reconstructor with another base": b"ccopy_reg\n_reconstructor\n(cchumpy.ch\nCh\ncnumpy\nndarray\nNtR.",
-        "chumpy's functions": b"cchumpy.ch\nChLambda\n)\x81}b.",
-        "a bare class": b"](cnumpy\nndarray\nc__builtin__\nobject\ne.",
-        "an object without content": b"\x80\x02cchumpy.ch\nCh\n)\x81.",
-        "getattr": b"c__builtin__\ngetattr\n(cnumpy\nndarray\nS'tofile'\ntR.",
-        "copyreg.add_extension": b"ccopyreg\nadd_extension\n(S'os'\nS'system'\nI240\ntR.",
-        "set of calls": b"c__builtin__\nset\n(cos\nsystem\ntR.",
-        "functools.partial": b"cfunctools\npartial\n(cos\nsystem\ntR.",
-        "torch": b"ctorch._utils\n_rebuild_tensor_v2\n)R.",
-    }
-
-
 def test_nothing_malicious_is_obeyed(tmp_path: Path) -> None:
     marker = tmp_path / "executed"
     copyreg.add_extension("os", "system", 0xF0)
@@ -236,7 +141,7 @@ def test_nothing_malicious_is_obeyed(tmp_path: Path) -> None:
             assert not marker.exists(), name
     finally:
         copyreg.remove_extension("os", "system", 0xF0)
-    assert not _Victim.touched
+    assert not Victim.touched
     pickle.loads(malicious(marker)["os.system"])  # the test can fail: an ordinary unpickler obeys
     assert marker.exists()
 
@@ -283,6 +188,7 @@ GUARDED = """
 import resource, sys
 from learn2talk_core.errors import BadInput
 from learn2talk_core.untrusted import load_array, load_pickle
+from tests.pickles import Reduces, Victim, chumpy, malicious, object_array, python2_array
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 for path in sys.argv[1:]:
     try:
@@ -324,7 +230,7 @@ def test_npy(tmp_path: Path) -> None:
 
 def test_npy_with_objects_is_refused(tmp_path: Path) -> None:
     marker, path = tmp_path / "executed", tmp_path / "x.npy"
-    np.save(path, _object_array(_Reduces(os.system, (f"touch {marker}",))), allow_pickle=True)
+    np.save(path, object_array(Reduces(os.system, (f"touch {marker}",))), allow_pickle=True)
     with pytest.raises(BadInput, match=r"expected one whole array of numbers \(\.npy\), found ValueError: .*[Oo]bject"):
         load_array(path)
     np.save(path, np.zeros(2, [("a", "f4")]))

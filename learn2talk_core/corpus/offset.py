@@ -21,7 +21,7 @@ class AudioOffset:
     """By how much the motion of a corpus is later than its sound.
 
     Attributes:
-        lag_ms: milliseconds; the place of the highest correlation, averaged over the clips. Negative: motion is earlier.
+        lag_ms: where the clips' mean correlation is highest; negative: motion is earlier.
         low_ms, high_ms: between these lie the middle half of the clips, each taken alone.
         correlation: the highest, of loudness and mouth opening; below 0.2 or so the lag means nothing.
         clips: how many were looked at.
@@ -45,7 +45,7 @@ def measure_offset(corpus: Corpus, clips: Sequence[Clip] | None = None) -> Audio
     """Correlate level and lip opening of `clips`, by default of `ENOUGH` spread over the corpus.
 
     Speech in step does not give 0: lips open a little after the sound's level rises. On the embedded corpus, whose
-    truth is 0, it is 10 ms. To bring a corpus to that, read it with `audio_offset_ms` raised by what is too much.
+    truth is 0, it is 7 ms. To bring a corpus to that, read it with `audio_offset_ms` raised by what is too much.
 
     Raises:
         BadInput: no clip has both sound and motion of the lips for longer than twice `LIMIT`.

@@ -47,7 +47,13 @@ UNPUBLISHED = frozenset(
     for number in numbers
 )  # fmt: skip
 SOURCE_FPS, FPS, MM_PER_UNIT = 60.0, 30.0, 1000.0
-MESHES = ("FLAME_sample.ply", "templates/FLAME_sample.ply", "head_template.obj", "generic_model.pkl")
+MESHES = (
+    "FLAME_sample.ply",
+    "templates/FLAME_sample.ply",
+    "head_template.obj",
+    "head_template_mesh.obj",
+    "generic_model.pkl",
+)
 MASKS = ("FLAME_masks.pkl", "regions/FLAME_masks.pkl")
 _RATES = range(8_000, 192_001)  # Hz
 
@@ -231,17 +237,21 @@ class _Rows:
     name: str
 
     def __call__(self) -> np.ndarray:
-        numbers = np.array([(-1, -1), *self.frames.items()] if isinstance(self.frames, dict) else [(0, 0)])[1:]
-        if not len(numbers) or numbers.dtype.kind not in "iu" or numbers.min() < 0:
+        pairs = list(self.frames.items()) if isinstance(self.frames, dict) else []
+        if not pairs or not all(isinstance(n, int | np.integer) and 0 <= n < 1 << 62 for pair in pairs for n in pair):
             raise self._wrong("a dictionary frame → row", "something else")
+        numbers: np.ndarray = np.array(pairs)
         # By the frame's number, as VOCA pairs frames with sound. FaceFormer's conversion takes the dictionary's order.
-        numbers = numbers[np.argsort(numbers[:, 0])]
-        if (numbers[:, 0] != np.arange(len(numbers))).any():
-            raise self._wrong(f"frames 0 … {len(numbers) - 1}", "gaps between them")
-        if numbers[:, 1].max() >= len(self.vertices):
-            found = f"row {numbers[:, 1].max()}: data_verts.npy is another version or cut short"
+        frames, rows = numbers[np.argsort(numbers[:, 0])].T
+        every = np.arange(frames[0], min(frames[-1], frames[0] + 2 * len(frames)) + 1)
+        if len(every) > 2 * len(frames):
+            raise self._wrong(f"{len(frames)} frames in a row", f"numbers {frames[0]} … {frames[-1]}")
+        if len(every) > len(frames):
+            log.warning("%s: %d frames are missing, the ones before them stay", self.name, len(every) - len(frames))
+        if rows.max() >= len(self.vertices):
+            found = f"row {rows.max()}: data_verts.npy is another version or cut short"
             raise self._wrong(f"rows 0 … {len(self.vertices) - 1} of data_verts.npy", found)
-        return np.asarray(self.vertices[numbers[:, 1]], np.float32)
+        return np.asarray(self.vertices[rows[np.searchsorted(frames, every, side="right") - 1]], np.float32)
 
     def _wrong(self, expected: str, found: str) -> BadInput:
         fix = "Get VOCASET's files again; they belong together."
@@ -257,8 +267,9 @@ class _Sound:
     name: str
 
     def __call__(self) -> np.ndarray:
-        entry = self.entry if isinstance(self.entry, dict) else {}
-        audio, rate = entry.get("audio"), entry.get("sample_rate")
+        entry: dict[str, Any] = self.entry if isinstance(self.entry, dict) else {}
+        audio: Any = entry.get("audio")
+        rate = entry.get("sample_rate")
         sound = isinstance(audio, np.ndarray) and audio.ndim == 1 and audio.dtype in (np.int16, np.float32, np.float64)
         if not sound or not isinstance(rate, int | float | np.number) or float(rate) not in _RATES:
             raise BadInput(
@@ -283,7 +294,7 @@ class _Flat:
 
     def __call__(self) -> np.ndarray:
         flat = load_array(self.path, mmap=True)
-        if flat.ndim not in (2, 3) or flat[:1].size % 3 or flat.dtype.kind != "f":
+        if flat.ndim not in (2, 3) or flat.size == 0 or flat[0].size % 3 or flat.dtype.kind != "f":
             raise BadInput(
                 self.path,
                 expected="vertices of shape (frames, 3 V)",
@@ -311,9 +322,9 @@ def _nested(path: Path, expected: str) -> dict[Key, Any]:
 def _templates(path: Path) -> dict[str, np.ndarray]:
     content = load_pickle(path)
     if isinstance(content, dict) and content:
-        arrays = {str(speaker): np.asarray(template) for speaker, template in content.items()}
+        arrays = {str(speaker): template for speaker, template in content.items() if isinstance(template, np.ndarray)}
         shapes = {array.shape for array in arrays.values()}
-        if len(shapes) == 1 and all(a.ndim == 2 and a.shape[1] == 3 and a.dtype.kind == "f" for a in arrays.values()):
+        if len(arrays) == len(content) and len(shapes) == 1 and len(min(shapes)) == 2 and min(shapes)[1] == 3:
             return {speaker: array.astype(np.float32) for speaker, array in arrays.items()}
     raise BadInput(
         path,
@@ -328,8 +339,7 @@ def _topology(folder: Path, template: np.ndarray, mesh: str | Path | None, lips:
         folder,
         MESHES,
         "the triangles of FLAME's mesh",
-        "Copy FLAME_sample.ply (of the repositories voca or FaceFormer) or FLAME's generic_model.pkl into the folder, "
-        "or name such a file.",
+        "Copy FLAME_sample.ply (of the repositories voca or FaceFormer) or FLAME's generic_model.pkl into the folder.",
     )
     lips = lips or _search(
         folder,
@@ -364,7 +374,8 @@ def _faces(path: Path, vertex_count: int) -> np.ndarray:
             raise BadInput(
                 path, expected="FLAME's model with its triangles f (9976, 3)", found="none", fix="Name another file."
             )
-        count = vertex_count if "v_template" not in model else len(model["v_template"])
+        template = model.get("v_template")
+        count = len(template) if isinstance(template, np.ndarray) and template.ndim else vertex_count
     else:
         vertices, faces = read_mesh(path)
         count = len(vertices)
