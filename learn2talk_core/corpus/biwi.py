@@ -29,10 +29,10 @@ import numpy as np
 
 from learn2talk_core.audio.waveform import read_wave
 from learn2talk_core.corpus.format import Recording
+from learn2talk_core.corpus.offset import shifted
 from learn2talk_core.corpus.source import Source
 from learn2talk_core.corpus.video_file import video_audio
 from learn2talk_core.corpus.vl import count_frames, read_frames
-from learn2talk_core.corpus.vocaset import shifted
 from learn2talk_core.errors import BadInput
 from learn2talk_core.mesh.area import centres_and_areas
 from learn2talk_core.mesh.files import read_mesh
@@ -295,12 +295,15 @@ def find_sounds(folder: Path) -> dict[Key, Path]:
 
 
 def _recordings(data: _Data, keys: Sequence[Key], sounds: Mapping[Key, Path], offset: float) -> Iterator[Recording]:
-    for speaker, sentence in keys:
+    """One at a time; after a clip that is refused the next one can be had."""
+
+    def read(key: Key) -> Recording:
+        speaker, sentence = key
         split = split_of(speaker, sentence)
         assert split is not None
-        motion = data.motion(speaker, data.paths[speaker, sentence])
-        motion, audio = shifted(motion, _sound(sounds[speaker, sentence]), offset, FPS)
-        yield Recording(
+        motion = data.motion(speaker, data.paths[key])
+        motion, audio = shifted(motion, _sound(sounds[key]), offset, FPS)
+        return Recording(
             id=f"{speaker}_{sentence}",
             speaker=speaker,
             sentence=sentence,
@@ -309,6 +312,8 @@ def _recordings(data: _Data, keys: Sequence[Key], sounds: Mapping[Key, Path], of
             audio=audio,
             motion=motion,
         )
+
+    return map(read, keys)
 
 
 def _sound(path: Path) -> np.ndarray:

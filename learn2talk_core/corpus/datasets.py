@@ -61,7 +61,7 @@ def open_source(dataset: Dataset, settings: Settings) -> Source:
         return read_vocaset(path, lips=lips, audio_offset_ms=settings.audio_offset_ms)
     if dataset == "biwi":
         assert settings.recipe is not None
-        return read_biwi(path, recipe=settings.recipe, sound_delay=-settings.audio_offset_ms / 1000)
+        return read_biwi(path, recipe=settings.recipe, audio_offset_ms=settings.audio_offset_ms)
     assert settings.fps is not None
     assert settings.mm_per_unit is not None
     assert lips is not None
@@ -73,7 +73,7 @@ def open_source(dataset: Dataset, settings: Settings) -> Source:
         upper_face=None if settings.upper_face is None else inside(path, settings.upper_face),
         mouth=None if settings.mouth is None else inside(path, settings.mouth),
         axes=settings.axes or ("x", "y", "z"),
-        sound_delay=-settings.audio_offset_ms / 1000,
+        audio_offset_ms=settings.audio_offset_ms,
     )
 
 

@@ -22,8 +22,9 @@ from pathlib import Path
 
 import numpy as np
 
-from learn2talk_core.audio.waveform import SAMPLE_RATE, read_wave
+from learn2talk_core.audio.waveform import read_wave
 from learn2talk_core.corpus.format import SPLITS, Recording
+from learn2talk_core.corpus.offset import shifted
 from learn2talk_core.corpus.source import Source
 from learn2talk_core.errors import BadInput
 from learn2talk_core.files import read_json
@@ -66,7 +67,7 @@ def read_folder(
     upper_face: str | Path | None = None,
     mouth: str | Path | None = None,
     axes: Sequence[str] = ("x", "y", "z"),
-    sound_delay: float = 0.0,
+    audio_offset_ms: float = 0.0,
 ) -> Source:
     """Open own data; its clips are read one by one while the corpus is written.
 
@@ -81,7 +82,8 @@ def read_folder(
         upper_face, mouth: files of these regions, instead of what is found.
         axes: which axes of the files point to the speaker's left, up and out of the face, `("x", "z", "-y")` for
             instance.
-        sound_delay: seconds by which the sound lags behind the motion; it is moved forward by as much.
+        audio_offset_ms: the sound is moved by so many milliseconds against the motion, later if positive; what then
+            has no counterpart is cut off.
 
     Raises:
         BadInput: nothing to read, a template that is missing, or meshes that do not belong together. A broken clip is
@@ -103,13 +105,14 @@ def read_folder(
     def read(name: str) -> Recording:
         row = rows[name]
         motion, sound = read_motion(clips[name].motion, len(face)), read_wave(clips[name].sound)
+        motion, sound = shifted(motion, sound, audio_offset_ms / 1000, fps)
         return Recording(
             id=name,
             speaker=row.speaker,
             sentence=row.sentence,
             text=row.text,
             split=str(row.split),
-            audio=moved_forward(sound, sound_delay),
+            audio=sound,
             motion=turn(motion),
         )
 
@@ -248,12 +251,6 @@ def read_motion(paths: Sequence[Path], vertex_count: int) -> np.ndarray:
     for frame, path in zip(frames, paths, strict=True):
         frame[:] = _of_count(path, read_mesh(path)[0], vertex_count)
     return frames
-
-
-def moved_forward(wave: np.ndarray, seconds: float) -> np.ndarray:
-    """A wave without its first seconds; with a negative number silence is put in front instead."""
-    samples = round(seconds * SAMPLE_RATE)
-    return wave[samples:] if samples >= 0 else np.concatenate([np.zeros(-samples, np.float32), wave])
 
 
 def _faceformer_layout(folder: Path) -> dict[str, Files]:

@@ -65,6 +65,19 @@ def measure_offset(corpus: Corpus, clips: Sequence[Clip] | None = None) -> Audio
     return AudioOffset(1000 * _peak(mean), 1000 * low, 1000 * high, float(mean.max()), len(curves))
 
 
+def shifted(motion: np.ndarray, audio: np.ndarray, seconds: float, fps: float) -> tuple[np.ndarray, np.ndarray]:
+    """Sound that comes `seconds` later against the motion, by cutting the start of one: nothing is invented.
+
+    Args:
+        motion: (T, V, 3) at `fps`.
+        audio: (samples,) at 16 kHz.
+        seconds: negative moves the sound earlier.
+        fps: frames per second of the motion.
+    """
+    frames = int(np.ceil(max(seconds, 0.0) * fps - 1e-9))
+    return motion[frames:], audio[round((frames / fps - seconds) * SAMPLE_RATE) :]
+
+
 def _correlations(corpus: Corpus, clip: Clip) -> np.ndarray | None:
     """Correlation of level and opening for each lag of motion in -`LIMIT` … `LIMIT`; None where there is nothing."""
     frames = np.arange(clip.frames) / corpus.fps

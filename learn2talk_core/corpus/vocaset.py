@@ -17,6 +17,7 @@ import numpy as np
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16, read_wave, resample
 from learn2talk_core.corpus.format import Recording
+from learn2talk_core.corpus.offset import shifted
 from learn2talk_core.corpus.source import Source
 from learn2talk_core.errors import BadInput
 from learn2talk_core.mesh.files import read_mesh
@@ -163,21 +164,6 @@ def vocaset_contents(folder: str | Path) -> Contents:
     )
 
 
-def shifted(
-    motion: np.ndarray, audio: np.ndarray, seconds: float, fps: float = SOURCE_FPS
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sound that comes `seconds` later against the motion, by cutting the start of one: nothing is invented.
-
-    Args:
-        motion: (T, V, 3) at `fps`.
-        audio: (samples,) at 16 kHz.
-        seconds: negative moves the sound earlier.
-        fps: frames per second of the motion.
-    """
-    frames = int(np.ceil(max(seconds, 0.0) * fps - 1e-9))
-    return motion[frames:], audio[round((frames / fps - seconds) * SAMPLE_RATE) :]
-
-
 @dataclass(frozen=True)
 class _Clip:
     motion: Callable[[], np.ndarray]
@@ -198,17 +184,21 @@ class _Clip:
 
 
 def _recordings(contents: Contents, keys: list[Key], offset: float) -> Iterator[Recording]:
-    for speaker, sentence in keys:
-        motion, audio = shifted(*contents.clips[speaker, sentence](), offset)
-        yield Recording(
-            id=f"{speaker}_{sentence}",
-            speaker=speaker,
-            sentence=sentence,
+    """One at a time; after a clip that is refused the next one can be had."""
+
+    def read(key: Key) -> Recording:
+        motion, audio = shifted(*contents.clips[key](), offset, SOURCE_FPS)
+        return Recording(
+            id=_name(key),
+            speaker=key[0],
+            sentence=key[1],
             text="",
-            split=SPLITS[speaker, sentence],
+            split=SPLITS[key],
             audio=audio,
             motion=motion[::2],
         )
+
+    return map(read, keys)
 
 
 def _distribution(folder: Path) -> tuple[dict[Key, Callable[[], np.ndarray]], dict[Key, Callable[[], np.ndarray]]]:

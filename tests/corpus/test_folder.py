@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from learn2talk_core.corpus.fixtures_folder import write_folder
-from learn2talk_core.corpus.folder import Row, default_splits, moved_forward, read_folder, split_clips
+from learn2talk_core.corpus.folder import Row, default_splits, read_folder, split_clips
 from learn2talk_core.corpus.format import open_corpus, write_corpus
 from learn2talk_core.corpus.source import Source
 from learn2talk_core.errors import BadInput
@@ -248,15 +248,6 @@ def test_axes_and_unit_of_the_files(tmp_path):
         opened(data, axes=("x", "z", "y"))
     with pytest.raises(BadInput, match="expected x, y and z in some order, each perhaps with a minus"):
         opened(data, axes=("x", "y", "y"))
-
-
-def test_late_sound_is_moved_forward(tmp_path):
-    made = np.arange(16000, dtype=np.float32) / 16000
-    assert moved_forward(made, 0.1)[0] == pytest.approx(0.1)
-    early = moved_forward(made, -0.1)
-    assert len(early) == 17600
-    assert not early[:1600].any()
-    np.testing.assert_array_equal(early[1600:], made)
 
 
 def test_no_split_is_needed_of_a_table_that_names_no_clip():

@@ -184,7 +184,7 @@ def test_sound_and_motion_are_trimmed_not_stretched(both: Path, tmp_path: Path) 
 def test_the_offset_moves_the_sound_and_invents_nothing(offset_ms: float) -> None:
     motion = np.arange(120.0)[:, None, None] / 60 * np.ones((1, 2, 3))  # every frame says its own time
     audio = np.arange(32_000, dtype=np.float32) / 16_000
-    moved, sound = shifted(motion, audio, offset_ms / 1000)
+    moved, sound = shifted(motion, audio, offset_ms / 1000, 60)
     # What was heard at time t is now heard together with what was seen at t + offset.
     assert moved[0, 0, 0] - sound[0] == pytest.approx(offset_ms / 1000, abs=1 / 16_000)
     assert len(moved) + len(sound) >= 120 + 32_000 - 6 - 1_600
