@@ -102,7 +102,9 @@ def inside(folder: Path, path: str) -> str:
 
 def guess_dataset(folder: Path) -> Dataset:
     """Which of the datasets lies in a folder, by the names of its files."""
-    names = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if not folder.is_dir():
+        raise BadInput(folder, expected="the folder of a dataset", found="nothing", fix="Check the path.")
+    names = {path.name for path in folder.iterdir()}
     clips = [path.stem for path in (folder / "vertices_npy").glob("*.npy")]
     if "data_verts.npy" in names or any(name.startswith("FaceTalk_") for name in clips):
         return "vocaset"
