@@ -32,9 +32,25 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--out", default="out", help="folder for the pictures (default: %(default)s)")
     show.set_defaults(run=_show_corpus)
 
-    check = commands.add_parser("check-corpus", help="say what a corpus holds and what is wrong with it")
-    check.add_argument("corpus", nargs="?", default="data/corpus", help="folder of the corpus (default: %(default)s)")
+    check = commands.add_parser("check-corpus", help="say what a corpus or a dataset holds and what is wrong with it")
+    check.add_argument("corpus", nargs="?", default="data/corpus", help="a corpus, or a dataset (default: %(default)s)")
+    check.add_argument("--json", action="store_true", help="print JSON")
+    check.add_argument("--dataset", choices=("vocaset", "biwi", "folder"), help="which dataset (default: recognised)")
+    own = check.add_argument_group("how to read a dataset", "as corpus.source in params.yaml: docs/datasets.md")
+    own.add_argument("--recipe", choices=("codetalker", "metric"), help="of BIWI (default: codetalker)")
+    own.add_argument("--fps", type=float, help="own data: frames of motion a second")
+    own.add_argument("--mm-per-unit", type=float, help="own data: millimetres per unit of the meshes")
+    own.add_argument(
+        "--axes", nargs=3, help="own data: the axes that point left, up and out of the face, such as x z -y"
+    )
+    own.add_argument("--lips", help="list of lip vertices, a file in the dataset's folder")
     check.set_defaults(run=_check_corpus)
+
+    fixtures = commands.add_parser("prepare-fixtures", help="write a small imitation of a dataset to try things on")
+    fixtures.add_argument("dataset", choices=("vocaset", "biwi", "folder"))
+    fixtures.add_argument("folder", help="is replaced")
+    fixtures.add_argument("--seed", type=int, default=0)
+    fixtures.set_defaults(run=_prepare_fixtures)
 
     results = commands.add_parser("results", help="print the result table of the last run and where its pictures lie")
     results.set_defaults(run=_results)
@@ -53,14 +69,57 @@ def _show_corpus(arguments: argparse.Namespace) -> int:
 
 
 def _check_corpus(arguments: argparse.Namespace) -> int:
-    from learn2talk_core.corpus.check import check_corpus
+    import json
+    from dataclasses import asdict
+    from pathlib import Path
 
-    contents, problems = check_corpus(arguments.corpus)
-    print("\n".join(contents))
-    if problems:
-        print("\nproblems:", *problems, sep="\n", file=sys.stderr)
-        return 1
-    print("no problems")
+    from learn2talk_core.corpus.check import as_text, check_corpus, check_dataset, from_error
+    from learn2talk_core.corpus.datasets import Settings, guess_dataset
+
+    path = Path(arguments.corpus)
+    canonical = arguments.dataset is None and ((path / "corpus.json").is_file() or path == Path("data/corpus"))
+    dataset = arguments.dataset
+    try:
+        if canonical:
+            contents, problems = check_corpus(path)
+        else:
+            dataset = dataset or guess_dataset(path)
+            settings = Settings(
+                path=str(path),
+                recipe=arguments.recipe or ("codetalker" if dataset == "biwi" else None),
+                fps=arguments.fps,
+                mm_per_unit=arguments.mm_per_unit,
+                axes=None if arguments.axes is None else tuple(arguments.axes),
+                lips=arguments.lips,
+                upper_face=None,
+                mouth=None,
+                audio_offset_ms=0.0,
+            )
+            contents, problems = check_dataset(dataset, settings)
+    except BadInput as error:
+        contents, problems = [], [from_error(error)]
+    bad = any(problem.severity == "error" for problem in problems)
+    if arguments.json:
+        kind = "corpus" if canonical else dataset
+        report = {"path": str(path), "kind": kind, "contents": contents, "problems": [asdict(p) for p in problems]}
+        print(json.dumps(report, indent=2))
+    else:
+        print("\n".join(contents))
+        print(as_text(problems) or "no problems")
+    return 1 if bad else 0
+
+
+def _prepare_fixtures(arguments: argparse.Namespace) -> int:
+    import shlex
+
+    from learn2talk_core.corpus.fixtures import write_fixture
+
+    source = write_fixture(arguments.dataset, arguments.folder, arguments.seed)
+    options = [word for name, value in source.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    _, path, *others = options
+    print(shlex.join(["learn2talk", "check-corpus", path, "--dataset", arguments.dataset, *others]))
+    values = [f"dataset={arguments.dataset}", *(f"corpus.source.{name}={value}" for name, value in source.items())]
+    print(shlex.join(["dvc", "exp", "run", *(word for value in values for word in ("-S", value))]))
     return 0
 
 

@@ -37,9 +37,9 @@ class Judges:
     head: torch.nn.Linear
 
 
-def load_judges(syncnet: str, lipreader: str) -> Judges:
-    """Load the judging networks from their folders."""
-    return Judges(load_syncnet3d(syncnet), *load_lipreader(lipreader))
+def load_judges(syncnet: str, lipreader: str, corpus: Corpus) -> Judges:
+    """Load the judging networks from their folders; `corpus` is what they will judge."""
+    return Judges(load_syncnet3d(syncnet, corpus), *load_lipreader(lipreader))
 
 
 @torch.no_grad()
@@ -159,7 +159,7 @@ def judge_clips(
     """
     torch.set_num_threads(1)
     corpus = open_corpus(corpus_folder)
-    networks = load_judges(*judges)
+    networks = load_judges(*judges, corpus)
     models = {name: open_predictions(folder, corpus) for name, folder in predicted.items()}
     rest = mean_motion(corpus)
     rows: list[Row] = []
@@ -182,7 +182,7 @@ def read_clips(
     """Lip-read chosen motions (clip id, model, style): the second pass, over the best styles alone."""
     torch.set_num_threads(1)
     corpus = open_corpus(corpus_folder)
-    networks = load_judges(*judges)
+    networks = load_judges(*judges, corpus)
     models = {name: open_predictions(folder, corpus) for name, folder in predicted.items()}
     clips = {clip.id: clip for clip in corpus.clips}
     truth: dict[str, Reading] = {}
@@ -249,12 +249,17 @@ def summarise(
             table[name]["styles"] = {speaker_of[row[0]]: row[2] for row in chosen}
             shared = [key for key in own[0][3].ratios if all(key in row[3].ratios for row in own)]
             scores = [ClipScores({k: r[3].ratios[k] for k in shared}, r[3].frames, r[3].trimmed) for r in own]
-            table[f"{name}_mean_style"] = corpus_scores(scores)
+            table[f"{name}_mean_style"] = _known(corpus_scores(scores))
     return Summary(table, per_clip)
 
 
 def _values(scores: Sequence[ClipScores], seed: int) -> dict[str, Any]:
-    return {**corpus_scores(scores), "interval": corpus_intervals(scores, seed=seed)}
+    return {**_known(corpus_scores(scores)), "interval": _known(corpus_intervals(scores, seed=seed))}
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    """Without the metrics that no clip has, such as those of phonemes where none are known."""
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _best_styles(rows: Sequence[Row], speaker_of: dict[str, str]) -> list[Row]:

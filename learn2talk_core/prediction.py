@@ -33,7 +33,7 @@ def predict_clips(
     """
     weight, bias = student.vertice_map_r.weight.T.numpy(force=True), student.vertice_map_r.bias.numpy(force=True)
     motions = 0
-    with write_predictions(folder, weight, bias) as writer:
+    with write_predictions(folder, weight, bias, recipe=corpus.recipe) as writer:
         for clip in progress(clips, description, unit="clip"):
             styles = (clip.speaker,) if clip.speaker in speakers else speakers
             one_hot = torch.eye(len(speakers))[[speakers.index(style) for style in styles]]

@@ -15,8 +15,8 @@ from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.errors import BadInput
 from learn2talk_core.evaluation import judge_clips, read_clips, summarise
 from learn2talk_core.files import missing, read_json, whole_file, write_json
-from learn2talk_core.metrics.protocol import protocols
-from learn2talk_core.progress import progress
+from learn2talk_core.metrics.protocol import describe_corpus, describe_test, protocols
+from learn2talk_core.progress import log, progress
 from learn2talk_core.stage import run
 
 CORPUS = "data/corpus"
@@ -54,9 +54,13 @@ def main(params: Params) -> str:
     }
     protocol = protocols(corpus.topology, corpus.mm_per_unit, params.lrp_threshold_mm)
     write_json("metrics/validation.json", tests["validation"].table)
-    write_json(
-        "metrics/evaluate.json", {"seen": tests["seen"].table, "unseen": tests["unseen"].table, "protocol": protocol}
-    )
+    about = describe_corpus(corpus)
+    results = {"seen": tests["seen"].table, "unseen": tests["unseen"].table, "protocol": protocol, "corpus": about}
+    write_json("metrics/evaluate.json", results)
+    for test in ("seen", "unseen"):
+        log.info("%s: %s", test, describe_test(results, test))
+    for note in about["notes"]:
+        log.info("%s", note)
     with whole_file("metrics/per_clip.csv") as partial:
         table = pd.DataFrame([row for test in tests.values() for row in test.clips])
         table.to_csv(partial, index=False, float_format="%.7g")

@@ -27,7 +27,7 @@ def main(_: Params) -> str:
     clips = corpus.split("validation", "test_seen", "test_unseen")
     motions = 0
     for name, stage in MODELS.items():
-        student, speakers = load_student(f"data/models/{stage}", made_by=f"dvc repro {stage}")
+        student, speakers = load_student(f"data/models/{stage}", made_by=f"dvc repro {stage}", corpus=corpus)
         motions += predict_clips(f"data/predicted/{name}", student, speakers, corpus, clips, name)
     return f"{motions} motions for {len(clips)} clips by {len(MODELS)} students"
 

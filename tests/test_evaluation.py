@@ -1,3 +1,4 @@
+import dataclasses
 import json
 from pathlib import Path
 
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.corpus.format import Corpus, open_corpus, write_corpus
 from learn2talk_core.corpus.phonemes import PHONEMES
 from learn2talk_core.corpus.predictions import write_predictions
 from learn2talk_core.errors import BadInput
@@ -23,7 +24,7 @@ from learn2talk_core.models.syncnet3d import Shape, SyncNet3D, config, window_fr
 from learn2talk_core.training.seed import seed_torch
 from learn2talk_core.weights import save_weights
 from stages.evaluate import refuse_same_weights
-from tests.toy import toy_corpus
+from tests.toy import clip, sheet, toy_corpus
 
 READER = {"vocabulary": 41, "width": 2, "dim": 8, "heads": 2, "hidden": 16, "encoder_layers": 1, "decoder_layers": 1,
           "kernel": 3, "size": 44, "normalise": "clip"}  # fmt: skip
@@ -101,6 +102,22 @@ def test_rows_of_the_table(corpus: Corpus, judges: tuple[str, str], predicted: d
     assert unseen["mean_motion"]["lve_mm"] < unseen["template"]["lve_mm"]
 
 
+def test_metrics_that_no_clip_has_are_absent(
+    corpus: Corpus, judges: tuple[str, str], predicted: dict[str, str], tmp_path: Path
+) -> None:
+    mute = [dataclasses.replace(r, phonemes=()) for r in (clip(100, "A", "test_seen"), clip(0, "A", "train"))]
+    sheets = {"A": sheet(), "C": sheet(), "D": sheet()}
+    write_corpus(
+        tmp_path / "mute", mute, topology=corpus.topology, templates=sheets, train_speakers=["A"], fps=30,
+        mm_per_unit=1000, recipe="toy",
+    )  # fmt: skip
+    tables = summaries(open_corpus(tmp_path / "mute"), judges, predicted)
+    assert tables["test_unseen"] == tables["validation"] == {}
+    row = tables["test_seen"]["exact"]
+    assert {"lve", "lse_d", "lipread_cosine"} <= set(row)
+    assert not {"closure_mm", "lipread_error", "viseme_accuracy"} & ({*row} | {*row["interval"]})
+
+
 def test_mean_motion_against_a_loop(corpus: Corpus) -> None:
     frames = [
         frame - corpus.template(clip.speaker)
@@ -122,7 +139,7 @@ def test_video_rate_against_interp() -> None:
 def test_a_clip_without_known_phonemes_has_no_perception_score(corpus: Corpus, judges: tuple[str, str]) -> None:
     clip = corpus.split("test_seen")[0]
     object.__setattr__(clip, "phonemes", ())
-    scores = ClipJudge(corpus, clip, load_judges(*judges), 2.0).scores(corpus.vertices(clip), perception=True)
+    scores = ClipJudge(corpus, clip, load_judges(*judges, corpus), 2.0).scores(corpus.vertices(clip), perception=True)
     assert scores.ratios["lipread_error"].value is None
     assert scores.ratios["viseme_accuracy"].value is None
     assert scores.ratios["closure_mm"].value is None

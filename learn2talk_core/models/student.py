@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.corpus.recipe import refuse_other_recipe
 from learn2talk_core.models.faceformer import FaceFormer
 from learn2talk_core.models.speech_encoder import SpeechEncoder, normalise_wave
 from learn2talk_core.weights import frozen, load_config, load_weights, save_weights
@@ -72,7 +74,10 @@ def predict_states(student: FaceFormer, wave: np.ndarray, fps: float, styles: Te
 def save_student(
     folder: str | Path, student: FaceFormer, *, fps: float, speakers: tuple[str, ...], **notes: Any
 ) -> None:
-    """Write a student: weights, and what is needed to rebuild it; `notes` say where it comes from."""
+    """Write a student: weights, and what is needed to rebuild it.
+
+    `notes` say where it comes from; `recipe` among them is that of its corpus, and `load_student` heeds it.
+    """
     config = {
         "vertex_count": student.vertice_map_r.out_features // 3,
         "width": student.vertice_map_r.in_features,
@@ -85,9 +90,16 @@ def save_student(
     save_weights(folder, student, config)
 
 
-def load_student(folder: str | Path, *, made_by: str) -> tuple[FaceFormer, tuple[str, ...]]:
-    """The frozen student in `folder` and its training speakers, in the order of the style one-hot."""
+def load_student(
+    folder: str | Path, *, made_by: str, corpus: Corpus | None = None
+) -> tuple[FaceFormer, tuple[str, ...]]:
+    """The frozen student in `folder` and its training speakers, in the order of the style one-hot.
+
+    Refused when it was trained on a corpus of another recipe than `corpus`, whose clips it is to speak.
+    """
     config = load_config(folder, made_by=made_by)
+    if corpus is not None:
+        refuse_other_recipe(folder, config["notes"].get("recipe"), corpus)
     encoder = SpeechEncoder.from_numbers(**config["speech_encoder"])
     student = new_student(
         encoder, config["vertex_count"], len(config["speakers"]), config["fps"],

@@ -122,6 +122,18 @@ def test_report(project: Path) -> None:
     assert [path for path in made if path.read_bytes() != before[path]] == [], "the same input gives the same bytes"
 
 
+def test_a_corpus_without_a_test_of_seen_speakers(project: Path) -> None:
+    table = pd.read_parquet("data/corpus/clips.parquet")
+    table[table["split"] != "test_seen"].to_parquet("data/corpus/clips.parquet", index=False)
+    evaluate = json.loads(Path("metrics/evaluate.json").read_text())
+    write_json("metrics/evaluate.json", {**evaluate, "seen": {}})
+    assert main(PARAMS) == "pictures in metrics/plots, table and video of 2 clips in data/report"
+    assert (project / "metrics" / "plots" / "error_heat_map_seen.png").stat().st_size > 0
+    text = (project / "data" / "report" / "report.md").read_text()
+    assert "## Unseen speakers" in text
+    assert "## Seen speakers" not in text
+
+
 def test_missing_upstream_file(project: Path) -> None:
     (project / "metrics" / "teacher.json").unlink()
     with pytest.raises(BadInput, match=r"metrics/teacher\.json: expected a file, found nothing.*dvc repro teacher"):
