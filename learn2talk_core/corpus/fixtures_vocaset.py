@@ -44,7 +44,7 @@ def write_vocaset(
 ) -> None:
     """Write `folder`/distribution and `folder`/faceformer, each with FLAME's files that the reader needs besides.
 
-    A sentence is some 6 MB in each layout; as called without options, that is 110 MB each.
+    A sentence is some 6 MB in each layout; as called without options, that is 120 MB each.
 
     Args:
         folder: replaced as a whole.
@@ -134,10 +134,10 @@ def _clips(
 
 
 def _front(face: Face) -> np.ndarray:
-    """(V,) bool: face, eyes and the mouth's inside, without the back of the head."""
-    inside = face.part["upper_teeth"] | face.part["lower_teeth"] | face.part["tongue"]
-    eyes = face.part["left_eye"] | face.part["right_eye"]
-    return inside | eyes | (face.mask["inside_mouth"] > 0.5) | (face.part["skin"] & (face.neutral[:, 2] > 0))
+    """(V,) bool: face, eyes, and all that a camera on the mouth sees, without the back of the head."""
+    front = face.part["left_eye"] | face.part["right_eye"] | (face.part["skin"] & (face.neutral[:, 2] > 0))
+    front[face.regions["mouth_view"]] = True
+    return front
 
 
 def _padded(motion: np.ndarray, vertices: int | None) -> np.ndarray:
