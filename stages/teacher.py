@@ -7,12 +7,19 @@ import numpy as np
 import torch
 
 from learn2talk_core.audio.mel import mel_spectrogram, mel_windows, window_starts
+from learn2talk_core.checkpoints.wav2lip import import_expert, import_generator
 from learn2talk_core.config import shared
 from learn2talk_core.corpus.phonemes import PHONEMES, frame_labels
 from learn2talk_core.corpus.talking_video import FACE_SIZE, VIDEO_FPS, TalkingVideo, VideoClip, open_talking_video
+from learn2talk_core.errors import BadInput
 from learn2talk_core.files import whole_folder, write_json
-from learn2talk_core.models.official import load_official
-from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, audio_embeddings, face_embeddings
+from learn2talk_core.models.sync_expert2d import (
+    FRAMES,
+    SyncExpert2D,
+    audio_embeddings,
+    face_embeddings,
+    save_expert,
+)
 from learn2talk_core.models.wav2lip import Wav2Lip, one_shot, save_generator
 from learn2talk_core.progress import progress
 from learn2talk_core.report.teacher_sheet import write_teacher_sheet
@@ -28,7 +35,7 @@ from learn2talk_core.training.teacher import (
     train_expert,
     train_generator,
 )
-from learn2talk_core.weights import frozen, save_weights
+from learn2talk_core.weights import frozen
 
 VIDEO, OUT = "data/talking_video", "data/models/teacher"
 SHEET_CLIPS, SHEET_FRAMES = 3, 16
@@ -38,6 +45,7 @@ LIPS_SHARE = 0.6  # of the mouth box's 9 cm
 @dataclass(frozen=True)
 class Params:
     checkpoint: str | None
+    expert_checkpoint: str | None
     threads: int
     evaluation_clips: int
     expert: ExpertRecipe
@@ -47,26 +55,41 @@ class Params:
 
 def main(params: Params) -> str:
     torch.set_num_threads(params.threads)
-    generator, width, bgr = Wav2Lip(), 1.0, True
-    if params.checkpoint is not None:
-        load_official(params.checkpoint, generator)  # first, so that a wrong file is refused at once
+    # checkpoints first, so that a wrong file is refused at once
+    taken = None if params.checkpoint is None else import_generator(params.checkpoint)
+    expert_taken = None if params.expert_checkpoint is None else import_expert(params.expert_checkpoint)
+    expert_width = params.expert.width if expert_taken is None else expert_taken[1]
+    if taken is None and params.generator.audio_from_expert and expert_width != params.generator.width:
+        raise BadInput(
+            "teacher.generator.audio_from_expert",
+            expected="expert and generator of one width",
+            found=f"{expert_width:g} and {params.generator.width:g}",
+            fix="Set it to false, or give the generator the expert's width.",
+        )
     video = open_talking_video(VIDEO)
     spoken = [clip for clip in video.split("loss", "metric") if clip.frames >= FRAMES]
     clips = [speaking_face(video, clip) for clip in progress(spoken, "faces", unit="clip")]
     with open_scratch("teacher-expert", params, [VIDEO]) as first, open_scratch("teacher", params, [VIDEO]) as second:
-        expert, curve = train_expert(clips, params.expert, seed=params.seed, scratch=first)
+        if expert_taken is not None:
+            expert, curve = expert_taken[0], [{"step": 0.0}]
+        else:
+            expert, curve = train_expert(clips, params.expert, seed=params.seed, scratch=first)
         write_curve(curve, "metrics/curves/teacher_expert.csv")
-        if params.checkpoint is None:
+        if taken is not None:
+            (generator, width, bgr), curve = taken, [{"step": 0.0}]
+        else:
             generator, curve = train_generator(clips, expert, params.generator, seed=params.seed, scratch=second)
             width, bgr = params.generator.width, False
         write_curve(curve, "metrics/curves/teacher.csv")
         mean_face = np.mean([clip.faces.mean(axis=0) for clip in clips], axis=0)
+        frozen(expert)
         frozen(generator)
         scores = judge(video, expert, generator, bgr, mean_face, params.evaluation_clips)
-        write_json("metrics/teacher.json", scores)
+        sources = {"checkpoint": params.checkpoint, "expert_checkpoint": params.expert_checkpoint}
+        write_json("metrics/teacher.json", {**scores, **{key: value for key, value in sources.items() if value}})
         with whole_folder(OUT) as folder:
             save_generator(folder, generator, width=width, bgr=bgr)
-            save_weights(folder / "sync_expert", expert, {"width": params.expert.width})
+            save_expert(folder / "sync_expert", expert, width=expert_width)
         first.remove()
         second.remove()
     return (

@@ -1,23 +1,26 @@
 """FaceFormer as published (`biwi.pth`, `vocaset.pth`), and as anybody trained it with its code."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from transformers import Wav2Vec2Config
 
 from learn2talk_core.checkpoints.read import State, export_state, fill, read_state
 from learn2talk_core.checkpoints.wav2vec2 import config_dict, encoder_from, read_config
+from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.errors import BadInput
 from learn2talk_core.files import whole_file, write_json
-from learn2talk_core.models.faceformer import Alignment, FaceFormer
+from learn2talk_core.models.faceformer import AudioAlignment, FaceFormer
 from learn2talk_core.models.speech_encoder import SpeechEncoder
-from learn2talk_core.models.student import audio_encoder, new_student
+from learn2talk_core.models.student import audio_encoder, load_student, new_student
+from learn2talk_core.weights import load_config
 
 FIX = "Name FaceFormer's biwi.pth or vocaset.pth, or a file that its code saved."
-# What the two published files were trained on: frame rate, vertices, and the speakers in the order of the style one-hot.
-PUBLISHED: dict[Alignment, tuple[int, int, tuple[str, ...]]] = {
+OTHER_CORPUS = "Use it on the corpus that it was trained on."
+# What the two published files were trained on: frame rate, vertices, and the speakers in the style one-hot's order.
+PUBLISHED: dict[AudioAlignment, tuple[int, int, tuple[str, ...]]] = {
     "vocaset": (
         30,
         5023,
@@ -29,6 +32,8 @@ PUBLISHED: dict[Alignment, tuple[int, int, tuple[str, ...]]] = {
     ),
     "biwi": (25, 23370, ("F2", "F3", "F4", "M3", "M4", "M5")),
 }  # fmt: skip
+# Millimetres in the unit of the two datasets: metres, and a face of unit area, which is 174 to 201 mm.
+UNIT_MM: dict[AudioAlignment, tuple[float, float]] = {"vocaset": (1000, 1000), "biwi": (150, 250)}
 
 
 def import_faceformer(
@@ -78,6 +83,39 @@ def import_faceformer(
     return model.eval(), tuple(speakers)
 
 
+def import_student(source: str | Path, corpus: Corpus) -> tuple[FaceFormer, tuple[str, ...]]:
+    """A FaceFormer for the speakers, mesh and unit of `corpus`: of a published file or from a folder of ours.
+
+    Returns:
+        The network and its speakers in the order of the style one-hot.
+    """
+    source = Path(source)
+    vertices = len(corpus.topology.colours)
+    if source.is_dir():
+        config = load_config(source, made_by="dvc repro baseline")
+        model, speakers = load_student(source, made_by="dvc repro baseline")
+        if set(speakers) != set(corpus.train_speakers):
+            expected = f"the training speakers of the corpus, {', '.join(corpus.train_speakers)}"
+            raise BadInput(source, expected=expected, found=", ".join(speakers), fix=OTHER_CORPUS)
+        _check_corpus(source, len(speakers), model.vertice_map_r.out_features // 3, config["fps"],
+                      corpus.train_speakers, vertices, corpus.fps)  # fmt: skip
+        if config["notes"].get("recipe", corpus.recipe) != corpus.recipe:
+            found = f"one for {config['notes']['recipe']}"
+            raise BadInput(source, expected=f"a model for {corpus.recipe}", found=found, fix=OTHER_CORPUS)
+        return model, speakers
+    model, speakers = import_faceformer(source, speakers=corpus.train_speakers, vertex_count=vertices, fps=corpus.fps)
+    _, count, _ = PUBLISHED[model.alignment]
+    low, high = UNIT_MM[model.alignment]
+    if vertices == count and not low <= corpus.mm_per_unit <= high:
+        raise BadInput(
+            source,
+            expected=f"a corpus of {low:g} to {high:g} mm a unit, as these weights were trained on",
+            found=f"{corpus.mm_per_unit:g} mm ({corpus.recipe})",
+            fix="Prepare the corpus by the recipe of the weights: VOCASET in metres, BIWI with faces of unit area.",
+        )
+    return model, speakers
+
+
 def export_faceformer(model: FaceFormer, out: str | Path) -> list[str]:
     """Write the state dict that FaceFormer's code loads, and `OUT.config.json` for its speech encoder.
 
@@ -102,7 +140,7 @@ def export_faceformer(model: FaceFormer, out: str | Path) -> list[str]:
     return notes
 
 
-def _alignment(state: State, vertices: int, path: Path) -> Alignment:
+def _alignment(state: State, vertices: int, path: Path) -> AudioAlignment:
     """How audio met frames in its training: FaceFormer's code ties it to the dataset, as it does the period."""
     if "PPE.pe" in state:
         period = _period(state["PPE.pe"])
@@ -125,19 +163,21 @@ def _check_corpus(
     path: Path,
     styles: int,
     vertices: int,
-    rate: int,
+    rate: float,
     speakers: Sequence[str] | None,
     vertex_count: int | None,
     fps: float | None,
 ) -> None:
-    fix = "Use it on the corpus that it was trained on."
     if vertex_count is not None and vertex_count != vertices:
-        raise BadInput(path, expected=f"a face of {vertex_count} vertices", found=f"one of {vertices}", fix=fix)
+        raise BadInput(
+            path, expected=f"a face of {vertex_count} vertices", found=f"one of {vertices}", fix=OTHER_CORPUS
+        )
     if speakers is not None and len(speakers) != styles:
         expected = f"{len(speakers)} styles, one a training speaker of the corpus"
-        raise BadInput(path, expected=expected, found=str(styles), fix=fix)
+        raise BadInput(path, expected=expected, found=str(styles), fix=OTHER_CORPUS)
     if fps is not None and fps != rate:
-        raise BadInput(path, expected=f"weights for {fps:g} frames per second", found=f"for {rate}", fix=fix)
+        expected = f"weights for {fps:g} frames per second"
+        raise BadInput(path, expected=expected, found=f"for {rate:g}", fix=OTHER_CORPUS)
 
 
 def _encoder(state: State, path: Path, config: str | Path | None) -> SpeechEncoder:
@@ -152,7 +192,20 @@ def _config_beside(path: Path) -> Path:
 
 
 def _differs_from_base(encoder: SpeechEncoder) -> bool:
-    base = SpeechEncoder.config_class().to_dict()
-    shape = [key for key in base if key.startswith(("conv_", "num_", "hidden_s", "interm", "feat_extract", "do_stable"))]
-    own = json.loads(json.dumps(encoder.config.to_dict()))
-    return any(own[key] != json.loads(json.dumps(base[key])) for key in shape if "negatives" not in key)
+    """Whether FaceFormer's code, which always builds wav2vec 2.0 base, would build another network."""
+    sizes = (
+        "conv_",
+        "num_hidden_l",
+        "num_att",
+        "num_conv",
+        "hidden_size",
+        "intermediate",
+        "feat_extract_norm",
+        "do_st",
+    )
+    own, base = encoder.config.to_dict(), Wav2Vec2Config().to_dict()
+    return any(_listed(own[key]) != _listed(base[key]) for key in base if key.startswith(sizes))
+
+
+def _listed(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value

@@ -214,5 +214,3 @@ def _unknown_class(path: Path, name: str) -> BadInput:
 
 def _some(keys: list[str]) -> str:
     return keys[0] if len(keys) == 1 else f"{keys[0]} and {len(keys) - 1} more"
-
-

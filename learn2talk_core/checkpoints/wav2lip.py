@@ -9,8 +9,24 @@ from torch import nn
 from learn2talk_core.checkpoints.read import export_state, fill, read_state
 from learn2talk_core.errors import BadInput
 from learn2talk_core.files import whole_file
-from learn2talk_core.models.sync_expert2d import SyncExpert2D
-from learn2talk_core.models.wav2lip import Wav2Lip
+from learn2talk_core.models.sync_expert2d import SyncExpert2D, load_expert
+from learn2talk_core.models.wav2lip import Wav2Lip, load_generator
+from learn2talk_core.weights import load_config
+
+
+def import_generator(source: str | Path) -> tuple[Wav2Lip, float, bool]:
+    """A generator, its width, and whether it wants faces in BGR: of a published file or from a folder of ours."""
+    if Path(source).is_dir():
+        generator, bgr = load_generator(source)
+        return generator, load_config(source, made_by="dvc repro teacher")["width"], bgr
+    return import_wav2lip(source), 1.0, True
+
+
+def import_expert(source: str | Path) -> tuple[SyncExpert2D, float]:
+    """A lip-sync expert and its width: of a published file or from a folder of ours."""
+    if Path(source).is_dir():
+        return load_expert(source), load_config(source, made_by="dvc repro teacher")["width"]
+    return import_sync_expert(source), 1.0
 
 
 def import_wav2lip(path: str | Path) -> Wav2Lip:

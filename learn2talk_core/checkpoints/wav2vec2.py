@@ -69,8 +69,8 @@ def encoder_from(state: Mapping[str, Tensor], path: object, config: Wav2Vec2Conf
 def encoder_config(state: Mapping[str, Tensor], path: object) -> Wav2Vec2Config:
     """The configuration that shapes tell, and what all published models of such shapes have in common.
 
-    Those whose convolutions have a layer norm each (large-lv60, XLSR) normalise before each transformer block, the others
-    (base, large) after it; a head has 64 numbers; strides are 5 and six times 2.
+    Those whose convolutions have a layer norm each (large-lv60, XLSR) normalise before each transformer block, the
+    others (base, large) after it; a head has 64 numbers; strides are 5 and six times 2.
     """
     try:
         conv = [state[f"feature_extractor.conv_layers.{i}.conv.weight"] for i in range(7)]

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from learn2talk_core.models.compiled_decoder import Affine, DecoderLayer, decode
 from learn2talk_core.models.threads import one_thread
 
-Alignment = Literal["time", "vocaset", "biwi"]
+AudioAlignment = Literal["time", "vocaset", "biwi"]
 OFFICIAL_FRAMES = 600  # the length of the tables in published checkpoints; ours are computed, and have no limit
 
 
@@ -94,7 +94,7 @@ class FaceFormer(nn.Module):
         heads: int = 4,
         dropout: float = 0.1,
         audio_encoder: nn.Module | None = None,
-        alignment: Alignment = "time",
+        alignment: AudioAlignment = "time",
     ) -> None:
         super().__init__()
         self.alignment = alignment

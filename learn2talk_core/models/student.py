@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learn2talk_core.models.faceformer import Alignment, FaceFormer
+from learn2talk_core.models.faceformer import AudioAlignment, FaceFormer
 from learn2talk_core.models.speech_encoder import SpeechEncoder, align_as_faceformer, normalise_wave
 from learn2talk_core.weights import frozen, load_config, load_weights, save_weights
-
 
 OFFICIAL_EPS = 1e-5  # of the wave's normalisation in transformers 4.6, which FaceFormer's weights were made with
 
@@ -23,7 +22,7 @@ def new_student(
     *,
     width: int,
     dropout: float,
-    alignment: Alignment = "time",
+    alignment: AudioAlignment = "time",
 ) -> FaceFormer:
     """A FaceFormer with `encoder` inside, so that one state dict holds the whole student.
 

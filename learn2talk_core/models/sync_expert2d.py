@@ -59,7 +59,7 @@ class SyncExpert2D(nn.Module):
         )
 
     def look(self, faces: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-        """(B, 3, 5, 96, 96) RGB faces and their clips' mean faces, which broadcast → what `encode_face` sees of them."""
+        """(B, 3, 5, 96, 96) RGB faces and their clips' mean faces → what `encode_face` sees of them."""
         return lower_halves(faces.flip(1) if self.official else faces - mean)
 
     def encode_face(self, faces: torch.Tensor) -> torch.Tensor:

