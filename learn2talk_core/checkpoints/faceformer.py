@@ -83,8 +83,11 @@ def import_faceformer(
     return model.eval(), tuple(speakers)
 
 
-def import_student(source: str | Path, corpus: Corpus) -> tuple[FaceFormer, tuple[str, ...]]:
-    """A FaceFormer for the speakers, mesh and unit of `corpus`: of a published file or from a folder of ours.
+def import_student(
+    source: str | Path, corpus: Corpus, *, config: str | Path | None = None
+) -> tuple[FaceFormer, tuple[str, ...]]:
+    """A FaceFormer for the speakers, mesh and unit of `corpus`: of a published file (with the
+    `config` of its speech encoder, see `import_faceformer`) or from a folder of ours.
 
     Returns:
         The network and its speakers in the order of the style one-hot.
@@ -92,27 +95,29 @@ def import_student(source: str | Path, corpus: Corpus) -> tuple[FaceFormer, tupl
     source = Path(source)
     vertices = len(corpus.topology.colours)
     if source.is_dir():
-        config = load_config(source, made_by="dvc repro baseline")
+        about = load_config(source, made_by="dvc repro baseline")
         model, speakers = load_student(source, made_by="dvc repro baseline")
+        count = model.vertice_map_r.out_features // 3
+        _check_corpus(source, len(speakers), count, about["fps"], corpus.train_speakers, vertices, corpus.fps)
         if set(speakers) != set(corpus.train_speakers):
             expected = f"the training speakers of the corpus, {', '.join(corpus.train_speakers)}"
             raise BadInput(source, expected=expected, found=", ".join(speakers), fix=OTHER_CORPUS)
-        _check_corpus(source, len(speakers), model.vertice_map_r.out_features // 3, config["fps"],
-                      corpus.train_speakers, vertices, corpus.fps)  # fmt: skip
-        if config["notes"].get("recipe", corpus.recipe) != corpus.recipe:
-            found = f"one for {config['notes']['recipe']}"
-            raise BadInput(source, expected=f"a model for {corpus.recipe}", found=found, fix=OTHER_CORPUS)
-        return model, speakers
-    model, speakers = import_faceformer(source, speakers=corpus.train_speakers, vertex_count=vertices, fps=corpus.fps)
-    _, count, _ = PUBLISHED[model.alignment]
-    low, high = UNIT_MM[model.alignment]
-    if vertices == count and not low <= corpus.mm_per_unit <= high:
-        raise BadInput(
-            source,
-            expected=f"a corpus of {low:g} to {high:g} mm a unit, as these weights were trained on",
-            found=f"{corpus.mm_per_unit:g} mm ({corpus.recipe})",
-            fix="Prepare the corpus by the recipe of the weights: VOCASET in metres, BIWI with faces of unit area.",
+        recipe = about["notes"].get("recipe", corpus.recipe)
+        if recipe != corpus.recipe:
+            raise BadInput(source, expected=f"a model for {corpus.recipe}", found=f"for {recipe}", fix=OTHER_CORPUS)
+    else:
+        model, speakers = import_faceformer(
+            source, speakers=corpus.train_speakers, vertex_count=vertices, fps=corpus.fps, config=config
         )
+    if model.alignment != "time" and vertices == PUBLISHED[model.alignment][1]:
+        low, high = UNIT_MM[model.alignment]
+        if not low <= corpus.mm_per_unit <= high:
+            raise BadInput(
+                source,
+                expected=f"a corpus of {low:g} to {high:g} mm a unit, as these weights were trained on",
+                found=f"{corpus.mm_per_unit:g} mm ({corpus.recipe})",
+                fix="Prepare the corpus by the recipe of the weights: VOCASET in metres, BIWI with faces of unit area.",
+            )
     return model, speakers
 
 

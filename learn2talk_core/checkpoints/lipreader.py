@@ -75,7 +75,13 @@ def import_reader(source: str | Path) -> tuple[nn.ModuleDict, dict[str, Any]]:
         reader, head = load_lipreader(source)
         own: dict[str, nn.Module] = {"reader": reader} if head is None else {"reader": reader, "head": head}
         return nn.ModuleDict(own), load_config(source, made_by="dvc repro lipreader")
-    reader, shape, units = import_lipreader(source)
+    return lipreader_parts(*import_lipreader(source))
+
+
+def lipreader_parts(
+    reader: LipReader, shape: dict[str, Any], units: tuple[str, ...]
+) -> tuple[nn.ModuleDict, dict[str, Any]]:
+    """What `import_lipreader` gives as module and configuration for `weights.save_weights`."""
     return nn.ModuleDict({"reader": reader}), {"reader": shape, "classes": 0, "units": list(units)}
 
 

@@ -125,10 +125,10 @@ def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"expected a vocabulary of 8, as model\.pth, found 9"):
         import_lipreader(path)
     (tmp_path / "model.json").write_text("[1]")
-    with pytest.raises(BadInput, match="expected options, or .*, found list"):
+    with pytest.raises(BadInput, match=r"expected options, or .*, found list"):
         import_lipreader(path)
     (tmp_path / "model.json").unlink()
-    with pytest.raises(BadInput, match="expected the model.json of a lip reader, found .*No such file"):
+    with pytest.raises(BadInput, match=r"expected the model.json of a lip reader, found .*No such file"):
         import_lipreader(path)
     small(tmp_path, {"adim": None})
     options = json.loads((tmp_path / "model.json").read_text())
