@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,12 @@ from learn2talk_core.evaluation import (
     judge_clips,
     load_judges,
     mean_motion,
+    perception_ratios,
     read_clips,
     summarise,
 )
-from learn2talk_core.models.lipreader import LipReader, with_head
+from learn2talk_core.metrics.ratio import Ratio
+from learn2talk_core.models.lipreader import LipReader, Reading, with_head
 from learn2talk_core.models.syncnet3d import Shape, SyncNet3D, config, window_frames
 from learn2talk_core.training.seed import seed_torch
 from learn2talk_core.weights import save_weights
@@ -99,6 +102,27 @@ def test_rows_of_the_table(corpus: Corpus, judges: tuple[str, str], predicted: d
     assert unseen["exact_mean_style"]["lve_mm"] > 1
     assert unseen["exact_mean_style"]["clips"] == 2 * unseen["exact"]["clips"]
     assert unseen["mean_motion"]["lve_mm"] < unseen["template"]["lve_mm"]
+
+
+def test_an_official_reader_reads_characters(
+    corpus: Corpus, judges: tuple[str, str], predicted: dict[str, str], tmp_path: Path
+) -> None:
+    units = ["<blank>", "P", "A", "<space>", "<eos>"]
+    shape = {**READER, "vocabulary": len(units), "size": 88, "normalise": "official"}
+    reader = torch.nn.ModuleDict({"reader": LipReader(**shape)})
+    save_weights(tmp_path / "official", reader, {"reader": shape, "classes": 0, "units": units})
+    table = summaries(corpus, (judges[0], str(tmp_path / "official")), predicted)["test_seen"]
+    for row in table.values():
+        assert row["lipread_error"] >= 0
+        assert row["viseme_accuracy"] is None
+    assert table["exact"]["lipread_cosine"] == pytest.approx(1, abs=1e-4)
+    # by hand: "P A" was said, "PAA" read
+    clip = corpus.split("test_seen")[0]
+    log_probs = np.log(np.eye(5)[[1, 1, 0, 2, 0, 2, 4]] + 0.01)
+    reading = Reading(np.ones((7, 2)), log_probs, None)
+    ratios = perception_ratios(clip, reading, reading, units)
+    assert ratios["lipread_error"] == Ratio(1.0, 3)
+    assert perception_ratios(replace(clip, text=""), reading, reading, units)["lipread_error"] == Ratio(0.0, 0.0)
 
 
 def test_mean_motion_against_a_loop(corpus: Corpus) -> None:

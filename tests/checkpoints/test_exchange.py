@@ -88,9 +88,7 @@ def test_wrong_files_leave_nothing_behind(tmp_path: Path, capsys: pytest.Capture
         assert main(["import-checkpoint", "page.pth", "--as", kind]) == 1
         assert "page.pth: expected a file of weights, found a web page" in capsys.readouterr().err
     assert main(["import-checkpoint", "a.pth", "b.pth", "--as", "wav2lip"]) == 1
-    assert (
-        "--as wav2lip: expected one file of weights, found a.pth, b.pth. Takes:" in capsys.readouterr().err
-    )
+    assert "--as wav2lip: expected one file of weights, found a.pth, b.pth. Takes:" in capsys.readouterr().err
     assert main(["export-checkpoint", "nowhere", "--as", "faceformer", "out.pth"]) == 1
     assert "nowhere/model.json: expected a file, found nothing" in capsys.readouterr().err
     assert main(["pack", "data/models/student", "out"]) == 1
