@@ -1,5 +1,6 @@
 """data/talking_video → data/models/teacher: Wav2Lip's generator, and the sync expert that it learns from."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,6 @@ from learn2talk_core.checkpoints.wav2lip import import_expert, import_generator
 from learn2talk_core.config import shared
 from learn2talk_core.corpus.phonemes import PHONEMES, frame_labels
 from learn2talk_core.corpus.talking_video import FACE_SIZE, VIDEO_FPS, TalkingVideo, VideoClip, open_talking_video
-from learn2talk_core.errors import BadInput
 from learn2talk_core.files import whole_folder, write_json
 from learn2talk_core.models.sync_expert2d import (
     FRAMES,
@@ -20,7 +20,7 @@ from learn2talk_core.models.sync_expert2d import (
     face_embeddings,
     save_expert,
 )
-from learn2talk_core.models.wav2lip import Wav2Lip, one_shot, save_generator
+from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, one_shot, save_generator
 from learn2talk_core.progress import progress
 from learn2talk_core.report.teacher_sheet import write_teacher_sheet
 from learn2talk_core.stage import run
@@ -32,12 +32,14 @@ from learn2talk_core.training.teacher import (
     ExpertRecipe,
     GeneratorRecipe,
     SpeakingFace,
+    train_ears,
     train_expert,
     train_generator,
 )
 from learn2talk_core.weights import frozen
 
 VIDEO, OUT = "data/talking_video", "data/models/teacher"
+PARTS = ("expert", "ears", "generator")
 SHEET_CLIPS, SHEET_FRAMES = 3, 16
 LIPS_SHARE = 0.6  # of the mouth box's 9 cm
 
@@ -59,39 +61,36 @@ def main(params: Params) -> str:
     taken = None if params.checkpoint is None else import_generator(params.checkpoint)
     expert_taken = None if params.expert_checkpoint is None else import_expert(params.expert_checkpoint)
     expert_width = params.expert.width if expert_taken is None else expert_taken[1]
-    if taken is None and params.generator.audio_from_expert and expert_width != params.generator.width:
-        raise BadInput(
-            "teacher.generator.audio_from_expert",
-            expected="expert and generator of one width",
-            found=f"{expert_width:g} and {params.generator.width:g}",
-            fix="Set it to false, or give the generator the expert's width.",
-        )
     video = open_talking_video(VIDEO)
     spoken = [clip for clip in video.split("loss", "metric") if clip.frames >= FRAMES]
     clips = [speaking_face(video, clip) for clip in progress(spoken, "faces", unit="clip")]
-    with open_scratch("teacher-expert", params, [VIDEO]) as first, open_scratch("teacher", params, [VIDEO]) as second:
+    with ExitStack() as stack:
+        scratch = [stack.enter_context(open_scratch(f"teacher-{part}", params, [VIDEO])) for part in PARTS]
         if expert_taken is not None:
             expert, curve = expert_taken[0], [{"step": 0.0}]
         else:
-            expert, curve = train_expert(clips, params.expert, seed=params.seed, scratch=first)
+            expert, curve = train_expert(clips, params.expert, seed=params.seed, scratch=scratch[0])
         write_curve(curve, "metrics/curves/teacher_expert.csv")
         if taken is not None:
-            (generator, width, bgr), curve = taken, [{"step": 0.0}]
+            (generator, shape, inputs), curve = taken, [{"step": 0.0}]
         else:
-            generator, curve = train_generator(clips, expert, params.generator, seed=params.seed, scratch=second)
-            width, bgr = params.generator.width, False
+            recipe, ears = params.generator, None
+            if recipe.audio_steps and all(clip.phonemes is not None for clip in clips):
+                ears, _ = train_ears(clips, recipe, seed=params.seed, scratch=scratch[1])
+            generator, curve = train_generator(clips, expert, ears, recipe, seed=params.seed, scratch=scratch[2])
+            shape, inputs = {"width": recipe.width, "audio_width": recipe.audio_width}, Inputs(lead=recipe.lead)
         write_curve(curve, "metrics/curves/teacher.csv")
         mean_face = np.mean([clip.faces.mean(axis=0) for clip in clips], axis=0)
         frozen(expert)
         frozen(generator)
-        scores = judge(video, expert, generator, bgr, mean_face, params.evaluation_clips)
+        scores = judge(video, expert, generator, inputs, mean_face, params.evaluation_clips)
         sources = {"checkpoint": params.checkpoint, "expert_checkpoint": params.expert_checkpoint}
         write_json("metrics/teacher.json", {**scores, **{key: value for key, value in sources.items() if value}})
         with whole_folder(OUT) as folder:
-            save_generator(folder, generator, width=width, bgr=bgr)
+            save_generator(folder, generator, inputs=inputs, **shape)
             save_expert(folder / "sync_expert", expert, width=expert_width)
-        first.remove()
-        second.remove()
+        for part in scratch:
+            part.remove()
     return (
         f"Wav2Lip from {len(clips)} clips; one-shot on held-out faces: L1 {scores['l1']['generated']:.4f} (the still: "
         f"{scores['l1']['still']:.4f}), mouth correlation {scores['mouth']['correlation']}"
@@ -110,12 +109,15 @@ def speaking_face(video: TalkingVideo, clip: VideoClip) -> SpeakingFace:
     ]
     lips = [min(FACE_SIZE, max(0, round(corner))) for corner in corners]
     return SpeakingFace(
-        video.faces(clip), mel_windows(mel, window_starts(clip.frames, VIDEO_FPS)), (lips[0], lips[1], lips[2], lips[3])
+        video.faces(clip),
+        mel_windows(mel, window_starts(clip.frames, VIDEO_FPS)),
+        (lips[0], lips[1], lips[2], lips[3]),
+        frame_labels(clip.phonemes, clip.frames, VIDEO_FPS) if clip.phonemes else None,
     )
 
 
 def judge(
-    video: TalkingVideo, expert: SyncExpert2D, generator: Wav2Lip, bgr: bool, mean_face: np.ndarray, count: int
+    video: TalkingVideo, expert: SyncExpert2D, generator: Wav2Lip, inputs: Inputs, mean_face: np.ndarray, count: int
 ) -> dict[str, Any]:
     """Scores on held-out faces and sentences of one-shot videos from each clip's first frame; draws the sheet."""
     held_out = [clip for clip in video.split("validation") if clip.frames >= FRAMES]
@@ -125,7 +127,7 @@ def judge(
         face = speaking_face(video, clip)
         videos = {
             "truth": face.faces,
-            "generated": one_shot(generator, face.faces[0], face.mels, bgr=bgr),
+            "generated": one_shot(generator, face.faces[0], face.mels, inputs),
             "still": np.broadcast_to(face.faces[0], face.faces.shape),
         }
         phonemes = frame_labels(clip.phonemes, clip.frames, VIDEO_FPS)

@@ -7,6 +7,8 @@ from typing import Literal
 from learn2talk_core.checkpoints.faceformer import export_faceformer, import_faceformer, import_student
 from learn2talk_core.checkpoints.lipreader import export_lipreader, import_lipreader, lipreader_parts
 from learn2talk_core.checkpoints.wav2lip import (
+    OFFICIAL_INPUTS,
+    OFFICIAL_SHAPE,
     export_sync_expert,
     export_wav2lip,
     import_sync_expert,
@@ -77,7 +79,7 @@ def import_checkpoint(files: Sequence[str], kind: Kind, out: str | Path, corpus:
     if kind == "wav2lip":
         generator = import_wav2lip(source)
         with whole_folder(out) as folder:
-            save_generator(folder, generator, width=1.0, bgr=True)
+            save_generator(folder, generator, inputs=OFFICIAL_INPUTS, **OFFICIAL_SHAPE)
         return f"Wav2Lip's generator, {_size(parameter_count(generator))}"
     if kind == "lipsync-expert":
         expert = import_sync_expert(source)
@@ -106,8 +108,8 @@ def export_checkpoint(folder: str | Path, kind: Kind, out: str | Path) -> list[s
     elif kind == "faceformer":
         return export_faceformer(load_student(folder, made_by="dvc repro student")[0], out)
     elif kind == "wav2lip":
-        generator, bgr = load_generator(folder)
-        export_wav2lip(generator, out, bgr=bgr)
+        generator, inputs = load_generator(folder)
+        export_wav2lip(generator, out, inputs)
     elif kind == "lipsync-expert":
         inside = Path(folder) / "sync_expert"
         export_sync_expert(load_expert(inside if inside.is_dir() else folder), out)

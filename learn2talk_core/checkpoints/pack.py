@@ -30,7 +30,7 @@ ABOUT = {
 LOADING = {  # module, what to write
     "student": ("student", 'student, speakers = load_student("FOLDER", made_by="a download")'),
     "speech_encoder": ("speech_encoder", 'encoder = load_speech_encoder("FOLDER")'),
-    "teacher": ("wav2lip", 'generator, bgr = load_generator("FOLDER")'),
+    "teacher": ("wav2lip", 'generator, inputs = load_generator("FOLDER")'),
     "lipreader": ("lipreader", 'reader, head = load_lipreader("FOLDER")'),
     "syncnet3d": ("syncnet3d", 'syncnet = load_syncnet3d("FOLDER")'),
 }

@@ -82,7 +82,8 @@ def read_file(path: str | Path) -> Any:
 def fill(network: nn.Module, state: Mapping[str, Tensor], path: object, *, what: str, fix: str) -> None:
     """Copy `state` into `network`, key by key: none missing, none left over, every shape the same.
 
-    Weight normalisation may be under its old names (`weight_g`, `weight_v`) or its new ones.
+    Weight normalisation may be under its old names (`weight_g`, `weight_v`) or its new ones. Only the counters of batch
+    normalisation, which torch before 0.4.1 did not have and nothing reads, may be absent.
 
     Args:
         network: to fill.
@@ -92,7 +93,8 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: object, *, what:
         fix: what to do when it is another one.
     """
     own = {old_name(key): key for key in network.state_dict()}
-    given = {old_name(key): value for key, value in state.items()}
+    counters = {key: torch.tensor(0) for key in own if key.endswith("num_batches_tracked")}
+    given = counters | {old_name(key): value for key, value in state.items()}
     shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
     absent, extra = [key for key in own if key not in given], [key for key in given if key not in own]
     wrong = [key for key in own if key in given and tuple(given[key].shape) != shapes[own[key]]]

@@ -10,16 +10,20 @@ from learn2talk_core.checkpoints.read import export_state, fill, read_state
 from learn2talk_core.errors import BadInput
 from learn2talk_core.files import whole_file
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, load_expert
-from learn2talk_core.models.wav2lip import Wav2Lip, load_generator
+from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, load_generator
 from learn2talk_core.weights import load_config
 
+OFFICIAL_SHAPE = {"width": 1.0, "audio_width": 1.0}
+OFFICIAL_INPUTS = Inputs(bgr=True)
 
-def import_generator(source: str | Path) -> tuple[Wav2Lip, float, bool]:
-    """A generator, its width, and whether it wants faces in BGR: of a published file or from a folder of ours."""
+
+def import_generator(source: str | Path) -> tuple[Wav2Lip, dict[str, float], Inputs]:
+    """A generator, its `width` and `audio_width`, and how it wants to be fed: of a published file or of our folder."""
     if Path(source).is_dir():
-        generator, bgr = load_generator(source)
-        return generator, load_config(source, made_by="dvc repro teacher")["width"], bgr
-    return import_wav2lip(source), 1.0, True
+        generator, inputs = load_generator(source)
+        shape = load_config(source, made_by="dvc repro teacher")["shape"]
+        return generator, {key: shape[key] for key in ("width", "audio_width")}, inputs
+    return import_wav2lip(source), OFFICIAL_SHAPE, OFFICIAL_INPUTS
 
 
 def import_expert(source: str | Path) -> tuple[SyncExpert2D, float]:
@@ -44,17 +48,20 @@ def import_sync_expert(path: str | Path) -> SyncExpert2D:
     return expert.eval()
 
 
-def export_wav2lip(generator: Wav2Lip, out: str | Path, *, bgr: bool) -> None:
-    """Write the generator as Wav2Lip's own code loads it; `bgr` says whether its weights want BGR already.
+def export_wav2lip(generator: Wav2Lip, out: str | Path, inputs: Inputs) -> None:
+    """Write the generator as Wav2Lip's own code loads it.
 
     Weights for RGB get the channels of their first and last layer exchanged: the same function of BGR faces.
     """
-    fix = "Train one for it: teacher.generator.width=1, teacher.generator.residual=false."
+    fix = "Train one for it: teacher.generator.{width,audio_width}=1, residual=false, lead=0."
     if generator.residual:
         raise BadInput("the generator", expected="one that draws faces anew", found="a residual one", fix=fix)
+    if inputs.lead:
+        expected, found = "one that hears what begins at its frame", f"one that hears it {inputs.lead} frames before"
+        raise BadInput("the generator", expected=expected, found=found, fix=fix)
     _refuse_other_width(generator, Wav2Lip, fix)
     state = export_state(generator)
-    if not bgr:
+    if not inputs.bgr:
         for key, dim in (("face_encoder_blocks.0.0.conv_block.0.weight", 1), ("output_block.1.weight", 0)):
             order = [2, 1, 0, 5, 4, 3][: state[key].shape[dim]]
             state[key] = state[key].index_select(dim, torch.tensor(order))

@@ -61,7 +61,7 @@ def test_wav2lip_and_its_expert(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert main(["import-checkpoint", "wav2lip.pth", "--as", "wav2lip"]) == 0
     assert main(["import-checkpoint", "lipsync_expert.pth", "--as", "lipsync-expert"]) == 0
     assert "-S teacher.expert_checkpoint=checkpoints/lipsync-expert" in capsys.readouterr().out
-    assert load_generator("checkpoints/wav2lip")[1]  # BGR
+    assert load_generator("checkpoints/wav2lip")[1].bgr
     assert load_expert("checkpoints/lipsync-expert").official
     for kind, name in (("wav2lip", "wav2lip.pth"), ("lipsync-expert", "lipsync_expert.pth")):
         assert main(["export-checkpoint", f"checkpoints/{kind}", "--as", kind, "back.pth"]) == 0

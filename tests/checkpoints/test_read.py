@@ -183,6 +183,13 @@ def test_fill_takes_both_names_of_weight_normalisation(old: bool) -> None:
     assert list(STATE)[-2:] == ["head.weight_g", "head.weight_v"]
 
 
+def test_only_counters_may_be_absent() -> None:
+    net = Net()
+    net.body[1].num_batches_tracked.fill_(7)
+    fill(net, {k: v for k, v in STATE.items() if not k.endswith("num_batches_tracked")}, "w", what="Net", fix="None.")
+    same(export_state(net))
+
+
 @pytest.mark.parametrize(
     ("change", "found"),
     [

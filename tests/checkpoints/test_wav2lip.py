@@ -9,7 +9,7 @@ import torch
 from learn2talk_core.checkpoints.wav2lip import export_sync_expert, export_wav2lip, import_sync_expert, import_wav2lip
 from learn2talk_core.errors import BadInput
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, face_embeddings, load_expert, lower_halves, save_expert
-from learn2talk_core.models.wav2lip import Wav2Lip, to_tensor
+from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, to_tensor
 from tests.checkpoints.files import golden_state, save
 from tests.golden.fill import Golden, uniform
 
@@ -39,7 +39,7 @@ def speaks_as_the_reference(generator: Wav2Lip) -> None:
 def test_generator_and_its_way_back(files: dict[str, Path], tmp_path: Path) -> None:
     generator = import_wav2lip(files["generator"])
     speaks_as_the_reference(generator)
-    export_wav2lip(generator, tmp_path / "again.pth", bgr=True)
+    export_wav2lip(generator, tmp_path / "again.pth", Inputs(bgr=True))
     written = torch.load(tmp_path / "again.pth", weights_only=True)
     assert list(written) == ["state_dict", "optimizer", "global_step", "global_epoch"]
     assert list(written["state_dict"]) == [f"module.{key}" for key in GENERATOR.info["keys"]]
@@ -91,7 +91,7 @@ def test_an_exported_rgb_generator_is_the_same_function_of_bgr(tmp_path: Path) -
     torch.manual_seed(0)
     rgb = Wav2Lip().eval()
     torch.nn.init.normal_(rgb.output_block[1].bias)
-    export_wav2lip(rgb, tmp_path / "w.pth", bgr=False)
+    export_wav2lip(rgb, tmp_path / "w.pth", Inputs())
     bgr = import_wav2lip(tmp_path / "w.pth")
     mel, faces = torch.randn(2, 1, 80, 16), torch.rand(2, 6, 96, 96)
     with torch.inference_mode():
@@ -102,9 +102,13 @@ def test_an_exported_rgb_generator_is_the_same_function_of_bgr(tmp_path: Path) -
 
 
 def test_what_wav2lips_code_cannot_run_is_not_exported(tmp_path: Path) -> None:
-    for generator, found in ((Wav2Lip(0.05), "face_encoder_blocks.0.0"), (Wav2Lip(0.05, residual=True), "a residual")):
-        with pytest.raises(BadInput, match=rf"found {found}.* teacher.generator.width=1, teacher.generator.residual="):
-            export_wav2lip(generator, tmp_path / "w.pth", bgr=False)
+    for generator, inputs, found in (
+        (Wav2Lip(0.05), Inputs(), "face_encoder_blocks.0.0"),
+        (Wav2Lip(0.05, residual=True), Inputs(), "a residual"),
+        (Wav2Lip(0.05), Inputs(lead=2), "one that hears it 2 frames before"),
+    ):
+        with pytest.raises(BadInput, match=rf"found {found}.* teacher.generator.{{width,audio_width}}=1, residual=fal"):
+            export_wav2lip(generator, tmp_path / "w.pth", inputs)
     with pytest.raises(BadInput, match="Only an imported expert can be exported"):
         export_sync_expert(SyncExpert2D(0.05), tmp_path / "w.pth")
     assert not list(tmp_path.iterdir())
