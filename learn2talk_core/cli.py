@@ -54,6 +54,25 @@ def _parser() -> argparse.ArgumentParser:
 
     results = commands.add_parser("results", help="print the result table of the last run and where its pictures lie")
     results.set_defaults(run=_results)
+
+    kinds = ("wav2vec2", "faceformer", "wav2lip", "lipsync-expert", "lipreader")
+    take = commands.add_parser("import-checkpoint", help="check published weights and write them as a folder of ours")
+    take.add_argument("files", nargs="+", metavar="FILE", help="weights and what belongs to them: docs/checkpoints.md")
+    take.add_argument("--as", dest="kind", choices=kinds, required=True, help="what they are")
+    take.add_argument("--out", help="folder to write (default: checkpoints/KIND)")
+    take.add_argument("--corpus", help="for a FaceFormer: the corpus that it must fit; published ones can do without")
+    take.set_defaults(run=_import_checkpoint)
+
+    give = commands.add_parser("export-checkpoint", help="write a model of ours as the published code reads it")
+    give.add_argument("folder", help="the model, such as data/models/student")
+    give.add_argument("--as", dest="kind", choices=kinds, required=True, help="what it is")
+    give.add_argument("out", help="file to write; for wav2vec2 and lipreader a folder")
+    give.set_defaults(run=_export_checkpoint)
+
+    pack = commands.add_parser("pack", help="a model with its origin, scores and model card, as a folder for a hub")
+    pack.add_argument("model", help="the model, such as data/models/student")
+    pack.add_argument("out", help="folder to write")
+    pack.set_defaults(run=_pack)
     return parser
 
 
@@ -120,6 +139,31 @@ def _prepare_fixtures(arguments: argparse.Namespace) -> int:
     print(shlex.join(["learn2talk", "check-corpus", path, "--dataset", arguments.dataset, *others]))
     values = [f"dataset={arguments.dataset}", *(f"corpus.source.{name}={value}" for name, value in source.items())]
     print(shlex.join(["dvc", "exp", "run", *(word for value in values for word in ("-S", value))]))
+    return 0
+
+
+def _import_checkpoint(arguments: argparse.Namespace) -> int:
+    from learn2talk_core.checkpoints.exchange import TAKES, import_checkpoint
+
+    out = arguments.out or f"checkpoints/{arguments.kind}"
+    print(f"{out}: {import_checkpoint(arguments.files, arguments.kind, out, arguments.corpus)}")
+    print(f"use it: dvc exp run -S {TAKES[arguments.kind][1]}={out}")
+    return 0
+
+
+def _export_checkpoint(arguments: argparse.Namespace) -> int:
+    from learn2talk_core.checkpoints.exchange import export_checkpoint
+
+    notes = export_checkpoint(arguments.folder, arguments.kind, arguments.out)
+    print(arguments.out, *notes, sep="\n")
+    return 0
+
+
+def _pack(arguments: argparse.Namespace) -> int:
+    from learn2talk_core.checkpoints.pack import pack
+
+    pack(arguments.model.rstrip("/"), arguments.out)
+    print(f"{arguments.out}/README.md")
     return 0
 
 

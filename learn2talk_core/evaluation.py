@@ -17,11 +17,12 @@ from learn2talk_core.corpus.phonemes import PHONEMES, VISEMES, frame_labels
 from learn2talk_core.corpus.predictions import open_predictions
 from learn2talk_core.metrics.clip import ClipScores, best_style, clip_row, corpus_intervals, corpus_scores, measure_clip
 from learn2talk_core.metrics.lse import lse
-from learn2talk_core.metrics.perception import feature_cosine, phoneme_error, viseme_accuracy
+from learn2talk_core.metrics.perception import character_error, feature_cosine, phoneme_error, viseme_accuracy
 from learn2talk_core.metrics.ratio import Ratio
 from learn2talk_core.models.lipreader import FPS as VIDEO_FPS
-from learn2talk_core.models.lipreader import LipReader, Reading, load_lipreader, read_lips
+from learn2talk_core.models.lipreader import LipReader, Reading, load_lipreader, load_units, read_lips
 from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows, load_syncnet3d
+from learn2talk_core.recognition import plain_text
 from learn2talk_core.render.mouth import mouth_view, render_mouth
 
 VISEME_CLASSES = np.array([0] + [VISEMES[name] for name in PHONEMES])
@@ -30,16 +31,17 @@ REFERENCES = ("truth", "template", "mean_motion")
 
 @dataclass(frozen=True)
 class Judges:
-    """The networks that judge, frozen."""
+    """The networks that judge, frozen. An official lip reader has no frame-wise head and reads `units` of text."""
 
     syncnet: SyncNet3D
     reader: LipReader
-    head: torch.nn.Linear
+    head: torch.nn.Linear | None
+    units: tuple[str, ...] | None
 
 
 def load_judges(syncnet: str, lipreader: str, corpus: Corpus) -> Judges:
     """Load the judging networks from their folders; `corpus` is what they will judge."""
-    return Judges(load_syncnet3d(syncnet, corpus), *load_lipreader(lipreader))
+    return Judges(load_syncnet3d(syncnet, corpus), *load_lipreader(lipreader), load_units(lipreader))
 
 
 @torch.no_grad()
@@ -80,8 +82,14 @@ def sync_ratios(corpus: Corpus, clip: Clip, mouth: np.ndarray, audio: torch.Tens
     }
 
 
-def perception_ratios(clip: Clip, reading: Reading, true_reading: Reading) -> dict[str, Ratio]:
-    """Phoneme error, viseme accuracy, and cosine to what the reader sees in the true motion."""
+def perception_ratios(
+    clip: Clip, reading: Reading, true_reading: Reading, units: Sequence[str] | None = None
+) -> dict[str, Ratio]:
+    """Phoneme error, viseme accuracy, and cosine to what the reader sees in the true motion.
+
+    With `units`, what an official reader's tokens stand for, the error is that of the text's characters. Without a
+    frame-wise head there is no viseme accuracy.
+    """
     frames = min(len(reading.features), len(true_reading.features))
     said = [1 + PHONEMES.index(p.name) for p in clip.phonemes if p.name]
     labels = frame_labels(clip.phonemes, frames, VIDEO_FPS)
@@ -91,9 +99,12 @@ def perception_ratios(clip: Clip, reading: Reading, true_reading: Reading) -> di
         "viseme_accuracy": Ratio(0.0, 0.0),
         "lipread_cosine": Ratio(feature_cosine(reading.features[:frames], true_reading.features[:frames]), 1),
     }
-    if said:
+    if units is not None:
+        if count := len(plain_text(clip.text)):
+            ratios["lipread_error"] = Ratio(character_error(reading.log_probs, clip.text, units) * count, count)
+    elif said:
         ratios["lipread_error"] = Ratio(phoneme_error(reading.log_probs, said) * len(said), len(said))
-    if speaking:
+    if speaking and reading.frame_logits is not None:
         share = viseme_accuracy(reading.frame_logits[:frames], labels, VISEME_CLASSES)
         ratios["viseme_accuracy"] = Ratio(share * speaking, speaking)
     return ratios
@@ -129,7 +140,7 @@ class ClipJudge:
     def perception(self, motion: np.ndarray) -> dict[str, Ratio]:
         """The lip reader's part alone."""
         reading = read_mouth(self.corpus, self.clip, motion[:, self.view], self.judges)
-        return perception_ratios(self.clip, reading, self.true_reading)
+        return perception_ratios(self.clip, reading, self.true_reading, self.judges.units)
 
 
 def mean_motion(corpus: Corpus) -> np.ndarray:
@@ -192,7 +203,7 @@ def read_clips(
         if clip_id not in truth:
             truth[clip_id] = read_mouth(corpus, clip, corpus.vertices(clip, "mouth_view"), networks)
         reading = read_mouth(corpus, clip, models[model].vertices(clip_id, style, "mouth_view"), networks)
-        found.append(perception_ratios(clip, reading, truth[clip_id]))
+        found.append(perception_ratios(clip, reading, truth[clip_id], networks.units))
     return found
 
 

@@ -16,6 +16,7 @@ from learn2talk_core.errors import BadInput
 from learn2talk_core.evaluation import judge_clips, read_clips, summarise
 from learn2talk_core.files import missing, read_json, whole_file, write_json
 from learn2talk_core.metrics.protocol import describe_corpus, describe_test, protocols
+from learn2talk_core.models.lipreader import load_units
 from learn2talk_core.progress import log, progress
 from learn2talk_core.stage import run
 
@@ -52,7 +53,8 @@ def main(params: Params) -> str:
         name: summarise(corpus, split, rows, list(PREDICTED), read, params.seed)
         for name, split in (("seen", "test_seen"), ("unseen", "test_unseen"), ("validation", "validation"))
     }
-    protocol = protocols(corpus.topology, corpus.mm_per_unit, params.lrp_threshold_mm)
+    read_units = "phonemes" if load_units(JUDGES[1]) is None else "characters"
+    protocol = protocols(corpus.topology, corpus.mm_per_unit, params.lrp_threshold_mm, read=read_units)
     write_json("metrics/validation.json", tests["validation"].table)
     about = describe_corpus(corpus)
     results = {"seen": tests["seen"].table, "unseen": tests["unseen"].table, "protocol": protocol, "corpus": about}

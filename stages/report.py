@@ -28,7 +28,7 @@ from learn2talk_core.report.table import STUDENTS, TESTS, expert_table, markdown
 from learn2talk_core.stage import peak_memory_mb, run
 
 METRICS, PLOTS, OUT = Path("metrics"), Path("metrics/plots"), Path("data/report")
-EXPERTS = ("speech_encoder", "lipreader", "teacher", "syncnet3d")
+EXPERTS = ("speech_encoder", "lipreader", "teacher", "syncnet3d", "baseline")
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,7 @@ def main(params: Params) -> str:
     first = {TESTS[test]: shown[0] for test, shown in examples.items() if shown}
     save_png(PLOTS / "lip_opening.png", opening(corpus, first))
     curves = {path.stem: pd.read_csv(path) for path in sorted((METRICS / "curves").glob("*.csv"))}
+    curves = {name: curve for name, curve in curves.items() if "loss" in curve}  # not of what was taken over
     save_png(PLOTS / "losses.png", loss_curves(curves))
     distances = pd.read_csv(PLOTS / "syncnet3d-metric-histogram.csv")
     save_png(PLOTS / "distances.png", distance_histogram(distances, "SyncNet3D (metric) on unseen speakers"))

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import torch
 
+from learn2talk_core.checkpoints.wav2vec2 import import_wav2vec2
 from learn2talk_core.config import shared
 from learn2talk_core.corpus.format import Corpus, open_corpus
 from learn2talk_core.corpus.talking_video import TalkingVideo, open_talking_video
 from learn2talk_core.errors import BadInput
 from learn2talk_core.files import whole_folder, write_json
-from learn2talk_core.models.speech_encoder import SpeechEncoder, load_speech_encoder
+from learn2talk_core.models.speech_encoder import SpeechEncoder
 from learn2talk_core.stage import run
 from learn2talk_core.training.loop import train, update, warmup_cosine, write_curve
 from learn2talk_core.training.scratch import open_scratch
@@ -53,7 +54,7 @@ class Params:
 
 def main(params: Params) -> str:
     if params.checkpoint is not None:
-        encoder = load_speech_encoder(params.checkpoint)
+        encoder = import_wav2vec2(params.checkpoint)
         with whole_folder(OUT) as folder:
             encoder.save_pretrained(folder)
         write_curve([{"step": 0.0}], CURVE)

@@ -12,7 +12,16 @@ from tests.toy import toy_corpus
 
 @pytest.mark.parametrize(
     "words",
-    [["--help"], ["results", "--help"], ["show-corpus", "--help"], ["check-corpus", "-h"], ["prepare-fixtures", "-h"]],
+    [
+        ["--help"],
+        ["results", "--help"],
+        ["show-corpus", "--help"],
+        ["check-corpus", "-h"],
+        ["prepare-fixtures", "-h"],
+        ["import-checkpoint", "-h"],
+        ["export-checkpoint", "-h"],
+        ["pack", "-h"],
+    ],
 )
 def test_help_everywhere(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:

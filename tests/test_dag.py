@@ -22,6 +22,7 @@ ARROWS = {
     "corpus": BASE | {"audio", "mesh", "render"},
     "render": BASE | {"mesh"},
     "models": BASE | LOW,
+    "checkpoints": BASE | LOW | {"models"},
     "losses": BASE | LOW | {"models"},
     "metrics": BASE | {"mesh", "corpus"},
     "training": BASE | LOW | {"models", "losses"},

@@ -1,5 +1,5 @@
-import dataclasses
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +16,12 @@ from learn2talk_core.evaluation import (
     judge_clips,
     load_judges,
     mean_motion,
+    perception_ratios,
     read_clips,
     summarise,
 )
-from learn2talk_core.models.lipreader import LipReader, with_head
+from learn2talk_core.metrics.ratio import Ratio
+from learn2talk_core.models.lipreader import LipReader, Reading, with_head
 from learn2talk_core.models.syncnet3d import Shape, SyncNet3D, config, window_frames
 from learn2talk_core.training.seed import seed_torch
 from learn2talk_core.weights import save_weights
@@ -105,7 +107,7 @@ def test_rows_of_the_table(corpus: Corpus, judges: tuple[str, str], predicted: d
 def test_metrics_that_no_clip_has_are_absent(
     corpus: Corpus, judges: tuple[str, str], predicted: dict[str, str], tmp_path: Path
 ) -> None:
-    mute = [dataclasses.replace(r, phonemes=()) for r in (clip(100, "A", "test_seen"), clip(0, "A", "train"))]
+    mute = [replace(r, phonemes=()) for r in (clip(100, "A", "test_seen"), clip(0, "A", "train"))]
     sheets = {"A": sheet(), "C": sheet(), "D": sheet()}
     write_corpus(
         tmp_path / "mute", mute, topology=corpus.topology, templates=sheets, train_speakers=["A"], fps=30,
@@ -116,6 +118,27 @@ def test_metrics_that_no_clip_has_are_absent(
     row = tables["test_seen"]["exact"]
     assert {"lve", "lse_d", "lipread_cosine"} <= set(row)
     assert not {"closure_mm", "lipread_error", "viseme_accuracy"} & ({*row} | {*row["interval"]})
+
+
+def test_an_official_reader_reads_characters(
+    corpus: Corpus, judges: tuple[str, str], predicted: dict[str, str], tmp_path: Path
+) -> None:
+    units = ["<blank>", "P", "A", "<space>", "<eos>"]
+    shape = {**READER, "vocabulary": len(units), "size": 88, "normalise": "official"}
+    reader = torch.nn.ModuleDict({"reader": LipReader(**shape)})
+    save_weights(tmp_path / "official", reader, {"reader": shape, "classes": 0, "units": units})
+    table = summaries(corpus, (judges[0], str(tmp_path / "official")), predicted)["test_seen"]
+    for row in table.values():
+        assert row["lipread_error"] >= 0
+        assert "viseme_accuracy" not in row
+    assert table["exact"]["lipread_cosine"] == pytest.approx(1, abs=1e-4)
+    # by hand: "P A" was said, "PAA" read
+    clip = corpus.split("test_seen")[0]
+    log_probs = np.log(np.eye(5)[[1, 1, 0, 2, 0, 2, 4]] + 0.01)
+    reading = Reading(np.ones((7, 2)), log_probs, None)
+    ratios = perception_ratios(clip, reading, reading, units)
+    assert ratios["lipread_error"] == Ratio(1.0, 3)
+    assert perception_ratios(replace(clip, text=""), reading, reading, units)["lipread_error"] == Ratio(0.0, 0.0)
 
 
 def test_mean_motion_against_a_loop(corpus: Corpus) -> None:

@@ -72,9 +72,12 @@ METRICS: tuple[Metric, ...] = (
 
 
 def protocols(
-    topology: Topology, mm_per_unit: float, lrp_threshold_mm: float
+    topology: Topology, mm_per_unit: float, lrp_threshold_mm: float, *, read: str = "phonemes"
 ) -> dict[str, dict[str, str | int | float]]:
-    """For each key of `METRICS` its name, unit, goal, protocol, region and number of vertices on this corpus."""
+    """For each key of `METRICS` its name, unit, goal, protocol, region and number of vertices on this corpus.
+
+    `read` says what the judging lip reader reads: phonemes, or an official one characters.
+    """
     table: dict[str, dict[str, Any]] = {}
     for metric in METRICS:
         row: dict[str, Any] = {
@@ -88,6 +91,7 @@ def protocols(
         table[metric.key] = row
     table["lve"]["mm_per_unit"] = mm_per_unit
     table["lrp"]["threshold_mm"] = lrp_threshold_mm
+    table["lipread_error"]["protocol"] += f" of the {read}, greedy CTC"
     table["mve_mm"]["vertices"] = len(topology.colours)
     for key in ("closure_mm", "gap_variance"):
         table[key]["lip_pairs"] = len(topology.lip_pairs)

@@ -9,13 +9,22 @@ from torch import Tensor
 
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.corpus.recipe import refuse_other_recipe
-from learn2talk_core.models.faceformer import FaceFormer
-from learn2talk_core.models.speech_encoder import SpeechEncoder, normalise_wave
+from learn2talk_core.models.faceformer import AudioAlignment, FaceFormer
+from learn2talk_core.models.speech_encoder import SpeechEncoder, align_as_faceformer, normalise_wave
 from learn2talk_core.weights import frozen, load_config, load_weights, save_weights
+
+OFFICIAL_EPS = 1e-5  # of the wave's normalisation in transformers 4.6, which FaceFormer's weights were made with
 
 
 def new_student(
-    encoder: SpeechEncoder, vertex_count: int, style_count: int, fps: float, *, width: int, dropout: float
+    encoder: SpeechEncoder,
+    vertex_count: int,
+    style_count: int,
+    fps: float,
+    *,
+    width: int,
+    dropout: float,
+    alignment: AudioAlignment = "time",
 ) -> FaceFormer:
     """A FaceFormer with `encoder` inside, so that one state dict holds the whole student.
 
@@ -26,6 +35,7 @@ def new_student(
         fps: of the motion; the period of the positional encoding, as in FaceFormer (rounded).
         width: d of the decoder.
         dropout: in the decoder.
+        alignment: of speech features with motion frames; see `FaceFormer`.
     """
     return FaceFormer(
         vertex_count,
@@ -33,8 +43,10 @@ def new_student(
         audio_width=encoder.config.hidden_size,
         width=width,
         period=round(fps),
+        audio_rate=2 if alignment == "biwi" else 1,
         dropout=dropout,
         audio_encoder=encoder,
+        alignment=alignment,
     )
 
 
@@ -64,11 +76,17 @@ def predict_states(student: FaceFormer, wave: np.ndarray, fps: float, styles: Te
         frames: T, how many frames to make.
 
     Returns:
-        Decoder states (B, T, d); `student.displacement` turns them into vertices.
+        Decoder states (B, T, d); `student.displacement` turns them into vertices. With an official alignment a frame
+        or two fewer, as in FaceFormer's own code, whose count comes from the features: 119 for 4 s at 30 fps.
     """
     encoder = audio_encoder(student)
-    hidden = encoder.encode_long(tcn_features(encoder, wave, frames, fps)[None], fps)
-    return student.states(hidden.expand(len(styles), -1, -1), styles)
+    if student.alignment == "time":
+        features = tcn_features(encoder, wave, frames, fps)[None]
+    else:
+        normal = normalise_wave(torch.from_numpy(np.ascontiguousarray(wave)), OFFICIAL_EPS)[None]
+        features = align_as_faceformer(encoder.conv_features(normal), student.alignment)
+    hidden = encoder.encode_long(features, fps * student.audio_rate)
+    return student.states(hidden.expand(len(styles), -1, -1), styles)[:, :frames]
 
 
 def save_student(
@@ -82,6 +100,7 @@ def save_student(
         "vertex_count": student.vertice_map_r.out_features // 3,
         "width": student.vertice_map_r.in_features,
         "dropout": student.dropout,
+        "alignment": student.alignment,
         "fps": fps,
         "speakers": list(speakers),
         "speech_encoder": audio_encoder(student).config.to_diff_dict(),
@@ -103,7 +122,7 @@ def load_student(
     encoder = SpeechEncoder.from_numbers(**config["speech_encoder"])
     student = new_student(
         encoder, config["vertex_count"], len(config["speakers"]), config["fps"],
-        width=config["width"], dropout=config["dropout"],
+        width=config["width"], dropout=config["dropout"], alignment=config["alignment"],
     )  # fmt: skip
     load_weights(folder, student, made_by=made_by)
     frozen(student)

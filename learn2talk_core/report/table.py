@@ -98,9 +98,11 @@ def records(evaluate: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def expert_table(reports: Mapping[str, Any]) -> str:
-    """Markdown: every number of the experts' own reports, named by its path, such as `lipreader.metric.error`."""
-    rows = [(name, value) for name, value in _flat(reports, "") if isinstance(value, int | float)]
-    lines = [["number", "value"], ["---", "---:"], *([name, number(value)] for name, value in rows)]
+    """Markdown: every number of the experts' own reports, named by its path, such as `lipreader.metric.error`, and
+    the files of those that were taken over, such as `baseline.checkpoint`."""
+    rows = [(name, value) for name, value in _flat(reports, "") if isinstance(value, int | float | str)]
+    shown = [[name, value if isinstance(value, str) else number(value)] for name, value in rows]
+    lines = [["number", "value"], ["---", "---:"], *shown]
     return "\n".join(map(_line, lines)) + "\n"
 
 

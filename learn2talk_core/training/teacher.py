@@ -255,7 +255,7 @@ def generator_loss(
     loss = (1 - sync_weight - adversarial_weight) * reconstruction
     parts = {"reconstruction": reconstruction.item()}
     if sync_weight > 0:
-        audio, face = expert(batch.heard, lower_halves(generated - batch.mean))
+        audio, face = expert(batch.heard, expert.look(generated, batch.mean))
         out_of_sync = functional.binary_cross_entropy(  # E_sync = −log P_sync, Eq. 3
             sync_probability(audio, face), torch.ones(len(audio))
         )

@@ -122,4 +122,8 @@ def test_student_differences() -> None:
 
 def test_expert_table() -> None:
     text = expert_table({"lipreader": {"metric": {"error": 0.25, "name": "x"}}, "teacher": {"l1": None, "steps": 300}})
-    assert text.splitlines()[2:] == ["| lipreader.metric.error | 0.250 |", "| teacher.steps | 300.0 |"]
+    assert text.splitlines()[2:] == [
+        "| lipreader.metric.error | 0.250 |",
+        "| lipreader.metric.name | x |",
+        "| teacher.steps | 300.0 |",
+    ]
