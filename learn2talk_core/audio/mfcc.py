@@ -47,7 +47,7 @@ def mfcc(samples: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _triangles() -> np.ndarray:
-    """(26, 257) triangular filters between 0 Hz and half the sample rate, evenly spaced on the mel scale (2595 log10)."""
+    """(26, 257) triangular filters from 0 Hz to half the sample rate, evenly spaced on the mel scale (2595 log10)."""
     highest = 2595 * np.log10(1 + SAMPLE_RATE / 2 / 700)
     hertz = 700 * (10 ** (np.linspace(0, highest, _FILTERS + 2) / 2595) - 1)
     corners = np.floor((_FFT + 1) * hertz / SAMPLE_RATE)

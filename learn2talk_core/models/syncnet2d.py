@@ -98,9 +98,7 @@ def embeddings(
         lips (L, 1024) and audio (L, 1024) float32; L is 0 for a clip of fewer than six frames.
     """
     sounding = len(wave) // SAMPLES_PER_FRAME
-    lips = [
-        network.encode_lips(torch.from_numpy(part)).numpy() for part in _windows(islice(faces, sounding), batch)
-    ]
+    lips = [network.encode_lips(torch.from_numpy(part)).numpy() for part in _windows(islice(faces, sounding), batch)]
     seen = np.concatenate(lips)[:-1] if lips else np.empty((0, WIDTH), np.float32)
     if len(seen) == 0:
         return np.empty((0, WIDTH), np.float32), np.empty((0, WIDTH), np.float32)
