@@ -53,8 +53,12 @@ def published_weights(
 
 
 def fill_strictly(network: nn.Module, state: dict[str, torch.Tensor], *, where: object, what: str, fix: str) -> None:
-    """Load `state` into `network`, every key and shape as it must be; `what` names the network in the error."""
+    """Load `state` into `network`, every key and shape as it must be; `what` names the network in the error.
+
+    Only the counters of batch normalisation may be absent: torch before 0.4.1 had none, and nothing reads them here.
+    """
     own = network.state_dict()
+    state = {key: own[key] for key in own if key.endswith("num_batches_tracked")} | state
     missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
     other = [key for key in own if key in state and own[key].shape != state[key].shape]
     for keys, said in ((missing, "without {}"), (unknown, "also {}")):

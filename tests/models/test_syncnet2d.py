@@ -79,6 +79,9 @@ def test_published_file_is_read_strictly(network, tmp_path):
     loaded = load_syncnet(tmp_path / "syncnet_v2.model")
     assert all(torch.equal(value, state[key]) for key, value in loaded.state_dict().items())
     assert not loaded.training
+    old = {key: value for key, value in state.items() if "num_batches" not in key}  # as torch saved it before 0.4.1
+    torch.save(old, tmp_path / "old.model")
+    assert torch.equal(load_syncnet(tmp_path / "old.model").netfclip[3].weight, state["netfclip.3.weight"])
     torch.save({key: value for key, value in state.items() if key != "netfclip.3.bias"}, tmp_path / "less.model")
     with pytest.raises(BadInput, match=r"expected the weights of SyncNet, found without netfclip.3.bias\. Use syncnet"):
         load_syncnet(tmp_path / "less.model")
