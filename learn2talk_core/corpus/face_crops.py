@@ -1,7 +1,7 @@
 """Where SyncNet and the 2D sync expert look in a picture, from the four landmarks of `landmarks`.
 
-A picture whose face was placed by construction (a 2D corpus, a crop that another tool made) has the landmarks of the mean
-face at that place: then the same crops serve.
+A picture whose face was placed by construction (a 2D corpus, a crop that another tool made) has the landmarks of the
+mean face at that place: then the same crops serve.
 """
 
 from collections.abc import Iterable, Iterator
@@ -56,7 +56,7 @@ def syncnet_crops(frames: Iterable[np.ndarray], landmarks: np.ndarray) -> Iterat
     """
     for frame, (across, middle, half) in zip(frames, detector_boxes(landmarks), strict=False):
         margin = int(half * (1 + 2 * _MARGIN))
-        padded = cv2.copyMakeBorder(frame, *[margin] * 4, cv2.BORDER_CONSTANT, value=[_OUTSIDE] * 3)
+        padded = np.pad(frame, ((margin, margin), (margin, margin), (0, 0)), constant_values=_OUTSIDE)
         x, y = across + margin, middle + margin
         rows = slice(max(0, int(y - half)), int(y + half * (1 + 2 * _MARGIN)))
         columns = slice(max(0, int(x - half * (1 + _MARGIN))), int(x + half * (1 + _MARGIN)))

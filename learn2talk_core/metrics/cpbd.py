@@ -1,8 +1,8 @@
 """Cumulative probability of blur detection (Narvekar & Karam 2011), a sharpness of single pictures in 0 … 1.
 
-An edge w pixels wide looks blurred with probability P = 1 − exp(−(w / w_JNB)^3.6) (Eq. 3), where w_JNB, the width at which
-blur is just noticed (P = 63 %), is 5 pixels at low contrast and 3 at high. CPBD is the share of edges with P at most 63 %
-(Eq. 5). That is the share no wider than w_JNB, which is how it is counted here.
+An edge w pixels wide looks blurred with probability P = 1 − exp(−(w / w_JNB)^3.6), where w_JNB, the width at which blur
+is just noticed (P = 63 %), is 5 pixels at low contrast and 3 at high. CPBD is the share of edges with P at most 63 %.
+That is the share no wider than w_JNB, which is how it is counted here.
 
 The number of pixels matters: the same picture at twice the size has edges twice as wide.
 """

@@ -1,8 +1,8 @@
 """Fréchet distance between two sets of features (Dowson & Landau 1982), which is FID when Inception made them (Heusel
 et al. 2017, "GANs trained by a two time-scale update rule", Eq. 6).
 
-Both sets are taken for Gaussian. Which network made the features belongs to the number: only those of one network can be
-compared. With fewer samples than features the distance comes out too large, so sets should be of similar size.
+Both sets are taken for Gaussian. Which network made the features belongs to the number: only those of one network can
+be compared. The fewer samples, the larger the distance, so compare sets of similar size.
 """
 
 import numpy as np
@@ -32,4 +32,4 @@ def frechet_distance(features: Array, others: Array) -> float:
 
 def _root(centred: np.ndarray) -> np.ndarray:
     """(n, d) → R of at most d rows with RᵀR = XᵀX."""
-    return np.linalg.qr(centred, mode="r") if len(centred) > centred.shape[1] else centred
+    return np.linalg.qr(centred).R if len(centred) > centred.shape[1] else centred

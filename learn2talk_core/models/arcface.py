@@ -1,5 +1,7 @@
-"""A face recogniser (ArcFace, Deng et al. 2019) from an ONNX file, run by OpenCV: for CSIM. The file is the user's; ONNX
-is a graph of known operations, so nothing in it can run code of a stranger's."""
+"""A face recogniser (ArcFace, Deng et al. 2019) from a user's ONNX file, for CSIM.
+
+OpenCV runs it. ONNX is a graph of known operations, so nothing in the file can run code of a stranger's.
+"""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -35,7 +35,8 @@ def test_a_crop_of_syncnets_is_found_again_whole() -> None:
     points = landmarks_of_crop(200, 200)
     (found,) = syncnet_crops([PICTURE], points[None])
     expected = crop(PICTURE[None], (0, 0, 200, 200), 224)[0]
-    assert np.abs(found.astype(int) - expected).max() <= 2  # whole pixels, as the pipeline cuts
+    inside = slice(3, -3), slice(3, -3)  # the pipeline cuts at whole pixels, so its edge may lie one of them outside
+    assert np.abs(found[inside].astype(int) - expected[inside]).max() <= 2
 
 
 def test_syncnet_crop_is_the_pipelines() -> None:

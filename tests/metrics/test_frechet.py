@@ -35,7 +35,7 @@ def test_fewer_samples_than_features() -> None:
 def test_closed_forms() -> None:
     a = draw(5, 40, 5)
     assert frechet_distance(a, a) == pytest.approx(0, abs=1e-9)
-    assert frechet_distance(a, a + [3, 0, 4, 0, 0]) == pytest.approx(25)
+    assert frechet_distance(a, a + np.array([3, 0, 4, 0, 0])) == pytest.approx(25)
     # The same directions with twice the spread: Tr(C + 4 C − 4 C) = Tr C.
     assert frechet_distance(a, 2 * (a - a.mean(0)) + a.mean(0)) == pytest.approx(np.trace(np.cov(a, rowvar=False)))
     one = np.random.default_rng(6).normal(size=(30, 1))

@@ -1,4 +1,4 @@
-"""FID's Inception: its keys and number of weights, its pooling, and strictness. Its published weights cannot be shipped."""
+"""FID's Inception: its keys and number of weights, its pooling, and strictness. Its published weights are not here."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from learn2talk_core.weights import parameter_count
 def test_number_of_weights_and_names_are_those_of_the_published_file():
     with torch.device("meta"):
         network = Inception()
-    # torchvision's inception_v3: 27,161,264 with 1000 classes, of which 3,326,696 in the auxiliary head; 8 classes more.
+    # torchvision's inception_v3: 27,161,264 with 1000 classes, 3,326,696 of them in the auxiliary head; 8 classes more.
     assert parameter_count(network) == 27_161_264 - 3_326_696 + 8 * (FEATURES + 1)
     shapes = {key: list(value.shape) for key, value in network.state_dict().items()}
     assert shapes["Conv2d_1a_3x3.conv.weight"] == [32, 3, 3, 3]
