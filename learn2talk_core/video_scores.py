@@ -118,26 +118,12 @@ def score_videos(
             problems.append({"video": film.name, "error": str(error)})
         else:
             rows.append(row)
-    keys = [key for key in METRICS if rows and key in rows[0]]
     mean: Row = {"videos": len(rows), "frames": sum(row["frames"] for row in rows)}
-    mean |= {key: _mean(row[key] for row in rows) for key in keys}
-    absent = {}
-    if rows and reference is not None and (judges.inception is not None or judges.reader is not None):
-        key = "fid" if judges.inception is not None else "mouth_distance"
-        true = [_set_features(film, None, judges, every) for film in progress(reference, "reference", unit="video")]
-        sets = np.concatenate(features), np.concatenate(true)
-        mean |= {key: frechet_distance(*sets), "pictures": len(sets[0]), "reference_pictures": len(sets[1])}
-        keys.append(key)
-    if judges.inception is None:
-        absent["FID"] = "weights of its Inception (--inception)" + (
-            "" if reference else " and real videos (--reference)"
-        )
-    elif reference is None:
-        absent["FID"] = "real videos (--reference)"
-    if judges.embed is None or reference is None:
-        wanted = ["a face recogniser (--arcface)"] if judges.embed is None else []
-        absent["CSIM"] = " and ".join(wanted + (["true faces (--reference)"] if reference is None else []))
-    return VideoTable(rows, mean, {key: _protocol(key, judges, every) for key in keys}, problems, absent)
+    mean |= {key: _mean(row[key] for row in rows) for key in METRICS if rows and key in rows[0]}
+    if rows and reference is not None:
+        mean |= _distance(features, reference, judges, every, problems)
+    protocol = {key: _protocol(key, judges, every) for key in METRICS if key in mean}
+    return VideoTable(rows, mean, protocol, problems, _absent(mean, judges, reference is not None))
 
 
 def records(table: VideoTable) -> list[Row]:
@@ -227,6 +213,43 @@ def _set_features(film: Film, footage: Footage | None, judges: Judges, every: in
     mouths = np.stack(list((footage or film.open()).mouths()))
     seen = judges.reader.features(torch.from_numpy(mouths)[None].float() / 255, "frontend")
     return seen[0, ::every].numpy()
+
+
+def _distance(
+    features: Sequence[np.ndarray],
+    reference: Sequence[Film],
+    judges: Judges,
+    every: int,
+    problems: list[dict[str, str]],
+) -> Row:
+    """The distance between the sets, and their sizes; nothing where no network is there for it. Adds to `problems`."""
+    if judges.inception is None and judges.reader is None:
+        return {}
+    real = [features[0][:0]]
+    for film in progress(reference, "reference", unit="video"):
+        try:
+            real.append(_set_features(film, None, judges, every))
+        except BadInput as error:
+            problems.append({"video": f"reference {film.name}", "error": str(error)})
+    seen, true = np.concatenate(features), np.concatenate(real)
+    sizes = {"pictures": len(seen), "reference_pictures": len(true)}
+    if min(sizes.values()) < 2:
+        return sizes
+    return {"fid" if judges.inception is not None else "mouth_distance": frechet_distance(seen, true), **sizes}
+
+
+def _absent(mean: Row, judges: Judges, reference: bool) -> dict[str, str]:
+    """What the metrics that are not there would need."""
+    weights = {"FID": (judges.inception, "its Inception (--inception)"), "CSIM": (judges.embed, "ArcFace (--arcface)")}
+    found = {}
+    for name, (network, option) in weights.items():
+        needs = [option] if network is None else []
+        needs += [] if reference else ["real videos (--reference)"]
+        if not needs and name.lower() not in mean:
+            needs = ["a video that can be scored and two pictures or more in --reference"]
+        if needs:
+            found[name] = " and ".join(needs)
+    return found
 
 
 def _own_expert(folder: str | Path) -> SyncExpert2D:

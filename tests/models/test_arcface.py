@@ -11,10 +11,10 @@ def test_pixels_are_rgb_in_minus_one_to_one(tmp_path):
     write_mean_colour(tmp_path / "mean.onnx")
     embed = load_arcface(tmp_path / "mean.onnx")
     face = np.full((112, 112, 3), [255, 0, 51], np.uint8)
-    np.testing.assert_allclose(embed(face), [1, -1, -0.6], atol=1e-6)
+    np.testing.assert_allclose(embed(face), [1, -1, -0.6], atol=1e-3)
     half = face.copy()
     half[:56] = 0
-    np.testing.assert_allclose(embed(half), [0, -1, -0.8], atol=1e-6)
+    np.testing.assert_allclose(embed(half), [0, -1, -0.8], atol=1e-3)
 
 
 def test_faces_are_turned_and_scaled_to_the_template():
