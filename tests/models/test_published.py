@@ -1,9 +1,12 @@
 """Strangers' files with weights: the right ones exactly, anything else refused, nothing run."""
 
+import contextlib
 import os
 
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from learn2talk_core.errors import BadInput
@@ -70,6 +73,23 @@ def test_a_page_saved_as_weights_and_half_a_download(tmp_path):
         (tmp_path / name).write_bytes(content)
         with pytest.raises(BadInput, match="found something else, or a part of one"):
             published_weights(tmp_path / name)
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data(), kind=st.sampled_from(["zip.pth", "old.pth", "w.safetensors"]))
+def test_flipped_and_missing_bytes_give_an_error_or_tensors(tmp_path, data, kind):
+    path = tmp_path / kind
+    if kind == "w.safetensors":
+        save_file(STATE, path)
+    else:
+        torch.save(STATE, path, _use_new_zipfile_serialization=kind == "zip.pth")
+    content = bytearray(path.read_bytes())
+    for _ in range(data.draw(st.integers(0, 3))):
+        place, bit = data.draw(st.integers(0, len(content) - 1)), data.draw(st.integers(0, 7))
+        content[place] ^= 1 << bit
+    path.write_bytes(content[: data.draw(st.integers(0, len(content)))])
+    with contextlib.suppress(BadInput):
+        assert all(isinstance(value, torch.Tensor) for value in published_weights(path).values())
 
 
 class Program(torch.nn.Module):
