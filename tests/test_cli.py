@@ -8,7 +8,8 @@ from learn2talk_core.files import write_json
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["results", "--help"], ["show-corpus", "--help"], ["check-corpus", "-h"]]
+    "words",
+    [["--help"], ["results", "--help"], ["show-corpus", "--help"], ["check-corpus", "-h"], ["score-video", "-h"]],
 )
 def test_help_everywhere(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
