@@ -52,6 +52,23 @@ def _parser() -> argparse.ArgumentParser:
     fixtures.add_argument("--seed", type=int, default=0)
     fixtures.set_defaults(run=_prepare_fixtures)
 
+    score = commands.add_parser(
+        "score-video", help="lip sync and picture quality of 2D videos: LSE-D, LSE-C, FID, CPBD, CSIM"
+    )
+    score.add_argument("videos", nargs="+", metavar="VIDEO", help="a video, a folder of videos, or a 2D corpus")
+    score.add_argument("--audio", help="a sound file instead of the videos' own, or a folder with one for each video")
+    score.add_argument("--reference", metavar="FOLDER", help="real videos of the same names, for FID and CSIM")
+    score.add_argument("--syncnet", metavar="FILE", help="syncnet_v2.model (default: this project's own 2D expert)")
+    score.add_argument("--inception", metavar="FILE", help="pytorch-fid's weights, for FID")
+    score.add_argument("--arcface", metavar="FILE", help="a face recogniser in ONNX, for CSIM")
+    score.add_argument("--crops", action="store_true", help="the videos are face crops of SyncNet's own pipeline")
+    score.add_argument(
+        "--every", type=int, default=5, metavar="N", help="FID, CPBD and CSIM look at each N-th picture (%(default)s)"
+    )
+    score.add_argument("--csv", metavar="FILE", help="write the table there too")
+    score.add_argument("--json", metavar="FILE", help="write table, protocols and problems there")
+    score.set_defaults(run=_score_video)
+
     results = commands.add_parser("results", help="print the result table of the last run and where its pictures lie")
     results.set_defaults(run=_results)
 
@@ -165,6 +182,41 @@ def _pack(arguments: argparse.Namespace) -> int:
     pack(arguments.model.rstrip("/"), arguments.out)
     print(f"{arguments.out}/README.md")
     return 0
+
+
+def _score_video(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+    from functools import cache
+    from pathlib import Path
+
+    from learn2talk_core.corpus.films import films_of
+    from learn2talk_core.corpus.landmarks import mediapipe_faces
+    from learn2talk_core.files import write_json
+    from learn2talk_core.report.video_table import console, write_csv
+    from learn2talk_core.video_scores import LIPREADER, load_judges, records, score_videos
+
+    if arguments.every < 1:
+        raise BadInput("--every", expected="at least 1", found=str(arguments.every), fix="1 looks at every picture.")
+    find = cache(mediapipe_faces)
+    films = films_of(arguments.videos, find, audio=arguments.audio, crops=arguments.crops)
+    reference = arguments.reference and films_of([arguments.reference], find, crops=arguments.crops, stills=True)
+    own_reader = reference and not arguments.inception and Path(LIPREADER).is_dir()
+    judges = load_judges(
+        syncnet=arguments.syncnet,
+        inception=arguments.inception,
+        arcface=arguments.arcface,
+        reader=LIPREADER if own_reader else None,
+    )
+    table = score_videos(films, judges, reference=reference or None, every=arguments.every)
+    if table.rows:
+        print(console(records(table), table.protocol, table.absent))
+    if table.rows and arguments.csv:
+        write_csv(arguments.csv, records(table))
+    if arguments.json:
+        write_json(arguments.json, asdict(table))
+    for problem in table.problems:
+        print(f"{problem['video']}: not scored: {problem['error']}", file=sys.stderr)
+    return 1 if table.problems else 0
 
 
 def _results(_: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from tests.toy import toy_corpus
         ["prepare-fixtures", "-h"],
         ["import-checkpoint", "-h"],
         ["export-checkpoint", "-h"],
+        ["score-video", "-h"],
         ["pack", "-h"],
     ],
 )

@@ -156,9 +156,10 @@ def test_a_lambda_reruns_the_student_and_what_follows(weight: str) -> None:
 
 
 def test_a_metric_reruns_evaluate_and_report() -> None:
+    videos = {"cpbd.py", "csim.py", "frechet.py"}  # of 2D videos, for `learn2talk score-video`: in no stage
     for file in (ROOT / "learn2talk_core" / "metrics").glob("[!_]*.py"):
         reached = downstream(importing(str(file.relative_to(ROOT))))
-        assert reached == {"evaluate", "report"}, file
+        assert reached == (set() if file.name in videos else {"evaluate", "report"}), file
 
 
 def test_syncnet3d_reruns_its_two_stages_and_their_downstream() -> None:
