@@ -141,3 +141,19 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
         import_wav2vec2(tmp_path / "x.pth")
     with pytest.raises(BadInput, match=r"nobody/has-this: expected a wav2vec 2.0 on this machine"):
         import_wav2vec2("nobody/has-this")
+
+
+class Evil:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return open, (str(self.path), "w")
+
+
+def test_a_folder_with_code_in_its_weights(tmp_path: Path) -> None:
+    export_wav2vec2(tiny(), tmp_path / "w")
+    torch.save({**export_state(tiny()), "x": Evil(tmp_path / "touched")}, tmp_path / "w" / "pytorch_model.bin")
+    with pytest.raises(BadInput, match=r"w: expected a wav2vec 2\.0 on this machine"):
+        import_wav2vec2(tmp_path / "w")
+    assert not (tmp_path / "touched").exists()
