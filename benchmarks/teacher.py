@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D
-from learn2talk_core.models.wav2lip import Wav2Lip, one_shot
+from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, one_shot
 
 
 def main(width: float, threads: int, repeats: int) -> None:
@@ -34,7 +34,7 @@ def main(width: float, threads: int, repeats: int) -> None:
     still, many = np.zeros((96, 96, 3), np.uint8), np.zeros((96, 80, 16), np.float32)
     report("generator, forward and backward", train_generator, frames, repeats)
     report("sync expert, forward and backward, a window", train_expert, windows, repeats)
-    report("one-shot generation", lambda: one_shot(generator.eval(), still, many), len(many), repeats)
+    report("one-shot generation", lambda: one_shot(generator.eval(), still, many, Inputs()), len(many), repeats)
 
 
 def report(name: str, run: Callable[[], object], frames: int, repeats: int) -> None:

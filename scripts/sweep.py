@@ -11,7 +11,7 @@ stay, so that the spread over seeds is the student's.
 import argparse
 import dataclasses
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 import torch
@@ -19,17 +19,14 @@ from joblib import Parallel, delayed
 
 from learn2talk_core.config import load_params
 from learn2talk_core.corpus.format import open_corpus
-from learn2talk_core.corpus.predictions import write_predictions
-from learn2talk_core.corpus.teacher_features import open_teacher_features
 from learn2talk_core.evaluation import judge_clips, read_clips, summarise
 from learn2talk_core.files import read_json, write_json
-from learn2talk_core.models.lipreader import Features, load_lipreader
 from learn2talk_core.models.speech_encoder import load_speech_encoder
-from learn2talk_core.models.student import predict_states
-from learn2talk_core.models.syncnet3d import load_syncnet3d
+from learn2talk_core.prediction import predict_clips
 from learn2talk_core.training.scratch import open_scratch
-from learn2talk_core.training.student import ExtraTerm, spoken_clips, train_student
-from learn2talk_core.training.teachers import embed_speech, lipread_term, sync_term
+from learn2talk_core.training.student import spoken_clips, train_student
+from learn2talk_core.training.teachers import extra_terms
+from learn2talk_core.weights import frozen
 from stages import evaluate
 from stages import student as stage
 
@@ -48,18 +45,11 @@ def run_arm(lambda1: float, lambda2: float, seed: int, out: Path) -> list[dict[s
     params = dataclasses.replace(load_params(stage.Params, "student"), lambda1=lambda1, lambda2=lambda2, seed=seed)
     corpus, encoder = open_corpus(stage.CORPUS), load_speech_encoder(stage.ENCODER)
     clips = spoken_clips(corpus, encoder, corpus.split("train"), "speech features")
-    extra: list[tuple[str, float, ExtraTerm]] = []
-    if lambda1:
-        syncnet = load_syncnet3d(stage.SYNCNET3D)
-        extra.append(("sync", lambda1, sync_term(corpus, syncnet, embed_speech(corpus, clips, syncnet))))
-    if lambda2:
-        teacher = open_teacher_features(stage.TEACHER)
-        taught = {s.clip.id: torch.from_numpy(teacher.features(s.clip.id)) for s in clips}
-        term = lipread_term(
-            corpus, load_lipreader(stage.LIPREADER)[0], cast(Features, teacher.kind), taught,
-            frames=params.lipread_frames, clips_per_step=params.lipread_clips, seed=seed,
-        )  # fmt: skip
-        extra.append(("lipread", lambda2, term))
+    extra = extra_terms(
+        corpus, clips, lambda1=lambda1, lambda2=lambda2,
+        syncnet3d=stage.SYNCNET3D, lipreader=stage.LIPREADER, teacher_features=stage.TEACHER,
+        lipread_frames=params.lipread_frames, lipread_clips=params.lipread_clips, seed=seed,
+    )  # fmt: skip
     inputs = [stage.CORPUS, stage.ENCODER]
     inputs += ([stage.SYNCNET3D] if lambda1 else []) + ([stage.LIPREADER, stage.TEACHER] if lambda2 else [])
     with open_scratch("sweep", params, inputs) as scratch:
@@ -67,11 +57,18 @@ def run_arm(lambda1: float, lambda2: float, seed: int, out: Path) -> list[dict[s
             corpus, encoder, clips, params.faceformer, seed=seed, scratch=scratch, description=folder.name,
             extra=extra, balanced=params.balance == "gradient",
         )  # fmt: skip
-        _predict(folder / "predicted", corpus, model)
+        spoken = corpus.split("validation", "test_seen", "test_unseen")
+        predict_clips(folder / "predicted", frozen(model), corpus.train_speakers, corpus, spoken, folder.name)
         judged = load_params(evaluate.Params, "evaluate")
         predicted = {"student": str(folder / "predicted")}
-        ids = [clip.id for clip in corpus.split("validation", "test_seen", "test_unseen")]
-        found = judge_clips(ids, stage.CORPUS, predicted, evaluate.JUDGES, judged.lrp_threshold_mm, references=False)
+        found = judge_clips(
+            [clip.id for clip in spoken],
+            stage.CORPUS,
+            predicted,
+            evaluate.JUDGES,
+            judged.lrp_threshold_mm,
+            references=False,
+        )
         rows = []
         for split, name in (("validation", "validation"), ("test_seen", "seen"), ("test_unseen", "unseen")):
             table = summarise(
@@ -86,19 +83,6 @@ def run_arm(lambda1: float, lambda2: float, seed: int, out: Path) -> list[dict[s
         write_json(folder / "rows.json", rows)
         scratch.remove()
     return rows
-
-
-@torch.no_grad()
-def _predict(folder: Path, corpus: Any, model: Any) -> None:
-    weight, bias = model.vertice_map_r.weight.T.numpy(), model.vertice_map_r.bias.numpy()
-    speakers = corpus.train_speakers
-    with write_predictions(folder, weight, bias) as writer:
-        for clip in corpus.split("validation", "test_seen", "test_unseen"):
-            styles = (clip.speaker,) if clip.speaker in speakers else speakers
-            one_hot = torch.eye(len(speakers))[[speakers.index(style) for style in styles]]
-            states = predict_states(model, corpus.audio(clip), corpus.fps, one_hot, clip.frames)
-            for style, rows in zip(styles, states.numpy(), strict=True):
-                writer.add(clip.id, style, rows)
 
 
 def main() -> None:

@@ -4,23 +4,18 @@ The student is trained on Eq. 8 with `lambda1` and `lambda2`; with both 0 it equ
 """
 
 from dataclasses import dataclass
-from typing import Literal, cast
-
-import torch
+from typing import Literal
 
 from learn2talk_core.config import shared
 from learn2talk_core.corpus.format import open_corpus
-from learn2talk_core.corpus.teacher_features import open_teacher_features
 from learn2talk_core.files import whole_folder
-from learn2talk_core.models.lipreader import Features, load_lipreader
 from learn2talk_core.models.speech_encoder import load_speech_encoder
 from learn2talk_core.models.student import save_student
-from learn2talk_core.models.syncnet3d import load_syncnet3d
 from learn2talk_core.stage import run
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
-from learn2talk_core.training.student import ExtraTerm, Recipe, spoken_clips, train_student
-from learn2talk_core.training.teachers import embed_speech, lipread_term, sync_term
+from learn2talk_core.training.student import Recipe, spoken_clips, train_student
+from learn2talk_core.training.teachers import extra_terms
 
 CORPUS, ENCODER, OUT = "data/corpus", "data/models/speech_encoder", "data/models/student"
 SYNCNET3D, LIPREADER, TEACHER = "data/models/syncnet3d/loss", "data/models/lipreader/loss", "data/teacher_features"
@@ -42,18 +37,11 @@ def main(params: Params) -> str:
     encoder = load_speech_encoder(ENCODER)
     with open_scratch("student", params, [CORPUS, ENCODER, SYNCNET3D, LIPREADER, TEACHER]) as scratch:
         clips = spoken_clips(corpus, encoder, corpus.split("train"), "speech features")
-        extra: list[tuple[str, float, ExtraTerm]] = []
-        if params.lambda1:
-            syncnet = load_syncnet3d(SYNCNET3D)
-            extra.append(("sync", params.lambda1, sync_term(corpus, syncnet, embed_speech(corpus, clips, syncnet))))
-        if params.lambda2:
-            teacher = open_teacher_features(TEACHER)
-            taught = {s.clip.id: torch.from_numpy(teacher.features(s.clip.id)) for s in clips}
-            term = lipread_term(
-                corpus, load_lipreader(LIPREADER)[0], cast(Features, teacher.kind), taught,
-                frames=params.lipread_frames, clips_per_step=params.lipread_clips, seed=params.seed,
-            )  # fmt: skip
-            extra.append(("lipread", params.lambda2, term))
+        extra = extra_terms(
+            corpus, clips, lambda1=params.lambda1, lambda2=params.lambda2,
+            syncnet3d=SYNCNET3D, lipreader=LIPREADER, teacher_features=TEACHER,
+            lipread_frames=params.lipread_frames, lipread_clips=params.lipread_clips, seed=params.seed,
+        )  # fmt: skip
         model, history = train_student(
             corpus, encoder, clips, params.faceformer, seed=params.seed, scratch=scratch, description="learn2talk",
             extra=extra, balanced=params.balance == "gradient",

@@ -21,7 +21,7 @@ from learn2talk_core.corpus.talking_video import (
     write_talking_video,
 )
 from learn2talk_core.corpus.video_file import encode_video
-from learn2talk_core.models.wav2lip import Wav2Lip, load_generator, one_shot
+from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, load_generator, one_shot
 from learn2talk_core.progress import progress
 from learn2talk_core.stage import run
 
@@ -50,13 +50,13 @@ class Still:
 def main(params: Params) -> str:
     torch.set_num_threads(params.threads)
     corpus, video = open_corpus(CORPUS), open_talking_video(VIDEO)
-    generator, bgr = load_generator(TEACHER)
+    generator, inputs = load_generator(TEACHER)
     clips = [*corpus.split("train", "validation"), *test_clips(corpus, params.test_clips)]
     stills = choose_stills(corpus, video, params.still)
 
     def films() -> Iterator[tuple[VideoClip, bytes, np.ndarray]]:
         for clip in progress(clips, "teacher video", unit="clip"):
-            yield film(clip, corpus.audio(clip), stills[clip.speaker], generator, bgr)
+            yield film(clip, corpus.audio(clip), stills[clip.speaker], generator, inputs)
 
     write_talking_video(OUT, films())
     faces = len({still.clip.id for still in stills.values()})
@@ -79,14 +79,14 @@ def choose_stills(corpus: Corpus, video: TalkingVideo, still: str) -> dict[str, 
 
 
 def film(
-    clip: Clip, audio: np.ndarray, still: Still, generator: Wav2Lip, bgr: bool
+    clip: Clip, audio: np.ndarray, still: Still, generator: Wav2Lip, inputs: Inputs
 ) -> tuple[VideoClip, bytes, np.ndarray]:
     """The teacher's video of one clip's audio: the generated face pasted into the still, nothing else moves."""
     frames = frames_of(len(audio))
     mels = mel_windows(mel_spectrogram(audio), window_starts(frames, VIDEO_FPS))
     left, top, right, bottom = still.clip.face_box
     pictures = np.repeat(still.image[None], frames, axis=0)
-    for picture, face in zip(pictures, one_shot(generator, still.face, mels, bgr=bgr), strict=True):
+    for picture, face in zip(pictures, one_shot(generator, still.face, mels, inputs), strict=True):
         picture[top:bottom, left:right] = cv2.resize(face, (right - left, bottom - top))
     described = VideoClip(
         id=clip.id,

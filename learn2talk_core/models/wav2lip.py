@@ -1,11 +1,11 @@
 """Wav2Lip's generator (Prajwal et al. 2020, "A Lip Sync Expert Is All You Need", §4.2): a face whose lower half is
 masked, a reference face and a mel window in, the face with a mouth that says the window out.
 
-At `width=1` it is the official network, key for key. The official weights want faces in BGR; those trained here want
-RGB, as all faces in this project are.
+At `width=1` it is the official network, key for key; `Inputs` says how its weights want to be fed.
 """
 
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -14,6 +14,20 @@ from torch import nn
 from learn2talk_core.weights import frozen, load_config, load_weights, save_weights
 
 MADE_BY = "dvc repro teacher"
+
+
+class Inputs(NamedTuple):
+    """How a generator wants to be fed; the defaults are those of the official weights in Wav2Lip's `inference.py`,
+    but for the colours of the faces, which are BGR there.
+
+    Attributes:
+        bgr: faces in BGR, not RGB.
+        lead: a frame is made from the mel window (0.2 s) that begins this many frames before it. Wav2Lip has 0: the
+            frame stands at the very beginning of what is heard, and what was said before it must be guessed.
+    """
+
+    bgr: bool = False
+    lead: int = 0
 
 
 class ConvBlock(nn.Module):
@@ -67,12 +81,13 @@ class Wav2Lip(nn.Module):
 
     Args:
         width: multiplies the official numbers of channels.
+        audio_width: the same for the audio encoder alone; None is `width`. It is the cheaper part by far.
         residual: the network's output is added, before the sigmoid, to the reference face: a generator that must be
             trained in minutes then starts from the still face and learns only what speech changes in it. The official
             network draws every pixel anew.
     """
 
-    def __init__(self, width: float = 1.0, *, residual: bool = False) -> None:
+    def __init__(self, width: float = 1.0, *, audio_width: float | None = None, residual: bool = False) -> None:
         super().__init__()
         self.residual = residual
         c16, c32, c64, c128, c256, c384, c512 = (scaled(c, width) for c in (16, 32, 64, 128, 256, 384, 512))
@@ -88,21 +103,23 @@ class Wav2Lip(nn.Module):
                 nn.Sequential(ConvBlock(c512, c512, 3), ConvBlock(c512, c512, 1)),
             ]
         )
+        audio_width = width if audio_width is None else audio_width
+        a32, a64, a128, a256, a512 = (scaled(c, audio_width) for c in (32, 64, 128, 256, 512))
         self.audio_encoder = nn.Sequential(
-            ConvBlock(1, c32, 3, 1, 1),
-            *residual_blocks(c32, 2),
-            ConvBlock(c32, c64, 3, (3, 1), 1),
-            *residual_blocks(c64, 2),
-            ConvBlock(c64, c128, 3, 3, 1),
-            *residual_blocks(c128, 2),
-            ConvBlock(c128, c256, 3, (3, 2), 1),
-            *residual_blocks(c256, 1),
-            ConvBlock(c256, c512, 3),
-            ConvBlock(c512, c512, 1),
+            ConvBlock(1, a32, 3, 1, 1),
+            *residual_blocks(a32, 2),
+            ConvBlock(a32, a64, 3, (3, 1), 1),
+            *residual_blocks(a64, 2),
+            ConvBlock(a64, a128, 3, 3, 1),
+            *residual_blocks(a128, 2),
+            ConvBlock(a128, a256, 3, (3, 2), 1),
+            *residual_blocks(a256, 1),
+            ConvBlock(a256, a512, 3),
+            ConvBlock(a512, a512, 1),
         )
         self.face_decoder_blocks = nn.ModuleList(
             [
-                nn.Sequential(ConvBlock(c512, c512, 1)),
+                nn.Sequential(ConvBlock(a512, c512, 1)),
                 nn.Sequential(UpBlock(2 * c512, c512, stride=1, padding=0), *residual_blocks(c512, 1)),
                 nn.Sequential(UpBlock(2 * c512, c512), *residual_blocks(c512, 2)),
                 nn.Sequential(UpBlock(c512 + c256, c384), *residual_blocks(c384, 2)),
@@ -170,44 +187,47 @@ def to_image(faces: torch.Tensor, *, bgr: bool = False) -> np.ndarray:
     return np.ascontiguousarray(pixels[..., ::-1] if bgr else pixels)
 
 
+def windows_of(mels: np.ndarray, frames: np.ndarray, lead: int) -> np.ndarray:
+    """The mel window (n, 80, 16) of each of `frames` (n,), out of those `mels` (T, 80, 16) that begin at each frame."""
+    return mels[np.maximum(frames - lead, 0)]
+
+
 @torch.inference_mode()
-def one_shot(
-    generator: Wav2Lip, still: np.ndarray, mels: np.ndarray, *, bgr: bool = False, batch: int = 32
-) -> np.ndarray:
+def one_shot(generator: Wav2Lip, still: np.ndarray, mels: np.ndarray, inputs: Inputs, *, batch: int = 32) -> np.ndarray:
     """Make one still face speak: it is both the masked face and the reference of every frame.
 
     Args:
         generator: in evaluation mode.
         still: (96, 96, 3) uint8 RGB.
-        mels: (T, 80, 16), the mel window of every frame.
-        bgr: whether the weights want faces in BGR.
+        mels: (T, 80, 16), the mel window that begins at each frame.
+        inputs: how the generator wants them.
         batch: how many frames to make at a time.
 
     Returns:
         (T, 96, 96, 3) uint8 RGB.
     """
-    reference = to_tensor(still, bgr=bgr)
+    reference = to_tensor(still, bgr=inputs.bgr)
     faces = torch.cat([masked(reference), reference])[None]
     faces = faces.contiguous(memory_format=torch.channels_last)
     skips = generator.encode_faces(faces)
-    out = np.empty((len(mels), *still.shape), np.uint8)
-    for start in range(0, len(mels), batch):
-        window = torch.from_numpy(mels[start : start + batch])[:, None]
-        expanded = [skip.expand(len(window), -1, -1, -1) for skip in skips]
-        generated = generator.decode(window, expanded, reference[None])
-        out[start : start + batch] = to_image(generated, bgr=bgr)
-    return out
+    heard = torch.from_numpy(windows_of(mels, np.arange(len(mels)), inputs.lead))[:, None]
+    made = [
+        generator.decode(part, [skip.expand(len(part), -1, -1, -1) for skip in skips], reference[None])
+        for part in heard.split(batch)
+    ]
+    return to_image(torch.cat(made), bgr=inputs.bgr)
 
 
-def save_generator(folder: str | Path, generator: Wav2Lip, *, width: float, bgr: bool) -> None:
-    """Write the generator; `bgr` says whether its weights want faces in BGR."""
-    save_weights(folder, generator, {"width": width, "residual": generator.residual, "bgr": bgr})
+def save_generator(folder: str | Path, generator: Wav2Lip, *, width: float, audio_width: float, inputs: Inputs) -> None:
+    """Write the generator and how it wants to be fed."""
+    shape = {"width": width, "audio_width": audio_width, "residual": generator.residual}
+    save_weights(folder, generator, {"shape": shape, "inputs": inputs._asdict()})
 
 
-def load_generator(folder: str | Path) -> tuple[Wav2Lip, bool]:
-    """What `save_generator` wrote: the generator, frozen and in evaluation mode, and whether it wants BGR."""
+def load_generator(folder: str | Path) -> tuple[Wav2Lip, Inputs]:
+    """What `save_generator` wrote: the generator, frozen and in evaluation mode, and how it wants to be fed."""
     config = load_config(folder, made_by=MADE_BY)
-    generator = Wav2Lip(config["width"], residual=config["residual"])
+    generator = Wav2Lip(**config["shape"])
     load_weights(folder, generator, made_by=MADE_BY)
     frozen(generator)
-    return generator.to(memory_format=torch.channels_last), config["bgr"]  # type: ignore[call-overload]
+    return generator.to(memory_format=torch.channels_last), Inputs(**config["inputs"])  # type: ignore[call-overload]

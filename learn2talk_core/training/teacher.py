@@ -6,20 +6,25 @@ Equation numbers are those of that paper. Faces are RGB in 0..1.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 
+from learn2talk_core.corpus.phonemes import PHONEMES
 from learn2talk_core.models.quality_discriminator import QualityDiscriminator
 from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, lower_halves
-from learn2talk_core.models.wav2lip import Wav2Lip, masked, to_tensor
+from learn2talk_core.models.wav2lip import Wav2Lip, masked, scaled, to_tensor, windows_of
 from learn2talk_core.training.loop import Stateful, train, update, warmup_cosine
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.seed import generator, seed_torch
 from learn2talk_core.weights import frozen
 
-SHARED_LAYERS = 11  # of the two audio encoders, alike in shape
+CLASSES = 1 + len(PHONEMES)
+LISTEN_AT = (-2, 0, 2)  # frames of 40 ms: the phonemes that the audio encoder learns to tell in a window
+LISTEN_CLIPS, LISTEN_WINDOWS = 32, 8  # clips of a step, and windows of each
 
 
 @dataclass(frozen=True)
@@ -30,12 +35,14 @@ class SpeakingFace:
         faces: (T, 96, 96, 3) uint8 RGB at 25 fps.
         mels: (T, 80, 16) float32, the mel window that starts at each frame.
         lips: (left, top, right, bottom), pixels of the face that hold the lips, whole numbers.
+        phonemes: (T,) which phoneme sounds at each frame, 0 is silence (`frame_labels`); None where it is not known.
         mean_face: (96, 96, 3) float32, mean over the clip.
     """
 
     faces: np.ndarray
     mels: np.ndarray
     lips: tuple[int, int, int, int]
+    phonemes: np.ndarray | None = None
 
     @cached_property
     def mean_face(self) -> np.ndarray:
@@ -72,25 +79,29 @@ class GeneratorRecipe:
 
     Attributes:
         width, steps, learning_rate: see `ExpertRecipe`.
+        audio_width: see `Wav2Lip`.
+        audio_steps: updates in which the audio encoder learns to tell phonemes before anything is drawn.
         batch: windows of five frames an update; five times as many single frames before the sync loss begins.
         residual: see `Wav2Lip`.
-        still_share, lip_weight, motion_weight: see `generator_batch`.
-        audio_from_expert: whether the audio encoder starts with the weights of the expert's, which has already learned
-            what of the sound shows on the lips. Both must have one width.
+        lead: see `Inputs`.
+        reconstruction: see `generator_loss`.
+        still_share, lip_weight: see `generator_batch`.
         sync_weight: s_w of Eq. 6, from the share `sync_start` of the steps on; before that 0.
         sync_start: in 0..1.
         adversarial_weight: s_g of Eq. 6; 0 trains without a discriminator.
     """
 
     width: float
+    audio_width: float
+    audio_steps: int
     steps: int
     batch: int
     learning_rate: float
     residual: bool
+    lead: int
+    reconstruction: Literal["absolute", "squared"]
     still_share: float
     lip_weight: float
-    motion_weight: float
-    audio_from_expert: bool
     sync_weight: float
     sync_start: float
     adversarial_weight: float
@@ -146,7 +157,8 @@ class GeneratorBatch:
     """Windows of T frames for the generator.
 
     Attributes:
-        mels: (B, T, 1, 80, 16), the window of every frame.
+        mels: (B, T, 1, 80, 16), the window that the generator hears for every frame.
+        heard: (B, 1, 80, 16), the window that begins at the first frame, which the sync expert compares with all T.
         faces: (B, 6, T, 96, 96), masked target and reference.
         target: (B, 3, T, 96, 96).
         weight: (B, 1, T, 96, 96), how much each pixel counts; its mean is 1.
@@ -154,6 +166,7 @@ class GeneratorBatch:
     """
 
     mels: torch.Tensor
+    heard: torch.Tensor
     faces: torch.Tensor
     target: torch.Tensor
     weight: torch.Tensor
@@ -166,9 +179,9 @@ def generator_batch(
     frames: int,
     rng: np.random.Generator,
     *,
+    lead: int = 0,
     still_share: float = 0.0,
     lip_weight: float = 0.0,
-    motion_weight: float = 0.0,
 ) -> GeneratorBatch:
     """Windows of consecutive frames; the reference is one still frame of another time of the clip.
 
@@ -180,12 +193,11 @@ def generator_batch(
         size: how many windows.
         frames: T, at most five.
         rng: makes every choice.
+        lead: see `Inputs`.
         still_share: share of windows whose reference is the clip's first frame.
         lip_weight: how much more a pixel of the lips' box counts than another one.
-        motion_weight: how much more a pixel counts for each unit by which it differs from the reference. Mouths are
-            closed more often than open: without it, absolute differences ask for a mouth that hardly opens.
     """
-    mels, targets, references, weights, means = [], [], [], [], []
+    mels, heard, targets, references, weights, means = [], [], [], [], [], []
     for _ in range(size):
         clip = clips[int(rng.integers(len(clips)))]
         start = int(rng.integers(clip.windows))
@@ -194,7 +206,8 @@ def generator_batch(
         near_lips = np.ones((1, *clip.faces.shape[1:3], 1), np.float32)
         near_lips[:, top:bottom, left:right] += lip_weight
         mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)  # a mirrored face speaks just as well
-        mels.append(clip.mels[start : start + frames])
+        mels.append(windows_of(clip.mels, start + np.arange(frames), lead))
+        heard.append(clip.mels[start])
         targets.append(clip.faces[start : start + frames, :, mirror])
         references.append(np.broadcast_to(clip.faces[[reference], :, mirror], targets[-1].shape))
         weights.append(near_lips[:, :, mirror])
@@ -202,9 +215,9 @@ def generator_batch(
     target = to_tensor(np.stack(targets)).transpose(1, 2)
     still = to_tensor(np.stack(references)).transpose(1, 2)
     weight = torch.from_numpy(np.stack(weights)).movedim(-1, 1)
-    weight = weight * (1 + motion_weight * (target - still).abs().mean(dim=1, keepdim=True))
     return GeneratorBatch(
         mels=torch.from_numpy(np.stack(mels))[:, :, None],
+        heard=torch.from_numpy(np.stack(heard))[:, None],
         faces=torch.cat([masked(target), still], dim=1),
         target=target,
         weight=weight / weight.mean(),
@@ -218,6 +231,7 @@ def generator_loss(
     expert: SyncExpert2D,
     discriminator: QualityDiscriminator | None,
     *,
+    squared: bool,
     sync_weight: float,
     adversarial_weight: float,
 ) -> tuple[torch.Tensor, dict[str, float]]:
@@ -228,17 +242,20 @@ def generator_loss(
         batch: what it was generated from; T must be 5 for the sync loss.
         expert: frozen.
         discriminator: None where `adversarial_weight` is 0.
+        squared: L_recon of squared, not absolute, differences. What the sound leaves open is then drawn as the mean of
+            what may be seen, not as the median: a mouth that is open half of the time, and not a closed one.
         sync_weight: s_w; 0.03 in the paper, 0 until the generator draws faces at all.
         adversarial_weight: s_g; 0.07 in the paper.
 
     Returns:
         The loss and its parts for the log.
     """
-    reconstruction = (batch.weight * (generated - batch.target).abs()).mean()  # L_recon, Eq. 2
+    difference = generated - batch.target
+    reconstruction = (batch.weight * (difference.square() if squared else difference.abs())).mean()  # L_recon, Eq. 2
     loss = (1 - sync_weight - adversarial_weight) * reconstruction
     parts = {"reconstruction": reconstruction.item()}
     if sync_weight > 0:
-        audio, face = expert(batch.mels[:, 0], lower_halves(generated - batch.mean))
+        audio, face = expert(batch.heard, lower_halves(generated - batch.mean))
         out_of_sync = functional.binary_cross_entropy(  # E_sync = −log P_sync, Eq. 3
             sync_probability(audio, face), torch.ones(len(audio))
         )
@@ -260,12 +277,6 @@ def discriminator_loss(
     return functional.binary_cross_entropy(real, torch.ones_like(real)) + functional.binary_cross_entropy(
         false, torch.zeros_like(false)
     )
-
-
-def share_audio_encoder(network: Wav2Lip, expert: SyncExpert2D) -> None:
-    """Copy the expert's audio encoder into the generator's, up to the layers from which on they differ."""
-    for ours, theirs in zip(list(network.audio_encoder)[:SHARED_LAYERS], expert.audio_encoder, strict=False):
-        ours.load_state_dict(theirs.state_dict())
 
 
 def elsewhere(start: int, windows: int, rng: np.random.Generator) -> int:
@@ -299,15 +310,64 @@ def train_expert(
     return expert.eval(), history
 
 
+def listening_batch(
+    clips: Sequence[SpeakingFace], lead: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mel windows (N, 1, 80, 16) of random frames and the phonemes (N, 3) around each, at the frames `LISTEN_AT`."""
+    mels, labels = [], []
+    for _ in range(LISTEN_CLIPS):
+        clip = clips[int(rng.integers(len(clips)))]
+        assert clip.phonemes is not None
+        at = rng.integers(len(clip.mels), size=LISTEN_WINDOWS)
+        mels.append(windows_of(clip.mels, at, lead))
+        around = np.clip(at[:, None] + LISTEN_AT, 0, len(clip.phonemes) - 1)
+        labels.append(clip.phonemes[around])
+    return torch.from_numpy(np.concatenate(mels))[:, None], torch.from_numpy(np.concatenate(labels))
+
+
+def train_ears(
+    clips: Sequence[SpeakingFace], recipe: GeneratorRecipe, *, seed: int, scratch: Scratch
+) -> tuple[nn.Module, list[dict[str, float]]]:
+    """Teach an audio encoder of the generator's shape to tell phonemes, by cross-entropy; returns it and its curve.
+
+    Wav2Lip's learns from the pictures alone, over days. What a mouth shows of the sound is its phonemes, and to tell
+    them takes a minute where they are known.
+    """
+    seed_torch(seed, "wav2lip", "ears")
+    encoder = Wav2Lip(recipe.width, audio_width=recipe.audio_width).audio_encoder
+    head = nn.Linear(scaled(512, recipe.audio_width), len(LISTEN_AT) * CLASSES)
+    model = nn.Sequential(encoder, nn.Flatten(), head).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
+
+    def step(index: int) -> dict[str, float]:
+        mels, labels = listening_batch(clips, recipe.lead, generator(seed, "ears", index))
+        logits = model(mels).unflatten(1, (len(LISTEN_AT), CLASSES))
+        loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.audio_steps, recipe.learning_rate))
+        return {"loss": loss.item(), "right": (logits[:, 1].argmax(1) == labels[:, 1]).float().mean().item()}
+
+    state = {"model": model, "optimizer": optimizer}
+    history = train(step, state, steps=recipe.audio_steps, seed=seed, scratch=scratch, description="ears")
+    return encoder, history
+
+
 def train_generator(
-    clips: Sequence[SpeakingFace], expert: SyncExpert2D, recipe: GeneratorRecipe, *, seed: int, scratch: Scratch
+    clips: Sequence[SpeakingFace],
+    expert: SyncExpert2D,
+    ears: nn.Module | None,
+    recipe: GeneratorRecipe,
+    *,
+    seed: int,
+    scratch: Scratch,
 ) -> tuple[Wav2Lip, list[dict[str, float]]]:
-    """Train the generator, with `expert` frozen; returns it, in evaluation mode, and its curve."""
+    """Train the generator, with `expert` frozen and, where given, the audio encoder that `train_ears` made to start
+    with; returns it, in evaluation mode, and its curve."""
     frozen(expert)
     seed_torch(seed, "wav2lip")
-    network = Wav2Lip(recipe.width, residual=recipe.residual).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if recipe.audio_from_expert:
-        share_audio_encoder(network, expert)
+    network = Wav2Lip(recipe.width, audio_width=recipe.audio_width, residual=recipe.residual)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if ears is not None:
+        network.audio_encoder.load_state_dict(ears.state_dict())
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
     state: dict[str, Stateful] = {"generator": network, "optimizer": optimizer}
     discriminator = None
@@ -325,9 +385,9 @@ def train_generator(
             recipe.batch * FRAMES // frames,
             frames,
             generator(seed, "wav2lip", index),
+            lead=recipe.lead,
             still_share=recipe.still_share,
             lip_weight=recipe.lip_weight,
-            motion_weight=recipe.motion_weight,
         )
         generated = network(batch.mels, batch.faces)
         loss, parts = generator_loss(
@@ -335,6 +395,7 @@ def train_generator(
             batch,
             expert,
             discriminator,
+            squared=recipe.reconstruction == "squared",
             sync_weight=recipe.sync_weight if in_sync else 0.0,
             adversarial_weight=recipe.adversarial_weight,
         )

@@ -5,24 +5,64 @@ looks at.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.corpus.teacher_features import open_teacher_features
 from learn2talk_core.losses.lipread import lipread_loss
 from learn2talk_core.losses.sync import sync_loss
 from learn2talk_core.models.faceformer import FaceFormer
 from learn2talk_core.models.lipreader import FPS as VIDEO_FPS
-from learn2talk_core.models.lipreader import Features, LipReader
-from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows
+from learn2talk_core.models.lipreader import Features, LipReader, load_lipreader
+from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows, load_syncnet3d
 from learn2talk_core.progress import progress
 from learn2talk_core.render.mouth import mouth_view, render_mouth
 from learn2talk_core.training.seed import generator
 from learn2talk_core.training.student import ExtraTerm, SpokenClip
 
 FRONTEND_EDGE = 2  # frames on either side that the lip reader's first convolution (5 frames) sees
+
+
+def extra_terms(
+    corpus: Corpus,
+    clips: Sequence[SpokenClip],
+    *,
+    lambda1: float,
+    lambda2: float,
+    syncnet3d: str | Path,
+    lipreader: str | Path,
+    teacher_features: str | Path,
+    lipread_frames: int,
+    lipread_clips: int,
+    seed: int,
+) -> list[tuple[str, float, ExtraTerm]]:
+    """The terms of Eq. 8 beside the vertex loss, as `train_student` wants them; one whose weight is 0 is not there.
+
+    Args:
+        corpus, clips: what the student learns from.
+        lambda1, lambda2: the weights of Eq. 7 and Eq. 6.
+        syncnet3d, lipreader, teacher_features: folders of the frozen experts and of E_lipread(G_teach(X)).
+        lipread_frames, lipread_clips, seed: see `lipread_term`.
+    """
+    terms: list[tuple[str, float, ExtraTerm]] = []
+    if lambda1:
+        syncnet = load_syncnet3d(syncnet3d)
+        terms.append(("sync", lambda1, sync_term(corpus, syncnet, embed_speech(corpus, clips, syncnet))))
+    if lambda2:
+        teacher = open_teacher_features(teacher_features)
+        taught = {spoken.clip.id: torch.from_numpy(teacher.features(spoken.clip.id)) for spoken in clips}
+        reader, _ = load_lipreader(lipreader)
+        term = lipread_term(
+            corpus, reader, cast(Features, teacher.kind), taught,
+            frames=lipread_frames, clips_per_step=lipread_clips, seed=seed,
+        )  # fmt: skip
+        terms.append(("lipread", lambda2, term))
+    return terms
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ from torch.nn import functional
 from learn2talk_core.errors import BadInput
 from learn2talk_core.models.quality_discriminator import QualityDiscriminator
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, face_embeddings, lower_halves
-from learn2talk_core.models.wav2lip import Wav2Lip, load_generator, one_shot, save_generator
+from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, load_generator, one_shot, save_generator
 from tests.golden.fill import Golden, fill_state_dict, uniform
 
 MEL = Golden("wav2lip", "mel")["reflect"].dense()
@@ -87,21 +87,21 @@ def test_width_scales_the_channels(network):
     assert 1 / 20 < small / full < 1 / 12
 
 
-@pytest.mark.parametrize(("bgr", "residual"), [(False, False), (True, False), (False, True)])
-def test_one_shot_is_the_generator_on_a_still(bgr, residual):
+@pytest.mark.parametrize(("bgr", "residual", "lead"), [(False, False, 0), (True, False, 2), (False, True, 0)])
+def test_one_shot_is_the_generator_on_a_still(bgr, residual, lead):
     torch.manual_seed(0)
     generator = Wav2Lip(width=0.05, residual=residual).eval()
     torch.nn.init.normal_(generator.output_block[1].weight)
     still = (uniform("still", (96, 96, 3)) * 255).astype(np.uint8)
     mels = torch.randn(5, 80, 16)
-    video = one_shot(generator, still, mels.numpy(), bgr=bgr, batch=2)
+    video = one_shot(generator, still, mels.numpy(), Inputs(bgr, lead), batch=2)
     reference = torch.from_numpy(still.copy()).permute(2, 0, 1) / 255
     reference = reference.flip(0) if bgr else reference
     lower_masked = reference.clone()
     lower_masked[:, 48:] = 0
     faces = torch.cat([lower_masked, reference]).expand(5, -1, -1, -1)
     with torch.inference_mode():
-        expected = generator(mels[:, None], faces)
+        expected = generator(mels[[0, 0, 0, 1, 2] if lead else slice(None), None], faces)
     expected = expected.flip(1) if bgr else expected
     np.testing.assert_allclose(video, 255 * expected.permute(0, 2, 3, 1).numpy(), atol=0.51)
 
@@ -131,12 +131,12 @@ def test_embeddings_of_a_clip_are_those_of_its_windows():
 def test_generator_survives_saving(tmp_path):
     torch.manual_seed(0)
     generator = Wav2Lip(width=0.05, residual=True).eval()
-    save_generator(tmp_path, generator, width=0.05, bgr=True)
-    again, bgr = load_generator(tmp_path)
-    assert bgr
+    save_generator(tmp_path, generator, width=0.05, audio_width=0.05, inputs=Inputs(True, 2))
+    again, inputs = load_generator(tmp_path)
+    assert inputs == Inputs(bgr=True, lead=2)
     assert again.residual
     assert not any(p.requires_grad for p in again.parameters())
     still, mels = np.zeros((96, 96, 3), np.uint8), np.zeros((2, 80, 16), np.float32)
-    np.testing.assert_array_equal(one_shot(again, still, mels), one_shot(generator, still, mels))
+    np.testing.assert_array_equal(one_shot(again, still, mels, inputs), one_shot(generator, still, mels, inputs))
     with pytest.raises(BadInput, match="dvc repro teacher"):
         load_generator(tmp_path / "nowhere")
