@@ -107,7 +107,7 @@ class Corpus:
         start, stop, step = frames.indices(clip.frames)
         motion = np.asarray(self._motion[clip.shard])[clip.first_frame + start : clip.first_frame + stop : step]
         if self._basis is None:
-            return np.array(motion if region is None else motion[:, self.topology.regions[region]])
+            return np.array(motion) if region is None else motion.take(self.topology.regions[region], axis=1)
         basis = self._basis_of(region)
         offsets = (motion @ basis.reshape(len(basis), -1)).reshape(len(motion), -1, 3)
         return self.template(clip.speaker, region) + offsets
