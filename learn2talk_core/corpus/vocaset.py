@@ -212,18 +212,17 @@ def _distribution(folder: Path) -> tuple[dict[Key, Callable[[], np.ndarray]], di
         )
     rows = _nested(folder / "subj_seq_to_idx.pkl", "speaker → sentence → frame → row")
     sounds = _nested(folder / "raw_audio_fixed.pkl", "speaker → sentence → audio and sample_rate")
-    motion = {key: _Rows(vertices, frames, folder / "subj_seq_to_idx.pkl", _name(key)) for key, frames in rows.items()}
+    motion = {key: _Rows(folder, frames, _name(key)) for key, frames in rows.items()}
     sound = {key: _Sound(entry, folder / "raw_audio_fixed.pkl", _name(key)) for key, entry in sounds.items()}
     return dict(motion), dict(sound)
 
 
 @dataclass(frozen=True)
 class _Rows:
-    """The motion of one clip of the distribution."""
+    """The motion of one clip of the distribution. The file is mapped anew each time, so that memory does not fill."""
 
-    vertices: np.ndarray
+    folder: Path
     frames: Any
-    path: Path
     name: str
 
     def __call__(self) -> np.ndarray:
@@ -238,14 +237,16 @@ class _Rows:
             raise self._wrong(f"{len(frames)} frames in a row", f"numbers {frames[0]} … {frames[-1]}")
         if len(every) > len(frames):
             log.warning("%s: %d frames are missing, the ones before them stay", self.name, len(every) - len(frames))
-        if rows.max() >= len(self.vertices):
+        vertices = load_array(self.folder / "data_verts.npy", mmap=True)
+        if rows.max() >= len(vertices):
             found = f"row {rows.max()}: data_verts.npy is another version or cut short"
-            raise self._wrong(f"rows 0 … {len(self.vertices) - 1} of data_verts.npy", found)
-        return np.asarray(self.vertices[rows[np.searchsorted(frames, every, side="right") - 1]], np.float32)
+            raise self._wrong(f"rows 0 … {len(vertices) - 1} of data_verts.npy", found)
+        return np.asarray(vertices[rows[np.searchsorted(frames, every, side="right") - 1]], np.float32)
 
     def _wrong(self, expected: str, found: str) -> BadInput:
         fix = "Get VOCASET's files again; they belong together."
-        return BadInput(f"{self.path}, {self.name}", expected=expected, found=found, fix=fix)
+        where = f"{self.folder / 'subj_seq_to_idx.pkl'}, {self.name}"
+        return BadInput(where, expected=expected, found=found, fix=fix)
 
 
 @dataclass(frozen=True)
