@@ -1,5 +1,6 @@
 """data/talking_video → data/models/teacher: Wav2Lip's generator, and the sync expert that it learns from."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,12 +26,14 @@ from learn2talk_core.training.teacher import (
     ExpertRecipe,
     GeneratorRecipe,
     SpeakingFace,
+    train_ears,
     train_expert,
     train_generator,
 )
 from learn2talk_core.weights import frozen, save_weights
 
 VIDEO, OUT = "data/talking_video", "data/models/teacher"
+PARTS = ("expert", "ears", "generator")
 SHEET_CLIPS, SHEET_FRAMES = 3, 16
 LIPS_SHARE = 0.6  # of the mouth box's 9 cm
 
@@ -47,28 +50,32 @@ class Params:
 
 def main(params: Params) -> str:
     torch.set_num_threads(params.threads)
-    generator, width, inputs = Wav2Lip(), 1.0, Inputs(bgr=True)
+    generator, shape, inputs = Wav2Lip(), {"width": 1.0, "audio_width": 1.0}, Inputs(bgr=True)
     if params.checkpoint is not None:
         load_official(params.checkpoint, generator)  # first, so that a wrong file is refused at once
     video = open_talking_video(VIDEO)
     spoken = [clip for clip in video.split("loss", "metric") if clip.frames >= FRAMES]
     clips = [speaking_face(video, clip) for clip in progress(spoken, "faces", unit="clip")]
-    with open_scratch("teacher-expert", params, [VIDEO]) as first, open_scratch("teacher", params, [VIDEO]) as second:
-        expert, curve = train_expert(clips, params.expert, seed=params.seed, scratch=first)
+    with ExitStack() as stack:
+        scratch = [stack.enter_context(open_scratch(f"teacher-{part}", params, [VIDEO])) for part in PARTS]
+        expert, curve = train_expert(clips, params.expert, seed=params.seed, scratch=scratch[0])
         write_curve(curve, "metrics/curves/teacher_expert.csv")
         if params.checkpoint is None:
-            generator, curve = train_generator(clips, expert, params.generator, seed=params.seed, scratch=second)
-            width, inputs = params.generator.width, Inputs(lead=params.generator.lead)
+            recipe, ears = params.generator, None
+            if recipe.audio_steps and all(clip.phonemes is not None for clip in clips):
+                ears, _ = train_ears(clips, recipe, seed=params.seed, scratch=scratch[1])
+            generator, curve = train_generator(clips, expert, ears, recipe, seed=params.seed, scratch=scratch[2])
+            shape, inputs = {"width": recipe.width, "audio_width": recipe.audio_width}, Inputs(lead=recipe.lead)
         write_curve(curve, "metrics/curves/teacher.csv")
         mean_face = np.mean([clip.faces.mean(axis=0) for clip in clips], axis=0)
         frozen(generator)
         scores = judge(video, expert, generator, inputs, mean_face, params.evaluation_clips)
         write_json("metrics/teacher.json", scores)
         with whole_folder(OUT) as folder:
-            save_generator(folder, generator, width=width, inputs=inputs)
+            save_generator(folder, generator, inputs=inputs, **shape)
             save_weights(folder / "sync_expert", expert, {"width": params.expert.width})
-        first.remove()
-        second.remove()
+        for part in scratch:
+            part.remove()
     return (
         f"Wav2Lip from {len(clips)} clips; one-shot on held-out faces: L1 {scores['l1']['generated']:.4f} (the still: "
         f"{scores['l1']['still']:.4f}), mouth correlation {scores['mouth']['correlation']}"
@@ -87,7 +94,10 @@ def speaking_face(video: TalkingVideo, clip: VideoClip) -> SpeakingFace:
     ]
     lips = [min(FACE_SIZE, max(0, round(corner))) for corner in corners]
     return SpeakingFace(
-        video.faces(clip), mel_windows(mel, window_starts(clip.frames, VIDEO_FPS)), (lips[0], lips[1], lips[2], lips[3])
+        video.faces(clip),
+        mel_windows(mel, window_starts(clip.frames, VIDEO_FPS)),
+        (lips[0], lips[1], lips[2], lips[3]),
+        frame_labels(clip.phonemes, clip.frames, VIDEO_FPS) if clip.phonemes else None,
     )
 
 

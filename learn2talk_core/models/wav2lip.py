@@ -81,12 +81,13 @@ class Wav2Lip(nn.Module):
 
     Args:
         width: multiplies the official numbers of channels.
+        audio_width: the same for the audio encoder alone; None is `width`. It is the cheaper part by far.
         residual: the network's output is added, before the sigmoid, to the reference face: a generator that must be
             trained in minutes then starts from the still face and learns only what speech changes in it. The official
             network draws every pixel anew.
     """
 
-    def __init__(self, width: float = 1.0, *, residual: bool = False) -> None:
+    def __init__(self, width: float = 1.0, *, audio_width: float | None = None, residual: bool = False) -> None:
         super().__init__()
         self.residual = residual
         c16, c32, c64, c128, c256, c384, c512 = (scaled(c, width) for c in (16, 32, 64, 128, 256, 384, 512))
@@ -102,21 +103,23 @@ class Wav2Lip(nn.Module):
                 nn.Sequential(ConvBlock(c512, c512, 3), ConvBlock(c512, c512, 1)),
             ]
         )
+        audio_width = width if audio_width is None else audio_width
+        a32, a64, a128, a256, a512 = (scaled(c, audio_width) for c in (32, 64, 128, 256, 512))
         self.audio_encoder = nn.Sequential(
-            ConvBlock(1, c32, 3, 1, 1),
-            *residual_blocks(c32, 2),
-            ConvBlock(c32, c64, 3, (3, 1), 1),
-            *residual_blocks(c64, 2),
-            ConvBlock(c64, c128, 3, 3, 1),
-            *residual_blocks(c128, 2),
-            ConvBlock(c128, c256, 3, (3, 2), 1),
-            *residual_blocks(c256, 1),
-            ConvBlock(c256, c512, 3),
-            ConvBlock(c512, c512, 1),
+            ConvBlock(1, a32, 3, 1, 1),
+            *residual_blocks(a32, 2),
+            ConvBlock(a32, a64, 3, (3, 1), 1),
+            *residual_blocks(a64, 2),
+            ConvBlock(a64, a128, 3, 3, 1),
+            *residual_blocks(a128, 2),
+            ConvBlock(a128, a256, 3, (3, 2), 1),
+            *residual_blocks(a256, 1),
+            ConvBlock(a256, a512, 3),
+            ConvBlock(a512, a512, 1),
         )
         self.face_decoder_blocks = nn.ModuleList(
             [
-                nn.Sequential(ConvBlock(c512, c512, 1)),
+                nn.Sequential(ConvBlock(a512, c512, 1)),
                 nn.Sequential(UpBlock(2 * c512, c512, stride=1, padding=0), *residual_blocks(c512, 1)),
                 nn.Sequential(UpBlock(2 * c512, c512), *residual_blocks(c512, 2)),
                 nn.Sequential(UpBlock(c512 + c256, c384), *residual_blocks(c384, 2)),
@@ -215,15 +218,16 @@ def one_shot(generator: Wav2Lip, still: np.ndarray, mels: np.ndarray, inputs: In
     return to_image(torch.cat(made), bgr=inputs.bgr)
 
 
-def save_generator(folder: str | Path, generator: Wav2Lip, *, width: float, inputs: Inputs) -> None:
+def save_generator(folder: str | Path, generator: Wav2Lip, *, width: float, audio_width: float, inputs: Inputs) -> None:
     """Write the generator and how it wants to be fed."""
-    save_weights(folder, generator, {"width": width, "residual": generator.residual, "inputs": inputs._asdict()})
+    shape = {"width": width, "audio_width": audio_width, "residual": generator.residual}
+    save_weights(folder, generator, {"shape": shape, "inputs": inputs._asdict()})
 
 
 def load_generator(folder: str | Path) -> tuple[Wav2Lip, Inputs]:
     """What `save_generator` wrote: the generator, frozen and in evaluation mode, and how it wants to be fed."""
     config = load_config(folder, made_by=MADE_BY)
-    generator = Wav2Lip(config["width"], residual=config["residual"])
+    generator = Wav2Lip(**config["shape"])
     load_weights(folder, generator, made_by=MADE_BY)
     frozen(generator)
     return generator.to(memory_format=torch.channels_last), Inputs(**config["inputs"])  # type: ignore[call-overload]

@@ -9,17 +9,21 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from torch import nn
 from torch.nn import functional
 
+from learn2talk_core.corpus.phonemes import PHONEMES
 from learn2talk_core.models.quality_discriminator import QualityDiscriminator
 from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, lower_halves
-from learn2talk_core.models.wav2lip import Wav2Lip, masked, to_tensor, windows_of
+from learn2talk_core.models.wav2lip import Wav2Lip, masked, scaled, to_tensor, windows_of
 from learn2talk_core.training.loop import Stateful, train, update, warmup_cosine
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.seed import generator, seed_torch
 from learn2talk_core.weights import frozen
 
-SHARED_LAYERS = 11  # of the two audio encoders, alike in shape
+CLASSES = 1 + len(PHONEMES)
+LISTEN_AT = (-2, 0, 2)  # frames of 40 ms: the phonemes that the audio encoder learns to tell in a window
+LISTEN_CLIPS, LISTEN_WINDOWS = 32, 8  # clips of a step, and windows of each
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,14 @@ class SpeakingFace:
         faces: (T, 96, 96, 3) uint8 RGB at 25 fps.
         mels: (T, 80, 16) float32, the mel window that starts at each frame.
         lips: (left, top, right, bottom), pixels of the face that hold the lips, whole numbers.
+        phonemes: (T,) which phoneme sounds at each frame, 0 is silence (`frame_labels`); None where it is not known.
         mean_face: (96, 96, 3) float32, mean over the clip.
     """
 
     faces: np.ndarray
     mels: np.ndarray
     lips: tuple[int, int, int, int]
+    phonemes: np.ndarray | None = None
 
     @cached_property
     def mean_face(self) -> np.ndarray:
@@ -72,18 +78,20 @@ class GeneratorRecipe:
 
     Attributes:
         width, steps, learning_rate: see `ExpertRecipe`.
+        audio_width: see `Wav2Lip`.
+        audio_steps: updates in which the audio encoder learns to tell phonemes before anything is drawn.
         batch: windows of five frames an update; five times as many single frames before the sync loss begins.
         residual: see `Wav2Lip`.
         lead: see `Inputs`.
         still_share, lip_weight, motion_weight: see `generator_batch`.
-        audio_from_expert: whether the audio encoder starts with the weights of the expert's, which has already learned
-            what of the sound shows on the lips. Both must have one width.
         sync_weight: s_w of Eq. 6, from the share `sync_start` of the steps on; before that 0.
         sync_start: in 0..1.
         adversarial_weight: s_g of Eq. 6; 0 trains without a discriminator.
     """
 
     width: float
+    audio_width: float
+    audio_steps: int
     steps: int
     batch: int
     learning_rate: float
@@ -92,7 +100,6 @@ class GeneratorRecipe:
     still_share: float
     lip_weight: float
     motion_weight: float
-    audio_from_expert: bool
     sync_weight: float
     sync_start: float
     adversarial_weight: float
@@ -270,12 +277,6 @@ def discriminator_loss(
     )
 
 
-def share_audio_encoder(network: Wav2Lip, expert: SyncExpert2D) -> None:
-    """Copy the expert's audio encoder into the generator's, up to the layers from which on they differ."""
-    for ours, theirs in zip(list(network.audio_encoder)[:SHARED_LAYERS], expert.audio_encoder, strict=False):
-        ours.load_state_dict(theirs.state_dict())
-
-
 def elsewhere(start: int, windows: int, rng: np.random.Generator) -> int:
     """The start of another window of the clip that shares no frame with the one at `start`, where the clip is long
     enough; otherwise of any other window, and of the same one if there is no other."""
@@ -307,15 +308,64 @@ def train_expert(
     return expert.eval(), history
 
 
+def listening_batch(
+    clips: Sequence[SpeakingFace], lead: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mel windows (N, 1, 80, 16) of random frames and the phonemes (N, 3) around each, at the frames `LISTEN_AT`."""
+    mels, labels = [], []
+    for _ in range(LISTEN_CLIPS):
+        clip = clips[int(rng.integers(len(clips)))]
+        assert clip.phonemes is not None
+        at = rng.integers(len(clip.mels), size=LISTEN_WINDOWS)
+        mels.append(windows_of(clip.mels, at, lead))
+        around = np.clip(at[:, None] + LISTEN_AT, 0, len(clip.phonemes) - 1)
+        labels.append(clip.phonemes[around])
+    return torch.from_numpy(np.concatenate(mels))[:, None], torch.from_numpy(np.concatenate(labels))
+
+
+def train_ears(
+    clips: Sequence[SpeakingFace], recipe: GeneratorRecipe, *, seed: int, scratch: Scratch
+) -> tuple[nn.Module, list[dict[str, float]]]:
+    """Teach an audio encoder of the generator's shape to tell phonemes, by cross-entropy; returns it and its curve.
+
+    Wav2Lip's learns from the pictures alone, over days. What a mouth shows of the sound is its phonemes, and to tell
+    them takes a minute where they are known.
+    """
+    seed_torch(seed, "wav2lip", "ears")
+    encoder = Wav2Lip(recipe.width, audio_width=recipe.audio_width).audio_encoder
+    head = nn.Linear(scaled(512, recipe.audio_width), len(LISTEN_AT) * CLASSES)
+    model = nn.Sequential(encoder, nn.Flatten(), head).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
+
+    def step(index: int) -> dict[str, float]:
+        mels, labels = listening_batch(clips, recipe.lead, generator(seed, "ears", index))
+        logits = model(mels).unflatten(1, (len(LISTEN_AT), CLASSES))
+        loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
+        update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.audio_steps, recipe.learning_rate))
+        return {"loss": loss.item(), "right": (logits[:, 1].argmax(1) == labels[:, 1]).float().mean().item()}
+
+    state = {"model": model, "optimizer": optimizer}
+    history = train(step, state, steps=recipe.audio_steps, seed=seed, scratch=scratch, description="ears")
+    return encoder, history
+
+
 def train_generator(
-    clips: Sequence[SpeakingFace], expert: SyncExpert2D, recipe: GeneratorRecipe, *, seed: int, scratch: Scratch
+    clips: Sequence[SpeakingFace],
+    expert: SyncExpert2D,
+    ears: nn.Module | None,
+    recipe: GeneratorRecipe,
+    *,
+    seed: int,
+    scratch: Scratch,
 ) -> tuple[Wav2Lip, list[dict[str, float]]]:
-    """Train the generator, with `expert` frozen; returns it, in evaluation mode, and its curve."""
+    """Train the generator, with `expert` frozen and, where given, the audio encoder that `train_ears` made to start
+    with; returns it, in evaluation mode, and its curve."""
     frozen(expert)
     seed_torch(seed, "wav2lip")
-    network = Wav2Lip(recipe.width, residual=recipe.residual).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if recipe.audio_from_expert:
-        share_audio_encoder(network, expert)
+    network = Wav2Lip(recipe.width, audio_width=recipe.audio_width, residual=recipe.residual)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if ears is not None:
+        network.audio_encoder.load_state_dict(ears.state_dict())
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
     state: dict[str, Stateful] = {"generator": network, "optimizer": optimizer}
     discriminator = None

@@ -131,7 +131,7 @@ def test_embeddings_of_a_clip_are_those_of_its_windows():
 def test_generator_survives_saving(tmp_path):
     torch.manual_seed(0)
     generator = Wav2Lip(width=0.05, residual=True).eval()
-    save_generator(tmp_path, generator, width=0.05, inputs=Inputs(True, 2))
+    save_generator(tmp_path, generator, width=0.05, audio_width=0.05, inputs=Inputs(True, 2))
     again, inputs = load_generator(tmp_path)
     assert inputs == Inputs(bgr=True, lead=2)
     assert again.residual

@@ -1,5 +1,6 @@
 """Wav2Lip's batches and losses: what goes in, and Eq. 1-6 against their closed forms."""
 
+import dataclasses
 import math
 
 import numpy as np
@@ -21,11 +22,17 @@ from learn2talk_core.training.teacher import (
     expert_loss,
     generator_batch,
     generator_loss,
-    share_audio_encoder,
+    listening_batch,
     sync_probability,
+    train_ears,
     train_expert,
     train_generator,
 )
+
+RECIPE = GeneratorRecipe(
+    width=0.05, audio_width=0.05, audio_steps=2, steps=3, batch=1, learning_rate=1e-3, residual=False, lead=1,
+    still_share=0.5, lip_weight=8.0, motion_weight=30.0, sync_weight=0.03, sync_start=0.5, adversarial_weight=0.07,
+)  # fmt: skip
 
 
 def numbered_clip(frames: int = 30, first: int = 0) -> SpeakingFace:
@@ -33,7 +40,7 @@ def numbered_clip(frames: int = 30, first: int = 0) -> SpeakingFace:
     value = np.arange(first, first + frames)
     faces = np.broadcast_to(value[:, None, None, None], (frames, 96, 96, 3)).astype(np.uint8)
     mels = np.broadcast_to(value[:, None, None], (frames, 80, 16)).astype(np.float32)
-    return SpeakingFace(faces, mels, (30, 50, 66, 86))
+    return SpeakingFace(faces, mels, (30, 50, 66, 86), value % 40)
 
 
 def test_expert_batch_cuts_windows_of_a_clip_that_do_not_overlap():
@@ -145,13 +152,31 @@ def test_generator_loss_is_equation_6():
     assert "sync" not in parts
 
 
-def test_generator_can_start_with_the_experts_ears():
-    torch.manual_seed(0)
-    expert, network = SyncExpert2D(0.05).eval(), Wav2Lip(0.05).eval()
-    share_audio_encoder(network, expert)
-    mels = torch.randn(2, 1, 80, 16)
-    with torch.no_grad():
-        torch.testing.assert_close(network.audio_encoder[:11](mels), expert.audio_encoder[:11](mels))
+def test_ears_hear_a_window_and_are_asked_for_the_phonemes_around_its_frame():
+    mels, labels = listening_batch([numbered_clip(30), numbered_clip(30, 100)], 2, generator("test"))
+    assert mels.shape == (256, 1, 80, 16)
+    first = mels[:, 0, 0, 0]
+    start = torch.where(first >= 100, 100, 0)
+    inside = first > start  # the first windows stand for the frames before them too
+    frame = (first - start + 2)[inside]
+    around = torch.stack([(frame + at).clamp(max=29) for at in (-2, 0, 2)], 1) + start[inside, None]
+    torch.testing.assert_close(labels[inside], (around % 40).long())
+
+
+def test_ears_learn_to_tell_phonemes_and_the_generator_starts_with_them(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.repeat(rng.integers(0, 4, 40), 5)
+    mels = np.zeros((200, 80, 16), np.float32)
+    for at, label in enumerate(labels):
+        mels[at, 20 * label : 20 * label + 20] = 2
+    faces = np.zeros((200, 96, 96, 3), np.uint8)
+    clips = [SpeakingFace(faces, mels, (30, 50, 66, 86), labels)]
+    with Scratch(tmp_path / "ears") as scratch:
+        ears, history = train_ears(clips, dataclasses.replace(RECIPE, lead=0, audio_steps=40), seed=0, scratch=scratch)
+    assert history[-1]["right"] > 0.95
+    with Scratch(tmp_path / "generator") as scratch, pytest.raises(RuntimeError, match="size mismatch"):
+        other = dataclasses.replace(RECIPE, audio_width=0.1)
+        train_generator(clips, SyncExpert2D(0.05), ears, other, seed=0, scratch=scratch)
 
 
 def test_discriminator_loss_is_equation_5():
@@ -167,24 +192,11 @@ def test_training_moves_every_weight_and_repeats_itself(tmp_path):
     clips = [numbered_clip(12), numbered_clip(12, 100)]
 
     def trained(name: str) -> tuple[SyncExpert2D, Wav2Lip, list[dict[str, float]]]:
-        with Scratch(tmp_path / name / "expert") as first, Scratch(tmp_path / name / "generator") as second:
+        folder = tmp_path / name
+        with Scratch(folder / "1") as first, Scratch(folder / "2") as listening, Scratch(folder / "3") as second:
             expert, _ = train_expert(clips, ExpertRecipe(0.05, 2, 2, 2, 1e-3), seed=1, scratch=first)
-            recipe = GeneratorRecipe(
-                width=0.05,
-                steps=3,
-                batch=1,
-                learning_rate=1e-3,
-                residual=False,
-                lead=1,
-                still_share=0.5,
-                lip_weight=8.0,
-                motion_weight=30.0,
-                audio_from_expert=True,
-                sync_weight=0.03,
-                sync_start=0.5,
-                adversarial_weight=0.07,
-            )
-            network, history = train_generator(clips, expert, recipe, seed=1, scratch=second)
+            ears, _ = train_ears(clips, RECIPE, seed=1, scratch=listening)
+            network, history = train_generator(clips, expert, ears, RECIPE, seed=1, scratch=second)
         return expert, network, history
 
     expert, network, history = trained("a")
