@@ -257,7 +257,7 @@ def _complete(folder: Path, data: _Data, sounds: Mapping[Key, Path]) -> list[Key
     _log_names(f"{folder}: not BIWI's (use dataset: folder for them):", strangers, len(data.paths))
     unused = [key for key in data.paths if key[0] in SPEAKERS and key not in wanted]
     if unused:
-        log.info("%s: %d neutral sequences or in no split, left out", folder, len(unused))
+        log.info("%s: %d sequences are neutral or in no split: left out", folder, len(unused))
     keys = [key for key in wanted if key in data.paths and key in sounds]
     for speaker in dict.fromkeys(speaker for speaker, _ in keys):
         if speaker not in data.templates:
@@ -268,7 +268,7 @@ def _complete(folder: Path, data: _Data, sounds: Mapping[Key, Path]) -> list[Key
 
 
 def report_test_a(frames: int, sequences: int) -> None:
-    """Log whether BIWI-Test-A is the one that published numbers are about."""
+    """Log whether BIWI-Test-A is the one that published numbers are about; its frames are a checksum of the data."""
     if (frames, sequences) == (TEST_A_FRAMES, 24):
         log.info("BIWI-Test-A: 24 sequences, %d frames, as published", frames)
     else:
