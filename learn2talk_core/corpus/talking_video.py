@@ -53,8 +53,8 @@ class VideoClip:
         frames: number of pictures, floor(samples / 640).
         samples: number of samples of sound.
         phonemes: what sounds when; empty where unknown.
-        face_box: (left, top, right, bottom) in pixels, brow to chin: Wav2Lip's face is this box at 96 x 96. Whole
-            numbers, so that a generated face can be pasted back.
+        face_box: (left, top, right, bottom) in pixels, brow to chin: Wav2Lip's face is this box at 96 x 96, with
+            the lips in the same place of all boxes. Whole numbers, so that a generated face can be pasted back.
         mouth_box: the same for the lip reader's mouth: 96 x 96 pixels of which the middle 88 are 85 mm wide.
         shard, row: where it lies.
     """

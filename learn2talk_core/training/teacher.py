@@ -6,6 +6,7 @@ Equation numbers are those of that paper. Faces are RGB in 0..1.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 import torch
@@ -83,7 +84,8 @@ class GeneratorRecipe:
         batch: windows of five frames an update; five times as many single frames before the sync loss begins.
         residual: see `Wav2Lip`.
         lead: see `Inputs`.
-        still_share, lip_weight, motion_weight: see `generator_batch`.
+        reconstruction: see `generator_loss`.
+        still_share, lip_weight: see `generator_batch`.
         sync_weight: s_w of Eq. 6, from the share `sync_start` of the steps on; before that 0.
         sync_start: in 0..1.
         adversarial_weight: s_g of Eq. 6; 0 trains without a discriminator.
@@ -97,9 +99,9 @@ class GeneratorRecipe:
     learning_rate: float
     residual: bool
     lead: int
+    reconstruction: Literal["absolute", "squared"]
     still_share: float
     lip_weight: float
-    motion_weight: float
     sync_weight: float
     sync_start: float
     adversarial_weight: float
@@ -180,7 +182,6 @@ def generator_batch(
     lead: int = 0,
     still_share: float = 0.0,
     lip_weight: float = 0.0,
-    motion_weight: float = 0.0,
 ) -> GeneratorBatch:
     """Windows of consecutive frames; the reference is one still frame of another time of the clip.
 
@@ -195,8 +196,6 @@ def generator_batch(
         lead: see `Inputs`.
         still_share: share of windows whose reference is the clip's first frame.
         lip_weight: how much more a pixel of the lips' box counts than another one.
-        motion_weight: how much more a pixel counts for each unit by which it differs from the reference. Mouths are
-            closed more often than open: without it, absolute differences ask for a mouth that hardly opens.
     """
     mels, heard, targets, references, weights, means = [], [], [], [], [], []
     for _ in range(size):
@@ -216,7 +215,6 @@ def generator_batch(
     target = to_tensor(np.stack(targets)).transpose(1, 2)
     still = to_tensor(np.stack(references)).transpose(1, 2)
     weight = torch.from_numpy(np.stack(weights)).movedim(-1, 1)
-    weight = weight * (1 + motion_weight * (target - still).abs().mean(dim=1, keepdim=True))
     return GeneratorBatch(
         mels=torch.from_numpy(np.stack(mels))[:, :, None],
         heard=torch.from_numpy(np.stack(heard))[:, None],
@@ -233,6 +231,7 @@ def generator_loss(
     expert: SyncExpert2D,
     discriminator: QualityDiscriminator | None,
     *,
+    squared: bool,
     sync_weight: float,
     adversarial_weight: float,
 ) -> tuple[torch.Tensor, dict[str, float]]:
@@ -243,13 +242,16 @@ def generator_loss(
         batch: what it was generated from; T must be 5 for the sync loss.
         expert: frozen.
         discriminator: None where `adversarial_weight` is 0.
+        squared: L_recon of squared, not absolute, differences. What the sound leaves open is then drawn as the mean of
+            what may be seen, not as the median: a mouth that is open half of the time, and not a closed one.
         sync_weight: s_w; 0.03 in the paper, 0 until the generator draws faces at all.
         adversarial_weight: s_g; 0.07 in the paper.
 
     Returns:
         The loss and its parts for the log.
     """
-    reconstruction = (batch.weight * (generated - batch.target).abs()).mean()  # L_recon, Eq. 2
+    difference = generated - batch.target
+    reconstruction = (batch.weight * (difference.square() if squared else difference.abs())).mean()  # L_recon, Eq. 2
     loss = (1 - sync_weight - adversarial_weight) * reconstruction
     parts = {"reconstruction": reconstruction.item()}
     if sync_weight > 0:
@@ -386,7 +388,6 @@ def train_generator(
             lead=recipe.lead,
             still_share=recipe.still_share,
             lip_weight=recipe.lip_weight,
-            motion_weight=recipe.motion_weight,
         )
         generated = network(batch.mels, batch.faces)
         loss, parts = generator_loss(
@@ -394,6 +395,7 @@ def train_generator(
             batch,
             expert,
             discriminator,
+            squared=recipe.reconstruction == "squared",
             sync_weight=recipe.sync_weight if in_sync else 0.0,
             adversarial_weight=recipe.adversarial_weight,
         )

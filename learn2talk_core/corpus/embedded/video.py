@@ -24,6 +24,7 @@ from learn2talk_core.render.render import render
 from learn2talk_core.render.shading import Light
 
 SIZE = 160  # pixels
+FACE_SIDE, MOUTH_HEIGHT = 1.65, 0.72  # of the face box: side in mouth boxes; where in it the lips are, from the top
 RENDERED = 200  # pixels; averaged down to SIZE, which smooths all edges for less than antialiasing costs
 FACE_SHARE = 0.75  # of the picture's height
 NECK = np.array([0.0, -0.10, -0.06])  # metres from between the eyes; the head turns around it
@@ -159,22 +160,18 @@ def film(template: np.ndarray, coefficients: np.ndarray, skin: np.ndarray, shot:
 def boxes(face: Face, template: np.ndarray, shot: Shot) -> tuple[tuple[int, int, int, int], Box]:
     """Where the face and the mouth of the neutral head are in the picture; see `VideoClip`.
 
-    The face reaches from above the brows to under the chin, with room for a jaw that opens; the mouth's box is centred
-    on the lips as the crop of `render_mouth`, and as large.
+    The mouth's box is centred on the lips as the crop of `render_mouth`, and as large. The face's box is placed on the
+    mouth's, so that all lips lie in one place, as in crops that follow landmarks; it reaches from above the brows to
+    under the chin, with room for a jaw that opens.
     """
     lips = template[face.regions["lips"]]
-    x, y, z = (lips.min(0) + lips.max(0)) / 2
-    highest, lowest = _face_height(template)
-    points = np.array([[0, highest, z], [0, lowest, z], [x, y, z]])
-    turned = torch.from_numpy((points - NECK) @ _turns(shot.turn[None])[0].T + NECK)
-    (top_x, top, _), (bottom_x, bottom, _), (mouth_x, mouth_y, depth) = project(
-        shot.camera, turned, SIZE, SIZE
-    ).tolist()
-    side = min(round(bottom - top), SIZE)
-    left = min(max(round((top_x + bottom_x - side) / 2), 0), SIZE - side)
-    up = min(max(round(top), 0), SIZE - side)
+    centre = (lips.min(0) + lips.max(0)) / 2
+    turned = torch.from_numpy((centre[None] - NECK) @ _turns(shot.turn[None])[0].T + NECK)
+    ((x, y, depth),) = project(shot.camera, turned, SIZE, SIZE).tolist()
     half = CROP / 1000 * MOUTH_SIZE / 88 * SIZE / shot.camera.extent * shot.camera.distance / depth / 2
-    return (left, up, left + side, up + side), (mouth_x - half, mouth_y - half, mouth_x + half, mouth_y + half)
+    side = min(round(FACE_SIDE * 2 * half), SIZE)
+    left, up = (min(max(round(at - share * side), 0), SIZE - side) for at, share in ((x, 0.5), (y, MOUTH_HEIGHT)))
+    return (left, up, left + side, up + side), (x - half, y - half, x + half, y + half)
 
 
 def _films(

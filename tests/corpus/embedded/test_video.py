@@ -104,9 +104,11 @@ def test_face_box_lies_in_the_picture_whoever_is_filmed() -> None:
             (left, top, right, bottom), mouth_box = boxes(face, template, shot)
             assert 0 <= left < right <= SIZE
             assert 0 <= top < bottom <= SIZE
-            assert right - left == bottom - top > 0.65 * SIZE
+            assert right - left == bottom - top > 0.6 * SIZE
             assert left < mouth_box[0] < mouth_box[2] < right
-            assert (top + bottom) / 2 < (mouth_box[1] + mouth_box[3]) / 2 < bottom  # in the half that Wav2Lip paints
+            # The lips are in the half that Wav2Lip paints, and always in one place of it.
+            middle = np.array([(mouth_box[0] + mouth_box[2]) / 2 - left, (mouth_box[1] + mouth_box[3]) / 2 - top])
+            np.testing.assert_allclose(middle / (right - left), (0.5, 0.72), atol=0.04)
 
 
 def test_wall_is_behind_the_head(template: np.ndarray) -> None:
