@@ -34,7 +34,7 @@ from learn2talk_core.corpus.source import Source
 from learn2talk_core.corpus.video_file import video_audio
 from learn2talk_core.corpus.vl import count_frames, read_frames
 from learn2talk_core.errors import BadInput
-from learn2talk_core.mesh.area import centres_and_areas
+from learn2talk_core.mesh.area import centres_and_areas, recentre
 from learn2talk_core.mesh.files import read_mesh
 from learn2talk_core.mesh.regions import face_colours, read_ids, regions_from_lips
 from learn2talk_core.mesh.topology import Topology
@@ -54,7 +54,7 @@ TEST_A_FRAMES = 3879  # in 24 sequences
 # table goes from 174 to 201.
 UNIT_MM = 185.0
 RAW_MM = (120.0, 300.0)  # square root of the area of a face mask in millimetres
-FLIP = np.array([1, -1, -1], np.float32)  # the rotation by π about x
+FLIP = np.array([1.0, -1.0, -1.0])  # the rotation by π about x
 UNIT_TOLERANCE = 1e-3  # of area and centre of what claims to be of unit area
 
 _SEQUENCE = re.compile(r"(?P<speaker>.+)_(?P<sentence>e?\d\d)")
@@ -137,15 +137,14 @@ def split_of(speaker: str, sentence: str) -> str | None:
 def unit_area(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """CodeTalker's recipe, in place: raw frames (T, V, 3) float32 → turned, centred and of area 1, each by itself."""
     centres, areas = centres_and_areas(vertices, faces)
-    vertices -= centres.astype(np.float32)[:, None]
-    vertices *= FLIP / np.sqrt(areas, dtype=np.float32)[:, None, None]
+    recentre(vertices, centres, FLIP / np.sqrt(areas)[:, None])
     return vertices
 
 
 def metres(vertices: np.ndarray, template: np.ndarray) -> np.ndarray:
     """The metric recipe, in place: raw frames (T, V, 3) float32, mm → turned, from the template's centre, in metres."""
-    vertices -= template.mean(axis=0, dtype=np.float64).astype(np.float32)
-    vertices *= FLIP / np.float32(1000)
+    centre = np.broadcast_to(template.mean(axis=0, dtype=np.float64), (len(vertices), 3))
+    recentre(vertices, centre, np.broadcast_to(FLIP / 1000, (len(vertices), 3)))
     return vertices
 
 
@@ -258,7 +257,7 @@ def _complete(folder: Path, data: _Data, sounds: Mapping[Key, Path]) -> list[Key
     _log_names(f"{folder}: not BIWI's (use dataset: folder for them):", strangers, len(data.paths))
     unused = [key for key in data.paths if key[0] in SPEAKERS and key not in wanted]
     if unused:
-        log.info("%s: %d neutral sequences or in no split, left out", folder, len(unused))
+        log.info("%s: %d sequences are neutral or in no split: left out", folder, len(unused))
     keys = [key for key in wanted if key in data.paths and key in sounds]
     for speaker in dict.fromkeys(speaker for speaker, _ in keys):
         if speaker not in data.templates:
@@ -269,7 +268,7 @@ def _complete(folder: Path, data: _Data, sounds: Mapping[Key, Path]) -> list[Key
 
 
 def report_test_a(frames: int, sequences: int) -> None:
-    """Log whether BIWI-Test-A is the one that published numbers are about."""
+    """Log whether BIWI-Test-A is the one that published numbers are about; its frames are a checksum of the data."""
     if (frames, sequences) == (TEST_A_FRAMES, 24):
         log.info("BIWI-Test-A: 24 sequences, %d frames, as published", frames)
     else:

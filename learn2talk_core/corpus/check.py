@@ -79,7 +79,7 @@ def check_dataset(dataset: Dataset, settings: Settings) -> tuple[list[str], list
     problems: list[Problem] = []
     counts: Counter[str] = Counter()
     speakers: dict[str, set[str]] = {name: set() for name in SPLITS}
-    with _warnings(settings.path, problems):
+    with _logged(settings.path, problems):
         try:
             source = open_source(dataset, settings)
         except BadInput as error:
@@ -273,15 +273,18 @@ def _offset(corpus: Corpus) -> list[Problem]:
 
 
 @contextmanager
-def _warnings(where: str, problems: list[Problem]) -> Iterator[None]:
-    """What readers log as warnings becomes problems."""
+def _logged(where: str, problems: list[Problem]) -> Iterator[None]:
+    """What readers log becomes notes and warnings, and is not printed besides."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            fix = "Complete the data, or go on without."
-            problems.append(Problem(where, record.getMessage(), "warning", fix))
+            what = record.getMessage().removeprefix(f"{where}: ")
+            if record.levelno >= logging.WARNING:
+                problems.append(Problem(where, what, "warning", "Complete the data, or go on without."))
+            else:
+                problems.append(Problem(where, what, "note", "Nothing."))
 
-    handler = Handler(logging.WARNING)
+    handler = Handler()
     log.addHandler(handler)
     propagate, log.propagate = log.propagate, False
     try:

@@ -74,7 +74,7 @@ def write_biwi(
             offsets = (coefficients @ basis.reshape(len(basis), -1)).reshape(len(coefficients), -1, 3)
             motion = (raw_templates[name] + offsets * RAW).astype(np.float32)
             if layout == "distribution":
-                _write_frames(folder / "faces" / name, sentence, motion, packed)
+                write_frames(folder / "faces" / name, sentence, motion, packed)
                 _write_sound(folder / "audio" / f"{name}_{sentence}_cut.wav", wave)
             else:
                 path = folder / "vertices_npy" / f"{name}_{sentence}.npy"
@@ -86,7 +86,7 @@ def write_biwi(
         (folder / "regions" / f"{name}.txt").write_text(", ".join(map(str, numbers.tolist())))
     if layout == "distribution":
         for name, template in raw_templates.items():
-            _write_template(folder / "rigid_scans" / f"{name}.obj", template, faces)
+            write_template(folder / "rigid_scans" / f"{name}.obj", template, faces)
     else:
         templates = {name: _unit_area(template, faces) for name, template in raw_templates.items()}
         (folder / "templates.pkl").write_bytes(pickle.dumps(templates))
@@ -134,7 +134,8 @@ def _unit_area(frame: np.ndarray, faces: np.ndarray) -> np.ndarray:
     return turned / np.sqrt(np.linalg.norm(np.cross(b - a, c - a), axis=1).sum() / 2)
 
 
-def _write_frames(folder: Path, sentence: str, motion: np.ndarray, packed: bool) -> None:
+def write_frames(folder: Path, sentence: str, motion: np.ndarray, packed: bool) -> None:
+    """The frames (T, V, 3) of a sentence as `.vl` files in `folder/sentence`, or packed into `folder/sentence.tar`."""
     header = len(motion[0]).to_bytes(4 if int(sentence[-2:]) % 2 else 8, "little")
     frames = {f"frame_{t:03d}.vl": header + frame.astype("<f4").tobytes() for t, frame in enumerate(motion, 1)}
     if not packed:
@@ -156,7 +157,7 @@ def _write_sound(path: Path, wave: np.ndarray) -> None:
     soundfile.write(path, loud, SOUND_RATE, subtype="PCM_16", format="WAV")
 
 
-def _write_template(path: Path, vertices: np.ndarray, faces: np.ndarray) -> None:
+def write_template(path: Path, vertices: np.ndarray, faces: np.ndarray) -> None:
     """An `.obj` with texture coordinates, as the distribution's."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lines = [f"v {x:.6f} {y:.6f} {z:.6f}" for x, y, z in vertices.tolist()]

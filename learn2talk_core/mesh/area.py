@@ -19,6 +19,19 @@ def centres_and_areas(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarr
     return centres, areas
 
 
+def recentre(vertices: np.ndarray, centres: np.ndarray, factors: np.ndarray) -> None:
+    """(vertices - centre) · factor in place, in float64: vertices (T, V, 3), a centre and a factor (T, 3) a frame."""
+    _move(vertices, centres, factors)
+
+
+@numba.njit(nogil=True, cache=True)
+def _move(vertices, centres, factors):  # type: ignore[no-untyped-def]
+    for t in range(len(vertices)):
+        for v in range(vertices.shape[1]):
+            for axis in range(3):
+                vertices[t, v, axis] = (vertices[t, v, axis] - centres[t, axis]) * factors[t, axis]
+
+
 @numba.njit(nogil=True, cache=True)
 def _measure(vertices, faces, centres, areas):  # type: ignore[no-untyped-def]
     for t in range(len(vertices)):

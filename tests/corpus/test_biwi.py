@@ -214,7 +214,7 @@ def test_what_is_missing_is_named(copies: dict[str, Path], caplog: pytest.LogCap
         source = read_biwi(folder, recipe="codetalker")
     assert "no motion of 263 of 272 sequences: F2_e03, F2_e04" in caplog.text
     assert "motion but no sound, so left out, of 1 of 272 sequences: M3_e02" in caplog.text
-    assert "1 neutral sequences or in no split, left out" in caplog.text
+    assert "1 sequences are neutral or in no split: left out" in caplog.text
     assert "style one-hot of F2, M3 only, not BIWI's" in caplog.text
     assert "BIWI-Test-A: 2 sequences, 30 frames; the published one has 24 and 3879" in caplog.text
     assert "M3_e02" not in [recording.id for recording in source.recordings]

@@ -115,6 +115,17 @@ def test_a_compressed_archive_cut_short_gives_all_frames_or_none(tmp_path: Path)
         read_frames(archive, 5)
 
 
+@settings(max_examples=60, deadline=None)
+@given(flip=st.integers(0, 8 * 512 * 8 - 1))
+def test_a_damaged_archive_is_an_error_or_other_numbers(tmp_path_factory: pytest.TempPathFactory, flip: int) -> None:
+    archive = archive_of(tmp_path_factory.mktemp("flip") / "e01.tar", [1, 2, 3])
+    content = bytearray(archive.read_bytes())
+    content[flip // 8] ^= 1 << flip % 8
+    archive.write_bytes(content)
+    with contextlib.suppress(BadInput):
+        assert read_frames(archive, 5).shape == (3, 5, 3)
+
+
 def test_a_frame_that_is_missing_or_there_twice(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"e01: expected a frame number 3, found frame_004\.vl\. A frame is missing"):
         read_frames(folder_of(tmp_path / "e01", [1, 2, 4]), 5)
