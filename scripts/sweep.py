@@ -10,6 +10,7 @@ stay, so that the spread over seeds is the student's.
 
 import argparse
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,7 +22,7 @@ from learn2talk_core.config import load_params
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.corpus.predictions import write_predictions
 from learn2talk_core.corpus.teacher_features import open_teacher_features
-from learn2talk_core.evaluation import judge_clips, read_clips, summarise
+from learn2talk_core.evaluation import judge_clip, open_judging, read_clip, summarise
 from learn2talk_core.files import read_json, write_json
 from learn2talk_core.models.lipreader import Features, load_lipreader
 from learn2talk_core.models.speech_encoder import load_speech_encoder
@@ -69,14 +70,15 @@ def run_arm(lambda1: float, lambda2: float, seed: int, out: Path) -> list[dict[s
         )  # fmt: skip
         _predict(folder / "predicted", corpus, model)
         judged = load_params(evaluate.Params, "evaluate")
-        predicted = {"student": str(folder / "predicted")}
+        judging = open_judging(stage.CORPUS, {"student": str(folder / "predicted")}, evaluate.JUDGES)
         ids = [clip.id for clip in corpus.split("validation", "test_seen", "test_unseen")]
-        found = judge_clips(ids, stage.CORPUS, predicted, evaluate.JUDGES, judged.lrp_threshold_mm, references=False)
+        each = partial(judge_clip, judging, lrp_threshold_mm=judged.lrp_threshold_mm, references=False)
+        found = [row for clip_id in ids for row in each(clip_id)]
         rows = []
         for split, name in (("validation", "validation"), ("test_seen", "seen"), ("test_unseen", "unseen")):
             table = summarise(
                 corpus, split, found, ["student"],
-                lambda wanted: read_clips(wanted, stage.CORPUS, predicted, evaluate.JUDGES), seed=0,
+                lambda wanted: [read_clip(judging, motion) for motion in wanted], seed=0,
             ).table  # fmt: skip
             for row, values in table.items():
                 numbers = {key: values[key] for key in KEYS if key in values}
