@@ -20,7 +20,7 @@ from learn2talk_core.corpus.landmarks import mediapipe_faces
 from learn2talk_core.corpus.stills import Still, choose_stills
 from learn2talk_core.corpus.talking_video import VIDEO_FPS, frames_of, open_talking_video, write_talking_video
 from learn2talk_core.corpus.teacher_command import Command, check_command, clear_unfinished, make_video, video_path
-from learn2talk_core.corpus.teacher_videos import Film, describe, find_video, foreign_film
+from learn2talk_core.corpus.teacher_videos import Film, describe, find_video, foreign_film, taught_clips
 from learn2talk_core.corpus.video_file import encode_video
 from learn2talk_core.errors import BadInput
 from learn2talk_core.files import whole_file
@@ -66,7 +66,7 @@ def main(params: Params) -> str:
     check(params)
     corpus = open_corpus(CORPUS)
     stills = choose_stills(corpus.templates, open_talking_video(VIDEO), params.still)
-    clips = [*corpus.split("train", "validation"), *test_clips(corpus, params.test_clips)]
+    clips = taught_clips(corpus, params.test_clips)
     scratch = scratch_folder()
     with ExitStack() as stack:
         if params.kind == "command":
@@ -82,7 +82,7 @@ def main(params: Params) -> str:
         write_talking_video(OUT, passed(bar, clips, params.kind, notes))
     faces = len({stills[clip.speaker].clip.id for clip in clips})
     for note, count in notes.items():
-        log.info("%d videos: %s", count, note)
+        log.info("%s: %d of %d videos", note, count, len(clips))
     return f"{len(clips)} one-shot videos of {faces} still face{'s' if faces > 1 else ''} by {params.kind}"
 
 
@@ -97,13 +97,6 @@ def check(params: Params) -> None:
             found=f"{params.videos}",
             fix="Give its path; docs/teachers.md tells how to fill it.",
         )
-
-
-def test_clips(corpus: Corpus, count: int) -> list[Clip]:
-    """The first clips of both tests in turn, for the report's side-by-side video."""
-    seen, unseen = corpus.split("test_seen"), corpus.split("test_unseen")
-    half = (count + 1) // 2
-    return [*seen[:half], *unseen[: count - half]]
 
 
 def scratch_folder() -> Path:

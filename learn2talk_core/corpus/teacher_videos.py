@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from learn2talk_core.corpus.format import Clip
+from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.corpus.landmarks import FindFaces
 from learn2talk_core.corpus.recorded import SUFFIXES, SteadyFace, hold_still
 from learn2talk_core.corpus.stills import Still
@@ -37,6 +37,13 @@ LEAST_LIKENESS = (
 )
 
 Film = tuple[VideoClip, bytes, np.ndarray]
+
+
+def taught_clips(corpus: Corpus, tests: int) -> list[Clip]:
+    """The clips that the teacher speaks: training, validation, and for the report the first of both tests in turn."""
+    seen, unseen = corpus.split("test_seen"), corpus.split("test_unseen")
+    half = (tests + 1) // 2
+    return [*corpus.split("train", "validation"), *seen[:half], *unseen[: tests - half]]
 
 
 def find_video(folder: str | Path, clip_id: str) -> Path:
