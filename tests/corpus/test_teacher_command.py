@@ -27,11 +27,11 @@ SCRIPT = str(Path(fake_teacher.__file__).resolve())
 
 def command(folder: Path, mode: str = "good", **changes: object) -> Command:
     words = (sys.executable, SCRIPT, "{audio}", "{image}", "{output}", mode)
-    return replace(Command(words, str(folder), "output.mp4", 60.0), **changes)  # type: ignore[arg-type]
+    return replace(Command(words, str(folder), "output.mp4", 200.0), **changes)  # type: ignore[arg-type]
 
 
 def python(code: str, *words: str, **changes: object) -> Command:
-    return replace(Command((sys.executable, "-c", code, *words), None, "output.mp4", 20.0), **changes)  # type: ignore[arg-type]
+    return replace(Command((sys.executable, "-c", code, *words), None, "output.mp4", 200.0), **changes)  # type: ignore[arg-type]
 
 
 def test_runs_in_its_own_folder_and_leaves_one_video(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_its_environment_is_not_ours(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_a_video_by_pattern(tmp_path: Path) -> None:
     words = (sys.executable, SCRIPT, "{audio}", "{image}", "{folder}", "folder")
-    make_video(Command(words, str(tmp_path), "*.mp4", 60.0), AUDIO, STILL, tmp_path / "a.mp4")
+    make_video(Command(words, str(tmp_path), "*.mp4", 200.0), AUDIO, STILL, tmp_path / "a.mp4")
     assert len(read_video(tmp_path / "a.mp4")[0]) == 25
     code = "import sys; [open(f'{sys.argv[1]}/{n}.mp4', 'w') for n in 'xy']"
     with pytest.raises(BadInput, match=r"a.mp4: expected the teacher to leave one video \*.mp4, found x.mp4, y.mp4"):
@@ -104,18 +104,15 @@ def test_no_video(tmp_path: Path) -> None:
 
 
 def test_time_limit_ends_it_and_its_children(tmp_path: Path) -> None:
-    code = (
-        "import subprocess, sys, time; p = subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(600)']);"
-        "print('child', p.pid, flush=True); time.sleep(600)"
-    )
+    shell = Command(("sh", "-c", "sleep 600 & echo child $!; sleep 600"), None, "output.mp4", 3.0)
     start = time.monotonic()
     with pytest.raises(
         BadInput, match=r"done within 3 s, found it at work still.*:\n    child \d+\n\. Raise"
     ) as caught:
-        make_video(python(code, seconds=3.0), AUDIO, STILL, tmp_path / "a.mp4")
-    assert time.monotonic() - start < 30
+        make_video(shell, AUDIO, STILL, tmp_path / "a.mp4")
+    assert time.monotonic() - start < 200
     child = int(str(caught.value).split("child ")[1].split()[0])
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 100
     while _alive(child):
         assert time.monotonic() < deadline
         time.sleep(0.05)
@@ -139,12 +136,12 @@ def test_ctrl_c_ends_it(tmp_path: Path) -> None:
     )
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
     ours = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, env=environment, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 200
     while not (tmp_path / "pid").is_file() or not (tmp_path / "pid").read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     ours.send_signal(signal.SIGINT)
-    assert ours.wait(30) != 0
+    assert ours.wait(100) != 0
     assert not _alive(int((tmp_path / "pid").read_text()))
     assert [path.name for path in tmp_path.iterdir()] == ["pid"]
 

@@ -41,7 +41,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     given = load_params(Params, "teacher_video", ROOT / "params.yaml")
-    return replace(given, kind="command", test_clips=0, command=Command(words(), "checkout", "output.mp4", 60.0))
+    return replace(given, kind="command", test_clips=0, command=Command(words(), "checkout", "output.mp4", 200.0))
 
 
 def project(folder: Path, clips: int = 2) -> None:
@@ -78,7 +78,7 @@ def test_a_command_makes_every_clip_once(params: Params) -> None:
     main(replace(params, workers=2))
     assert calls() == 3
     assert Path("data/teacher_video/films-000.parquet").read_bytes() == first
-    main(replace(params, command=replace(params.command, seconds=50.0), test_clips=1))  # and the one that is new
+    main(replace(params, command=replace(params.command, seconds=100.0), test_clips=1))  # and the one that is new
     assert calls() == 4
 
 
@@ -153,7 +153,7 @@ def test_killed_in_the_middle(params: Params, tmp_path: Path) -> None:
     values["teacher_video"] |= {"kind": "command", "test_clips": 0}
     slow = "import runpy, sys, time; time.sleep(1); del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
     arguments = [sys.executable, "-c", slow, SCRIPT, "{audio}", "{image}", "{output}"]
-    values["teacher_video"]["command"] = {"arguments": arguments, "cwd": "checkout", "made": "*.mp4", "seconds": 60}
+    values["teacher_video"]["command"] = {"arguments": arguments, "cwd": "checkout", "made": "*.mp4", "seconds": 200}
     YAML(typ="safe").dump(values, tmp_path / "params.yaml")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
 
@@ -162,7 +162,7 @@ def test_killed_in_the_middle(params: Params, tmp_path: Path) -> None:
         return subprocess.Popen(stage, env=environment, stderr=subprocess.PIPE, text=True)
 
     process = start()
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 200
     while not kept() or len(list(Path(".scratch/teacher_videos").glob("work-*"))) == 0:
         assert process.poll() is None
         assert time.monotonic() < deadline
