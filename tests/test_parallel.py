@@ -155,3 +155,22 @@ def test_a_dask_worker_killed_in_the_middle(
     assert len(repeated) <= 3, f"{repeated}: only what the killed one held may be begun again"
     with pytest.raises(BadInput, match=r"^clip S5: the video"):
         list(map_clips(refuse, range(7), nothing, backend="dask", workers=1, name=lambda n: f"S{n}"))
+
+
+@pytest.mark.filterwarnings("ignore")  # of the packages of the cluster
+def test_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if importlib.util.find_spec("ray") is None:
+        pytest.skip("needs the package ray (pip install ray)")
+    import ray
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(BadInput, match="expected the address of a cluster in RAY_ADDRESS"):
+        list(map_clips(slow_square, range(3), nothing, backend="ray", workers=1))
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        found = map_clips(slow_square, range(10), nothing, backend="ray", workers=1, chunk=2)
+        assert list(found) == [n**2 for n in range(10)]
+        with pytest.raises(BadInput, match=r"^clip S5: the video"):
+            list(map_clips(refuse, range(7), nothing, backend="ray", workers=1, name=lambda n: f"S{n}"))
+    finally:
+        ray.shutdown()
