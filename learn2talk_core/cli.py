@@ -69,6 +69,20 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--json", metavar="FILE", help="write table, protocols and problems there")
     score.set_defaults(run=_score_video)
 
+    teacher = commands.add_parser("check-teacher", help="say which videos of a 2D teacher will not do, and why")
+    teacher.add_argument("folder", help="videos named by clip, such as S00_01.mp4, or data/teacher_video")
+    teacher.add_argument("--corpus", default="data/corpus", help="the clips and their sound (default: %(default)s)")
+    teacher.add_argument("--face", choices=("still", "landmarks"), help="default: teacher_video.face of params.yaml")
+    teacher.add_argument("--json", action="store_true", help="print JSON")
+    teacher.add_argument("--redo", metavar="FILE", help="write the names of the clips that are refused, one a line")
+    teacher.set_defaults(run=_check_teacher)
+
+    inputs = commands.add_parser("teacher-inputs", help="write the sounds and still images that a 2D teacher takes")
+    inputs.add_argument("folder", help="where to: audio/CLIP.wav, images/*.png, clips.csv")
+    inputs.add_argument("--corpus", default="data/corpus", help="the clips and their sound (default: %(default)s)")
+    inputs.add_argument("--only", metavar="FILE", help="only the clips named in this file, one a line")
+    inputs.set_defaults(run=_teacher_inputs)
+
     results = commands.add_parser("results", help="print the result table of the last run and where its pictures lie")
     results.set_defaults(run=_results)
 
@@ -217,6 +231,54 @@ def _score_video(arguments: argparse.Namespace) -> int:
     for problem in table.problems:
         print(f"{problem['video']}: not scored: {problem['error']}", file=sys.stderr)
     return 1 if table.problems else 0
+
+
+def _check_teacher(arguments: argparse.Namespace) -> int:
+    import json
+
+    from learn2talk_core.config import load_params
+    from learn2talk_core.corpus.format import open_corpus
+    from learn2talk_core.corpus.landmarks import mediapipe_faces
+    from learn2talk_core.corpus.stills import choose_stills
+    from learn2talk_core.corpus.talking_video import open_talking_video
+    from learn2talk_core.corpus.teacher_folder import check_teacher
+    from learn2talk_core.corpus.teacher_videos import taught_clips
+    from learn2talk_core.files import whole_file
+    from stages.teacher_video import VIDEO, Params
+
+    params = load_params(Params, "teacher_video")
+    corpus = open_corpus(arguments.corpus)
+    find = mediapipe_faces() if (arguments.face or params.face) == "landmarks" else None
+    stills = choose_stills(corpus.templates, open_talking_video(VIDEO), params.still) if find is None else {}
+    report = check_teacher(arguments.folder, corpus, taught_clips(corpus, params.test_clips), stills, find)
+    if arguments.redo:
+        with whole_file(arguments.redo) as partial:
+            partial.write_text("".join(f"{clip}\n" for clip, _ in report.refused))
+    if arguments.json:
+        print(json.dumps(report.as_json(), indent=2))
+    else:
+        print(*report.notes, f"{report.checked - len(report.refused)} of {report.checked} videos pass", sep="\n")
+        print(*(f"{clip}: {reason}" for clip, reason in report.refused), sep="\n", end="", file=sys.stderr)
+    return 1 if report.refused else 0
+
+
+def _teacher_inputs(arguments: argparse.Namespace) -> int:
+    from learn2talk_core.config import load_params
+    from learn2talk_core.corpus.format import open_corpus
+    from learn2talk_core.corpus.stills import choose_stills
+    from learn2talk_core.corpus.talking_video import open_talking_video
+    from learn2talk_core.corpus.teacher_folder import listed, write_inputs
+    from learn2talk_core.corpus.teacher_videos import taught_clips
+    from stages.teacher_video import VIDEO, Params
+
+    params = load_params(Params, "teacher_video")
+    corpus = open_corpus(arguments.corpus)
+    clips = taught_clips(corpus, params.test_clips)
+    clips = listed(arguments.only, clips) if arguments.only else clips
+    stills = choose_stills(corpus.templates, open_talking_video(VIDEO), params.still)
+    table = write_inputs(arguments.folder, corpus, clips, stills)
+    print(f"{len(table)} sounds and {table['image'].nunique()} images; which go together: {arguments.folder}/clips.csv")
+    return 0
 
 
 def _results(_: argparse.Namespace) -> int:

@@ -6,7 +6,8 @@ user gets who picks any.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from learn2talk_core.corpus.format import Clip, Corpus, open_corpus
 from learn2talk_core.corpus.phonemes import PHONEMES, VISEMES, frame_labels
-from learn2talk_core.corpus.predictions import open_predictions
+from learn2talk_core.corpus.predictions import Predictions, open_predictions
 from learn2talk_core.metrics.clip import ClipScores, best_style, clip_row, corpus_intervals, corpus_scores, measure_clip
 from learn2talk_core.metrics.lse import lse
 from learn2talk_core.metrics.perception import character_error, feature_cosine, phoneme_error, viseme_accuracy
@@ -155,56 +156,62 @@ def mean_motion(corpus: Corpus) -> np.ndarray:
 Row = tuple[str, str, str, ClipScores]  # clip id, row of the table, style, scores
 
 
-def judge_clips(
-    clips: Sequence[str],
-    corpus_folder: str,
-    predicted: dict[str, str],
-    judges: tuple[str, str],
-    lrp_threshold_mm: float,
-    *,
-    references: bool = True,
-) -> list[Row]:
-    """Judge every motion of the clips with these ids: a job for a process of its own.
+@dataclass(frozen=True)
+class Judging:
+    """What one job needs to judge any motion; see `open_judging`."""
+
+    corpus: Corpus
+    judges: Judges
+    predicted: dict[str, Predictions]
+    true_readings: dict[str, Reading] = field(default_factory=dict)
+
+    @cached_property
+    def clips(self) -> dict[str, Clip]:
+        """Clip by id."""
+        return {clip.id: clip for clip in self.corpus.clips}
+
+    @cached_property
+    def rest(self) -> np.ndarray:
+        """The reference `mean_motion`, (V, 3)."""
+        return mean_motion(self.corpus)
+
+
+def open_judging(corpus_folder: str, predicted: dict[str, str], judges: tuple[str, str]) -> Judging:
+    """Open everything on one thread: a job for a process of its own."""
+    torch.set_num_threads(1)
+    corpus = open_corpus(corpus_folder)
+    models = {name: open_predictions(folder, corpus) for name, folder in predicted.items()}
+    return Judging(corpus, load_judges(*judges, corpus), models)
+
+
+def judge_clip(judging: Judging, clip_id: str, *, lrp_threshold_mm: float, references: bool = True) -> list[Row]:
+    """Judge every motion of a clip.
 
     Lip reading waits until the best style is known, except for references and seen speakers, who have one style.
     """
-    torch.set_num_threads(1)
-    corpus = open_corpus(corpus_folder)
-    networks = load_judges(*judges, corpus)
-    models = {name: open_predictions(folder, corpus) for name, folder in predicted.items()}
-    rest = mean_motion(corpus)
-    rows: list[Row] = []
-    for clip in (clip for clip in corpus.clips if clip.id in clips):
-        judge = ClipJudge(corpus, clip, networks, lrp_threshold_mm)
-        if references and clip.split != "validation":
-            for name, motion in _references(corpus, clip, judge.truth, rest):
-                rows.append((clip.id, name, "", judge.scores(motion, perception=True)))
-        for name, model in models.items():
-            styles = model.styles(clip.id)
-            for style in styles:
-                scores = judge.scores(model.vertices(clip.id, style), perception=len(styles) == 1)
-                rows.append((clip.id, name, style, scores))
+    clip, rows = judging.clips[clip_id], []
+    judge = ClipJudge(judging.corpus, clip, judging.judges, lrp_threshold_mm)
+    if references and clip.split != "validation":
+        for name, motion in _references(judging.corpus, clip, judge.truth, judging.rest):
+            rows.append((clip_id, name, "", judge.scores(motion, perception=True)))
+    for name, model in judging.predicted.items():
+        styles = model.styles(clip_id)
+        for style in styles:
+            scores = judge.scores(model.vertices(clip_id, style), perception=len(styles) == 1)
+            rows.append((clip_id, name, style, scores))
     return rows
 
 
-def read_clips(
-    wanted: Sequence[tuple[str, str, str]], corpus_folder: str, predicted: dict[str, str], judges: tuple[str, str]
-) -> list[dict[str, Ratio]]:
-    """Lip-read chosen motions (clip id, model, style): the second pass, over the best styles alone."""
-    torch.set_num_threads(1)
-    corpus = open_corpus(corpus_folder)
-    networks = load_judges(*judges, corpus)
-    models = {name: open_predictions(folder, corpus) for name, folder in predicted.items()}
-    clips = {clip.id: clip for clip in corpus.clips}
-    truth: dict[str, Reading] = {}
-    found = []
-    for clip_id, model, style in wanted:
-        clip = clips[clip_id]
-        if clip_id not in truth:
-            truth[clip_id] = read_mouth(corpus, clip, corpus.vertices(clip, "mouth_view"), networks)
-        reading = read_mouth(corpus, clip, models[model].vertices(clip_id, style, "mouth_view"), networks)
-        found.append(perception_ratios(clip, reading, truth[clip_id], networks.units))
-    return found
+def read_clip(judging: Judging, wanted: tuple[str, str, str]) -> dict[str, Ratio]:
+    """Lip-read a chosen motion (clip id, model, style): the second pass, over the best styles alone."""
+    clip_id, model, style = wanted
+    corpus, clip, truth = judging.corpus, judging.clips[clip_id], judging.true_readings
+    if clip_id not in truth:
+        truth[clip_id] = read_mouth(corpus, clip, corpus.vertices(clip, "mouth_view"), judging.judges)
+    mouth = judging.predicted[model].vertices(clip_id, style, "mouth_view")
+    return perception_ratios(
+        clip, read_mouth(corpus, clip, mouth, judging.judges), truth[clip_id], judging.judges.units
+    )
 
 
 def _references(corpus: Corpus, clip: Clip, truth: np.ndarray, rest: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -233,7 +240,7 @@ def summarise(
     """Add up the clips of one split.
 
     Args:
-        rows: what `judge_clips` found, all clips of the corpus.
+        rows: what `judge_clip` found, all clips of the corpus.
         models: names of the students among the rows.
         read: lip-reads motions; called for the best style of each unseen speaker.
         seed: of the bootstrap.

@@ -13,11 +13,12 @@ from learn2talk_core.errors import BadInput
 from learn2talk_core.evaluation import (
     ClipJudge,
     at_video_rate,
-    judge_clips,
+    judge_clip,
     load_judges,
     mean_motion,
+    open_judging,
     perception_ratios,
-    read_clips,
+    read_clip,
     summarise,
 )
 from learn2talk_core.metrics.ratio import Ratio
@@ -68,11 +69,12 @@ def predicted(corpus: Corpus, tmp_path: Path) -> dict[str, str]:
 
 def summaries(corpus: Corpus, judges: tuple[str, str], predicted: dict[str, str]) -> dict[str, dict]:
     ids = [clip.id for clip in corpus.split("validation", "test_seen", "test_unseen")]
-    rows = judge_clips(ids, str(corpus.folder), predicted, judges, 2.0)
+    judging = open_judging(str(corpus.folder), predicted, judges)
+    rows = [row for clip_id in ids for row in judge_clip(judging, clip_id, lrp_threshold_mm=2.0)]
     return {
         split: summarise(
             corpus, split, rows, list(predicted),
-            lambda wanted: read_clips(wanted, str(corpus.folder), predicted, judges), seed=0,
+            lambda wanted: [read_clip(judging, motion) for motion in wanted], seed=0,
         ).table
         for split in ("validation", "test_seen", "test_unseen")
     }  # fmt: skip
