@@ -57,7 +57,7 @@ def test_a_faceformer_speaks_in_the_baselines_place(tmp_path: Path, monkeypatch:
 
     own = new_student(tiny(), SIDE * SIDE, 2, corpus.fps, width=8, dropout=0.0)
     save_student("data/models/student", own, fps=corpus.fps, speakers=("A", "B"), recipe="toy")
-    predict.main(predict.Params())
+    predict.main(predict.Params(workers=1, parallel="processes"))
     spoken = open_predictions("data/predicted/faceformer", corpus)
     seen = corpus.split("test_seen")[0]
     states = predict_states(model, corpus.audio(seen), 30, torch.eye(2)[:1], seen.frames)
