@@ -9,7 +9,9 @@ PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/ready
 # passive: threads that wait for each other sleep instead of spinning, which matters on two busy cores
-IN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" OMP_WAIT_POLICY=PASSIVE
+# MALLOC_…: glibc keeps what was freed instead of asking the system for zeroed pages at every training step (10 % faster)
+IN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" OMP_WAIT_POLICY=PASSIVE \
+	MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=4000000000
 
 .PHONY: setup repro test check smoke bench clean
 

@@ -32,12 +32,78 @@ def _parser() -> argparse.ArgumentParser:
     show.add_argument("--out", default="out", help="folder for the pictures (default: %(default)s)")
     show.set_defaults(run=_show_corpus)
 
-    check = commands.add_parser("check-corpus", help="say what a corpus holds and what is wrong with it")
-    check.add_argument("corpus", nargs="?", default="data/corpus", help="folder of the corpus (default: %(default)s)")
+    check = commands.add_parser("check-corpus", help="say what a corpus or a dataset holds and what is wrong with it")
+    check.add_argument("corpus", nargs="?", default="data/corpus", help="a corpus, or a dataset (default: %(default)s)")
+    check.add_argument("--json", action="store_true", help="print JSON")
+    check.add_argument("--dataset", choices=("vocaset", "biwi", "folder"), help="which dataset (default: recognised)")
+    own = check.add_argument_group("how to read a dataset", "as corpus.source in params.yaml: docs/datasets.md")
+    own.add_argument("--recipe", choices=("codetalker", "metric"), help="of BIWI (default: codetalker)")
+    own.add_argument("--fps", type=float, help="own data: frames of motion a second")
+    own.add_argument("--mm-per-unit", type=float, help="own data: millimetres per unit of the meshes")
+    own.add_argument(
+        "--axes", nargs=3, help="own data: the axes that point left, up and out of the face, such as x z -y"
+    )
+    own.add_argument("--lips", help="list of lip vertices, a file in the dataset's folder")
     check.set_defaults(run=_check_corpus)
+
+    fixtures = commands.add_parser("prepare-fixtures", help="write a small imitation of a dataset to try things on")
+    fixtures.add_argument("dataset", choices=("vocaset", "biwi", "folder"))
+    fixtures.add_argument("folder", help="is replaced")
+    fixtures.add_argument("--seed", type=int, default=0)
+    fixtures.set_defaults(run=_prepare_fixtures)
+
+    score = commands.add_parser(
+        "score-video", help="lip sync and picture quality of 2D videos: LSE-D, LSE-C, FID, CPBD, CSIM"
+    )
+    score.add_argument("videos", nargs="+", metavar="VIDEO", help="a video, a folder of videos, or a 2D corpus")
+    score.add_argument("--audio", help="a sound file instead of the videos' own, or a folder with one for each video")
+    score.add_argument("--reference", metavar="FOLDER", help="real videos of the same names, for FID and CSIM")
+    score.add_argument("--syncnet", metavar="FILE", help="syncnet_v2.model (default: this project's own 2D expert)")
+    score.add_argument("--inception", metavar="FILE", help="pytorch-fid's weights, for FID")
+    score.add_argument("--arcface", metavar="FILE", help="a face recogniser in ONNX, for CSIM")
+    score.add_argument("--crops", action="store_true", help="the videos are face crops of SyncNet's own pipeline")
+    score.add_argument(
+        "--every", type=int, default=5, metavar="N", help="FID, CPBD and CSIM look at each N-th picture (%(default)s)"
+    )
+    score.add_argument("--csv", metavar="FILE", help="write the table there too")
+    score.add_argument("--json", metavar="FILE", help="write table, protocols and problems there")
+    score.set_defaults(run=_score_video)
+
+    teacher = commands.add_parser("check-teacher", help="say which videos of a 2D teacher will not do, and why")
+    teacher.add_argument("folder", help="videos named by clip, such as S00_01.mp4, or data/teacher_video")
+    teacher.add_argument("--corpus", default="data/corpus", help="the clips and their sound (default: %(default)s)")
+    teacher.add_argument("--face", choices=("still", "landmarks"), help="default: teacher_video.face of params.yaml")
+    teacher.add_argument("--json", action="store_true", help="print JSON")
+    teacher.add_argument("--redo", metavar="FILE", help="write the names of the clips that are refused, one a line")
+    teacher.set_defaults(run=_check_teacher)
+
+    inputs = commands.add_parser("teacher-inputs", help="write the sounds and still images that a 2D teacher takes")
+    inputs.add_argument("folder", help="where to: audio/CLIP.wav, images/*.png, clips.csv")
+    inputs.add_argument("--corpus", default="data/corpus", help="the clips and their sound (default: %(default)s)")
+    inputs.add_argument("--only", metavar="FILE", help="only the clips named in this file, one a line")
+    inputs.set_defaults(run=_teacher_inputs)
 
     results = commands.add_parser("results", help="print the result table of the last run and where its pictures lie")
     results.set_defaults(run=_results)
+
+    kinds = ("wav2vec2", "faceformer", "wav2lip", "lipsync-expert", "lipreader")
+    take = commands.add_parser("import-checkpoint", help="check published weights and write them as a folder of ours")
+    take.add_argument("files", nargs="+", metavar="FILE", help="weights and what belongs to them: docs/checkpoints.md")
+    take.add_argument("--as", dest="kind", choices=kinds, required=True, help="what they are")
+    take.add_argument("--out", help="folder to write (default: checkpoints/KIND)")
+    take.add_argument("--corpus", help="for a FaceFormer: the corpus that it must fit; published ones can do without")
+    take.set_defaults(run=_import_checkpoint)
+
+    give = commands.add_parser("export-checkpoint", help="write a model of ours as the published code reads it")
+    give.add_argument("folder", help="the model, such as data/models/student")
+    give.add_argument("--as", dest="kind", choices=kinds, required=True, help="what it is")
+    give.add_argument("out", help="file to write; for wav2vec2 and lipreader a folder")
+    give.set_defaults(run=_export_checkpoint)
+
+    pack = commands.add_parser("pack", help="a model with its origin, scores and model card, as a folder for a hub")
+    pack.add_argument("model", help="the model, such as data/models/student")
+    pack.add_argument("out", help="folder to write")
+    pack.set_defaults(run=_pack)
     return parser
 
 
@@ -53,14 +119,165 @@ def _show_corpus(arguments: argparse.Namespace) -> int:
 
 
 def _check_corpus(arguments: argparse.Namespace) -> int:
-    from learn2talk_core.corpus.check import check_corpus
+    import json
+    from dataclasses import asdict
+    from pathlib import Path
 
-    contents, problems = check_corpus(arguments.corpus)
-    print("\n".join(contents))
-    if problems:
-        print("\nproblems:", *problems, sep="\n", file=sys.stderr)
-        return 1
-    print("no problems")
+    from learn2talk_core.corpus.check import as_text, check_corpus, check_dataset, from_error
+    from learn2talk_core.corpus.datasets import Settings, guess_dataset
+
+    path = Path(arguments.corpus)
+    canonical = arguments.dataset is None and ((path / "corpus.json").is_file() or path == Path("data/corpus"))
+    dataset = arguments.dataset
+    try:
+        if canonical:
+            contents, problems = check_corpus(path)
+        else:
+            dataset = dataset or guess_dataset(path)
+            settings = Settings(
+                path=str(path),
+                recipe=arguments.recipe or ("codetalker" if dataset == "biwi" else None),
+                fps=arguments.fps,
+                mm_per_unit=arguments.mm_per_unit,
+                axes=None if arguments.axes is None else tuple(arguments.axes),
+                lips=arguments.lips,
+                upper_face=None,
+                mouth=None,
+                audio_offset_ms=0.0,
+            )
+            contents, problems = check_dataset(dataset, settings)
+    except BadInput as error:
+        contents, problems = [], [from_error(error)]
+    bad = any(problem.severity == "error" for problem in problems)
+    if arguments.json:
+        kind = "corpus" if canonical else dataset
+        report = {"path": str(path), "kind": kind, "contents": contents, "problems": [asdict(p) for p in problems]}
+        print(json.dumps(report, indent=2))
+    else:
+        print("\n".join(contents))
+        print(as_text(problems) or "no problems")
+    return 1 if bad else 0
+
+
+def _prepare_fixtures(arguments: argparse.Namespace) -> int:
+    import shlex
+
+    from learn2talk_core.corpus.fixtures import write_fixture
+
+    source = write_fixture(arguments.dataset, arguments.folder, arguments.seed)
+    options = [word for name, value in source.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    _, path, *others = options
+    print(shlex.join(["learn2talk", "check-corpus", path, "--dataset", arguments.dataset, *others]))
+    values = [f"dataset={arguments.dataset}", *(f"corpus.source.{name}={value}" for name, value in source.items())]
+    print(shlex.join(["dvc", "exp", "run", *(word for value in values for word in ("-S", value))]))
+    return 0
+
+
+def _import_checkpoint(arguments: argparse.Namespace) -> int:
+    from learn2talk_core.checkpoints.exchange import TAKES, import_checkpoint
+
+    out = arguments.out or f"checkpoints/{arguments.kind}"
+    print(f"{out}: {import_checkpoint(arguments.files, arguments.kind, out, arguments.corpus)}")
+    print(f"use it: dvc exp run -S {TAKES[arguments.kind][1]}={out}")
+    return 0
+
+
+def _export_checkpoint(arguments: argparse.Namespace) -> int:
+    from learn2talk_core.checkpoints.exchange import export_checkpoint
+
+    notes = export_checkpoint(arguments.folder, arguments.kind, arguments.out)
+    print(arguments.out, *notes, sep="\n")
+    return 0
+
+
+def _pack(arguments: argparse.Namespace) -> int:
+    from learn2talk_core.checkpoints.pack import pack
+
+    pack(arguments.model.rstrip("/"), arguments.out)
+    print(f"{arguments.out}/README.md")
+    return 0
+
+
+def _score_video(arguments: argparse.Namespace) -> int:
+    from dataclasses import asdict
+    from functools import cache
+    from pathlib import Path
+
+    from learn2talk_core.corpus.films import films_of
+    from learn2talk_core.corpus.landmarks import mediapipe_faces
+    from learn2talk_core.files import write_json
+    from learn2talk_core.report.video_table import console, write_csv
+    from learn2talk_core.video_scores import LIPREADER, load_judges, records, score_videos
+
+    if arguments.every < 1:
+        raise BadInput("--every", expected="at least 1", found=str(arguments.every), fix="1 looks at every picture.")
+    find = cache(mediapipe_faces)
+    films = films_of(arguments.videos, find, audio=arguments.audio, crops=arguments.crops)
+    reference = arguments.reference and films_of([arguments.reference], find, crops=arguments.crops, stills=True)
+    own_reader = reference and not arguments.inception and Path(LIPREADER).is_dir()
+    judges = load_judges(
+        syncnet=arguments.syncnet,
+        inception=arguments.inception,
+        arcface=arguments.arcface,
+        reader=LIPREADER if own_reader else None,
+    )
+    table = score_videos(films, judges, reference=reference or None, every=arguments.every)
+    if table.rows:
+        print(console(records(table), table.protocol, table.absent))
+    if table.rows and arguments.csv:
+        write_csv(arguments.csv, records(table))
+    if arguments.json:
+        write_json(arguments.json, asdict(table))
+    for problem in table.problems:
+        print(f"{problem['video']}: not scored: {problem['error']}", file=sys.stderr)
+    return 1 if table.problems else 0
+
+
+def _check_teacher(arguments: argparse.Namespace) -> int:
+    import json
+
+    from learn2talk_core.config import load_params
+    from learn2talk_core.corpus.format import open_corpus
+    from learn2talk_core.corpus.landmarks import mediapipe_faces
+    from learn2talk_core.corpus.stills import choose_stills
+    from learn2talk_core.corpus.talking_video import open_talking_video
+    from learn2talk_core.corpus.teacher_folder import check_teacher
+    from learn2talk_core.corpus.teacher_videos import taught_clips
+    from learn2talk_core.files import whole_file
+    from stages.teacher_video import VIDEO, Params
+
+    params = load_params(Params, "teacher_video")
+    corpus = open_corpus(arguments.corpus)
+    find = mediapipe_faces() if (arguments.face or params.face) == "landmarks" else None
+    stills = choose_stills(corpus.templates, open_talking_video(VIDEO), params.still) if find is None else {}
+    report = check_teacher(arguments.folder, corpus, taught_clips(corpus, params.test_clips), stills, find)
+    if arguments.redo:
+        with whole_file(arguments.redo) as partial:
+            partial.write_text("".join(f"{clip}\n" for clip, _ in report.refused))
+    if arguments.json:
+        print(json.dumps(report.as_json(), indent=2))
+    else:
+        print(*report.notes, f"{report.checked - len(report.refused)} of {report.checked} videos pass", sep="\n")
+        print(*(f"{clip}: {reason}" for clip, reason in report.refused), sep="\n", end="", file=sys.stderr)
+    return 1 if report.refused else 0
+
+
+def _teacher_inputs(arguments: argparse.Namespace) -> int:
+    from learn2talk_core.config import load_params
+    from learn2talk_core.corpus.format import open_corpus
+    from learn2talk_core.corpus.stills import choose_stills
+    from learn2talk_core.corpus.talking_video import open_talking_video
+    from learn2talk_core.corpus.teacher_folder import listed, write_inputs
+    from learn2talk_core.corpus.teacher_videos import taught_clips
+    from stages.teacher_video import VIDEO, Params
+
+    params = load_params(Params, "teacher_video")
+    corpus = open_corpus(arguments.corpus)
+    clips = taught_clips(corpus, params.test_clips)
+    clips = listed(arguments.only, clips) if arguments.only else clips
+    stills = choose_stills(corpus.templates, open_talking_video(VIDEO), params.still)
+    table = write_inputs(arguments.folder, corpus, clips, stills)
+    print(f"{len(table)} sounds and {table['image'].nunique()} images; which go together: {arguments.folder}/clips.csv")
     return 0
 
 

@@ -6,7 +6,8 @@ user gets who picks any.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -14,14 +15,15 @@ import torch
 
 from learn2talk_core.corpus.format import Clip, Corpus, open_corpus
 from learn2talk_core.corpus.phonemes import PHONEMES, VISEMES, frame_labels
-from learn2talk_core.corpus.predictions import open_predictions
+from learn2talk_core.corpus.predictions import Predictions, open_predictions
 from learn2talk_core.metrics.clip import ClipScores, best_style, clip_row, corpus_intervals, corpus_scores, measure_clip
 from learn2talk_core.metrics.lse import lse
-from learn2talk_core.metrics.perception import feature_cosine, phoneme_error, viseme_accuracy
+from learn2talk_core.metrics.perception import character_error, feature_cosine, phoneme_error, viseme_accuracy
 from learn2talk_core.metrics.ratio import Ratio
 from learn2talk_core.models.lipreader import FPS as VIDEO_FPS
-from learn2talk_core.models.lipreader import LipReader, Reading, load_lipreader, read_lips
+from learn2talk_core.models.lipreader import LipReader, Reading, load_lipreader, load_units, read_lips
 from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows, load_syncnet3d
+from learn2talk_core.recognition import plain_text
 from learn2talk_core.render.mouth import mouth_view, render_mouth
 
 VISEME_CLASSES = np.array([0] + [VISEMES[name] for name in PHONEMES])
@@ -30,16 +32,17 @@ REFERENCES = ("truth", "template", "mean_motion")
 
 @dataclass(frozen=True)
 class Judges:
-    """The networks that judge, frozen."""
+    """The networks that judge, frozen. An official lip reader has no frame-wise head and reads `units` of text."""
 
     syncnet: SyncNet3D
     reader: LipReader
-    head: torch.nn.Linear
+    head: torch.nn.Linear | None
+    units: tuple[str, ...] | None
 
 
-def load_judges(syncnet: str, lipreader: str) -> Judges:
-    """Load the judging networks from their folders."""
-    return Judges(load_syncnet3d(syncnet), *load_lipreader(lipreader))
+def load_judges(syncnet: str, lipreader: str, corpus: Corpus) -> Judges:
+    """Load the judging networks from their folders; `corpus` is what they will judge."""
+    return Judges(load_syncnet3d(syncnet, corpus), *load_lipreader(lipreader), load_units(lipreader))
 
 
 @torch.no_grad()
@@ -80,8 +83,14 @@ def sync_ratios(corpus: Corpus, clip: Clip, mouth: np.ndarray, audio: torch.Tens
     }
 
 
-def perception_ratios(clip: Clip, reading: Reading, true_reading: Reading) -> dict[str, Ratio]:
-    """Phoneme error, viseme accuracy, and cosine to what the reader sees in the true motion."""
+def perception_ratios(
+    clip: Clip, reading: Reading, true_reading: Reading, units: Sequence[str] | None = None
+) -> dict[str, Ratio]:
+    """Phoneme error, viseme accuracy, and cosine to what the reader sees in the true motion.
+
+    With `units`, what an official reader's tokens stand for, the error is that of the text's characters. Without a
+    frame-wise head there is no viseme accuracy.
+    """
     frames = min(len(reading.features), len(true_reading.features))
     said = [1 + PHONEMES.index(p.name) for p in clip.phonemes if p.name]
     labels = frame_labels(clip.phonemes, frames, VIDEO_FPS)
@@ -91,9 +100,12 @@ def perception_ratios(clip: Clip, reading: Reading, true_reading: Reading) -> di
         "viseme_accuracy": Ratio(0.0, 0.0),
         "lipread_cosine": Ratio(feature_cosine(reading.features[:frames], true_reading.features[:frames]), 1),
     }
-    if said:
+    if units is not None:
+        if count := len(plain_text(clip.text)):
+            ratios["lipread_error"] = Ratio(character_error(reading.log_probs, clip.text, units) * count, count)
+    elif said:
         ratios["lipread_error"] = Ratio(phoneme_error(reading.log_probs, said) * len(said), len(said))
-    if speaking:
+    if speaking and reading.frame_logits is not None:
         share = viseme_accuracy(reading.frame_logits[:frames], labels, VISEME_CLASSES)
         ratios["viseme_accuracy"] = Ratio(share * speaking, speaking)
     return ratios
@@ -129,7 +141,7 @@ class ClipJudge:
     def perception(self, motion: np.ndarray) -> dict[str, Ratio]:
         """The lip reader's part alone."""
         reading = read_mouth(self.corpus, self.clip, motion[:, self.view], self.judges)
-        return perception_ratios(self.clip, reading, self.true_reading)
+        return perception_ratios(self.clip, reading, self.true_reading, self.judges.units)
 
 
 def mean_motion(corpus: Corpus) -> np.ndarray:
@@ -144,56 +156,62 @@ def mean_motion(corpus: Corpus) -> np.ndarray:
 Row = tuple[str, str, str, ClipScores]  # clip id, row of the table, style, scores
 
 
-def judge_clips(
-    clips: Sequence[str],
-    corpus_folder: str,
-    predicted: dict[str, str],
-    judges: tuple[str, str],
-    lrp_threshold_mm: float,
-    *,
-    references: bool = True,
-) -> list[Row]:
-    """Judge every motion of the clips with these ids: a job for a process of its own.
+@dataclass(frozen=True)
+class Judging:
+    """What one job needs to judge any motion; see `open_judging`."""
+
+    corpus: Corpus
+    judges: Judges
+    predicted: dict[str, Predictions]
+    true_readings: dict[str, Reading] = field(default_factory=dict)
+
+    @cached_property
+    def clips(self) -> dict[str, Clip]:
+        """Clip by id."""
+        return {clip.id: clip for clip in self.corpus.clips}
+
+    @cached_property
+    def rest(self) -> np.ndarray:
+        """The reference `mean_motion`, (V, 3)."""
+        return mean_motion(self.corpus)
+
+
+def open_judging(corpus_folder: str, predicted: dict[str, str], judges: tuple[str, str]) -> Judging:
+    """Open everything on one thread: a job for a process of its own."""
+    torch.set_num_threads(1)
+    corpus = open_corpus(corpus_folder)
+    models = {name: open_predictions(folder, corpus) for name, folder in predicted.items()}
+    return Judging(corpus, load_judges(*judges, corpus), models)
+
+
+def judge_clip(judging: Judging, clip_id: str, *, lrp_threshold_mm: float, references: bool = True) -> list[Row]:
+    """Judge every motion of a clip.
 
     Lip reading waits until the best style is known, except for references and seen speakers, who have one style.
     """
-    torch.set_num_threads(1)
-    corpus = open_corpus(corpus_folder)
-    networks = load_judges(*judges)
-    models = {name: open_predictions(folder, corpus) for name, folder in predicted.items()}
-    rest = mean_motion(corpus)
-    rows: list[Row] = []
-    for clip in (clip for clip in corpus.clips if clip.id in clips):
-        judge = ClipJudge(corpus, clip, networks, lrp_threshold_mm)
-        if references and clip.split != "validation":
-            for name, motion in _references(corpus, clip, judge.truth, rest):
-                rows.append((clip.id, name, "", judge.scores(motion, perception=True)))
-        for name, model in models.items():
-            styles = model.styles(clip.id)
-            for style in styles:
-                scores = judge.scores(model.vertices(clip.id, style), perception=len(styles) == 1)
-                rows.append((clip.id, name, style, scores))
+    clip, rows = judging.clips[clip_id], []
+    judge = ClipJudge(judging.corpus, clip, judging.judges, lrp_threshold_mm)
+    if references and clip.split != "validation":
+        for name, motion in _references(judging.corpus, clip, judge.truth, judging.rest):
+            rows.append((clip_id, name, "", judge.scores(motion, perception=True)))
+    for name, model in judging.predicted.items():
+        styles = model.styles(clip_id)
+        for style in styles:
+            scores = judge.scores(model.vertices(clip_id, style), perception=len(styles) == 1)
+            rows.append((clip_id, name, style, scores))
     return rows
 
 
-def read_clips(
-    wanted: Sequence[tuple[str, str, str]], corpus_folder: str, predicted: dict[str, str], judges: tuple[str, str]
-) -> list[dict[str, Ratio]]:
-    """Lip-read chosen motions (clip id, model, style): the second pass, over the best styles alone."""
-    torch.set_num_threads(1)
-    corpus = open_corpus(corpus_folder)
-    networks = load_judges(*judges)
-    models = {name: open_predictions(folder, corpus) for name, folder in predicted.items()}
-    clips = {clip.id: clip for clip in corpus.clips}
-    truth: dict[str, Reading] = {}
-    found = []
-    for clip_id, model, style in wanted:
-        clip = clips[clip_id]
-        if clip_id not in truth:
-            truth[clip_id] = read_mouth(corpus, clip, corpus.vertices(clip, "mouth_view"), networks)
-        reading = read_mouth(corpus, clip, models[model].vertices(clip_id, style, "mouth_view"), networks)
-        found.append(perception_ratios(clip, reading, truth[clip_id]))
-    return found
+def read_clip(judging: Judging, wanted: tuple[str, str, str]) -> dict[str, Ratio]:
+    """Lip-read a chosen motion (clip id, model, style): the second pass, over the best styles alone."""
+    clip_id, model, style = wanted
+    corpus, clip, truth = judging.corpus, judging.clips[clip_id], judging.true_readings
+    if clip_id not in truth:
+        truth[clip_id] = read_mouth(corpus, clip, corpus.vertices(clip, "mouth_view"), judging.judges)
+    mouth = judging.predicted[model].vertices(clip_id, style, "mouth_view")
+    return perception_ratios(
+        clip, read_mouth(corpus, clip, mouth, judging.judges), truth[clip_id], judging.judges.units
+    )
 
 
 def _references(corpus: Corpus, clip: Clip, truth: np.ndarray, rest: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
@@ -222,7 +240,7 @@ def summarise(
     """Add up the clips of one split.
 
     Args:
-        rows: what `judge_clips` found, all clips of the corpus.
+        rows: what `judge_clip` found, all clips of the corpus.
         models: names of the students among the rows.
         read: lip-reads motions; called for the best style of each unseen speaker.
         seed: of the bootstrap.
@@ -249,12 +267,17 @@ def summarise(
             table[name]["styles"] = {speaker_of[row[0]]: row[2] for row in chosen}
             shared = [key for key in own[0][3].ratios if all(key in row[3].ratios for row in own)]
             scores = [ClipScores({k: r[3].ratios[k] for k in shared}, r[3].frames, r[3].trimmed) for r in own]
-            table[f"{name}_mean_style"] = corpus_scores(scores)
+            table[f"{name}_mean_style"] = _known(corpus_scores(scores))
     return Summary(table, per_clip)
 
 
 def _values(scores: Sequence[ClipScores], seed: int) -> dict[str, Any]:
-    return {**corpus_scores(scores), "interval": corpus_intervals(scores, seed=seed)}
+    return {**_known(corpus_scores(scores)), "interval": _known(corpus_intervals(scores, seed=seed))}
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    """Without the metrics that no clip has, such as those of phonemes where none are known."""
+    return {key: value for key, value in values.items() if value is not None}
 
 
 def _best_styles(rows: Sequence[Row], speaker_of: dict[str, str]) -> list[Row]:

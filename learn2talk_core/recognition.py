@@ -60,3 +60,16 @@ def most_frequent_accuracy(known: ArrayLike, labels: ArrayLike, visemes: ArrayLi
     guess = np.bincount(spoken[spoken != silence], minlength=1).argmax()
     truth = visemes[np.asarray(labels)]
     return float((truth[truth != silence] == guess).mean())
+
+
+def spelled(tokens: Sequence[int], units: Sequence[str]) -> str:
+    """The text that `tokens` stand for: characters, or sub-words whose `▁` begins a word; signs such as `<eos>` are
+    left out, but `<space>` is a space."""
+    pieces = (" " if units[token] == "<space>" else units[token] for token in tokens)
+    return plain_text("".join(piece for piece in pieces if not piece.startswith("<")).replace("▁", " "))
+
+
+def plain_text(text: str) -> str:
+    """Capital letters, digits, apostrophes and single spaces: what lip readers are compared in."""
+    kept = "".join(sign if sign.isalnum() or sign == "'" else " " for sign in text.replace("’", "'").upper())
+    return " ".join(kept.split())

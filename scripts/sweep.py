@@ -10,6 +10,7 @@ stay, so that the spread over seeds is the student's.
 
 import argparse
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,11 @@ from joblib import Parallel, delayed
 
 from learn2talk_core.config import load_params
 from learn2talk_core.corpus.format import open_corpus
-from learn2talk_core.evaluation import judge_clips, read_clips, summarise
+from learn2talk_core.evaluation import judge_clip, open_judging, read_clip, summarise
 from learn2talk_core.files import read_json, write_json
 from learn2talk_core.models.speech_encoder import load_speech_encoder
-from learn2talk_core.prediction import predict_clips
+from learn2talk_core.prediction import Studio, speak, write_motions
+from learn2talk_core.progress import progress
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.training.student import spoken_clips, train_student
 from learn2talk_core.training.teachers import extra_terms
@@ -58,22 +60,18 @@ def run_arm(lambda1: float, lambda2: float, seed: int, out: Path) -> list[dict[s
             extra=extra, balanced=params.balance == "gradient",
         )  # fmt: skip
         spoken = corpus.split("validation", "test_seen", "test_unseen")
-        predict_clips(folder / "predicted", frozen(model), corpus.train_speakers, corpus, spoken, folder.name)
+        studio = Studio(corpus, frozen(model), corpus.train_speakers)
+        bar = progress(spoken, folder.name, unit="clip")
+        write_motions(folder / "predicted", studio, spoken, (speak(studio, clip) for clip in bar))
         judged = load_params(evaluate.Params, "evaluate")
-        predicted = {"student": str(folder / "predicted")}
-        found = judge_clips(
-            [clip.id for clip in spoken],
-            stage.CORPUS,
-            predicted,
-            evaluate.JUDGES,
-            judged.lrp_threshold_mm,
-            references=False,
-        )
+        judging = open_judging(stage.CORPUS, {"student": str(folder / "predicted")}, evaluate.JUDGES)
+        each = partial(judge_clip, judging, lrp_threshold_mm=judged.lrp_threshold_mm, references=False)
+        found = [row for clip in spoken for row in each(clip.id)]
         rows = []
         for split, name in (("validation", "validation"), ("test_seen", "seen"), ("test_unseen", "unseen")):
             table = summarise(
                 corpus, split, found, ["student"],
-                lambda wanted: read_clips(wanted, stage.CORPUS, predicted, evaluate.JUDGES), seed=0,
+                lambda wanted: [read_clip(judging, motion) for motion in wanted], seed=0,
             ).table  # fmt: skip
             for row, values in table.items():
                 numbers = {key: values[key] for key in KEYS if key in values}

@@ -1,31 +1,38 @@
 """corpus, speech encoder → data/models/baseline: FaceFormer, that is the student with λ1 = λ2 = 0.
 
-It depends on no λ, so a sweep never trains it again.
+It depends on no λ, so a sweep never trains it again. Or a published FaceFormer, trained on this very corpus, in the
+alignment of sound and motion that it was made with.
 """
 
 from dataclasses import dataclass
 
+from learn2talk_core.checkpoints.faceformer import import_student
 from learn2talk_core.config import shared
-from learn2talk_core.corpus.format import open_corpus
-from learn2talk_core.files import whole_folder
+from learn2talk_core.corpus.format import Corpus, open_corpus
+from learn2talk_core.files import whole_folder, write_json
 from learn2talk_core.models.speech_encoder import load_speech_encoder
 from learn2talk_core.models.student import save_student
 from learn2talk_core.stage import run
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.training.student import Recipe, spoken_clips, train_student
+from learn2talk_core.weights import parameter_count
 
 CORPUS, ENCODER, OUT = "data/corpus", "data/models/speech_encoder", "data/models/baseline"
+METRICS = "metrics/baseline.json"
 
 
 @dataclass(frozen=True)
 class Params:
+    checkpoint: str | None
     seed: int = shared()
     faceformer: Recipe = shared()
 
 
 def main(params: Params) -> str:
     corpus = open_corpus(CORPUS)
+    if params.checkpoint is not None:
+        return take_over(params.checkpoint, corpus)
     encoder = load_speech_encoder(ENCODER)
     with open_scratch("baseline", params, [CORPUS, ENCODER]) as scratch:
         clips = spoken_clips(corpus, encoder, corpus.split("train"), "speech features")
@@ -35,8 +42,20 @@ def main(params: Params) -> str:
         with whole_folder(OUT) as folder:
             save_student(folder, model, fps=corpus.fps, speakers=corpus.train_speakers, recipe=corpus.recipe)
         write_curve(history, "metrics/curves/baseline.csv")
+        write_json(METRICS, {"parameters": parameter_count(model), "alignment": model.alignment})
         scratch.remove()
     return f"FaceFormer from {len(clips)} clips, vertex loss {history[-1]['vertex']:.3g}"
+
+
+def take_over(checkpoint: str, corpus: Corpus) -> str:
+    """Bring published weights into the stage's place, if they are for this corpus."""
+    model, speakers = import_student(checkpoint, corpus)
+    with whole_folder(OUT) as folder:
+        save_student(folder, model, fps=corpus.fps, speakers=speakers, recipe=corpus.recipe, checkpoint=checkpoint)
+    write_curve([{"step": 0.0}], "metrics/curves/baseline.csv")
+    parameters = parameter_count(model)
+    write_json(METRICS, {"checkpoint": checkpoint, "parameters": parameters, "alignment": model.alignment})
+    return f"took over {checkpoint}, {parameters / 1e6:.1f} million parameters, alignment {model.alignment}"
 
 
 if __name__ == "__main__":

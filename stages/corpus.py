@@ -1,16 +1,25 @@
-"""embedded generator → data/corpus: the 3D speech corpus in the canonical format"""
+"""embedded generator or a dataset → data/corpus: the 3D speech corpus in the canonical format; metrics/corpus.json"""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.config import shared
+from learn2talk_core.corpus.datasets import Settings, open_source, write_source
 from learn2talk_core.corpus.embedded.generate import cast, make_corpus
-from learn2talk_core.corpus.format import open_corpus
+from learn2talk_core.corpus.format import SPLITS, Corpus, open_corpus
+from learn2talk_core.corpus.offset import measure_offset
+from learn2talk_core.errors import BadInput
+from learn2talk_core.files import write_json
+from learn2talk_core.progress import log
 from learn2talk_core.stage import run
+
+OUT = "data/corpus"
 
 
 @dataclass(frozen=True)
 class Params:
+    source: Settings
     train_speakers: int
     validation_speakers: int
     unseen_speakers: int
@@ -19,10 +28,21 @@ class Params:
     other_sentences: int
     variation: float
     seed: int = shared()
-    dataset: Literal["embedded"] = shared()
+    dataset: Literal["embedded", "vocaset", "biwi", "folder"] = shared()
 
 
 def main(params: Params) -> str:
+    if params.dataset == "embedded":
+        embedded(params)
+    else:
+        write_source(OUT, open_source(params.dataset, params.source))
+    corpus = open_corpus(OUT)
+    found = contents(corpus)
+    write_json("metrics/corpus.json", found)
+    return f"{found['clips']} clips of {found['speakers']} speakers, {found['minutes']:.1f} minutes"
+
+
+def embedded(params: Params) -> None:
     roles = cast(
         params.seed,
         train_speakers=params.train_speakers,
@@ -32,10 +52,27 @@ def main(params: Params) -> str:
         seen_test_sentences=params.seen_test_sentences,
         other_sentences=params.other_sentences,
     )
-    make_corpus("data/corpus", roles, params.seed, params.variation)
-    corpus = open_corpus("data/corpus")
-    seconds = sum(clip.samples for clip in corpus.clips) / 16_000
-    return f"{len(corpus.clips)} clips of {len(roles)} speakers, {seconds / 60:.1f} minutes"
+    make_corpus(OUT, roles, params.seed, params.variation)
+
+
+def contents(corpus: Corpus) -> dict[str, Any]:
+    """How much there is, and how far sound and lips are apart (`corpus.offset`; null where it cannot be told)."""
+    found: dict[str, Any] = {
+        "clips": len(corpus.clips),
+        "speakers": len({clip.speaker for clip in corpus.clips}),
+        "minutes": round(sum(clip.samples for clip in corpus.clips) / SAMPLE_RATE / 60, 3),
+        "frames": {name: sum(clip.frames for clip in corpus.split(name)) for name in SPLITS},
+    }
+    try:
+        offset = measure_offset(corpus)
+    except BadInput as error:
+        log.warning("%s", error)
+        return found | {"lips_after_sound_ms": None, "offset_correlation": None}
+    log.info("%s", offset)
+    return found | {
+        "lips_after_sound_ms": round(offset.lag_ms, 1),
+        "offset_correlation": round(offset.correlation, 3),
+    }
 
 
 if __name__ == "__main__":

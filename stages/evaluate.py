@@ -5,31 +5,34 @@ The judges are the SyncNet3D and the lip reader of role `metric`; that they are 
 
 import hashlib
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from joblib import Parallel, delayed
 
 from learn2talk_core.config import shared
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.errors import BadInput
-from learn2talk_core.evaluation import judge_clips, read_clips, summarise
+from learn2talk_core.evaluation import judge_clip, open_judging, read_clip, summarise
 from learn2talk_core.files import missing, read_json, whole_file, write_json
-from learn2talk_core.metrics.protocol import protocols
-from learn2talk_core.progress import progress
+from learn2talk_core.metrics.protocol import describe_corpus, describe_test, protocols
+from learn2talk_core.models.lipreader import load_units
+from learn2talk_core.parallel import Backend, map_clips
+from learn2talk_core.progress import log, progress
 from learn2talk_core.stage import run
 
 CORPUS = "data/corpus"
 PREDICTED = {"faceformer": "data/predicted/faceformer", "learn2talk": "data/predicted/learn2talk"}
 EXPERTS = ("syncnet3d", "lipreader")
 JUDGES = ("data/models/syncnet3d/metric", "data/models/lipreader/metric")
-CHUNK = 8  # clips a job
+CHUNK = 8  # clips for which the judges are loaded once
 
 
 @dataclass(frozen=True)
 class Params:
     lrp_threshold_mm: float
     workers: int
+    parallel: Backend = shared()
     seed: int = shared()
 
 
@@ -38,28 +41,33 @@ def main(params: Params) -> str:
         refuse_same_weights(f"data/models/{expert}/metric", f"data/models/{expert}/loss")
     corpus = open_corpus(CORPUS)
     clips = [clip.id for clip in corpus.split("validation", "test_seen", "test_unseen")]
-    parallel = Parallel(n_jobs=params.workers, return_as="generator")
-    chunks = [clips[i : i + CHUNK] for i in range(0, len(clips), CHUNK)]
-    jobs = parallel(delayed(judge_clips)(c, CORPUS, PREDICTED, JUDGES, params.lrp_threshold_mm) for c in chunks)
-    rows = [row for part in progress(jobs, "judging", total=len(chunks), unit="job") for row in part]
+    by_clip = partial(
+        map_clips, prepare=partial(open_judging, CORPUS, PREDICTED, JUDGES),
+        backend=params.parallel, workers=params.workers, chunk=CHUNK,
+    )  # fmt: skip
+    judged = by_clip(partial(judge_clip, lrp_threshold_mm=params.lrp_threshold_mm), clips)
+    rows = [row for part in progress(judged, "judging", total=len(clips), unit="clip") for row in part]
 
     def read(wanted: list[tuple[str, str, str]]) -> list[dict]:
-        parts = [wanted[i : i + CHUNK] for i in range(0, len(wanted), CHUNK)]
-        found = parallel(delayed(read_clips)(part, CORPUS, PREDICTED, JUDGES) for part in parts)
-        return [ratios for part in found for ratios in part]
+        return list(by_clip(read_clip, wanted, name=lambda motion: motion[0]))
 
     tests = {
         name: summarise(corpus, split, rows, list(PREDICTED), read, params.seed)
         for name, split in (("seen", "test_seen"), ("unseen", "test_unseen"), ("validation", "validation"))
     }
-    protocol = protocols(corpus.topology, corpus.mm_per_unit, params.lrp_threshold_mm)
+    read_units = "phonemes" if load_units(JUDGES[1]) is None else "characters"
+    protocol = protocols(corpus.topology, corpus.mm_per_unit, params.lrp_threshold_mm, read=read_units)
     write_json("metrics/validation.json", tests["validation"].table)
-    write_json(
-        "metrics/evaluate.json", {"seen": tests["seen"].table, "unseen": tests["unseen"].table, "protocol": protocol}
-    )
-    with whole_file("metrics/per_clip.csv") as partial:
+    about = describe_corpus(corpus)
+    results = {"seen": tests["seen"].table, "unseen": tests["unseen"].table, "protocol": protocol, "corpus": about}
+    write_json("metrics/evaluate.json", results)
+    for test in ("seen", "unseen"):
+        log.info("%s: %s", test, describe_test(results, test))
+    for note in about["notes"]:
+        log.info("%s", note)
+    with whole_file("metrics/per_clip.csv") as file:
         table = pd.DataFrame([row for test in tests.values() for row in test.clips])
-        table.to_csv(partial, index=False, float_format="%.7g")
+        table.to_csv(file, index=False, float_format="%.7g")
     for expert in EXPERTS:
         reports = {
             role: read_json(f"metrics/{expert}/{role}.json", made_by=f"dvc repro {expert}@{role}")

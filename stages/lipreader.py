@@ -1,22 +1,32 @@
-"""talking_video → data/models/lipreader/{metric,loss}: two lip readers, learned from other faces with other seeds.
+"""talking_video → data/models/lipreader/{metric,loss}: two lip readers, learned from other faces with other seeds, or
+taken over from published weights.
 
 The loss one is the frozen E_lipread of Eq. 6; the metric one never serves as a loss and alone judges speech perception.
 """
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from torch import nn
 
+from learn2talk_core.checkpoints.lipreader import import_reader
 from learn2talk_core.config import shared
 from learn2talk_core.corpus.phonemes import visemes_of
-from learn2talk_core.corpus.talking_video import open_talking_video
+from learn2talk_core.corpus.talking_video import TalkingVideo, open_talking_video
+from learn2talk_core.errors import BadInput
 from learn2talk_core.files import whole_folder, write_json
 from learn2talk_core.models.lipreader import LipReader, read_lips
 from learn2talk_core.progress import progress
-from learn2talk_core.recognition import ctc_greedy, error_rate, most_frequent_accuracy, viseme_accuracy
+from learn2talk_core.recognition import (
+    ctc_greedy,
+    error_rate,
+    most_frequent_accuracy,
+    plain_text,
+    spelled,
+    viseme_accuracy,
+)
 from learn2talk_core.stage import run
 from learn2talk_core.training.lipreader import (
     CLASSES,
@@ -50,15 +60,32 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Checkpoints:
+    metric: str | None
+    loss: str | None
+
+
+@dataclass(frozen=True)
 class Params:
+    checkpoint: Checkpoints
     network: Network
     training: Recipe
     seed: int = shared()
 
 
 def main(params: Params, role: str) -> str:
+    if params.checkpoint.metric is not None and params.checkpoint.metric == params.checkpoint.loss:
+        raise BadInput(
+            "lipreader.checkpoint",
+            expected="one reader to judge and another one for the loss",
+            found=f"{params.checkpoint.loss} for both",
+            fix="Set one of them to null, or name another reader.",
+        )
     seed = mix(params.seed, "lipreader", role)
     video = open_talking_video(VIDEO)
+    checkpoint = getattr(params.checkpoint, role)
+    if checkpoint is not None:
+        return take_over(checkpoint, role, video)
     config = {"vocabulary": VOCABULARY, **asdict(params.network)}
     with open_scratch(f"lipreader-{role}", params, [VIDEO]) as scratch:
         clips = mouth_clips(video, role)
@@ -88,6 +115,42 @@ def main(params: Params, role: str) -> str:
     )
 
 
+def take_over(checkpoint: str, role: str, video: TalkingVideo) -> str:
+    """Bring a reader that was trained elsewhere into the stage's place; a published one is scored in characters."""
+    model, config = import_reader(checkpoint)
+    reader: Any = model["reader"]
+    if "units" in config:
+        found = character_scores(reader, config["units"], video)
+    else:
+        held_out = mouth_clips(video, "validation")
+        found = {
+            **scores(reader, model["head"], held_out),
+            **{f"{k}_no_video": v for k, v in scores(reader, model["head"], held_out, blind=True).items()},
+        }
+    with whole_folder(f"data/models/lipreader/{role}") as folder:
+        save_weights(folder, model, config)
+    write_curve([{"step": 0.0}], f"metrics/curves/lipreader-{role}.csv")
+    write_json(
+        f"metrics/lipreader/{role}.json", {"checkpoint": checkpoint, "parameters": parameter_count(model), **found}
+    )
+    return f"took over {checkpoint}; held-out " + ", ".join(f"{key} {value:.3f}" for key, value in found.items())
+
+
+def character_scores(reader: LipReader, units: Sequence[str], video: TalkingVideo) -> dict[str, float]:
+    """Character error rate (greedy CTC) over the held-out clips whose text is known, with and without the video."""
+    clips = [clip for clip in video.split("validation") if plain_text(clip.text)]
+    if not clips:
+        return {}
+    texts = [plain_text(clip.text) for clip in clips]
+    seen: list[str] = []
+    blind: list[str] = []
+    for clip in progress(clips, "reading lips", unit="clip"):
+        frames = video.mouths(clip)
+        for read, shown in ((seen, frames), (blind, np.full_like(frames, 128))):
+            read.append(spelled(ctc_greedy(read_lips(reader, None, shown).log_probs), units))
+    return {"character_error": error_rate(texts, seen), "character_error_no_video": error_rate(texts, blind)}
+
+
 def scores(reader: LipReader, head: nn.Module, clips: Sequence[MouthClip], *, blind: bool = False) -> dict[str, float]:
     """Phoneme error rate (greedy CTC) over all clips and viseme accuracy over all speaking frames.
 
@@ -95,7 +158,8 @@ def scores(reader: LipReader, head: nn.Module, clips: Sequence[MouthClip], *, bl
     """
     shown = [np.full_like(clip.frames, 128) if blind else clip.frames for clip in clips]
     read = [read_lips(reader, head, frames) for frames in progress(shown, "reading lips", unit="clip")]
-    labels, logits = [clip.labels for clip in clips], [reading.frame_logits for reading in read]
+    labels = [clip.labels for clip in clips]
+    logits = [reading.frame_logits for reading in read if reading.frame_logits is not None]
     return {
         "phoneme_error": error_rate([clip.tokens() for clip in clips], [ctc_greedy(r.log_probs) for r in read]),
         "viseme_accuracy": viseme_accuracy(np.concatenate(logits), np.concatenate(labels), VISEMES),

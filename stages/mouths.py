@@ -1,38 +1,54 @@
 """data/teacher_video → data/mouths: grey crops of the mouth, 96 x 96 pixels, 25 a second, one row a picture."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
 
+from learn2talk_core.config import shared
 from learn2talk_core.corpus.landmarks import follow_face, mediapipe_faces, mouth_crops
 from learn2talk_core.corpus.mouths import write_mouths
 from learn2talk_core.corpus.talking_video import TalkingVideo, VideoClip, open_talking_video
+from learn2talk_core.parallel import Backend, map_clips
 from learn2talk_core.progress import progress
 from learn2talk_core.stage import run
 
 VIDEO, OUT = "data/teacher_video", "data/mouths"
+CHUNK = 8  # clips a job
+FindMouths = Callable[[VideoClip], np.ndarray]  # film → uint8 (T, 96, 96) grey
 
 
 @dataclass(frozen=True)
 class Params:
     locate: Literal["known", "landmarks"]
+    workers: int
+    parallel: Backend = shared()
 
 
 def main(params: Params) -> str:
-    video = open_talking_video(VIDEO, made_by="dvc repro teacher_video")
-    mouths = video.mouths if params.locate == "known" else by_landmarks(video)
-
-    def crops() -> Iterator[tuple[str, np.ndarray]]:
-        for clip in progress(video.clips, "mouths", unit="clip"):
-            yield clip.id, mouths(clip)
-
-    pictures = write_mouths(OUT, crops())
-    return f"{pictures} mouths of {len(video.clips)} clips"
+    clips = open_talking_video(VIDEO, made_by="dvc repro teacher_video").clips
+    crops = map_clips(
+        cut_mouths, clips, partial(finder, params.locate),
+        backend=params.parallel, workers=params.workers, chunk=CHUNK, name=lambda clip: clip.id,
+    )  # fmt: skip
+    pictures = write_mouths(OUT, progress(crops, "mouths", total=len(clips), unit="clip"))
+    return f"{pictures} mouths of {len(clips)} clips"
 
 
-def by_landmarks(video: TalkingVideo) -> Callable[[VideoClip], np.ndarray]:
+def finder(locate: Literal["known", "landmarks"]) -> FindMouths:
+    """How mouths are found, for one job."""
+    video = open_talking_video(VIDEO)
+    return video.mouths if locate == "known" else by_landmarks(video)
+
+
+def cut_mouths(find: FindMouths, clip: VideoClip) -> tuple[str, np.ndarray]:
+    """A row for `write_mouths`."""
+    return clip.id, find(clip)
+
+
+def by_landmarks(video: TalkingVideo) -> FindMouths:
     """For a teacher that moves the head: find the mouth in every picture."""
     find = mediapipe_faces()
 

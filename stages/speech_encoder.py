@@ -7,11 +7,13 @@ from dataclasses import dataclass
 
 import torch
 
+from learn2talk_core.checkpoints.wav2vec2 import import_wav2vec2
 from learn2talk_core.config import shared
 from learn2talk_core.corpus.format import Corpus, open_corpus
 from learn2talk_core.corpus.talking_video import TalkingVideo, open_talking_video
+from learn2talk_core.errors import BadInput
 from learn2talk_core.files import whole_folder, write_json
-from learn2talk_core.models.speech_encoder import SpeechEncoder, load_speech_encoder
+from learn2talk_core.models.speech_encoder import SpeechEncoder
 from learn2talk_core.stage import run
 from learn2talk_core.training.loop import train, update, warmup_cosine, write_curve
 from learn2talk_core.training.scratch import open_scratch
@@ -52,7 +54,7 @@ class Params:
 
 def main(params: Params) -> str:
     if params.checkpoint is not None:
-        encoder = load_speech_encoder(params.checkpoint)
+        encoder = import_wav2vec2(params.checkpoint)
         with whole_folder(OUT) as folder:
             encoder.save_pretrained(folder)
         write_curve([{"step": 0.0}], CURVE)
@@ -119,11 +121,19 @@ def small_encoder(params: Params) -> SpeechEncoder:
 def spoken_texts(
     corpus: Corpus, video: TalkingVideo, corpus_splits: tuple[str, ...], video_splits: tuple[str, ...]
 ) -> list[SpokenText]:
-    """The sound and the phonemes of these splits of both corpora."""
-    return [
-        *(SpokenText(corpus.audio(clip), clip.phonemes) for clip in corpus.split(*corpus_splits)),
-        *(SpokenText(video.audio(clip), clip.phonemes) for clip in video.split(*video_splits)),
+    """The sound and the phonemes of the clips of both corpora whose phonemes are known."""
+    texts = [
+        *(SpokenText(corpus.audio(clip), clip.phonemes) for clip in corpus.split(*corpus_splits) if clip.phonemes),
+        *(SpokenText(video.audio(clip), clip.phonemes) for clip in video.split(*video_splits) if clip.phonemes),
     ]
+    if not texts:
+        raise BadInput(
+            "speech_encoder.checkpoint",
+            expected="a published wav2vec 2.0, as neither corpus has phonemes to train one on",
+            found="null",
+            fix="Name one, such as facebook/wav2vec2-base-960h.",
+        )
+    return texts
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ def main(params: Params, role: Role) -> str:
             corpus, clips, params.network, params.training, role, seed=params.seed, scratch=scratch
         )
         with whole_folder(f"data/models/syncnet3d/{role}") as folder:
-            save_weights(folder, model, config(model))
+            save_weights(folder, model, config(model, corpus.recipe))
         write_curve(history, f"metrics/curves/syncnet3d-{role}.csv")
         validation, unseen = read_windows(corpus, "validation"), read_windows(corpus, "test_unseen")
         result = check(corpus, model, validation, unseen, lags=params.lags_per_clip, seed=params.seed)

@@ -8,12 +8,18 @@ import numpy as np
 import torch
 
 from learn2talk_core.audio.mel import mel_spectrogram, mel_windows, window_starts
+from learn2talk_core.checkpoints.wav2lip import import_expert, import_generator
 from learn2talk_core.config import shared
 from learn2talk_core.corpus.phonemes import PHONEMES, frame_labels
 from learn2talk_core.corpus.talking_video import FACE_SIZE, VIDEO_FPS, TalkingVideo, VideoClip, open_talking_video
 from learn2talk_core.files import whole_folder, write_json
-from learn2talk_core.models.official import load_official
-from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, audio_embeddings, face_embeddings
+from learn2talk_core.models.sync_expert2d import (
+    FRAMES,
+    SyncExpert2D,
+    audio_embeddings,
+    face_embeddings,
+    save_expert,
+)
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, one_shot, save_generator
 from learn2talk_core.progress import progress
 from learn2talk_core.report.teacher_sheet import write_teacher_sheet
@@ -30,7 +36,7 @@ from learn2talk_core.training.teacher import (
     train_expert,
     train_generator,
 )
-from learn2talk_core.weights import frozen, save_weights
+from learn2talk_core.weights import frozen
 
 VIDEO, OUT = "data/talking_video", "data/models/teacher"
 PARTS = ("expert", "ears", "generator")
@@ -41,6 +47,7 @@ LIPS_SHARE = 0.6  # of the mouth box's 9 cm
 @dataclass(frozen=True)
 class Params:
     checkpoint: str | None
+    expert_checkpoint: str | None
     threads: int
     evaluation_clips: int
     expert: ExpertRecipe
@@ -50,17 +57,23 @@ class Params:
 
 def main(params: Params) -> str:
     torch.set_num_threads(params.threads)
-    generator, shape, inputs = Wav2Lip(), {"width": 1.0, "audio_width": 1.0}, Inputs(bgr=True)
-    if params.checkpoint is not None:
-        load_official(params.checkpoint, generator)  # first, so that a wrong file is refused at once
+    # checkpoints first, so that a wrong file is refused at once
+    taken = None if params.checkpoint is None else import_generator(params.checkpoint)
+    expert_taken = None if params.expert_checkpoint is None else import_expert(params.expert_checkpoint)
+    expert_width = params.expert.width if expert_taken is None else expert_taken[1]
     video = open_talking_video(VIDEO)
     spoken = [clip for clip in video.split("loss", "metric") if clip.frames >= FRAMES]
     clips = [speaking_face(video, clip) for clip in progress(spoken, "faces", unit="clip")]
     with ExitStack() as stack:
         scratch = [stack.enter_context(open_scratch(f"teacher-{part}", params, [VIDEO])) for part in PARTS]
-        expert, curve = train_expert(clips, params.expert, seed=params.seed, scratch=scratch[0])
+        if expert_taken is not None:
+            expert, curve = expert_taken[0], [{"step": 0.0}]
+        else:
+            expert, curve = train_expert(clips, params.expert, seed=params.seed, scratch=scratch[0])
         write_curve(curve, "metrics/curves/teacher_expert.csv")
-        if params.checkpoint is None:
+        if taken is not None:
+            (generator, shape, inputs), curve = taken, [{"step": 0.0}]
+        else:
             recipe, ears = params.generator, None
             if recipe.audio_steps and all(clip.phonemes is not None for clip in clips):
                 ears, _ = train_ears(clips, recipe, seed=params.seed, scratch=scratch[1])
@@ -68,12 +81,14 @@ def main(params: Params) -> str:
             shape, inputs = {"width": recipe.width, "audio_width": recipe.audio_width}, Inputs(lead=recipe.lead)
         write_curve(curve, "metrics/curves/teacher.csv")
         mean_face = np.mean([clip.faces.mean(axis=0) for clip in clips], axis=0)
+        frozen(expert)
         frozen(generator)
         scores = judge(video, expert, generator, inputs, mean_face, params.evaluation_clips)
-        write_json("metrics/teacher.json", scores)
+        sources = {"checkpoint": params.checkpoint, "expert_checkpoint": params.expert_checkpoint}
+        write_json("metrics/teacher.json", {**scores, **{key: value for key, value in sources.items() if value}})
         with whole_folder(OUT) as folder:
             save_generator(folder, generator, inputs=inputs, **shape)
-            save_weights(folder / "sync_expert", expert, {"width": params.expert.width})
+            save_expert(folder / "sync_expert", expert, width=expert_width)
         for part in scratch:
             part.remove()
     return (

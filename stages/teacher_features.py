@@ -4,7 +4,7 @@ What the same lip reader recognises in the teacher's videos goes to metrics/teac
 cannot be read has nothing to teach.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,12 +16,12 @@ from learn2talk_core.corpus.mouths import open_mouths
 from learn2talk_core.corpus.phonemes import PHONEMES, frame_labels, visemes_of
 from learn2talk_core.corpus.teacher_features import write_teacher_features
 from learn2talk_core.files import write_json
-from learn2talk_core.models.lipreader import FPS, load_lipreader, read_lips
+from learn2talk_core.models.lipreader import FPS, load_lipreader, load_units, read_lips
 from learn2talk_core.progress import progress
-from learn2talk_core.recognition import ctc_greedy, error_rate, viseme_accuracy
+from learn2talk_core.recognition import ctc_greedy, error_rate, plain_text, spelled, viseme_accuracy
 from learn2talk_core.stage import run
 
-OUT = "data/teacher_features"
+OUT, READER = "data/teacher_features", "data/models/lipreader/loss"
 
 
 @dataclass(frozen=True)
@@ -34,19 +34,28 @@ class Params:
 
 def main(params: Params) -> str:
     mouths, corpus = open_mouths("data/mouths"), open_corpus("data/corpus")
-    reader, head = load_lipreader("data/models/lipreader/loss")
-    spoken = {clip.id: clip.phonemes for clip in corpus.clips}
-    said, read, labels, logits = [], [], [], []
+    reader, head = load_lipreader(READER)
+    units = load_units(READER)  # of a published reader, which reads text
+    spoken = {clip.id: clip for clip in corpus.clips}
+    said: list[Sequence[object]] = []
+    read: list[Sequence[object]] = []
+    labels: list[np.ndarray] = []
+    logits: list[np.ndarray] = []
 
     @torch.no_grad()
     def features() -> Iterator[tuple[str, np.ndarray]]:
         for clip in progress(mouths.clips, "teacher features", unit="clip"):
             grey = mouths.frames(clip)
             reading = read_lips(reader, head, grey)
-            if spoken[clip]:
-                said.append([1 + PHONEMES.index(phoneme.name) for phoneme in spoken[clip] if phoneme.name])
+            text, phonemes = plain_text(spoken[clip].text), spoken[clip].phonemes
+            if units is not None and text:
+                said.append(text)
+                read.append(spelled(ctc_greedy(reading.log_probs), units))
+            elif units is None and phonemes:
+                said.append([1 + PHONEMES.index(phoneme.name) for phoneme in phonemes if phoneme.name])
                 read.append(ctc_greedy(reading.log_probs))
-                labels.append(frame_labels(spoken[clip], len(grey), FPS))
+            if reading.frame_logits is not None and phonemes:
+                labels.append(frame_labels(phonemes, len(grey), FPS))
                 logits.append(reading.frame_logits)
             if params.features == "encoder":
                 yield clip, reading.features
@@ -54,17 +63,12 @@ def main(params: Params) -> str:
                 yield clip, reader.features(torch.from_numpy(grey).float()[None] / 255, params.features)[0].numpy()
 
     write_teacher_features(OUT, features(), kind=params.features, fps=FPS, dtype=params.dtype)
-    recognised = (
-        {
-            "clips": len(said),
-            "phoneme_error": error_rate(said, read),
-            "viseme_accuracy": viseme_accuracy(
-                np.concatenate(logits), np.concatenate(labels), visemes_of(np.arange(1 + len(PHONEMES)))
-            ),
-        }
-        if said
-        else {"clips": 0}
-    )
+    recognised: dict[str, float] = {"clips": len(said)}
+    if said:
+        recognised["phoneme_error" if units is None else "character_error"] = error_rate(said, read)
+    if labels:
+        visemes = visemes_of(np.arange(1 + len(PHONEMES)))
+        recognised["viseme_accuracy"] = viseme_accuracy(np.concatenate(logits), np.concatenate(labels), visemes)
     write_json("metrics/teacher_features.json", recognised)
     return f"{params.features} features of {len(mouths.clips)} clips, {recognised}"
 

@@ -1,7 +1,12 @@
-"""teacher, corpus audio, one still image → data/teacher_video: what the teacher makes the still say, G_teach(X)."""
+"""a teacher, corpus audio, one still image → data/teacher_video: what the teacher makes the still say, G_teach(X)."""
 
-from collections.abc import Iterator
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import Literal
 
 import cv2
@@ -9,78 +14,167 @@ import numpy as np
 import torch
 
 from learn2talk_core.audio.mel import mel_spectrogram, mel_windows, window_starts
+from learn2talk_core.config import shared
 from learn2talk_core.corpus.format import Clip, Corpus, open_corpus
-from learn2talk_core.corpus.talking_video import (
-    FACE_SIZE,
-    VIDEO_FPS,
-    TalkingVideo,
-    VideoClip,
-    crop,
-    frames_of,
-    open_talking_video,
-    write_talking_video,
-)
+from learn2talk_core.corpus.landmarks import mediapipe_faces
+from learn2talk_core.corpus.stills import Still, choose_stills
+from learn2talk_core.corpus.talking_video import VIDEO_FPS, frames_of, open_talking_video, write_talking_video
+from learn2talk_core.corpus.teacher_command import Command, check_command, clear_unfinished, make_video, video_path
+from learn2talk_core.corpus.teacher_videos import Film, describe, find_video, foreign_film, taught_clips
 from learn2talk_core.corpus.video_file import encode_video
+from learn2talk_core.errors import BadInput
+from learn2talk_core.files import whole_file
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, load_generator, one_shot
-from learn2talk_core.progress import progress
+from learn2talk_core.parallel import Backend, map_clips
+from learn2talk_core.progress import log, progress
 from learn2talk_core.stage import run
+from learn2talk_core.training.scratch import Scratch
 
 CORPUS, VIDEO, TEACHER, OUT = "data/corpus", "data/talking_video", "data/models/teacher", "data/teacher_video"
+SCRATCH = "teacher_videos"  # in .scratch: what a command made, kept until somebody deletes it
+CHUNK = 8  # clips for which the generator is loaded once
+HOPELESS = 5  # clips at the start: when a command fails for all of them it will not do better
+SHOWN = 20  # refused videos that an error names
 
 
 @dataclass(frozen=True)
 class Params:
+    kind: Literal["wav2lip", "videos", "command"]
     still: Literal["one", "per_speaker"]
     test_clips: int
+    face: Literal["still", "landmarks"]
+    videos: str | None
+    command: Command
     threads: int
+    workers: int
+    parallel: Backend = shared()
+
+
+Made = tuple[Film, str]  # and a note on it, if there is one
 
 
 @dataclass(frozen=True)
-class Still:
-    """The static image of one-shot generation: (H, W, 3) uint8 RGB, and where its clip has face and mouth."""
+class Workshop:
+    """What a job opens before its first clip."""
 
-    image: np.ndarray
-    clip: VideoClip
-
-    @property
-    def face(self) -> np.ndarray:
-        return crop(self.image[None], self.clip.face_box, FACE_SIZE)[0]
+    corpus: Corpus
+    stills: dict[str, Still]
+    make: Callable[[Clip, np.ndarray, Still], Made]
 
 
 def main(params: Params) -> str:
+    check(params)
+    corpus = open_corpus(CORPUS)
+    stills = choose_stills(corpus.templates, open_talking_video(VIDEO), params.still)
+    clips = taught_clips(corpus, params.test_clips)
+    scratch = scratch_folder()
+    with ExitStack() as stack:
+        if params.kind == "command":
+            stack.enter_context(Scratch(scratch))  # two runs would make each clip twice
+            clear_unfinished(scratch)
+        made = map_clips(
+            make_film, clips, partial(open_workshop, params, scratch),
+            backend=params.parallel, workers=params.workers, chunk=CHUNK if params.kind == "wav2lip" else 1,
+            name=lambda clip: clip.id,
+        )  # fmt: skip
+        notes: Counter[str] = Counter()
+        bar = progress(made, "teacher video", total=len(clips), unit="clip")
+        write_talking_video(OUT, passed(bar, clips, params.kind, notes))
+    faces = len({stills[clip.speaker].clip.id for clip in clips})
+    for note, count in notes.items():
+        log.info("%s: %d of %d videos", note, count, len(clips))
+    return f"{len(clips)} one-shot videos of {faces} still face{'s' if faces > 1 else ''} by {params.kind}"
+
+
+def check(params: Params) -> None:
+    """Refuse what cannot work before anything is made."""
+    if params.kind == "command":
+        check_command(params.command, "teacher_video.command")
+    if params.kind == "videos" and (params.videos is None or not Path(params.videos).is_dir()):
+        raise BadInput(
+            "teacher_video.videos",
+            expected="a folder with a video for each clip",
+            found=f"{params.videos}",
+            fix="Give its path; docs/teachers.md tells how to fill it.",
+        )
+
+
+def scratch_folder() -> Path:
+    """Where a command's videos are kept between runs, outside of what DVC watches and removes."""
+    return Path(os.environ.get("DVC_ROOT", ".")) / ".scratch" / SCRATCH
+
+
+def open_workshop(params: Params, scratch: Path) -> Workshop:
+    """Everything but the clip, for one job."""
     torch.set_num_threads(params.threads)
-    corpus, video = open_corpus(CORPUS), open_talking_video(VIDEO)
-    generator, inputs = load_generator(TEACHER)
-    clips = [*corpus.split("train", "validation"), *test_clips(corpus, params.test_clips)]
-    stills = choose_stills(corpus, video, params.still)
+    corpus = open_corpus(CORPUS)
+    stills = choose_stills(corpus.templates, open_talking_video(VIDEO), params.still)
+    if params.kind == "wav2lip":
+        generator, inputs = load_generator(TEACHER)
+        return Workshop(corpus, stills, lambda clip, audio, still: (film(clip, audio, still, generator, inputs), ""))
+    find = mediapipe_faces() if params.face == "landmarks" else None
 
-    def films() -> Iterator[tuple[VideoClip, bytes, np.ndarray]]:
-        for clip in progress(clips, "teacher video", unit="clip"):
-            yield film(clip, corpus.audio(clip), stills[clip.speaker], generator, inputs)
+    def found(clip: Clip, audio: np.ndarray, still: Still) -> Made:
+        return foreign_film(clip, audio, find_video(str(params.videos), clip.id), still, find)
 
-    write_talking_video(OUT, films())
-    faces = len({still.clip.id for still in stills.values()})
-    return f"{len(clips)} one-shot videos of {faces} still face{'s' if faces > 1 else ''}"
+    def commanded(clip: Clip, audio: np.ndarray, still: Still) -> Made:
+        path = video_path(scratch, clip.id, params.command, audio, still.image)
+        if path.is_file():
+            try:
+                return foreign_film(clip, audio, path, still, find)
+            except BadInput as error:  # damaged since, or looked at in another way than when it was made
+                log.warning("made again: %s", error)
+        make_video(params.command, audio, still.image, path)
+        try:
+            return foreign_film(clip, audio, path, still, find)
+        except BadInput:
+            path.replace(path.with_suffix(".refused.mp4"))  # to look at; the next run makes it anew
+            raise
 
-
-def test_clips(corpus: Corpus, count: int) -> list[Clip]:
-    """The first clips of both tests in turn, for the report's side-by-side video."""
-    seen, unseen = corpus.split("test_seen"), corpus.split("test_unseen")
-    half = (count + 1) // 2
-    return [*seen[:half], *unseen[: count - half]]
-
-
-def choose_stills(corpus: Corpus, video: TalkingVideo, still: str) -> dict[str, Still]:
-    """Speaker → still: the first frame, mouth closed before the speech begins, of films of held-out faces."""
-    first_films = {clip.speaker: clip for clip in reversed(video.split("validation"))}
-    images = [Still(video.frames(clip)[0], clip) for _, clip in sorted(first_films.items())]
-    images = images[:1] if still == "one" else images
-    return {speaker: images[number % len(images)] for number, speaker in enumerate(sorted(corpus.templates))}
+    return Workshop(corpus, stills, found if params.kind == "videos" else commanded)
 
 
-def film(
-    clip: Clip, audio: np.ndarray, still: Still, generator: Wav2Lip, inputs: Inputs
-) -> tuple[VideoClip, bytes, np.ndarray]:
+def make_film(workshop: Workshop, clip: Clip) -> Made | BadInput:
+    """One clip's video; one that is refused comes back as the reason, so that the others are made all the same."""
+    try:
+        return workshop.make(clip, workshop.corpus.audio(clip), workshop.stills[clip.speaker])
+    except BadInput as reason:
+        return reason
+
+
+def passed(
+    films: Iterable[Made | BadInput], clips: list[Clip], kind: str, notes: Counter[str] | None = None
+) -> Iterator[Film]:
+    """The films, until the last; then an error that tells every clip that was refused, if any was.
+
+    `notes` counts what is to be said of those that passed.
+    """
+    refused: list[tuple[str, BadInput]] = []
+    for number, (clip, made) in enumerate(zip(clips, films, strict=True), start=1):
+        if isinstance(made, BadInput):
+            refused.append((clip.id, made))
+        else:
+            if notes is not None and made[1]:
+                notes[made[1]] += 1
+            yield made[0]
+        if kind == "command" and len(refused) == number == HOPELESS < len(clips):
+            break
+    if not refused:
+        return
+    listed = scratch_folder() / "refused.txt"
+    with whole_file(listed) as partial_file:
+        partial_file.write_text("".join(f"{clip}\t{' '.join(str(reason).split())}\n" for clip, reason in refused))
+    lines = [f"  {clip}: {reason}" for clip, reason in refused[:SHOWN]]
+    raise BadInput(
+        f"{len(refused)} of {number} teacher videos",
+        expected="videos of every clip that pass the checks",
+        found="\n" + "\n".join(lines) + (f"\n  and {len(refused) - SHOWN} more" if len(refused) > SHOWN else "") + "\n",
+        fix=f"{'Run it again' if kind == 'command' else 'Replace them, and run it again'}: only these are made "
+        f"anew. {listed} lists them all.",
+    )
+
+
+def film(clip: Clip, audio: np.ndarray, still: Still, generator: Wav2Lip, inputs: Inputs) -> Film:
     """The teacher's video of one clip's audio: the generated face pasted into the still, nothing else moves."""
     frames = frames_of(len(audio))
     mels = mel_windows(mel_spectrogram(audio), window_starts(frames, VIDEO_FPS))
@@ -88,17 +182,7 @@ def film(
     pictures = np.repeat(still.image[None], frames, axis=0)
     for picture, face in zip(pictures, one_shot(generator, still.face, mels, inputs), strict=True):
         picture[top:bottom, left:right] = cv2.resize(face, (right - left, bottom - top))
-    described = VideoClip(
-        id=clip.id,
-        speaker=clip.speaker,
-        text=clip.text,
-        split="loss" if clip.split == "train" else "validation",
-        frames=frames,
-        samples=len(audio),
-        phonemes=clip.phonemes,
-        face_box=still.clip.face_box,
-        mouth_box=still.clip.mouth_box,
-    )
+    described = describe(clip, frames, len(audio), still.clip.face_box, still.clip.mouth_box)
     return described, encode_video(pictures, VIDEO_FPS), audio
 
 

@@ -1,14 +1,28 @@
+import json
 import os
+import shlex
 from pathlib import Path
 
 import pytest
 
 from learn2talk_core.cli import main
 from learn2talk_core.files import write_json
+from tests.toy import toy_corpus
 
 
 @pytest.mark.parametrize(
-    "words", [["--help"], ["results", "--help"], ["show-corpus", "--help"], ["check-corpus", "-h"]]
+    "words",
+    [
+        ["--help"],
+        ["results", "--help"],
+        ["show-corpus", "--help"],
+        ["check-corpus", "-h"],
+        ["prepare-fixtures", "-h"],
+        ["import-checkpoint", "-h"],
+        ["export-checkpoint", "-h"],
+        ["score-video", "-h"],
+        ["pack", "-h"],
+    ],
 )
 def test_help_everywhere(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
@@ -35,3 +49,34 @@ def test_results_before_and_after_a_run(
     assert "1.25" in out
     assert "metrics/plots/losses.png" in out
     assert "data/report/side_by_side.mp4" in out
+
+
+def test_an_imitation_is_written_and_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "own data"
+    assert main(["prepare-fixtures", "folder", str(data)]) == 0
+    check, repro = capsys.readouterr().out.splitlines()
+    words = shlex.split(check)
+    assert words[:3] == ["learn2talk", "check-corpus", str(data)]
+    assert shlex.split(repro)[:5] == ["dvc", "exp", "run", "-S", "dataset=folder"]
+    assert main(words[1:]) == 0
+    assert capsys.readouterr().out.endswith("no problems\n")
+
+    (data / "wav" / "S00_01.wav").write_bytes(b"RIFF")
+    assert main([*words[1:], "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["kind"], report["path"]) == ("folder", str(data))
+    assert {"where", "what", "severity", "fix"} == set(report["problems"][0])
+    assert report["problems"][0]["where"].endswith("S00_01.wav")
+    assert main(["check-corpus", str(data)]) == 1
+    assert "error   corpus.source.fps: expected a value, which the dataset folder needs" in capsys.readouterr().out
+
+
+def test_a_corpus_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    toy_corpus(tmp_path / "corpus")
+    assert main(["check-corpus", str(tmp_path / "corpus")]) == 0
+    out = capsys.readouterr().out
+    assert "toy: 30 frames a second, 64 vertices, unit 1000 mm" in out
+    assert "warning sentence 'p a': in train and in a test" in out
+    assert main(["check-corpus", str(tmp_path / "nothing"), "--json"]) == 1
+    problem = json.loads(capsys.readouterr().out)["problems"][0]
+    assert (problem["what"], problem["fix"]) == ("expected the folder of a dataset, found nothing", "Check the path.")

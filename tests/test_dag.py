@@ -14,7 +14,7 @@ from scripts.code_deps import closure, imports
 ROOT = Path(__file__).parents[1]
 FIRST_PARTY = ("stages", "learn2talk_core")
 # What may import what: a package may import itself and the packages named here.
-BASE = {"errors", "files", "config", "progress", "weights", "recognition", "synchrony"}
+BASE = {"errors", "files", "config", "progress", "weights", "recognition", "synchrony", "untrusted"}
 LOW = {"render", "audio", "mesh", "corpus"}
 ARROWS = {
     "audio": BASE,
@@ -22,6 +22,7 @@ ARROWS = {
     "corpus": BASE | {"audio", "mesh", "render"},
     "render": BASE | {"mesh"},
     "models": BASE | LOW,
+    "checkpoints": BASE | LOW | {"models"},
     "losses": BASE | LOW | {"models"},
     "metrics": BASE | {"mesh", "corpus"},
     "training": BASE | LOW | {"models", "losses"},
@@ -155,9 +156,10 @@ def test_a_lambda_reruns_the_student_and_what_follows(weight: str) -> None:
 
 
 def test_a_metric_reruns_evaluate_and_report() -> None:
+    videos = {"cpbd.py", "csim.py", "frechet.py"}  # of 2D videos, for `learn2talk score-video`: in no stage
     for file in (ROOT / "learn2talk_core" / "metrics").glob("[!_]*.py"):
         reached = downstream(importing(str(file.relative_to(ROOT))))
-        assert reached == {"evaluate", "report"}, file
+        assert reached == (set() if file.name in videos else {"evaluate", "report"}), file
 
 
 def test_syncnet3d_reruns_its_two_stages_and_their_downstream() -> None:

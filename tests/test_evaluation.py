@@ -1,29 +1,33 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.corpus.format import Corpus, open_corpus, write_corpus
 from learn2talk_core.corpus.phonemes import PHONEMES
 from learn2talk_core.corpus.predictions import write_predictions
 from learn2talk_core.errors import BadInput
 from learn2talk_core.evaluation import (
     ClipJudge,
     at_video_rate,
-    judge_clips,
+    judge_clip,
     load_judges,
     mean_motion,
-    read_clips,
+    open_judging,
+    perception_ratios,
+    read_clip,
     summarise,
 )
-from learn2talk_core.models.lipreader import LipReader, with_head
+from learn2talk_core.metrics.ratio import Ratio
+from learn2talk_core.models.lipreader import LipReader, Reading, with_head
 from learn2talk_core.models.syncnet3d import Shape, SyncNet3D, config, window_frames
 from learn2talk_core.training.seed import seed_torch
 from learn2talk_core.weights import save_weights
 from stages.evaluate import refuse_same_weights
-from tests.toy import toy_corpus
+from tests.toy import clip, sheet, toy_corpus
 
 READER = {"vocabulary": 41, "width": 2, "dim": 8, "heads": 2, "hidden": 16, "encoder_layers": 1, "decoder_layers": 1,
           "kernel": 3, "size": 44, "normalise": "clip"}  # fmt: skip
@@ -65,11 +69,12 @@ def predicted(corpus: Corpus, tmp_path: Path) -> dict[str, str]:
 
 def summaries(corpus: Corpus, judges: tuple[str, str], predicted: dict[str, str]) -> dict[str, dict]:
     ids = [clip.id for clip in corpus.split("validation", "test_seen", "test_unseen")]
-    rows = judge_clips(ids, str(corpus.folder), predicted, judges, 2.0)
+    judging = open_judging(str(corpus.folder), predicted, judges)
+    rows = [row for clip_id in ids for row in judge_clip(judging, clip_id, lrp_threshold_mm=2.0)]
     return {
         split: summarise(
             corpus, split, rows, list(predicted),
-            lambda wanted: read_clips(wanted, str(corpus.folder), predicted, judges), seed=0,
+            lambda wanted: [read_clip(judging, motion) for motion in wanted], seed=0,
         ).table
         for split in ("validation", "test_seen", "test_unseen")
     }  # fmt: skip
@@ -101,6 +106,43 @@ def test_rows_of_the_table(corpus: Corpus, judges: tuple[str, str], predicted: d
     assert unseen["mean_motion"]["lve_mm"] < unseen["template"]["lve_mm"]
 
 
+def test_metrics_that_no_clip_has_are_absent(
+    corpus: Corpus, judges: tuple[str, str], predicted: dict[str, str], tmp_path: Path
+) -> None:
+    mute = [replace(r, phonemes=()) for r in (clip(100, "A", "test_seen"), clip(0, "A", "train"))]
+    sheets = {"A": sheet(), "C": sheet(), "D": sheet()}
+    write_corpus(
+        tmp_path / "mute", mute, topology=corpus.topology, templates=sheets, train_speakers=["A"], fps=30,
+        mm_per_unit=1000, recipe="toy",
+    )  # fmt: skip
+    tables = summaries(open_corpus(tmp_path / "mute"), judges, predicted)
+    assert tables["test_unseen"] == tables["validation"] == {}
+    row = tables["test_seen"]["exact"]
+    assert {"lve", "lse_d", "lipread_cosine"} <= set(row)
+    assert not {"closure_mm", "lipread_error", "viseme_accuracy"} & ({*row} | {*row["interval"]})
+
+
+def test_an_official_reader_reads_characters(
+    corpus: Corpus, judges: tuple[str, str], predicted: dict[str, str], tmp_path: Path
+) -> None:
+    units = ["<blank>", "P", "A", "<space>", "<eos>"]
+    shape = {**READER, "vocabulary": len(units), "size": 88, "normalise": "official"}
+    reader = torch.nn.ModuleDict({"reader": LipReader(**shape)})
+    save_weights(tmp_path / "official", reader, {"reader": shape, "classes": 0, "units": units})
+    table = summaries(corpus, (judges[0], str(tmp_path / "official")), predicted)["test_seen"]
+    for row in table.values():
+        assert row["lipread_error"] >= 0
+        assert "viseme_accuracy" not in row
+    assert table["exact"]["lipread_cosine"] == pytest.approx(1, abs=1e-4)
+    # by hand: "P A" was said, "PAA" read
+    clip = corpus.split("test_seen")[0]
+    log_probs = np.log(np.eye(5)[[1, 1, 0, 2, 0, 2, 4]] + 0.01)
+    reading = Reading(np.ones((7, 2)), log_probs, None)
+    ratios = perception_ratios(clip, reading, reading, units)
+    assert ratios["lipread_error"] == Ratio(1.0, 3)
+    assert perception_ratios(replace(clip, text=""), reading, reading, units)["lipread_error"] == Ratio(0.0, 0.0)
+
+
 def test_mean_motion_against_a_loop(corpus: Corpus) -> None:
     frames = [
         frame - corpus.template(clip.speaker)
@@ -122,7 +164,7 @@ def test_video_rate_against_interp() -> None:
 def test_a_clip_without_known_phonemes_has_no_perception_score(corpus: Corpus, judges: tuple[str, str]) -> None:
     clip = corpus.split("test_seen")[0]
     object.__setattr__(clip, "phonemes", ())
-    scores = ClipJudge(corpus, clip, load_judges(*judges), 2.0).scores(corpus.vertices(clip), perception=True)
+    scores = ClipJudge(corpus, clip, load_judges(*judges, corpus), 2.0).scores(corpus.vertices(clip), perception=True)
     assert scores.ratios["lipread_error"].value is None
     assert scores.ratios["viseme_accuracy"].value is None
     assert scores.ratios["closure_mm"].value is None

@@ -5,7 +5,7 @@ import torch
 
 from learn2talk_core.corpus.predictions import open_predictions
 from learn2talk_core.models.student import new_student, predict_states
-from learn2talk_core.prediction import predict_clips
+from learn2talk_core.prediction import Studio, speak, write_motions
 from learn2talk_core.training.seed import seed_torch
 from learn2talk_core.weights import frozen
 from tests.toy import toy_corpus
@@ -20,7 +20,8 @@ def test_a_training_speaker_speaks_in_the_own_style_and_a_stranger_in_all(tmp_pa
     torch.nn.init.normal_(student.vertice_map_r.weight, std=1e-3)
     frozen(student)
     clips = corpus.split("test_seen", "test_unseen")
-    assert predict_clips(tmp_path / "predicted", student, speakers, corpus, clips, "toy") == 3
+    studio = Studio(corpus, student, speakers)
+    assert write_motions(tmp_path / "predicted", studio, clips, (speak(studio, clip) for clip in clips)) == 3
 
     found = open_predictions(tmp_path / "predicted", corpus)
     seen, unseen = clips

@@ -9,6 +9,8 @@ from learn2talk_core.recognition import (
     edit_distance,
     error_rate,
     most_frequent_accuracy,
+    plain_text,
+    spelled,
     viseme_accuracy,
 )
 
@@ -60,3 +62,14 @@ def test_viseme_accuracy_forgives_look_alikes_and_skips_silence() -> None:
 def test_always_saying_the_most_frequent() -> None:
     visemes = [0, 1, 1, 2]
     assert most_frequent_accuracy([0] * 9 + [1, 2, 3], [1, 3, 3, 2, 0], visemes) == pytest.approx(2 / 4)
+
+
+def test_spelling_of_characters_and_of_sub_words() -> None:
+    characters = ["<blank>", "'", "A", "B", "<space>", "<unk>", "<eos>"]
+    assert spelled([3, 2, 4, 4, 2, 1, 3, 5, 6], characters) == "BA A'B"
+    assert spelled([1, 2, 3, 4, 5], ["<blank>", "▁THE", "▁C", "AT", "S", "<eos>"]) == "THE CATS"
+    assert spelled([], characters) == ""
+
+
+def test_plain_text() -> None:
+    assert plain_text("  It’s a big-ish word, no. 7!\n") == "IT'S A BIG ISH WORD NO 7"

@@ -14,6 +14,7 @@ for vertices cannot tell which of the two storages is used.
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ class Corpus:
         start, stop, step = frames.indices(clip.frames)
         motion = np.asarray(self._motion[clip.shard])[clip.first_frame + start : clip.first_frame + stop : step]
         if self._basis is None:
-            return np.array(motion if region is None else motion[:, self.topology.regions[region]])
+            return np.array(motion) if region is None else motion.take(self.topology.regions[region], axis=1)
         basis = self._basis_of(region)
         offsets = (motion @ basis.reshape(len(basis), -1)).reshape(len(motion), -1, 3)
         return self.template(clip.speaker, region) + offsets
@@ -168,7 +169,7 @@ def write_corpus(
     basis: np.ndarray | None = None,
     shard_bytes: int = 1 << 28,
 ) -> None:
-    """Write a corpus; `recordings` may be a generator, and no more than one shard of it is kept in memory.
+    """Write a corpus; `recordings` may be a generator, and no more than one clip of it is kept in memory.
 
     Audio and motion are trimmed to their common duration, never stretched. Refused, with the clip's name: not finite
     motion (and the frame) or audio, a wrong shape, an unknown speaker or split, an id that is used twice.
@@ -189,25 +190,19 @@ def write_corpus(
     shape = (len(topology.colours), 3) if basis is None else (len(basis),)
     kind = "vertices" if basis is None else "coefficients"
     rows: list[dict[str, Any]] = []
-    motion: list[np.ndarray] = []
-    audio: list[np.ndarray] = []
-    shard = first_frame = first_sample = 0
-    with whole_folder(folder) as partial:
-
-        def flush() -> None:
-            np.save(partial / f"{kind}-{shard:03d}.npy", np.concatenate(motion) if motion else np.zeros((0, *shape)))
-            np.save(partial / f"audio-{shard:03d}.npy", np.concatenate(audio) if audio else np.zeros(0, np.int16))
-            motion.clear()
-            audio.clear()
-
+    motion: _Growing | None = None
+    shards = 0
+    with whole_folder(folder) as partial, ExitStack() as opened:
         seen: set[str] = set()
         for recording in recordings:
             _check(recording, shape, templates, seen)
             frames, samples = common_duration(len(recording.motion), len(recording.audio), fps)
             _report_trim(recording, frames, fps)
-            if motion and sum(m.nbytes for m in motion) >= shard_bytes:
-                flush()
-                shard, first_frame, first_sample = shard + 1, 0, 0
+            if motion is None or motion.nbytes >= shard_bytes:
+                opened.close()
+                motion = opened.enter_context(_Growing(partial / f"{kind}-{shards:03d}.npy", shape, np.float32))
+                audio = opened.enter_context(_Growing(partial / f"audio-{shards:03d}.npy", (), np.int16))
+                shards += 1
             rows.append(
                 {
                     **{name: getattr(recording, name) for name in ("id", "speaker", "sentence", "text", "split")},
@@ -215,17 +210,16 @@ def write_corpus(
                     "frames": frames,
                     "samples": samples,
                     "phonemes": [asdict(phoneme) for phoneme in recording.phonemes],
-                    "shard": shard,
-                    "first_frame": first_frame,
-                    "first_sample": first_sample,
+                    "shard": shards - 1,
+                    "first_frame": motion.rows,
+                    "first_sample": audio.rows,
                 }
             )
-            motion.append(np.asarray(recording.motion[:frames], np.float32))
+            motion.append(recording.motion[:frames])
             audio.append(to_int16(recording.audio[:samples]))
-            first_frame, first_sample = first_frame + frames, first_sample + samples
         if not rows:
             raise BadInput(folder, expected="at least one clip", found="none", fix="Check the source of the corpus.")
-        flush()
+        opened.close()
         names = [("id", pa.string()), ("speaker", pa.string()), ("sentence", pa.string()), ("text", pa.string())]
         counts = [(n, pa.int64()) for n in ("frames", "samples", "shard", "first_frame", "first_sample")]
         schema = pa.schema([*names, ("split", pa.string()), ("fps", pa.float64()), *counts, ("phonemes", _PHONEMES)])
@@ -240,12 +234,39 @@ def write_corpus(
             "mm_per_unit": float(mm_per_unit),
             "sample_rate": SAMPLE_RATE,
             "storage": kind,
-            "shards": shard + 1,
+            "shards": shards,
             "speakers": speakers,
             "train_speakers": list(train_speakers),
             "sha256": {file.name: sha256(file) for file in sorted(partial.iterdir())},
         }
         write_json(partial / "corpus.json", header)
+
+
+class _Growing:
+    """An `.npy` that is written row by row, with the bytes that `np.save` would give it as a whole."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: type) -> None:
+        self.rows = self.nbytes = 0
+        self._shape, self._dtype = shape, np.dtype(dtype)
+        self._file = path.open("wb")
+        self._header()
+
+    def __enter__(self) -> "_Growing":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.seek(0)
+        self._header()  # as long as the first one: NumPy leaves room for the number of rows
+        self._file.close()
+
+    def append(self, rows: np.ndarray) -> None:
+        rows = np.ascontiguousarray(rows, self._dtype)
+        rows.tofile(self._file)
+        self.rows, self.nbytes = self.rows + len(rows), self.nbytes + rows.nbytes
+
+    def _header(self) -> None:
+        about = {"descr": self._dtype.str, "fortran_order": False, "shape": (self.rows, *self._shape)}
+        np.lib.format.write_array_header_1_0(self._file, about)
 
 
 def open_corpus(folder: str | Path) -> Corpus:

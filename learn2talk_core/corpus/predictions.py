@@ -4,7 +4,7 @@ A student whose last layer is affine (FaceFormer's is: vertices = template + sta
 a few dozen numbers a frame, and the map once. Any other student stores its vertex displacements. Readers get vertices
 either way. In the folder:
 
-    predictions.json   one row an entry: clip, style, shard, first row in the shard, number of frames
+    predictions.json   recipe of the corpus; one row an entry: clip, style, shard, first row in the shard, frames
     states-*.npy       float32 (rows, d): the entries one after another, d = 3 V without a basis
     basis.npy          float32 (d + 1, 3 V), the bias as its last row; absent where the states are displacements
 """
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.corpus.recipe import refuse_other_recipe
 from learn2talk_core.errors import BadInput
 from learn2talk_core.files import missing, read_json, whole_folder, write_json
 
@@ -61,7 +62,7 @@ class PredictionWriter:
 
 @contextmanager
 def write_predictions(
-    folder: str | Path, basis: np.ndarray | None = None, bias: np.ndarray | None = None
+    folder: str | Path, basis: np.ndarray | None = None, bias: np.ndarray | None = None, *, recipe: str | None = None
 ) -> Iterator[PredictionWriter]:
     """Yield a writer; the folder appears, whole, when the block is left without an error.
 
@@ -69,6 +70,7 @@ def write_predictions(
         folder: where to.
         basis: (d, 3 V) or (d, V, 3) displacement per unit of each state number; None when `add` gets displacements.
         bias: (3 V,) or (V, 3) displacement at the zero state, zero when not given.
+        recipe: of the corpus whose clips they are.
     """
     with whole_folder(folder) as partial:
         if basis is not None:
@@ -78,7 +80,7 @@ def write_predictions(
         writer = PredictionWriter(partial)
         yield writer
         writer.flush()
-        write_json(partial / "predictions.json", writer.rows)
+        write_json(partial / "predictions.json", {"recipe": recipe, "rows": writer.rows})
 
 
 class Predictions:
@@ -89,7 +91,9 @@ class Predictions:
     """
 
     def __init__(self, folder: Path, corpus: Corpus) -> None:
-        rows = read_json(folder / "predictions.json", made_by=MADE_BY)
+        about = read_json(folder / "predictions.json", made_by=MADE_BY)
+        refuse_other_recipe(folder, about["recipe"], corpus)
+        rows = about["rows"]
         self.folder = folder
         self.corpus = corpus
         self.clips: list[tuple[str, str]] = [(row["clip"], row["style"]) for row in rows]
@@ -150,7 +154,7 @@ class Predictions:
 
 
 def open_predictions(folder: str | Path, corpus: Corpus) -> Predictions:
-    """Open predictions of the clips of `corpus`, which gives the templates and the regions."""
+    """Open predictions of the clips of `corpus`, which gives templates and regions; another recipe is refused."""
     return Predictions(Path(folder), corpus)
 
 

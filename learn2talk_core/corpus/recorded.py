@@ -4,7 +4,9 @@ Each picture is turned, scaled and shifted so that the face keeps still, as face
 box a clip holds the face and one the mouth, as in the embedded films.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -15,6 +17,7 @@ from learn2talk_core.corpus.talking_video import (
     MOUTH_SIZE,
     SAMPLES_PER_FRAME,
     VIDEO_FPS,
+    Box,
     VideoClip,
     frames_of,
 )
@@ -58,22 +61,29 @@ def videos(folder: str | Path) -> list[tuple[Path, str]]:
     return [(path, split[path.parent.name]) for path in files]
 
 
+@dataclass(frozen=True)
+class SteadyFace:
+    """A video at 25 pictures a second in which face and mouth keep their place.
+
+    Attributes:
+        frames: how many pictures.
+        pictures: decodes them anew each time, uint8 (H, W, 3) RGB, H and W even.
+        face_box, mouth_box: as in `VideoClip`.
+    """
+
+    frames: int
+    pictures: Callable[[], Iterator[np.ndarray]]
+    face_box: tuple[int, int, int, int]
+    mouth_box: Box
+
+
 def film(path: Path, split: str, find: FindFaces) -> tuple[VideoClip, bytes, np.ndarray]:
     """One video at 25 pictures a second, its face held still. It is read twice, so that any length fits in memory."""
-    landmarks = smooth(follow_face(video_frames(path, fps=VIDEO_FPS), find, name=str(path)))
+    face = hold_still(path, find)
     audio = video_audio(path)
     if audio is None or frames_of(len(audio)) == 0:
         raise BadInput(path, expected="a sound track", found="none", fix="Add the sound, or leave the video out.")
-    frames = min(len(landmarks), frames_of(len(audio)))
-    shrink = SIZE / SIDE
-    to_picture = np.array([[shrink, 0, -LEFT * shrink], [0, shrink, -TOP * shrink]])
-    matrices = [to_picture @ np.vstack([similarity(points), [0, 0, 1]]) for points in landmarks[:frames]]
-    mouths = [matrix[:, :2] @ points[3] + matrix[:, 2] for matrix, points in zip(matrices, landmarks, strict=False)]
-    (x, y), half = np.mean(mouths, axis=0).tolist(), MOUTH_SIZE * shrink / 2
-    pictures = (
-        cv2.warpAffine(frame, matrix, (SIZE, SIZE), borderMode=cv2.BORDER_REPLICATE)
-        for frame, matrix in zip(video_frames(path, fps=VIDEO_FPS), matrices, strict=False)
-    )
+    frames = min(face.frames, frames_of(len(audio)))
     text = path.with_suffix(".txt")
     clip = VideoClip(
         id=f"{path.parent.name}_{path.stem}",
@@ -83,7 +93,30 @@ def film(path: Path, split: str, find: FindFaces) -> tuple[VideoClip, bytes, np.
         frames=frames,
         samples=frames * SAMPLES_PER_FRAME,
         phonemes=(),
-        face_box=FACE_BOX,
-        mouth_box=(x - half, y - half, x + half, y + half),
+        face_box=face.face_box,
+        mouth_box=face.mouth_box,
     )
-    return clip, encode_video(pictures, VIDEO_FPS), audio[: clip.samples]
+    return clip, encode_video(islice(face.pictures(), frames), VIDEO_FPS), audio[: clip.samples]
+
+
+def hold_still(source: str | Path | bytes, find: FindFaces, *, name: str = "video") -> SteadyFace:
+    """Turn, scale and shift every picture of a video so that its one face stays where the lip readers have theirs.
+
+    Args:
+        source: a file, or the bytes of one.
+        find: the face landmarks of a picture; anything but one face in any picture is refused.
+        name: what errors call it when `source` is bytes.
+    """
+    where = name if isinstance(source, bytes) else str(source)
+    landmarks = smooth(follow_face(video_frames(source, fps=VIDEO_FPS, name=name), find, name=where))
+    shrink = SIZE / SIDE
+    to_picture = np.array([[shrink, 0, -LEFT * shrink], [0, shrink, -TOP * shrink]])
+    matrices = [to_picture @ np.vstack([similarity(points), [0, 0, 1]]) for points in landmarks]
+    mouths = [matrix[:, :2] @ points[3] + matrix[:, 2] for matrix, points in zip(matrices, landmarks, strict=True)]
+    (x, y), half = np.mean(mouths, axis=0).tolist(), MOUTH_SIZE * shrink / 2
+
+    def pictures() -> Iterator[np.ndarray]:
+        for frame, matrix in zip(video_frames(source, fps=VIDEO_FPS, name=name), matrices, strict=True):
+            yield cv2.warpAffine(frame, matrix, (SIZE, SIZE), borderMode=cv2.BORDER_REPLICATE)
+
+    return SteadyFace(len(landmarks), pictures, FACE_BOX, (x - half, y - half, x + half, y + half))

@@ -87,10 +87,14 @@ class TalkingVideo:
     def frames(self, clip: VideoClip) -> np.ndarray:
         """All pictures, uint8 (T, H, W, 3) RGB."""
         name = f"{self._shards[clip.shard]}, clip {clip.id}"
-        frames, _, _ = read_video(self._cell(clip, "mp4"), name=name)
+        frames, _, _ = read_video(self.mp4(clip), name=name)
         if len(frames) != clip.frames:
             raise BadInput(name, expected=f"{clip.frames} frames", found=str(len(frames)), fix="Make the corpus again.")
         return frames
+
+    def mp4(self, clip: VideoClip) -> bytes:
+        """The video as it was written, without sound."""
+        return self._cell(clip, "mp4")
 
     def audio(self, clip: VideoClip) -> np.ndarray:
         """The sound, float32 (samples,) in [-1, 1] at 16 kHz."""

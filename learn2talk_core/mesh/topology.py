@@ -21,7 +21,7 @@ class Topology:
         faces: (F, 3) int32 vertex numbers, counter-clockwise seen from outside.
         regions: name → sorted int64 vertex numbers. The names used here: `lips` (scored by LVE), `mouth` (input of
             SyncNet3D), `upper_face` (scored by FDD), `mouth_view` (what the lip reader's camera sees, with the whole
-            mouth cavity).
+            mouth cavity), and, where `lips` holds more than lips, `mouth_centre` (the camera looks at its middle).
         lip_pairs: (P, 2) int64, a vertex of the inner upper lip and the one of the lower lip that it faces.
         colours: (V, 3) float32 albedo, RGB in 0..1.
     """

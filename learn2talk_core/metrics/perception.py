@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from learn2talk_core.recognition import ctc_greedy, edit_distance
+from learn2talk_core.recognition import ctc_greedy, edit_distance, plain_text, spelled
 from learn2talk_core.recognition import viseme_accuracy as viseme_accuracy
 
 Tokens = Sequence[int]
@@ -20,6 +20,17 @@ def phoneme_error(log_probs: ArrayLike, said: Tokens) -> float:
     Tokens count from 1; 0 is the CTC blank. NaN when nothing was said.
     """
     return edit_distance(said, ctc_greedy(log_probs)) / len(said) if len(said) else float("nan")
+
+
+def character_error(log_probs: ArrayLike, text: str, units: Sequence[str]) -> float:
+    """Edits between the characters read by greedy CTC decoding of `log_probs` (T, V) and those of `text`, over the
+    latter; both as `recognition.plain_text` has them. NaN when nothing was said.
+
+    Args:
+        units: (V,) what the tokens stand for.
+    """
+    said = plain_text(text)
+    return edit_distance(said, spelled(ctc_greedy(log_probs), units)) / len(said) if said else float("nan")
 
 
 def feature_cosine(features: ArrayLike, true_features: ArrayLike) -> float:

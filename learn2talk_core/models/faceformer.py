@@ -13,6 +13,7 @@ are kept.
 """
 
 import math
+from typing import Literal
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from torch import Tensor, nn
 from learn2talk_core.models.compiled_decoder import Affine, DecoderLayer, decode
 from learn2talk_core.models.threads import one_thread
 
+AudioAlignment = Literal["time", "vocaset", "biwi"]
 OFFICIAL_FRAMES = 600  # the length of the tables in published checkpoints; ours are computed, and have no limit
 
 
@@ -76,6 +78,8 @@ class FaceFormer(nn.Module):
         heads: of the attentions.
         dropout: share of numbers dropped in training (0.1 in FaceFormer).
         audio_encoder: a sub-module to hold under that name, for checkpoints that contain it.
+        alignment: how `models.student` brings speech features to motion frames for these weights: "time", by their
+            time stamps; "vocaset" or "biwi", as FaceFormer's own code did with that dataset.
     """
 
     def __init__(
@@ -90,8 +94,10 @@ class FaceFormer(nn.Module):
         heads: int = 4,
         dropout: float = 0.1,
         audio_encoder: nn.Module | None = None,
+        alignment: AudioAlignment = "time",
     ) -> None:
         super().__init__()
+        self.alignment = alignment
         self.heads, self.period, self.audio_rate, self.dropout = heads, period, audio_rate, dropout
         if audio_encoder is not None:
             self.audio_encoder = audio_encoder

@@ -4,7 +4,6 @@ Learn2Talk takes E_lipread of Eq. 6 from it, and judges speech perception by wha
 give the keys of the official LRS3 checkpoints, which fit `LipReader` strictly at their width and depth.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -254,16 +253,6 @@ def ctc_attention_loss(
     return ctc_weight * ctc + (1 - ctc_weight) * attention
 
 
-def load_official(weights: str | Path, config: str | Path) -> LipReader:
-    """The lip reader from official weights `model.pth` (a plain state dict) and the `model.json` beside them."""
-    state = torch.load(weights, map_location="cpu", weights_only=True)
-    described = json.loads(Path(config).read_text())
-    options = described if isinstance(described, dict) else described[2]  # or [input size, vocabulary, options]
-    reader = LipReader(len(state["ctc.ctc_lo.bias"]), **official_shape(options))
-    reader.load_state_dict(state, strict=True)
-    return reader
-
-
 def official_shape(options: dict[str, Any]) -> dict[str, Any]:
     """Arguments of `LipReader` from the options in an official `model.json`."""
     return {
@@ -278,19 +267,28 @@ def official_shape(options: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def load_lipreader(folder: str | Path) -> tuple[LipReader, nn.Linear]:
-    """The frozen lip reader that `stages.lipreader` trained, and its linear head (dim → 40): which phoneme, or
-    silence (class 0), is spoken at each frame."""
+def load_lipreader(folder: str | Path) -> tuple[LipReader, nn.Linear | None]:
+    """The frozen lip reader that `stages.lipreader` made, and its linear head (dim → 40): which phoneme, or silence
+    (class 0), is spoken at each frame. Official readers have no such head."""
     made_by = "dvc repro lipreader"
     config = load_config(folder, made_by=made_by)
     model = with_head(LipReader(**config["reader"]), config["classes"])
     load_weights(folder, model, made_by=made_by)
     frozen(model)
-    return model["reader"], model["head"]  # type: ignore[return-value]
+    return model["reader"], model["head"] if config["classes"] else None  # type: ignore[return-value]
+
+
+def load_units(folder: str | Path) -> tuple[str, ...] | None:
+    """What the numbers of an official reader's CTC head stand for; None where they are our phonemes."""
+    units = load_config(folder, made_by="dvc repro lipreader").get("units")
+    return None if units is None else tuple(units)
 
 
 def with_head(reader: LipReader, classes: int) -> nn.ModuleDict:
-    """The lip reader together with a linear head on its conformer features, to train and to save as one."""
+    """The lip reader together with a linear head on its conformer features, to train and to save as one; no head where
+    there are no classes."""
+    if not classes:
+        return nn.ModuleDict({"reader": reader})
     return nn.ModuleDict({"reader": reader, "head": nn.Linear(reader.encoder.after_norm.normalized_shape[0], classes)})
 
 
@@ -299,17 +297,18 @@ class Reading:
     """What a lip reader makes of one clip.
 
     features: (T, dim) conformer features; log_probs: (T, vocabulary) of its CTC head; frame_logits: (T, 40) of its
-    frame-wise head.
+    frame-wise head, None where it has none.
     """
 
     features: np.ndarray
     log_probs: np.ndarray
-    frame_logits: np.ndarray
+    frame_logits: np.ndarray | None
 
 
 @torch.no_grad()
-def read_lips(reader: LipReader, head: nn.Module, grey: np.ndarray) -> Reading:
+def read_lips(reader: LipReader, head: nn.Module | None, grey: np.ndarray) -> Reading:
     """Read one clip of mouth pictures (T, H, W) at 25 fps, H = W ≥ 88: uint8, or float in 0..1."""
     x = torch.from_numpy(np.ascontiguousarray(grey))[None]
     encoded = reader.features(x.float() / 255 if grey.dtype == np.uint8 else x.float(), "encoder")
-    return Reading(encoded[0].numpy(), reader.ctc_log_probs(encoded)[0].numpy(), head(encoded)[0].numpy())
+    frame_logits = None if head is None else head(encoded)[0].numpy()
+    return Reading(encoded[0].numpy(), reader.ctc_log_probs(encoded)[0].numpy(), frame_logits)

@@ -2,8 +2,11 @@
 window belong together?
 
 At `width=1` it is the official network, key for key. Experts that are trained here see how the faces differ from the
-mean face of their clip: that takes away who it is and what the light is like, and leaves the motion.
+mean face of their clip: that takes away who it is and what the light is like, and leaves the motion. The official
+weights want plain faces in BGR.
 """
+
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from learn2talk_core.models.wav2lip import ConvBlock, residual_blocks, scaled, to_tensor
+from learn2talk_core.weights import frozen, load_config, load_weights, save_weights
 
 FRAMES = 5  # video frames of a window: 0.2 s at 25 fps
 
@@ -20,10 +24,12 @@ class SyncExpert2D(nn.Module):
 
     Args:
         width: multiplies the official numbers of channels.
+        official: whether the weights are for plain BGR faces; see `look`.
     """
 
-    def __init__(self, width: float = 1.0) -> None:
+    def __init__(self, width: float = 1.0, *, official: bool = False) -> None:
         super().__init__()
+        self.official = official
         c32, c64, c128, c256, c512 = (scaled(c, width) for c in (32, 64, 128, 256, 512))
         self.face_encoder = nn.Sequential(
             ConvBlock(3 * FRAMES, c32, 7, 1, 3),
@@ -52,6 +58,10 @@ class SyncExpert2D(nn.Module):
             ConvBlock(c512, c512, 1),
         )
 
+    def look(self, faces: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
+        """(B, 3, 5, 96, 96) RGB faces and their clips' mean faces → what `encode_face` sees of them."""
+        return lower_halves(faces.flip(1) if self.official else faces - mean)
+
     def encode_face(self, faces: torch.Tensor) -> torch.Tensor:
         """(B, 15, 48, 96) lower halves of five faces, stacked on the channels → unit vectors (B, 512 width)."""
         return functional.normalize(self.face_encoder(faces).flatten(1), dim=1)
@@ -75,9 +85,22 @@ def lower_halves(faces: torch.Tensor) -> torch.Tensor:
 def face_embeddings(expert: SyncExpert2D, faces: np.ndarray, *, batch: int = 64) -> np.ndarray:
     """(T, 96, 96, 3) uint8 RGB of a whole clip → (T − 4, E), one unit vector for each window of five frames."""
     video = to_tensor(faces).transpose(0, 1)  # (3, T, 96, 96)
-    video = video - video.mean(dim=1, keepdim=True)
+    mean = video.mean(dim=1, keepdim=True)
     windows = video.unfold(1, FRAMES, 1).permute(1, 0, 4, 2, 3)  # (T − 4, 3, 5, 96, 96)
-    return torch.cat([expert.encode_face(lower_halves(part)) for part in windows.split(batch)]).numpy()
+    return torch.cat([expert.encode_face(expert.look(part, mean)) for part in windows.split(batch)]).numpy()
+
+
+def save_expert(folder: str | Path, expert: SyncExpert2D, *, width: float) -> None:
+    """Write the expert, and what is needed to rebuild it."""
+    save_weights(folder, expert, {"width": width, "official": expert.official})
+
+
+def load_expert(folder: str | Path, *, made_by: str = "dvc repro teacher") -> SyncExpert2D:
+    """What `save_expert` wrote, frozen and in evaluation mode."""
+    expert = SyncExpert2D(**load_config(folder, made_by=made_by))
+    load_weights(folder, expert, made_by=made_by)
+    frozen(expert)
+    return expert
 
 
 @torch.inference_mode()

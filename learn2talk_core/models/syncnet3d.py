@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from learn2talk_core.audio.mel import BANDS, COLUMNS_PER_SECOND, HOP, WINDOW_COLUMNS, mel_spectrogram
+from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.corpus.recipe import refuse_other_recipe
 from learn2talk_core.weights import frozen, load_config, load_weights
 
 WINDOW_SECONDS = WINDOW_COLUMNS / COLUMNS_PER_SECOND
@@ -149,17 +151,21 @@ class SyncNet3D(nn.Module):
         return F.normalize(self.audio_mlp(self.convolutions(standard).flatten(1)), dim=-1).unflatten(0, mel.shape[:-2])
 
 
-def load_syncnet3d(folder: str | Path) -> SyncNet3D:
-    """The trained network in `folder`, frozen."""
-    model = SyncNet3D(Shape(**load_config(folder, made_by=MADE_BY)))
+def load_syncnet3d(folder: str | Path, corpus: Corpus | None = None) -> SyncNet3D:
+    """The trained network in `folder`, frozen; refused when it comes from another recipe than `corpus`."""
+    numbers = load_config(folder, made_by=MADE_BY)
+    recipe = numbers.pop("recipe", None)
+    if corpus is not None:
+        refuse_other_recipe(folder, recipe, corpus)
+    model = SyncNet3D(Shape(**numbers))
     load_weights(folder, model, made_by=MADE_BY)
     frozen(model)
     return model
 
 
-def config(model: SyncNet3D) -> dict[str, int]:
-    """What `save_weights` stores beside the weights."""
-    return asdict(model.shape)
+def config(model: SyncNet3D, recipe: str | None = None) -> dict[str, int | str | None]:
+    """What `save_weights` stores beside the weights; `recipe` is that of the training corpus."""
+    return {**asdict(model.shape), "recipe": recipe}
 
 
 def _convolution(inputs: int, outputs: int, stride: tuple[int, int]) -> list[nn.Module]:

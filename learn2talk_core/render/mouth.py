@@ -39,12 +39,12 @@ def mouth_view(topology: Topology, template: np.ndarray, mm_per_unit: float, siz
     """The view of a speaker's mouth.
 
     Args:
-        topology: with the regions `mouth_view` and `lips`.
+        topology: with the region `mouth_view`, and `mouth_centre` or `lips`, at whose middle the camera looks.
         template: (V, 3) the speaker's face at rest.
         mm_per_unit: millimetres per unit of the template.
     """
     vertex_ids = topology.regions["mouth_view"]
-    lips = template[topology.regions["lips"]]
+    lips = template[topology.regions.get("mouth_centre", topology.regions["lips"])]
     x, y, z = ((lips.min(axis=0) + lips.max(axis=0)) / 2).tolist()
     return MouthView(
         vertex_ids=vertex_ids,

@@ -178,3 +178,10 @@ def lip_opening(clips: Sequence[tuple[str, Mapping[str, np.ndarray], Sequence[Ph
 def _plain(axis: mpl.axes.Axes) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25, linewidth=0.6)
+
+
+def empty(text: str) -> Figure:
+    """A picture that says why there is none."""
+    figure = Figure(figsize=(6, 0.6), dpi=DPI)
+    figure.text(0.5, 0.5, text, ha="center", va="center")
+    return figure

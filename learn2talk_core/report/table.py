@@ -1,7 +1,8 @@
 """The result table: from the numbers of `metrics/evaluate.json` to Markdown, records, and text for a terminal.
 
 `evaluate.json` holds, for each test, rows (truth, template, …, students) of key → value, in each of them `interval`
-with key → (low, high), and, beside the tests, `protocol` with key → name, unit, goal and definition of a metric.
+with key → (low, high), and, beside the tests, `protocol` with key → name, unit, goal and definition of a metric, and
+`corpus` with recipe, unit, and the protocol of each test.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from learn2talk_core.metrics.bootstrap import paired_interval
-from learn2talk_core.metrics.protocol import METRICS
+from learn2talk_core.metrics.protocol import METRICS, describe_test
 from learn2talk_core.metrics.ratio import Ratio, add
 
 STUDENTS = ("faceformer", "learn2talk")
@@ -43,8 +44,8 @@ def markdown(evaluate: Mapping[str, Any], differences: Mapping[str, Mapping[str,
     protocol = evaluate["protocol"]
     lines: list[str] = []
     for test, rows in _tests(evaluate).items():
-        counts = [f"{rows['truth'][key]} {key}" for key in ("clips", "frames") if key in rows.get("truth", {})]
-        lines += [f"## {TESTS.get(test, test)}", *(["", f"{' and '.join(counts)}."] if counts else [])]
+        about = describe_test(evaluate, test)
+        lines += [f"## {TESTS.get(test, test)}", *(["", f"{about}."] if about else [])]
         for keys in _groups(rows, protocol):
             lines += ["", _line(["", *(heading(key, protocol) for key in keys)]), _line(["---"] + ["---:"] * len(keys))]
             for name, row in _ordered(rows):
@@ -54,6 +55,7 @@ def markdown(evaluate: Mapping[str, Any], differences: Mapping[str, Mapping[str,
                 lines.append(_line(["Learn2Talk − FaceFormer", *cells]))
         lines.append("")
     lines += [_HOW_TO_READ, ""]
+    lines += [f"- {note}" for note in evaluate.get("corpus", {}).get("notes", ())]
     shown = {key for rows in _tests(evaluate).values() for group in _groups(rows, protocol) for key in group}
     lines += [f"- **{heading(key, protocol)}**: {_meaning(protocol[key])}" for key in _keys(protocol) if key in shown]
     return "\n".join(lines) + "\n"
@@ -63,7 +65,8 @@ def console(evaluate: Mapping[str, Any]) -> str:
     """The tables as text of some 110 columns; the better student is marked with an asterisk."""
     blocks = []
     for test, rows in _tests(evaluate).items():
-        blocks.append(TESTS.get(test, test))
+        about = describe_test(evaluate, test)
+        blocks.append("\n".join([TESTS.get(test, test), *([about] if about else [])]))
         for keys in _groups(rows, evaluate["protocol"]):
             best = {key: better_student(rows, key, evaluate["protocol"]) for key in keys}
             lines = [["", *(f"{heading(key, evaluate['protocol'])} " for key in keys)]]
@@ -71,7 +74,8 @@ def console(evaluate: Mapping[str, Any]) -> str:
                 cells = [number(row.get(key)) + ("*" if best[key] == name else " ") for key in keys]
                 lines.append([NAMES.get(name, name), *cells])
             blocks.append(_aligned(lines))
-    return "\n\n".join(blocks)
+    notes = evaluate.get("corpus", {}).get("notes", ())
+    return "\n\n".join([*blocks, *(["\n".join(notes)] if notes else [])])
 
 
 def records(evaluate: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -94,9 +98,11 @@ def records(evaluate: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def expert_table(reports: Mapping[str, Any]) -> str:
-    """Markdown: every number of the experts' own reports, named by its path, such as `lipreader.metric.error`."""
-    rows = [(name, value) for name, value in _flat(reports, "") if isinstance(value, int | float)]
-    lines = [["number", "value"], ["---", "---:"], *([name, number(value)] for name, value in rows)]
+    """Markdown: every number of the experts' own reports, named by its path, such as `lipreader.metric.error`, and
+    the files of those that were taken over, such as `baseline.checkpoint`."""
+    rows = [(name, value) for name, value in _flat(reports, "") if isinstance(value, int | float | str)]
+    shown = [[name, value if isinstance(value, str) else number(value)] for name, value in rows]
+    lines = [["number", "value"], ["---", "---:"], *shown]
     return "\n".join(map(_line, lines)) + "\n"
 
 
@@ -188,7 +194,7 @@ def _difference(found: Difference | None) -> str:
 
 
 def _tests(evaluate: Mapping[str, Any]) -> dict[str, Rows]:
-    return {test: rows for test, rows in evaluate.items() if test != "protocol"}
+    return {test: rows for test, rows in evaluate.items() if test not in ("protocol", "corpus") and rows}
 
 
 def _keys(protocol: Mapping[str, Any]) -> list[str]:

@@ -80,7 +80,8 @@ class GeneratorRecipe:
     Attributes:
         width, steps, learning_rate: see `ExpertRecipe`.
         audio_width: see `Wav2Lip`.
-        audio_steps: updates in which the audio encoder learns to tell phonemes before anything is drawn.
+        audio_steps, audio_learning_rate: updates in which the audio encoder learns to tell phonemes before anything is
+            drawn, and Adam's rate then.
         batch: windows of five frames an update; five times as many single frames before the sync loss begins.
         residual: see `Wav2Lip`.
         lead: see `Inputs`.
@@ -94,6 +95,7 @@ class GeneratorRecipe:
     width: float
     audio_width: float
     audio_steps: int
+    audio_learning_rate: float
     steps: int
     batch: int
     learning_rate: float
@@ -255,7 +257,7 @@ def generator_loss(
     loss = (1 - sync_weight - adversarial_weight) * reconstruction
     parts = {"reconstruction": reconstruction.item()}
     if sync_weight > 0:
-        audio, face = expert(batch.heard, lower_halves(generated - batch.mean))
+        audio, face = expert(batch.heard, expert.look(generated, batch.mean))
         out_of_sync = functional.binary_cross_entropy(  # E_sync = −log P_sync, Eq. 3
             sync_probability(audio, face), torch.ones(len(audio))
         )
@@ -337,13 +339,13 @@ def train_ears(
     encoder = Wav2Lip(recipe.width, audio_width=recipe.audio_width).audio_encoder
     head = nn.Linear(scaled(512, recipe.audio_width), len(LISTEN_AT) * CLASSES)
     model = nn.Sequential(encoder, nn.Flatten(), head).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.learning_rate)
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.audio_learning_rate)
 
     def step(index: int) -> dict[str, float]:
         mels, labels = listening_batch(clips, recipe.lead, generator(seed, "ears", index))
         logits = model(mels).unflatten(1, (len(LISTEN_AT), CLASSES))
         loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
-        update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.audio_steps, recipe.learning_rate))
+        update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.audio_steps, recipe.audio_learning_rate))
         return {"loss": loss.item(), "right": (logits[:, 1].argmax(1) == labels[:, 1]).float().mean().item()}
 
     state = {"model": model, "optimizer": optimizer}

@@ -51,7 +51,7 @@ def extra_terms(
     """
     terms: list[tuple[str, float, ExtraTerm]] = []
     if lambda1:
-        syncnet = load_syncnet3d(syncnet3d)
+        syncnet = load_syncnet3d(syncnet3d, corpus)
         terms.append(("sync", lambda1, sync_term(corpus, syncnet, embed_speech(corpus, clips, syncnet))))
     if lambda2:
         teacher = open_teacher_features(teacher_features)

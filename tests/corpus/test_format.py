@@ -102,6 +102,16 @@ def test_the_same_recordings_give_the_same_bytes(tmp_path: Path) -> None:
         assert file.read_bytes() == (tmp_path / "b" / file.name).read_bytes(), file.name
 
 
+def test_shards_are_what_numpy_would_save(tmp_path: Path) -> None:
+    items = [recording(n, frames=20 + n) for n in range(4)]
+    write(tmp_path / "corpus", items, shard_bytes=45 * K * 4)
+    np.save(tmp_path / "first.npy", np.concatenate([item.motion for item in items[:3]]))
+    np.save(tmp_path / "second.npy", items[3].motion)
+    for shard, name in enumerate(("first", "second")):
+        written = (tmp_path / "corpus" / f"coefficients-{shard:03d}.npy").read_bytes()
+        assert written == (tmp_path / f"{name}.npy").read_bytes()
+
+
 @pytest.mark.parametrize(
     ("frames", "samples", "fps", "expected"),
     [

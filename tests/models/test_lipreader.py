@@ -11,7 +11,6 @@ from learn2talk_core.models.lipreader import (
     LipReader,
     ctc_attention_loss,
     load_lipreader,
-    load_official,
     official_shape,
     with_head,
 )
@@ -143,19 +142,6 @@ def test_loss_is_the_hybrid_of_both_terms_by_hand(small: LipReader) -> None:
     expected = 0.3 * ctc + 0.7 * sum(terms) / len(terms)
     loss = ctc_attention_loss(small, encoded, sentences, ctc_weight=0.3, smoothing=0.1)
     torch.testing.assert_close(loss, expected)
-
-
-def test_official_file_loads_strictly(tmp_path, small: LipReader) -> None:
-    options = {"adim": 16, "aheads": 2, "eunits": 32, "elayers": 1, "dlayers": 1, "cnn_module_kernel": 5}
-    options |= {"dropout_rate": 0.1, "rel_pos_type": "latest"}
-    reader = LipReader(9, **official_shape(options))
-    torch.save(reader.state_dict(), tmp_path / "model.pth")
-    (tmp_path / "model.json").write_text(json.dumps([80, 9, options]))
-    loaded = load_official(tmp_path / "model.pth", tmp_path / "model.json")
-    assert all(
-        torch.equal(a, b) for a, b in zip(loaded.state_dict().values(), reader.state_dict().values(), strict=True)
-    )
-    assert not loaded.encoder.legacy_positions
 
 
 def test_saved_reader_comes_back(tmp_path, small: LipReader) -> None:

@@ -39,7 +39,7 @@ def evaluate() -> dict:
 
 def test_markdown() -> None:
     lines = markdown(evaluate(), {"seen": {"lse_d": (-1.0, (-1.5, -0.5)), "lve_mm": (0.5, (-0.1, 1.1))}}).splitlines()
-    assert lines[:3] == ["## Seen speakers, new sentences", "", "3 clips and 90 frames."]
+    assert lines[:3] == ["## Seen speakers, new sentences", "", "3 clips and 90 frames, 0 frames trimmed."]
     assert lines[4] == "|  | LSE-D ↓ | closure error (mm) ↓ |"
     assert "| Truth | 1.000 | – |" in lines
     assert "| Learn2Talk | **2.000**<br>1.500 … 2.500 | – |" in lines
@@ -122,4 +122,8 @@ def test_student_differences() -> None:
 
 def test_expert_table() -> None:
     text = expert_table({"lipreader": {"metric": {"error": 0.25, "name": "x"}}, "teacher": {"l1": None, "steps": 300}})
-    assert text.splitlines()[2:] == ["| lipreader.metric.error | 0.250 |", "| teacher.steps | 300.0 |"]
+    assert text.splitlines()[2:] == [
+        "| lipreader.metric.error | 0.250 |",
+        "| lipreader.metric.name | x |",
+        "| teacher.steps | 300.0 |",
+    ]

@@ -23,14 +23,14 @@ def video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_known_box(video: None) -> None:
-    assert main(Params("known")) == "4 mouths of 1 clips"
+    assert main(Params("known", 1, "processes")) == "4 mouths of 1 clips"
     opened = open_talking_video("data/teacher_video")
     assert np.array_equal(open_mouths("data/mouths").frames("a"), opened.mouths(opened.clips[0]))
 
 
 def test_landmarks(video: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stages.mouths, "mediapipe_faces", lambda: lambda image: [POINTS])
-    main(Params("landmarks"))
+    main(Params("landmarks", 1, "processes"))
     mouths = open_mouths("data/mouths").frames("a")
     assert mouths.shape == (4, 96, 96)
     assert abs(int(mouths[0, 48, 48]) - 93) < 6  # around the fourth landmark: luma of (80, 106, 93)
@@ -40,11 +40,11 @@ def test_lost_face_is_named(video: None, monkeypatch: pytest.MonkeyPatch) -> Non
     seen = iter([[POINTS], []])
     monkeypatch.setattr(stages.mouths, "mediapipe_faces", lambda: lambda image: next(seen))
     with pytest.raises(BadInput, match=r"data/teacher_video, clip a, frame 1: expected one face, found no face"):
-        main(Params("landmarks"))
+        main(Params("landmarks", 1, "processes"))
     assert not Path("data/mouths").exists()
 
 
 def test_missing_upstream(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BadInput, match="Make it first: dvc repro teacher_video"):
-        main(Params("known"))
+        main(Params("known", 1, "processes"))

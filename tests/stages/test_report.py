@@ -44,10 +44,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     evaluate_by_hand(corpus)
     for expert in ("speech_encoder", "lipreader", "teacher", "syncnet3d"):
         write_json(f"metrics/{expert}.json", {"metric": {"error": 0.5}})
+    write_json("metrics/baseline.json", {"checkpoint": "vocaset.pth", "parameters": 92e6})
     write_json("metrics/cost/student.json", {"student": {"seconds": 60.0, "peak_memory_mb": 1024}})
     for name in ("curves/student", "curves/baseline"):
         Path(f"metrics/{name}.csv").parent.mkdir(parents=True, exist_ok=True)
         pd.DataFrame({"step": [0, 1], "loss": [1.0, 0.5]}).to_csv(f"metrics/{name}.csv", index=False)
+    Path("metrics/curves/teacher.csv").write_text("step\n0\n")  # of what was taken over
     Path("metrics/plots").mkdir()
     histogram = pd.DataFrame({"distance": [0.1, 0.3], "genuine": [0.8, 0.2], "false": [0.1, 0.9]})
     histogram.to_csv("metrics/plots/syncnet3d-metric-histogram.csv", index=False)
@@ -103,6 +105,7 @@ def test_report(project: Path) -> None:
         "| Truth |",
         "LVE (mm) ↓",
         "| lipreader.metric",
+        "| baseline.checkpoint | vocaset.pth |",
     ):
         assert part in text
     records = json.loads((project / "data" / "report" / "report.json").read_text())
@@ -120,6 +123,18 @@ def test_report(project: Path) -> None:
     before = {path: path.read_bytes() for path in made}
     main(PARAMS)
     assert [path for path in made if path.read_bytes() != before[path]] == [], "the same input gives the same bytes"
+
+
+def test_a_corpus_without_a_test_of_seen_speakers(project: Path) -> None:
+    table = pd.read_parquet("data/corpus/clips.parquet")
+    table[table["split"] != "test_seen"].to_parquet("data/corpus/clips.parquet", index=False)
+    evaluate = json.loads(Path("metrics/evaluate.json").read_text())
+    write_json("metrics/evaluate.json", {**evaluate, "seen": {}})
+    assert main(PARAMS) == "pictures in metrics/plots, table and video of 2 clips in data/report"
+    assert (project / "metrics" / "plots" / "error_heat_map_seen.png").stat().st_size > 0
+    text = (project / "data" / "report" / "report.md").read_text()
+    assert "## Unseen speakers" in text
+    assert "## Seen speakers" not in text
 
 
 def test_missing_upstream_file(project: Path) -> None:

@@ -1,6 +1,8 @@
 """The speech encoder's stage takes over a published checkpoint."""
 
+import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,7 +10,8 @@ import torch
 from learn2talk_core.config import load_params
 from learn2talk_core.errors import BadInput
 from learn2talk_core.models.speech_encoder import load_speech_encoder
-from stages.speech_encoder import OUT, Params, main, small_encoder
+from stages.speech_encoder import OUT, Params, main, small_encoder, spoken_texts
+from tests.toy import toy_corpus
 
 
 @pytest.fixture
@@ -38,3 +41,14 @@ def test_no_such_checkpoint(params, tmp_path, monkeypatch) -> None:
     with pytest.raises(BadInput, match="nowhere: expected a wav2vec"):
         main(with_values(params, checkpoint="nowhere"))
     assert not (tmp_path / "data").exists()
+
+
+def test_without_phonemes_there_must_be_a_checkpoint(tmp_path) -> None:
+    corpus = toy_corpus(tmp_path / "corpus")
+    mute = dataclasses.replace(corpus, clips=tuple(dataclasses.replace(c, phonemes=()) for c in corpus.clips))
+    video = SimpleNamespace(split=lambda *_: [], audio=None)
+    assert len(spoken_texts(corpus, video, ("train",), ("loss",))) == 4
+    with pytest.raises(
+        BadInput, match=r"speech_encoder.checkpoint: expected a published wav2vec 2.0, as neither corpus"
+    ):
+        spoken_texts(mute, video, ("train",), ("loss",))

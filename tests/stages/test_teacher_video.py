@@ -5,10 +5,11 @@ import torch
 
 from learn2talk_core.audio.mel import mel_spectrogram, mel_windows
 from learn2talk_core.corpus.format import Clip
+from learn2talk_core.corpus.stills import Still
 from learn2talk_core.corpus.talking_video import VideoClip
 from learn2talk_core.corpus.video_file import read_video
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, one_shot
-from stages.teacher_video import Still, film
+from stages.teacher_video import film
 
 
 def test_film_pastes_the_generated_face_into_the_still():

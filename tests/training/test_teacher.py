@@ -31,7 +31,8 @@ from learn2talk_core.training.teacher import (
 )
 
 RECIPE = GeneratorRecipe(
-    width=0.05, audio_width=0.05, audio_steps=2, steps=3, batch=1, learning_rate=1e-3, residual=False, lead=1,
+    width=0.05, audio_width=0.05, audio_steps=2, audio_learning_rate=3e-3, steps=3, batch=1, learning_rate=1e-3,
+    residual=False, lead=1,
     reconstruction="squared", still_share=0.5, lip_weight=8.0, sync_weight=0.03, sync_start=0.5,
     adversarial_weight=0.07,
 )  # fmt: skip

@@ -1,0 +1,122 @@
+"""`learn2talk import-checkpoint` and `export-checkpoint`: published files to folders of ours, and back."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal
+
+from learn2talk_core.checkpoints.faceformer import export_faceformer, import_faceformer, import_student
+from learn2talk_core.checkpoints.lipreader import export_lipreader, import_lipreader, lipreader_parts
+from learn2talk_core.checkpoints.wav2lip import (
+    OFFICIAL_INPUTS,
+    OFFICIAL_SHAPE,
+    export_sync_expert,
+    export_wav2lip,
+    import_sync_expert,
+    import_wav2lip,
+)
+from learn2talk_core.checkpoints.wav2vec2 import export_wav2vec2, import_wav2vec2
+from learn2talk_core.corpus.format import open_corpus
+from learn2talk_core.errors import BadInput
+from learn2talk_core.files import whole_folder
+from learn2talk_core.models.speech_encoder import load_speech_encoder
+from learn2talk_core.models.student import load_student, save_student
+from learn2talk_core.models.sync_expert2d import load_expert, save_expert
+from learn2talk_core.models.wav2lip import load_generator, save_generator
+from learn2talk_core.weights import parameter_count, save_weights
+
+Kind = Literal["wav2vec2", "faceformer", "wav2lip", "lipsync-expert", "lipreader"]
+# Files that each kind takes, and the parameter that takes the folder made of them.
+TAKES: dict[Kind, tuple[str, str]] = {
+    "wav2vec2": ("weights, folder or cached hub name [config.json]", "speech_encoder.checkpoint"),
+    "faceformer": ("biwi.pth or vocaset.pth [config.json of its speech encoder]", "baseline.checkpoint"),
+    "wav2lip": ("wav2lip.pth, wav2lip_gan.pth or Wav2Lip-SD-*.pt", "teacher.checkpoint"),
+    "lipsync-expert": ("lipsync_expert.pth", "teacher.expert_checkpoint"),
+    "lipreader": ("model.pth [model.json] [unigram5000_units.txt]", "lipreader.checkpoint.loss"),
+}
+
+
+def import_checkpoint(files: Sequence[str], kind: Kind, out: str | Path, corpus: str | Path | None = None) -> str:
+    """Check published files and write them as a folder of ours, which the kind's parameter takes.
+
+    Args:
+        files: weights and what belongs to them, in any order; see `TAKES`.
+        kind: what they are.
+        out: folder to write.
+        corpus: for a FaceFormer the corpus that it is to speak on: number of speakers, mesh, frame rate and unit are
+            compared. Published files can do without.
+
+    Returns:
+        One sentence on what it is.
+    """
+    config = next((file for file in files if file.endswith(".json")), None)
+    units = next((file for file in files if file.endswith(".txt")), None)
+    weights = [file for file in files if file not in (config, units)]
+    if len(weights) != 1:
+        found = ", ".join(weights) or "none"
+        raise BadInput(f"--as {kind}", expected="one file of weights", found=found, fix=f"Takes: {TAKES[kind][0]}.")
+    source = weights[0]
+    if kind == "wav2vec2":
+        encoder = import_wav2vec2(source, config)
+        with whole_folder(out) as folder:
+            encoder.save_pretrained(folder)
+        layers, width = encoder.config.num_hidden_layers, encoder.config.hidden_size
+        return f"wav2vec 2.0, {layers} layers of width {width}, {_size(parameter_count(encoder))}"
+    if kind == "faceformer":
+        if corpus is not None:
+            opened = open_corpus(corpus)
+            student, speakers = import_student(source, opened, config=config)
+            fps, notes = opened.fps, {"recipe": opened.recipe}
+        else:
+            student, speakers = import_faceformer(source, config=config)
+            fps, notes = float(student.period), {}
+        with whole_folder(out) as folder:
+            save_student(folder, student, fps=fps, speakers=speakers, checkpoint=Path(source).name, **notes)
+        vertices = student.vertice_map_r.out_features // 3
+        return (
+            f"FaceFormer of {vertices} vertices and {len(speakers)} styles at {fps:g} frames per second, alignment "
+            f"{student.alignment}, {_size(parameter_count(student))}"
+        )
+    if kind == "wav2lip":
+        generator = import_wav2lip(source)
+        with whole_folder(out) as folder:
+            save_generator(folder, generator, inputs=OFFICIAL_INPUTS, **OFFICIAL_SHAPE)
+        return f"Wav2Lip's generator, {_size(parameter_count(generator))}"
+    if kind == "lipsync-expert":
+        expert = import_sync_expert(source)
+        with whole_folder(out) as folder:
+            save_expert(folder, expert, width=1.0)
+        return f"Wav2Lip's lip-sync expert, {_size(parameter_count(expert))}"
+    reader, shape, names = import_lipreader(source, config, units)
+    with whole_folder(out) as folder:
+        save_weights(folder, *lipreader_parts(reader, shape, names))
+    return f"lip reader of {len(names)} units, {_size(parameter_count(reader))}"
+
+
+def export_checkpoint(folder: str | Path, kind: Kind, out: str | Path) -> list[str]:
+    """Write a model of ours under the names and in the file that the published code reads.
+
+    Args:
+        folder: the model's folder.
+        kind: what it is.
+        out: file to write; for wav2vec2 and lipreader a folder.
+
+    Returns:
+        What that code must be told, one sentence each.
+    """
+    if kind == "wav2vec2":
+        export_wav2vec2(load_speech_encoder(folder), out)
+    elif kind == "faceformer":
+        return export_faceformer(load_student(folder, made_by="dvc repro student")[0], out)
+    elif kind == "wav2lip":
+        generator, inputs = load_generator(folder)
+        export_wav2lip(generator, out, inputs)
+    elif kind == "lipsync-expert":
+        inside = Path(folder) / "sync_expert"
+        export_sync_expert(load_expert(inside if inside.is_dir() else folder), out)
+    else:
+        export_lipreader(folder, out)
+    return []
+
+
+def _size(parameters: int) -> str:
+    return f"{parameters / 1e6:.1f} million parameters"

@@ -1,0 +1,216 @@
+"""FaceFormer as published (`biwi.pth`, `vocaset.pth`), and as anybody trained it with its code."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from transformers import Wav2Vec2Config
+
+from learn2talk_core.checkpoints.read import State, export_state, fill, read_state
+from learn2talk_core.checkpoints.wav2vec2 import config_dict, encoder_from, read_config
+from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.errors import BadInput
+from learn2talk_core.files import whole_file, write_json
+from learn2talk_core.models.faceformer import AudioAlignment, FaceFormer
+from learn2talk_core.models.speech_encoder import SpeechEncoder
+from learn2talk_core.models.student import audio_encoder, load_student, new_student
+from learn2talk_core.weights import load_config
+
+FIX = "Name FaceFormer's biwi.pth or vocaset.pth, or a file that its code saved."
+OTHER_CORPUS = "Use it on the corpus that it was trained on."
+# What the two published files were trained on: frame rate, vertices, and the speakers in the style one-hot's order.
+PUBLISHED: dict[AudioAlignment, tuple[int, int, tuple[str, ...]]] = {
+    "vocaset": (
+        30,
+        5023,
+        (
+            "FaceTalk_170728_03272_TA", "FaceTalk_170904_00128_TA", "FaceTalk_170725_00137_TA",
+            "FaceTalk_170915_00223_TA", "FaceTalk_170811_03274_TA", "FaceTalk_170913_03279_TA",
+            "FaceTalk_170904_03276_TA", "FaceTalk_170912_03278_TA",
+        ),
+    ),
+    "biwi": (25, 23370, ("F2", "F3", "F4", "M3", "M4", "M5")),
+}  # fmt: skip
+# Millimetres in the unit of the two datasets: metres, and a face of unit area, which is 174 to 201 mm.
+UNIT_MM: dict[AudioAlignment, tuple[float, float]] = {"vocaset": (1000, 1000), "biwi": (150, 250)}
+
+
+def import_faceformer(
+    path: str | Path,
+    *,
+    speakers: Sequence[str] | None = None,
+    vertex_count: int | None = None,
+    fps: float | None = None,
+    config: str | Path | None = None,
+) -> tuple[FaceFormer, tuple[str, ...]]:
+    """The network of a state dict with FaceFormer's keys, sized by its shapes, in the alignment that it was made with.
+
+    Args:
+        path: the file. `PPE.pe`, a table, may be missing.
+        speakers: training speakers of the corpus that it is to be used on, which must be as many as it has styles.
+            Where they are those of the published file in another order, the order of the file is kept.
+        vertex_count: of that corpus.
+        fps: of that corpus.
+        config: `config.json` of the speech encoder, where its shapes do not tell all (see `wav2vec2.encoder_config`);
+            `export_faceformer` leaves one beside its file, `FILE.config.json`, which is found by itself.
+
+    Returns:
+        The network, in evaluation mode, and its speakers in the order of the style one-hot.
+
+    Raises:
+        BadInput: see `read.read_state`; another network; another number of speakers or vertices, another frame rate.
+    """
+    path = Path(path)
+    state = read_state(path)
+    for key in ("vertice_map_r.weight", "obj_vector.weight", "audio_feature_map.weight"):
+        if key not in state or state[key].ndim != 2:
+            raise BadInput(path, expected="the weights of FaceFormer", found=f"no {key}", fix=FIX)
+    vertices, styles = len(state["vertice_map_r.weight"]) // 3, state["obj_vector.weight"].shape[1]
+    alignment = _alignment(state, vertices, path)
+    rate, _, published = PUBLISHED[alignment]
+    _check_corpus(path, styles, vertices, rate, speakers, vertex_count, fps)
+    if speakers is None and styles != len(published):
+        fix = "Say which corpus: --corpus FOLDER."
+        raise BadInput(path, expected=f"{len(published)} styles, as published", found=f"{styles}", fix=fix)
+    if speakers is None or set(speakers) == set(published):
+        speakers = published
+    model = new_student(
+        _encoder(state, path, config), vertices, styles, rate,
+        width=state["obj_vector.weight"].shape[0], dropout=0.1, alignment=alignment,
+    )  # fmt: skip
+    fill(model, {"PPE.pe": model.PPE.pe, **state}, path, what="FaceFormer", fix=FIX)
+    return model.eval(), tuple(speakers)
+
+
+def import_student(
+    source: str | Path, corpus: Corpus, *, config: str | Path | None = None
+) -> tuple[FaceFormer, tuple[str, ...]]:
+    """A FaceFormer for the speakers, mesh and unit of `corpus`: of a published file (with the
+    `config` of its speech encoder, see `import_faceformer`) or from a folder of ours.
+
+    Returns:
+        The network and its speakers in the order of the style one-hot.
+    """
+    source = Path(source)
+    vertices = len(corpus.topology.colours)
+    if source.is_dir():
+        about = load_config(source, made_by="dvc repro baseline")
+        model, speakers = load_student(source, made_by="dvc repro baseline")
+        count = model.vertice_map_r.out_features // 3
+        _check_corpus(source, len(speakers), count, about["fps"], corpus.train_speakers, vertices, corpus.fps)
+        if set(speakers) != set(corpus.train_speakers):
+            expected = f"the training speakers of the corpus, {', '.join(corpus.train_speakers)}"
+            raise BadInput(source, expected=expected, found=", ".join(speakers), fix=OTHER_CORPUS)
+        recipe = about["notes"].get("recipe", corpus.recipe)
+        if recipe != corpus.recipe:
+            raise BadInput(source, expected=f"a model for {corpus.recipe}", found=f"for {recipe}", fix=OTHER_CORPUS)
+    else:
+        model, speakers = import_faceformer(
+            source, speakers=corpus.train_speakers, vertex_count=vertices, fps=corpus.fps, config=config
+        )
+    if model.alignment != "time" and vertices == PUBLISHED[model.alignment][1]:
+        low, high = UNIT_MM[model.alignment]
+        if not low <= corpus.mm_per_unit <= high:
+            raise BadInput(
+                source,
+                expected=f"a corpus of {low:g} to {high:g} mm a unit, as these weights were trained on",
+                found=f"{corpus.mm_per_unit:g} mm ({corpus.recipe})",
+                fix="Prepare the corpus by the recipe of the weights: VOCASET in metres, BIWI with faces of unit area.",
+            )
+    return model, speakers
+
+
+def export_faceformer(model: FaceFormer, out: str | Path) -> list[str]:
+    """Write the state dict that FaceFormer's code loads, and `OUT.config.json` for its speech encoder.
+
+    Returns:
+        What its code must be told or cannot do, one sentence each.
+    """
+    out = Path(out)
+    with whole_file(out) as partial:
+        torch.save(export_state(model), partial)
+    encoder = audio_encoder(model)
+    write_json(_config_beside(out), config_dict(encoder))
+    notes = []
+    if _differs_from_base(encoder):
+        notes.append(
+            f"Its speech encoder is not wav2vec2-base: build Wav2Vec2Model from {_config_beside(out).name} instead."
+        )
+    if model.alignment == "time":
+        notes.append(
+            "It was trained with features at the motion frames' times; FaceFormer's own code stretches or pairs them, "
+            "which moves the sound by up to a frame."
+        )
+    return notes
+
+
+def _alignment(state: State, vertices: int, path: Path) -> AudioAlignment:
+    """How audio met frames in its training: FaceFormer's code ties it to the dataset, as it does the period."""
+    if "PPE.pe" in state:
+        period = _period(state["PPE.pe"])
+    else:
+        period = PUBLISHED["biwi"][0] if vertices == PUBLISHED["biwi"][1] else PUBLISHED["vocaset"][0]
+    for name, (rate, _, _) in PUBLISHED.items():
+        if rate == period:
+            return name
+    raise BadInput(path, expected="a period of 25 (BIWI) or 30 frames (VOCASET)", found=str(period), fix=FIX)
+
+
+def _period(table: Tensor) -> int:
+    """After how many frames the table of positions (1, n, d) repeats itself."""
+    rows = table.reshape(-1, table.shape[-1])
+    same = (rows[1:] - rows[0]).abs().amax(1) < 1e-4
+    return int(same.float().argmax()) + 1 if bool(same.any()) else len(rows)
+
+
+def _check_corpus(
+    path: Path,
+    styles: int,
+    vertices: int,
+    rate: float,
+    speakers: Sequence[str] | None,
+    vertex_count: int | None,
+    fps: float | None,
+) -> None:
+    if vertex_count is not None and vertex_count != vertices:
+        raise BadInput(
+            path, expected=f"a face of {vertex_count} vertices", found=f"one of {vertices}", fix=OTHER_CORPUS
+        )
+    if speakers is not None and len(speakers) != styles:
+        expected = f"{len(speakers)} styles, one a training speaker of the corpus"
+        raise BadInput(path, expected=expected, found=str(styles), fix=OTHER_CORPUS)
+    if fps is not None and fps != rate:
+        expected = f"weights for {fps:g} frames per second"
+        raise BadInput(path, expected=expected, found=f"for {rate:g}", fix=OTHER_CORPUS)
+
+
+def _encoder(state: State, path: Path, config: str | Path | None) -> SpeechEncoder:
+    inner = {key.removeprefix("audio_encoder."): v for key, v in state.items() if key.startswith("audio_encoder.")}
+    if config is None and _config_beside(path).is_file():
+        config = _config_beside(path)
+    return encoder_from(inner, path, None if config is None else read_config(config))
+
+
+def _config_beside(path: Path) -> Path:
+    return path.with_name(path.name + ".config.json")
+
+
+def _differs_from_base(encoder: SpeechEncoder) -> bool:
+    """Whether FaceFormer's code, which always builds wav2vec 2.0 base, would build another network."""
+    sizes = (
+        "conv_",
+        "num_hidden_l",
+        "num_att",
+        "num_conv",
+        "hidden_size",
+        "intermediate",
+        "feat_extract_norm",
+        "do_st",
+    )
+    own, base = encoder.config.to_dict(), Wav2Vec2Config().to_dict()
+    return any(_listed(own[key]) != _listed(base[key]) for key in base if key.startswith(sizes))
+
+
+def _listed(value: object) -> object:
+    return list(value) if isinstance(value, tuple) else value

@@ -1,0 +1,154 @@
+"""The lip readers of Ma et al. as published: `model.pth`, the `model.json` beside it, and the list of its units."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from learn2talk_core.checkpoints.read import export_state, fill, read_state
+from learn2talk_core.corpus.phonemes import PHONEMES
+from learn2talk_core.errors import BadInput
+from learn2talk_core.files import whole_folder, write_json
+from learn2talk_core.models.lipreader import CROP, LipReader, load_lipreader, official_shape
+from learn2talk_core.weights import load_config
+
+FIX = "Name the model.pth of a video-only LRS3 or LRS2 reader, with its model.json beside it."
+# Options without which it is another network: what they must be, and what a model.json that leaves them out means.
+NETWORK = {
+    "transformer_input_layer": "conv3d",
+    "transformer_encoder_attn_layer_type": "rel_mha",
+    "relu_type": "swish",
+    "macaron_style": True,
+    "use_cnn_module": True,
+}
+
+
+def import_lipreader(
+    weights: str | Path, config: str | Path | None = None, units: str | Path | None = None
+) -> tuple[LipReader, dict[str, Any], tuple[str, ...]]:
+    """The lip reader of a published checkpoint.
+
+    Args:
+        weights: `model.pth`, a plain state dict.
+        config: `model.json`: the options, or a list [input size, vocabulary, options]. The one beside the weights when
+            not given.
+        units: for readers of sub-words the list that is published apart, `unigram5000_units.txt`; one beside the
+            weights is found by itself. Readers of characters have theirs in `model.json`.
+
+    Returns:
+        The reader, in evaluation mode; the arguments of `LipReader` that make it again; what each number of its CTC
+        head stands for: blank first, `▁` or `<space>` for a space, start-and-end last.
+
+    Raises:
+        BadInput: see `read.read_state`; a network for sound, or another one; units that are not as many as its outputs.
+    """
+    weights = Path(weights)
+    config = weights.with_name("model.json") if config is None else Path(config)
+    size, options = _options(config)
+    state = read_state(weights)
+    if "ctc.ctc_lo.bias" not in state:
+        raise BadInput(weights, expected="the weights of a lip reader", found="no ctc.ctc_lo.bias", fix=FIX)
+    vocabulary = len(state["ctc.ctc_lo.bias"])
+    if size is not None and size != vocabulary:
+        raise BadInput(config, expected=f"a vocabulary of {vocabulary}, as {weights.name}", found=str(size), fix=FIX)
+    names = _units(options, weights, None if units is None else Path(units))
+    if len(names) != vocabulary:
+        fix = "Name the list of units that belongs to these weights."
+        raise BadInput(weights, expected=f"{vocabulary} units", found=f"{len(names)}", fix=fix)
+    try:
+        shape = {"vocabulary": vocabulary, **official_shape(options)}
+    except KeyError as error:
+        raise BadInput(config, expected=f"an option {error}", found="none", fix=FIX) from None
+    with torch.device("meta"):  # up to 250 million weights: not drawn just to be overwritten
+        reader = LipReader(**shape)
+    reader = reader.to_empty(device="cpu")
+    fill(reader, state, weights, what="the lip reader that its model.json describes", fix=FIX)
+    return reader.eval(), shape, names
+
+
+def import_reader(source: str | Path) -> tuple[nn.ModuleDict, dict[str, Any]]:
+    """A lip reader as `weights.save_weights` takes it, with its configuration: from published weights (see
+    `import_lipreader`) or from a folder of ours. A published one has `units` and no frame-wise head."""
+    if Path(source).is_dir():
+        reader, head = load_lipreader(source)
+        own: dict[str, nn.Module] = {"reader": reader} if head is None else {"reader": reader, "head": head}
+        return nn.ModuleDict(own), load_config(source, made_by="dvc repro lipreader")
+    return lipreader_parts(*import_lipreader(source))
+
+
+def lipreader_parts(
+    reader: LipReader, shape: dict[str, Any], units: tuple[str, ...]
+) -> tuple[nn.ModuleDict, dict[str, Any]]:
+    """What `import_lipreader` gives as module and configuration for `weights.save_weights`."""
+    return nn.ModuleDict({"reader": reader}), {"reader": shape, "classes": 0, "units": list(units)}
+
+
+def export_lipreader(folder: str | Path, out: str | Path) -> None:
+    """Write the reader in `folder` as a folder with the published code's `model.pth` and `model.json`.
+
+    Its units are in `model.json`, as for readers of characters; those of readers that were trained here are phonemes.
+    """
+    reader, _ = load_lipreader(folder)
+    config = load_config(folder, made_by="dvc repro lipreader")
+    own = config["reader"]
+    published = {"size": CROP, "normalise": "official", "width": 64}
+    wrong = [key for key, value in published.items() if own.get(key, value) != value]
+    if wrong:
+        raise BadInput(
+            folder,
+            expected="a reader that the published code can run",
+            found=f"{wrong[0]} {own[wrong[0]]}",
+            fix=f"Train one with lipreader.network.{wrong[0]}={published[wrong[0]]}.",
+        )
+    options = {
+        **NETWORK, "adim": own["dim"], "aheads": own["heads"], "eunits": own["hidden"], "dunits": own["hidden"],
+        "elayers": own["encoder_layers"], "dlayers": own["decoder_layers"], "cnn_module_kernel": own["kernel"],
+        "dropout_rate": own["dropout"], "transformer_attn_dropout_rate": own["dropout"], "zero_triu": False,
+        "a_upsample_ratio": 1, "mtlalpha": 0.1, "lsm_weight": 0.1, "transformer_length_normalized_loss": 0,
+        "ctc_type": "builtin", "report_cer": False, "report_wer": False, "labels_type": "char",
+        "char_list": config.get("units") or ["<blank>", *PHONEMES, "<eos>"],
+        "rel_pos_type": None if own.get("legacy_positions") else "latest",
+    }  # fmt: skip
+    with whole_folder(out) as partial:
+        torch.save(export_state(reader), partial / "model.pth")
+        write_json(partial / "model.json", options)
+
+
+def _options(path: Path) -> tuple[int | None, dict[str, Any]]:
+    """The vocabulary's size, where `model.json` says it, and the options."""
+    try:
+        described = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise BadInput(path, expected="the model.json of a lip reader", found=str(error), fix=FIX) from error
+    size = None
+    if isinstance(described, list) and len(described) == 3:
+        _, size, described = described
+    if not isinstance(described, dict):
+        found = type(described).__name__
+        raise BadInput(path, expected="options, or [input size, vocabulary, options]", found=found, fix=FIX)
+    for key, value in NETWORK.items():
+        found = described.get(key, value)
+        if (bool(found) if isinstance(value, bool) else found) != value:
+            raise BadInput(path, expected=f"{key}: {value}", found=str(found), fix=FIX)
+    return size, described
+
+
+def _units(options: dict[str, Any], weights: Path, given: Path | None) -> tuple[str, ...]:
+    listed = options.get("char_list")
+    if given is None and options.get("labels_type", "char") == "char" and isinstance(listed, list):
+        return tuple(map(str, listed))
+    path = given or next(iter(sorted(weights.parent.glob("*units.txt"))), None)
+    if path is None:
+        raise BadInput(
+            weights,
+            expected=f"the list of its units ({options.get('labels_type', 'char')})",
+            found="none in model.json and no *units.txt beside it",
+            fix="Put unigram5000_units.txt of the published code beside it.",
+        )
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(path, expected="a list of units, one a line", found=str(error), fix=FIX) from error
+    return ("<blank>", *(line.split()[0] for line in lines if line.strip()), "<eos>")

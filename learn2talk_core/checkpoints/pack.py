@@ -1,0 +1,231 @@
+"""A model of ours as a folder for others: weights, where they come from, what they score, and a model card.
+
+A stage's output must have the same bytes for the same code, data and seed, so the commit cannot be in it: it would be
+new with every commit. It is joined here, and checked: `dvc.lock` names each model by the hash of its content, together
+with the parameters, code and data that made it.
+"""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from learn2talk_core.config import read_yaml
+from learn2talk_core.errors import BadInput
+from learn2talk_core.files import read_json, whole_folder, write_json
+
+MODELS = "data/models"
+ROWS = {"student": "learn2talk", "baseline": "faceformer"}  # of metrics/evaluate.json
+ABOUT = {
+    "student": "Learn2Talk: speech in, 3D face motion out; FaceFormer trained with a 3D sync and a lipread loss.",
+    "baseline": "FaceFormer: speech in, 3D face motion out, the baseline of Learn2Talk.",
+    "speech_encoder": "wav2vec 2.0: speech in, features out.",
+    "teacher": "Wav2Lip and its lip-sync expert: a face and speech in, a talking face out.",
+    "lipreader": "Lip reader: mouth pictures in, phonemes or text out.",
+    "syncnet3d": "SyncNet3D: tells whether the 3D motion of a mouth and speech are in sync.",
+}
+LOADING = {  # module, what to write
+    "student": ("student", 'student, speakers = load_student("FOLDER", made_by="a download")'),
+    "speech_encoder": ("speech_encoder", 'encoder = load_speech_encoder("FOLDER")'),
+    "teacher": ("wav2lip", 'generator, inputs = load_generator("FOLDER")'),
+    "lipreader": ("lipreader", 'reader, head = load_lipreader("FOLDER")'),
+    "syncnet3d": ("syncnet3d", 'syncnet = load_syncnet3d("FOLDER")'),
+}
+PARAMETER = {
+    "baseline": "baseline.checkpoint",
+    "speech_encoder": "speech_encoder.checkpoint",
+    "teacher": "teacher.checkpoint",
+    "lipreader": "lipreader.checkpoint.loss",
+}
+
+
+def pack(model: str, out: str | Path, project: str | Path = ".") -> None:
+    """Copy a model that a finished run of the pipeline made, with its origin and its scores.
+
+    In `out`: the model's own files; `learn2talk.json` with commit, parameters, corpus, metrics and checksums;
+    `README.md`, the model card made from it. The folder can be pushed to a hub as it is, and stands wherever a
+    `checkpoint` parameter is.
+
+    Args:
+        model: its folder, `data/models/NAME` or `data/models/NAME/ROLE`.
+        out: the new folder; an old one is replaced.
+        project: the folder with `dvc.lock`.
+
+    Raises:
+        BadInput: not the model that `dvc.lock` describes.
+    """
+    project = Path(project)
+    folder = project / model
+    stages = _lock(project)
+    stage, entry = _made_by(stages, model)
+    found = content_hash(folder) if folder.is_dir() else None
+    expected = next(out["md5"] for out in entry["outs"] if out["path"] == model)
+    if found != expected:
+        raise BadInput(
+            folder,
+            expected=f"the model that dvc.lock describes ({expected})",
+            found="nothing" if found is None else f"another one ({found})",
+            fix=f"Make it, or let DVC know it: dvc repro {stage}.",
+        )
+    about = {
+        "model": model.removeprefix(f"{MODELS}/"),
+        "commit": commit(project, expected, {d["path"]: d["md5"] for d in entry["deps"] if d["path"].endswith(".py")}),
+        "content": expected,
+        "parameters": dict(entry.get("params", {}).get("params.yaml", {})),
+        "corpus": _corpus(project, entry),
+        "metrics": dict(_metrics(project, stages, stage, model, expected)),
+    }
+    with whole_folder(out) as partial:
+        shutil.copytree(folder, partial, dirs_exist_ok=True)
+        files = sorted(file for file in partial.rglob("*") if file.is_file())
+        sums = {str(f.relative_to(partial)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
+        write_json(partial / "learn2talk.json", {**about, "sha256": sums})
+        (partial / "README.md").write_text(model_card(about))
+
+
+def content_hash(folder: str | Path) -> str:
+    """The hash by which DVC knows the content of a folder: MD5 of the list of its files and their MD5s."""
+    files = [(f.relative_to(folder), f) for f in Path(folder).rglob("*") if f.is_file()]
+    rows = [
+        {"md5": _md5(f.read_bytes()), "relpath": name.as_posix()}
+        for name, f in sorted(files, key=lambda pair: pair[0].as_posix())
+    ]
+    return _md5(json.dumps(rows, sort_keys=True).encode()) + ".dir"
+
+
+def commit(project: str | Path, content: str, code: Mapping[str, str]) -> dict[str, Any] | None:
+    """The Git commit that brought a model into `dvc.lock`; None outside of Git.
+
+    Args:
+        project: the folder with `dvc.lock`.
+        content: the model's hash in it.
+        code: the source files that made it, and their MD5s in it.
+
+    Returns:
+        `hash`; `dirty`: the model is not in any commit yet, and the hash is that of HEAD, or it was made with source
+        files other than those of the commit.
+    """
+
+    def git(*words: str) -> bytes | None:
+        try:
+            done = subprocess.run(["git", *words], cwd=project, capture_output=True, check=False)
+        except OSError:
+            return None
+        return done.stdout if done.returncode == 0 else None
+
+    head = git("rev-parse", "HEAD")
+    if head is None:
+        return None
+    recorded = (git("log", f"-S{content}", "--format=%H", "--", "dvc.lock") or b"").split()
+    found = (recorded[-1] if recorded else head.strip()).decode()
+    made_of = {name: git("show", f"{found}:./{name}") for name in code}
+    other = [name for name, text in made_of.items() if text is None or _md5(text) != code[name]]
+    return {"hash": found, "dirty": bool(other) or not recorded}
+
+
+def _md5(data: bytes) -> str:
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+def model_card(about: Mapping[str, Any]) -> str:
+    """The model card of a packed model; see `pack` for what `about` holds."""
+    name = about["model"]
+    kind = name.split("/")[0]
+    corpus, metrics = about["corpus"] or {}, dict(_flat(about["metrics"]))
+    embedded = corpus.get("recipe") == "embedded"
+    licence = "mit" if embedded else "other"
+    lines = ["---", "library_name: learn2talk", f"license: {licence}"]
+    lines += ["tags:", "- talking-head", "- speech-driven-animation", "---"]
+    lines += ["", f"# {name.replace('/', ', ')}", "", ABOUT.get(kind, ""), ""]
+    if loading := LOADING.get("student" if kind == "baseline" else kind):
+        module, call = loading
+        function = call.partition(" = ")[2].partition("(")[0]
+        lines += ["```python", f"from learn2talk_core.models.{module} import {function}", "", call, "```", ""]
+    if kind in PARAMETER:
+        lines += [f"In the pipeline: `dvc exp run -S {PARAMETER[kind]}=FOLDER`.", ""]
+    lines += ["## Origin", "", f"- commit: {_commit_text(about['commit'])}"]
+    if corpus:
+        numbers = f"{corpus['fps']:g} frames per second, {corpus['mm_per_unit']:g} mm a unit"
+        lines += [f"- corpus: {corpus['recipe']}, {numbers}; training speakers {', '.join(corpus['train_speakers'])}"]
+    if not embedded:
+        lines += ["- licence: that of the data it was trained on; check it before you pass the weights on"]
+    lines += ["", "## Scores", "", *_table(("number", "value"), metrics)]
+    lines += ["", "## Parameters", "", *_table(("parameter", "value"), dict(_flat(about["parameters"])))]
+    lines += ["", "Units, protocols and definitions: `learn2talk.json` and the project's documentation.", ""]
+    return "\n".join(lines)
+
+
+def _commit_text(found: Mapping[str, Any] | None) -> str:
+    if found is None:
+        return "unknown"
+    return found["hash"] + (", with changes that are not in it" if found["dirty"] else "")
+
+
+def _lock(project: Path) -> dict[str, Any]:
+    path = project / "dvc.lock"
+    if not path.is_file():
+        raise BadInput(path, expected="a finished run", found="nothing", fix="Run the pipeline first: make repro.")
+    return read_yaml(path)["stages"]
+
+
+def _made_by(stages: Mapping[str, Any], model: str) -> tuple[str, dict[str, Any]]:
+    for name, entry in stages.items():
+        if any(out["path"] == model for out in entry.get("outs", [])):
+            return name, entry
+    known = sorted(out["path"] for e in stages.values() for out in e.get("outs", []) if out["path"].startswith(MODELS))
+    raise BadInput(model, expected=f"one of {', '.join(known)}", found="another folder", fix="Name one of them.")
+
+
+def _corpus(project: Path, entry: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the corpus was, where the model was made from it, and it is still the same."""
+    used = next((dep["md5"] for dep in entry.get("deps", []) if dep["path"] == "data/corpus"), None)
+    if used is None or not (project / "data/corpus").is_dir() or content_hash(project / "data/corpus") != used:
+        return None
+    header = read_json(project / "data/corpus/corpus.json", made_by="dvc repro corpus")
+    return {key: header[key] for key in ("recipe", "fps", "mm_per_unit", "train_speakers", "storage")} | {
+        "content": used
+    }
+
+
+def _metrics(
+    project: Path, stages: Mapping[str, Any], stage: str, model: str, content: str
+) -> Iterator[tuple[str, Any]]:
+    """The stage's own metrics, and for a student its rows of the evaluation, if they are of these very weights."""
+
+    def unchanged(name: str, out: Mapping[str, Any]) -> bool:
+        path = project / name
+        return path.is_file() and _md5(path.read_bytes()) == out["md5"]
+
+    for out in stages[stage]["outs"]:
+        name = out["path"]
+        own = name.startswith("metrics/") and not name.startswith("metrics/cost") and name.endswith(".json")
+        if own and unchanged(name, out):
+            yield "training", json.loads((project / name).read_text())
+    row = ROWS.get(stage)
+    judged = [dep["md5"] for dep in stages.get("predict", {}).get("deps", []) if dep["path"] == model]
+    for out in stages.get("evaluate", {}).get("outs", []):
+        if row and judged == [content] and out["path"] == "metrics/evaluate.json" and unchanged(out["path"], out):
+            found = json.loads((project / out["path"]).read_text())
+            for test in (test for test in found if test != "protocol" and row in found[test]):
+                yield test, {key: value for key, value in found[test][row].items() if key != "styles"}
+            yield "protocol", found["protocol"]
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if key in ("protocol", "interval"):
+            continue
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _table(head: tuple[str, str], rows: Mapping[str, Any]) -> list[str]:
+    def text(value: Any) -> str:
+        return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+    return [f"| {head[0]} | {head[1]} |", "|---|---:|", *(f"| {key} | {text(value)} |" for key, value in rows.items())]

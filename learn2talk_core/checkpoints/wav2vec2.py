@@ -1,0 +1,172 @@
+"""wav2vec 2.0 of any size, as published: a hub name in the local cache, a folder, or one file of weights.
+
+No tokenizer is needed or read. Weight normalisation may have its old or its new names.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Wav2Vec2Config
+from transformers.utils import cached_file
+
+from learn2talk_core.audio.waveform import SAMPLE_RATE
+from learn2talk_core.checkpoints.read import export_state, fill, read_state
+from learn2talk_core.errors import BadInput
+from learn2talk_core.files import whole_folder, write_json
+from learn2talk_core.models.speech_encoder import SpeechEncoder, load_speech_encoder
+
+HEAD_WIDTH = 64  # numbers in an attention head, in every published size
+FIX = "Name a wav2vec 2.0 in the format of transformers: a folder, a file of weights, or a hub model in the cache."
+# what pre-training and recognition put beside the encoder
+HEADS = ("lm_head.", "quantizer.", "project_hid.", "project_q.", "classifier.", "projector.", "adapter_layer")
+
+
+def import_wav2vec2(source: str | Path, config: str | Path | None = None) -> SpeechEncoder:
+    """The encoder, without any head.
+
+    Args:
+        source: a folder with `config.json` and weights; the name of a hub model that lies in the local cache (nothing
+            is downloaded); or a file of weights.
+        config: `config.json` for a file of weights. Where it is not given, one beside the file is taken, else the
+            size is read off the shapes, as far as they tell (see `encoder_config`).
+
+    Raises:
+        BadInput: not a wav2vec 2.0, not a whole one, or one for another sample rate.
+    """
+    path = Path(source)
+    if not path.is_file():
+        _check_about(source)
+        return load_speech_encoder(source)
+    state = {key.removeprefix("wav2vec2."): value for key, value in read_state(path).items()}
+    state = {key: value for key, value in state.items() if not key.startswith(HEADS)}
+    beside = path.with_name("config.json")
+    if config is None and beside.is_file():
+        config = beside
+    if config is not None:
+        _check_about(Path(config).parent)
+    return encoder_from(state, path, None if config is None else read_config(config))
+
+
+def encoder_from(state: Mapping[str, Tensor], path: object, config: Wav2Vec2Config | None = None) -> SpeechEncoder:
+    """The encoder of a state dict with the names of transformers' Wav2Vec2Model; `path` is for errors.
+
+    The mask embedding, which only pre-training uses, may be missing.
+    """
+    encoder = SpeechEncoder(encoder_config(state, path) if config is None else config)
+    mask = {"masked_spec_embed": torch.zeros(encoder.config.hidden_size)}
+    own = encoder.state_dict()
+    given = {**({key: value for key, value in mask.items() if key in own}), **state}
+    if "masked_spec_embed" not in own:
+        given.pop("masked_spec_embed", None)
+    fill(encoder, given, path, what="a wav2vec 2.0 of this configuration", fix=FIX)
+    return encoder.eval()
+
+
+def encoder_config(state: Mapping[str, Tensor], path: object) -> Wav2Vec2Config:
+    """The configuration that shapes tell, and what all published models of such shapes have in common.
+
+    Those whose convolutions have a layer norm each (large-lv60, XLSR) normalise before each transformer block, the
+    others (base, large) after it; a head has 64 numbers; strides are 5 and six times 2.
+    """
+    try:
+        conv = [state[f"feature_extractor.conv_layers.{i}.conv.weight"] for i in range(7)]
+        hidden = len(state["feature_projection.projection.bias"])
+        inner = len(state["encoder.layers.0.feed_forward.intermediate_dense.bias"])
+        direction = next(
+            state[f"encoder.pos_conv_embed.conv.{name}"]
+            for name in ("weight_v", "parametrizations.weight.original1")
+            if f"encoder.pos_conv_embed.conv.{name}" in state
+        )
+    except (KeyError, StopIteration) as error:
+        absent = str(error.args[0]) if error.args else "encoder.pos_conv_embed.conv.weight_v"
+        raise BadInput(path, expected="the weights of a wav2vec 2.0", found=f"no {absent}", fix=FIX) from None
+    layers = 1 + max(int(key.split(".")[2]) for key in state if key.startswith("encoder.layers."))
+    per_layer = "feature_extractor.conv_layers.1.layer_norm.weight" in state
+    return Wav2Vec2Config(
+        conv_dim=tuple(len(weight) for weight in conv),
+        conv_kernel=tuple(weight.shape[-1] for weight in conv),
+        conv_bias="feature_extractor.conv_layers.0.conv.bias" in state,
+        feat_extract_norm="layer" if per_layer else "group",
+        do_stable_layer_norm=per_layer,
+        hidden_size=hidden,
+        num_hidden_layers=layers,
+        num_attention_heads=max(1, hidden // HEAD_WIDTH),
+        intermediate_size=inner,
+        num_conv_pos_embeddings=direction.shape[-1],
+        num_conv_pos_embedding_groups=max(1, hidden // direction.shape[1]),
+    )
+
+
+def read_config(path: str | Path) -> Wav2Vec2Config:
+    """A `config.json` of transformers, refused where it is of another model."""
+    about = _json(Path(path))
+    if about.get("model_type", "wav2vec2") != "wav2vec2":
+        raise BadInput(path, expected="a wav2vec 2.0", found=f"a {about['model_type']}", fix=FIX)
+    try:
+        return Wav2Vec2Config.from_dict(about)
+    except Exception as error:  # transformers' own checks raise several kinds
+        reason = str(error).splitlines()[0]
+        raise BadInput(path, expected="the configuration of a wav2vec 2.0", found=reason, fix=FIX) from error
+
+
+def export_wav2vec2(encoder: SpeechEncoder, out: str | Path) -> None:
+    """A folder as published models have it: `config.json`, `pytorch_model.bin` with the old names of weight
+    normalisation, which transformers of any age reads, and `preprocessor_config.json`."""
+    with whole_folder(out) as folder:
+        write_json(folder / "config.json", config_dict(encoder))
+        torch.save(export_state(encoder), folder / "pytorch_model.bin")
+        write_json(
+            folder / "preprocessor_config.json",
+            {
+                "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+                "feature_size": 1,
+                "sampling_rate": SAMPLE_RATE,
+                "padding_value": 0.0,
+                "do_normalize": True,
+                "return_attention_mask": False,
+            },
+        )
+
+
+def config_dict(encoder: SpeechEncoder) -> dict[str, Any]:
+    """The configuration as `config.json` has it."""
+    return {**encoder.config.to_diff_dict(), "model_type": "wav2vec2", "architectures": ["Wav2Vec2Model"]}
+
+
+def _check_about(source: str | Path) -> None:
+    """Refuse another kind of model, another sample rate, or sound that is not normalised, where files say so."""
+    about = _beside(source, "config.json")
+    if about is not None and about.get("model_type", "wav2vec2") != "wav2vec2":
+        raise BadInput(source, expected="a wav2vec 2.0", found=f"a {about['model_type']}", fix=FIX)
+    heard = _beside(source, "preprocessor_config.json") or {}
+    if heard.get("sampling_rate", SAMPLE_RATE) != SAMPLE_RATE:
+        raise BadInput(source, expected="a model for 16 kHz", found=f"{heard['sampling_rate']} Hz", fix=FIX)
+    if not heard.get("do_normalize", True):
+        found = "do_normalize: false"
+        raise BadInput(source, expected="a model for sound with mean 0 and variance 1", found=found, fix=FIX)
+
+
+def _beside(source: str | Path, name: str) -> dict[str, Any] | None:
+    """A JSON file of a folder or of a hub model in the cache; None where there is none."""
+    if Path(source).is_dir():
+        path = Path(source) / name
+        return _json(path) if path.is_file() else None
+    try:
+        found = cached_file(str(source), name, local_files_only=True, _raise_exceptions_for_missing_entries=False)
+    except (OSError, ValueError):
+        return None  # not in the cache: `load_speech_encoder` says so
+    return None if found is None else _json(Path(found))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise BadInput(path, expected="JSON", found=str(error), fix="Download it again.") from error
+    if not isinstance(found, dict):
+        raise BadInput(path, expected="keys and values", found=type(found).__name__, fix="Download it again.")
+    return found

@@ -1,0 +1,23 @@
+"""Cosine similarity of identity (CSIM): how much the generated face is the same person to a face recogniser.
+
+The recogniser is ArcFace (Deng et al. 2019) in SadTalker's and this paper's tables; which network made the embeddings
+belongs to the number.
+"""
+
+import numpy as np
+
+from learn2talk_core.synchrony import Array
+
+
+def identity_similarity(embeddings: Array, reference: Array) -> float:
+    """Mean over pictures of the cosine between embeddings, −1 … 1, higher is better.
+
+    Args:
+        embeddings: (T, E), at least one, of the generated pictures.
+        reference: (T, E) of the true pictures at the same times, or (1, E) of one still.
+    """
+    if len(embeddings) == 0 or len(reference) not in (1, len(embeddings)):
+        raise ValueError(f"embeddings of the same pictures are needed, got {embeddings.shape} and {reference.shape}")
+    a, b = np.asarray(embeddings, np.float64), np.asarray(reference, np.float64)
+    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
+    return float(((a * b).sum(axis=1) / np.maximum(norms, 1e-12)).mean())

@@ -1,0 +1,113 @@
+"""SadTalker's ExpNet (Zhang et al. 2023, §3.1): a mel window, a reference face's expression and an eye-blink ratio in,
+the 64 expression coefficients of one frame of a 3D morphable face (Deep3DFaceRecon's) out.
+
+Attribute names give the keys of the published weights, which fit strictly.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from learn2talk_core.audio.mel import COLUMNS_PER_SECOND, WINDOW_COLUMNS, mel_spectrogram
+from learn2talk_core.audio.waveform import SAMPLE_RATE
+from learn2talk_core.models.published import fill_strictly, published_weights
+from learn2talk_core.models.wav2lip import ConvBlock, residual_blocks
+from learn2talk_core.weights import frozen
+
+FPS = 25
+EXPRESSION = 64  # coefficients
+AUDIO = 512  # numbers that the audio encoder makes of a window
+FIX = "Use SadTalker_V0.0.2_256.safetensors or, of the older release, {old}."
+_LEAD = 2  # frames by which a window begins before its frame: 0.08 s, so that 0.2 s lie around it
+
+
+class ExpNet(nn.Module):
+    """`SimpleWrapperV2` in SadTalker's code: Wav2Lip's audio encoder and one linear map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.audio_encoder = audio_encoder()
+        self.mapping1 = nn.Linear(AUDIO + EXPRESSION + 1, EXPRESSION)
+
+    def forward(self, mels: torch.Tensor, reference: torch.Tensor, blink: torch.Tensor) -> torch.Tensor:
+        """Frames are independent of each other.
+
+        Args:
+            mels: (T, 80, 16) windows of `centred_windows`.
+            reference: (64,) expression of the face that shall speak, the same for all frames, or (T, 64).
+            blink: (T,) how far the eyes are closed, 0 … 1.
+
+        Returns:
+            (T, 64) expression coefficients.
+        """
+        heard = self.audio_encoder(mels[:, None]).flatten(1)
+        return self.mapping1(torch.cat([heard, reference.expand(len(mels), -1), blink[:, None]], dim=1))
+
+
+def audio_encoder() -> nn.Sequential:
+    """Wav2Lip's, at full size: (N, 1, 80, 16) mel windows → (N, 512, 1, 1)."""
+    return nn.Sequential(
+        ConvBlock(1, 32, 3, 1, 1),
+        *residual_blocks(32, 2),
+        ConvBlock(32, 64, 3, (3, 1), 1),
+        *residual_blocks(64, 2),
+        ConvBlock(64, 128, 3, 3, 1),
+        *residual_blocks(128, 2),
+        ConvBlock(128, 256, 3, (3, 2), 1),
+        *residual_blocks(256, 1),
+        ConvBlock(256, AUDIO, 3),
+        ConvBlock(AUDIO, AUDIO, 1),
+    )
+
+
+def load_expnet(path: str | Path) -> ExpNet:
+    """ExpNet with published weights, frozen: from `SadTalker_V0.0.2_{256,512}.safetensors` (the keys that begin with
+    `audio2exp.`) or from `auido2exp_00300-model.pth` (sic)."""
+    fix = FIX.format(old="auido2exp_00300-model.pth")
+    network = ExpNet()
+    state = published_weights(path, wrapper="model", prefix="audio2exp.", fix=fix)
+    fill_strictly(network, state, where=path, what="ExpNet", fix=fix)
+    frozen(network)
+    return network
+
+
+def centred_windows(wave: np.ndarray) -> np.ndarray:
+    """The mel window around each frame, as SadTalker cuts them: 16 columns from two frames earlier on, the first and
+    last column repeated beyond the ends.
+
+    Args:
+        wave: (N,) in [−1, 1] at 16 kHz, more than 400 samples.
+
+    Returns:
+        (T, 80, 16) float32 with T = ⌊25 N / 16000⌋.
+    """
+    mel = mel_spectrogram(wave, padding="constant")
+    frames = len(wave) * FPS // SAMPLE_RATE
+    starts = (COLUMNS_PER_SECOND * (np.arange(frames) - _LEAD) / FPS).astype(np.int64)  # towards zero, as int() does
+    columns = np.clip(starts[:, None] + np.arange(WINDOW_COLUMNS), 0, mel.shape[1] - 1)
+    return np.ascontiguousarray(mel[:, columns].transpose(1, 0, 2))
+
+
+@torch.inference_mode()
+def expressions(
+    network: ExpNet, mels: np.ndarray, reference: np.ndarray, blink: np.ndarray | None = None, *, batch: int = 64
+) -> np.ndarray:
+    """Expression coefficients of a clip.
+
+    Args:
+        network: in evaluation mode.
+        mels: (T, 80, 16) of `centred_windows`.
+        reference: (64,) expression of the still face.
+        blink: (T,) how far the eyes are closed, 0 … 1; open where None.
+        batch: frames at a time.
+
+    Returns:
+        (T, 64) float32.
+    """
+    closed = torch.zeros(len(mels)) if blink is None else torch.from_numpy(np.asarray(blink, np.float32))
+    face = torch.from_numpy(np.asarray(reference, np.float32))
+    parts = zip(torch.from_numpy(mels).split(batch), closed.split(batch), strict=True)
+    found = [network(part, face, blinks) for part, blinks in parts]
+    return torch.cat(found).numpy() if found else np.empty((0, EXPRESSION), np.float32)

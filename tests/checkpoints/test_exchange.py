@@ -1,0 +1,96 @@
+"""`learn2talk import-checkpoint`, `export-checkpoint` and `pack` as a user meets them."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from learn2talk_core.cli import main
+from learn2talk_core.models.lipreader import load_units
+from learn2talk_core.models.speech_encoder import load_speech_encoder
+from learn2talk_core.models.student import load_student
+from learn2talk_core.models.sync_expert2d import SyncExpert2D, load_expert
+from learn2talk_core.models.wav2lip import Wav2Lip, load_generator
+from tests.checkpoints.files import save
+from tests.checkpoints.test_faceformer import small as faceformer
+from tests.checkpoints.test_lipreader import small as lipreader
+from tests.checkpoints.test_wav2vec2 import same, tiny
+from tests.toy import toy_corpus
+
+
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def test_wav2vec2_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    encoder = tiny()
+    torch.save(encoder.state_dict(), "weights.pt")
+    assert main(["import-checkpoint", "weights.pt", "--as", "wav2vec2"]) == 0
+    assert capsys.readouterr().out == (
+        "checkpoints/wav2vec2: wav2vec 2.0, 2 layers of width 32, 0.0 million parameters\n"
+        "use it: dvc exp run -S speech_encoder.checkpoint=checkpoints/wav2vec2\n"
+    )
+    same(load_speech_encoder("checkpoints/wav2vec2"), encoder)
+    assert main(["export-checkpoint", "checkpoints/wav2vec2", "--as", "wav2vec2", "back"]) == 0
+    same(load_speech_encoder("back"), encoder)
+
+
+def test_faceformer_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(faceformer(tmp_path, vertices=64, styles=2))
+    toy_corpus(tmp_path / "corpus")
+    assert main(["import-checkpoint", path, "--as", "faceformer"]) == 1
+    assert "Say which corpus: --corpus FOLDER" in capsys.readouterr().err
+    assert main(["import-checkpoint", path, "--as", "faceformer", "--corpus", "corpus", "--out", "ours"]) == 0
+    assert (
+        "FaceFormer of 64 vertices and 2 styles at 30 frames per second, alignment vocaset" in capsys.readouterr().out
+    )
+    assert load_student("ours", made_by="the test")[1] == ("A", "B")
+    assert main(["export-checkpoint", "ours", "--as", "faceformer", "back.pth"]) == 0
+    assert "build Wav2Vec2Model from back.pth.config.json" in capsys.readouterr().out
+    before, after = (torch.load(name, weights_only=True) for name in (path, "back.pth"))
+    assert list(before) == list(after)
+    assert all(torch.equal(before[key], after[key]) for key in before)
+
+
+def test_wav2lip_and_its_expert(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.manual_seed(0)
+    generator, expert = Wav2Lip(), SyncExpert2D()
+    save(tmp_path / "wav2lip.pth", generator.state_dict(), global_step=3)
+    save(tmp_path / "lipsync_expert.pth", expert.state_dict())
+    assert main(["import-checkpoint", "wav2lip.pth", "--as", "wav2lip"]) == 0
+    assert main(["import-checkpoint", "lipsync_expert.pth", "--as", "lipsync-expert"]) == 0
+    assert "-S teacher.expert_checkpoint=checkpoints/lipsync-expert" in capsys.readouterr().out
+    assert load_generator("checkpoints/wav2lip")[1].bgr
+    assert load_expert("checkpoints/lipsync-expert").official
+    for kind, name in (("wav2lip", "wav2lip.pth"), ("lipsync-expert", "lipsync_expert.pth")):
+        assert main(["export-checkpoint", f"checkpoints/{kind}", "--as", kind, "back.pth"]) == 0
+        before, after = (torch.load(file, weights_only=True)["state_dict"] for file in (name, "back.pth"))
+        assert all(torch.equal(before[key], after[key]) for key in before)
+        assert list(before) == list(after)
+
+
+def test_lipreader_with_its_files_in_any_order(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    weights = lipreader(tmp_path / "a", {"labels_type": "unigram5000", "char_list": None})
+    (tmp_path / "a/model.json").rename(tmp_path / "conf.json")
+    (tmp_path / "list.txt").write_text("".join(f"▁{c} 1\n" for c in "ABCDEF"))
+    words = ["import-checkpoint", "list.txt", "conf.json", str(weights), "--as", "lipreader", "--out", "ours"]
+    assert main(words) == 0
+    assert "lip reader of 8 units" in capsys.readouterr().out
+    assert load_units("ours") == ("<blank>", *(f"▁{c}" for c in "ABCDEF"), "<eos>")
+    assert main(["export-checkpoint", "ours", "--as", "lipreader", "back"]) == 0
+    assert sorted(file.name for file in Path("back").iterdir()) == ["model.json", "model.pth"]
+
+
+def test_wrong_files_leave_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("page.pth").write_text("<html>quota exceeded</html>")
+    for kind in ("wav2vec2", "faceformer", "wav2lip", "lipsync-expert"):
+        assert main(["import-checkpoint", "page.pth", "--as", kind]) == 1
+        assert "page.pth: expected a file of weights, found a web page" in capsys.readouterr().err
+    assert main(["import-checkpoint", "a.pth", "b.pth", "--as", "wav2lip"]) == 1
+    assert "--as wav2lip: expected one file of weights, found a.pth, b.pth. Takes:" in capsys.readouterr().err
+    assert main(["export-checkpoint", "nowhere", "--as", "faceformer", "out.pth"]) == 1
+    assert "nowhere/model.json: expected a file, found nothing" in capsys.readouterr().err
+    assert main(["pack", "data/models/student", "out"]) == 1
+    assert "dvc.lock: expected a finished run" in capsys.readouterr().err
+    assert [file.name for file in tmp_path.iterdir()] == ["page.pth"]

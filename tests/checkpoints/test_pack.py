@@ -1,0 +1,142 @@
+"""Packing of a model: what DVC and Git say about it goes along, and nothing that is not of this very model."""
+
+import hashlib
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from learn2talk_core.checkpoints.faceformer import import_student
+from learn2talk_core.checkpoints.pack import content_hash, pack
+from learn2talk_core.errors import BadInput
+from learn2talk_core.files import read_json, write_json
+from learn2talk_core.models.student import load_student, new_student, save_student
+from tests.checkpoints.test_wav2vec2 import tiny
+from tests.toy import SIDE, toy_corpus
+
+MODEL = "data/models/student"
+
+
+def md5(path: Path) -> str:
+    return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def lock(project: Path) -> None:
+    """What `dvc repro` would leave behind."""
+    model, corpus = content_hash(project / MODEL), content_hash(project / "data/corpus")
+    deps = [{"path": "stages/student.py", "md5": md5(project / "stages/student.py")}]
+    stages = {
+        "student": {
+            "deps": [*deps, {"path": "data/corpus", "md5": corpus}],
+            "params": {"params.yaml": {"lambda1": 0.3, "faceformer.width": 8}},
+            "outs": [{"path": MODEL, "md5": model}],
+        },
+        "predict": {"deps": [{"path": MODEL, "md5": model}], "outs": []},
+        "evaluate": {"outs": [{"path": "metrics/evaluate.json", "md5": md5(project / "metrics/evaluate.json")}]},
+    }
+    YAML().dump({"schema": "2.0", "stages": stages}, project / "dvc.lock")
+
+
+def git(project: Path, *words: str) -> str:
+    who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+    return subprocess.run(["git", *who, *words], cwd=project, check=True, capture_output=True, text=True).stdout.strip()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    project = tmp_path / "project"
+    corpus = toy_corpus(project / "data/corpus")
+    torch.manual_seed(0)
+    model = new_student(tiny(), SIDE * SIDE, 2, corpus.fps, width=8, dropout=0.0)
+    save_student(project / MODEL, model, fps=corpus.fps, speakers=corpus.train_speakers, recipe=corpus.recipe)
+    row = {"lve_mm": 1.25, "interval": {"lve_mm": [1, 2]}, "styles": {"D": "A"}}
+    tests = {"seen": {"learn2talk": row, "faceformer": {"lve_mm": 9}}, "unseen": {"learn2talk": row}}
+    write_json(project / "metrics/evaluate.json", {**tests, "protocol": {"lve_mm": {"unit": "mm"}}})
+    (project / "stages").mkdir()
+    (project / "stages/student.py").write_text("made = 'it'\n")
+    (project / ".gitignore").write_text("/data\n")
+    lock(project)
+    git(project, "init", "-q")
+    git(project, "add", ".")
+    git(project, "commit", "-qm", "run")
+    return project
+
+
+def test_a_packed_student(project: Path, tmp_path: Path) -> None:
+    made_at = git(project, "rev-parse", "HEAD")
+    (project / "notes.txt").write_text("later")
+    git(project, "add", ".")
+    git(project, "commit", "-qm", "later")
+    pack(MODEL, tmp_path / "out", project)
+    about = read_json(tmp_path / "out/learn2talk.json", made_by="the test")
+    assert about["commit"] == {"hash": made_at, "dirty": False}  # not the later one
+    assert about["parameters"] == {"lambda1": 0.3, "faceformer.width": 8}
+    assert (about["corpus"]["recipe"], about["corpus"]["train_speakers"]) == ("toy", ["A", "B"])
+    row = {"lve_mm": 1.25, "interval": {"lve_mm": [1, 2]}}
+    assert about["metrics"] == {"seen": row, "unseen": row, "protocol": {"lve_mm": {"unit": "mm"}}}
+    weights = (tmp_path / "out/model.safetensors").read_bytes()
+    assert about["sha256"]["model.safetensors"] == hashlib.sha256(weights).hexdigest()
+    card = (tmp_path / "out/README.md").read_text()
+    assert YAML(typ="safe").load(card.split("---")[1]) == {
+        "library_name": "learn2talk", "license": "other", "tags": ["talking-head", "speech-driven-animation"],
+    }  # fmt: skip
+    for line in (f"- commit: {made_at}", "| seen.lve_mm | 1.25 |", "| lambda1 | 0.3 |", "- licence: that of the data"):
+        assert line in card.splitlines() or any(text.startswith(line) for text in card.splitlines())
+    # the folder stands where a checkpoint of the pipeline is named
+    student, speakers = import_student(tmp_path / "out", toy_corpus(tmp_path / "corpus"))
+    assert speakers == ("A", "B")
+    ours, _ = load_student(project / MODEL, made_by="the test")
+    assert all(torch.equal(value, student.state_dict()[key]) for key, value in ours.state_dict().items())
+
+
+def test_changes_that_no_commit_holds(project: Path, tmp_path: Path) -> None:
+    (project / "stages/student.py").write_text("made = 'it otherwise'\n")
+    (project / MODEL / "model.json").write_text("{}")
+    lock(project)
+    pack(MODEL, tmp_path / "out", project)
+    found = json.loads((tmp_path / "out/learn2talk.json").read_text())["commit"]
+    assert found == {"hash": git(project, "rev-parse", "HEAD"), "dirty": True}
+    git(project, "add", "dvc.lock")
+    git(project, "commit", "-qm", "the lock without the code")
+    pack(MODEL, tmp_path / "out", project)
+    found = json.loads((tmp_path / "out/learn2talk.json").read_text())["commit"]
+    assert found == {"hash": git(project, "rev-parse", "HEAD"), "dirty": True}
+    assert "with changes that are not in it" in (tmp_path / "out/README.md").read_text()
+
+
+def test_scores_of_another_model_are_left_out(project: Path, tmp_path: Path) -> None:
+    (project / "metrics/evaluate.json").write_text('{"seen": {"learn2talk": {"lve_mm": 7}}, "protocol": {}}')
+    (project / "data/corpus/corpus.json").write_text("{}")
+    pack(MODEL, tmp_path / "out", project)
+    about = read_json(tmp_path / "out/learn2talk.json", made_by="the test")
+    assert about["metrics"] == {}
+    assert about["corpus"] is None
+
+
+def test_what_cannot_be_packed(project: Path, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="data/models/other: expected one of data/models/student, found another folder"):
+        pack("data/models/other", tmp_path / "out", project)
+    (project / MODEL / "model.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"expected the model that dvc\.lock describes .*, found another one .* student"):
+        pack(MODEL, tmp_path / "out", project)
+    (project / "dvc.lock").unlink()
+    with pytest.raises(BadInput, match=r"dvc\.lock: expected a finished run, found nothing"):
+        pack(MODEL, tmp_path / "out", project)
+
+
+def test_content_hash_is_dvcs(tmp_path: Path) -> None:
+    from dvc_data.hashfile.build import build
+    from dvc_data.hashfile.db import HashFileDB
+    from dvc_objects.fs.local import LocalFileSystem
+
+    folder = tmp_path / "model"
+    for name in ("b.json", "a/weights.bin", "a.txt", "a-b/c"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    (tmp_path / "db").mkdir()
+    local = LocalFileSystem()
+    _, _, found = build(HashFileDB(local, str(tmp_path / "db")), str(folder), local, "md5")
+    assert content_hash(folder) == found.hash_info.value

@@ -1,0 +1,205 @@
+"""Reading of files of weights: the right numbers, or the reason why not, and never any code of theirs."""
+
+import contextlib
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from learn2talk_core.checkpoints.read import export_state, fill, read_state, torchscript_state
+from learn2talk_core.errors import BadInput
+
+
+class Net(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = torch.nn.Sequential(torch.nn.Conv1d(2, 3, 1), torch.nn.BatchNorm1d(3))
+        self.head = torch.nn.utils.parametrizations.weight_norm(torch.nn.Conv1d(3, 1, 4))
+        self.sizes = [1, 2]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x)
+
+
+STATE = export_state(Net())
+WAYS = ["flat", "wrapped", "legacy", "safetensors"]
+
+
+def write(folder: Path, way: str) -> Path:
+    path = folder / ("w.safetensors" if way == "safetensors" else "w.pth")
+    if way == "safetensors":
+        save_file(STATE, path)
+    elif way == "flat":
+        torch.save(STATE, path)
+    else:
+        prefixed = {f"module.{key}": value for key, value in STATE.items()}
+        optimizer = {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 1e-4, "betas": (0.9, 0.99)}]}
+        torch.save(
+            {"state_dict": prefixed, "optimizer": optimizer, "global_step": 5, "global_epoch": 1}, path,
+            _use_new_zipfile_serialization=way != "legacy",
+        )  # fmt: skip
+    return path
+
+
+def same(state: dict[str, torch.Tensor]) -> None:
+    assert set(state) == set(STATE)
+    assert all(torch.equal(value, STATE[key]) for key, value in state.items())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_all_ways_of_saving(tmp_path: Path, way: str) -> None:
+    same(read_state(write(tmp_path, way)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("how", ["script", "trace"])
+def test_parameters_of_torchscript(tmp_path: Path, how: str) -> None:
+    net = Net().body
+    program = torch.jit.script(net) if how == "script" else torch.jit.trace(net.eval(), torch.zeros(1, 2, 4))
+    program.save(str(tmp_path / "w.pt"))
+    state = read_state(tmp_path / "w.pt")
+    assert {key: value.tolist() for key, value in state.items()} == {
+        key: value.tolist() for key, value in net.state_dict().items()
+    }
+
+
+def refused(path: Path, pattern: str) -> None:
+    with pytest.raises(BadInput, match=pattern):
+        read_state(path)
+
+
+def test_a_web_page_a_pointer_and_nothing(tmp_path: Path) -> None:
+    (tmp_path / "w.pth").write_text("\n<!DOCTYPE html><html>Quota exceeded</html>")
+    refused(tmp_path / "w.pth", "expected a file of weights, found a web page or other text. Download it again")
+    (tmp_path / "w.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    refused(tmp_path / "w.pth", "found a Git LFS pointer. Fetch it: git lfs pull")
+    refused(tmp_path / "none.pth", "expected a file of weights, found nothing")
+
+
+def test_no_state_dict(tmp_path: Path) -> None:
+    for value, pattern in (
+        ([torch.zeros(1)], "expected a state dict: tensors by name, found list"),
+        ({"epoch": 3, "net": 1}, "found keys epoch, net"),
+        ({}, "found keys"),
+        ({"a": torch.tensor([1.0, float("nan")])}, "a: expected finite weights, found NaN"),
+    ):
+        torch.save(value, tmp_path / "w.pth")
+        refused(tmp_path / "w.pth", pattern)
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
+def test_half_a_download(tmp_path: Path, way: str, share: float) -> None:
+    path = write(tmp_path, way)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    refused(path, "expected a whole .*Download it again")
+
+
+def test_a_wrong_byte_in_an_archive(tmp_path: Path) -> None:
+    path = write(tmp_path, "flat")
+    data = bytearray(path.read_bytes())
+    place = data.find(STATE["body.0.weight"].numpy().tobytes())
+    data[place] ^= 1
+    path.write_bytes(bytes(data))
+    refused(path, "found a wrong checksum of w/data/")
+
+
+class Evil:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return open, (str(self.path), "w")
+
+
+class Stranger:
+    """A class that only its author has."""
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_code_and_unknown_classes_in_a_pickle(tmp_path: Path, legacy: bool) -> None:
+    for value, name in ((Evil(tmp_path / "touched"), "open"), (Stranger(), "Stranger")):
+        for content in (value, {"state_dict": value}, {"state_dict": STATE, "args": [value]}):
+            torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=not legacy)
+            refused(tmp_path / "w.pth", rf"found an object of \S*{name}, which could run code. Ask for its state_dict")
+            with (tmp_path / "plain.pkl").open("wb") as file:
+                pickle.dump(content, file)
+            refused(tmp_path / "plain.pkl", "expected")
+    assert not (tmp_path / "touched").exists()
+
+
+def test_code_in_a_torchscript_pickle(tmp_path: Path) -> None:
+    for value in (Evil(tmp_path / "touched"), np.zeros(3)):
+        with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
+            archive.writestr("w/data.pkl", pickle.dumps({"a": value}, protocol=2))
+            archive.writestr("w/constants.pkl", pickle.dumps(()))
+        refused(tmp_path / "w.pt", "found an object of .*, which could run code")
+    assert not (tmp_path / "touched").exists()
+
+
+def test_a_tensor_that_reaches_outside_its_storage(tmp_path: Path) -> None:
+    """Opcodes by hand: a module whose tensor claims 1000 numbers of a storage of 2."""
+    program = (
+        b"\x80\x02c__torch__\nM\n)\x81}(X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n"
+        b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x02tQK\x00"
+        b"(M\xe8\x03t(K\x01t\x89NtRub."
+    )
+    with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
+        archive.writestr("w/data.pkl", program)
+        archive.writestr("w/data/0", bytes(8))
+        archive.writestr("w/constants.pkl", b"")
+    with pytest.raises(RuntimeError, match="out of bounds for storage"):
+        torchscript_state(tmp_path / "w.pt")
+    refused(tmp_path / "w.pt", "expected a whole file")
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(way=st.sampled_from(WAYS), data=st.data())
+def test_damaged_files_never_crash(tmp_path: Path, way: str, data: st.DataObject) -> None:
+    path = write(tmp_path, way)
+    whole = bytearray(path.read_bytes())
+    for place in data.draw(st.lists(st.integers(0, len(whole) * 8 - 1), max_size=4)):
+        whole[place // 8] ^= 1 << place % 8
+    path.write_bytes(bytes(whole[: data.draw(st.integers(1, len(whole)))]))
+    with contextlib.suppress(BadInput):
+        read_state(path)
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_fill_takes_both_names_of_weight_normalisation(old: bool) -> None:
+    torch.manual_seed(1)
+    net = Net()
+    torch.nn.init.zeros_(net.body[0].weight)
+    fill(net, STATE if old else Net().state_dict(), "w.pth", what="Net", fix="None.")
+    same(export_state(net))
+    assert list(STATE)[-2:] == ["head.weight_g", "head.weight_v"]
+
+
+def test_only_counters_may_be_absent() -> None:
+    net = Net()
+    net.body[1].num_batches_tracked.fill_(7)
+    fill(net, {k: v for k, v in STATE.items() if not k.endswith("num_batches_tracked")}, "w", what="Net", fix="None.")
+    same(export_state(net))
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"body.0.bias": None}, "found no body.0.bias. Fix"),
+        ({"body.0.bias": None, "head.bias": None}, "found no body.0.bias and 1 more. Fix"),
+        ({"extra": torch.zeros(1)}, "found extra, which it does not have. Fix"),
+        ({"body.0.bias": torch.zeros(4)}, r"found body.0.bias of shape \(4,\) instead of \(3,\). Fix"),
+    ],
+)
+def test_fill_is_strict(change: dict, found: str) -> None:
+    state = {key: value for key, value in {**STATE, **change}.items() if value is not None}
+    with pytest.raises(BadInput, match=rf"w.pth: expected the weights of Net, {found}"):
+        fill(Net(), state, "w.pth", what="Net", fix="Fix.")
