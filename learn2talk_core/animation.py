@@ -6,6 +6,8 @@ import numpy as np
 
 from learn2talk_core.mesh.topology import Topology
 
+BLOCK = 32  # frames that are multiplied at once
+
 
 @dataclass(frozen=True)
 class Animation:
@@ -34,6 +36,35 @@ class Animation:
     wave: np.ndarray
 
     def vertices(self, frames: slice = slice(None)) -> np.ndarray:
-        """Positions (t, V, 3) float32 of these frames; an hour of all frames would not fit into memory."""
-        moved = self.states[frames] @ self.basis.reshape(len(self.basis), -1)
-        return (self.template + self.offset) + moved.reshape(-1, *self.template.shape)
+        """Positions (t, V, 3) float32 of these frames. All frames of an hour are 6 GB: ask for some at a time.
+
+        A frame has the same bits whichever others are asked for with it.
+        """
+        states = self.states[frames]
+        # a matrix library rounds a row differently in products of different sizes, so all products have one size
+        blocks = np.pad(states, ((0, -len(states) % BLOCK), (0, 0))).reshape(-1, BLOCK, states.shape[1])
+        moved = (blocks @ self.basis.reshape(len(self.basis), -1)).reshape(-1, *self.template.shape)[: len(states)]
+        moved += self.template + self.offset
+        return moved
+
+
+def resample_states(states: np.ndarray, from_fps: float, to_fps: float, frames: range, first: int = 0) -> np.ndarray:
+    """The states at other times: frame t of the result shows t / to_fps seconds; linear between two, held at the end.
+
+    The vertices are affine in the states, so this is the same as to resample the vertices, at a thousandth of the work.
+
+    Args:
+        states: (n, d), of which the first is number `first` at `from_fps`.
+        from_fps: frames a second of `states`.
+        to_fps: frames a second of the result.
+        frames: which frames of the result.
+        first: see `states`.
+
+    Returns:
+        (len(frames), d) float32.
+    """
+    position = np.minimum(np.asarray(frames, np.float64) * (from_fps / to_fps), first + len(states) - 1)
+    left = position.astype(np.int64)
+    share = (position - left).astype(np.float32)[:, None]
+    right = np.minimum(left + 1, first + len(states) - 1)
+    return (1 - share) * states[left - first] + share * states[right - first]
