@@ -312,7 +312,7 @@ class Stream:
     def _forget(self, before: int) -> None:
         """Drop the samples that no later chunk hears, and keep those that count for no loudness yet."""
         before = min(before, self._heard)
-        self._held = self._held[before - self._forgotten :].copy() if before > self._forgotten else self._held
+        self._held = self._held[before - self._forgotten :] if before > self._forgotten else self._held
         self._forgotten = max(before, self._forgotten)
 
     def _output(self, states: np.ndarray, total: int | None) -> np.ndarray:
