@@ -25,6 +25,12 @@ from learn2talk_core.errors import BadInput
 from learn2talk_core.files import read_json
 from learn2talk_core.mesh.files import read_mesh
 from learn2talk_core.mesh.topology import Topology
+from learn2talk_core.mesh.transfer import (
+    Correspondence,
+    find_correspondence,
+    load_correspondence,
+    save_correspondence,
+)
 from learn2talk_core.models.continued import RollOut
 from learn2talk_core.models.faceformer import FaceFormer
 from learn2talk_core.models.student import OFFICIAL_EPS, audio_encoder, load_student, predict_states
@@ -52,6 +58,7 @@ class Animator:
         mm_per_unit: millimetres per unit of the faces.
         corpus: of the student's training, with the voices that a new one is compared with; None if it is not there.
         about: where the student comes from: `folder`, `sha256` of its weights, and its notes.
+        correspondence: of the faces here with the student's own, where their topology is another one.
     """
 
     student: FaceFormer
@@ -63,6 +70,7 @@ class Animator:
     mm_per_unit: float
     corpus: Corpus | None
     about: Mapping[str, Any] = field(default_factory=dict)
+    correspondence: Correspondence | None = None
 
     def animate(
         self,
@@ -188,18 +196,22 @@ class Animator:
         return self.templates[max(weights, key=weights.__getitem__)] if self.template is None else self.template
 
     @cached_property
-    def _basis(self) -> np.ndarray:
-        weight = self.student.vertice_map_r.weight.detach().numpy()
-        return np.ascontiguousarray(weight.T).reshape(weight.shape[1], -1, 3)
+    def _map(self) -> tuple[np.ndarray, np.ndarray]:
+        """Basis (d, V, 3) and offset (V, 3) of the displacement of the faces here."""
+        weight, bias = (getattr(self.student.vertice_map_r, name).detach().numpy() for name in ("weight", "bias"))
+        basis, offset = np.ascontiguousarray(weight.T).reshape(weight.shape[1], -1, 3), bias.reshape(-1, 3)
+        other = self.correspondence
+        return (basis, offset) if other is None else (other.move(basis), other.move(offset))
 
     def _style_vector(self, weights: Mapping[str, float]) -> torch.Tensor:
         return torch.tensor([weights.get(name, 0.0) for name in self.speakers])
 
     def _still(self, weights: Mapping[str, float], fps: float) -> Animation:
+        basis, offset = self._map
         return Animation(
-            states=np.zeros((0, len(self._basis)), np.float32),
-            basis=self._basis,
-            offset=self.student.vertice_map_r.bias.detach().numpy().reshape(-1, 3),
+            states=np.zeros((0, len(basis)), np.float32),
+            basis=basis,
+            offset=offset,
             template=self.face(weights),
             fps=fps,
             mm_per_unit=self.mm_per_unit,
@@ -341,6 +353,7 @@ def load_animator(
     *,
     corpus: str | Path | None = CORPUS,
     template: str | Path | None = None,
+    transfer: str | Path | None = None,
     mm_per_unit: float = 1000.0,
 ) -> Animator:
     """Load a student.
@@ -352,6 +365,8 @@ def load_animator(
             `template` in a file is needed, and styles are given by name.
         template: the face: a speaker of the corpus, or an `.obj` or `.ply` in the model's topology. None takes the face
             of the style's speaker.
+        transfer: a file with the correspondence of a `template` in another topology with the corpus's first training
+            speaker (`mesh.transfer`); where there is none it is computed, in seconds, and written.
         mm_per_unit: of a template without a corpus.
 
     Raises:
@@ -374,7 +389,7 @@ def load_animator(
         if (model / "learn2talk.json").is_file():
             about["commit"] = read_json(model / "learn2talk.json", made_by="learn2talk pack").get("commit")
     vertices = student.vertice_map_r.out_features // 3
-    if opened is not None and mesh is not None and len(opened.topology.colours) != vertices:
+    if opened is not None and mesh is not None and transfer is None and len(opened.topology.colours) != vertices:
         opened = None  # the corpus is of another face than the model and the template
     if opened is not None:
         refuse_other_recipe(model, about.get("notes", {}).get("recipe"), opened)
@@ -382,7 +397,10 @@ def load_animator(
             found = f"{len(opened.topology.colours)} in {opened.folder}"
             fix = "Give the corpus of its training, or --template head.obj in its topology."
             raise BadInput(model, expected=f"a face of {vertices} vertices", found=found, fix=fix)
-    if mesh is not None:
+    correspondence = None
+    if mesh is not None and transfer is not None and opened is not None:
+        correspondence = _correspondence(transfer, opened.templates[speakers[0]], opened.topology.faces, mesh)
+    elif mesh is not None:
         _check_template(str(template), mesh, vertices, opened)
     elif opened is None:
         fix = "Give --template head.obj in the model's topology."
@@ -394,16 +412,20 @@ def load_animator(
     if opened is not None and face is None and not set(speakers) <= set(opened.templates):
         fix = "Give a template: a speaker of the corpus or a file."
         raise BadInput(corpus, expected=f"the faces of {', '.join(speakers)}", found="others", fix=fix)
+    topology, unit = (_plain(mesh), mm_per_unit) if opened is None else (opened.topology, opened.mm_per_unit)
+    if correspondence is not None and mesh is not None:
+        topology, unit = correspondence.topology(topology, mesh[1]), unit / correspondence.scale
     return Animator(
         student=student,
         speakers=speakers,
         fps=fps,
-        topology=opened.topology if opened is not None else _plain(mesh),
+        topology=topology,
         templates=opened.templates if opened is not None else {},
         template=face,
-        mm_per_unit=opened.mm_per_unit if opened is not None else mm_per_unit,
+        mm_per_unit=unit,
         corpus=opened,
         about=about,
+        correspondence=correspondence,
     )
 
 
@@ -415,7 +437,7 @@ def frame_count(samples: int, fps: float) -> int:
 def _check_template(path: str, mesh: tuple[np.ndarray, np.ndarray], vertices: int, corpus: Corpus | None) -> None:
     """Refuse a mesh that the model's displacements do not fit."""
     positions, faces = mesh
-    fix = "Export the head in the model's topology, with the order of its vertices kept."
+    fix = "Export the head in the model's topology with the order of its vertices kept, or give --transfer FILE.npz."
     if len(positions) != vertices:
         raise BadInput(path, expected=f"{vertices} vertices, as the model", found=f"{len(positions)}", fix=fix)
     if corpus is None:
@@ -429,6 +451,14 @@ def _check_template(path: str, mesh: tuple[np.ndarray, np.ndarray], vertices: in
     if not 0.5 < ratio < 2:
         fix = f"Scale it by {1 / ratio:.3g}: the unit is {corpus.mm_per_unit:g} mm."
         raise BadInput(path, expected=f"a head about {size:.3g} high", found=f"{ratio * size:.3g}", fix=fix)
+
+
+def _correspondence(
+    path: str | Path, old: np.ndarray, old_faces: np.ndarray, mesh: tuple[np.ndarray, np.ndarray]
+) -> Correspondence:
+    if not Path(path).is_file():
+        save_correspondence(path, find_correspondence(old, old_faces, *mesh))
+    return load_correspondence(path, len(old), len(mesh[0]))
 
 
 def _plain(mesh: tuple[np.ndarray, np.ndarray] | None) -> Topology:

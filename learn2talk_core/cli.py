@@ -49,6 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     animate.add_argument("--format", default="mp4", help="one or more of mp4,npy,npz,obj,ply,glb,usd,arkit,flame (default: %(default)s)")
     animate.add_argument("--fps", type=float, help="frames a second (default: the model's)")
     animate.add_argument("--template", help="the face: a speaker of the corpus, or an .obj or .ply in the model's topology (default: the style's speaker)")
+    animate.add_argument("--transfer", metavar="FILE", help="for a template in another topology: its correspondence, an .npz that is made if it is missing")
     animate.add_argument("--mm-per-unit", type=float, default=1000.0, help="of a template without a corpus (default: %(default)g)")
     animate.add_argument("--chunk", type=float, help="seconds of speech encoded at once (default: all up to ten minutes, else 20)")
     animate.add_argument("--shapes", metavar="FILE", help="for arkit: blend shapes of a mesh that is not the embedded head")
@@ -154,6 +155,7 @@ def _animate(arguments: argparse.Namespace) -> int:
         model=arguments.model,
         corpus=arguments.corpus,
         template=arguments.template,
+        transfer=arguments.transfer,
         mm_per_unit=arguments.mm_per_unit,
     )
     for folder in folders:

@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import trimesh
 
 from learn2talk_core import animator as module
 from learn2talk_core.animator import Animator, frame_count, load_animator
@@ -118,6 +119,23 @@ def test_templates(tmp_path: Path) -> None:
         with pytest.raises(BadInput) as refused:
             load_animator(student, corpus=corpus, template=tmp_path / f"{name}.obj")
         assert text in str(refused.value)
+
+
+def test_a_head_of_another_topology(tmp_path: Path) -> None:
+    student, corpus = toy_student(tmp_path)
+    head, faces = trimesh.remesh.subdivide(sheet().astype(np.float64), topology().faces)
+    write_mesh(tmp_path / "head.obj", 2 * head, faces)
+    given = {"corpus": corpus, "template": tmp_path / "head.obj", "transfer": tmp_path / "head.npz"}
+    other = load_animator(student, **given)
+    assert other.mm_per_unit == pytest.approx(500, rel=0.01)
+    own, found = load_animator(student, corpus=corpus).animate(speech(1), style="A"), other.animate(speech(1), style="A")
+    np.testing.assert_array_equal(found.states, own.states)
+    moved = np.linalg.norm(np.ptp(found.vertices(), axis=0), axis=-1)
+    assert moved.mean() == pytest.approx(2 * np.linalg.norm(np.ptp(own.vertices(), axis=0), axis=-1).mean(), rel=0.3)
+    assert len(found.topology.regions["lips"]) > 16
+    before = (tmp_path / "head.npz").read_bytes()
+    assert load_animator(student, **given).correspondence is not None
+    assert (tmp_path / "head.npz").read_bytes() == before
 
 
 def test_without_a_corpus_a_template_and_a_style_are_needed(tmp_path: Path) -> None:

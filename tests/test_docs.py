@@ -44,7 +44,8 @@ def test_every_option_and_format_is_in_the_docs(capsys: pytest.CaptureFixture) -
     for name in FORMATS:
         assert f"`{name}`" in text
         assert name in shown
-    for option in ("--model", "--corpus", "--style", "--format", "--fps", "--template", "--chunk", "--shapes", "--flame"):
+    options = ("model", "corpus", "style", "format", "fps", "template", "transfer", "chunk", "shapes", "flame")
+    for option in (f"--{name}" for name in options):
         assert option in text
         assert option in shown
     assert "examples:" in shown
