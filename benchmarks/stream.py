@@ -5,8 +5,8 @@
 Sound is fed in pieces of 0.1 s, as a microphone gives it. For each frame the delay is the time from its instant to when
 `feed` returns it, if the pieces come in real time and feeding is all the machine does: what is waited for the chunk's
 end, the look-ahead and the end of the piece, and what is computed. The real-time factor is seconds of work for a second
-of sound. The distance of the lips from the motion of the whole clip at once is given too, and their distance from rest as
-a measure of it. `--hour` feeds an hour and prints memory on the way.
+of sound. The distance of the lips from the motion of the whole clip at once is given too, and that from rest to compare
+it with. `--hour` feeds an hour and prints memory on the way.
 """
 
 import argparse

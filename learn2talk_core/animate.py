@@ -1,4 +1,4 @@
-"""`learn2talk animate`: sound files in; for each a folder with the formats that are wanted, and what was made from what.
+"""`learn2talk animate`: sound files in; for each a folder of the formats that are wanted, and what was made from what.
 
 A folder appears when everything in it is whole, or not at all.
 """

@@ -144,7 +144,7 @@ class Animator:
         """
         rate = _rate(fps, self.fps)
         if style == AUTO:
-            raise BadInput("style", expected="a style by name", found=AUTO, fix="A stream is not heard before it begins.")
+            raise BadInput("style", expected="a style by name", found=AUTO, fix="The voice is not known yet.")
         for name, value, low, high in (
             ("chunk", chunk, 1 / self.fps, 60.0),
             ("look_ahead", look_ahead, 0.0, 60.0),
@@ -187,9 +187,8 @@ class Animator:
             return {}
         clips = self.corpus.split("train")
         own = {name: [clip for clip in clips if clip.speaker == name][:VOICE_CLIPS] for name in self.speakers}
-        return {
-            name: voice_of(np.concatenate([self.corpus.audio(clip) for clip in said])) for name, said in own.items() if said
-        }
+        sounds = {name: [self.corpus.audio(clip) for clip in said] for name, said in own.items()}
+        return {name: voice_of(np.concatenate(waves)) for name, waves in sounds.items() if waves}
 
     def face(self, weights: Mapping[str, float]) -> np.ndarray:
         """The face at rest (V, 3) that a style moves: the one given, else that of its heaviest speaker."""
@@ -247,7 +246,8 @@ class Stream:
         )
         self._face = animator._still(weights, fps)
         self._roll_out = RollOut(animator.student, animator._style_vector(weights), frames)
-        self._fed = self._forgotten = self._made = self._given = 0  # samples in, samples dropped, own frames, frames out
+        self._fed = self._forgotten = 0  # samples: all, and those that are dropped
+        self._made = self._given = 0  # frames: own ones, and those that came out
         self._held = np.zeros(0, np.float32)
         self._last = np.zeros((0, self._face.states.shape[1]), np.float32)  # the newest state, to interpolate from
         self._heard, self._sum, self._squares = 0, 0.0, 0.0  # of the samples that count for the loudness
@@ -408,7 +408,9 @@ def load_animator(
     elif template is not None and str(template) not in opened.templates:
         fix = f"Choose one of {', '.join(opened.templates)}, or a file .obj or .ply."
         raise BadInput("template", expected="a speaker of the corpus, or a file", found=str(template), fix=fix)
-    face = mesh[0] if mesh is not None else opened.templates[str(template)] if opened and template is not None else None
+    face = None if mesh is None else mesh[0]
+    if opened is not None and face is None and template is not None:
+        face = opened.templates[str(template)]
     if opened is not None and face is None and not set(speakers) <= set(opened.templates):
         fix = "Give a template: a speaker of the corpus or a file."
         raise BadInput(corpus, expected=f"the faces of {', '.join(speakers)}", found="others", fix=fix)
@@ -470,7 +472,7 @@ def _plain(mesh: tuple[np.ndarray, np.ndarray] | None) -> Topology:
 
 
 def _mixture(text: str) -> dict[str, float]:
-    """ "S00", or "S00=1,S03=2"."""
+    """Of `S00`, or of `S00=1,S03=2`."""
     if "=" not in text:
         return {text: 1.0}
     try:

@@ -41,18 +41,30 @@ def _parser() -> argparse.ArgumentParser:
         description="Make a face speak. For each sound the folder OUT/NAME appears when all in it is whole.",
         epilog=ANIMATE_EXAMPLES,
     )
-    animate.add_argument("audio", nargs="+", metavar="AUDIO", help="sound of any format, rate and length; - is standard input")
+    animate.add_argument("audio", nargs="+", metavar="AUDIO", help="sound of any format, rate and length; - is stdin")
     animate.add_argument("-o", "--out", default="out", help="folder (default: %(default)s)")
-    animate.add_argument("--model", default="data/models/student", help="a model's folder, or vocaset.pth or biwi.pth of FaceFormer (default: %(default)s)")
-    animate.add_argument("--corpus", default="data/corpus", help="of its training: faces, triangles, voices (default: %(default)s)")
-    animate.add_argument("--style", default="auto", help="a training speaker, a mixture such as S00=1,S03=2, or auto: the one whose voice is nearest (default: auto)")
-    animate.add_argument("--format", default="mp4", help="one or more of mp4,npy,npz,obj,ply,glb,usd,arkit,flame (default: %(default)s)")
+    animate.add_argument(
+        "--model", default="data/models/student", help="a folder, or FaceFormer's vocaset.pth or biwi.pth (%(default)s)"
+    )
+    animate.add_argument("--corpus", default="data/corpus", help="of its training: faces, voices (%(default)s)")
+    animate.add_argument(
+        "--style", default="auto", help="a training speaker, a mixture such as S00=1,S03=2, or auto: the nearest voice"
+    )
+    animate.add_argument(
+        "--format", default="mp4", help="some of mp4,npy,npz,obj,ply,glb,usd,arkit,flame (default: %(default)s)"
+    )
     animate.add_argument("--fps", type=float, help="frames a second (default: the model's)")
-    animate.add_argument("--template", help="the face: a speaker of the corpus, or an .obj or .ply in the model's topology (default: the style's speaker)")
-    animate.add_argument("--transfer", metavar="FILE", help="for a template in another topology: its correspondence, an .npz that is made if it is missing")
-    animate.add_argument("--mm-per-unit", type=float, default=1000.0, help="of a template without a corpus (default: %(default)g)")
-    animate.add_argument("--chunk", type=float, help="seconds of speech encoded at once (default: all up to ten minutes, else 20)")
-    animate.add_argument("--shapes", metavar="FILE", help="for arkit: blend shapes of a mesh that is not the embedded head")
+    animate.add_argument(
+        "--template", help="the face: a speaker of the corpus, an .obj or a .ply (default: the style's speaker)"
+    )
+    animate.add_argument(
+        "--transfer", metavar="FILE", help="for a template in another topology: its correspondence, made if missing"
+    )
+    animate.add_argument("--mm-per-unit", type=float, default=1000.0, help="of a template without corpus (%(default)g)")
+    animate.add_argument(
+        "--chunk", type=float, help="seconds of speech encoded at once (default: all up to ten minutes, else 20)"
+    )
+    animate.add_argument("--shapes", metavar="FILE", help="for arkit: blend shapes of another mesh than the embedded")
     animate.add_argument("--flame", metavar="FILE", help="for flame: FLAME's generic_model.pkl")
     animate.set_defaults(run=_animate)
 

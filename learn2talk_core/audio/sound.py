@@ -14,7 +14,7 @@ from learn2talk_core.audio.waveform import SAMPLE_RATE, SILENCE_PEAK, _refuse_tr
 from learn2talk_core.errors import BadInput
 from learn2talk_core.progress import log
 
-SHORTEST = SAMPLE_RATE // 10  # samples; the speech encoder and every rate of frames make something of a tenth of a second
+SHORTEST = SAMPLE_RATE // 10  # samples; of these every speech encoder makes something
 PIECE = 30.0  # seconds read at a time
 FILTER = 10  # half the length of SciPy's resampling filter, in samples at the lower of the two rates
 

@@ -53,7 +53,7 @@ class Correspondence:
     def topology(self, old: Topology, faces: np.ndarray) -> Topology:
         """The old mesh's regions, lip pairs and colours on the new one, whose triangles are `faces`.
 
-        A vertex belongs to the regions of the corner that weighs most; a lip vertex that nothing follows drops its pair.
+        A vertex belongs to the regions of the corner that weighs most; a pair that nothing follows is dropped.
         """
         heaviest = self.corners[np.arange(len(self.corners)), self.weights.argmax(axis=1)]
         near = self.weights.sum(axis=1) > 0.5
