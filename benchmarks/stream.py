@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from decode import peak_kilobytes
+
 from learn2talk_core.animator import Animator, Stream, load_animator
 from learn2talk_core.corpus.format import open_corpus
 

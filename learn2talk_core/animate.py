@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from learn2talk_core.animation import Animation
-from learn2talk_core.animator import AUTO, Animator, Style, load_animator
+from learn2talk_core.animator import AUTO, Style, load_animator
 from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import sha256

@@ -1,7 +1,7 @@
 """A trained student as a tool: load it once, then animate files, waves and streams.
 
-    animator = load_animator()
-    animation = animator.animate("speech.wav")
+animator = load_animator()
+animation = animator.animate("speech.wav")
 """
 
 import math

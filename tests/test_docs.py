@@ -33,7 +33,7 @@ def test_the_tour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(list(Path("speech_ply").iterdir())) == int(1.7 * 60)
     assert not np.allclose(names["mean"].states, names["face"].states)
     assert len(names["last"]) > 0
-    assert main("animate speech.wav -o out/".split()) == 0
+    assert main(["animate", "speech.wav", "-o", "out/"]) == 0
     assert Path("out/speech/speech.mp4").stat().st_size > 1000
 
 

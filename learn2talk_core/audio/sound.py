@@ -39,8 +39,12 @@ def read_sound(path: str | Path) -> np.ndarray:
     _refuse_truncated(path)
     try:
         with soundfile.SoundFile(path) as file:
-            pieces = list(resampled(_finite(_by_libsndfile(file, path), path), file.samplerate))
+            in_pieces = file.format != "MP3"  # libsndfile loses its place in an MP3 between two reads
+            if in_pieces:
+                pieces = list(resampled(_finite(_by_libsndfile(file, path), path), file.samplerate))
     except soundfile.LibsndfileError:
+        in_pieces = False
+    if not in_pieces:
         pieces = list(_finite(_by_ffmpeg(path), path))
     return checked_wave(np.concatenate([np.zeros(0, np.float32), *pieces]), path)
 
@@ -100,14 +104,14 @@ def _by_ffmpeg(path: Path) -> Iterator[np.ndarray]:
             if not container.streams.audio:
                 raise _not_sound(path, "a file without sound in it")
             stream, count = container.streams.audio[0], 0
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
+            resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)  # ffmpeg's own mono is not the mean
             for frame in container.decode(stream):
                 for piece in resampler.resample(frame):
                     count += piece.samples
-                    yield piece.to_ndarray()[0]
+                    yield piece.to_ndarray().mean(axis=0)
             for piece in resampler.resample(None):
                 count += piece.samples
-                yield piece.to_ndarray()[0]
+                yield piece.to_ndarray().mean(axis=0)
             told = float((stream.duration or 0) * (stream.time_base or 0))
             if count / SAMPLE_RATE < told - 0.5:
                 raise _cut_short(path, count / SAMPLE_RATE, told)

@@ -128,7 +128,7 @@ def load_correspondence(path: str | Path, old_count: int, new_count: int) -> Cor
         found_text = f"{type(error).__name__}: {error}"
         raise BadInput(path, expected="a correspondence of two meshes", found=found_text, fix=fix) from error
     expected = ((new_count, 3), (new_count, 3), (3, 3), old_count)
-    in_range = found.corners.size == 0 or (0 <= found.corners.min() and found.corners.max() < old_count)
+    in_range = found.corners.size == 0 or (found.corners.min() >= 0 and found.corners.max() < old_count)
     if shapes != expected or not in_range:
         text = f"one from {old_count} to {new_count} vertices"
         other = f"one from {found.count} to {len(found.corners)}"

@@ -10,7 +10,7 @@ from learn2talk_core.models.threads import one_thread
 class RollOut:
     """The recursion of `FaceFormer.states` for one clip, which `extend` carries on from where it was.
 
-    Its numbers do not depend on how the speech is divided. A frame attends to itself and the `memory - 1` frames before
+    How the speech is divided changes nothing but the rounding. A frame attends to itself and the `memory - 1` frames before
     it, so the result is FaceFormer's own as long as the clip has no more frames than that.
 
     Args:
