@@ -10,8 +10,8 @@ from learn2talk_core.models.threads import one_thread
 class RollOut:
     """The recursion of `FaceFormer.states` for one clip, which `extend` carries on from where it was.
 
-    How the speech is divided changes nothing but the rounding. A frame attends to itself and the `memory - 1` frames before
-    it, so the result is FaceFormer's own as long as the clip has no more frames than that.
+    How the speech is divided changes nothing but the rounding. A frame attends to itself and the `memory - 1` frames
+    before it, so the result is FaceFormer's own as long as the clip has no more frames than that.
 
     Args:
         model: in evaluation mode.
