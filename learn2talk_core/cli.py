@@ -7,6 +7,14 @@ from collections.abc import Sequence
 
 from learn2talk_core.errors import BadInput
 
+ANIMATE_EXAMPLES = """examples:
+  learn2talk animate speech.wav -o out/
+  learn2talk animate speech.mp3 film.mp4 --format mp4,npz,glb --fps 60
+  learn2talk animate speech.wav --style S03 --template S00
+  learn2talk animate speech.wav --style S00=0.5,S03=0.5 --template head.obj
+  ffmpeg -i film.mkv -f wav - | learn2talk animate - --format npy
+"""
+
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one sub-command; returns the exit status."""
@@ -25,6 +33,40 @@ def main(words: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="learn2talk", description="3D talking faces that learn from 2D ones.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    animate = commands.add_parser(
+        "animate",
+        help="speech in, animation out: video, vertices, meshes, glTF, USD, ARKit, FLAME",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Make a face speak. For each sound the folder OUT/NAME appears when all in it is whole.",
+        epilog=ANIMATE_EXAMPLES,
+    )
+    animate.add_argument("audio", nargs="+", metavar="AUDIO", help="sound of any format, rate and length; - is stdin")
+    animate.add_argument("-o", "--out", default="out", help="folder (default: %(default)s)")
+    animate.add_argument(
+        "--model", default="data/models/student", help="a folder, or FaceFormer's vocaset.pth or biwi.pth (%(default)s)"
+    )
+    animate.add_argument("--corpus", default="data/corpus", help="of its training: faces, voices (%(default)s)")
+    animate.add_argument(
+        "--style", default="auto", help="a training speaker, a mixture such as S00=1,S03=2, or auto: the nearest voice"
+    )
+    animate.add_argument(
+        "--format", default="mp4", help="some of mp4,npy,npz,obj,ply,glb,usd,arkit,flame (default: %(default)s)"
+    )
+    animate.add_argument("--fps", type=float, help="frames a second (default: the model's)")
+    animate.add_argument(
+        "--template", help="the face: a speaker of the corpus, an .obj or a .ply (default: the style's speaker)"
+    )
+    animate.add_argument(
+        "--transfer", metavar="FILE", help="for a template in another topology: its correspondence, made if missing"
+    )
+    animate.add_argument("--mm-per-unit", type=float, default=1000.0, help="of a template without corpus (%(default)g)")
+    animate.add_argument(
+        "--chunk", type=float, help="seconds of speech encoded at once (default: all up to ten minutes, else 20)"
+    )
+    animate.add_argument("--shapes", metavar="FILE", help="for arkit: blend shapes of another mesh than the embedded")
+    animate.add_argument("--flame", metavar="FILE", help="for flame: FLAME's generic_model.pkl")
+    animate.set_defaults(run=_animate)
 
     show = commands.add_parser("show-corpus", help="contact sheet with phonemes and a video with sound of one clip")
     show.add_argument("corpus", nargs="?", default="data/corpus", help="folder of the corpus (default: %(default)s)")
@@ -108,6 +150,30 @@ def _parser() -> argparse.ArgumentParser:
 
 
 # Each command imports what it needs, so that `--help` answers at once.
+
+
+def _animate(arguments: argparse.Namespace) -> int:
+    from learn2talk_core.animate import animate_files
+
+    folders = animate_files(
+        arguments.audio,
+        arguments.out,
+        formats=[name.strip() for name in arguments.format.split(",")],
+        style=arguments.style,
+        fps=arguments.fps,
+        chunk=arguments.chunk,
+        shapes=arguments.shapes,
+        flame=arguments.flame,
+        model=arguments.model,
+        corpus=arguments.corpus,
+        template=arguments.template,
+        transfer=arguments.transfer,
+        mm_per_unit=arguments.mm_per_unit,
+    )
+    for folder in folders:
+        for path in sorted(folder.iterdir()):
+            print(path)
+    return 0
 
 
 def _show_corpus(arguments: argparse.Namespace) -> int:

@@ -22,6 +22,7 @@ from tests.toy import toy_corpus
         ["export-checkpoint", "-h"],
         ["score-video", "-h"],
         ["pack", "-h"],
+        ["animate", "-h"],
     ],
 )
 def test_help_everywhere(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,99 @@
+"""A stream's delay, its real-time factor and its memory at chunks of 1, 2 and 5 s.
+
+    python benchmarks/stream.py [--model data/models/student] [--corpus data/corpus] [--seconds 60] [--hour]
+
+Sound is fed in pieces of 0.1 s, as a microphone gives it. For each frame the delay is the time from its instant to when
+`feed` returns it, if the pieces come in real time and feeding is all the machine does: what is waited for the chunk's
+end, the look-ahead and the end of the piece, and what is computed. The real-time factor is seconds of work for a second
+of sound. The distance of the lips from the motion of the whole clip at once is given too, and that from rest to compare
+it with. `--hour` feeds an hour and prints memory on the way.
+"""
+
+import argparse
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from decode import peak_kilobytes
+
+from learn2talk_core.animator import Animator, Stream, load_animator
+from learn2talk_core.corpus.format import open_corpus
+
+PIECE = 1600  # samples
+FPS = 30
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--model", default="data/models/student")
+    parser.add_argument("--corpus", default="data/corpus")
+    parser.add_argument("--seconds", type=int, default=60, help="of speech (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
+    parser.add_argument("--hour", action="store_true", help="memory over an hour, at chunks of 1 s")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    animator = load_animator(arguments.model, corpus=arguments.corpus)
+    wave = speech(arguments.corpus, arguments.seconds)
+    warm(animator, wave)
+    whole = animator.animate(wave, style=animator.speakers[0])
+    lips = animator.topology.regions["lips"]
+    for chunk in (1.0, 2.0, 5.0):
+        for look_ahead in (0.2, 0.4, 1.0):
+            stream = animator.stream(FPS, chunk=chunk, look_ahead=look_ahead)
+            vertices, delays, work = live(stream, wave)
+            distance = np.linalg.norm(vertices[:, lips] - whole.vertices()[:, lips], axis=-1).mean()
+            print(
+                f"chunk {chunk:g} s, look-ahead {look_ahead:g} s: delay mean {delays.mean():.2f} s, largest "
+                f"{delays.max():.2f} s; real-time factor {work / arguments.seconds:.3f}; "
+                f"{distance * animator.mm_per_unit:.2f} mm from the whole"
+            )
+    still = np.linalg.norm(whole.vertices()[:, lips] - whole.template[lips], axis=-1).mean()
+    print(f"the lips' mean distance from rest is {still * animator.mm_per_unit:.2f} mm")
+    if arguments.hour:
+        hour(animator, wave)
+
+
+def speech(corpus: str, seconds: int) -> np.ndarray:
+    """Test clips, one after the other."""
+    opened = open_corpus(corpus)
+    clips = [opened.audio(clip) for clip in opened.split("test_seen", "test_unseen")]
+    wave = np.concatenate(clips)
+    return np.tile(wave, 1 + 16000 * seconds // len(wave))[: 16000 * seconds]
+
+
+def warm(animator: Animator, wave: np.ndarray) -> None:
+    animator.animate(wave[:16000], style=animator.speakers[0])
+    live(animator.stream(FPS), wave[: 5 * 16000])
+
+
+def live(stream: Stream, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Vertices, the delay of each frame in seconds, and seconds of work."""
+    pieces, delays, work, free, given = [], [], 0.0, 0.0, 0
+    for start in range(0, len(wave) + PIECE, PIECE):
+        arrived = min(start + PIECE, len(wave)) / 16000
+        begin = time.perf_counter()
+        pieces.append(stream.feed(wave[start : start + PIECE]) if start < len(wave) else stream.finish())
+        took = time.perf_counter() - begin
+        work += took
+        free = max(free, arrived) + took  # the time on the wall clock when this piece is done
+        delays += [free - (given + i) / stream.fps for i in range(len(pieces[-1]))]
+        given += len(pieces[-1])
+    return np.concatenate(pieces), np.array(delays), work
+
+
+def hour(animator: Animator, wave: np.ndarray) -> None:
+    stream = animator.stream(FPS)
+    minute = np.tile(wave, 1 + 60 * 16000 // len(wave))[: 60 * 16000]
+    for number in range(60):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the largest memory so far
+        begin = time.perf_counter()
+        for start in range(0, len(minute), PIECE):
+            stream.feed(minute[start : start + PIECE])
+        if number % 10 in (0, 9):
+            took = time.perf_counter() - begin
+            print(f"minute {number + 1:2d}: {peak_kilobytes() / 1024:.0f} MB at most, real-time factor {took / 60:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+import io
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from learn2talk_core import animate as module
+from learn2talk_core.animate import FORMATS
+from learn2talk_core.animator import load_animator
+from learn2talk_core.audio.waveform import write_wave
+from learn2talk_core.cli import main
+from learn2talk_core.corpus.format import sha256
+from learn2talk_core.corpus.video_file import read_video
+from learn2talk_core.mesh.files import read_mesh, write_mesh
+from tests.test_animator import speech
+from tests.toy import sheet, topology
+from tests.toy_student import toy_student
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> list[str]:
+    """The command without its formats, for one file of a second."""
+    student, corpus = toy_student(tmp_path)
+    write_wave(tmp_path / "speech.wav", speech(1))
+    out = str(tmp_path / "out")
+    return [str(tmp_path / "speech.wav"), "-o", out, "--model", str(student), "--corpus", str(corpus), "--style", "B"]
+
+
+def left(tmp_path: Path) -> list[str]:
+    return sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*"))
+
+
+def test_every_format_holds_the_same_motion(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert main(["animate", *words, "--format", "mp4,npy,npz,obj,ply", "--fps", "25"]) == 0
+    folder = tmp_path / "out" / "speech"
+    assert str(folder / "speech.mp4") in capsys.readouterr().out.splitlines()
+    animator = load_animator(tmp_path / "student", corpus=tmp_path / "corpus")
+    face = animator.animate(tmp_path / "speech.wav", style="B", fps=25)
+    vertices = face.vertices()
+    assert vertices.shape == (25, 64, 3)
+
+    np.testing.assert_array_equal(np.load(folder / "speech.npy"), vertices)
+    with np.load(folder / "speech.npz", allow_pickle=False) as stored:
+        np.testing.assert_array_equal(stored["vertices"], vertices)
+        np.testing.assert_array_equal(stored["faces"], topology().faces)
+        np.testing.assert_array_equal(stored["template"], face.template)
+        assert (stored["fps"], stored["mm_per_unit"]) == (25, 1000)
+    for kind, tolerance in (("obj", 1e-8), ("ply", 0)):
+        files = sorted((folder / f"speech_{kind}").iterdir())
+        assert [file.name for file in files] == [f"{number:06d}.{kind}" for number in range(25)]
+        for number in (0, 24):
+            found, faces = read_mesh(files[number])
+            np.testing.assert_allclose(found, vertices[number], atol=tolerance)
+            np.testing.assert_array_equal(faces, topology().faces)
+    frames, fps, audio = read_video(folder / "speech.mp4")
+    assert (len(frames), fps, frames.shape[1:]) == (25, 25, (384, 384, 3))
+    assert audio is not None
+    assert np.corrcoef(audio[:15000], speech(1)[:15000])[0, 1] > 0.5
+    assert np.abs(frames[0].astype(int) - frames[12]).max() > 20
+
+    manifest = json.loads((folder / "manifest.json").read_text())
+    assert manifest["audio"] == {"name": "speech.wav", "sha256": sha256(tmp_path / "speech.wav"), "seconds": 1.0}
+    assert manifest["model"]["sha256"] == sha256(tmp_path / "student" / "model.safetensors")
+    assert (manifest["style"], manifest["style_chosen"], manifest["template"]) == ({"B": 1.0}, "by name", "B")
+    assert (manifest["fps"], manifest["model_fps"], manifest["frames"], manifest["vertices"]) == (25, 30, 25, 64)
+    assert manifest["files"]["speech.npy"] == (folder / "speech.npy").stat().st_size
+    assert manifest["sequences"] == {"speech_obj": 25, "speech_ply": 25}
+
+
+def test_several_files_and_standard_input(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_wave(tmp_path / "more.wav", speech(0.5))
+    content = (tmp_path / "speech.wav").read_bytes()
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    assert main(["animate", "-", str(tmp_path / "more.wav"), *words, "--format", "npy"]) == 0
+    out = tmp_path / "out"
+    assert sorted(path.name for path in out.iterdir()) == ["more", "speech", "stdin"]
+    assert (out / "stdin" / "stdin.npy").read_bytes() == (out / "speech" / "speech.npy").read_bytes()
+    assert len(np.load(out / "more" / "more.npy")) == 15
+
+
+def test_a_second_run_replaces_the_first_and_nothing_else(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["animate", *words, "--format", "npy"]) == 0
+    assert main(["animate", *words, "--format", "npz"]) == 0
+    assert left(tmp_path) == ["speech", "speech/manifest.json", "speech/speech.npz"]
+    (tmp_path / "out" / "speech" / "manifest.json").write_text("{}")
+    assert main(["animate", *words, "--format", "npy"]) == 1
+    assert "speech: expected a folder that learn2talk animate made, or none, found something else" in (
+        capsys.readouterr().err
+    )
+    assert left(tmp_path) == ["speech", "speech/manifest.json", "speech/speech.npz"]
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        (["--format", "fbx"], "--format: expected some of mp4, npy, npz, obj, ply, glb, usd, arkit, flame, found fbx"),
+        (["--format", "npy", "--style", "Z"], "style: expected one or a mixture of A, B, found Z"),
+        (["--format", "npy", "--fps", "0"], "fps: expected 1 … 1000 frames a second, found 0"),
+        (["--format", "npy", "--template", "Q"], "template: expected a speaker of the corpus, or a file, found Q"),
+        (["--format", "npy", "--chunk", "-1"], "chunk: expected"),
+        (["--format", "flame"], "--flame: expected FLAME's model file, found none"),
+        (["--format", "npy", "--model", "nothing"], "nothing/model.json: expected a file, found nothing"),
+    ],
+)
+def test_what_is_wrong_is_one_clear_error(
+    words: list[str], more: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["animate", *words, *more]) == 1
+    err = capsys.readouterr().err
+    assert text in err
+    assert "Traceback" not in err
+    assert left(tmp_path) == []
+
+
+def test_a_bad_sound_leaves_nothing(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    (tmp_path / "speech.wav").write_text("not a sound")
+    assert main(["animate", *words, "--format", "npy"]) == 1
+    assert "speech.wav: expected a sound file that libsndfile or ffmpeg reads" in capsys.readouterr().err
+    assert left(tmp_path) == []
+    assert main(["animate", str(tmp_path / "speech.flac"), *words]) == 1
+    assert "speech: expected one sound, found several of this name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["speech.wav/out", "/proc/learn2talk"])
+def test_a_place_that_cannot_be_written(
+    place: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert main(["animate", *words, "-o", str(tmp_path / place)]) == 1
+    assert "expected a folder that can be written, found" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "text"),
+    [
+        (KeyboardInterrupt(), 130, "stopped"),
+        (OSError(28, "No space left on device"), 1, "expected to be able to write it, found No space left on device"),
+    ],
+)
+def test_what_stops_in_the_middle_leaves_the_old_or_nothing(
+    error: BaseException,
+    status: int,
+    text: str,
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    def stop(folder: Path, name: str, *_: Any) -> None:
+        (folder / f"{name}.mp4").write_bytes(b"half")
+        raise error
+
+    monkeypatch.setitem(FORMATS, "mp4", stop)
+    for before in ([], ["speech", "speech/manifest.json", "speech/speech.npy"]):
+        if before:
+            assert main(["animate", *words, "--format", "npy"]) == 0
+        assert main(["animate", *words, "--format", "npy,mp4"]) == status
+        assert text in capsys.readouterr().err
+        assert left(tmp_path) == before
+
+
+def test_a_render_that_shows_nothing_fails(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(vertices: np.ndarray, *_: Any, **__: Any) -> np.ndarray:
+        return np.full((len(vertices), 384, 384, 3), 200, np.uint8)
+
+    monkeypatch.setattr(module, "portraits", nothing)
+    assert main(["animate", *words]) == 1
+    assert left(tmp_path) == []
+
+
+def test_two_runs_at_one_folder_leave_one_whole_result(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second runs from start to end while the first is writing."""
+
+    def meanwhile(folder: Path, name: str, animation: Any) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: 1)  # another process
+            assert main(["animate", *words, "--format", "npz"]) == 0
+        assert left(tmp_path)[-3:] == ["speech", "speech/manifest.json", "speech/speech.npz"]
+        module.write_npy(folder, name, animation)
+
+    monkeypatch.setitem(FORMATS, "npy", meanwhile)
+    assert main(["animate", *words, "--format", "npy"]) == 0
+    assert left(tmp_path) == ["speech", "speech/manifest.json", "speech/speech.npy"]
+
+
+def test_a_mesh_without_regions_has_a_picture(tmp_path: Path) -> None:
+    student, _ = toy_student(tmp_path)
+    write_mesh(tmp_path / "head.obj", sheet(), topology().faces)
+    face = load_animator(student, corpus=None, template=tmp_path / "head.obj").animate(speech(0.2), style="A")
+    module.write_mp4(tmp_path, "face", face)
+    frames, _, _ = read_video(tmp_path / "face.mp4")
+    assert np.ptp(frames[0].astype(int)) > 50
