@@ -1,0 +1,70 @@
+"""A face that speaks, as values: what an `Animator` makes and every writer of a format takes."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from learn2talk_core.mesh.topology import Topology
+
+BLOCK = 32  # frames that are multiplied at once
+
+
+@dataclass(frozen=True)
+class Animation:
+    """A face that speaks: vertices = template + offset + states · basis, exactly (the student's output map is affine).
+
+    Frame t shows the time t / fps; sound and motion start together.
+
+    Attributes:
+        states: (T, d) float32.
+        basis: (d, V, 3) float32, in the unit of the template.
+        offset: (V, 3) float32, the part of the displacement that does not move.
+        template: (V, 3) float32, the face at rest.
+        fps: frames a second.
+        mm_per_unit: millimetres per unit of the template.
+        topology: faces, regions, lip pairs, colours.
+        wave: (samples,) float32 in [-1, 1], 16 kHz mono.
+    """
+
+    states: np.ndarray
+    basis: np.ndarray
+    offset: np.ndarray
+    template: np.ndarray
+    fps: float
+    mm_per_unit: float
+    topology: Topology
+    wave: np.ndarray
+
+    def vertices(self, frames: slice = slice(None)) -> np.ndarray:
+        """Positions (t, V, 3) float32 of these frames. All frames of an hour are 6 GB: ask for some at a time.
+
+        A frame has the same bits whichever others are asked for with it.
+        """
+        states = self.states[frames]
+        # a matrix library rounds a row differently in products of different sizes, so all products have one size
+        blocks = np.pad(states, ((0, -len(states) % BLOCK), (0, 0))).reshape(-1, BLOCK, states.shape[1])
+        moved = (blocks @ self.basis.reshape(len(self.basis), -1)).reshape(-1, *self.template.shape)[: len(states)]
+        moved += self.template + self.offset
+        return moved
+
+
+def resample_states(states: np.ndarray, from_fps: float, to_fps: float, frames: range, first: int = 0) -> np.ndarray:
+    """The states at other times: frame t of the result shows t / to_fps seconds; linear between two, held at the end.
+
+    The vertices are affine in the states, so this is the same as to resample the vertices, at a thousandth of the work.
+
+    Args:
+        states: (n, d), of which the first is number `first` at `from_fps`.
+        from_fps: frames a second of `states`.
+        to_fps: frames a second of the result.
+        frames: which frames of the result.
+        first: see `states`.
+
+    Returns:
+        (len(frames), d) float32.
+    """
+    position = np.minimum(np.asarray(frames, np.float64) * (from_fps / to_fps), first + len(states) - 1)
+    left = position.astype(np.int64)
+    share = (position - left).astype(np.float32)[:, None]
+    right = np.minimum(left + 1, first + len(states) - 1)
+    return (1 - share) * states[left - first] + share * states[right - first]
