@@ -80,7 +80,8 @@ def measure(name: str, write: Callable[[Path], None], seconds: float) -> None:
             times.append(time.perf_counter() - start)
         size = sum(path.stat().st_size for path in Path(folder).iterdir()) / 1e6
     rate = seconds / min(times)
-    print(f"  {name:6s} {min(times):7.3f} s  {rate:6.0f} times real time  {size:7.1f} MB{' ' if rate >= TARGET else '  SLOW'}")
+    slow = "" if rate >= TARGET else "  SLOW"
+    print(f"  {name:6s} {min(times):7.3f} s  {rate:6.0f} times real time  {size:7.1f} MB{slow}")
 
 
 def main() -> None:
@@ -91,9 +92,9 @@ def main() -> None:
         head = embedded_head(seconds)
         print(f"{seconds:g} s of speech, {len(head.states)} frames, {len(head.template)} vertices")
         for name in ("glb", "usd", "arkit"):
-            measure(name, lambda folder, name=name: FORMATS[name](folder / "face", head), seconds)  # type: ignore[misc]
+            measure(name, lambda folder, name=name: FORMATS[name](folder / "face", head), seconds)
         head, flame = flame_head(seconds)
-        measure("flame", lambda folder: write_flame(folder / "face.npz", head, flame), seconds)  # type: ignore[arg-type, return-value]
+        measure("flame", lambda folder: write_flame(folder / "face.npz", head, flame), seconds)
 
 
 if __name__ == "__main__":
