@@ -35,9 +35,8 @@ TURNS = (
 )  # the animation turns neither head nor eyes: all zero
 CHUNK = 256  # frames that are solved together: 5 MB for 52 shapes
 RIDGE = 1e-9  # of the shapes' mean square, on the diagonal: decides between shapes that are alike
-STEPS = 60
-NEAR = 1e-3  # of a bound, in weights
-TOLERANCE = 1e-7
+STEPS = 1000  # many more than are ever needed, should rounding make it go in circles
+TOLERANCE = 1e-9  # in weights
 
 
 @dataclass(frozen=True)
@@ -135,10 +134,10 @@ def arkit_weights(animation: Animation, shapes: BlendShapes | None = None) -> np
 def solve_box(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
     """For every row b of `right` the w in [0, 1]^K that minimises ½ wᵀ G w − bᵀ w.
 
-    Projected Newton (Bertsekas 1982, "Projected Newton methods for optimization problems with simple constraints",
-    SIAM J. Control and Optimization 20): weights that are near a bound and pushed against it take the step of their own
-    diagonal, the others a Newton step; both are halved until what they reach, clipped into the box, is lower. Rows are
-    independent and solved side by side.
+    Bounded-variable least squares by active sets (Stark & Parker 1995, Computational Statistics 10): weights at a bound
+    are held, the others go to their minimum, or as far towards it as the box lets them, and whoever stops them is held,
+    too. At the minimum the held weight that is drawn inwards most strongly is let go. Rows are independent and solved
+    side by side. Exact, also where shapes are so alike that gradient methods crawl.
 
     Args:
         gram: G, (K, K), symmetric positive definite.
@@ -149,34 +148,28 @@ def solve_box(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
     """
     scale, alone = 1 / np.diag(gram), np.eye(len(gram), dtype=bool)
     weights = np.clip(np.linalg.solve(gram, right.T).T, 0, 1)
-    rows = np.arange(len(right))
+    w, held, rows = weights.copy(), (weights <= 0) | (weights >= 1), np.arange(len(right))
     for _ in range(STEPS):
-        w = weights[rows]
         slope = w @ gram - right[rows]
-        # Zero exactly where the conditions of Karush, Kuhn and Tucker hold.
-        distance = np.abs(w - np.clip(w - scale * slope, 0, 1)).max(axis=1)
-        unsettled = distance > TOLERANCE
-        rows, w, slope = rows[unsettled], w[unsettled], slope[unsettled]
+        system = np.where((~held[:, :, None] & ~held[:, None, :]) | alone, gram, 0)
+        step = -np.linalg.solve(system, np.where(held, 0, slope)[:, :, None])[:, :, 0]
+        moves = ~held & (step != 0)
+        room = np.divide(np.where(step < 0, w, 1 - w), np.abs(step), out=np.full_like(w, np.inf), where=moves)
+        far = np.minimum(room.min(axis=1), 1)
+        stopped = room <= np.where(far < 1, far, -1)[:, None]
+        w = np.clip(np.where(stopped, step > 0, w + far[:, None] * step), 0, 1)
+        held |= stopped
+        inwards = np.where(held, np.where(w <= 0, -1, 1) * (w @ gram - right[rows]) * scale, -np.inf)
+        strongest = inwards.argmax(axis=1)
+        arrived = far == 1
+        free = arrived & (inwards.max(axis=1) > TOLERANCE)
+        held[free, strongest[free]] = False
+        weights[rows] = w
+        on = ~arrived | free
+        w, held, rows = w[on], held[on], rows[on]
         if not len(rows):
             break
-        near = np.minimum(distance[unsettled], NEAR)[:, None]
-        free = ~(((w <= near) & (slope > 0)) | ((w >= 1 - near) & (slope < 0)))
-        system = np.where((free[:, :, None] & free[:, None, :]) | alone, gram, 0)
-        weights[rows] = _search(gram, w, slope, np.linalg.solve(system, slope[:, :, None])[:, :, 0])
     return weights
-
-
-def _search(gram: np.ndarray, w: np.ndarray, slope: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """The first of w − step, w − step/2, …, clipped, that is lower by Armijo's rule; per row."""
-    result, waiting, size = w.copy(), np.arange(len(w)), 1.0
-    while len(waiting) and size > 1e-6:
-        move = np.clip(w[waiting] - size * step[waiting], 0, 1) - w[waiting]
-        linear = (move * slope[waiting]).sum(axis=1)
-        change = linear + 0.5 * ((move @ gram) * move).sum(axis=1)
-        good = change <= 1e-4 * linear
-        result[waiting[good]] += move[good]
-        waiting, size = waiting[~good], size / 2
-    return result
 
 
 def write_arkit_csv(path: str | Path, weights: np.ndarray, fps: float) -> Path:
@@ -197,7 +190,7 @@ def write_arkit_json(path: str | Path, weights: np.ndarray, fps: float) -> Path:
     """Write `arkit_weights` as `{"fps": fps, "names": [52], "frames": [[52], …]}`; returns the path."""
     row = "[" + ",".join(["%.6f"] * len(ARKIT)) + "]"
     with whole_file(path) as partial, partial.open("w", newline="\n") as out:
-        out.write(json.dumps({"fps": float(fps), "names": ARKIT})[:-1] + ", \"frames\": [")
+        out.write(json.dumps({"fps": float(fps), "names": ARKIT})[:-1] + ', "frames": [')
         out.writelines(",\n" * (frame > 0) + row % tuple(numbers.tolist()) for frame, numbers in enumerate(weights))
         out.write("]}\n")
     return Path(path)

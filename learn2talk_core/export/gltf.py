@@ -108,7 +108,7 @@ class _File:
         self.length = 0
 
     def add(self, array: np.ndarray, target: int | None = None, *, kind: int = FLOAT, bounds: bool = False) -> int:
-        """Append (n,) or (n, 3) numbers; returns the accessor's number. All are of 4 bytes, so everything is aligned."""
+        """Append (n,) or (n, 3) numbers of 4 bytes, which keeps everything aligned; returns the accessor's number."""
         array = np.ascontiguousarray(array, "<f4" if kind == FLOAT else "<u4")
         view = {"buffer": 0, "byteOffset": self.length, "byteLength": array.nbytes}
         columns = array.reshape(len(array), -1)

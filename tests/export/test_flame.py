@@ -131,7 +131,7 @@ def test_identity_of_a_face_is_found_again(tmp_path):
 
 def test_file_holds_shape_expression_and_pose(tmp_path):
     path = model_file(tmp_path / "flame.pkl")
-    animation, expression, jaw = speech(path, frames=5)
+    animation, _, _ = speech(path, frames=5)
     assert write_flame(tmp_path / "face.npz", animation, load_flame(path, expressions=4)) == tmp_path / "face.npz"
     with np.load(tmp_path / "face.npz") as stored:
         assert {name: stored[name].shape for name in stored} == {
@@ -145,7 +145,10 @@ def test_file_holds_shape_expression_and_pose(tmp_path):
     ("changes", "message"),
     [
         ({"posedirs": None}, r"flame\.pkl: expected a FLAME model with .* found KeyError: 'posedirs'"),
-        ({"shapedirs": np.zeros((VERTICES, 3, 300))}, r"shapedirs: expected shape \(90, 3, 301\), found \(90, 3, 300\)"),
+        (
+            {"shapedirs": np.zeros((VERTICES, 3, 300))},
+            r"shapedirs: expected shape .*301\), found .* 300\)",
+        ),
         ({"weights": np.zeros((VERTICES, 24))}, r"weights: expected shape \(90, 5\), found \(90, 24\)"),
     ],
 )

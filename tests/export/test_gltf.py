@@ -42,9 +42,7 @@ def test_without_weights_the_face_rests(tmp_path):
     assert not any(mesh["weights"])
     base = glb.array(mesh["primitives"][0]["attributes"]["POSITION"])
     np.testing.assert_allclose(base, 0.25 * animation.template, atol=1e-7)
-    np.testing.assert_array_equal(
-        glb.array(mesh["primitives"][0]["indices"]).reshape(-1, 3), animation.topology.faces
-    )
+    np.testing.assert_array_equal(glb.array(mesh["primitives"][0]["indices"]).reshape(-1, 3), animation.topology.faces)
 
 
 def test_normals_of_a_sphere_point_outwards_and_colours_are_linear(tmp_path):

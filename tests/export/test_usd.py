@@ -44,9 +44,7 @@ def test_every_frame_and_the_mesh_are_in_the_text(tmp_path, frames):
     for number, extent in extents.items():
         np.testing.assert_allclose(extent, [points[number].min(axis=0), points[number].max(axis=0)], atol=1e-9)
     assert (numbers(field(text, "faceVertexCounts")) == 3).all()
-    np.testing.assert_array_equal(
-        numbers(field(text, "faceVertexIndices")).reshape(-1, 3), animation.topology.faces
-    )
+    np.testing.assert_array_equal(numbers(field(text, "faceVertexIndices")).reshape(-1, 3), animation.topology.faces)
     assert text.count("{") == text.count("}")
     assert text.count("(") == text.count(")")
 
@@ -76,13 +74,13 @@ def test_memory_does_not_grow_with_the_frames(tmp_path):
     write_usd(tmp_path / "face.usda", speaking_sphere())  # compiles
     peaks = []
     for frames in (50, 400):
-        animation = speaking_sphere(frames)
+        animation = spoilt(speaking_sphere(frames), wave=np.zeros(100, np.float32))
         tracemalloc.start()
         write_usd(tmp_path / "face.usda", animation)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     grown = 350 * 642 * 3 * 4  # bytes of the vertices of all frames
-    assert peaks[1] - peaks[0] < 0.15 * grown
+    assert peaks[1] - peaks[0] < 0.05 * grown
 
 
 def test_nothing_is_written_of_what_is_not_finite(tmp_path):
