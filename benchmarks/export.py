@@ -3,7 +3,7 @@
     python benchmarks/export.py [--seconds 10]
 
 The embedded head with 64 directions of motion; for FLAME a head of its size, 5023 vertices, whose motion no parameters
-fit. Best of three runs on one thread; everything is in it, from the states to synced files, except reading FLAME's file.
+fit. Best of three runs on one thread, from the states to synced files; reading FLAME's file is not in it.
 """
 
 import argparse

@@ -90,12 +90,26 @@ def test_more_than_a_glb_can_count_is_refused(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(shutil.which("gltf_validator") is None, reason="the Khronos validator is not installed")
+VALIDATE = """
+const bytes = new Uint8Array(require("fs").readFileSync(process.argv[1]));
+require("gltf-validator").validateBytes(bytes).then(report => console.log(JSON.stringify(report.issues)));
+"""
+
+
+def has_validator() -> bool:
+    """The npm package gltf-validator, where node finds it (NODE_PATH)."""
+    if shutil.which("node") is None:
+        return False
+    return subprocess.run(["node", "-e", "require('gltf-validator')"], capture_output=True).returncode == 0
+
+
 def test_khronos_validator_finds_nothing(tmp_path):
+    if not has_validator():
+        pytest.skip("node with the package gltf-validator is not installed")
     write_gltf(tmp_path / "face.glb", speaking_sphere())
-    found = subprocess.run(["gltf_validator", "-o", tmp_path / "face.glb"], capture_output=True, text=True, check=True)
-    issues = json.loads(found.stdout)["issues"]
-    assert (issues["numErrors"], issues["numWarnings"]) == (0, 0), issues
+    command = ["node", "-e", VALIDATE, str(tmp_path / "face.glb")]
+    issues = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert not issues["messages"], issues
 
 
 BLENDER = """
