@@ -1,0 +1,209 @@
+"""Weights of Apple's 52 ARKit blend shapes, as the CSV of Epic's Live Link Face app and as JSON.
+
+A frame's weights are the ones in 0..1 whose mix of shapes is nearest to the frame's displacement, in least squares over
+all vertices. For the embedded head the shapes are its own units, so that nothing but the model's own error is lost; any
+other mesh needs its shapes in a file. The motion is linear in the states, so the least squares are formed once between
+shapes and basis, and no frame's vertices are ever computed.
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from learn2talk_core.animation import Animation
+from learn2talk_core.corpus.embedded.face import load_face
+from learn2talk_core.errors import BadInput
+from learn2talk_core.files import whole_file
+
+_EYE = ("Blink", "LookDown", "LookIn", "LookOut", "LookUp", "Squint", "Wide")
+# In the order of the app's files (which have right before left for jaw and mouth); ARKit writes the first letter small.
+ARKIT = (
+    *(f"eye{what}{side}" for side in ("Left", "Right") for what in _EYE),
+    *("jawForward", "jawRight", "jawLeft", "jawOpen"),
+    *("mouthClose", "mouthFunnel", "mouthPucker", "mouthRight", "mouthLeft"),
+    *(f"mouth{what}{side}" for what in ("Smile", "Frown", "Dimple", "Stretch") for side in ("Left", "Right")),
+    *("mouthRollLower", "mouthRollUpper", "mouthShrugLower", "mouthShrugUpper"),
+    *(f"mouth{what}{side}" for what in ("Press", "LowerDown", "UpperUp") for side in ("Left", "Right")),
+    *("browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight"),
+    *("cheekPuff", "cheekSquintLeft", "cheekSquintRight", "noseSneerLeft", "noseSneerRight", "tongueOut"),
+)
+TURNS = (
+    *("HeadYaw", "HeadPitch", "HeadRoll"),
+    *(f"{side}Eye{turn}" for side in ("Left", "Right") for turn in ("Yaw", "Pitch", "Roll")),
+)  # the animation turns neither head nor eyes: all zero
+CHUNK = 256  # frames that are solved together: 5 MB for 52 shapes
+RIDGE = 1e-9  # of the shapes' mean square, on the diagonal: decides between shapes that are alike
+STEPS = 1000  # many more than are ever needed, should rounding make it go in circles
+TOLERANCE = 1e-9  # in weights
+
+
+@dataclass(frozen=True)
+class BlendShapes:
+    """What moves a mesh.
+
+    Attributes:
+        names: of the shapes, ARKit's or others. Those others take part, but their weights are not written.
+        deltas: (K, V, 3) float32 displacement at weight 1, in the template's unit.
+    """
+
+    names: tuple[str, ...]
+    deltas: np.ndarray
+
+
+def embedded_shapes() -> BlendShapes:
+    """The units of the embedded head: 46 of ARKit's 52, and the tip of the tongue."""
+    units = load_face().unit
+    return BlendShapes(tuple(units), np.stack(list(units.values())))
+
+
+def load_shapes(path: str | Path) -> BlendShapes:
+    """Read an `.npz` with `names` (K,) and `deltas` (K, V, 3).
+
+    Names may also begin with a capital, as in the CSV, or end in `_L` and `_R`.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            names, deltas = [str(name) for name in stored["names"]], np.asarray(stored["deltas"], np.float32)
+    except Exception as error:  # zip, zlib, NumPy and key errors all mean the same here
+        raise BadInput(
+            path,
+            expected="an .npz with names (K,) and deltas (K, V, 3)",
+            found=f"{type(error).__name__}: {error}",
+            fix="Write it with numpy.savez, docs/export.md shows how.",
+        ) from error
+    known = {name.lower(): name for name in ARKIT}
+    names = [known.get(_long(name).lower(), name) for name in names]
+    if deltas.shape != (len(names), *deltas.shape[1:2], 3) or not np.isfinite(deltas).all():
+        raise BadInput(
+            path,
+            expected="as many deltas as names, (K, V, 3), all finite",
+            found=f"{len(names)} names and deltas of shape {deltas.shape}",
+            fix="A delta is the shape's vertices minus the neutral ones.",
+        )
+    if len(set(names)) < len(names) or not set(names) & set(ARKIT):
+        found = "a name twice" if len(set(names)) < len(names) else f"none of them in {', '.join(names[:5])} …"
+        raise BadInput(path, expected="ARKit's names, each once", found=found, fix="Rename them: jawOpen, …")
+    return BlendShapes(tuple(names), deltas)
+
+
+def arkit_weights(animation: Animation, shapes: BlendShapes | None = None) -> np.ndarray:
+    """Weights (T, 52) float32 in 0..1, in the order of `ARKIT`; zero for what the mesh has no shape for.
+
+    Args:
+        animation: what is said.
+        shapes: of its mesh. None for the embedded head.
+
+    Raises:
+        BadInput: shapes of another mesh, or none for a mesh that is not the embedded head.
+    """
+    if shapes is None:
+        faces = load_face().faces
+        if not np.array_equal(animation.topology.faces, faces):
+            raise BadInput(
+                "ARKit weights",
+                expected="the embedded head, or a file with the blend shapes of this mesh",
+                found=f"another mesh, of {len(animation.template)} vertices",
+                fix="Give an .npz with names and deltas of its blend shapes, docs/export.md.",
+            )
+        shapes = embedded_shapes()
+    if shapes.deltas.shape[1:] != animation.template.shape:
+        raise BadInput(
+            "ARKit weights",
+            expected=f"blend shapes of {len(animation.template)} vertices, as the animation has",
+            found=f"{shapes.deltas.shape[1]}",
+            fix="Make them of the same mesh, in the same order.",
+        )
+    deltas = shapes.deltas.reshape(len(shapes.names), -1).astype(np.float64)
+    gram = deltas @ deltas.T
+    gram += RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
+    constant = deltas @ animation.offset.reshape(-1)
+    moving = deltas @ animation.basis.reshape(len(animation.basis), -1).T
+    place = {name: i for i, name in enumerate(ARKIT)}
+    columns = [(place[name], i) for i, name in enumerate(shapes.names) if name in place]
+    ours, theirs = (list(numbers) for numbers in zip(*columns, strict=True))
+    weights = np.zeros((len(animation.states), len(ARKIT)), np.float32)
+    for first in range(0, len(weights), CHUNK):
+        chunk = slice(first, first + CHUNK)
+        weights[chunk, ours] = solve_box(gram, constant + animation.states[chunk] @ moving.T)[:, theirs]
+    return weights
+
+
+def solve_box(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """For every row b of `right` the w in [0, 1]^K that minimises ½ wᵀ G w − bᵀ w.
+
+    Bounded-variable least squares by active sets (Stark & Parker 1995, Computational Statistics 10): weights at a bound
+    are held, the others go to their minimum, or as far towards it as the box lets them, and whoever stops them is held,
+    too. At the minimum the held weight that is drawn inwards most strongly is let go. Rows are independent and solved
+    side by side. Exact, also where shapes are so alike that gradient methods crawl.
+
+    Args:
+        gram: G, (K, K), symmetric positive definite.
+        right: (T, K).
+
+    Returns:
+        (T, K) float64.
+    """
+    scale, alone = 1 / np.diag(gram), np.eye(len(gram), dtype=bool)
+    weights = np.clip(np.linalg.solve(gram, right.T).T, 0, 1)
+    w, held, rows = weights.copy(), (weights <= 0) | (weights >= 1), np.arange(len(right))
+    for _ in range(STEPS):
+        slope = w @ gram - right[rows]
+        system = np.where((~held[:, :, None] & ~held[:, None, :]) | alone, gram, 0)
+        step = -np.linalg.solve(system, np.where(held, 0, slope)[:, :, None])[:, :, 0]
+        moves = ~held & (step != 0)
+        room = np.divide(np.where(step < 0, w, 1 - w), np.abs(step), out=np.full_like(w, np.inf), where=moves)
+        far = np.minimum(room.min(axis=1), 1)
+        stopped = room <= np.where(far < 1, far, -1)[:, None]
+        w = np.clip(np.where(stopped, step > 0, w + far[:, None] * step), 0, 1)
+        held |= stopped
+        inwards = np.where(held, np.where(w <= 0, -1, 1) * (w @ gram - right[rows]) * scale, -np.inf)
+        strongest = inwards.argmax(axis=1)
+        arrived = far == 1
+        free = arrived & (inwards.max(axis=1) > TOLERANCE)
+        held[free, strongest[free]] = False
+        weights[rows] = w
+        on = ~arrived | free
+        w, held, rows = w[on], held[on], rows[on]
+        if not len(rows):
+            break
+    return weights
+
+
+def write_arkit_csv(path: str | Path, weights: np.ndarray, fps: float) -> Path:
+    """Write `arkit_weights` in the layout of Live Link Face's recordings; returns the path.
+
+    Columns: Timecode (hours:minutes:seconds:frames from the sound's start, frames with three decimals),
+    BlendShapeCount (61), the 52 weights, three angles of the head and three of each eye, which are zero.
+    """
+    header = ",".join(["Timecode", "BlendShapeCount", *(name[0].upper() + name[1:] for name in ARKIT), *TURNS])
+    row = f"%s,{len(ARKIT) + len(TURNS)}," + ",".join(["%.6f"] * len(ARKIT)) + ",0" * len(TURNS) + "\n"
+    with whole_file(path) as partial, partial.open("w", newline="\n") as out:
+        out.write(header + "\n")
+        out.writelines(row % (timecode(frame, fps), *numbers.tolist()) for frame, numbers in enumerate(weights))
+    return Path(path)
+
+
+def write_arkit_json(path: str | Path, weights: np.ndarray, fps: float) -> Path:
+    """Write `arkit_weights` as `{"fps": fps, "names": [52], "frames": [[52], …]}`; returns the path."""
+    row = "[" + ",".join(["%.6f"] * len(ARKIT)) + "]"
+    with whole_file(path) as partial, partial.open("w", newline="\n") as out:
+        out.write(json.dumps({"fps": float(fps), "names": ARKIT})[:-1] + ', "frames": [')
+        out.writelines(",\n" * (frame > 0) + row % tuple(numbers.tolist()) for frame, numbers in enumerate(weights))
+        out.write("]}\n")
+    return Path(path)
+
+
+def timecode(frame: int, fps: float) -> str:
+    """Hours:minutes:seconds:frames of a frame's time."""
+    seconds = int(frame / fps + 1e-9)
+    return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}:{max(frame - seconds * fps, 0):06.3f}"
+
+
+def _long(name: str) -> str:
+    for short, side in (("_L", "Left"), ("_R", "Right")):
+        if name.endswith(short):
+            return name.removesuffix(short) + side
+    return name

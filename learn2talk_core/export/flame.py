@@ -1,0 +1,288 @@
+"""FLAME's expression and jaw for an animation of a mesh in FLAME's topology, by fitting (Li et al. 2017).
+
+The user brings the model file. With the jaw's rotation R, Q = R − I, and E, P the bases of expression ψ and of the
+correctives of the pose, linear blend skinning of a head that stands still is
+
+    v = T + E ψ + P q + w ∘ Q (T + E ψ + P q − j(ψ)),      q = the nine numbers of Q,   j(ψ) = j₀ + J E ψ,
+
+where T is the speaker's own face at rest, w how much a vertex follows the jaw, j the jaw's joint. So v − T is bilinear
+in (1, q) and u = (ψ, 1, q):  v − T = Σ_a (1, q)_a M_a u.  The products M_aᵀ M_b, and those of M_a with the directions
+in which the animation moves, are formed once; Levenberg and Marquardt's steps for (ψ, R) then run without vertices, for
+many frames side by side.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import scipy.sparse
+from scipy.spatial.transform import Rotation
+
+from learn2talk_core.animation import Animation
+from learn2talk_core.errors import BadInput
+from learn2talk_core.export.geometry import check
+from learn2talk_core.files import whole_file
+from learn2talk_core.untrusted import load_pickle
+
+IDENTITIES = 300  # columns of shapedirs before the expressions
+EXPRESSIONS = 50  # that are fitted, as DECA and EMOCA do
+JAW = 2  # among the joints: root, neck, jaw, left eye, right eye
+CHUNK = 64  # frames that are fitted together
+STEPS = 20
+SETTLED = 1e-5  # last step, in expressions and radians
+RIDGE = 1e-8  # of the expressions' mean square
+TURNS = np.array(  # the derivative of a rotation about x, y, z at none
+    [[[0, 0, 0], [0, 0, -1], [0, 1, 0]], [[0, 0, 1], [0, 0, 0], [-1, 0, 0]], [[0, -1, 0], [1, 0, 0], [0, 0, 0]]]
+)
+
+
+@dataclass(frozen=True)
+class Flame:
+    """What of the model file is needed.
+
+    Attributes:
+        template: (V, 3) float64, metres.
+        identity: (V, 3, up to 300).
+        expression: (V, 3, E).
+        correctives: (V, 3, 9), of the jaw's rotation.
+        joint: (V,), which mean of the vertices the jaw's joint is.
+        weight: (V,), how much a vertex follows the jaw.
+    """
+
+    template: np.ndarray
+    identity: np.ndarray
+    expression: np.ndarray
+    correctives: np.ndarray
+    joint: np.ndarray
+    weight: np.ndarray
+
+
+def load_flame(path: str | Path, expressions: int = EXPRESSIONS) -> Flame:
+    """Read FLAME's `generic_model.pkl` (or another sex's), without running anything in it.
+
+    Args:
+        path: the pickle, with chumpy arrays or plain ones.
+        expressions: how many of its expressions to use, the first ones.
+    """
+    path = Path(path)
+    data = load_pickle(path)
+    try:
+        arrays = {
+            name: np.asarray(data[name], np.float64) for name in ("v_template", "shapedirs", "posedirs", "weights")
+        }
+        regressor = data["J_regressor"]
+        regressor = regressor.toarray() if scipy.sparse.issparse(regressor) else np.asarray(regressor, np.float64)
+        count = len(arrays["v_template"])
+        shapes = {name: array.shape for name, array in arrays.items()} | {"J_regressor": regressor.shape}
+        expected = {
+            "v_template": (count, 3),
+            "shapedirs": (count, 3, max(IDENTITIES + 1, shapes["shapedirs"][-1])),
+            "posedirs": (count, 3, 36),
+            "weights": (count, 5),
+            "J_regressor": (5, count),
+        }
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise BadInput(
+            path,
+            expected="a FLAME model with v_template, shapedirs, posedirs, weights, J_regressor",
+            found=f"{type(error).__name__}: {error}",
+            fix="Give generic_model.pkl as it is published.",
+        ) from error
+    for name, shape in expected.items():
+        if shapes[name] != shape:
+            fix = "Give generic_model.pkl as it is published."
+            raise BadInput(f"{path}: {name}", expected=f"shape {shape}", found=f"{shapes[name]}", fix=fix)
+    first = 9 * (JAW - 1)  # the root has no correctives
+    return Flame(
+        template=arrays["v_template"],
+        identity=arrays["shapedirs"][:, :, :IDENTITIES],
+        expression=arrays["shapedirs"][:, :, IDENTITIES : IDENTITIES + expressions],
+        correctives=arrays["posedirs"][:, :, first : first + 9],
+        joint=regressor[JAW],
+        weight=arrays["weights"][:, JAW],
+    )
+
+
+def pose_vertices(flame: Flame, face: np.ndarray, expression: np.ndarray, jaw: np.ndarray) -> np.ndarray:
+    """Linear blend skinning: (V, 3) face at rest, (T, E) expressions, (T, 3) axis times angle → (T, V, 3)."""
+    turn = Rotation.from_rotvec(jaw).as_matrix() - np.eye(3)
+    shaped = face + np.einsum("vxe,te->tvx", flame.expression, expression)
+    joint = np.einsum("v,tvx->tx", flame.joint, shaped)
+    posed = shaped + np.einsum("vxq,tq->tvx", flame.correctives, turn.reshape(-1, 9))
+    return posed + flame.weight[:, None] * np.einsum("txy,tvy->tvx", turn, posed - joint[:, None])
+
+
+def fit(flame: Flame, animation: Animation) -> tuple[np.ndarray, np.ndarray]:
+    """Expression (T, E) and jaw (T, 3), axis times angle in radians, that come nearest to every frame's vertices.
+
+    The identity is the animation's template itself, so that only motion is fitted.
+
+    Raises:
+        BadInput: the animation's mesh is not FLAME's, or not in FLAME's unit.
+    """
+    _same_mesh(flame, animation)
+    metres = animation.mm_per_unit / 1000
+    directions = np.concatenate([animation.offset[None], animation.basis])
+    still, turned = _parts(flame, animation.template.astype(np.float64) * metres)
+    gram, cross = _products(still, turned), metres * _products_with(directions.astype(np.float64), still, turned)
+    count = flame.expression.shape[2]
+    gram[0, 0, range(count), range(count)] += RIDGE * np.trace(gram[0, 0, :count, :count]) / count
+    states = np.concatenate([np.ones((len(animation.states), 1)), animation.states], axis=1)
+    fitted = [
+        _fit_chunk(gram, np.einsum("aik,tk->tai", cross, states[i : i + CHUNK]), count)
+        for i in range(0, len(states), CHUNK)
+    ]
+    expression, jaw = (np.concatenate(parts) for parts in zip(*fitted, strict=True))
+    return expression, jaw
+
+
+def fit_identity(flame: Flame, face: np.ndarray) -> np.ndarray:
+    """Identity (up to 300,) of a face at rest (V, 3) in metres: ridge regression, a millionth of the mean square."""
+    basis = flame.identity.reshape(-1, flame.identity.shape[2])
+    gram = basis.T @ basis
+    gram += 1e-6 * np.trace(gram) / len(gram) * np.eye(len(gram))
+    return np.linalg.solve(gram, basis.T @ (face - flame.template).reshape(-1))
+
+
+def write_flame(path: str | Path, animation: Animation, flame: Flame) -> Path:
+    """Write an `.npz`; returns its path.
+
+    Arrays, float32: `shape` (up to 300,), `expression` (T, E), `pose` (T, 15) as axis times angle of root, neck, jaw
+    and the eyes (only the jaw's, columns 6 to 8, are not zero), `fps` ().
+    """
+    path = Path(path)
+    check(path, animation)
+    expression, jaw = fit(flame, animation)
+    pose = np.zeros((len(jaw), 15), np.float32)
+    pose[:, 3 * JAW : 3 * JAW + 3] = jaw
+    shape = fit_identity(flame, animation.template.astype(np.float64) * animation.mm_per_unit / 1000)
+    with whole_file(path) as partial, partial.open("wb") as file:
+        np.savez(
+            file,
+            shape=shape.astype(np.float32),
+            expression=expression.astype(np.float32),
+            pose=pose,
+            fps=np.float32(animation.fps),
+        )
+    return path
+
+
+def _same_mesh(flame: Flame, animation: Animation) -> None:
+    if animation.template.shape != flame.template.shape:
+        raise BadInput(
+            "FLAME",
+            expected=f"a mesh in FLAME's topology, {len(flame.template)} vertices",
+            found=f"{len(animation.template)}",
+            fix="Use a model of VOCASET or another corpus of that topology.",
+        )
+    found = np.ptp(animation.template, axis=0).max() * animation.mm_per_unit
+    expected = 1000 * np.ptp(flame.template, axis=0).max()
+    if not 0.5 < found / expected < 2:
+        raise BadInput(
+            "FLAME",
+            expected=f"a head about {expected:.0f} mm high",
+            found=f"{found:.0f} mm",
+            fix="Check the corpus's mm_per_unit.",
+        )
+
+
+def _parts(flame: Flame, face: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What u moves by itself and what the jaw turns, both (V, 3, E + 10); the columns of u are ψ, 1, q.
+
+    In the module's terms M_0 is the first, and M_a for q_a = Q_xy moves along x what of the second lies along y.
+    """
+    shaped = np.concatenate([flame.expression, face[:, :, None]], axis=2)
+    from_joint = shaped - np.einsum("v,vxk->xk", flame.joint, shaped)
+    turned = flame.weight[:, None, None] * np.concatenate([from_joint, flame.correctives], axis=2)
+    shaped[:, :, -1] = 0  # the face itself is no displacement
+    return np.concatenate([shaped, flame.correctives], axis=2), turned
+
+
+def _products(still: np.ndarray, turned: np.ndarray) -> np.ndarray:
+    """M_aᵀ M_b, (10, 10, m, m)."""
+    size = still.shape[2]
+    gram = np.zeros((10, 10, size, size))
+    gram[0, 0] = still.reshape(-1, size).T @ still.reshape(-1, size)
+    among = np.array([[turned[:, y].T @ turned[:, z] for z in range(3)] for y in range(3)])
+    for x in range(3):
+        own = slice(1 + 3 * x, 4 + 3 * x)
+        gram[own, own] = among  # what moves along different axes is orthogonal
+        gram[0, own] = [still[:, x].T @ turned[:, y] for y in range(3)]
+        gram[own, 0] = gram[0, own].transpose(0, 2, 1)
+    return gram
+
+
+def _products_with(directions: np.ndarray, still: np.ndarray, turned: np.ndarray) -> np.ndarray:
+    """M_aᵀ d for directions d (n, V, 3): (10, m, n)."""
+    first = still.reshape(-1, still.shape[2]).T @ directions.reshape(len(directions), -1).T
+    rest = [turned[:, y].T @ directions[:, :, x].T for x in range(3) for y in range(3)]
+    return np.stack([first, *rest])
+
+
+def _fit_chunk(gram: np.ndarray, target: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Levenberg–Marquardt for all frames of a chunk.
+
+    Args:
+        gram: M_aᵀ M_b, (10, 10, m, m).
+        target: M_aᵀ d, (T, 10, m), d a frame's displacement.
+        count: E.
+
+    Returns:
+        ψ (T, E) and the jaw's axis times angle (T, 3).
+    """
+    frames = len(target)
+    expression, rotation = np.zeros((frames, count)), np.tile(np.eye(3), (frames, 1, 1))
+    damping = np.full(frames, 1e-6)
+    normal, slope, best = _linearise(gram, target, expression, rotation)
+    for _ in range(STEPS):
+        diagonal = np.einsum("tii->ti", normal)
+        damped = normal + np.einsum("ti,ij->tij", damping[:, None] * diagonal, np.eye(count + 3))
+        step = np.linalg.solve(damped, -slope[:, :, None])[:, :, 0]
+        trial_expression = expression + step[:, :count]
+        trial_rotation = Rotation.from_rotvec(step[:, count:]).as_matrix() @ rotation
+        trial = _linearise(gram, target, trial_expression, trial_rotation)
+        better = trial[2] <= best
+        expression[better], rotation[better] = trial_expression[better], trial_rotation[better]
+        normal[better], slope[better], best[better] = trial[0][better], trial[1][better], trial[2][better]
+        damping = np.where(better, np.maximum(damping / 10, 1e-12), damping * 10)
+        if np.abs(step).max() < SETTLED:
+            break
+    return expression, Rotation.from_matrix(rotation).as_rotvec()
+
+
+def _linearise(
+    gram: np.ndarray, target: np.ndarray, expression: np.ndarray, rotation: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """JᵀJ (T, E + 3, E + 3), Jᵀr (T, E + 3) and ½|r|² − ½|d|² (T,) at ψ and R; the last three turn R from the left."""
+    frames, count = expression.shape
+    groups, _, size, _ = gram.shape
+    q = (rotation - np.eye(3)).reshape(-1, 9)
+    one = np.ones((frames, 1))
+    outer, u = np.concatenate([one, q], axis=1), np.concatenate([expression, one, q], axis=1)
+    # half[t, b] = (Σ_a outer_a M_a)ᵀ M_b
+    half = (outer @ gram.reshape(groups, -1)).reshape(frames, groups, size, size)
+    whole = np.einsum("tb,tbij->tij", outer, half)
+    across = np.einsum("tbij,tj->tib", half[:, 1:], u)  # with the directions M_b u, in which outer moves the vertices
+    pairs = (gram[1:, 1:].reshape(-1, size) @ u.T).reshape(9, 9, size, frames)
+    pairs = np.einsum("klit,ti->tkl", pairs, u)
+    wanted = np.einsum("tb,tbi->ti", outer, target)
+    at_u = np.einsum("tij,tj->ti", whole, u)
+    cost = 0.5 * np.einsum("ti,ti->t", u, at_u) - np.einsum("ti,ti->t", u, wanted)
+    slope_u = at_u - wanted
+    slope_outer = np.einsum("ti,tik->tk", u, across) - np.einsum("tki,ti->tk", target[:, 1:], u)
+    # q enters twice: through u's last nine numbers, and through outer.
+    own = slice(count + 1, None)
+    slope_q = slope_u[:, own] + slope_outer
+    block = across[:, :count] + whole[:, :count, own]
+    square = whole[:, own, own] + across[:, own] + across[:, own].transpose(0, 2, 1) + pairs
+    turns = np.einsum("kxy,tyz->txzk", TURNS, rotation).reshape(frames, 9, 3)  # dq when R turns
+    mixed = block @ turns
+    normal = np.concatenate(
+        [
+            np.concatenate([whole[:, :count, :count], mixed], axis=2),
+            np.concatenate([mixed.transpose(0, 2, 1), turns.transpose(0, 2, 1) @ square @ turns], axis=2),
+        ],
+        axis=1,
+    )
+    slope = np.concatenate([slope_u[:, :count], np.einsum("tk,tkc->tc", slope_q, turns)], axis=1)
+    return normal, slope, cost

@@ -1,0 +1,45 @@
+"""What several formats want of a mesh: metres, normals, colours in linear light; and the sound in a file beside it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from learn2talk_core.animation import Animation
+from learn2talk_core.audio.waveform import write_wave
+from learn2talk_core.errors import BadInput
+
+
+def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """Unit normals (V, 3) float32: the sum of the adjacent triangles' normals, weighted by area; +z where none is."""
+    a, b, c = (vertices[faces[:, corner]].astype(np.float64) for corner in range(3))
+    of_face = np.cross(b - a, c - a)
+    normals = np.stack(
+        [np.bincount(faces.ravel(), np.repeat(of_face[:, axis], 3), len(vertices)) for axis in range(3)], axis=1
+    )
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    flat = length[:, 0] <= 1e-12 * length.max(initial=0)
+    normals[flat], length[flat] = (0, 0, 1), 1
+    return (normals / length).astype(np.float32)
+
+
+def linear_light(colours: np.ndarray) -> np.ndarray:
+    """sRGB in 0..1 → linear, float32 (IEC 61966-2-1); glTF and USD keep vertex colours so, our renderer does not."""
+    colours = np.clip(colours.astype(np.float64), 0, 1)
+    return np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def check(path: Path, animation: Animation) -> None:
+    """Refuse, before anything is written, what no format can hold: no frames, or numbers that are none."""
+    if not len(animation.states):
+        raise BadInput(path, expected="an animation", found="no frames", fix="Give sound of at least one frame.")
+    for name in ("states", "basis", "offset", "template"):
+        if not np.isfinite(getattr(animation, name)).all():
+            fix = "The model or the sound is broken: check both."
+            raise BadInput(path, expected="finite numbers", found=f"NaN or infinity in {name}", fix=fix)
+
+
+def write_sound(path: Path, animation: Animation) -> Path:
+    """Write the sound as `path` with the suffix .wav, and return that."""
+    sound = path.with_suffix(".wav")
+    write_wave(sound, animation.wave)
+    return sound

@@ -1,0 +1,143 @@
+"""glTF 2.0 in one binary file (GLB): the face at rest, a morph target per direction of motion, their weights in time.
+
+The motion is exact, since it is linear in the states: the target of direction k is that direction, times how far its
+state ranges. Blender clamps weights to 0..1 when it plays them, so a first target, whose weight is always 1, holds the
+offset and all states at their least; the others' weights are the states from there up, from 0 to 1:
+
+    vertices(t) = template + 1 · (offset + Σ_k least_k basis_k) + Σ_k weight_k(t) · (range_k basis_k).
+
+With all weights 0 the face rests. Section numbers are those of the glTF 2.0 specification (Khronos, 2.0.1).
+"""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from learn2talk_core.animation import Animation
+from learn2talk_core.errors import BadInput
+from learn2talk_core.export.geometry import check, linear_light, vertex_normals, write_sound
+from learn2talk_core.files import whole_file
+
+FLOAT, UNSIGNED_INT = 5126, 5125  # §3.6.2.2
+VERTICES, INDICES = 34962, 34963  # §5.11.5, what a buffer view is for
+KIND = {1: "SCALAR", 3: "VEC3"}
+LARGEST = 2**32 - 1  # bytes of a GLB, §4.4
+
+
+def write_gltf(path: str | Path, animation: Animation) -> list[Path]:
+    """Write a `.glb`, and a `.wav` beside it.
+
+    Metres, y up, the face looks along +z; frame t at t / fps seconds, linear in between; no time before the sound's
+    start. glTF itself knows no sound: the scene's `extras` name the file.
+
+    Returns:
+        Both paths.
+
+    Raises:
+        BadInput: no frames, numbers that are not finite, more than 4 GiB, or a place that cannot be written.
+    """
+    path = Path(path)
+    check(path, animation)
+    metres = animation.mm_per_unit / 1000
+    states = animation.states.astype(np.float64)
+    least, span = states.min(axis=0), np.ptp(states, axis=0)
+    # A state that never changes is in the first target alone; 1 keeps the division defined.
+    weights = np.concatenate([np.ones((len(states), 1)), (states - least) / np.where(span > 0, span, 1)], axis=1)
+    basis = animation.basis.reshape(len(span), -1)
+    start = animation.offset + (least @ basis).reshape(-1, 3)
+
+    file = _File()
+    attributes = {
+        "POSITION": file.add(metres * animation.template, VERTICES, bounds=True),
+        "NORMAL": file.add(vertex_normals(animation.template, animation.topology.faces), VERTICES),
+        "COLOR_0": file.add(linear_light(animation.topology.colours), VERTICES),
+    }
+    indices = file.add(animation.topology.faces.reshape(-1), INDICES, kind=UNSIGNED_INT)
+    targets = [file.add(metres * start, VERTICES, bounds=True)]
+    targets += [
+        file.add(metres * far * direction, VERTICES, bounds=True)
+        for far, direction in zip(span, animation.basis, strict=True)
+    ]
+    times = file.add(np.arange(len(states)) / animation.fps, bounds=True)
+    values = file.add(weights.reshape(-1))
+    sound = path.with_suffix(".wav")
+    names = ["start", *(f"state_{k:03d}" for k in range(len(span)))]
+    document = {
+        "asset": {"version": "2.0", "generator": "Learn2Talk"},
+        "scene": 0,
+        "scenes": [{"nodes": [0], "extras": {"sound": sound.name, "sound_start": 0, "fps": float(animation.fps)}}],
+        "nodes": [{"name": "face", "mesh": 0}],
+        "meshes": [
+            {
+                "name": "face",
+                "primitives": [
+                    {
+                        "attributes": attributes,
+                        "indices": indices,
+                        "material": 0,
+                        "targets": [{"POSITION": target} for target in targets],
+                    }
+                ],
+                "weights": [0] * len(targets),
+                "extras": {"targetNames": names},  # where Blender, three.js and Unreal look for them
+            }
+        ],
+        "materials": [{"name": "skin", "pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 0.6}}],
+        "animations": [
+            {
+                "name": "speech",
+                "channels": [{"sampler": 0, "target": {"node": 0, "path": "weights"}}],
+                "samplers": [{"input": times, "output": values, "interpolation": "LINEAR"}],
+            }
+        ],
+    }
+    file.write(path, document)
+    return [path, write_sound(path, animation)]
+
+
+class _File:
+    """The binary part of a GLB: every array is an accessor with a buffer view of its own."""
+
+    def __init__(self) -> None:
+        self.arrays: list[np.ndarray] = []
+        self.views: list[dict[str, Any]] = []
+        self.accessors: list[dict[str, Any]] = []
+        self.length = 0
+
+    def add(self, array: np.ndarray, target: int | None = None, *, kind: int = FLOAT, bounds: bool = False) -> int:
+        """Append (n,) or (n, 3) numbers of 4 bytes, which keeps everything aligned; returns the accessor's number."""
+        array = np.ascontiguousarray(array, "<f4" if kind == FLOAT else "<u4")
+        view = {"buffer": 0, "byteOffset": self.length, "byteLength": array.nbytes}
+        columns = array.reshape(len(array), -1)
+        accessor: dict[str, Any] = {
+            "bufferView": len(self.views),
+            "componentType": kind,
+            "count": len(array),
+            "type": KIND[columns.shape[1]],
+        }
+        if bounds:  # in the precision that is stored, as §3.6.2.5 asks
+            accessor |= {"min": columns.min(axis=0).tolist(), "max": columns.max(axis=0).tolist()}
+        self.arrays.append(array)
+        self.views.append(view if target is None else {**view, "target": target})
+        self.accessors.append(accessor)
+        self.length += array.nbytes
+        return len(self.accessors) - 1
+
+    def write(self, path: Path, document: dict[str, Any]) -> None:
+        """Write header, JSON and binary chunk (§4.4)."""
+        rest = {"buffers": [{"byteLength": self.length}], "bufferViews": self.views, "accessors": self.accessors}
+        text = json.dumps(document | rest, separators=(",", ":"), allow_nan=False).encode()
+        text += b" " * (-len(text) % 4)
+        total = 12 + 8 + len(text) + 8 + self.length
+        if total > LARGEST:
+            fix = "Write it in parts, or as npz."
+            raise BadInput(path, expected="at most 4 GiB, all that a GLB can hold", found=f"{total} bytes", fix=fix)
+        with whole_file(path) as partial, partial.open("wb") as out:
+            out.write(struct.pack("<4sII", b"glTF", 2, total))
+            out.write(struct.pack("<I4s", len(text), b"JSON") + text)
+            out.write(struct.pack("<I4s", self.length, b"BIN\0"))
+            for array in self.arrays:
+                out.write(array.data)

@@ -1,0 +1,132 @@
+"""A reader of GLB that believes nothing: what the glTF 2.0 specification demands, written from its text alone."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+BYTES = {5120: 1, 5121: 1, 5122: 2, 5123: 2, 5125: 4, 5126: 4}
+DTYPE = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
+PARTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
+
+
+class Glb:
+    """One file, checked while it is read; `document` is its JSON."""
+
+    def __init__(self, path: Path) -> None:
+        content = path.read_bytes()
+        magic, version, length = struct.unpack_from("<4sII", content)
+        assert (magic, version, length) == (b"glTF", 2, len(content)), "header"
+        assert length % 4 == 0
+        chunks = []
+        place = 12
+        while place < length:
+            size, kind = struct.unpack_from("<I4s", content, place)
+            assert place % 4 == 0, "a chunk begins at a multiple of 4"
+            assert size % 4 == 0, "a chunk's length is a multiple of 4"
+            assert place + 8 + size <= length, "a chunk ends inside the file"
+            chunks.append((kind, content[place + 8 : place + 8 + size]))
+            place += 8 + size
+        assert [kind for kind, _ in chunks] == [b"JSON", b"BIN\0"]
+        self.document: dict[str, Any] = json.loads(chunks[0][1])
+        self.binary = chunks[1][1]
+        self._check()
+
+    def array(self, number: int) -> np.ndarray:
+        accessor = self.document["accessors"][number]
+        view = self.document["bufferViews"][accessor["bufferView"]]
+        kind, parts = accessor["componentType"], PARTS[accessor["type"]]
+        start = view.get("byteOffset", 0) + accessor.get("byteOffset", 0)
+        assert "byteStride" not in view
+        assert start % BYTES[kind] == 0, "aligned to its component"
+        size = accessor["count"] * parts * BYTES[kind]
+        assert accessor.get("byteOffset", 0) + size <= view["byteLength"], "inside its view"
+        array = np.frombuffer(self.binary[start : start + size], DTYPE[kind]).reshape(-1, parts)
+        for bound, found in (("min", array.min(axis=0)), ("max", array.max(axis=0))):
+            if bound in accessor:
+                assert len(accessor[bound]) == parts
+                np.testing.assert_array_equal(np.array(accessor[bound], array.dtype), found, bound)
+        return array
+
+    def _check(self) -> None:
+        document = self.document
+        assert document["asset"]["version"] == "2.0"
+        (buffer,) = document["buffers"]
+        assert "uri" not in buffer
+        assert 0 <= len(self.binary) - buffer["byteLength"] <= 3
+        for view in document["bufferViews"]:
+            assert view["buffer"] == 0
+            assert view["byteLength"] >= 1
+            assert view.get("byteOffset", 0) + view["byteLength"] <= buffer["byteLength"]
+            assert view.get("target") in (None, 34962, 34963)
+        for number, accessor in enumerate(document["accessors"]):
+            assert accessor["count"] >= 1
+            assert accessor["componentType"] in BYTES
+            assert np.isfinite(self.array(number)).all()
+        for scene in document["scenes"]:
+            assert all(node < len(document["nodes"]) for node in scene["nodes"])
+        assert document["scene"] < len(document["scenes"])
+        for mesh in document["meshes"]:
+            self._check_mesh(mesh)
+        for animation in document["animations"]:
+            self._check_animation(animation)
+
+    def _check_mesh(self, mesh: dict[str, Any]) -> None:
+        views, accessors = self.document["bufferViews"], self.document["accessors"]
+        for primitive in mesh["primitives"]:
+            assert primitive.get("mode", 4) == 4
+            assert primitive["material"] < len(self.document["materials"])
+            position = accessors[primitive["attributes"]["POSITION"]]
+            assert {"min", "max"} <= position.keys(), "positions need their bounds"
+            for name, number in primitive["attributes"].items():
+                accessor = accessors[number]
+                assert accessor["count"] == position["count"], name
+                assert (accessor["componentType"], accessor["type"]) == (5126, "VEC3"), name
+                assert views[accessor["bufferView"]]["target"] == 34962
+            length = np.linalg.norm(self.array(primitive["attributes"]["NORMAL"]), axis=1)
+            np.testing.assert_allclose(length, 1, atol=5e-4)
+            colours = self.array(primitive["attributes"]["COLOR_0"])
+            assert colours.min() >= 0
+            assert colours.max() <= 1
+            indices = accessors[primitive["indices"]]
+            assert indices["type"] == "SCALAR"
+            assert indices["componentType"] in (5121, 5123, 5125)
+            assert indices["count"] % 3 == 0
+            assert views[indices["bufferView"]]["target"] == 34963
+            assert self.array(primitive["indices"]).max() < position["count"]
+            assert len(primitive["targets"]) == len(mesh["weights"]) == len(mesh["extras"]["targetNames"])
+            for target in primitive["targets"]:
+                assert target.keys() <= primitive["attributes"].keys()
+                morph = accessors[target["POSITION"]]
+                assert {"min", "max"} <= morph.keys()
+                assert (morph["componentType"], morph["type"]) == (5126, "VEC3")
+                assert morph["count"] == position["count"]
+
+    def _check_animation(self, animation: dict[str, Any]) -> None:
+        for channel in animation["channels"]:
+            assert channel["target"]["path"] == "weights"
+            mesh = self.document["meshes"][self.document["nodes"][channel["target"]["node"]]["mesh"]]
+            sampler = animation["samplers"][channel["sampler"]]
+            times, values = self.document["accessors"][sampler["input"]], self.document["accessors"][sampler["output"]]
+            assert (times["componentType"], times["type"], values["type"]) == (5126, "SCALAR", "SCALAR")
+            assert {"min", "max"} <= times.keys()
+            assert sampler["interpolation"] == "LINEAR"
+            assert values["count"] == times["count"] * len(mesh["weights"])
+            assert (np.diff(self.array(sampler["input"])[:, 0]) > 0).all(), "times increase"
+            assert self.array(sampler["input"])[0, 0] >= 0
+
+    def vertices(self) -> tuple[np.ndarray, np.ndarray]:
+        """Times (T,) and the morphed positions (T, V, 3) of the first mesh's first primitive."""
+        (primitive,) = self.document["meshes"][0]["primitives"]
+        (sampler,) = self.document["animations"][0]["samplers"]
+        times = self.array(sampler["input"])[:, 0]
+        weights = self.array(sampler["output"]).reshape(len(times), -1).astype(np.float64)
+        targets = np.stack([self.array(target["POSITION"]) for target in primitive["targets"]]).astype(np.float64)
+        base = self.array(primitive["attributes"]["POSITION"]).astype(np.float64)
+        return times, base + np.einsum("tk,kvx->tvx", weights, targets)
+
+    def weights(self) -> np.ndarray:
+        (sampler,) = self.document["animations"][0]["samplers"]
+        return self.array(sampler["output"]).reshape(-1, len(self.document["meshes"][0]["weights"]))

@@ -1,0 +1,29 @@
+"""A small mesh that moves linearly, as the student's does."""
+
+import numpy as np
+
+from learn2talk_core.animation import Animation
+from learn2talk_core.mesh.topology import Topology
+from tests.render.meshes import bumpy_sphere
+
+
+def speaking_sphere(frames: int = 7, fps: float = 30, mm_per_unit: float = 250) -> Animation:
+    """642 vertices, 5 directions; states of either sign, one that never changes."""
+    rng = np.random.default_rng(3)
+    vertices, faces, colours = (np.asarray(x) for x in bumpy_sphere())
+    states = rng.normal(size=(frames, 5)).astype(np.float32) * [1, 3, 0.1, 20, 0] + [0, 5, -2, 0, 0.7]
+    return Animation(
+        states=states.astype(np.float32),
+        basis=(0.01 * rng.normal(size=(5, 642, 3))).astype(np.float32),
+        offset=(0.01 * rng.normal(size=(642, 3))).astype(np.float32),
+        template=vertices[0].astype(np.float32),
+        fps=fps,
+        mm_per_unit=mm_per_unit,
+        topology=Topology(faces.astype(np.int32), {}, np.zeros((0, 2), np.int64), colours.astype(np.float32)),
+        wave=np.sin(np.arange(round(frames * 16000 / fps)) / 20).astype(np.float32) / 2,
+    )
+
+
+def spoilt(animation: Animation, **fields: np.ndarray) -> Animation:
+    """The same with other fields."""
+    return Animation(**{**vars(animation), **fields})

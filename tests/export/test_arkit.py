@@ -1,0 +1,178 @@
+import csv
+import json
+
+import numpy as np
+import pytest
+from scipy.optimize import lsq_linear
+
+from learn2talk_core.animation import Animation
+from learn2talk_core.corpus.embedded.face import load_face
+from learn2talk_core.errors import BadInput
+from learn2talk_core.export.arkit import (
+    ARKIT,
+    BlendShapes,
+    arkit_weights,
+    load_shapes,
+    solve_box,
+    timecode,
+    write_arkit_csv,
+    write_arkit_json,
+)
+from tests.export.scene import speaking_sphere, spoilt
+
+
+def mixed_head(weights: np.ndarray, names: list[str]) -> Animation:
+    """The embedded head moved by some of its units, in a latent space that is not theirs."""
+    face = load_face()
+    turn = np.linalg.qr(np.random.default_rng(1).normal(size=(len(names), len(names))))[0]
+    units = np.stack([face.unit[name] for name in names]).reshape(len(names), -1)
+    return Animation(
+        states=(weights @ turn).astype(np.float32),
+        basis=(turn.T @ units).reshape(-1, len(face.base), 3).astype(np.float32),
+        offset=np.zeros_like(face.neutral),
+        template=face.neutral,
+        fps=30,
+        mm_per_unit=1000,
+        topology=face.topology,
+        wave=np.zeros(16000, np.float32),
+    )
+
+
+def test_there_are_52_names():
+    assert len(ARKIT) == len(set(ARKIT)) == 52
+    assert ARKIT[:3] == ("eyeBlinkLeft", "eyeLookDownLeft", "eyeLookInLeft")
+    assert ARKIT[17:19] == ("jawOpen", "mouthClose")
+    assert ARKIT[-1] == "tongueOut"
+    assert set(load_face().unit) - set(ARKIT) == {"tongueTipUp"}
+
+
+def test_units_of_the_embedded_head_are_found_again():
+    names = ["jawOpen", "mouthFunnel", "mouthSmileLeft", "eyeBlinkRight", "tongueTipUp"]
+    mixed = np.random.default_rng(0).uniform(0, 1, (9, len(names)))
+    found = arkit_weights(mixed_head(mixed, names))
+    assert found.dtype == np.float32
+    expected = np.zeros((9, 52))
+    expected[:, [ARKIT.index(name) for name in names[:4]]] = mixed[:, :4]
+    np.testing.assert_allclose(found, expected, atol=2e-4)
+
+
+def test_weights_stay_in_the_box_where_the_motion_leaves_it():
+    found = arkit_weights(mixed_head(np.array([[1.7, -0.5]]), ["jawOpen", "mouthSmileLeft"]))
+    assert found.min() >= 0
+    assert found.max() <= 1
+    assert found[0, ARKIT.index("jawOpen")] > 0.99
+
+
+@pytest.mark.parametrize(("shapes", "alike"), [(3, 0.0), (20, 0.0), (20, 0.97), (47, 0.9)])
+def test_solver_equals_scipy(shapes, alike):
+    """`alike`: how much of every shape is the same, which makes the problem badly conditioned."""
+    rng = np.random.default_rng(shapes)
+    deltas = (1 - alike) * rng.normal(size=(150, shapes)) + alike * rng.normal(size=(150, 1))
+    deltas *= 10 ** rng.uniform(-2, 0, shapes)
+    wanted = deltas @ rng.uniform(-1, 2, (shapes, 12)) + 0.1 * rng.normal(size=(150, 12))
+    found = solve_box(deltas.T @ deltas, (deltas.T @ wanted).T)
+    for column, weights in zip(wanted.T, found, strict=True):
+        expected = lsq_linear(deltas, column, (0, 1), method="bvls", tol=1e-14).x
+        np.testing.assert_allclose(weights, expected, atol=1e-5)
+
+
+def test_weights_equal_least_squares_over_the_vertices():
+    animation = speaking_sphere(4)
+    rng = np.random.default_rng(5)
+    names = ("jawOpen", "mouthPucker", "mouthSmileLeft", "extra")
+    shapes = BlendShapes(names, (0.1 * rng.normal(size=(4, 642, 3)) + animation.basis[:4]).astype(np.float32))
+    found = arkit_weights(animation, shapes)
+    for frame, vertices in enumerate(animation.vertices()):
+        displacement = (vertices - animation.template).ravel()
+        expected = lsq_linear(shapes.deltas.reshape(4, -1).T.astype(float), displacement, (0, 1), method="bvls").x
+        np.testing.assert_allclose(found[frame, [ARKIT.index(n) for n in names[:3]]], expected[:3], atol=1e-4)
+    assert np.count_nonzero(found.any(axis=0)) <= 3
+
+
+def test_a_shape_that_moves_nothing_gets_nothing():
+    animation = speaking_sphere(3)
+    deltas = np.concatenate([animation.basis[:1], np.zeros((1, 642, 3), np.float32)])
+    found = arkit_weights(animation, BlendShapes(("jawOpen", "tongueOut"), deltas))
+    assert np.isfinite(found).all()
+    assert (found[:, ARKIT.index("tongueOut")] == 0).all()
+
+
+def test_csv_has_the_columns_of_live_link_face(tmp_path):
+    weights = np.random.default_rng(0).random((75, 52)).astype(np.float32)
+    assert write_arkit_csv(tmp_path / "a.csv", weights, 30) == tmp_path / "a.csv"
+    header, *rows = csv.reader((tmp_path / "a.csv").read_text().splitlines())
+    assert header[:4] == ["Timecode", "BlendShapeCount", "EyeBlinkLeft", "EyeLookDownLeft"]
+    assert header[19] == "JawOpen"
+    assert header[53:57] == ["TongueOut", "HeadYaw", "HeadPitch", "HeadRoll"]
+    assert len(header) == 2 + 52 + 9
+    assert [len(row) for row in rows] == [63] * 75
+    assert [rows[i][0] for i in (0, 29, 30, 74)] == [
+        "00:00:00:00.000", "00:00:00:29.000", "00:00:01:00.000", "00:00:02:14.000",
+    ]  # fmt: skip
+    assert {row[1] for row in rows} == {"61"}
+    np.testing.assert_allclose(np.array([row[2:54] for row in rows], float), weights, atol=6e-7)
+    assert all(cell == "0" for row in rows for cell in row[54:])
+
+
+@pytest.mark.parametrize(
+    ("frame", "fps", "expected"),
+    [
+        (3 * 3600 * 60 + 61 * 60 + 7, 60, "03:01:01:07.000"),
+        (1, 23.976, "00:00:00:01.000"),
+        (24, 23.976, "00:00:01:00.024"),
+        (119, 120, "00:00:00:119.000"),
+    ],
+)
+def test_timecode_tells_the_time(frame, fps, expected):
+    assert timecode(frame, fps) == expected
+    hours, minutes, seconds, frames = (float(part) for part in expected.split(":"))
+    assert 3600 * hours + 60 * minutes + seconds + frames / fps == pytest.approx(frame / fps, abs=1e-3 / fps)
+
+
+def test_json_is_read_back(tmp_path):
+    weights = np.random.default_rng(0).random((3, 52)).astype(np.float32)
+    write_arkit_json(tmp_path / "a.json", weights, 25)
+    content = json.loads((tmp_path / "a.json").read_text())
+    assert content.keys() == {"fps", "names", "frames"}
+    assert (content["fps"], tuple(content["names"])) == (25, ARKIT)
+    np.testing.assert_allclose(content["frames"], weights, atol=6e-7)
+
+
+def test_names_of_other_programs_are_understood(tmp_path):
+    deltas = np.zeros((3, 642, 3), np.float32)
+    np.savez(tmp_path / "shapes.npz", names=["JawOpen", "mouthSmile_L", "myOwn"], deltas=deltas)
+    assert load_shapes(tmp_path / "shapes.npz").names == ("jawOpen", "mouthSmileLeft", "myOwn")
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        ({"names": ["jawOpen"]}, r"s\.npz: expected an \.npz with names \(K,\) and deltas \(K, V, 3\), found KeyError"),
+        ({"names": ["jawOpen"], "deltas": np.zeros((2, 5, 3))}, r"found 1 names and deltas of shape \(2, 5, 3\)"),
+        ({"names": ["jawOpen"], "deltas": np.full((1, 5, 3), np.nan)}, r"expected as many deltas as names"),
+        ({"names": ["a", "b"], "deltas": np.zeros((2, 5, 3))}, r"expected ARKit's names, each once, found none of"),
+        ({"names": ["jawOpen", "JawOpen"], "deltas": np.zeros((2, 5, 3))}, r"found a name twice"),
+        ({"names": ["jawOpen"], "deltas": np.array([None])}, r"found ValueError: Object arrays cannot be loaded"),
+    ],
+)
+def test_broken_blend_shapes_are_named(tmp_path, arrays, message):
+    np.savez(tmp_path / "s.npz", **arrays)
+    with pytest.raises(BadInput, match=message):
+        load_shapes(tmp_path / "s.npz")
+
+
+def test_another_mesh_needs_its_own_shapes():
+    with pytest.raises(BadInput, match=r"expected the embedded head, or a file .* found another mesh, of 642 vertices"):
+        arkit_weights(speaking_sphere())
+    shapes = BlendShapes(("jawOpen",), np.zeros((1, 600, 3), np.float32))
+    with pytest.raises(BadInput, match=r"expected blend shapes of 642 vertices, as the animation has, found 600"):
+        arkit_weights(speaking_sphere(), shapes)
+
+
+def test_a_long_animation_is_solved_as_its_parts():
+    animation = speaking_sphere(600)
+    rng = np.random.default_rng(5)
+    shapes = BlendShapes(("jawOpen", "mouthPucker"), rng.normal(size=(2, 642, 3)).astype(np.float32))
+    whole = arkit_weights(animation, shapes)
+    part = arkit_weights(spoilt(animation, states=animation.states[500:]), shapes)
+    np.testing.assert_allclose(whole[500:], part, atol=1e-6)

@@ -1,0 +1,51 @@
+import numpy as np
+import pytest
+
+from learn2talk_core.animation import Animation
+from learn2talk_core.corpus.embedded.face import load_face
+from learn2talk_core.errors import BadInput
+from learn2talk_core.export.formats import FORMATS, formats
+from tests.export.scene import speaking_sphere
+from tests.export.test_flame import model_file, speech
+
+
+def embedded_head() -> Animation:
+    face = load_face()
+    return Animation(
+        states=np.linspace(0, 1, 4, dtype=np.float32)[:, None],
+        basis=face.unit["jawOpen"][None],
+        offset=np.zeros_like(face.neutral),
+        template=face.neutral,
+        fps=30,
+        mm_per_unit=1000,
+        topology=face.topology,
+        wave=np.zeros(2133, np.float32),
+    )
+
+
+def test_every_format_tells_what_it_wrote_and_keeps_dots_in_the_name(tmp_path):
+    expected = {
+        "glb": {"a.b.glb", "a.b.wav"},
+        "usd": {"a.b.usda", "a.b.wav"},
+        "arkit": {"a.b_arkit.csv", "a.b_arkit.json", "a.b.wav"},
+    }
+    assert set(FORMATS) == {*expected, "flame"}
+    for name, files in expected.items():
+        written = FORMATS[name](tmp_path / name / "a.b", embedded_head())
+        assert {path.name for path in written} == files == {path.name for path in (tmp_path / name).iterdir()}
+
+
+def test_flame_needs_its_model(tmp_path):
+    with pytest.raises(BadInput, match=r"flame: expected FLAME's model file, found none\. Download generic_model\.pkl"):
+        FORMATS["flame"](tmp_path / "x", speaking_sphere())
+    path = model_file(tmp_path / "flame.pkl")
+    written = formats(flame_model=path)["flame"](tmp_path / "x", speech(path, frames=2)[0])
+    assert [path.name for path in written] == ["x_flame.npz", "x.wav"]
+
+
+def test_arkit_takes_the_shapes_of_another_mesh(tmp_path):
+    animation = speaking_sphere()
+    np.savez(tmp_path / "shapes.npz", names=["jawOpen"], deltas=animation.basis[:1])
+    written = formats(blend_shapes=tmp_path / "shapes.npz")["arkit"](tmp_path / "x", animation)
+    assert [path.name for path in written] == ["x_arkit.csv", "x_arkit.json", "x.wav"]
+    assert all(path.is_file() for path in written)

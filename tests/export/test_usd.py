@@ -1,0 +1,103 @@
+import importlib.util
+import re
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from learn2talk_core.errors import BadInput
+from learn2talk_core.export.usd import _tuples, write_usd
+from tests.export.scene import speaking_sphere, spoilt
+
+
+def numbers(text: str) -> np.ndarray:
+    return np.array(re.findall(r"-?\d+\.?\d*(?:e-?\d+)?", text), np.float64)
+
+
+def field(text: str, name: str) -> str:
+    """What is assigned to `name`, of which there is one."""
+    (found,) = re.findall(rf"^\s*(?:uniform )?[\w\[\]]* ?{re.escape(name)} = (.*)$", text, re.M)
+    return found
+
+
+def samples(text: str, name: str) -> dict[int, np.ndarray]:
+    """Time code → (n, 3)."""
+    body = re.search(rf"{re.escape(name)}\.timeSamples = {{\n(.*?)\n\s*}}", text, re.S)[1]
+    found = {}
+    for line in body.splitlines():
+        time, values = re.fullmatch(r"\s*(\d+): \[(.*)\],", line).groups()
+        assert re.fullmatch(r"\((-?[\d.]+, ){2}-?[\d.]+\)(, \((-?[\d.]+, ){2}-?[\d.]+\))*", values)
+        found[int(time)] = numbers(values).reshape(-1, 3)
+    return found
+
+
+@pytest.mark.parametrize("frames", [1, 37])  # less and more than what is in memory at a time
+def test_every_frame_and_the_mesh_are_in_the_text(tmp_path, frames):
+    animation = speaking_sphere(frames, fps=25)
+    assert write_usd(tmp_path / "face.usda", animation) == [tmp_path / "face.usda", tmp_path / "face.wav"]
+    text = (tmp_path / "face.usda").read_text()
+    assert text.startswith("#usda 1.0\n")
+    points = samples(text, "points")
+    assert list(points) == list(range(frames))
+    np.testing.assert_allclose(np.stack(list(points.values())), animation.vertices(), atol=1e-4 / 250)
+    extents = samples(text, "extent")
+    for number, extent in extents.items():
+        np.testing.assert_allclose(extent, [points[number].min(axis=0), points[number].max(axis=0)], atol=1e-9)
+    assert (numbers(field(text, "faceVertexCounts")) == 3).all()
+    np.testing.assert_array_equal(numbers(field(text, "faceVertexIndices")).reshape(-1, 3), animation.topology.faces)
+    assert text.count("{") == text.count("}")
+    assert text.count("(") == text.count(")")
+
+
+def test_times_units_and_sound(tmp_path):
+    write_usd(tmp_path / "face.usda", speaking_sphere(9, fps=29.97))
+    text = (tmp_path / "face.usda").read_text()
+    head = {name: field(text, name) for name in ("startTimeCode", "endTimeCode", "timeCodesPerSecond", "upAxis")}
+    assert head == {"startTimeCode": "0", "endTimeCode": "8", "timeCodesPerSecond": "29.97", "upAxis": '"Y"'}
+    assert field(text, "metersPerUnit") == "0.25"
+    assert field(text, "filePath") == "@./face.wav@"
+    assert field(text, "startTime") == "0"
+    write_usd(tmp_path / "me@home.usda", speaking_sphere(1))
+    assert field((tmp_path / "me@home.usda").read_text(), "filePath") == "@@@./me@home.wav@@@"
+
+
+@pytest.mark.parametrize("decimals", [0, 1, 7])
+def test_numbers_are_those_that_python_writes(decimals):
+    rng = np.random.default_rng(0)
+    values = np.concatenate([rng.normal(size=(50, 3)) * 10.0 ** rng.integers(-9, 6, (50, 3)), np.zeros((1, 3))])
+    expected = ", ".join("(" + ", ".join(f"{x:.{decimals}f}" for x in row) + ")" for row in values.tolist())
+    expected = re.sub(r"-(0\.?0*)(?=[,)])", r"\1", expected)  # no minus before nothing
+    assert _tuples(values, decimals).decode() == expected
+
+
+def test_memory_does_not_grow_with_the_frames(tmp_path):
+    write_usd(tmp_path / "face.usda", speaking_sphere())  # compiles
+    peaks = []
+    for frames in (50, 400):
+        animation = spoilt(speaking_sphere(frames), wave=np.zeros(100, np.float32))
+        tracemalloc.start()
+        write_usd(tmp_path / "face.usda", animation)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    grown = 350 * 642 * 3 * 4  # bytes of the vertices of all frames
+    assert peaks[1] - peaks[0] < 0.05 * grown
+
+
+def test_nothing_is_written_of_what_is_not_finite(tmp_path):
+    broken = spoilt(speaking_sphere(), template=np.full((642, 3), np.nan, np.float32))
+    with pytest.raises(BadInput, match=r"face\.usda: expected finite numbers, found NaN or infinity in template"):
+        write_usd(tmp_path / "face.usda", broken)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pxr") is None, reason="usd-core is not installed")
+def test_usd_reads_the_same(tmp_path):
+    from pxr import Usd, UsdGeom
+
+    animation = speaking_sphere(5)
+    write_usd(tmp_path / "face.usda", animation)
+    stage = Usd.Stage.Open(str(tmp_path / "face.usda"))
+    assert (stage.GetTimeCodesPerSecond(), stage.GetEndTimeCode()) == (30, 4)
+    points = UsdGeom.Mesh(stage.GetPrimAtPath("/Face/Head")).GetPointsAttr()
+    for frame, vertices in enumerate(animation.vertices()):
+        np.testing.assert_allclose(np.array(points.Get(frame)), vertices, atol=1e-5)
