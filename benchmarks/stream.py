@@ -38,17 +38,19 @@ def main() -> None:
     warm(animator, wave)
     whole = animator.animate(wave, style=animator.speakers[0])
     lips = animator.topology.regions["lips"]
+    expected = whole.vertices()[:, lips]
     for chunk in (1.0, 2.0, 5.0):
         for look_ahead in (0.2, 0.4, 1.0):
             stream = animator.stream(FPS, chunk=chunk, look_ahead=look_ahead)
             vertices, delays, work = live(stream, wave)
-            distance = np.linalg.norm(vertices[:, lips] - whole.vertices()[:, lips], axis=-1).mean()
+            distance = np.linalg.norm(vertices[:, lips] - expected, axis=-1).mean()
             print(
                 f"chunk {chunk:g} s, look-ahead {look_ahead:g} s: delay mean {delays.mean():.2f} s, largest "
                 f"{delays.max():.2f} s; real-time factor {work / arguments.seconds:.3f}; "
-                f"{distance * animator.mm_per_unit:.2f} mm from the whole"
+                f"{distance * animator.mm_per_unit:.2f} mm from the whole",
+                flush=True,
             )
-    still = np.linalg.norm(whole.vertices()[:, lips] - whole.template[lips], axis=-1).mean()
+    still = np.linalg.norm(expected - whole.template[lips], axis=-1).mean()
     print(f"the lips' mean distance from rest is {still * animator.mm_per_unit:.2f} mm")
     if arguments.hour:
         hour(animator, wave)

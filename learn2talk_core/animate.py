@@ -203,7 +203,11 @@ def _export(module: str, function: str, suffix: str) -> Callable[..., None]:
 
 
 def _exporter(module: str, function: str) -> Callable[..., Any]:
-    return getattr(importlib.import_module(f"learn2talk_core.export.{module}"), function)
+    try:
+        return getattr(importlib.import_module(f"learn2talk_core.export.{module}"), function)
+    except ModuleNotFoundError as error:
+        fix = "Install it, or leave this format out."
+        raise BadInput(f"--format ({module})", expected="its writer", found=str(error), fix=fix) from error
 
 
 def _arkit(folder: Path, name: str, animation: Animation, *shapes: Any) -> None:

@@ -372,7 +372,7 @@ def load_animator(
     Raises:
         BadInput: no such model, speaker or file; a template of another topology, or in another unit.
     """
-    model = Path(model)
+    model, about = Path(model), dict[str, Any]()
     mesh = read_mesh(template) if template is not None and Path(template).suffix in (".obj", ".ply") else None
     opened = None
     if corpus is not None and (mesh is None or (Path(corpus) / "corpus.json").is_file()):
