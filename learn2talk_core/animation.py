@@ -6,8 +6,6 @@ import numpy as np
 
 from learn2talk_core.mesh.topology import Topology
 
-BLOCK = 32  # frames that are multiplied at once
-
 
 @dataclass(frozen=True)
 class Animation:
@@ -40,10 +38,9 @@ class Animation:
 
         A frame has the same bits whichever others are asked for with it.
         """
-        states = self.states[frames]
-        # a matrix library rounds a row differently in products of different sizes, so all products have one size
-        blocks = np.pad(states, ((0, -len(states) % BLOCK), (0, 0))).reshape(-1, BLOCK, states.shape[1])
-        moved = (blocks @ self.basis.reshape(len(self.basis), -1)).reshape(-1, *self.template.shape)[: len(states)]
+        # A frame at a time, as a stack of one-row products: a product of several rows rounds each by its place in it.
+        moved = self.states[frames, None] @ self.basis.reshape(len(self.basis), -1)
+        moved = moved.reshape(-1, *self.template.shape)
         moved += self.template + self.offset
         return moved
 
