@@ -82,9 +82,7 @@ def ranges(scorer: Scorer, clips: Sequence[Clip]) -> dict[str, tuple[float, floa
     """What the network was trained on: percentiles of each of `sync_score.MEASURES` over these clips."""
     corpus = scorer.corpus
     found = [measures(scorer, _pair(scorer, corpus, clip)) for clip in progress(clips, "ranges", unit="clip")]
-    return {
-        name: tuple(map(float, np.percentile([row[name] for row in found], PERCENTILES))) for name in found[0]
-    }  # type: ignore[misc]
+    return {name: tuple(np.percentile([row[name] for row in found], PERCENTILES).tolist()) for name in found[0]}
 
 
 def _pair(scorer: Scorer, corpus: Corpus, clip: Clip) -> Compared:
