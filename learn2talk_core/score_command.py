@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from learn2talk_core.audio.waveform import read_wave
+from learn2talk_core.audio.sound_file import read_sound
 from learn2talk_core.corpus.films import SOUNDS
 from learn2talk_core.corpus.motion_file import SUFFIXES, read_mouth
 from learn2talk_core.corpus.recorded import SUFFIXES as VIDEOS
@@ -88,7 +88,7 @@ def score_pairs(
         name = f"{pair.audio} + {pair.motion}"
         try:
             mouth = read_mouth(pair.motion, scorer.corpus, fps=fps, mm_per_unit=mm_per_unit, template=template)
-            wave = read_wave(pair.audio)
+            wave = read_sound(pair.audio)
             found = score(scorer, wave, mouth.vertices, mouth.template, mouth.fps, name=name, trim=trim)
         except BadInput as error:
             rows.append({**dict.fromkeys(COLUMNS), "pair": pair.name, "error": str(error)})

@@ -42,7 +42,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         corpus, syncnet = trained(folder, patch)
     words = ["--corpus", str(corpus.folder), "--syncnet", str(syncnet), "--out", str(folder / "c.json")]
-    calibrate_score.main([*words, "--lags", "40"])
+    calibrate_score.main([*words, "--lags", "12"])
     return folder
 
 
@@ -236,7 +236,7 @@ def test_the_calibration_says_where_it_comes_from(project: Path) -> None:
     found = load_calibration(project / "c.json")
     assert isinstance(found, Calibration)
     assert found.recipe == "toy"
-    assert found.about["command"] == "python -m scripts.calibrate_score --lags 40 --seed 0"
+    assert found.about["command"] == "python -m scripts.calibrate_score --lags 12 --seed 0"
     assert found.about["fitted_on"]["split"] == "validation"
     assert found.about["reliability"]["cases"] > 50
     assert len(found.network) == 64
