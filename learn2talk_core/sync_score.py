@@ -26,6 +26,7 @@ CORPUS = "data/corpus"
 LEAST_SECONDS = 1.0
 EXCERPT_SECONDS, HOP_SECONDS = 2.0, 0.25  # of the curve over the clip
 SPEECH_DB = 30.0  # windows so much quieter than the loud ones (95th percentile) are silence
+FLOOR_DB = -80.0  # of full scale: so are these, however quiet the others
 BATCH = 1024  # windows at a time
 SLACK = 0.1  # share of a range by which a measure may lie beyond it
 # What is compared with the training data, and how an excess is said.
@@ -205,7 +206,7 @@ def compare(scorer: Scorer, wave: np.ndarray, vertices: np.ndarray, template: np
         template=template,
         mesh=mesh_embeddings(scorer.syncnet, displacement),
         audio=audio,
-        speech=loudness > loud - SPEECH_DB,
+        speech=loudness > max(loud - SPEECH_DB, FLOOR_DB),
         loudness=loudness,
     )
 

@@ -71,8 +71,9 @@ def read_mouth(
         raise BadInput(path, expected="frames a second", found="none given", fix=fix)
     unit = _number(path, "mm_per_unit", mm_per_unit, arrays)
     scale = 1.0 if unit is None else unit / corpus.mm_per_unit
-    rest, notes = _template(path, arrays.get("template"), template, corpus, scale)
+    rest = _template(path, arrays.get("template"), template, corpus, scale)
     vertices = vertices * np.float32(scale)
+    notes: tuple[str, ...] = ()
     if rest is None:
         rest = vertices.mean(axis=0)
         notes = ("no template: the mean of the motion stands for the resting face (--template)",)
@@ -138,27 +139,28 @@ def _number(path: Path, name: str, given: float | None, arrays: dict[str, np.nda
 
 def _template(
     path: Path, stored: np.ndarray | None, given: str | Path | None, corpus: Corpus, scale: float
-) -> tuple[np.ndarray | None, tuple[str, ...]]:
+) -> np.ndarray | None:
     """The resting mouth (n, 3) in the corpus's unit; None where nothing says which."""
+    where = f"{path}: template" if given is None else "--template"
     if given is None and stored is None:
-        return None, ()
+        return None
     if given is None and stored is not None and stored.dtype.kind != "U":
-        where, positions = f"{path}: template", _of_mouth(f"{path}: template", stored, corpus, frames=False)
+        positions = _of_mouth(where, stored, corpus, frames=False)
     else:
-        name = str(given if given is not None or stored is None else stored.item() if stored.size == 1 else stored)
+        name = str(stored) if given is None else str(given)
         if name in corpus.templates:
-            return corpus.template(name, "mouth"), ()
-        if given is None or Path(name).suffix not in (".obj", ".ply"):
+            return corpus.template(name, "mouth")
+        if given is None or Path(name).suffix not in (".obj", ".ply"):  # a motion file names no other files
             raise BadInput(
-                f"{path}: template" if given is None else "--template",
+                where,
                 expected=f"a speaker ({', '.join(list(corpus.templates)[:4])} …), or an .obj or .ply",
                 found=name[:80],
                 fix="Leave it out to take the mean of the motion.",
             )
-        where, positions = name, _of_mouth(name, read_mesh(name)[0], corpus, frames=False)
+        positions = _of_mouth(name, read_mesh(name)[0], corpus, frames=False)
     if not np.isfinite(positions).all():
         raise BadInput(where, expected="finite positions", found="NaN or infinity", fix="Export the face again.")
-    return positions * np.float32(scale), ()
+    return positions * np.float32(scale)
 
 
 def _refuse_other_size(path: Path, vertices: np.ndarray, corpus: Corpus, unit: float | None) -> None:
