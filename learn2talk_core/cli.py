@@ -81,7 +81,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     sync.add_argument("paths", nargs="*", metavar="PATH", help="a folder of pairs with the same names, or videos")
     sync.add_argument("--audio", nargs="+", default=[], metavar="FILE", help="sounds, one for each motion")
-    sync.add_argument("--motion", nargs="+", default=[], metavar="FILE", help="vertices as .npy or .npz (docs/score.md)")
+    sync.add_argument(
+        "--motion", nargs="+", default=[], metavar="FILE", help="vertices as .npy or .npz (docs/score.md)"
+    )
     sync.add_argument("--fps", type=float, help="frames of motion a second, where the file does not say")
     sync.add_argument("--mm-per-unit", type=float, help="millimetres per unit of the motion (default: the corpus's)")
     sync.add_argument("--template", help="the resting face: a speaker of the corpus, or an .obj or .ply")

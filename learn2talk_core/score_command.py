@@ -129,8 +129,10 @@ def as_row(name: str, found: SyncScore) -> dict[str, Any]:
 
 
 def video_rows(table_rows: Sequence[dict[str, Any]], problems: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
-    """Rows of `video_scores.sync_of_videos` in the columns of pairs. SyncNet's offset counts frames of 40 ms by which the
-    sound leads, which is by how much the mouth is late."""
+    """Rows of `video_scores.sync_of_videos` in the columns of pairs.
+
+    SyncNet's offset counts frames of 40 ms by which the sound leads, which is by how much the mouth is late.
+    """
     rows = [
         {
             **dict.fromkeys(COLUMNS),

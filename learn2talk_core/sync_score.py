@@ -1,8 +1,8 @@
 """How well a mouth's motion and a sound are in sync, and by how much the mouth is late: `learn2talk score`.
 
-SyncNet3D's metric network judges, never the one that is a loss. LSE-D and LSE-C are those of the result table (protocol
-`metrics.lse.lse`, all windows); the lag comes from the windows with speech alone. Signs: a late mouth, behind its sound,
-is positive.
+SyncNet3D's metric network judges, never the one that is a loss. LSE-D and LSE-C are those of the result table
+(`metrics.lse.lse`, all windows); the lag comes from the windows with speech alone. A late mouth, behind its sound, has a
+positive lag.
 """
 
 from dataclasses import dataclass, replace
@@ -28,7 +28,7 @@ EXCERPT_SECONDS, HOP_SECONDS = 2.0, 0.25  # of the curve over the clip
 SPEECH_DB = 30.0  # windows so much quieter than the loud ones (95th percentile) are silence
 FLOOR_DB = -80.0  # of full scale: so are these, however quiet the others
 BATCH = 1024  # windows at a time
-SLACK = 0.1  # share of a range by which a measure may lie beyond it
+SLACK = 0.1  # share of a range, or of the larger of its ends, by which a measure may lie beyond it
 # What is compared with the training data, and how an excess is said.
 MEASURES = {
     "mouth_mm": "the resting mouth is {found:.0f} mm across",
@@ -64,8 +64,8 @@ class SyncScore:
         frame_ms: that frame.
         shifts_ms, distances: (31,) mean distance when the mouth is taken to be late by so many milliseconds, over
             the windows with speech; NaN where there are too few.
-        curve: one row for each excerpt of two seconds: `time_s` (its middle), `mouth_late_ms`, `confidence`, `lse_d` and
-            `lse_c` (over its windows with speech), `speech` (share of its windows); None where too little is said.
+        curve: one row for each excerpt of two seconds: `time_s` (its middle), `mouth_late_ms`, `confidence`, `lse_d`
+            and `lse_c` (over its windows with speech), `speech` (share of its windows); None where too little is said.
         outside: in which ways it is unlike what the network was trained on.
         notes: what else to know.
     """
@@ -340,7 +340,8 @@ def _over_time(
 def _outside(found: dict[str, float], scale: Calibration) -> tuple[str, ...]:
     said = []
     for name, (low, high) in scale.ranges.items():
-        if name in found and not low - SLACK * (high - low) <= found[name] <= high + SLACK * (high - low):
+        slack = SLACK * max(high - low, abs(low), abs(high))
+        if name in found and not low - slack <= found[name] <= high + slack:
             said.append(f"{MEASURES[name].format(found=found[name])}, in training {low:.3g} … {high:.3g}")
     return tuple(said)
 

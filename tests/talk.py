@@ -1,4 +1,4 @@
-"""Bursts of noise and a mouth that opens with them, late by a known time; and a SyncNet3D that has learnt such mouths."""
+"""Bursts of noise and a mouth that opens with them, late by a known time; a SyncNet3D that has learnt such mouths."""
 
 from dataclasses import dataclass
 from pathlib import Path

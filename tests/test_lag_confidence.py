@@ -102,7 +102,9 @@ def test_a_calibration_there_and_back_and_broken_ones(tmp_path: Path) -> None:
         {**whole, "ranges": []},
     ):  # fmt: skip
         path.write_text(json.dumps(broken))
-        with pytest.raises(BadInput, match="expected a calibration, found .*Make it: python -m scripts.calibrate_score"):
+        with pytest.raises(
+            BadInput, match=r"expected a calibration, found .*Make it: python -m scripts.calibrate_score"
+        ):
             load_calibration(path)
 
 

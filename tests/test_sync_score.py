@@ -334,9 +334,9 @@ def test_which_files_belong_together(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"b.npy: expected a sound of the same name with one of .wav, .*found none"):
         find_pairs([tmp_path / "one"])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(BadInput, match="motions .* with their sounds, or videos, found neither"):
+    with pytest.raises(BadInput, match=r"motions .* with their sounds, or videos, found neither"):
         find_pairs([tmp_path / "empty"])
-    with pytest.raises(BadInput, match="a.wav: expected a video or a folder, found neither"):
+    with pytest.raises(BadInput, match=r"a.wav: expected a video or a folder, found neither"):
         find_pairs([tmp_path / "one/a.wav"])
 
 
@@ -367,5 +367,3 @@ def test_a_video_goes_to_the_2d_expert(
     Path("film.mp4").write_bytes(Path("film.mp4").read_bytes()[:200])
     assert main(["score", "film.mp4", "--crops"]) == 1
     assert "film.mp4: not scored: film.mp4: expected a video that ffmpeg can read whole" in capsys.readouterr().err
-
-

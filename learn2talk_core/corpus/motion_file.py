@@ -123,8 +123,7 @@ def _of_mouth(where: object, array: np.ndarray, corpus: Corpus, *, frames: bool)
             found=f"{array.dtype} of shape {array.shape}",
             fix=f"Score it with the corpus of its own mesh (--corpus), not {corpus.folder}.",
         )
-    lead_shape = array.shape[:1] if frames else ()
-    points = array.reshape(*lead_shape, -1, 3)
+    points = array.reshape(*array.shape[:1] if frames else (), int(np.prod(rest)) // 3, 3)
     return np.array(points[..., ids, :] if points.shape[-2] == count else points, np.float32)
 
 
@@ -164,7 +163,7 @@ def _template(
 
 
 def _refuse_other_size(path: Path, vertices: np.ndarray, corpus: Corpus, unit: float | None) -> None:
-    """A mouth of 60 m is one in millimetres that is taken for metres. No guess is made: the error says which unit fits."""
+    """A mouth of 60 m is one in millimetres that is taken for metres: the error says which unit fits, none is guessed."""
     ours = [mouth_mm(corpus.template(speaker, "mouth"), corpus.mm_per_unit) for speaker in corpus.templates]
     typical, found = float(np.mean(ours)), mouth_mm(np.median(vertices, axis=0), corpus.mm_per_unit)
     if SIZES[0] * typical <= found <= SIZES[1] * typical:

@@ -35,8 +35,8 @@ def sync_curve(
     sure = [1.0 if row["confidence"] is None else row["confidence"] for row in told]
     right.axhspan(-frame_ms / 2, frame_ms / 2, color="#999999", alpha=0.3, linewidth=0)
     points = right.scatter(
-        [row["time_s"] for row in told], [row["mouth_late_ms"] for row in told], c=sure, vmin=0, vmax=1, cmap="viridis_r",
-        s=22, zorder=3,
+        [row["time_s"] for row in told], [row["mouth_late_ms"] for row in told],
+        c=sure, vmin=0, vmax=1, cmap="viridis_r", s=22, zorder=3,
     )  # fmt: skip
     figure.colorbar(points, ax=right, label="confidence")
     reach = float(np.abs(shifts_ms).max())

@@ -67,7 +67,11 @@ def broken(number: int) -> np.ndarray:
 @pytest.mark.parametrize(
     ("array", "options", "said"),
     [
-        (MOTION[:, :60], {}, r"numbers of shape \(frames, 64, 3\), or \(frames, 32, 3\) for the mouth alone, found float32"),
+        (
+            MOTION[:, :60],
+            {},
+            r"numbers of shape \(frames, 64, 3\), or \(frames, 32, 3\) for the mouth alone, found float32",
+        ),
         (MOTION[0], {}, r"found float32 of shape \(64, 3\)"),
         (MOTION.astype(str), {}, r"found <U\d+ of shape"),
         (MOTION[:0], {}, "expected frames of motion, found none"),
@@ -107,5 +111,5 @@ def test_files_that_are_none(tmp_path: Path, corpus: Corpus) -> None:
     with pytest.raises(BadInput, match=r"expected a whole .npz of numbers, found BadZipFile"):
         read_mouth(tmp_path / "m.npz", corpus)
     np.savez_compressed(tmp_path / "bomb.npz", vertices=np.zeros(20 << 20))
-    with pytest.raises(BadInput, match="ValueError: .* bytes packed into"):
+    with pytest.raises(BadInput, match=r"ValueError: .* bytes packed into"):
         read_mouth(tmp_path / "bomb.npz", corpus)
