@@ -173,10 +173,10 @@ def load_calibration(path: str | Path = STORED) -> Calibration:
     try:
         numbers = {name: float(found[name]) for name in ("intercept", "contrast", "margin", "log_windows")}
         ranges = {str(name): (float(low), float(high)) for name, (low, high) in found["ranges"].items()}
-        kind = {name: str(found[name]) for name in ("recipe", "network")}
         if not np.isfinite([*numbers.values(), *(value for pair in ranges.values() for value in pair)]).all():
             raise ValueError("NaN or infinity")
-        return Calibration(**kind, **numbers, ranges=ranges, about=dict(found["about"]))
+        recipe, network = str(found["recipe"]), str(found["network"])
+        return Calibration(recipe=recipe, network=network, **numbers, ranges=ranges, about=dict(found["about"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         said = f"{type(error).__name__}: {error}"
         raise BadInput(path, expected="a calibration", found=said, fix=f"Make it: {MADE_BY}.") from error

@@ -1,8 +1,8 @@
 """How well a mouth's motion and a sound are in sync, and by how much the mouth is late: `learn2talk score`.
 
 SyncNet3D's metric network judges, never the one that is a loss. LSE-D and LSE-C are those of the result table
-(`metrics.lse.lse`, all windows); the lag comes from the windows with speech alone. A late mouth, behind its sound, has a
-positive lag.
+(`metrics.lse.lse`, all windows); the lag comes from the windows with speech alone. A late mouth, behind its sound, has
+a positive lag.
 """
 
 from dataclasses import dataclass, replace
@@ -133,7 +133,7 @@ def open_scorer(
             raise BadInput(calibration, expected=f"a calibration for {opened.recipe}", found=found, fix=fix)
         note = f"no confidence: calibrated for {scale.recipe}, not {opened.recipe} (python -m scripts.calibrate_score)"
         return Scorer(opened, network, None, (note,))
-    notes = ()
+    notes: tuple[str, ...] = ()
     if scale.network != sha256(Path(syncnet) / "model.safetensors"):
         notes = ("the confidence was calibrated with another training of the same network",)
     return Scorer(opened, network, scale, notes)

@@ -114,7 +114,7 @@ def score_videos(
                 row |= {"csim": _identity(film, footage, true_faces.get(film.key), judges.embed, every)}
             if reference is not None:
                 features.append(_set_features(film, footage, judges, every))
-        except BadInput as error:
+        except (BadInput, UnicodeDecodeError) as error:  # the latter from PyAV, at damaged tags
             problems.append({"video": film.name, "error": str(error)})
         else:
             rows.append(row)
@@ -134,7 +134,7 @@ def sync_of_videos(films: Sequence[Film], sync: SyncNet | SyncExpert2D) -> tuple
         try:
             footage = film.open()
             rows.append({"video": film.name, "frames": len(footage.landmarks), **sync_scores(film.name, footage, sync)})
-        except BadInput as error:
+        except (BadInput, UnicodeDecodeError) as error:  # the latter from PyAV, at damaged tags
             problems.append({"video": film.name, "error": str(error)})
     return rows, problems
 

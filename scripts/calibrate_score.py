@@ -2,12 +2,12 @@
 
     python -m scripts.calibrate_score
 
-Fits on the validation split and measures on the tests, whole clips and excerpts of them. Two pairs in three have a lag of
-up to ±13 frames, in parts of a frame; of the others half are moved out of the range of the search, half have the sound of
-another clip. Neither has a lag that could be found, so that the confidence also learns when to say no.
+Fits on the validation split and measures on the tests, whole clips and excerpts of them. Two pairs in three have a lag
+of up to ±13 frames, in parts of a frame; of the others half are moved out of the range of the search, half have the
+sound of another clip. Neither has a lag that could be found: so the confidence also learns when to say no.
 
-The result goes into the package; `--out` takes it elsewhere, for `learn2talk score --calibration`. It holds four weights,
-the ranges of the training data, and where it comes from.
+The result goes into the package; `--out` takes it elsewhere, for `learn2talk score --calibration`. It holds four
+weights, the ranges of the training data, and where it comes from.
 """
 
 import argparse

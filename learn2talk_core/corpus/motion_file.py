@@ -163,7 +163,7 @@ def _template(
 
 
 def _refuse_other_size(path: Path, vertices: np.ndarray, corpus: Corpus, unit: float | None) -> None:
-    """A mouth of 60 m is one in millimetres that is taken for metres: the error says which unit fits, none is guessed."""
+    """A mouth of 60 m is one in millimetres taken for metres: the error says which unit fits, none is guessed."""
     ours = [mouth_mm(corpus.template(speaker, "mouth"), corpus.mm_per_unit) for speaker in corpus.templates]
     typical, found = float(np.mean(ours)), mouth_mm(np.median(vertices, axis=0), corpus.mm_per_unit)
     if SIZES[0] * typical <= found <= SIZES[1] * typical:
