@@ -111,6 +111,33 @@ def _parser() -> argparse.ArgumentParser:
     score.add_argument("--json", metavar="FILE", help="write table, protocols and problems there")
     score.set_defaults(run=_score_video)
 
+    sync = commands.add_parser(
+        "score",
+        help="how well a 3D motion and a sound are in sync, and by how many milliseconds the mouth is late",
+        description="LSE-D, LSE-C, and the lag with a confidence and a curve over the clip. In tables a positive lag\n"
+        "is a mouth that is late, behind its sound. Videos get the lag that the 2D expert finds.",
+        epilog="learn2talk score --audio a.wav --motion a.npy --fps 30 --template S00\n"
+        "learn2talk score pairs/ --fps 30 --csv scores.csv\n"
+        "learn2talk score video.mp4",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    sync.add_argument("paths", nargs="*", metavar="PATH", help="a folder of pairs with the same names, or videos")
+    sync.add_argument("--audio", nargs="+", default=[], metavar="FILE", help="sounds, one for each motion")
+    sync.add_argument(
+        "--motion", nargs="+", default=[], metavar="FILE", help="vertices as .npy or .npz (docs/score.md)"
+    )
+    sync.add_argument("--fps", type=float, help="frames of motion a second, where the file does not say")
+    sync.add_argument("--mm-per-unit", type=float, help="millimetres per unit of the motion (default: the corpus's)")
+    sync.add_argument("--template", help="the resting face: a speaker of the corpus, or an .obj or .ply")
+    sync.add_argument("--trim", action="store_true", help="compare what both have, however much their lengths differ")
+    sync.add_argument("--corpus", default="data/corpus", help="whose mesh it is (default: %(default)s)")
+    sync.add_argument("--syncnet", default="data/models/syncnet3d/metric", help="what judges (default: %(default)s)")
+    sync.add_argument("--calibration", metavar="FILE", help="of the confidence (default: the one that comes with this)")
+    sync.add_argument("--crops", action="store_true", help="videos are face crops of SyncNet's own pipeline")
+    sync.add_argument("--out", metavar="FOLDER", help="write the curve of each pair there, PNG and CSV")
+    sync.add_argument("--csv", metavar="FILE", help="write the table there")
+    sync.set_defaults(run=_score)
+
     teacher = commands.add_parser("check-teacher", help="say which videos of a 2D teacher will not do, and why")
     teacher.add_argument("folder", help="videos named by clip, such as S00_01.mp4, or data/teacher_video")
     teacher.add_argument("--corpus", default="data/corpus", help="the clips and their sound (default: %(default)s)")
@@ -129,9 +156,10 @@ def _parser() -> argparse.ArgumentParser:
     results.set_defaults(run=_results)
 
     kinds = ("wav2vec2", "faceformer", "wav2lip", "lipsync-expert", "lipreader")
+    import_only = ("syncnet", "expnet", "posevae")
     take = commands.add_parser("import-checkpoint", help="check published weights and write them as a folder of ours")
     take.add_argument("files", nargs="+", metavar="FILE", help="weights and what belongs to them: docs/checkpoints.md")
-    take.add_argument("--as", dest="kind", choices=kinds, required=True, help="what they are")
+    take.add_argument("--as", dest="kind", choices=(*kinds, *import_only), required=True, help="what they are")
     take.add_argument("--out", help="folder to write (default: checkpoints/KIND)")
     take.add_argument("--corpus", help="for a FaceFormer: the corpus that it must fit; published ones can do without")
     take.set_defaults(run=_import_checkpoint)
@@ -244,7 +272,7 @@ def _import_checkpoint(arguments: argparse.Namespace) -> int:
 
     out = arguments.out or f"checkpoints/{arguments.kind}"
     print(f"{out}: {import_checkpoint(arguments.files, arguments.kind, out, arguments.corpus)}")
-    print(f"use it: dvc exp run -S {TAKES[arguments.kind][1]}={out}")
+    print(f"use it: {TAKES[arguments.kind].use.format(folder=out)}")
     return 0
 
 
@@ -297,6 +325,44 @@ def _score_video(arguments: argparse.Namespace) -> int:
     for problem in table.problems:
         print(f"{problem['video']}: not scored: {problem['error']}", file=sys.stderr)
     return 1 if table.problems else 0
+
+
+def _score(arguments: argparse.Namespace) -> int:
+    from functools import cache
+
+    from learn2talk_core.corpus.films import films_of
+    from learn2talk_core.corpus.landmarks import mediapipe_faces
+    from learn2talk_core.report.video_table import write_csv
+    from learn2talk_core.score_command import find_pairs, score_pairs, video_rows
+    from learn2talk_core.sync_score import open_scorer
+    from learn2talk_core.video_scores import load_judges, sync_of_videos
+
+    pairs, videos = find_pairs(arguments.paths, arguments.audio, arguments.motion)
+    rows = []
+    if pairs:
+        rows += score_pairs(
+            pairs,
+            open_scorer(arguments.syncnet, arguments.corpus, arguments.calibration),
+            fps=arguments.fps,
+            mm_per_unit=arguments.mm_per_unit,
+            template=arguments.template,
+            trim=arguments.trim,
+            out=arguments.out,
+        )
+    if videos:
+        films = films_of(videos, cache(mediapipe_faces), crops=arguments.crops)
+        rows += (found := video_rows(*sync_of_videos(films, load_judges().sync)))
+        for row in found:
+            if row["error"] is None:
+                late = row["mouth_late_ms"]
+                side = "late" if late > 0 else "early"
+                print(f"{row['pair']}: the mouth is {abs(late):.0f} ms {side}; LSE-D {row['lse_d']:.3f} (2D)")
+    if arguments.csv:
+        write_csv(arguments.csv, rows)
+    for row in rows:
+        if row["error"] is not None:
+            print(f"{row['pair']}: not scored: {row['error']}", file=sys.stderr)
+    return 1 if any(row["error"] is not None for row in rows) else 0
 
 
 def _check_teacher(arguments: argparse.Namespace) -> int:

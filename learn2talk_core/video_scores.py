@@ -108,13 +108,13 @@ def score_videos(
         try:
             footage = film.open()
             row = {"video": film.name, "frames": len(footage.landmarks)}
-            row |= _sync_scores(film.name, footage, judges.sync)
+            row |= sync_scores(film.name, footage, judges.sync)
             row |= {"cpbd": _mean(cpbd(grey) for grey in _sampled(_greys(footage.frames()), every))}
             if judges.embed is not None and reference is not None:
                 row |= {"csim": _identity(film, footage, true_faces.get(film.key), judges.embed, every)}
             if reference is not None:
                 features.append(_set_features(film, footage, judges, every))
-        except BadInput as error:
+        except (BadInput, UnicodeDecodeError) as error:  # the latter from PyAV, at damaged tags
             problems.append({"video": film.name, "error": str(error)})
         else:
             rows.append(row)
@@ -124,6 +124,19 @@ def score_videos(
         mean |= _distance(features, reference, judges, every, problems)
     protocol = {key: _protocol(key, judges, every) for key in METRICS if key in mean}
     return VideoTable(rows, mean, protocol, problems, _absent(mean, judges, reference is not None))
+
+
+def sync_of_videos(films: Sequence[Film], sync: SyncNet | SyncExpert2D) -> tuple[list[Row], list[dict[str, str]]]:
+    """Rows with `video`, `frames` and the sync scores alone, and the problems, as in `VideoTable`."""
+    rows: list[Row] = []
+    problems: list[dict[str, str]] = []
+    for film in progress(films, "videos", unit="video"):
+        try:
+            footage = film.open()
+            rows.append({"video": film.name, "frames": len(footage.landmarks), **sync_scores(film.name, footage, sync)})
+        except (BadInput, UnicodeDecodeError) as error:  # the latter from PyAV, at damaged tags
+            problems.append({"video": film.name, "error": str(error)})
+    return rows, problems
 
 
 def records(table: VideoTable) -> list[Row]:
@@ -169,7 +182,8 @@ def _protocol(key: str, judges: Judges, every: int) -> dict[str, str]:
     return {"name": metric.name, "unit": metric.unit, "goal": metric.goal, "protocol": texts[key]}
 
 
-def _sync_scores(name: str, footage: Footage, sync: SyncNet | SyncExpert2D) -> Row:
+def sync_scores(name: str, footage: Footage, sync: SyncNet | SyncExpert2D) -> Row:
+    """LSE-D, LSE-C and offset of one video; see `METRICS`."""
     audio = heard(footage, name)
     frames = min(len(footage.landmarks), frames_of(len(audio)))
     if frames <= FRAMES:

@@ -21,6 +21,7 @@ from tests.toy import toy_corpus
         ["import-checkpoint", "-h"],
         ["export-checkpoint", "-h"],
         ["score-video", "-h"],
+        ["score", "-h"],
         ["pack", "-h"],
         ["animate", "-h"],
     ],

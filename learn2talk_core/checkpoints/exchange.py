@@ -1,8 +1,10 @@
 """`learn2talk import-checkpoint` and `export-checkpoint`: published files to folders of ours, and back."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
+
+from torch import nn
 
 from learn2talk_core.checkpoints.faceformer import export_faceformer, import_faceformer, import_student
 from learn2talk_core.checkpoints.lipreader import export_lipreader, import_lipreader, lipreader_parts
@@ -18,24 +20,50 @@ from learn2talk_core.checkpoints.wav2vec2 import export_wav2vec2, import_wav2vec
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.errors import BadInput
 from learn2talk_core.files import whole_folder
+from learn2talk_core.models.expnet import load_expnet
+from learn2talk_core.models.posevae import load_posevae
 from learn2talk_core.models.speech_encoder import load_speech_encoder
 from learn2talk_core.models.student import load_student, save_student
 from learn2talk_core.models.sync_expert2d import load_expert, save_expert
+from learn2talk_core.models.syncnet2d import load_syncnet
 from learn2talk_core.models.wav2lip import load_generator, save_generator
 from learn2talk_core.weights import parameter_count, save_weights
 
 Kind = Literal["wav2vec2", "faceformer", "wav2lip", "lipsync-expert", "lipreader"]
-# Files that each kind takes, and the parameter that takes the folder made of them.
-TAKES: dict[Kind, tuple[str, str]] = {
-    "wav2vec2": ("weights, folder or cached hub name [config.json]", "speech_encoder.checkpoint"),
-    "faceformer": ("biwi.pth or vocaset.pth [config.json of its speech encoder]", "baseline.checkpoint"),
-    "wav2lip": ("wav2lip.pth, wav2lip_gan.pth or Wav2Lip-SD-*.pt", "teacher.checkpoint"),
-    "lipsync-expert": ("lipsync_expert.pth", "teacher.expert_checkpoint"),
-    "lipreader": ("model.pth [model.json] [unigram5000_units.txt]", "lipreader.checkpoint.loss"),
+ImportKind = Kind | Literal["syncnet", "expnet", "posevae"]
+
+
+class Takes(NamedTuple):
+    """The files that a kind takes, and how the folder made of them is used."""
+
+    files: str
+    use: str
+
+
+def _parameter(files: str, name: str) -> Takes:
+    return Takes(files, f"dvc exp run -S {name}={{folder}}")
+
+
+_SADTALKER = "SadTalker_V0.0.2_256.safetensors or, of the older release, "
+TAKES: dict[ImportKind, Takes] = {
+    "wav2vec2": _parameter("weights, folder or cached hub name [config.json]", "speech_encoder.checkpoint"),
+    "faceformer": _parameter("biwi.pth or vocaset.pth [config.json of its speech encoder]", "baseline.checkpoint"),
+    "wav2lip": _parameter("wav2lip.pth, wav2lip_gan.pth or Wav2Lip-SD-*.pt", "teacher.checkpoint"),
+    "lipsync-expert": _parameter("lipsync_expert.pth", "teacher.expert_checkpoint"),
+    "lipreader": _parameter("model.pth [model.json] [unigram5000_units.txt]", "lipreader.checkpoint.loss"),
+    "syncnet": Takes("syncnet_v2.model", "learn2talk score-video VIDEO --syncnet {folder}"),
+    "expnet": Takes(_SADTALKER + "auido2exp_00300-model.pth", "models.expnet.load_expnet('{folder}')"),
+    "posevae": Takes(_SADTALKER + "auido2pose_00140-model.pth", "models.posevae.load_posevae('{folder}')"),
+}
+# Published networks that no stage takes over: name and loader, which takes the folder too.
+_AS_THEY_ARE: dict[str, tuple[str, Callable[[str | Path], nn.Module]]] = {
+    "syncnet": ("SyncNet", load_syncnet),
+    "expnet": ("ExpNet", load_expnet),
+    "posevae": ("PoseVAE", load_posevae),
 }
 
 
-def import_checkpoint(files: Sequence[str], kind: Kind, out: str | Path, corpus: str | Path | None = None) -> str:
+def import_checkpoint(files: Sequence[str], kind: ImportKind, out: str | Path, corpus: str | Path | None = None) -> str:
     """Check published files and write them as a folder of ours, which the kind's parameter takes.
 
     Args:
@@ -53,7 +81,7 @@ def import_checkpoint(files: Sequence[str], kind: Kind, out: str | Path, corpus:
     weights = [file for file in files if file not in (config, units)]
     if len(weights) != 1:
         found = ", ".join(weights) or "none"
-        raise BadInput(f"--as {kind}", expected="one file of weights", found=found, fix=f"Takes: {TAKES[kind][0]}.")
+        raise BadInput(f"--as {kind}", expected="one file of weights", found=found, fix=f"Takes: {TAKES[kind].files}.")
     source = weights[0]
     if kind == "wav2vec2":
         encoder = import_wav2vec2(source, config)
@@ -86,6 +114,12 @@ def import_checkpoint(files: Sequence[str], kind: Kind, out: str | Path, corpus:
         with whole_folder(out) as folder:
             save_expert(folder, expert, width=1.0)
         return f"Wav2Lip's lip-sync expert, {_size(parameter_count(expert))}"
+    if kind in _AS_THEY_ARE:
+        name, load = _AS_THEY_ARE[kind]
+        network = load(source)
+        with whole_folder(out) as folder:
+            save_weights(folder, network, {"network": name, "source": Path(source).name})
+        return f"{name}, {_size(parameter_count(network))}"
     reader, shape, names = import_lipreader(source, config, units)
     with whole_folder(out) as folder:
         save_weights(folder, *lipreader_parts(reader, shape, names))

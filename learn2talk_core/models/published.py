@@ -17,7 +17,7 @@ def published_weights(
     """The tensors of a published file by key.
 
     Args:
-        path: safetensors (by its suffix), or what `torch.save` wrote.
+        path: safetensors (by its suffix), what `torch.save` wrote, or a folder that `import-checkpoint` wrote.
         wrapper: the entry of a torch file that holds the state dict beside optimiser and epoch; a file that is a plain
             state dict is taken as it is.
         prefix: of the keys in a safetensors file with several networks in it; other keys are left out, and it is taken
@@ -25,6 +25,8 @@ def published_weights(
         fix: what an error recommends.
     """
     path = Path(path)
+    if path.is_dir():  # one network, under its own keys
+        path, prefix = path / "model.safetensors", ""
     if not path.is_file():
         raise BadInput(path, expected="a file with weights", found="no such file", fix="Mend the path.")
     if path.suffix == ".safetensors":
@@ -52,7 +54,7 @@ def published_weights(
 
 
 def fill_strictly(network: nn.Module, state: dict[str, torch.Tensor], *, where: object, what: str, fix: str) -> None:
-    """Load `state` into `network`, every key and shape as it must be; `what` names the network in the error.
+    """Load `state` into `network`: every key and shape as it must be, every number finite; `what` names it in errors.
 
     Only the counters of batch normalisation may be absent: torch before 0.4.1 had none, and nothing reads them here.
     """
@@ -72,6 +74,9 @@ def fill_strictly(network: nn.Module, state: dict[str, torch.Tensor], *, where: 
             found=str(list(state[key].shape)),
             fix=fix,
         )
+    for key, value in state.items():
+        if value.is_floating_point() and not bool(value.isfinite().all()):
+            raise BadInput(f"{where}: {key}", expected="finite weights", found="NaN or infinity", fix=fix)
     network.load_state_dict(state, strict=True)
 
 

@@ -4,12 +4,17 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from learn2talk_core.cli import main
+from learn2talk_core.errors import BadInput
+from learn2talk_core.models.expnet import ExpNet, load_expnet
 from learn2talk_core.models.lipreader import load_units
+from learn2talk_core.models.posevae import PoseVAE, load_posevae
 from learn2talk_core.models.speech_encoder import load_speech_encoder
 from learn2talk_core.models.student import load_student
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, load_expert
+from learn2talk_core.models.syncnet2d import SyncNet, load_syncnet
 from learn2talk_core.models.wav2lip import Wav2Lip, load_generator
 from tests.checkpoints.files import save
 from tests.checkpoints.test_faceformer import small as faceformer
@@ -80,6 +85,54 @@ def test_lipreader_with_its_files_in_any_order(tmp_path: Path, capsys: pytest.Ca
     assert load_units("ours") == ("<blank>", *(f"▁{c}" for c in "ABCDEF"), "<eos>")
     assert main(["export-checkpoint", "ours", "--as", "lipreader", "back"]) == 0
     assert sorted(file.name for file in Path("back").iterdir()) == ["model.json", "model.pth"]
+
+
+def test_networks_that_are_used_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    makers = {"syncnet": SyncNet, "expnet": ExpNet, "posevae": PoseVAE}
+    loaders = {"syncnet": load_syncnet, "expnet": load_expnet, "posevae": load_posevae}
+    uses = {
+        "syncnet": "learn2talk score-video VIDEO --syncnet checkpoints/syncnet",
+        "expnet": "models.expnet.load_expnet('checkpoints/expnet')",
+        "posevae": "models.posevae.load_posevae('checkpoints/posevae')",
+    }
+    torch.manual_seed(0)
+    for kind, make in makers.items():
+        network = make()
+        torch.save({"model": network.state_dict()} if kind != "syncnet" else network.state_dict(), f"{kind}.pth")
+        assert main(["import-checkpoint", f"{kind}.pth", "--as", kind]) == 0
+        said, use = capsys.readouterr().out.splitlines()
+        assert said.startswith(f"checkpoints/{kind}: {make.__name__}, ")
+        assert use == f"use it: {uses[kind]}"
+        again = loaders[kind](f"checkpoints/{kind}").state_dict()
+        assert all(torch.equal(value, again[key]) for key, value in network.state_dict().items())
+    everything = {}
+    for kind, prefix in (("expnet", "audio2exp."), ("posevae", "audio2pose.")):
+        state = loaders[kind](f"checkpoints/{kind}").state_dict()
+        everything |= {prefix + key: value.clone() for key, value in state.items()}
+    save_file(everything, "SadTalker_V0.0.2_256.safetensors")
+    assert main(["import-checkpoint", "SadTalker_V0.0.2_256.safetensors", "--as", "expnet", "--out", "both"]) == 0
+    assert "both: ExpNet, " in capsys.readouterr().out
+    with pytest.raises(BadInput, match="the weights of PoseVAE, found without"):
+        load_posevae("both")
+
+
+def test_networks_that_are_others_or_broken_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = ExpNet().state_dict()
+    torch.save({"model": state}, "expnet.pth")
+    assert main(["import-checkpoint", "expnet.pth", "--as", "posevae"]) == 1
+    assert "expected the weights of PoseVAE, found without" in capsys.readouterr().err
+    torch.save({"model": state | {"mapping1.bias": torch.full((64,), float("nan"))}}, "nan.pth")
+    assert main(["import-checkpoint", "nan.pth", "--as", "expnet"]) == 1
+    assert "nan.pth: mapping1.bias: expected finite weights, found NaN or infinity" in capsys.readouterr().err
+    Path("page.pth").write_text("<html>quota exceeded</html>")
+    for kind in ("syncnet", "expnet", "posevae"):
+        assert main(["import-checkpoint", "page.pth", "--as", kind]) == 1
+        assert "page.pth: expected a torch file with nothing but tensors" in capsys.readouterr().err
+    assert main(["import-checkpoint", "a.pth", "b.pth", "--as", "syncnet"]) == 1
+    assert "found a.pth, b.pth. Takes: syncnet_v2.model." in capsys.readouterr().err
+    with pytest.raises(SystemExit):  # there is nothing to export: what is written is what was read
+        main(["export-checkpoint", "x", "--as", "expnet", "y"])
+    assert not Path("checkpoints").exists()
 
 
 def test_wrong_files_leave_nothing_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

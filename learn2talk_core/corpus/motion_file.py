@@ -1,0 +1,179 @@
+"""Motion of a face that any program wrote: `.npy` or `.npz` in, the vertices of the corpus's mouth in its unit out."""
+
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.errors import BadInput
+from learn2talk_core.files import missing
+from learn2talk_core.mesh.files import read_mesh
+from learn2talk_core.untrusted import load_array
+
+SIZES = (0.5, 2.0)  # how many times as large as the corpus's mean mouth one may be: outside, the unit is another one
+SUFFIXES = (".npy", ".npz")
+_INFLATED, _SPARE = 100, 64 << 20  # an .npz may hold so many times its size, and so many bytes more
+
+
+class Mouth(NamedTuple):
+    """What can be scored of a motion file.
+
+    Attributes:
+        vertices: (T, n, 3) float32, those of the corpus's region `mouth`, in the corpus's unit.
+        template: (n, 3) float32, the resting face.
+        fps: frames a second.
+        notes: what the reader of a score should know.
+    """
+
+    vertices: np.ndarray
+    template: np.ndarray
+    fps: float
+    notes: tuple[str, ...]
+
+
+def read_mouth(
+    path: str | Path,
+    corpus: Corpus,
+    *,
+    fps: float | None = None,
+    mm_per_unit: float | None = None,
+    template: str | Path | None = None,
+) -> Mouth:
+    """Read a motion and the face that it rests on.
+
+    Args:
+        path: `.npy`, or `.npz` with `vertices` and, where known, `fps`, `mm_per_unit` and `template` (a speaker's name
+            or positions). Vertices are (T, V, 3) or (T, 3 V) for the corpus's V vertices, or for those of its region
+            `mouth` alone in the order of their numbers.
+        corpus: whose mesh it is.
+        fps: frames a second; comes before what the file says.
+        mm_per_unit: millimetres per unit of the file; comes before what the file says; the corpus's where neither does.
+        template: a speaker of the corpus, or an `.obj` or `.ply` in the unit of the file; comes before what the file
+            says. Where neither does, the mean of the motion stands for it, with a note.
+
+    Raises:
+        BadInput: no such file, no numbers, another mesh, NaN, no frame rate, or a mouth that is not of a mouth's size.
+    """
+    path = Path(path)
+    arrays = _arrays(path)
+    vertices = _of_mouth(path, arrays["vertices"], corpus, frames=True)
+    if not len(vertices):
+        raise BadInput(path, expected="frames of motion", found="none", fix="Export the motion again.")
+    finite = np.isfinite(vertices).all(axis=(1, 2))
+    if not finite.all():
+        where = f"{path}, frame {int(np.argmin(finite))}"
+        raise BadInput(where, expected="finite positions", found="NaN or infinity", fix="Repair or cut the motion.")
+    rate = _number(path, "fps", fps, arrays)
+    if rate is None:
+        fix = "Give --fps, or save an .npz with vertices and fps."
+        raise BadInput(path, expected="frames a second", found="none given", fix=fix)
+    unit = _number(path, "mm_per_unit", mm_per_unit, arrays)
+    scale = 1.0 if unit is None else unit / corpus.mm_per_unit
+    rest = _template(path, arrays.get("template"), template, corpus, scale)
+    vertices = vertices * np.float32(scale)
+    notes: tuple[str, ...] = ()
+    if rest is None:
+        rest = vertices.mean(axis=0)
+        notes = ("no template: the mean of the motion stands for the resting face (--template)",)
+    _refuse_other_size(path, vertices, corpus, unit)
+    return Mouth(vertices, rest, rate, notes)
+
+
+def mouth_mm(mouth: np.ndarray, mm_per_unit: float) -> float:
+    """Diagonal in millimetres of the box around a mouth (n, 3)."""
+    return float(np.linalg.norm(np.ptp(mouth, axis=0)) * mm_per_unit)
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays by name; `vertices` is one of them."""
+    if path.suffix not in SUFFIXES:
+        raise BadInput(path, expected="a name that ends in .npy or .npz", found=path.name, fix="Save it by NumPy.")
+    if not path.is_file():
+        raise missing(path, "check the path")
+    if path.suffix == ".npy":
+        return {"vertices": load_array(path, mmap=True)}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(entry.file_size for entry in archive.infolist())
+        if size > _INFLATED * path.stat().st_size + _SPARE:
+            raise ValueError(f"{size} bytes packed into {path.stat().st_size}")
+        with np.load(path, allow_pickle=False) as stored:
+            known = {key: stored[key] for key in ("vertices", "fps", "mm_per_unit", "template") if key in stored.files}
+            names = ", ".join(map(str, stored.files[:5])) or "nothing"
+    except Exception as error:  # zip, zlib and NumPy each have their own errors for the same thing
+        found = f"{type(error).__name__}: {str(error)[:200]}"
+        raise BadInput(path, expected="a whole .npz of numbers", found=found, fix="Save the motion again.") from error
+    if "vertices" not in known:
+        raise BadInput(path, expected="an array named vertices", found=names, fix="np.savez(…, vertices=…, fps=…).")
+    return known
+
+
+def _of_mouth(where: object, array: np.ndarray, corpus: Corpus, *, frames: bool) -> np.ndarray:
+    """The mouth's vertices, float32 (T, n, 3) or (n, 3), of an array of one of the layouts of `read_mouth`."""
+    ids, count = corpus.topology.regions["mouth"], len(corpus.topology.colours)
+    shapes = [(count, 3), (3 * count,), (len(ids), 3), (3 * len(ids),)]
+    rest = array.shape[1:] if frames else array.shape
+    if array.dtype.kind not in "fiu" or rest not in shapes:
+        lead = "frames, " if frames else ""
+        raise BadInput(
+            where,
+            expected=f"numbers of shape ({lead}{count}, 3), or ({lead}{len(ids)}, 3) for the mouth alone",
+            found=f"{array.dtype} of shape {array.shape}",
+            fix=f"Score it with the corpus of its own mesh (--corpus), not {corpus.folder}.",
+        )
+    points = array.reshape(*array.shape[:1] if frames else (), int(np.prod(rest)) // 3, 3)
+    return np.array(points[..., ids, :] if points.shape[-2] == count else points, np.float32)
+
+
+def _number(path: Path, name: str, given: float | None, arrays: dict[str, np.ndarray]) -> float | None:
+    if given is None and name not in arrays:
+        return None
+    value = np.asarray(arrays[name] if given is None else given)
+    if value.size != 1 or value.dtype.kind not in "fiu" or not np.isfinite(value).all() or value.item() <= 0:
+        raise BadInput(f"{path}: {name}", expected="a number above 0", found=str(value)[:40], fix=f"Mend {name}.")
+    return float(value.item())
+
+
+def _template(
+    path: Path, stored: np.ndarray | None, given: str | Path | None, corpus: Corpus, scale: float
+) -> np.ndarray | None:
+    """The resting mouth (n, 3) in the corpus's unit; None where nothing says which."""
+    where = f"{path}: template" if given is None else "--template"
+    if given is None and stored is None:
+        return None
+    if given is None and stored is not None and stored.dtype.kind != "U":
+        positions = _of_mouth(where, stored, corpus, frames=False)
+    else:
+        name = str(stored) if given is None else str(given)
+        if name in corpus.templates:
+            return corpus.template(name, "mouth")
+        if given is None or Path(name).suffix not in (".obj", ".ply"):  # a motion file names no other files
+            raise BadInput(
+                where,
+                expected=f"a speaker ({', '.join(list(corpus.templates)[:4])} …), or an .obj or .ply",
+                found=name[:80],
+                fix="Leave it out to take the mean of the motion.",
+            )
+        positions = _of_mouth(name, read_mesh(name)[0], corpus, frames=False)
+    if not np.isfinite(positions).all():
+        raise BadInput(where, expected="finite positions", found="NaN or infinity", fix="Export the face again.")
+    return positions * np.float32(scale)
+
+
+def _refuse_other_size(path: Path, vertices: np.ndarray, corpus: Corpus, unit: float | None) -> None:
+    """A mouth of 60 m is one in millimetres taken for metres: the error says which unit fits, none is guessed."""
+    ours = [mouth_mm(corpus.template(speaker, "mouth"), corpus.mm_per_unit) for speaker in corpus.templates]
+    typical, found = float(np.mean(ours)), mouth_mm(np.median(vertices, axis=0), corpus.mm_per_unit)
+    if SIZES[0] * typical <= found <= SIZES[1] * typical:
+        return
+    used = corpus.mm_per_unit if unit is None else unit
+    fits = [mm for mm in (1.0, 10.0, 1000.0) if SIZES[0] * typical <= found / used * mm <= SIZES[1] * typical]
+    fix = f"It fits --mm-per-unit {fits[0]:g}." if fits else "Give positions, not displacements, and --mm-per-unit."
+    raise BadInput(
+        path,
+        expected=f"a mouth some {typical:.0f} mm across",
+        found=f"one of {found:.3g} mm, with {used:g} mm per unit",
+        fix=fix,
+    )

@@ -1,0 +1,133 @@
+"""Calibrate the confidence of `learn2talk score` with sounds that were moved by known times.
+
+    python -m scripts.calibrate_score
+
+Fits on the validation split and measures on the tests, whole clips and excerpts of them. Two pairs in three have a lag
+of up to ±13 frames, in parts of a frame; of the others half are moved out of the range of the search, half have the
+sound of another clip. Neither has a lag that could be found: so the confidence also learns when to say no.
+
+The result goes into the package; `--out` takes it elsewhere, for `learn2talk score --calibration`. It holds four
+weights, the ranges of the training data, and where it comes from.
+"""
+
+import argparse
+import subprocess
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from learn2talk_core.audio.waveform import SAMPLE_RATE
+from learn2talk_core.corpus.format import Clip, Corpus, open_corpus, sha256
+from learn2talk_core.lag_confidence import STORED, Evidence, confidence, evidence, fit, reliability, save_calibration
+from learn2talk_core.models.syncnet3d import load_syncnet3d
+from learn2talk_core.progress import progress
+from learn2talk_core.sync_score import CORPUS, SYNCNET, Compared, Scorer, compare, distances_of, measures
+from learn2talk_core.training.seed import generator
+
+WITHIN, BEYOND = 13.0, 24.0  # frames: lags of the search are up to 15
+EXCERPTS = (1.0, 2.0, 4.0)  # seconds, beside the whole clip
+PERCENTILES = (0.5, 99.5)  # of the training data, for the ranges
+
+
+def shifted(corpus: Corpus, clip: Clip, late: float, other: Clip | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Sound and mouth (T, n, 3) of a clip whose mouth is late by so many frames; nothing is padded.
+
+    The sound is cut at a sample, so that the lag may be a part of a frame. With `other` the sound is that clip's.
+    """
+    # A late mouth: motion that begins at the first frame with a sound that begins later, and the other way round.
+    first = max(0, int(np.ceil(-late)))
+    cut = round((first + late) * SAMPLE_RATE / corpus.fps)
+    wave = corpus.audio(other or clip)[cut:]
+    mouth = corpus.vertices(clip, "mouth")[first:]
+    frames = min(len(mouth), int(len(wave) * corpus.fps / SAMPLE_RATE))
+    return wave[: round(frames * SAMPLE_RATE / corpus.fps)], mouth[:frames]
+
+
+def try_lags(scorer: Scorer, clips: Sequence[Clip], lags: int, seed: int) -> tuple[list[Evidence], np.ndarray]:
+    """Evidence of whole clips and excerpts with known lags, and whether each lag was found within one frame."""
+    tried, right = [], []
+    for found, wanted in _tries(scorer, clips, lags, seed):
+        tried.append(found)
+        right.append(wanted is not None and abs(found.mouth_late_ms - wanted) <= 1000 / scorer.corpus.fps)
+    return tried, np.array(right, bool)
+
+
+def _tries(scorer: Scorer, clips: Sequence[Clip], lags: int, seed: int) -> Iterator[tuple[Evidence, float | None]]:
+    corpus, rate = scorer.corpus, scorer.corpus.fps
+    for number, clip in enumerate(progress(clips, "known lags", unit="clip")):
+        rng = generator(seed, "calibrate_score", clip.id)
+        for turn in range(lags):
+            kind = rng.choice(["lag", "lag", "lag", "lag", "beyond", "other"])
+            late = rng.uniform(-WITHIN, WITHIN)
+            if kind == "beyond":
+                late = rng.choice([-1, 1]) * rng.uniform(WITHIN + 4, BEYOND)
+            other = clips[(number + 1 + int(rng.integers(len(clips) - 1))) % len(clips)] if len(clips) > 1 else None
+            if kind == "other" and other is None:
+                continue
+            wave, mouth = shifted(corpus, clip, late, other if kind == "other" else None)
+            if len(mouth) < rate:
+                continue
+            rows, speech = distances_of(compare(scorer, wave, mouth, corpus.template(clip.speaker, "mouth"), rate))
+            wanted = 1000 * late / rate if kind == "lag" else None
+            seconds = EXCERPTS[turn % len(EXCERPTS)]
+            size = round(seconds * rate)
+            start = int(rng.integers(max(1, len(rows) - size + 1)))
+            for part in (slice(None), slice(start, start + size)):
+                if (found := evidence(rows[part], speech[part], rate)) is not None:
+                    yield found, wanted
+
+
+def ranges(scorer: Scorer, clips: Sequence[Clip]) -> dict[str, tuple[float, float]]:
+    """What the network was trained on: percentiles of each of `sync_score.MEASURES` over these clips."""
+    corpus = scorer.corpus
+    found = [measures(scorer, _pair(scorer, corpus, clip)) for clip in progress(clips, "ranges", unit="clip")]
+    return {name: tuple(np.percentile([row[name] for row in found], PERCENTILES).tolist()) for name in found[0]}
+
+
+def _pair(scorer: Scorer, corpus: Corpus, clip: Clip) -> Compared:
+    template = corpus.template(clip.speaker, "mouth")
+    return compare(scorer, corpus.audio(clip), corpus.vertices(clip, "mouth"), template, corpus.fps)
+
+
+def _commit() -> str:
+    """The commit checked out, marked where files differ from it; empty outside of Git."""
+    done = subprocess.run(["git", "describe", "--always", "--abbrev=40", "--dirty"], capture_output=True, text=True)
+    return done.stdout.strip()
+
+
+def main(words: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--corpus", default=CORPUS)
+    parser.add_argument("--syncnet", default=SYNCNET)
+    parser.add_argument("--lags", type=int, default=6, help="tries a clip (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--out", default=str(STORED))
+    arguments = parser.parse_args(words)
+    corpus = open_corpus(arguments.corpus)
+    scorer = Scorer(corpus, load_syncnet3d(arguments.syncnet, corpus), None)
+    tried, right = try_lags(scorer, corpus.split("validation"), arguments.lags, arguments.seed)
+    fitted = fit(
+        tried,
+        right,
+        recipe=corpus.recipe,
+        network=sha256(Path(arguments.syncnet) / "model.safetensors"),
+        ranges=ranges(scorer, corpus.split("train", "validation")),
+        about={},
+    )
+    test, truly = try_lags(scorer, corpus.split("test_seen", "test_unseen"), arguments.lags, arguments.seed)
+    stated = np.array([confidence(fitted, found) for found in test])
+    about = {
+        "command": f"python -m scripts.calibrate_score --lags {arguments.lags} --seed {arguments.seed}",
+        "commit": _commit(),
+        "fitted_on": {"split": "validation", "cases": len(tried), "share_right": float(right.mean())},
+        "measured_on": {"split": "test_seen, test_unseen", "share_right": float(truly.mean())},
+        "pairs": "4 of 6 with a lag of up to 13 frames, 1 moved out of the search's range, 1 with another clip's sound",
+        "reliability": reliability(stated, truly),
+    }
+    save_calibration(arguments.out, type(fitted)(**{**vars(fitted), "about": about}))
+    print(f"{arguments.out}: Brier {about['reliability']['brier']:.3f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,115 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.corpus.motion_file import read_mouth
+from learn2talk_core.errors import BadInput
+from learn2talk_core.mesh.files import write_mesh
+from tests.talk import talk
+from tests.toy import sheet, toy_corpus
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return toy_corpus(tmp_path_factory.mktemp("toy") / "corpus")
+
+
+MOTION = talk()[1]
+
+
+def test_every_layout_gives_the_same_mouth(tmp_path: Path, corpus: Corpus) -> None:
+    ids = corpus.topology.regions["mouth"]
+    layouts = {
+        "vertices": MOTION,
+        "flat": MOTION.reshape(len(MOTION), -1),
+        "mouth": MOTION[:, ids],
+        "flat-mouth": MOTION[:, ids].reshape(len(MOTION), -1).astype(np.float64),
+    }
+    for name, array in layouts.items():
+        np.save(tmp_path / f"{name}.npy", array)
+        found = read_mouth(tmp_path / f"{name}.npy", corpus, fps=30, template="A")
+        np.testing.assert_array_equal(found.vertices, MOTION[:, ids])
+        np.testing.assert_array_equal(found.template, corpus.template("A", "mouth"))
+        assert (found.fps, found.notes) == (30, ())
+
+
+def test_npz_says_rate_unit_and_template(tmp_path: Path, corpus: Corpus) -> None:
+    ids = corpus.topology.regions["mouth"]
+    path = tmp_path / "m.npz"
+    for template in ("A", sheet() * 1000):
+        np.savez(path, vertices=MOTION * 1000, fps=25, mm_per_unit=1.0, template=template)
+        found = read_mouth(path, corpus)
+        np.testing.assert_allclose(found.vertices, MOTION[:, ids], rtol=1e-5)
+        np.testing.assert_allclose(found.template, sheet()[ids], rtol=1e-5)
+        assert found.fps == 25
+    assert read_mouth(path, corpus, fps=50).fps == 50
+
+
+def test_template_from_a_mesh_or_from_the_motion(tmp_path: Path, corpus: Corpus) -> None:
+    ids = corpus.topology.regions["mouth"]
+    np.save(tmp_path / "m.npy", MOTION)
+    write_mesh(tmp_path / "head.obj", sheet(1.05), corpus.topology.faces)
+    found = read_mouth(tmp_path / "m.npy", corpus, fps=30, template=tmp_path / "head.obj")
+    np.testing.assert_allclose(found.template, sheet(1.05)[ids], atol=1e-7)
+    mean = read_mouth(tmp_path / "m.npy", corpus, fps=30)
+    np.testing.assert_allclose(mean.template, MOTION[:, ids].mean(axis=0), atol=1e-7)
+    assert mean.notes == ("no template: the mean of the motion stands for the resting face (--template)",)
+
+
+def broken(number: int) -> np.ndarray:
+    motion = MOTION.copy()
+    motion[number, 30] = np.nan
+    return motion
+
+
+@pytest.mark.parametrize(
+    ("array", "options", "said"),
+    [
+        (
+            MOTION[:, :60],
+            {},
+            r"numbers of shape \(frames, 64, 3\), or \(frames, 32, 3\) for the mouth alone, found float32",
+        ),
+        (MOTION[0], {}, r"found float32 of shape \(64, 3\)"),
+        (MOTION.astype(str), {}, r"found <U\d+ of shape"),
+        (MOTION[:0], {}, "expected frames of motion, found none"),
+        (broken(11), {}, "frame 11: expected finite positions, found NaN or infinity"),
+        (MOTION, {"fps": None}, r"expected frames a second, found none given\. Give --fps"),
+        (MOTION, {"fps": 0.0}, "fps: expected a number above 0, found 0.0"),
+        (MOTION, {"mm_per_unit": float("nan")}, "mm_per_unit: expected a number above 0, found nan"),
+        (MOTION * 1000, {}, r"found one of \S+ mm, with 1000 mm per unit\. It fits --mm-per-unit 1\."),
+        (MOTION, {"mm_per_unit": 1.0}, r"with 1 mm per unit\. It fits --mm-per-unit 1000\."),
+        (MOTION - sheet(), {}, r"Give positions, not displacements, and --mm-per-unit\."),
+        (MOTION, {"template": "Z"}, r"--template: expected a speaker \(A, B, C, D …\), or an .obj or .ply, found Z"),
+        (MOTION, {"template": "none.obj"}, "none.obj: expected a file, found nothing"),
+    ],
+)
+def test_what_is_refused(tmp_path: Path, corpus: Corpus, array: np.ndarray, options: dict, said: str) -> None:
+    np.save(tmp_path / "m.npy", array)
+    with pytest.raises(BadInput, match=said):
+        read_mouth(tmp_path / "m.npy", corpus, **{"fps": 30.0, **options})
+
+
+def test_files_that_are_none(tmp_path: Path, corpus: Corpus) -> None:
+    (tmp_path / "m.txt").write_text("1")
+    with pytest.raises(BadInput, match=r"a name that ends in .npy or .npz, found m.txt"):
+        read_mouth(tmp_path / "m.txt", corpus, fps=30)
+    with pytest.raises(BadInput, match="expected a file, found nothing"):
+        read_mouth(tmp_path / "none.npz", corpus, fps=30)
+    np.savez(tmp_path / "m.npz", motion=MOTION)
+    with pytest.raises(BadInput, match="expected an array named vertices, found motion"):
+        read_mouth(tmp_path / "m.npz", corpus, fps=30)
+    np.savez(tmp_path / "m.npz", vertices=MOTION, fps=[25, 30])
+    with pytest.raises(BadInput, match=r"m.npz: fps: expected a number above 0, found \[25 30\]"):
+        read_mouth(tmp_path / "m.npz", corpus)
+    np.savez(tmp_path / "m.npz", vertices=MOTION, fps=25, template=sheet()[:5])
+    with pytest.raises(BadInput, match=r"m.npz: template: expected numbers of shape \(64, 3\)"):
+        read_mouth(tmp_path / "m.npz", corpus)
+    (tmp_path / "m.npz").write_bytes((tmp_path / "m.npz").read_bytes()[:-30])
+    with pytest.raises(BadInput, match=r"expected a whole .npz of numbers, found BadZipFile"):
+        read_mouth(tmp_path / "m.npz", corpus)
+    np.savez_compressed(tmp_path / "bomb.npz", vertices=np.zeros(20 << 20))
+    with pytest.raises(BadInput, match=r"ValueError: .* bytes packed into"):
+        read_mouth(tmp_path / "bomb.npz", corpus)
