@@ -4,14 +4,13 @@ A folder appears when everything in it is whole, or not at all.
 """
 
 import fcntl
-import importlib
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,11 +24,14 @@ from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import sha256
 from learn2talk_core.corpus.video_file import write_video
 from learn2talk_core.errors import BadInput
+from learn2talk_core.export.formats import formats as exporters
 from learn2talk_core.files import read_json, whole_folder, write_json
 from learn2talk_core.progress import progress
 from learn2talk_core.render.camera import Camera
 from learn2talk_core.report.face import portrait_camera, portraits
 from learn2talk_core.report.side_by_side import sound
+
+Writer = Callable[[Path, str, Animation], object]  # folder, name without suffix
 
 MANIFEST = "manifest.json"
 MADE_BY = "learn2talk animate"
@@ -78,13 +80,9 @@ def animate_files(
         raise BadInput(f"{out}/{twice}", expected="one sound", found="several of this name", fix="Rename one.")
     for name in names:
         _check_place(out, name)
-    settings: dict[str, Any] = {}
-    if "arkit" in formats and shapes is not None:
-        settings["arkit"] = _exporter("arkit", "load_shapes")(shapes)
-    if "flame" in formats:
-        if flame is None:
-            raise BadInput("--flame", expected="FLAME's model file", found="none", fix="Download generic_model.pkl.")
-        settings["flame"] = _exporter("flame", "load_flame")(flame)
+    if "flame" in formats and flame is None:
+        raise BadInput("--flame", expected="FLAME's model file", found="none", fix="Download generic_model.pkl.")
+    writers = FORMATS if shapes is None and flame is None else FORMATS | _exported(shapes, flame)
     animator = load_animator(**model)
     for source, name in zip(sources, names, strict=True):
         with _as_file(source) as path:
@@ -108,7 +106,7 @@ def animate_files(
         }
         with ExitStack() as stack:
             with whole_folder(out / name) as folder:
-                write_formats(folder, name, animation, formats, settings)
+                write_formats(folder, name, animation, formats, writers)
                 files = {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.is_file()}
                 sequences = {file.name: len(list(file.iterdir())) for file in folder.iterdir() if file.is_dir()}
                 write_json(folder / MANIFEST, {**about, "files": files, "sequences": sequences})
@@ -117,12 +115,11 @@ def animate_files(
 
 
 def write_formats(
-    folder: Path, name: str, animation: Animation, formats: Sequence[str], settings: dict[str, Any] | None = None
+    folder: Path, name: str, animation: Animation, formats: Sequence[str], writers: Mapping[str, Writer] | None = None
 ) -> None:
-    """Write an animation in several formats, as `folder/name.SUFFIX`; see `FORMATS`."""
+    """Write an animation in several formats, as `folder/name.SUFFIX`; see `FORMATS`, which `writers` replaces."""
     for kind in dict.fromkeys(formats):
-        given = (settings or {}).get(kind)
-        FORMATS[kind](folder, name, animation, *([] if given is None else [given]))
+        (FORMATS if writers is None else writers)[kind](folder, name, animation)
 
 
 def write_npy(folder: Path, name: str, animation: Animation) -> None:
@@ -195,36 +192,22 @@ def write_mp4(folder: Path, name: str, animation: Animation) -> None:
         write_video(folder / f"{name}.mp4", pictures(), animation.fps, audio)
 
 
-def _export(module: str, function: str, suffix: str) -> Callable[..., None]:
-    def write(folder: Path, name: str, animation: Animation, *settings: Any) -> None:
-        _exporter(module, function)(folder / f"{name}{suffix}", animation, *settings)
+def _exported(shapes: str | None = None, flame: str | None = None) -> dict[str, Writer]:
+    """The formats of `export/`."""
 
-    return write
+    def placed(write: Callable[[Path, Animation], list[Path]]) -> Writer:
+        return lambda folder, name, animation: write(folder / name, animation)
 
-
-def _exporter(module: str, function: str) -> Callable[..., Any]:
-    try:
-        return getattr(importlib.import_module(f"learn2talk_core.export.{module}"), function)
-    except ModuleNotFoundError as error:
-        fix = "Install it, or leave this format out."
-        raise BadInput(f"--format ({module})", expected="its writer", found=str(error), fix=fix) from error
+    return {kind: placed(write) for kind, write in exporters(shapes, flame).items()}
 
 
-def _arkit(folder: Path, name: str, animation: Animation, *shapes: Any) -> None:
-    for kind in ("csv", "json"):
-        _exporter("arkit", f"write_arkit_{kind}")(folder / f"{name}_arkit.{kind}", animation, *shapes)
-
-
-FORMATS: dict[str, Callable[..., None]] = {
+FORMATS: dict[str, Writer] = {
     "mp4": write_mp4,
     "npy": write_npy,
     "npz": write_npz,
     "obj": write_obj,
     "ply": write_ply,
-    "glb": _export("gltf", "write_gltf", ".glb"),
-    "usd": _export("usd", "write_usd", ".usda"),
-    "arkit": _arkit,
-    "flame": _export("flame", "write_flame", "_flame.npz"),
+    **_exported(),
 }
 
 
