@@ -180,7 +180,7 @@ def dangers(path: Path) -> list[str]:
         if isinstance(node, ast.Import):
             found += [alias.name for alias in node.names if alias.name in ("dill", "marshal", "shelve")]
         if isinstance(node, ast.ImportFrom) and node.module in ("pickle", "dill", "marshal", "shelve"):
-            found.append(node.module)
+            found += [node.module for alias in node.names if not alias.name.endswith("Error")]
         if isinstance(node, ast.Attribute) and ast.unparse(node) in UNPICKLING:
             found.append(ast.unparse(node))
         if not isinstance(node, ast.Call):
