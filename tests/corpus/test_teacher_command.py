@@ -141,7 +141,10 @@ def test_ctrl_c_ends_it(tmp_path: Path) -> None:
         assert time.monotonic() < deadline
         time.sleep(0.05)
     ours.send_signal(signal.SIGINT)
-    assert ours.wait(100) != 0
+    try:
+        assert ours.wait(100) != 0
+    finally:
+        ours.kill()
     assert not _alive(int((tmp_path / "pid").read_text()))
     assert [path.name for path in tmp_path.iterdir()] == ["pid"]
 
