@@ -36,9 +36,9 @@ def test_wav2vec2_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[s
         "checkpoints/wav2vec2: wav2vec 2.0, 2 layers of width 32, 0.0 million parameters\n"
         "use it: dvc exp run -S speech_encoder.checkpoint=checkpoints/wav2vec2\n"
     )
-    same(load_speech_encoder("checkpoints/wav2vec2"), encoder)
+    assert same(load_speech_encoder("checkpoints/wav2vec2"), encoder)
     assert main(["export-checkpoint", "checkpoints/wav2vec2", "--as", "wav2vec2", "back"]) == 0
-    same(load_speech_encoder("back"), encoder)
+    assert same(load_speech_encoder("back"), encoder)
 
 
 def test_faceformer_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -51,7 +51,10 @@ def test_generator_and_its_way_back(files: dict[str, Path], tmp_path: Path) -> N
 def test_generator_from_torchscript(files: dict[str, Path], tmp_path: Path) -> None:
     generator = import_wav2lip(files["generator"])
     torch.jit.trace(generator, (torch.zeros(1, 1, 80, 16), torch.zeros(1, 6, 96, 96))).save(str(tmp_path / "SD-GAN.pt"))
-    speaks_as_the_reference(import_wav2lip(tmp_path / "SD-GAN.pt"))
+    read = import_wav2lip(tmp_path / "SD-GAN.pt")
+    assert read.state_dict().keys() == generator.state_dict().keys()
+    assert all(torch.equal(value, generator.state_dict()[key]) for key, value in read.state_dict().items())
+    speaks_as_the_reference(read)
 
 
 @torch.inference_mode()

@@ -66,4 +66,7 @@ def test_motion(metric: Corpus, unit: Corpus, tmp_path: Path) -> None:
 
 
 def test_what_does_not_say_is_let_pass(metric: Corpus) -> None:
-    refuse_other_recipe("made", None, metric)
+    with pytest.raises(BadInput, match=MIXED):
+        refuse_other_recipe("made", "biwi-codetalker", metric)
+    for recipe in (None, metric.recipe):
+        refuse_other_recipe("made", recipe, metric)
