@@ -78,15 +78,15 @@ def decoding(repeats: int) -> None:
             )
 
 
-@torch.inference_mode()
 def whole_prediction(repeats: int) -> None:
     print("Whole prediction of 10 s of speech, seconds")
     wave = normalise_wave(torch.randn(1, 10 * SAMPLE_RATE))
     for name, numbers in (("embedded size", SMALL), ("wav2vec 2.0 base", {})):
         encoder = SpeechEncoder.from_numbers(**numbers).eval()
         face = model(4792, 64, encoder)
-        _, alone = best(partial(listen, encoder, wave), repeats)
-        _, whole = best(partial(predict, face, encoder, wave), repeats)
+        with torch.inference_mode():
+            _, alone = best(partial(listen, encoder, wave), repeats)
+            _, whole = best(partial(predict, face, encoder, wave), repeats)
         print(f"  {name:16s} encoder {alone:6.3f}  whole {whole:6.3f}  ratio {whole / alone:.2f}")
 
 
@@ -137,7 +137,7 @@ def main() -> None:
     if arguments.alone:
         alone(arguments.alone)
         return
-    repeats = 3 if arguments.quick else 7
+    repeats = 5 if arguments.quick else 15
     decoding(repeats)
     whole_prediction(repeats)
     long_speech(arguments.quick)

@@ -4,6 +4,7 @@ A frame is some twenty operations on vectors of 64 numbers, of which a tensor li
 do it. The same in torch, with gradient, is in `faceformer.py`; the tests hold both against the same references.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -56,6 +57,7 @@ def decode(layer, transition, first, constant, bias, key, value):  # type: ignor
     keys, values = np.empty((2, width, frames), np.float32)
     score = np.empty(frames, np.float32)
     aligned_score = np.empty(rate, np.float32)
+    exponent = np.empty(max(frames, rate), np.int32)
     attended = np.empty(width, np.float32)
     states = np.empty((frames, width), np.float32)
     token = first
@@ -70,7 +72,7 @@ def decode(layer, transition, first, constant, bias, key, value):  # type: ignor
                 query = projected[c] * scale
                 for j in range(t + 1):
                     now[j] += query * keys[c, j]
-            _softmax(now)
+            _softmax(now, exponent[: t + 1])
             for c in range(head * part, (head + 1) * part):
                 total = np.float32(0)
                 for j in range(t + 1):
@@ -78,15 +80,17 @@ def decode(layer, transition, first, constant, bias, key, value):  # type: ignor
                 attended[c] = total
         x = _norm(layer.norm1, token + _affine(layer.attention_out, attended))
 
-        query = _affine(layer.alignment_query, x) * scale
-        attended[:] = 0
-        for head in range(heads):
-            dims = slice(head * part, (head + 1) * part)
-            for r in range(rate):
-                aligned_score[r] = (query[dims] * key[t, r, dims]).sum()
-            _softmax(aligned_score)
-            for r in range(rate):
-                attended[dims] += aligned_score[r] * value[t, r, dims]
+        attended[:] = value[t, 0]  # one state is all that this frame may look at
+        if rate > 1:
+            query = _affine(layer.alignment_query, x) * scale
+            attended[:] = 0
+            for head in range(heads):
+                dims = slice(head * part, (head + 1) * part)
+                for r in range(rate):
+                    aligned_score[r] = (query[dims] * key[t, r, dims]).sum()
+                _softmax(aligned_score, exponent[:rate])
+                for r in range(rate):
+                    attended[dims] += aligned_score[r] * value[t, r, dims]
         x = _norm(layer.norm2, x + _affine(layer.alignment_out, attended))
 
         inner = np.maximum(_affine(layer.linear1, x), np.float32(0))
@@ -119,11 +123,29 @@ def _norm(norm, x):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True, fastmath=True)
-def _softmax(score):  # type: ignore[no-untyped-def]
-    """In place."""
+def _softmax(score, exponent):  # type: ignore[no-untyped-def]
+    """In place. `exponent` (len(score),) int32 is scratch space.
+
+    exp(x) = 2^n 2^f with n the nearest whole number to x / log 2: n goes into the exponent's bits, 2^f for f in ±1/2 is a
+    polynomial (Cephes' exp2f, relative error 2e-7). The library's exp is called one number at a time; this runs eight
+    wide, and half of the decoder's time went into it.
+    """
+    power = exponent.view(np.float32)
     top = score.max()
+    for j in range(len(score)):
+        x = max((score[j] - top) * np.float32(1 / math.log(2)), np.float32(-126))
+        n = np.floor(x + np.float32(0.5))
+        f = x - n
+        exponent[j] = (np.int32(n) + np.int32(127)) << np.int32(23)
+        p = np.float32(1.535336188319500e-4)
+        p = p * f + np.float32(1.339887440266574e-3)
+        p = p * f + np.float32(9.618437357674640e-3)
+        p = p * f + np.float32(5.550332471162809e-2)
+        p = p * f + np.float32(2.402264791363012e-1)
+        p = p * f + np.float32(6.931472028550421e-1)
+        score[j] = p * f + np.float32(1)
     total = np.float32(0)
     for j in range(len(score)):
-        score[j] = np.exp(score[j] - top)
+        score[j] *= power[j]
         total += score[j]
     score *= np.float32(1) / total

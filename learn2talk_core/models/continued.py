@@ -22,8 +22,7 @@ class RollOut:
     def __init__(self, model: FaceFormer, style: Tensor, memory: int) -> None:
         self._model, self._memory, self._time = model, memory, 0
         embedded = model.obj_vector(style[None])
-        self._transition = model.vertice_map.weight @ model.vertice_map_r.weight
-        offset = model.vertice_map.weight @ model.vertice_map_r.bias + model.vertice_map.bias
+        self._transition, offset = model.transition()
         positions = model.PPE.pe[0, : model.period]
         self._constant = offset + embedded + positions
         self._token = embedded + positions[0]

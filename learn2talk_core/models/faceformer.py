@@ -13,7 +13,7 @@ are kept.
 """
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learn2talk_core.models.compiled_decoder import Affine, DecoderLayer, decode
+from learn2talk_core.models.linear import linear
 from learn2talk_core.models.threads import one_thread
 
 AudioAlignment = Literal["time", "vocaset", "biwi"]
@@ -108,6 +109,7 @@ class FaceFormer(nn.Module):
         self.transformer_decoder = nn.TransformerDecoder(layer, num_layers=1)
         self.vertice_map_r = nn.Linear(width, 3 * vertex_count)
         self.obj_vector = nn.Linear(style_count, width, bias=False)
+        self._kept: tuple[Any, tuple[Tensor, Tensor]] | None = None
         nn.init.zeros_(self.vertice_map_r.weight)  # an untrained face rests
         nn.init.zeros_(self.vertice_map_r.bias)
 
@@ -132,7 +134,7 @@ class FaceFormer(nn.Module):
         if region is not None:
             weight = weight.unflatten(0, (-1, 3))[region].flatten(0, 1)
             bias = bias.unflatten(0, (-1, 3))[region].flatten()
-        return F.linear(states, weight, bias).unflatten(-1, (-1, 3))
+        return linear(states, weight, bias).unflatten(-1, (-1, 3))
 
     def states(self, audio: Tensor, style: Tensor) -> Tensor:
         """The decoder's states (B, T, d) of the roll-out; arguments as `roll_out`.
@@ -141,20 +143,35 @@ class FaceFormer(nn.Module):
         """
         memory = self.audio_feature_map(audio)
         style = self.obj_vector(style)
+        plain = memory.device.type == "cpu" and memory.dtype == torch.float32
+        compiled = plain and not self.training and not torch.is_grad_enabled()
         # token_t + PPE(t) = A h_{t-1} + (a + s + PPE(t))
-        transition = self.vertice_map.weight @ self.vertice_map_r.weight
-        offset = self.vertice_map.weight @ self.vertice_map_r.bias + self.vertice_map.bias
+        transition, offset = self._kept_transition() if compiled else self.transition()
         positions = self.PPE.pe[0, : self.period]
         constant = (offset + style)[:, None] + positions  # (B, period, d)
         first = style + positions[0]
         # at frame t the distances t, t-1, ..., 0 to the frames so far are a slice of one long row
         frames = memory.shape[1] // self.audio_rate
         bias = distance_bias(frames, self.period, self.heads).flip(1).to(memory)
-        plain = memory.device.type == "cpu" and memory.dtype == torch.float32
-        if plain and not self.training and not torch.is_grad_enabled():
+        if compiled:
             return self._compiled_states(memory, transition, first, constant, bias)
         with one_thread():
             return self._states(memory, transition, first, constant, bias)
+
+    def transition(self) -> tuple[Tensor, Tensor]:
+        """A = W_in W_out (d, d) and a (d,): the token that stands for a state's vertices is A h + a, but for the style."""
+        weight = self.vertice_map.weight
+        return weight @ self.vertice_map_r.weight, weight @ self.vertice_map_r.bias + self.vertice_map.bias
+
+    def _kept_transition(self) -> tuple[Tensor, Tensor]:
+        """The same, made again only when one of its four tensors has changed: it takes as long as rolling out 10 s."""
+        made_of = (*self.vertice_map.parameters(), *self.vertice_map_r.parameters())
+        if any(p.is_inference() for p in made_of):  # whose changes nobody counts
+            return self.transition()
+        version = tuple((p.data_ptr(), p._version) for p in made_of)
+        if self._kept is None or self._kept[0] != version:
+            self._kept = version, self.transition()
+        return self._kept[1]
 
     def _states(self, memory: Tensor, transition: Tensor, first: Tensor, constant: Tensor, bias: Tensor) -> Tensor:
         alignment = Alignment(self, memory)

@@ -1,8 +1,10 @@
 """The compiled roll-out against the one in torch."""
 
+import numpy as np
 import pytest
 import torch
 
+from learn2talk_core.models.compiled_decoder import _softmax
 from learn2talk_core.models.faceformer import FaceFormer
 
 
@@ -34,3 +36,12 @@ def test_the_same_speech_gives_the_same_bytes() -> None:
         # alone or in a batch
         both = model.states(audio.expand(2, -1, -1), style.expand(2, -1))
         assert torch.equal(both[1:], both[:1])
+
+
+@pytest.mark.parametrize("spread", [0.1, 5.0, 300.0])
+def test_softmax(spread: float) -> None:
+    score = spread * torch.randn(1001)
+    expected = score.double().softmax(0).float()
+    found = score.numpy().copy()
+    _softmax(found, np.empty(1001, np.int32))
+    torch.testing.assert_close(torch.from_numpy(found), expected, atol=1e-30, rtol=1e-5 * max(1.0, spread))

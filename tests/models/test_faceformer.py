@@ -193,6 +193,21 @@ def test_teacher_forcing_with_its_own_prediction_gives_it_back() -> None:
     torch.testing.assert_close(forced, states, atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("name", ["vertice_map.weight", "vertice_map.bias", "vertice_map_r.weight", "vertice_map_r.bias"])
+@torch.no_grad()
+def test_weights_that_change_are_heeded(name: str) -> None:
+    """What a prediction keeps for the next one is of the weights that the next one has."""
+    model, other = small(), small()
+    audio, style = torch.randn(1, 9, 10), torch.eye(3)[:1]
+    before = model.states(audio, style)
+    for face in (model, other):
+        face.get_parameter(name).mul_(-2)
+    assert torch.equal(model.states(audio, style), other.states(audio, style))
+    assert not torch.allclose(before, model.states(audio, style), atol=1e-3)
+    model.load_state_dict(small().state_dict())
+    assert torch.equal(model.states(audio, style), before)
+
+
 def test_dropout_only_in_training() -> None:
     model = small(dropout=0.5)
     audio, style = torch.randn(1, 6, 10), torch.eye(3)[:1]
