@@ -66,7 +66,7 @@ def read_json(path: str | Path, *, made_by: str) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise missing(path, made_by) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(
             path, expected="JSON", found=f"text that is not ({error})", fix=f"Delete it and make it again: {made_by}."
         ) from error

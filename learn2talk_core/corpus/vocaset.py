@@ -15,7 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16, read_wave, resample
+from learn2talk_core.audio.sound import read_sound
+from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16, resample
 from learn2talk_core.corpus.format import Recording
 from learn2talk_core.corpus.offset import shifted
 from learn2talk_core.corpus.source import Source
@@ -300,7 +301,7 @@ class _Wave:
     path: Path
 
     def __call__(self) -> np.ndarray:
-        return read_wave(self.path)
+        return read_sound(self.path)
 
 
 def _nested(path: Path, expected: str) -> dict[Key, Any]:
