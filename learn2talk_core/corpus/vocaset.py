@@ -10,6 +10,7 @@ Neither has the triangles nor the lips of FLAME's mesh: `FLAME_sample.ply` and `
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -276,7 +277,7 @@ class _Sound:
 
 def _faceformer(folder: Path) -> tuple[dict[Key, Callable[[], np.ndarray]], dict[Key, Callable[[], np.ndarray]]]:
     motion = {_key(path): _Flat(path) for path in sorted((folder / "vertices_npy").glob("*.npy"))}
-    sound = {_key(path): _Wave(path) for path in sorted((folder / "wav").glob("*.wav"))}
+    sound = {_key(path): partial(read_sound, path) for path in sorted((folder / "wav").glob("*.wav"))}
     return dict(motion), dict(sound)
 
 
@@ -294,14 +295,6 @@ class _Flat:
                 fix="Convert the clip again.",
             )
         return np.asarray(flat, np.float32).reshape(len(flat), -1, 3)
-
-
-@dataclass(frozen=True)
-class _Wave:
-    path: Path
-
-    def __call__(self) -> np.ndarray:
-        return read_sound(self.path)
 
 
 def _nested(path: Path, expected: str) -> dict[Key, Any]:
