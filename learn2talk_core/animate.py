@@ -86,7 +86,7 @@ def animate_files(
     animator = load_animator(**model)
     for source, name in zip(sources, names, strict=True):
         with _as_file(source) as path:
-            wave, content = read_sound(path), sha256(path)
+            wave, content = read_sound(path, allow_silence=True), sha256(path)
         weights = animator.style_weights(style, wave)
         animation = animator.animate(wave, style=weights, fps=fps, chunk=chunk)
         about = {

@@ -98,7 +98,10 @@ class Animator:
         Raises:
             BadInput: the sound cannot be read or is shorter than 0.1 s; no such style; a rate of frames that is none.
         """
-        wave = checked_wave(sound) if isinstance(sound, np.ndarray) else read_sound(sound)
+        if isinstance(sound, np.ndarray):
+            wave = checked_wave(sound, allow_silence=True)
+        else:
+            wave = read_sound(sound, allow_silence=True)
         weights = self.style_weights(style, wave)
         rate = _rate(fps, self.fps)
         if chunk is None and len(wave) > WHOLE:

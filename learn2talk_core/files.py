@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from learn2talk_core.errors import BadInput
 
 
@@ -66,10 +68,21 @@ def read_json(path: str | Path, *, made_by: str) -> Any:
         return json.loads(path.read_text())
     except FileNotFoundError:
         raise missing(path, made_by) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadInput(
             path, expected="JSON", found=f"text that is not ({error})", fix=f"Delete it and make it again: {made_by}."
         ) from error
+
+
+def map_array(path: str | Path, *, made_by: str) -> np.ndarray:
+    """Map an `.npy` file that another stage made; it is read as it is used."""
+    path = Path(path)
+    if not path.is_file():
+        raise missing(path, made_by)
+    try:
+        return np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError) as error:  # cut short, or not a NumPy file
+        raise BadInput(path, expected="a whole array", found=str(error), fix=f"Make it again: {made_by}.") from error
 
 
 def missing(path: str | Path, made_by: str) -> BadInput:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from learn2talk_core.audio.sound_file import read_sound
+from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.corpus.films import SOUNDS
 from learn2talk_core.corpus.motion_file import SUFFIXES, read_mouth
 from learn2talk_core.corpus.recorded import SUFFIXES as VIDEOS

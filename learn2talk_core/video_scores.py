@@ -33,7 +33,6 @@ from learn2talk_core.weights import frozen, load_config, load_weights
 
 EXPERT = "data/models/teacher/sync_expert"  # the project's own SyncNet of 2D videos
 LIPREADER = "data/models/lipreader/metric"
-PYAV = (UnicodeDecodeError, AttributeError)  # what it says of tags that are no UTF-8, and of unknown codecs
 T = TypeVar("T")
 Row = dict[str, Any]
 
@@ -115,7 +114,7 @@ def score_videos(
                 row |= {"csim": _identity(film, footage, true_faces.get(film.key), judges.embed, every)}
             if reference is not None:
                 features.append(_set_features(film, footage, judges, every))
-        except (BadInput, *PYAV) as error:
+        except BadInput as error:
             problems.append({"video": film.name, "error": str(error)})
         else:
             rows.append(row)
@@ -135,7 +134,7 @@ def sync_of_videos(films: Sequence[Film], sync: SyncNet | SyncExpert2D) -> tuple
         try:
             footage = film.open()
             rows.append({"video": film.name, "frames": len(footage.landmarks), **sync_scores(film.name, footage, sync)})
-        except (BadInput, *PYAV) as error:
+        except BadInput as error:
             problems.append({"video": film.name, "error": str(error)})
     return rows, problems
 

@@ -22,12 +22,9 @@ from learn2talk_core.config import load_params
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.evaluation import judge_clip, open_judging, read_clip, summarise
 from learn2talk_core.files import read_json, write_json
-from learn2talk_core.models.speech_encoder import load_speech_encoder
 from learn2talk_core.prediction import Studio, speak, write_motions
 from learn2talk_core.progress import progress
 from learn2talk_core.training.scratch import open_scratch
-from learn2talk_core.training.student import spoken_clips, train_student
-from learn2talk_core.training.teachers import extra_terms
 from learn2talk_core.weights import frozen
 from stages import evaluate
 from stages import student as stage
@@ -45,20 +42,11 @@ def run_arm(lambda1: float, lambda2: float, seed: int, out: Path) -> list[dict[s
         return read_json(folder / "rows.json", made_by="scripts.sweep")
     torch.set_num_threads(1)
     params = dataclasses.replace(load_params(stage.Params, "student"), lambda1=lambda1, lambda2=lambda2, seed=seed)
-    corpus, encoder = open_corpus(stage.CORPUS), load_speech_encoder(stage.ENCODER)
-    clips = spoken_clips(corpus, encoder, corpus.split("train"), "speech features")
-    extra = extra_terms(
-        corpus, clips, lambda1=lambda1, lambda2=lambda2,
-        syncnet3d=stage.SYNCNET3D, lipreader=stage.LIPREADER, teacher_features=stage.TEACHER,
-        lipread_frames=params.lipread_frames, lipread_clips=params.lipread_clips, seed=seed,
-    )  # fmt: skip
+    corpus = open_corpus(stage.CORPUS)
     inputs = [stage.CORPUS, stage.ENCODER]
     inputs += ([stage.SYNCNET3D] if lambda1 else []) + ([stage.LIPREADER, stage.TEACHER] if lambda2 else [])
     with open_scratch("sweep", params, inputs) as scratch:
-        model, _ = train_student(
-            corpus, encoder, clips, params.faceformer, seed=seed, scratch=scratch, description=folder.name,
-            extra=extra, balanced=params.balance == "gradient",
-        )  # fmt: skip
+        model, _ = stage.train(params, corpus, scratch, folder.name)
         spoken = corpus.split("validation", "test_seen", "test_unseen")
         studio = Studio(corpus, frozen(model), corpus.train_speakers)
         bar = progress(spoken, folder.name, unit="clip")

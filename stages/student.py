@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from typing import Literal
 
 from learn2talk_core.config import shared
-from learn2talk_core.corpus.format import open_corpus
+from learn2talk_core.corpus.format import Corpus, open_corpus
 from learn2talk_core.files import whole_folder
+from learn2talk_core.models.faceformer import FaceFormer
 from learn2talk_core.models.speech_encoder import load_speech_encoder
 from learn2talk_core.models.student import save_student
 from learn2talk_core.stage import run
 from learn2talk_core.training.loop import write_curve
-from learn2talk_core.training.scratch import open_scratch
+from learn2talk_core.training.scratch import Scratch, open_scratch
 from learn2talk_core.training.student import Recipe, spoken_clips, train_student
 from learn2talk_core.training.teachers import extra_terms
 
@@ -34,18 +35,8 @@ class Params:
 
 def main(params: Params) -> str:
     corpus = open_corpus(CORPUS)
-    encoder = load_speech_encoder(ENCODER)
     with open_scratch("student", params, [CORPUS, ENCODER, SYNCNET3D, LIPREADER, TEACHER]) as scratch:
-        clips = spoken_clips(corpus, encoder, corpus.split("train"), "speech features")
-        extra = extra_terms(
-            corpus, clips, lambda1=params.lambda1, lambda2=params.lambda2,
-            syncnet3d=SYNCNET3D, lipreader=LIPREADER, teacher_features=TEACHER,
-            lipread_frames=params.lipread_frames, lipread_clips=params.lipread_clips, seed=params.seed,
-        )  # fmt: skip
-        model, history = train_student(
-            corpus, encoder, clips, params.faceformer, seed=params.seed, scratch=scratch, description="learn2talk",
-            extra=extra, balanced=params.balance == "gradient",
-        )  # fmt: skip
+        model, history = train(params, corpus, scratch, "learn2talk")
         with whole_folder(OUT) as folder:
             save_student(
                 folder, model, fps=corpus.fps, speakers=corpus.train_speakers, recipe=corpus.recipe,
@@ -53,7 +44,24 @@ def main(params: Params) -> str:
             )  # fmt: skip
         write_curve(history, "metrics/curves/student.csv")
         scratch.remove()
-    return f"Learn2Talk from {len(clips)} clips, vertex loss {history[-1]['vertex']:.3g}"
+    return f"Learn2Talk from {len(corpus.split('train'))} clips, vertex loss {history[-1]['vertex']:.3g}"
+
+
+def train(
+    params: Params, corpus: Corpus, scratch: Scratch, description: str
+) -> tuple[FaceFormer, list[dict[str, float]]]:
+    """A student and the curve of its losses, see `train_student`; `description` labels the progress bar."""
+    encoder = load_speech_encoder(ENCODER)
+    clips = spoken_clips(corpus, encoder, corpus.split("train"), "speech features")
+    extra = extra_terms(
+        corpus, clips, lambda1=params.lambda1, lambda2=params.lambda2,
+        syncnet3d=SYNCNET3D, lipreader=LIPREADER, teacher_features=TEACHER,
+        lipread_frames=params.lipread_frames, lipread_clips=params.lipread_clips, seed=params.seed,
+    )  # fmt: skip
+    return train_student(
+        corpus, encoder, clips, params.faceformer, seed=params.seed, scratch=scratch, description=description,
+        extra=extra, balanced=params.balance == "gradient",
+    )  # fmt: skip
 
 
 if __name__ == "__main__":

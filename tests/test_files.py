@@ -3,10 +3,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from learn2talk_core.errors import BadInput
-from learn2talk_core.files import missing, read_json, whole_file, whole_folder, write_json
+from learn2talk_core.files import map_array, missing, read_json, whole_file, whole_folder, write_json
 
 
 def test_whole_file_keeps_the_old_one_when_the_writer_fails(tmp_path: Path) -> None:
@@ -76,8 +77,24 @@ def test_json_round_trip_and_errors(tmp_path: Path) -> None:
     path.write_text('{"a": ')
     with pytest.raises(BadInput, match=r"m.json: expected JSON, found text that is not .* dvc repro evaluate"):
         read_json(path, made_by="dvc repro evaluate")
+    path.write_text(100_000 * "[")
+    with pytest.raises(BadInput, match=r"m.json: expected JSON, found text that is not .*recursion"):
+        read_json(path, made_by="dvc repro evaluate")
     with pytest.raises(BadInput, match=r"none.json: expected a file, found nothing. Make it first: dvc repro x."):
         read_json(tmp_path / "none.json", made_by="dvc repro x")
+
+
+def test_arrays_are_mapped_or_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.arange(100.0))
+    found = map_array(path, made_by="dvc repro corpus")
+    assert isinstance(found, np.memmap)
+    np.testing.assert_array_equal(found, np.arange(100.0))
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(BadInput, match=r"a.npy: expected a whole array, found .* Make it again: dvc repro corpus."):
+        map_array(path, made_by="dvc repro corpus")
+    with pytest.raises(BadInput, match=r"none.npy: expected a file, found nothing. Make it first: dvc repro corpus."):
+        map_array(tmp_path / "none.npy", made_by="dvc repro corpus")
 
 
 def test_errors_survive_a_process_pool() -> None:

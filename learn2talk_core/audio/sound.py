@@ -1,6 +1,7 @@
 """Sound of any kind and length: files of every format, rate and number of channels, read piece by piece."""
 
 import math
+import struct
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -10,26 +11,28 @@ import numpy as np
 import soundfile
 from scipy.signal import resample_poly
 
-from learn2talk_core.audio.waveform import SAMPLE_RATE, SILENCE_PEAK, _refuse_truncated, from_int16
+from learn2talk_core.audio.waveform import SAMPLE_RATE, SILENCE_PEAK, from_int16
 from learn2talk_core.errors import BadInput
 from learn2talk_core.progress import log
 
 SHORTEST = SAMPLE_RATE // 10  # samples; of these every speech encoder makes something
+RATES = (1_000, 768_000)  # Hz; a header's flipped bit can ask for 2 GHz, and 300 GB to resample from there
 PIECE = 30.0  # seconds read at a time
 FILTER = 10  # half the length of SciPy's resampling filter, in samples at the lower of the two rates
 
 
-def read_sound(path: str | Path) -> np.ndarray:
+def read_sound(path: str | Path, *, allow_silence: bool = False) -> np.ndarray:
     """Read the sound of a file that libsndfile or ffmpeg knows: the mean of its channels, resampled to 16 kHz.
 
-    No more than half a minute is held at the file's own rate, so memory is that of the result: 230 MB an hour. Silence
-    is taken as it is, with a warning.
+    No more than half a minute is held at the file's own rate, so memory is that of the result: 230 MB an hour. Only MP3
+    is read whole.
 
     Returns:
         (samples,) float32 in [-1, 1].
 
     Raises:
-        BadInput: missing, empty, cut short, without sound, not finite, or shorter than a tenth of a second.
+        BadInput: missing, empty, cut short, without sound, of a rate outside of `RATES`, not finite, shorter than a
+            tenth of a second, or silent; with `allow_silence` there is a warning instead.
     """
     path = Path(path)
     if not path.is_file():
@@ -38,19 +41,17 @@ def read_sound(path: str | Path) -> np.ndarray:
         raise BadInput(path, expected="sound", found="an empty file", fix="Record or copy it again.")
     _refuse_truncated(path)
     try:
-        with soundfile.SoundFile(path) as file:
-            in_pieces = file.format != "MP3"  # libsndfile loses its place in an MP3 between two reads
-            if in_pieces:
-                pieces = list(resampled(_finite(_by_libsndfile(file, path), path), file.samplerate))
-    except soundfile.LibsndfileError:
-        in_pieces = False
-    if not in_pieces:
+        file = soundfile.SoundFile(path)
+    except (RuntimeError, TypeError, ValueError):  # not one of its formats, or a header without sense
         pieces = list(_finite(_by_ffmpeg(path), path))
-    return checked_wave(np.concatenate([np.zeros(0, np.float32), *pieces]), path)
+    else:
+        with file:
+            pieces = list(resampled(_finite(_by_libsndfile(file, path), path), file.samplerate))
+    return checked_wave(np.concatenate([np.zeros(0, np.float32), *pieces]), path, allow_silence=allow_silence)
 
 
-def checked_wave(wave: np.ndarray, where: object = "wave") -> np.ndarray:
-    """A wave (samples,) at 16 kHz, as floats in [-1, 1] or as int16: as clipped float32, or refused with `where`."""
+def checked_wave(wave: np.ndarray, where: object = "wave", *, allow_silence: bool = False) -> np.ndarray:
+    """A wave (samples,) at 16 kHz, floats in [-1, 1] or int16, as clipped float32; or refused, as by `read_sound`."""
     wave = np.asarray(wave)
     if wave.ndim != 1:
         fix = "Take the mean of the channels."
@@ -65,6 +66,8 @@ def checked_wave(wave: np.ndarray, where: object = "wave") -> np.ndarray:
     if not np.isfinite(wave).all():
         raise BadInput(where, expected="finite samples", found="NaN or infinity", fix="Write the file again.")
     if np.abs(wave).max() < SILENCE_PEAK:
+        if not allow_silence:
+            raise BadInput(where, expected="speech", found="silence", fix="Check the microphone and the channel.")
         log.warning("%s: silent, so the mouth hardly moves", where)
     return np.clip(wave, -1, 1).astype(np.float32)
 
@@ -90,20 +93,30 @@ def resampled(pieces: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
 
 
 def _by_libsndfile(file: soundfile.SoundFile, path: Path) -> Iterator[np.ndarray]:
-    count = 0
-    for block in file.blocks(int(PIECE * file.samplerate), dtype="float32", always_2d=True):
-        count += len(block)
-        yield block.mean(axis=1)
+    rate, count = file.samplerate, 0
+    if not RATES[0] <= rate <= RATES[1]:
+        expected = f"{RATES[0]} to {RATES[1]} samples a second"
+        raise BadInput(path, expected=expected, found=str(rate), fix="Record or copy it again.")
+    # libsndfile loses its place in an MP3 between two reads
+    size = file.frames if file.format == "MP3" else min(file.frames, int(PIECE * rate))
+    try:
+        for block in file.blocks(max(1, size), dtype="float32", always_2d=True):
+            count += len(block)
+            yield block.mean(axis=1)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise _not_sound(path, f"something else, or a part of one ({str(error)[:200]})") from error
     if count < file.frames:
-        raise _cut_short(path, count / file.samplerate, file.frames / file.samplerate)
+        raise _cut_short(path, count / rate, file.frames / rate)
 
 
 def _by_ffmpeg(path: Path) -> Iterator[np.ndarray]:
     try:
-        with av.open(str(path)) as container:
+        with av.open(str(path), metadata_errors="replace") as container:
             if not container.streams.audio:
                 raise _not_sound(path, "a file without sound in it")
             stream, count = container.streams.audio[0], 0
+            if stream.codec_context is None:
+                raise _not_sound(path, "a codec that ffmpeg does not know")
             resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)  # ffmpeg's own mono is not the mean
             for frame in container.decode(stream):
                 for piece in resampler.resample(frame):
@@ -139,4 +152,29 @@ def _cut_short(path: Path, found: float, told: float) -> BadInput:
         expected=f"{told:.2f} s of sound, as its header says",
         found=f"{found:.2f} s: the file is cut short",
         fix="Copy or record it again.",
+    )
+
+
+def _refuse_truncated(path: Path) -> None:
+    """libsndfile reads a WAV whose end is missing without a word, so compare the RIFF sizes with the file's."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        header = file.read(12)
+        if header[:4] != b"RIFF" or header[8:12] != b"WAVE":
+            return
+        while len(chunk := file.read(8)) == 8:
+            name, length = struct.unpack("<4sI", chunk)
+            if name == b"data":
+                found = size - file.tell()
+                if length != 0xFFFFFFFF and found < length:  # all ones: written to a pipe, length unknown
+                    raise BadInput(
+                        path,
+                        expected=f"{length} bytes of samples",
+                        found=f"{found}: the file is cut short",
+                        fix="Copy or record it again.",
+                    )
+                return
+            file.seek(length + length % 2, 1)
+    raise BadInput(
+        path, expected="a WAV file with samples", found="no data chunk: the file is cut short", fix="Copy it again."
     )

@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 from transformers import Wav2Vec2Config
 
-from learn2talk_core.checkpoints.read import State, export_state, fill, read_state
 from learn2talk_core.checkpoints.wav2vec2 import config_dict, encoder_from, read_config
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.errors import BadInput
 from learn2talk_core.files import whole_file, write_json
 from learn2talk_core.models.faceformer import AudioAlignment, FaceFormer
+from learn2talk_core.models.published import State, export_state, fill, read_state
 from learn2talk_core.models.speech_encoder import SpeechEncoder
 from learn2talk_core.models.student import audio_encoder, load_student, new_student
 from learn2talk_core.weights import load_config

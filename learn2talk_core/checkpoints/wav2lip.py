@@ -6,9 +6,9 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from learn2talk_core.checkpoints.read import export_state, fill, read_state
 from learn2talk_core.errors import BadInput
 from learn2talk_core.files import whole_file
+from learn2talk_core.models.published import export_state, fill, read_state
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, load_expert
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, load_generator
 from learn2talk_core.weights import load_config

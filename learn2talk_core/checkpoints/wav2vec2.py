@@ -14,9 +14,9 @@ from transformers import Wav2Vec2Config
 from transformers.utils import cached_file
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
-from learn2talk_core.checkpoints.read import export_state, fill, read_state
 from learn2talk_core.errors import BadInput
 from learn2talk_core.files import whole_folder, write_json
+from learn2talk_core.models.published import export_state, fill, read_state
 from learn2talk_core.models.speech_encoder import SpeechEncoder, load_speech_encoder
 
 HEAD_WIDTH = 64  # numbers in an attention head, in every published size

@@ -27,7 +27,7 @@ from typing import Literal
 
 import numpy as np
 
-from learn2talk_core.audio.waveform import read_wave
+from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.corpus.format import Recording
 from learn2talk_core.corpus.offset import shifted
 from learn2talk_core.corpus.source import Source
@@ -316,7 +316,7 @@ def _recordings(data: _Data, keys: Sequence[Key], sounds: Mapping[Key, Path], of
 
 
 def _sound(path: Path) -> np.ndarray:
-    wave = video_audio(path) if path.suffix in (".flv", ".mp4") else read_wave(path)
+    wave = video_audio(path) if path.suffix in (".flv", ".mp4") else read_sound(path)
     if wave is None:
         raise BadInput(path, expected="a sound track", found="none", fix="Give the sound as a wav in the folder audio.")
     return wave

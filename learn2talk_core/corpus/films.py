@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from learn2talk_core.audio.waveform import SILENCE_PEAK, read_wave
+from learn2talk_core.audio.sound import read_sound
+from learn2talk_core.audio.waveform import SILENCE_PEAK
 from learn2talk_core.corpus.face_crops import landmarks_of_box, landmarks_of_crop, syncnet_crops
 from learn2talk_core.corpus.landmarks import FindFaces, follow_face, mouth_crops
 from learn2talk_core.corpus.recorded import SUFFIXES
@@ -149,8 +150,8 @@ def _sound(path: Path, audio: str | Path | None) -> np.ndarray | None:
                 found="none",
                 fix="Name sound files after their videos.",
             )
-        return read_wave(there[0])
-    return read_wave(audio)
+        return read_sound(there[0])
+    return read_sound(audio)
 
 
 def heard(footage: Footage, name: str) -> np.ndarray:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 
-from learn2talk_core.audio.waveform import read_wave
+from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.corpus.format import SPLITS, Recording
 from learn2talk_core.corpus.offset import shifted
 from learn2talk_core.corpus.source import Source
@@ -104,7 +104,7 @@ def read_folder(
 
     def read(name: str) -> Recording:
         row = rows[name]
-        motion, sound = read_motion(clips[name].motion, len(face)), read_wave(clips[name].sound)
+        motion, sound = read_motion(clips[name].motion, len(face)), read_sound(clips[name].sound)
         motion, sound = shifted(motion, sound, audio_offset_ms / 1000, fps)
         return Recording(
             id=name,

@@ -26,7 +26,7 @@ import pyarrow.parquet as parquet
 from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16, to_int16
 from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.errors import BadInput
-from learn2talk_core.files import missing, read_json, whole_folder, write_json
+from learn2talk_core.files import map_array, missing, read_json, whole_folder, write_json
 from learn2talk_core.mesh.topology import Topology, load_topology, save_topology
 from learn2talk_core.progress import log
 
@@ -275,7 +275,7 @@ def open_corpus(folder: str | Path) -> Corpus:
     header = read_json(folder / "corpus.json", made_by=MADE_BY)
     kind, shards = header["storage"], range(header["shards"])
     clips = tuple(_clips(folder / "clips.parquet"))
-    templates = _array(folder / "templates.npy")
+    templates = map_array(folder / "templates.npy", made_by=MADE_BY)
     return Corpus(
         folder=folder,
         clips=clips,
@@ -285,9 +285,9 @@ def open_corpus(folder: str | Path) -> Corpus:
         fps=header["fps"],
         mm_per_unit=header["mm_per_unit"],
         recipe=header["recipe"],
-        _motion=tuple(_array(folder / f"{kind}-{shard:03d}.npy") for shard in shards),
-        _audio=tuple(_array(folder / f"audio-{shard:03d}.npy") for shard in shards),
-        _basis=_array(folder / "basis.npy") if kind == "coefficients" else None,
+        _motion=tuple(map_array(folder / f"{kind}-{shard:03d}.npy", made_by=MADE_BY) for shard in shards),
+        _audio=tuple(map_array(folder / f"audio-{shard:03d}.npy", made_by=MADE_BY) for shard in shards),
+        _basis=map_array(folder / "basis.npy", made_by=MADE_BY) if kind == "coefficients" else None,
     )
 
 
@@ -364,12 +364,3 @@ def _clips(path: Path) -> Iterable[Clip]:
         row.pop("fps")
         phonemes = tuple(Phoneme(**phoneme) for phoneme in row.pop("phonemes"))
         yield Clip(**row, phonemes=phonemes)
-
-
-def _array(path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise missing(path, MADE_BY)
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:  # cut short, or not a NumPy file
-        raise BadInput(path, expected="a whole array", found=str(error), fix=f"Make it again: {MADE_BY}.") from error

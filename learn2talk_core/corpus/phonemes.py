@@ -34,7 +34,6 @@ VISEMES: dict[str, int] = {
     SILENCE: 0,
     **{name: row for row, names in enumerate(_VISEME_ROWS, 1) for name in names.split()},
 }
-VISEME_COUNT = len(_VISEME_ROWS) + 1
 
 # eSpeak's mnemonics for English -> ARPAbet. A vowel with an r in it is a vowel and R, as in the dictionary.
 _ESPEAK = {

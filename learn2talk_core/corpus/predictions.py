@@ -18,7 +18,7 @@ import numpy as np
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.corpus.recipe import refuse_other_recipe
 from learn2talk_core.errors import BadInput
-from learn2talk_core.files import missing, read_json, whole_folder, write_json
+from learn2talk_core.files import map_array, read_json, whole_folder, write_json
 
 SHARD_BYTES = 256 * 2**20
 MADE_BY = "dvc repro predict"
@@ -100,9 +100,9 @@ class Predictions:
         self._rows = {(row["clip"], row["style"]): row for row in rows}
         self._speakers = {clip.id: clip.speaker for clip in corpus.clips}
         shards = sorted({row["shard"] for row in rows})
-        self._shards = [_array(folder / f"states-{number:03d}.npy") for number in shards]
+        self._shards = [map_array(folder / f"states-{number:03d}.npy", made_by=MADE_BY) for number in shards]
         basis = folder / "basis.npy"
-        self._map = _array(basis) if basis.is_file() else None
+        self._map = map_array(basis, made_by=MADE_BY) if basis.is_file() else None
         self._region_maps: dict[str | None, np.ndarray] = {None: self._map} if self._map is not None else {}
 
     def styles(self, clip_id: str) -> list[str]:
@@ -156,12 +156,3 @@ class Predictions:
 def open_predictions(folder: str | Path, corpus: Corpus) -> Predictions:
     """Open predictions of the clips of `corpus`, which gives templates and regions; another recipe is refused."""
     return Predictions(Path(folder), corpus)
-
-
-def _array(path: Path) -> np.ndarray:
-    if not path.is_file():
-        raise missing(path, MADE_BY)
-    try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:  # cut short, or not a NumPy file
-        raise BadInput(path, expected="a whole array", found=str(error), fix=f"Make it again: {MADE_BY}.") from error

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from learn2talk_core.errors import BadInput
-from learn2talk_core.files import missing, read_json, whole_folder, write_json
+from learn2talk_core.files import map_array, missing, read_json, whole_folder, write_json
 
 MADE_BY = "dvc repro teacher_features"
 SHARD_BYTES = 64 * 2**20
@@ -36,7 +36,7 @@ class TeacherFeatures:
                 self.folder, expected=f"the clip {clip!r}", found="no features of it", fix=f"Make it again: {MADE_BY}."
             )
         shard, start, frames = self._where[clip]
-        rows = np.load(self.folder / f"features-{shard:03d}.npy", mmap_mode="r")
+        rows = map_array(self.folder / f"features-{shard:03d}.npy", made_by=MADE_BY)
         return np.asarray(rows[start : start + frames], np.float32)
 
 

@@ -66,7 +66,6 @@ def video_frames(source: str | Path | bytes, *, fps: float | None = None, name: 
     """
     with _opened(source, name) as container:
         stream = container.streams.video[0]
-        stream.codec_context.thread_count = 1
         seconds_each = float(1 / _rate(stream))
         image, given, start, end = None, 0, 0.0, 0.0
         for frame in _decoded(container, stream, source, name):
@@ -164,6 +163,9 @@ def _upright(frame: av.VideoFrame) -> np.ndarray:
 
 
 def _decoded(container: av.container.InputContainer, stream: av.stream.Stream, source: object, name: str) -> Iterator:
+    if stream.codec_context is None:
+        raise _unreadable(source, name, f"{stream.type} in a codec that ffmpeg does not know")
+    stream.codec_context.thread_count = 1
     try:
         yield from container.decode(stream)
     except av.FFmpegError as error:
@@ -174,7 +176,8 @@ def _opened(source: str | Path | bytes, name: str) -> av.container.InputContaine
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise BadInput(source, expected="a video file", found="no such file", fix="Mend the path.")
     try:
-        container = av.open(io.BytesIO(source) if isinstance(source, bytes) else str(source), "r")
+        file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
+        container = av.open(file, "r", metadata_errors="replace")
     except av.FFmpegError as error:
         raise _unreadable(source, name, f"something else, or a part of one ({error.strerror})") from error
     if not container.streams.video:

@@ -10,12 +10,14 @@ Neither has the triangles nor the lips of FLAME's mesh: `FLAME_sample.ply` and `
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16, read_wave, resample
+from learn2talk_core.audio.sound import read_sound
+from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16, resample
 from learn2talk_core.corpus.format import Recording
 from learn2talk_core.corpus.offset import shifted
 from learn2talk_core.corpus.source import Source
@@ -275,7 +277,7 @@ class _Sound:
 
 def _faceformer(folder: Path) -> tuple[dict[Key, Callable[[], np.ndarray]], dict[Key, Callable[[], np.ndarray]]]:
     motion = {_key(path): _Flat(path) for path in sorted((folder / "vertices_npy").glob("*.npy"))}
-    sound = {_key(path): _Wave(path) for path in sorted((folder / "wav").glob("*.wav"))}
+    sound = {_key(path): partial(read_sound, path) for path in sorted((folder / "wav").glob("*.wav"))}
     return dict(motion), dict(sound)
 
 
@@ -293,14 +295,6 @@ class _Flat:
                 fix="Convert the clip again.",
             )
         return np.asarray(flat, np.float32).reshape(len(flat), -1, 3)
-
-
-@dataclass(frozen=True)
-class _Wave:
-    path: Path
-
-    def __call__(self) -> np.ndarray:
-        return read_wave(self.path)
 
 
 def _nested(path: Path, expected: str) -> dict[Key, Any]:

@@ -103,15 +103,6 @@ def load_flame(path: str | Path, expressions: int = EXPRESSIONS) -> Flame:
     )
 
 
-def pose_vertices(flame: Flame, face: np.ndarray, expression: np.ndarray, jaw: np.ndarray) -> np.ndarray:
-    """Linear blend skinning: (V, 3) face at rest, (T, E) expressions, (T, 3) axis times angle → (T, V, 3)."""
-    turn = Rotation.from_rotvec(jaw).as_matrix() - np.eye(3)
-    shaped = face + np.einsum("vxe,te->tvx", flame.expression, expression)
-    joint = np.einsum("v,tvx->tx", flame.joint, shaped)
-    posed = shaped + np.einsum("vxq,tq->tvx", flame.correctives, turn.reshape(-1, 9))
-    return posed + flame.weight[:, None] * np.einsum("txy,tvy->tvx", turn, posed - joint[:, None])
-
-
 def fit(flame: Flame, animation: Animation) -> tuple[np.ndarray, np.ndarray]:
     """Expression (T, E) and jaw (T, 3), axis times angle in radians, that come nearest to every frame's vertices.
 

@@ -23,11 +23,12 @@ def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         raise BadInput(
             path, expected="a mesh", found=f"{type(error).__name__}: {error}", fix="Export the mesh again."
         ) from error
-    if not len(vertices) or not np.isfinite(vertices).all() or (faces.size and faces.max() >= len(vertices)):
+    least, most = faces.min(initial=0), faces.max(initial=-1)
+    if not len(vertices) or not np.isfinite(vertices).all() or least < 0 or most >= len(vertices):
         raise BadInput(
             path,
             expected="finite vertices, and triangles between them",
-            found=f"{len(vertices)} vertices, {len(faces)} triangles, largest vertex number {faces.max(initial=-1)}",
+            found=f"{len(vertices)} vertices, {len(faces)} triangles, vertex numbers from {least} to {most}",
             fix="Export the mesh again.",
         )
     return vertices, faces

@@ -12,9 +12,8 @@ from torch import nn
 
 from learn2talk_core.audio.mel import COLUMNS_PER_SECOND, WINDOW_COLUMNS, mel_spectrogram
 from learn2talk_core.audio.waveform import SAMPLE_RATE
-from learn2talk_core.models.published import fill_strictly, published_weights
+from learn2talk_core.models.published import load_published
 from learn2talk_core.models.wav2lip import ConvBlock, residual_blocks
-from learn2talk_core.weights import frozen
 
 FPS = 25
 EXPRESSION = 64  # coefficients
@@ -66,11 +65,7 @@ def load_expnet(path: str | Path) -> ExpNet:
     """ExpNet with published weights, frozen: from `SadTalker_V0.0.2_{256,512}.safetensors` (the keys that begin with
     `audio2exp.`) or from `auido2exp_00300-model.pth` (sic)."""
     fix = FIX.format(old="auido2exp_00300-model.pth")
-    network = ExpNet()
-    state = published_weights(path, wrapper="model", prefix="audio2exp.", fix=fix)
-    fill_strictly(network, state, where=path, what="ExpNet", fix=fix)
-    frozen(network)
-    return network
+    return load_published(ExpNet(), path, what="ExpNet", fix=fix, prefix="audio2exp.")
 
 
 def centred_windows(wave: np.ndarray) -> np.ndarray:

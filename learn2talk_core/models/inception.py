@@ -12,8 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from learn2talk_core.models.published import fill_strictly, published_weights
-from learn2talk_core.weights import frozen
+from learn2talk_core.models.published import load_published
 
 SIZE = 299  # pixels
 FEATURES = 2048
@@ -171,10 +170,7 @@ class Inception(nn.Module):
 def load_inception(path: str | Path) -> Inception:
     """Inception with the weights of pytorch-fid, frozen."""
     fix = "Use pt_inception-2015-12-05-6726825d.pth of pytorch-fid; torchvision's Inception gives another distance."
-    network = Inception()
-    fill_strictly(network, published_weights(path, fix=fix), where=path, what="FID's Inception", fix=fix)
-    frozen(network)
-    return network
+    return load_published(Inception(), path, what="FID's Inception", fix=fix)
 
 
 @torch.inference_mode()

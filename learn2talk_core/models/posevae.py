@@ -15,8 +15,7 @@ from scipy.signal import savgol_filter
 from torch import nn
 
 from learn2talk_core.models.expnet import AUDIO, FIX, audio_encoder
-from learn2talk_core.models.published import fill_strictly, published_weights
-from learn2talk_core.weights import frozen
+from learn2talk_core.models.published import load_published
 
 BLOCK = 32  # frames
 POSE = 6
@@ -225,11 +224,7 @@ def load_posevae(path: str | Path) -> PoseVAE:
     """PoseVAE with published weights, frozen: from `SadTalker_V0.0.2_{256,512}.safetensors` (the keys that begin with
     `audio2pose.`) or from `auido2pose_00140-model.pth` (sic)."""
     fix = FIX.format(old="auido2pose_00140-model.pth")
-    network = PoseVAE()
-    state = published_weights(path, wrapper="model", prefix="audio2pose.", fix=fix)
-    fill_strictly(network, state, where=path, what="PoseVAE", fix=fix)
-    frozen(network)
-    return network
+    return load_published(PoseVAE(), path, what="PoseVAE", fix=fix, prefix="audio2pose.")
 
 
 @torch.inference_mode()

@@ -1,107 +1,238 @@
-"""State dicts out of files that others published, without running any code of theirs."""
+"""Weights that others published, read without running any code of theirs: files to state dicts, strictly into networks.
 
+Read are safetensors, what `torch.save` writes now (a zip) and wrote before, and the parameters of TorchScript archives,
+whose code is left alone.
+"""
+
+import pickle
+import re
 import zipfile
+from collections import OrderedDict
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import nn
+from torch import Tensor, nn
 
 from learn2talk_core.errors import BadInput
+from learn2talk_core.weights import frozen
+
+AGAIN = "Download it again."
+State = dict[str, Tensor]
+Network = TypeVar("Network", bound=nn.Module)
 
 
-def published_weights(
-    path: str | Path, *, wrapper: str | None = None, prefix: str = "", fix: str = "Download it again."
-) -> dict[str, torch.Tensor]:
-    """The tensors of a published file by key.
+def load_published(network: Network, path: str | Path, *, what: str, fix: str, prefix: str = "") -> Network:
+    """`network` with published weights, strictly (see `fill`) and frozen.
 
     Args:
-        path: safetensors (by its suffix), what `torch.save` wrote, or a folder that `import-checkpoint` wrote.
-        wrapper: the entry of a torch file that holds the state dict beside optimiser and epoch; a file that is a plain
-            state dict is taken as it is.
-        prefix: of the keys in a safetensors file with several networks in it; other keys are left out, and it is taken
-            off. Torch files hold one network, without it.
-        fix: what an error recommends.
+        network: to fill.
+        path: of a file for `read_state`, or of a folder that `import-checkpoint` made of one.
+        what: which network it is to be, for errors.
+        fix: what to do when it is another one.
+        prefix: of this network's keys in files that hold several networks; it is taken off.
     """
     path = Path(path)
-    if path.is_dir():  # one network, under its own keys
-        path, prefix = path / "model.safetensors", ""
-    if not path.is_file():
-        raise BadInput(path, expected="a file with weights", found="no such file", fix="Mend the path.")
-    if path.suffix == ".safetensors":
-        return _safetensors(path, prefix, fix)
-    if _is_torchscript(path):
-        raise BadInput(
-            path,
-            expected="weights",
-            found="a TorchScript archive, which is a program",
-            fix="Save the `state_dict()` of the archive yourself, or use the original file.",
-        )
-    try:
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # flipped bits make the restricted unpickler fail in any way there is
-        raise BadInput(
-            path,
-            expected="a torch file with nothing but tensors and plain containers",
-            found=f"something else, or a part of one ({(str(error) or type(error).__name__).splitlines()[0]})",
-            fix=fix,
-        ) from error
-    state = loaded.get(wrapper, loaded) if isinstance(loaded, dict) and wrapper is not None else loaded
-    if not isinstance(state, dict) or not all(isinstance(value, torch.Tensor) for value in state.values()):
-        raise BadInput(path, expected="a state dict", found=_described(loaded), fix=fix)
-    return {key.removeprefix("module."): value for key, value in state.items()}
+    state = read_state(path / "model.safetensors" if path.is_dir() else path)
+    own = {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+    fill(network, own or state, path, what=what, fix=fix)
+    frozen(network)
+    return network
 
 
-def fill_strictly(network: nn.Module, state: dict[str, torch.Tensor], *, where: object, what: str, fix: str) -> None:
-    """Load `state` into `network`: every key and shape as it must be, every number finite; `what` names it in errors.
+def read_state(path: str | Path) -> State:
+    """The state dict in a file of weights, whatever else the file holds (optimizer, step counts).
 
-    Only the counters of batch normalisation may be absent: torch before 0.4.1 had none, and nothing reads them here.
+    A `module.` before every key, which DataParallel leaves there, is taken off.
+
+    Raises:
+        BadInput: nothing there, a web page or Git LFS pointer, a part of a file, objects of unknown classes, no
+            state dict, numbers that are not finite.
     """
-    own = network.state_dict()
-    state = {key: own[key] for key in own if key.endswith("num_batches_tracked")} | state
-    missing, unknown = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
-    other = [key for key in own if key in state and own[key].shape != state[key].shape]
-    for keys, said in ((missing, "without {}"), (unknown, "also {}")):
-        if keys:
-            more = f" and {len(keys) - 1} more" if len(keys) > 1 else ""
-            raise BadInput(where, expected=f"the weights of {what}", found=said.format(keys[0]) + more, fix=fix)
-    if other:
-        key = other[0]
-        raise BadInput(
-            where,
-            expected=f"the weights of {what}, {key} with shape {list(own[key].shape)}",
-            found=str(list(state[key].shape)),
-            fix=fix,
-        )
+    path = Path(path)
+    found = read_file(path)
+    if isinstance(found, dict):
+        found = next((found[key] for key in ("state_dict", "model_state_dict", "model") if key in found), found)
+    if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
+        kind = f"keys {', '.join(map(str, list(found)[:5]))}" if isinstance(found, dict) else type(found).__name__
+        raise BadInput(path, expected="a state dict: tensors by name", found=kind, fix="Name a file of weights.")
+    state = {str(key): value for key, value in found.items()}
+    if all(key.startswith("module.") for key in state):
+        state = {key.removeprefix("module."): value for key, value in state.items()}
     for key, value in state.items():
         if value.is_floating_point() and not bool(value.isfinite().all()):
-            raise BadInput(f"{where}: {key}", expected="finite weights", found="NaN or infinity", fix=fix)
-    network.load_state_dict(state, strict=True)
-
-
-def _safetensors(path: Path, prefix: str, fix: str) -> dict[str, torch.Tensor]:
-    try:
-        tensors = load_file(path)
-    except (SafetensorError, ValueError, KeyError, RuntimeError) as error:
-        found = f"something else, or a part of one ({error})"
-        raise BadInput(path, expected="a whole safetensors file", found=found, fix=fix) from error
-    state = {key.removeprefix(prefix): value for key, value in tensors.items() if key.startswith(prefix)}
-    if not state:
-        found = f"others, such as {min(tensors)}" if tensors else "none"
-        raise BadInput(path, expected=f"keys that begin with {prefix}", found=found, fix=fix)
+            raise BadInput(f"{path}: {key}", expected="finite weights", found="NaN or infinity", fix=AGAIN)
     return state
 
 
-def _described(value: object) -> str:
-    if isinstance(value, dict):
-        return f"a dictionary with {', '.join(sorted(map(str, value))[:5])}"
-    return type(value).__name__
+def read_file(path: str | Path) -> Any:
+    """What a file of weights holds at its top level; see `read_state`."""
+    path = Path(path)
+    if not path.is_file():
+        raise BadInput(path, expected="a file of weights", found="nothing", fix="Mend the path.")
+    with path.open("rb") as file:
+        head = file.read(200)
+    if head.startswith(b"version https://git-lfs"):
+        raise BadInput(path, expected="a file of weights", found="a Git LFS pointer", fix="Fetch it: git lfs pull.")
+    if head.lstrip()[:1] in (b"<", b"{"):
+        fix = "Download it again, in a browser if the site asks for a confirmation."
+        raise BadInput(path, expected="a file of weights", found="a web page or other text", fix=fix)
+    if path.suffix == ".safetensors":
+        try:
+            return load_file(path)
+        except (SafetensorError, ValueError, OSError) as error:
+            raise _broken(path, "a whole safetensors file", error) from error
+    script = False
+    if head.startswith(b"PK"):
+        script = _checked_archive(path)
+    try:
+        return torchscript_state(path) if script else torch.load(path, map_location="cpu", weights_only=True)
+    except BadInput:
+        raise
+    except Exception as error:  # a broken or foreign pickle may raise anything
+        refused = re.search(r"GLOBAL (\S+)|Trying to \S+ (\S+)|class (\S+)", str(error))
+        if isinstance(error, pickle.UnpicklingError) and refused:
+            raise _unknown_class(path, next(filter(None, refused.groups()))) from error
+        raise _broken(path, "a whole file that torch.save wrote", error) from error
 
 
-def _is_torchscript(path: Path) -> bool:
+def fill(network: nn.Module, state: Mapping[str, Tensor], path: object, *, what: str, fix: str) -> None:
+    """Copy `state` into `network`, key by key: none missing, none left over, every shape the same.
+
+    Weight normalisation may be under its old names (`weight_g`, `weight_v`) or its new ones. Only the counters of batch
+    normalisation, which torch before 0.4.1 did not have and nothing reads, may be absent.
+
+    Args:
+        network: to fill.
+        state: by the names of the network's own state dict.
+        path: of the file, for errors.
+        what: which network it is to be, for errors.
+        fix: what to do when it is another one.
+    """
+    own = {old_name(key): key for key in network.state_dict()}
+    counters = {key: torch.tensor(0) for key in own if key.endswith("num_batches_tracked")}
+    given = counters | {old_name(key): value for key, value in state.items()}
+    shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
+    absent, extra = [key for key in own if key not in given], [key for key in given if key not in own]
+    wrong = [key for key in own if key in given and tuple(given[key].shape) != shapes[own[key]]]
+    problems = [f"no {_some(absent)}"] if absent else []
+    problems += [f"{_some(extra)}, which it does not have"] if extra else []
+    problems += [f"{key} of shape {tuple(given[key].shape)} instead of {shapes[own[key]]}" for key in wrong[:1]]
+    if problems:
+        raise BadInput(path, expected=f"the weights of {what}", found="; ".join(problems), fix=fix)
+    network.load_state_dict({own[key]: value for key, value in given.items()}, strict=True)
+
+
+def old_name(key: str) -> str:
+    """Weight normalisation under the names that it had up to torch 1: `weight_g` and `weight_v`."""
+    return key.replace("parametrizations.weight.original0", "weight_g").replace(
+        "parametrizations.weight.original1", "weight_v"
+    )
+
+
+def export_state(network: nn.Module) -> State:
+    """The state dict of `network` on the CPU under the names that older code knows."""
+    return {old_name(key): value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
+
+
+def torchscript_state(path: str | Path) -> State:
+    """Parameters and buffers of a TorchScript archive by name. Its code is not read, let alone run.
+
+    The archive's `data.pkl` is the tree of modules, each with its attributes; the path to a tensor is its name.
+    """
+    state: State = {}
+    with zipfile.ZipFile(path) as archive:
+        pickled = next((n for n in archive.namelist() if n.count("/") == 1 and n.endswith("/data.pkl")), None)
+        if pickled is None:
+            raise BadInput(path, expected="a TorchScript archive with data.pkl", found="none", fix=AGAIN)
+        with archive.open(pickled) as file:
+            tree = _ModuleUnpickler(file, archive, pickled.removesuffix(".pkl"), Path(path)).load()
+
+    def collect(node: Any, name: str) -> None:
+        for key, value in vars(node).items():
+            if isinstance(value, Tensor):
+                state[name + key] = value.clone()
+            elif isinstance(value, _Attributes):
+                collect(value, f"{name}{key}.")
+
+    collect(tree, "")
+    return state
+
+
+class _Attributes:
+    """Any module of a TorchScript archive: nothing but its attributes."""
+
+
+class _ModuleUnpickler(pickle.Unpickler):
+    """Knows modules without code, tensors and plain containers; everything else is refused."""
+
+    def __init__(self, file: Any, archive: zipfile.ZipFile, folder: str, path: Path) -> None:
+        super().__init__(file)
+        self.archive, self.folder, self.path = archive, folder, path
+
+    def find_class(self, module: str, name: str) -> Any:
+        if module.startswith("__torch__"):
+            return _Attributes
+        if module == "torch" and name.endswith("Storage") and name in _DTYPES:
+            return _DTYPES[name]
+        if (module, name) == ("collections", "OrderedDict"):
+            return OrderedDict
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _rebuilt
+        if module == "torch.jit._pickle" and name in ("build_intlist", "build_doublelist", "build_boollist"):
+            return list
+        raise _unknown_class(self.path, f"{module}.{name}")
+
+    def persistent_load(self, pid: Any) -> Tensor:
+        _, dtype, key, _, _ = pid
+        data = bytearray(self.archive.read(f"{self.folder}/{key}"))
+        return torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+
+
+_DTYPES = {
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "BoolStorage": torch.bool,
+}
+
+
+def _rebuilt(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
+    return torch.as_strided(storage, size, stride, offset)  # refuses what lies outside the storage
+
+
+def _checked_archive(path: Path) -> bool:
+    """Whether a zip file is TorchScript; one that is cut short or has a wrong checksum is refused."""
     try:
         with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/constants.pkl") or "/code/" in name for name in archive.namelist())
-    except Exception:  # no archive, or a torn one: torch says what is wrong with it
-        return False
+            wrong = archive.testzip()
+            names = archive.namelist()
+    except Exception as error:  # zipfile raises many kinds of error at broken files
+        raise _broken(path, "a whole file that torch.save wrote", error) from error
+    if wrong is not None:
+        raise BadInput(path, expected="a whole file", found=f"a wrong checksum of {wrong}", fix=AGAIN)
+    return any(name.endswith("/constants.pkl") or "/code/" in name for name in names)
+
+
+def _broken(path: Path, expected: str, error: Exception) -> BadInput:
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return BadInput(path, expected=expected, found=f"a part of one, or something else ({reason[:160]})", fix=AGAIN)
+
+
+def _unknown_class(path: Path, name: str) -> BadInput:
+    return BadInput(
+        path,
+        expected="nothing but tensors and plain containers",
+        found=f"an object of {name}, which could run code",
+        fix="Ask for its state_dict, saved alone.",
+    )
+
+
+def _some(keys: list[str]) -> str:
+    return keys[0] if len(keys) == 1 else f"{keys[0]} and {len(keys) - 1} more"

@@ -16,8 +16,7 @@ from torch import nn
 
 from learn2talk_core.audio.mfcc import mfcc
 from learn2talk_core.audio.waveform import to_int16
-from learn2talk_core.models.published import fill_strictly, published_weights
-from learn2talk_core.weights import frozen
+from learn2talk_core.models.published import load_published
 
 FPS = 25.0  # of the video
 FRAMES = 5  # of a window of video: 0.2 s
@@ -74,10 +73,7 @@ class SyncNet(nn.Module):
 def load_syncnet(path: str | Path) -> SyncNet:
     """SyncNet with the weights of `syncnet_v2.model`, frozen."""
     fix = "Use syncnet_v2.model, as syncnet_python's download_model.sh fetches it (52 MB)."
-    network = SyncNet()
-    fill_strictly(network, published_weights(path, fix=fix), where=path, what="SyncNet", fix=fix)
-    frozen(network)
-    return network
+    return load_published(SyncNet(), path, what="SyncNet", fix=fix)
 
 
 @torch.inference_mode()

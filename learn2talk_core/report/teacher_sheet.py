@@ -22,7 +22,7 @@ def write_teacher_sheet(
     names = list(clips[0][1])
     columns = max(len(label) for label in labels)
     size = next(iter(clips[0][1].values())).shape[1]
-    figure = Figure(figsize=(columns * 0.8 + 0.9, len(clips) * (len(names) * 0.8 + 0.3)))
+    figure = Figure(figsize=(columns * 0.8 + 0.9, len(clips) * (len(names) * 0.8 + 0.3)), layout="compressed")
     for number, (text, videos) in enumerate(clips):
         axes = figure.add_subplot(len(clips), 1, number + 1)
         axes.imshow(np.concatenate([np.concatenate(list(videos[name]), axis=1) for name in names]))
@@ -31,5 +31,4 @@ def write_teacher_sheet(
         axes.tick_params(length=0, pad=1)
         axes.set_title(text, fontsize=7, pad=3)
         axes.spines[:].set_visible(False)
-    figure.tight_layout(pad=0.3)
     save_png(path, figure)

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from learn2talk_core.audio.waveform import read_wave
+from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.cli import main
 from learn2talk_core.corpus.format import Corpus, open_corpus
 from learn2talk_core.corpus.talking_video import VideoClip, write_talking_video
@@ -96,7 +96,7 @@ def test_inputs_are_what_the_teacher_takes(corpus: Corpus, capsys: pytest.Captur
     assert [row.split(",")[0] for row in rows[1:]] == CLIPS
     assert rows[1] == "A0,A,audio/A0.wav,images/still.png,25,1.0"
     for clip in (clip for clip in corpus.clips if clip.id in CLIPS):
-        np.testing.assert_array_equal(read_wave(f"in/audio/{clip.id}.wav"), corpus.audio(clip))
+        np.testing.assert_array_equal(read_sound(f"in/audio/{clip.id}.wav"), corpus.audio(clip))
     image = cv2.cvtColor(cv2.imread("in/images/still.png"), cv2.COLOR_BGR2RGB)
     assert np.abs(image.astype(int) - still()).mean() < 6  # the film lost a little
 

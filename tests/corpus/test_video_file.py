@@ -105,3 +105,17 @@ def test_not_a_video(tmp_path: Path) -> None:
         read_video(tmp_path / "none.mp4")
     with pytest.raises(BadInput, match="clip 7: expected a video"):
         read_video(b"nothing", name="clip 7")
+
+
+def test_a_tag_that_is_no_text_does_no_harm() -> None:
+    film = encode_video(pictures(3), 25, clicks(0.12))
+    damaged = film.replace(b"VideoHandler", b"Video\xffandler")
+    assert damaged != film
+    np.testing.assert_array_equal(read_video(damaged)[0], read_video(film)[0])
+
+
+@pytest.mark.parametrize(("codec", "kind"), [(b"avc1", "video"), (b"mp4a", "audio")])
+def test_an_unknown_codec_is_named(codec: bytes, kind: str) -> None:
+    film = encode_video(pictures(3), 25, clicks(0.12)).replace(codec, b"zzzz").replace(b"esds", b"zzzz")
+    with pytest.raises(BadInput, match=f"film: expected a video .*, found {kind} in a codec that ffmpeg does not know"):
+        read_video(film, name="film")

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from learn2talk_core.audio.waveform import read_wave
+from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.corpus.fixtures_vocaset import write_pickle, write_vocaset
 from learn2talk_core.corpus.format import Corpus, open_corpus, write_corpus
 from learn2talk_core.corpus.offset import measure_offset
@@ -171,7 +171,7 @@ def test_what_is_missing_is_named(both: Path, tmp_path: Path, caplog: pytest.Log
 def test_sound_and_motion_are_trimmed_not_stretched(both: Path, tmp_path: Path) -> None:
     folder = _copy(both / "faceformer", tmp_path)
     wave = folder / "wav" / f"{TRAIN[0]}_sentence01.wav"
-    whole = read_wave(wave)
+    whole = read_sound(wave)
     samples, rate = soundfile.read(wave, dtype="int16")
     soundfile.write(wave, samples[: rate // 2 * 3], rate)  # 1.5 s
     corpus = corpus_of(read_vocaset(folder), tmp_path / "c")

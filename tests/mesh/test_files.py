@@ -34,6 +34,22 @@ def test_seams_of_the_texture_do_not_split_vertices(tmp_path):
     assert len(read_mesh(tmp_path / "a.obj")[0]) == 4
 
 
+PLY = """ply
+format ascii 1.0
+element vertex 3
+property float x
+property float y
+property float z
+element face 1
+property list uchar {kind} vertex_indices
+end_header
+0 0 0
+1 0 0
+0 1 0
+3 0 1 {number}
+"""
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
@@ -41,7 +57,11 @@ def test_seams_of_the_texture_do_not_split_vertices(tmp_path):
         ("a.ply", "ply of a kind", r"a\.ply: expected a mesh"),
         ("a.obj", "v 0 0 nothing", r"a\.obj: expected a mesh, found ValueError"),
         ("b.obj", "v 0 0 nan\nf 1 1 1", r"b\.obj: expected finite vertices"),
-        ("c.obj", "v 0 0 0\nf 1 2 3", r"found 1 vertices, 1 triangles, largest vertex number 2"),
+        ("c.obj", "v 0 0 0\nf 1 2 3", r"found 1 vertices, 1 triangles, vertex numbers from 0 to 2"),
+        ("c.obj", "v 0 0 0\nv 1 0 0\nf 1 2 -3", r"found 2 vertices, 1 triangles, vertex numbers from -1 to 1"),
+        ("c.obj", "v 0 0 0\nf 1 1 4294967297", r"c\.obj: expected a mesh, found OverflowError"),
+        ("c.ply", PLY.format(kind="int", number=-1), r"found 3 vertices, 1 triangles, vertex numbers from -1 to 1"),
+        ("c.ply", PLY.format(kind="uint", number=2**32 - 3), r"expected finite vertices, and triangles between"),
         ("d.obj", "", r"found 0 vertices"),
     ],
 )

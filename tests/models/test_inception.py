@@ -52,5 +52,5 @@ def test_features_and_strict_reading(tmp_path):
     np.testing.assert_array_equal(inception_features(loaded, [picture]), found[:1])
     less = {key: value for key, value in network.state_dict().items() if not key.startswith("Mixed_7c")}
     torch.save(less, tmp_path / "less.pth")
-    with pytest.raises(BadInput, match=r"the weights of FID's Inception, found without Mixed_7c.*pytorch-fid"):
+    with pytest.raises(BadInput, match=r"the weights of FID's Inception, found no Mixed_7c.*pytorch-fid"):
         load_inception(tmp_path / "less.pth")

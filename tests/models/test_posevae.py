@@ -103,5 +103,5 @@ def test_both_releases_are_read(network, tmp_path):
         loaded = load_posevae(tmp_path / name)
         assert all(torch.equal(value, state[key]) for key, value in loaded.state_dict().items())
     torch.save({"model": {"x": torch.zeros(1)}}, tmp_path / "other.pth")
-    with pytest.raises(BadInput, match=r"the weights of PoseVAE, found without .* and \d+ more\. Use SadTalker"):
+    with pytest.raises(BadInput, match=r"PoseVAE, found no .* and \d+ more; x, which it does not have\. Use SadTalker"):
         load_posevae(tmp_path / "other.pth")

@@ -16,3 +16,12 @@ def test_sheet_shows_every_video(tmp_path):
     is_blue = (image == (255, 0, 0)).all(axis=2).any(axis=1)
     order = np.where(is_red, "r", np.where(is_blue, "b", ""))
     assert [c for i, c in enumerate(order) if c and (i == 0 or order[i - 1] != c)] == ["r", "b", "r", "b"]
+
+
+def test_no_label_is_cut(tmp_path):
+    videos = {name: np.full((16, 16, 16, 3), 255, np.uint8) for name in ("truth", "generated", "still")}
+    write_teacher_sheet(tmp_path / "sheet.png", [("", videos)] * 3, [[""] * 16] * 3)  # nothing but the rows' labels
+    image = cv2.imread(str(tmp_path / "sheet.png"), cv2.IMREAD_GRAYSCALE)
+    inked = np.flatnonzero((image < 200).any(axis=0))
+    assert inked[0] > 0
+    assert inked[-1] - inked[0] > 40  # pixels: the width of "generated"

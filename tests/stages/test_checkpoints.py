@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from learn2talk_core.checkpoints.read import export_state
 from learn2talk_core.config import load_params
 from learn2talk_core.corpus.predictions import open_predictions
 from learn2talk_core.corpus.talking_video import write_talking_video
 from learn2talk_core.errors import BadInput
 from learn2talk_core.models.lipreader import load_lipreader, load_units, read_lips
+from learn2talk_core.models.published import export_state
 from learn2talk_core.models.student import load_student, new_student, predict_states, save_student
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, load_expert
 from learn2talk_core.models.wav2lip import Wav2Lip, load_generator

@@ -21,7 +21,6 @@ REST_GAP = 2e-4  # metres between the lips of a neutral face
 SKIN = (0.86, 0.66, 0.56)
 LIPS = (0.86, 0.60, 0.62)  # times the skin
 IRIS = (0.30, 0.22, 0.16)
-IRISES = (IRIS, (0.20, 0.13, 0.08), (0.35, 0.45, 0.55), (0.33, 0.40, 0.28))
 BROW = (0.22, 0.15, 0.11)
 
 
