@@ -117,6 +117,28 @@ def traces(folder: Path, kind: str) -> list[tuple[int, int]]:
     return sorted((int(number), int(process)) for number, process, _ in names)
 
 
+def lose_a_worker(backend: Backend, folder: Path) -> None:
+    """Kill a worker in the middle of number 6: nothing is lost, and nothing that was finished is done again."""
+    found = []
+
+    def kill() -> None:
+        while not (held := [process for n, process in traces(folder, "begun") if n == 6]):
+            time.sleep(0.02)
+        time.sleep(0.5)  # what it made before is long fetched
+        os.kill(held[0], signal.SIGKILL)
+
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    for number, _ in map_clips(recorded, range(40), partial(Path, folder), backend=backend, workers=1):
+        found.append(number)
+    killer.join()
+    assert found == list(range(40))
+    done, begun = traces(folder, "done"), traces(folder, "begun")
+    assert [number for number, _ in done] == list(range(40)), "each is finished once"
+    assert [number for number, _ in begun] == sorted([*range(40), 6]), "and only what the killed one held begun again"
+    assert len({process for _, process in done}) >= 2
+
+
 @pytest.fixture
 def cluster() -> Iterator[distributed.LocalCluster]:
     """A real local cluster of two worker processes, joined as a user would: through the address."""
@@ -140,19 +162,7 @@ def test_a_dask_worker_killed_in_the_middle(
     monkeypatch.chdir(tmp_path)
     assert list(map_clips(where, ["a"], nothing, backend="dask", workers=1)) == [str(tmp_path / "a")]
 
-    found = []
-    for number, _ in map_clips(recorded, range(40), partial(Path, tmp_path), backend="dask", workers=1):
-        found.append(number)
-        if number == 5:
-            while not (held := [process for n, process in traces(tmp_path, "begun") if n == 6]):
-                time.sleep(0.02)
-            time.sleep(0.5)  # what it made before is long fetched
-            os.kill(held[0], signal.SIGKILL)
-    assert found == list(range(40))
-    done, begun = traces(tmp_path, "done"), traces(tmp_path, "begun")
-    assert [number for number, _ in done] == list(range(40)), "each is finished once"
-    assert [number for number, _ in begun] == sorted([*range(40), 6]), "and only what the killed one held begun again"
-    assert len({process for _, process in done}) >= 2
+    lose_a_worker("dask", tmp_path)
     with pytest.raises(BadInput, match=r"^clip S5: the video"):
         list(map_clips(refuse, range(7), nothing, backend="dask", workers=1, name=lambda n: f"S{n}"))
 
@@ -172,5 +182,6 @@ def test_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert list(found) == [n**2 for n in range(10)]
         with pytest.raises(BadInput, match=r"^clip S5: the video"):
             list(map_clips(refuse, range(7), nothing, backend="ray", workers=1, name=lambda n: f"S{n}"))
+        lose_a_worker("ray", tmp_path)
     finally:
         ray.shutdown()
