@@ -1,8 +1,9 @@
-"""Files and folders that are either whole or absent."""
+"""Files and folders that are either whole or absent. Of several processes that train together only the first writes."""
 
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from learn2talk_core import processes
 from learn2talk_core.errors import BadInput
 
 
@@ -20,6 +22,10 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     A crash, a full disk or Ctrl-C leaves the old file, or none: never half of a new one.
     """
     path = Path(path)
+    if processes.rank() > 0:
+        with tempfile.TemporaryDirectory() as nowhere:
+            yield Path(nowhere) / path.name
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial{path.suffix}")
     try:
@@ -37,6 +43,10 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 def whole_folder(path: str | Path) -> Iterator[Path]:
     """Like `whole_file`, for a folder: it replaces the old folder only when everything in it is written."""
     path = Path(path)
+    if processes.rank() > 0:
+        with tempfile.TemporaryDirectory() as nowhere:
+            yield Path(nowhere)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     shutil.rmtree(partial, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""The same work on every clip, side by side: by joblib, on this machine or on a Dask or Ray cluster.
+"""The same work on every clip, side by side: by joblib on this machine or on a Dask cluster, or as tasks of Ray.
 
 What is computed, and in which order it comes back, does not depend on where. Machines of a cluster must see the project
 under the same path, with the same packages. A job that a lost machine had begun is given to another one.
@@ -7,7 +7,8 @@ under the same path, with the same packages. A job that a lost machine had begun
 import importlib
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, TypeVar
 
@@ -17,7 +18,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from learn2talk_core.errors import BadInput
 
 Backend = Literal["processes", "threads", "dask", "ray"]
-_JOBLIB = {"processes": "loky", "threads": "threading", "dask": "dask", "ray": "ray"}
+_JOBLIB = {"processes": "loky", "threads": "threading", "dask": "dask"}
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -51,16 +52,18 @@ def map_clips(
             Any other exception carries the clip's name as a note.
     """
     jobs = [list(clips[i : i + chunk]) for i in range(0, len(clips), chunk)]
+    calls = [(function, prepare, job, name, os.getcwd()) for job in jobs]
     with ExitStack() as stack:
-        if backend in ("dask", "ray"):
-            stack.enter_context(_dask() if backend == "dask" else _ray())
-            workers = -1
-        # Ray's pool cannot hand out results one by one.
-        with joblib.parallel_config(_JOBLIB[backend], n_jobs=workers):
-            parallel = joblib.Parallel(return_as="list" if backend == "ray" else "generator", batch_size=1)
-        calls = (joblib.delayed(_job)(function, prepare, job, name, os.getcwd()) for job in jobs)
         try:
-            results = parallel(calls)
+            if backend == "ray":  # not joblib's: its pool does not survive the loss of a worker
+                results = _on_ray(calls)
+            else:
+                if backend == "dask":
+                    stack.enter_context(_dask())
+                    workers = -1
+                with joblib.parallel_config(_JOBLIB[backend], n_jobs=workers):
+                    parallel = joblib.Parallel(return_as="generator", batch_size=1)
+                results = parallel(joblib.delayed(_job)(*call) for call in calls)
             stack.callback(_leave, results)
             for part in results:
                 yield from part
@@ -124,13 +127,21 @@ def _dask() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def _ray() -> Iterator[None]:
+def _on_ray(calls: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
+    """What `_job` makes of each of `calls`, in order. Ray itself begins a task again whose worker died."""
     ray = _package("ray", "ray")
     if not ray.is_initialized():
         ray.init(_address("RAY_ADDRESS", "ray"))
-    importlib.import_module("ray.util.joblib").register_ray()
-    yield
+    task = ray.remote(_job)
+    waiting = deque(task.remote(*call) for call in calls)
+    try:
+        while waiting:
+            yield ray.get(waiting.popleft())
+    except ray.exceptions.RayTaskError as error:
+        raise error.cause from error
+    finally:
+        for result in waiting:
+            ray.cancel(result)
 
 
 def _package(name: str, backend: str) -> Any:

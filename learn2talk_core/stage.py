@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
+from learn2talk_core import processes
 from learn2talk_core.config import load_params
 from learn2talk_core.errors import BadInput
 from learn2talk_core.files import write_json
@@ -22,7 +23,8 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] = (
 
     `main(params)`, or `main(params, role)` where the stage is run once for each of `roles`, does the work and returns
     one sentence that says what it made. Time and peak memory go to `metrics/cost/NAME[-ROLE].json`. A `BadInput` is
-    printed without a traceback; the exit status is then 1, and 130 after Ctrl-C.
+    printed without a traceback; the exit status is then 1, and 130 after Ctrl-C. Under `accelerate launch` or
+    `torchrun` it joins the other processes.
     """
     name = sys.modules["__main__"].__spec__.name.rpartition(".")[2]  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(prog=f"python -m stages.{name}", description=sys.modules["__main__"].__doc__)
@@ -34,13 +36,16 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] = (
     logging.getLogger("httpx").setLevel(logging.WARNING)
     start = time.perf_counter()
     try:
-        made = main(load_params(params, name), *([role] if role else []))
-        seconds = time.perf_counter() - start
-        memory = peak_memory_mb()
-        write_json(
-            f"metrics/cost/{label}.json", {label: {"seconds": round(seconds, 1), "peak_memory_mb": round(memory)}}
-        )
-        log.info("%s: %s (%.1f s, %.0f MB at most)", label, made, seconds, memory)
+        with processes.joined():
+            if processes.rank() > 0:
+                logging.getLogger().setLevel(logging.WARNING)
+            made = main(load_params(params, name), *([role] if role else []))
+            seconds = time.perf_counter() - start
+            memory = peak_memory_mb()
+            write_json(
+                f"metrics/cost/{label}.json", {label: {"seconds": round(seconds, 1), "peak_memory_mb": round(memory)}}
+            )
+            log.info("%s: %s (%.1f s, %.0f MB at most)", label, made, seconds, memory)
     except BadInput as error:
         sys.exit(f"{label}: {error}")
     except KeyboardInterrupt as error:

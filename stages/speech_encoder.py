@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
+from learn2talk_core import processes
 from learn2talk_core.checkpoints.wav2vec2 import import_wav2vec2
 from learn2talk_core.config import shared
 from learn2talk_core.corpus.format import Corpus, open_corpus
@@ -70,7 +71,7 @@ def main(params: Params) -> str:
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=params.weight_decay, betas=(0.9, 0.98))
 
     def step(index: int) -> dict[str, float]:
-        rng = generator(seed, "batch", index)
+        rng = generator(seed, "batch", index, *processes.mark())
         batch = random_batch(clips, rng, params.batch, params.window, corpus.fps, params.noise)
         loss, row = recognition_loss(model, batch, corpus.fps, params.alignment_weight)
         update(loss, optimizer, learning_rate=warmup_cosine(index, params.steps, params.learning_rate))

@@ -14,7 +14,7 @@ from scripts.code_deps import closure, imports
 ROOT = Path(__file__).parents[1]
 FIRST_PARTY = ("stages", "learn2talk_core")
 # What may import what: a package may import itself and the packages named here.
-BASE = {"errors", "files", "config", "progress", "weights", "recognition", "synchrony", "untrusted"}
+BASE = {"errors", "files", "processes", "config", "progress", "weights", "recognition", "synchrony", "untrusted"}
 LOW = {"render", "audio", "mesh", "corpus"}
 ARROWS = {
     "audio": BASE,

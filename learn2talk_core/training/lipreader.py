@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from learn2talk_core import processes
 from learn2talk_core.corpus.phonemes import PHONEMES, SILENCE, Phoneme, frame_labels
 from learn2talk_core.corpus.talking_video import TalkingVideo
 from learn2talk_core.errors import BadInput
@@ -121,7 +122,7 @@ class Recipe:
     """How a lip reader is trained: group `lipreader.training` of params.yaml."""
 
     steps: int
-    batch: int  # windows
+    batch: int  # windows, of each process
     window: float  # seconds
     learning_rate: float  # at its peak
     weight_decay: float
@@ -147,7 +148,7 @@ def train_lipreader(
     frames = max(1, round(recipe.window * FPS))
 
     def step(index: int) -> dict[str, float]:
-        batch = random_batch(clips, generator(seed, "batch", index), recipe.batch, frames)
+        batch = random_batch(clips, generator(seed, "batch", index, *processes.mark()), recipe.batch, frames)
         encoded = reader.features(batch.grey, "encoder", batch.lengths)
         hybrid = ctc_attention_loss(
             reader, encoded, batch.sentences,

@@ -7,11 +7,14 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
+from torch import nn
 from tqdm import tqdm
 
+from learn2talk_core import processes
 from learn2talk_core.progress import log
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.seed import seed_torch
+from learn2talk_core.training.together import demand_same, in_turn, mean_gradients, mean_tensors, mean_values
 
 SAVE_SECONDS = 20.0
 
@@ -38,6 +41,10 @@ def train(
     with `seed.generator(seed, "batch", i)`; torch's global generator (dropout) is seeded here from (seed, i). Then a
     run that was killed and resumed gives the same bytes as one that was not.
 
+    Of several processes (`learn2talk_core/processes.py`) each calls `step` with its own part of the batch. They begin
+    with the same weights; `update` averages the gradients; the numbers that `step` returned are averaged too, and so
+    are the networks' buffers: running statistics of batch normalisation, norms of the gradient balance.
+
     Args:
         step: one update; returns named numbers, of which `loss` is shown.
         state: what changes in training (networks, optimisers), by name.
@@ -53,19 +60,23 @@ def train(
         FloatingPointError: the loss is not finite.
     """
     history: list[dict[str, float]] = []
-    saved = scratch.load()
+    saved = in_turn(scratch.load)
     if saved is not None:
         for name, value in state.items():
             value.load_state_dict(saved["state"][name])
         history = saved["history"]
         log.info("%s: resumed at step %d of %d", description, len(history), steps)
+    demand_same(scratch.folder.name, len(history))
+    networks = [value for value in state.values() if isinstance(value, nn.Module)]
+    mean_tensors(p for network in networks for p in network.parameters())
     parent = os.getppid()
     last_save = time.monotonic()
     bar = tqdm(range(len(history), steps), initial=len(history), total=steps, desc=description, unit="step",
-               dynamic_ncols=True, mininterval=1.0)  # fmt: skip
+               dynamic_ncols=True, mininterval=1.0, disable=processes.rank() > 0)  # fmt: skip
     for index in bar:
-        seed_torch(seed, "step", index)
-        row = step(index)
+        seed_torch(seed, "step", index, *processes.mark())
+        row = mean_values(step(index))
+        mean_tensors(b for network in networks for b in network.buffers())
         if not math.isfinite(row["loss"]):
             raise FloatingPointError(f"{description}: the loss is {row['loss']} at step {index}")
         history.append({"step": float(index), **row})
@@ -86,13 +97,18 @@ def _save(scratch: Scratch, state: Mapping[str, Stateful], history: list[dict[st
 def update(
     loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, learning_rate: float | None = None, clip: float = 1.0
 ) -> None:
-    """One step of `optimizer` down the gradient of `loss`, the gradient's norm clipped to `clip`."""
+    """One step of `optimizer` down the gradient of `loss`, the gradient's norm clipped to `clip`.
+
+    Of several processes each has the loss of its own part of the batch; they step down the mean of their gradients.
+    """
     if learning_rate is not None:
         for group in optimizer.param_groups:
             group["lr"] = learning_rate
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
-    torch.nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], clip)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    mean_gradients(parameters)
+    torch.nn.utils.clip_grad_norm_(parameters, clip)
     optimizer.step()
 
 

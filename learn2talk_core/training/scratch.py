@@ -2,7 +2,7 @@
 
 The key is a hash of the stage's name, its parameters, the source code and the content of its inputs. A killed stage
 finds its checkpoint again; a stage whose parameters, code or data changed never finds an old one. A lock in the folder
-keeps two trainers apart.
+keeps two trainers apart. Of several processes that train together the first one locks, saves and removes.
 """
 
 import fcntl
@@ -19,6 +19,7 @@ from typing import IO, Any
 
 import torch
 
+from learn2talk_core import processes
 from learn2talk_core.errors import BadInput
 from learn2talk_core.files import whole_file
 from learn2talk_core.progress import log
@@ -36,6 +37,8 @@ class Scratch:
         self._lock: IO[str] | None = None
 
     def __enter__(self) -> "Scratch":
+        if processes.rank() > 0:
+            return self
         self.folder.mkdir(parents=True, exist_ok=True)
         lock = (self.folder / "lock").open("a+")
         deadline = time.monotonic() + WAIT_SECONDS
@@ -68,6 +71,8 @@ class Scratch:
 
     def save(self, state: dict[str, Any]) -> None:
         """Replace the checkpoint by `state` (tensors and plain containers)."""
+        if processes.rank() > 0:
+            return
         with whole_file(self.checkpoint) as partial:
             buffer = io.BytesIO()  # a full disk is then an ordinary OSError
             torch.save(state, buffer)
@@ -86,7 +91,8 @@ class Scratch:
 
     def remove(self) -> None:
         """Delete the folder: the outputs are written and the checkpoint has done its work."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        if processes.rank() == 0:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def open_scratch(name: str, params: Any, inputs: Iterable[str | Path]) -> Scratch:
@@ -96,7 +102,8 @@ def open_scratch(name: str, params: Any, inputs: Iterable[str | Path]) -> Scratc
     """
     root = Path(os.environ.get("DVC_ROOT", "."))
     key = hashlib.sha256()
-    key.update(json.dumps([name, asdict(params)], sort_keys=True).encode())
+    together = [processes.count()] if processes.count() > 1 else []  # their batch is another one
+    key.update(json.dumps([name, asdict(params), *together], sort_keys=True).encode())
     for path in [PACKAGE, PACKAGE.parent / "stages", *map(Path, sorted(map(str, inputs)))]:
         _hash_tree(path, key)
     return Scratch(root / ".scratch" / f"{name}-{key.hexdigest()[:16]}")

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from learn2talk_core import processes
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.errors import BadInput
 from learn2talk_core.losses.total import GradientBalance, Term, overall_loss
@@ -36,7 +37,7 @@ class Recipe:
     vertex_loss: Literal["mean", "sum"]  # form of Eq. 3
     vertex_stride: int  # Eq. 3 is evaluated on every so many-th vertex, from a random first one; 1: all
     steps: int
-    batch: int  # clips
+    batch: int  # clips, of each process
     learning_rate: float  # of the decoder
     encoder_learning_rate: float  # of the speech encoder's transformer
 
@@ -143,6 +144,11 @@ def train_student(
     The network computes in units of the training motion's root mean square, so that the optimiser sees numbers near 1
     in whatever unit the corpus is; at the end the unit is folded into its weights.
 
+    Several processes draw the clips that one with so many times the batch would, and share them out; each one's loss
+    counts by its share of their frames. That makes the mean form of Eq. 3 the same but for rounding, and dropout, which
+    each draws for itself. The sum form counts clips and Eq. 7 windows, so their means differ slightly; of Eq. 6 each
+    process reads `lipread_clips`; and the balance averages the norms of the processes' gradients.
+
     Args:
         corpus: the corpus of `clips`.
         encoder: the pre-trained speech encoder; its TCN stays as it is, its transformer is trained.
@@ -175,7 +181,10 @@ def train_student(
 
     def step(index: int) -> dict[str, float]:
         rng = generator(seed, "student", index)
-        chosen = [clips[i] for i in rng.choice(len(clips), min(recipe.batch, len(clips)), replace=False)]
+        size = min(recipe.batch * processes.count(), len(clips))
+        together = [clips[i] for i in rng.choice(len(clips), size, replace=False)]
+        chosen = together[processes.own_part(size)]
+        share = processes.count() * frame_count(chosen) / frame_count(together)
         states = model.states(*encoded(model, chosen))
         picked = slice(int(rng.integers(recipe.vertex_stride)), None, recipe.vertex_stride)  # mean over all, unbiased
         region = torch.arange(model.vertice_map_r.out_features // 3)[picked] if recipe.vertex_stride > 1 else None
@@ -191,12 +200,12 @@ def train_student(
         terms: list[tuple[str, float, Term]] = [("vertex", 1.0, vertex)]
         terms += [(name, weight, bound(term)) for name, weight, term in extra]
         loss, values = overall_loss(states, terms, balance)
-        share = warmup_cosine(index, recipe.steps, 1.0)
+        rate = warmup_cosine(index, recipe.steps, 1.0)
         for group in optimizer.param_groups:
-            group["lr"] = group["peak"] * share
+            group["lr"] = group["peak"] * rate
         # the vertex loss in native units may be 1e-7: bring the gradient to order 1 before it is clipped
-        update(loss / unit**power, optimizer, clip=1.0)
-        return values
+        update(share * loss / unit**power, optimizer, clip=1.0)
+        return {name: share * value for name, value in values.items()}
 
     state: dict[str, Any] = {"model": model, "optimizer": optimizer}
     if balance is not None:
@@ -205,6 +214,11 @@ def train_student(
     fold_unit(model, unit)
     model.eval()
     return model, history
+
+
+def frame_count(clips: Sequence[SpokenClip]) -> int:
+    """Frames of motion in all of `clips`."""
+    return sum(spoken.clip.frames for spoken in clips)
 
 
 def encoded(model: FaceFormer, chosen: Sequence[SpokenClip]) -> tuple[Tensor, Tensor]:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learn2talk_core import processes
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.corpus.phonemes import frame_labels
 from learn2talk_core.errors import BadInput
@@ -23,6 +24,7 @@ from learn2talk_core.progress import progress
 from learn2talk_core.training.loop import train, update, warmup_cosine
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.seed import generator, mix, seed_torch
+from learn2talk_core.training.together import gathered
 
 MAX_FALSE_SHIFT = 2.0  # seconds; the paper's "up to 2 seconds"
 CHANCE = float(np.log(2))  # Eq. 5 of a network that cannot tell genuine from false pairs
@@ -49,7 +51,7 @@ class Recipe:
 
     Attributes:
         steps: optimiser steps.
-        clips: clips a step.
+        clips: clips a step, of each process.
         windows: windows of each clip a step.
         learning_rate: peak of AdamW's.
         weight_decay: AdamW's.
@@ -160,7 +162,9 @@ def train_syncnet3d(
 ) -> tuple[SyncNet3D, list[dict[str, float]]]:
     """Train on `clips`: with Eq. 4 for the role "metric", with Eq. 5 for "loss".
 
-    The two roles have different initial weights and different batches.
+    The two roles have different initial weights and different batches. Several processes compare all windows of all
+    of them, as one process with so many times the clips does; but each draws its own augmentation, and batch
+    normalisation sees the windows of one process, so the curve is near that of one process and not equal to it.
 
     Returns:
         The network in evaluation mode, and the training curve.
@@ -178,18 +182,21 @@ def train_syncnet3d(
 
     def step(index: int) -> dict[str, float]:
         rng = generator(seed, "batch", index)
-        chosen = rng.choice(len(clips), min(recipe.clips, len(clips)), replace=False)
-        motion, mel, position = [], [], []
+        chosen = rng.choice(len(clips), min(recipe.clips * processes.count(), len(clips)), replace=False)
+        position = []
         for clip in chosen:
             count = len(clips[clip].mel)
-            first = torch.from_numpy(rng.choice(count, min(recipe.windows, count), replace=False))
+            position.append(torch.from_numpy(rng.choice(count, min(recipe.windows, count), replace=False)))
+        owner = torch.repeat_interleave(torch.arange(len(chosen)), torch.tensor([len(p) for p in position]))
+        motion, mel = [], []
+        mine = processes.own_part(len(chosen))
+        for clip, first in zip(chosen[mine], position[mine], strict=True):
             frames = first[:, None] + torch.arange(model.shape.window)
             motion.append(restyle(motions[clip][frames], recipe))
             mel.append(revoice(clips[clip].mel[first], model.mel_mean, recipe))
-            position.append(first)
-        owner = torch.repeat_interleave(torch.arange(len(chosen)), torch.tensor([len(p) for p in position]))
-        mesh = model.embed_mesh_windows(torch.cat(motion))
-        audio = model.embed_audio(torch.cat(mel))
+        before = sum(len(first) for first in position[: mine.start])
+        mesh = gathered(model.embed_mesh_windows(torch.cat(motion)), before, len(owner))
+        audio = gathered(model.embed_audio(torch.cat(mel)), before, len(owner))
         genuine, weight = pairs(owner, torch.cat(position), farthest, recipe.other_clips)
         cosine = mesh @ audio.T
         weight = harder(weight, genuine, cosine.detach(), recipe.hardness)

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from learn2talk_core import processes
 from learn2talk_core.corpus.phonemes import PHONEMES
 from learn2talk_core.models.quality_discriminator import QualityDiscriminator
 from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, lower_halves
@@ -301,7 +302,8 @@ def train_expert(
     optimizer = torch.optim.Adam(expert.parameters(), lr=recipe.learning_rate)
 
     def step(index: int) -> dict[str, float]:
-        mels, faces = expert_batch(clips, recipe.clips, recipe.windows, generator(seed, "sync_expert2d", index))
+        rng = generator(seed, "sync_expert2d", index, *processes.mark())
+        mels, faces = expert_batch(clips, recipe.clips, recipe.windows, rng)
         faces = faces.contiguous(memory_format=torch.channels_last)
         loss = expert_loss(expert, mels, faces, recipe.windows)
         update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.steps, recipe.learning_rate))
@@ -342,7 +344,7 @@ def train_ears(
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.audio_learning_rate)
 
     def step(index: int) -> dict[str, float]:
-        mels, labels = listening_batch(clips, recipe.lead, generator(seed, "ears", index))
+        mels, labels = listening_batch(clips, recipe.lead, generator(seed, "ears", index, *processes.mark()))
         logits = model(mels).unflatten(1, (len(LISTEN_AT), CLASSES))
         loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
         update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.audio_steps, recipe.audio_learning_rate))
@@ -386,7 +388,7 @@ def train_generator(
             clips,
             recipe.batch * FRAMES // frames,
             frames,
-            generator(seed, "wav2lip", index),
+            generator(seed, "wav2lip", index, *processes.mark()),
             lead=recipe.lead,
             still_share=recipe.still_share,
             lip_weight=recipe.lip_weight,

@@ -39,11 +39,12 @@ def corpus(tmp_path: Path) -> Corpus:
     return toy_corpus(tmp_path / "corpus")
 
 
-def encoder() -> SpeechEncoder:
+def encoder(**numbers: float) -> SpeechEncoder:
     seed_torch(1)
     return SpeechEncoder.from_numbers(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=(8,) * 7,
         num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, layerdrop=0.0, num_feat_extract_layers=7,
+        **numbers,
     )  # fmt: skip
 
 
