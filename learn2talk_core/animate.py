@@ -11,6 +11,7 @@ import sys
 import tempfile
 import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,6 +39,7 @@ MADE_BY = "learn2talk animate"
 STDIN = "-"
 SIDE = 384  # pixels of the video
 CHUNK = 256  # frames of vertices in memory at a time
+DRAWN = 64  # frames of the video that are drawn at a time
 
 
 def animate_files(
@@ -176,16 +178,20 @@ def write_mp4(folder: Path, name: str, animation: Animation) -> None:
     camera = portrait_camera(topology, animation.template) if "lips" in topology.regions else _front(animation.template)
     bar = progress(range(len(animation.states)), f"{name}.mp4", unit="frame")
 
+    def drawn(start: int) -> np.ndarray:
+        return portraits(animation.vertices(slice(start, start + DRAWN)), topology, camera, SIDE, SIDE, supersample=1)
+
     def pictures() -> Iterator[np.ndarray]:
-        for start in range(0, len(animation.states), CHUNK):
-            vertices = animation.vertices(slice(start, start + CHUNK))
-            drawn = portraits(vertices, topology, camera, SIDE, SIDE, supersample=1)
-            if start == 0 and (drawn[0] == drawn[0, 0, 0]).all():
-                fix = "Check the template: its unit, and that it looks along +z."
-                raise BadInput(f"{name}.mp4", expected="a picture of the face", found="an empty one", fix=fix)
-            for picture in drawn:
-                bar.update()
-                yield picture
+        with ThreadPoolExecutor(1) as ahead:  # draws while what was drawn before is encoded
+            coming = ahead.submit(drawn, 0)
+            for start in range(0, len(animation.states), DRAWN):
+                block, coming = coming.result(), ahead.submit(drawn, start + DRAWN)
+                if start == 0 and (block[0] == block[0, 0, 0]).all():
+                    fix = "Check the template: its unit, and that it looks along +z."
+                    raise BadInput(f"{name}.mp4", expected="a picture of the face", found="an empty one", fix=fix)
+                for picture in block:
+                    bar.update()
+                    yield picture
 
     with bar:
         audio = sound(animation.wave, len(animation.states), animation.fps)
