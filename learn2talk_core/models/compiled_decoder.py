@@ -126,9 +126,9 @@ def _norm(norm, x):  # type: ignore[no-untyped-def]
 def _softmax(score, exponent):  # type: ignore[no-untyped-def]
     """In place. `exponent` (len(score),) int32 is scratch space.
 
-    exp(x) = 2^n 2^f with n the nearest whole number to x / log 2: n goes into the exponent's bits, 2^f for f in ±1/2 is a
-    polynomial (Cephes' exp2f, relative error 2e-7). The library's exp is called one number at a time; this runs eight
-    wide, and half of the decoder's time went into it.
+    exp(x) = 2^n 2^f with n the whole number nearest to x / log 2: n goes into the exponent's bits, 2^f for f in ±1/2 is
+    a polynomial (Cephes' exp2f, relative error 2e-7). The library's exp is called for one number at a time; this runs
+    eight wide.
     """
     power = exponent.view(np.float32)
     top = score.max()

@@ -159,7 +159,7 @@ class FaceFormer(nn.Module):
             return self._states(memory, transition, first, constant, bias)
 
     def transition(self) -> tuple[Tensor, Tensor]:
-        """A = W_in W_out (d, d) and a (d,): the token that stands for a state's vertices is A h + a, but for the style."""
+        """A = W_in W_out (d, d) and a (d,): the token of a state's vertices is A h + a, but for the style."""
         weight = self.vertice_map.weight
         return weight @ self.vertice_map_r.weight, weight @ self.vertice_map_r.bias + self.vertice_map.bias
 

@@ -66,7 +66,7 @@ class _Antialias(torch.autograd.Function):
     ) -> Tensor:
         result = image.detach().clone(memory_format=torch.contiguous_format)
         inputs = (array(image), array(screen), faces, neighbours, array(pix_to_face), array(depth), axis)
-        over_frames(_antialias, len(image), *inputs, result.numpy())
+        over_frames(blend_edges, len(image), *inputs, result.numpy())
         ctx.save_for_backward(image, screen, pix_to_face, depth)
         ctx.faces, ctx.neighbours, ctx.axis = faces, neighbours, axis
         return result
@@ -172,7 +172,7 @@ def _crossing(row, column, axis, screen, faces, neighbours, facing, pix_to_face,
 
 
 @kernel
-def _antialias(first, last, image, screen, faces, neighbours, pix_to_face, depth, axis, result):  # type: ignore[no-untyped-def]
+def blend_edges(first, last, image, screen, faces, neighbours, pix_to_face, depth, axis, result):  # type: ignore[no-untyped-def]
     height, width = pix_to_face.shape[1:]
     for n in range(first, last):
         frame_screen, seen, frame_depth = screen[n], pix_to_face[n], depth[n]

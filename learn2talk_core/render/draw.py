@@ -7,11 +7,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from learn2talk_core.render.antialias import _antialias, neighbouring_faces
+from learn2talk_core.render.antialias import blend_edges, neighbouring_faces
 from learn2talk_core.render.camera import Camera, axes, project
 from learn2talk_core.render.parallel import kernel, over_frames
 from learn2talk_core.render.rasterise import NEAR, SMALLEST_AREA
-from learn2talk_core.render.render import BACKGROUND, _checked
+from learn2talk_core.render.render import BACKGROUND, checked_faces
 from learn2talk_core.render.shading import LIGHT, Light, vertex_normals
 
 LANES = 8  # numbers at a vertex: normal, colour, 1 and a spare one; eight fill a register of the processor
@@ -39,7 +39,7 @@ def draw(
         uint8 (N, height, width, 3), row 0 on top.
     """
     positions, albedo = (torch.from_numpy(np.ascontiguousarray(some, np.float32)) for some in (vertices, colours))
-    faces = _checked(positions, faces, albedo)
+    faces = checked_faces(positions, faces, albedo)
     screen = project(camera, positions, height, width).numpy()
     at_vertices = np.ones((*positions.shape[:2], LANES), np.float32)
     at_vertices[..., :3], at_vertices[..., 3:6] = vertex_normals(positions, faces), albedo
@@ -66,7 +66,7 @@ def _draw(  # type: ignore[no-untyped-def]
         _colour(planes, perspective, lamp, shininess, background, seen[0], depth[0], image[0])
         for axis in (0, 1):
             blended[:] = image
-            _antialias(0, 1, image, screen[n : n + 1], faces, neighbours, seen, depth, axis, blended)
+            blend_edges(0, 1, image, screen[n : n + 1], faces, neighbours, seen, depth, axis, blended)
             image, blended = blended, image
         _to_bytes(image.reshape(-1), pictures[n].reshape(-1))
 

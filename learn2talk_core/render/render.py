@@ -47,7 +47,7 @@ def render(
     Returns:
         (N, height, width, C) in 0..1, row 0 on top.
     """
-    faces = _checked(vertices, faces, colours)
+    faces = checked_faces(vertices, faces, colours)
     if texture is None and len(background) != colours.shape[-1]:
         raise ValueError(f"background: expected {colours.shape[-1]} numbers, one a channel, found {len(background)}")
     if backend not in ("cpu", "pytorch3d"):
@@ -91,7 +91,7 @@ def _on_cpu(
     return antialias(image, screen, faces, fragments) if smooth else image
 
 
-def _checked(vertices: Tensor, faces: np.ndarray, colours: Tensor) -> np.ndarray:
+def checked_faces(vertices: Tensor, faces: np.ndarray, colours: Tensor) -> np.ndarray:
     if vertices.ndim != 3 or vertices.shape[-1] != 3 or vertices.dtype not in (torch.float32, torch.float64):
         found = f"{vertices.dtype} {tuple(vertices.shape)}"
         raise ValueError(f"vertices: expected (frames, vertices, 3) float32 or float64, found {found}")

@@ -193,7 +193,9 @@ def test_teacher_forcing_with_its_own_prediction_gives_it_back() -> None:
     torch.testing.assert_close(forced, states, atol=1e-5, rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["vertice_map.weight", "vertice_map.bias", "vertice_map_r.weight", "vertice_map_r.bias"])
+@pytest.mark.parametrize(
+    "name", ["vertice_map.weight", "vertice_map.bias", "vertice_map_r.weight", "vertice_map_r.bias"]
+)
 @torch.no_grad()
 def test_weights_that_change_are_heeded(name: str) -> None:
     """What a prediction keeps for the next one is of the weights that the next one has."""
