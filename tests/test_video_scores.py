@@ -251,7 +251,7 @@ def test_command_says_what_is_wrong_with_its_options(folder: Path, capsys: pytes
     assert "--every: expected at least 1, found 0" in capsys.readouterr().err
     torch.save({"a": torch.zeros(1)}, "w.model")
     assert main(["score-video", "one.mp4", "--crops", "--syncnet", "w.model"]) == 1
-    assert "w.model: expected the weights of SyncNet, found without" in capsys.readouterr().err
+    assert "w.model: expected the weights of SyncNet, found no " in capsys.readouterr().err
     assert main(["score-video", "one.mp4", "--crops", "--inception", "w.model"]) == 1
     assert "the weights of FID's Inception" in capsys.readouterr().err
 
