@@ -8,6 +8,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from learn2talk_core.models.linear import Linear
+
 LEGACY_TABLE = 5000  # the official legacy variant cuts its positions off the top of a table of this length
 EPS = 1e-12  # of every LayerNorm
 
@@ -48,10 +50,10 @@ class MultiHeadAttention(nn.Module):
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
-        self.linear_q = nn.Linear(dim, dim)
-        self.linear_k = nn.Linear(dim, dim)
-        self.linear_v = nn.Linear(dim, dim)
-        self.linear_out = nn.Linear(dim, dim)
+        self.linear_q = Linear(dim, dim)
+        self.linear_k = Linear(dim, dim)
+        self.linear_v = Linear(dim, dim)
+        self.linear_out = Linear(dim, dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, query: Tensor, memory: Tensor, mask: Tensor | None) -> Tensor:
@@ -78,7 +80,7 @@ class RelativeAttention(MultiHeadAttention):
 
     def __init__(self, dim: int, heads: int, dropout: float) -> None:
         super().__init__(dim, heads, dropout)
-        self.linear_pos = nn.Linear(dim, dim, bias=False)
+        self.linear_pos = Linear(dim, dim, bias=False)
         self.pos_bias_u = nn.Parameter(torch.empty(heads, dim // heads))
         self.pos_bias_v = nn.Parameter(torch.empty(heads, dim // heads))
         nn.init.xavier_uniform_(self.pos_bias_u)
@@ -98,8 +100,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, dim: int, hidden: int, dropout: float) -> None:
         super().__init__()
-        self.w_1 = nn.Linear(dim, hidden)
-        self.w_2 = nn.Linear(hidden, dim)
+        self.w_1 = Linear(dim, hidden)
+        self.w_2 = Linear(hidden, dim)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Tensor) -> Tensor:

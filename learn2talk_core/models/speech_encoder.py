@@ -20,6 +20,7 @@ from transformers.utils import logging as transformers_logging
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.errors import BadInput
+from learn2talk_core.models.linear import by_onednn
 
 transformers_logging.disable_progress_bar()  # they would tell of milliseconds
 PIECE = 30 * SAMPLE_RATE  # samples that go through the TCN at once where no gradient is wanted
@@ -27,6 +28,10 @@ PIECE = 30 * SAMPLE_RATE  # samples that go through the TCN at once where no gra
 
 class SpeechEncoder(Wav2Vec2Model):
     """transformers' Wav2Vec2Model, run part by part; the state dict is the one that published checkpoints have."""
+
+    def __init__(self, config: Wav2Vec2Config) -> None:
+        super().__init__(config)
+        by_onednn(self)
 
     @classmethod
     def from_numbers(cls, **numbers: Any) -> "SpeechEncoder":
