@@ -19,17 +19,21 @@ PIECE = 30.0  # seconds read at a time
 FILTER = 10  # half the length of SciPy's resampling filter, in samples at the lower of the two rates
 
 
-def read_sound(path: str | Path) -> np.ndarray:
+def read_sound(path: str | Path, *, longest: float = math.inf) -> np.ndarray:
     """Read the sound of a file that libsndfile or ffmpeg knows: the mean of its channels, resampled to 16 kHz.
 
     No more than half a minute is held at the file's own rate, so memory is that of the result: 230 MB an hour. Silence
     is taken as it is, with a warning.
 
+    Args:
+        path: the file.
+        longest: seconds; a longer one is refused before it fills the memory, as a small file of hours of silence would.
+
     Returns:
         (samples,) float32 in [-1, 1].
 
     Raises:
-        BadInput: missing, empty, cut short, without sound, not finite, or shorter than a tenth of a second.
+        BadInput: missing, empty, cut short, without sound, not finite, shorter than a tenth of a second, or too long.
     """
     path = Path(path)
     if not path.is_file():
@@ -41,11 +45,12 @@ def read_sound(path: str | Path) -> np.ndarray:
         with soundfile.SoundFile(path) as file:
             in_pieces = file.format != "MP3"  # libsndfile loses its place in an MP3 between two reads
             if in_pieces:
-                pieces = list(resampled(_finite(_by_libsndfile(file, path), path), file.samplerate))
+                read = resampled(_finite(_by_libsndfile(file, path), path), file.samplerate)
+                pieces = list(_up_to(longest, read, path))
     except soundfile.LibsndfileError:
         in_pieces = False
     if not in_pieces:
-        pieces = list(_finite(_by_ffmpeg(path), path))
+        pieces = list(_up_to(longest, _finite(_by_ffmpeg(path), path), path))
     return checked_wave(np.concatenate([np.zeros(0, np.float32), *pieces]), path)
 
 
@@ -124,6 +129,16 @@ def _finite(pieces: Iterable[np.ndarray], path: Path) -> Iterator[np.ndarray]:
     for piece in pieces:
         if not np.isfinite(piece).all():
             raise BadInput(path, expected="finite samples", found="NaN or infinity", fix="Write the file again.")
+        yield piece
+
+
+def _up_to(longest: float, pieces: Iterable[np.ndarray], path: Path) -> Iterator[np.ndarray]:
+    count = 0
+    for piece in pieces:
+        count += len(piece)
+        if count > longest * SAMPLE_RATE:
+            fix = "Cut it, or take learn2talk animate."
+            raise BadInput(path, expected=f"up to {longest:g} s of sound", found="more", fix=fix)
         yield piece
 
 
