@@ -3,7 +3,7 @@
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from learn2talk_core.errors import BadInput
@@ -282,26 +282,32 @@ def _view(arguments: argparse.Namespace) -> int:
         fps=arguments.fps,
         mm_per_unit=arguments.mm_per_unit,
     )
-    return _serve(arguments, clips, "", out=Path(arguments.out))
+    return _serve(arguments, clips, "", lambda: _load(arguments), out=Path(arguments.out))
 
 
 def _live(arguments: argparse.Namespace) -> int:
     from learn2talk_core.view.sources import sound_clip
 
     clips = [sound_clip(path) for path in arguments.paths]
-    return _serve(arguments, clips, "live.html", chunk=arguments.chunk, look_ahead=arguments.look_ahead)
+    settings = {"chunk": arguments.chunk, "look_ahead": arguments.look_ahead}
+    animator = _load(arguments)  # what is wrong with it is said here, and nobody waits for it on the page
+    animator.stream(style=arguments.style, **settings)
+    return _serve(arguments, clips, "live.html", lambda: animator, **settings)
 
 
-def _serve(arguments: argparse.Namespace, clips: "list[Clip]", page: str, **settings: Any) -> int:
+def _load(arguments: argparse.Namespace) -> "Animator":
+    from learn2talk_core.animator import load_animator
+
+    return load_animator(arguments.model, corpus=arguments.corpus, template=arguments.template)
+
+
+def _serve(
+    arguments: argparse.Namespace, clips: "list[Clip]", page: str, load: Callable[[], "Animator"], **settings: Any
+) -> int:
     import webbrowser
 
     from learn2talk_core.view.app import App
     from learn2talk_core.view.server import serve
-
-    def load() -> "Animator":
-        from learn2talk_core.animator import load_animator
-
-        return load_animator(arguments.model, corpus=arguments.corpus, template=arguments.template)
 
     app = App(clips, load, style=arguments.style, **settings)
     serve(app, port=arguments.port, page=page, open_page=webbrowser.open if arguments.open else None)

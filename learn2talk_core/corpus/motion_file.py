@@ -89,9 +89,14 @@ def mouth_mm(mouth: np.ndarray, mm_per_unit: float) -> float:
     return float(np.linalg.norm(np.ptp(mouth, axis=0)) * mm_per_unit)
 
 
-def motion_arrays(path: Path, names: Sequence[str] = ("fps", "mm_per_unit", "template")) -> dict[str, np.ndarray]:
-    """The arrays of a motion file by name: `vertices`, left on disk where it lies there as it is, and of an `.npz` also
-    those of `names` that it has."""
+def motion_arrays(
+    path: Path, names: Sequence[str] = ("fps", "mm_per_unit", "template"), *, mapped: bool = False
+) -> dict[str, np.ndarray]:
+    """The arrays of a motion file by name: `vertices`, and of an `.npz` also those of `names` that it has.
+
+    An `.npy` is left on disk. So are the vertices of an `.npz` that is not compressed if `mapped`; its checksum is then
+    not looked at, for which all of it would have to be read.
+    """
     if path.suffix not in SUFFIXES:
         raise BadInput(path, expected="a name that ends in .npy or .npz", found=path.name, fix="Save it by NumPy.")
     if not path.is_file():
@@ -100,13 +105,13 @@ def motion_arrays(path: Path, names: Sequence[str] = ("fps", "mm_per_unit", "tem
         return {"vertices": load_array(path, mmap=True)}
     try:
         with zipfile.ZipFile(path) as archive:
-            mapped = _mapped(path, archive, "vertices.npy")
-            size = sum(entry.file_size for entry in archive.infolist() if entry.compress_type != zipfile.ZIP_STORED)
+            vertices = _mapped(path, archive, "vertices.npy") if mapped else None
+            size = sum(entry.file_size for entry in archive.infolist())
         if size > _INFLATED * path.stat().st_size + _SPARE:
             raise ValueError(f"{size} bytes packed into {path.stat().st_size}")
         with np.load(path, allow_pickle=False) as stored:
-            wanted = [key for key in ("vertices", *names) if key in stored.files]
-            known = {key: stored[key] if mapped is None or key != "vertices" else mapped for key in wanted}
+            known = {} if vertices is None else {"vertices": vertices}
+            known |= {key: stored[key] for key in ("vertices", *names) if key in stored.files and key not in known}
             found = ", ".join(map(str, stored.files[:5])) or "nothing"
     except Exception as error:  # zip, zlib and NumPy each have their own errors for the same thing
         why = f"{type(error).__name__}: {str(error)[:200]}"

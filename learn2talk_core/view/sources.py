@@ -24,7 +24,7 @@ from learn2talk_core.untrusted import load_array
 from learn2talk_core.view.scene import Clip, Motion, as_wav
 
 MANIFEST = "manifest.json"
-FIX = "Name a data folder with corpus/ and predicted/, a folder of learn2talk animate, or .npz and .npy files."
+FIX = "Run make repro first, or name a data folder with corpus/ and predicted/, a folder of learn2talk animate, or .npz and .npy files."
 
 
 class Named(NamedTuple):
@@ -198,7 +198,7 @@ def _sound_beside(path: Path) -> Path | None:
 
 
 def _motion(name: str, path: Path, mesh: "_Mesh", fps: float | None, mm_per_unit: float | None) -> Motion:
-    arrays = motion_arrays(path, ("fps", "mm_per_unit", "template", "faces"))
+    arrays = motion_arrays(path, ("fps", "mm_per_unit", "faces"), mapped=True)
     told = read_json(path.parent / MANIFEST, made_by="learn2talk animate") if _animated(path) else {}
     rate = _number(path, "fps", fps, arrays.get("fps"), told.get("fps"))
     unit = _number(

@@ -113,3 +113,12 @@ def test_silence_is_taken_with_a_warning_and_loudness_is_clipped(caplog: pytest.
         checked_wave(np.zeros((2, 9), np.float32))
     with pytest.raises(BadInput, match="expected float or int16 samples, found int64"):
         checked_wave(np.zeros(9, np.int64))
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".mp3"])
+def test_a_sound_that_is_too_long_is_refused_before_all_of_it_is_read(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"long{suffix}"
+    soundfile.write(path, np.zeros(70 * 8000), 8000)
+    assert len(read_sound(path, longest=75)) == pytest.approx(70 * 16000, rel=0.01)
+    with pytest.raises(BadInput, match=f"long{suffix}: expected up to 65 s of sound, found more"):
+        read_sound(path, longest=65)

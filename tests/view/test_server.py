@@ -1,6 +1,11 @@
 import csv
 import json
+import re
+import signal
 import socket
+import subprocess
+import sys
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +22,7 @@ from learn2talk_core.view import app as module
 from learn2talk_core.view.app import ASSETS, KEPT, STATIC, UPLOAD
 from learn2talk_core.view.server import ViewServer
 from tests.test_animator import speech
+from tests.view.scene import toy_run
 from tests.view.serving import Client, serving
 
 
@@ -406,3 +412,31 @@ def test_a_corpus_of_vertices_is_sent_quantised(client: Client, folder: Path) ->
     own = next(clip for clip in corpus.clips if clip.id == "D102")
     assert len(client.ask("api/clips/0/0/rows/0").body) == 4 + 2 * 192 * own.frames
     assert json.loads(client.ask("api/clips/0").body)["motions"][0]["frames"] == own.frames
+
+
+def test_the_command_serves_until_ctrl_c(tmp_path: Path) -> None:
+    data = toy_run(tmp_path)
+    words = [sys.executable, "-m", "learn2talk_core.cli", "view", str(data)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path.cwd()) as process:
+        try:
+            assert process.stdout is not None
+            address = process.stdout.readline().strip()
+            assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{20,}/", address)
+            with urllib.request.urlopen(address, timeout=30) as answer:
+                assert b"<title>Learn2Talk viewer</title>" in answer.read()
+        finally:
+            process.send_signal(signal.SIGINT)
+        assert process.wait(30) == 0
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
+
+
+def test_three_js_is_the_version_that_the_lock_names() -> None:
+    folder = Path(__file__).parents[2] / "scripts" / "three"
+    version = json.loads((folder / "package.json").read_text())["devDependencies"]["three"]
+    lock = (folder / "package-lock.json").read_text()
+    assert json.loads(lock)["packages"]["node_modules/three"]["version"] == version
+    assert "http" not in lock, "no registry is named"
+    assert f'"{version.split(".")[1]}"' in (STATIC / "three.min.js").read_text()
+    assert "MIT License" in (STATIC / "three.LICENSE.txt").read_text()
+    assert f"three.js {version}" in (folder.parents[1] / "docs" / "view.md").read_text()

@@ -67,7 +67,8 @@ async function trial() {
   $("#progress").textContent = `${number + 1} of ${session.clips.length}`;
   say(`Comparison ${number + 1} of ${session.clips.length}. Play it to the end, then choose.`);
   $("#play").focus();
-  await player.play().catch(() => {}); // a browser may want a click first
+  const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+  if (!still) await player.play().catch(() => {}); // a browser may want a click first
 }
 
 /** The answers can be given when the clip was heard to its end. */

@@ -20,18 +20,22 @@ export function clear() {
 }
 
 problem.querySelector("button").addEventListener("click", clear);
+window.addEventListener("error", ({ error, message }) => complain(error ?? message));
+window.addEventListener("unhandledrejection", ({ reason }) => complain(reason));
 
 /** A pane for a face: a figure with its name. */
 export function figure(name, colour) {
   const element = document.createElement("figure");
   element.className = "pane";
-  element.setAttribute("role", "img");
+  element.setAttribute("role", "group");
   element.setAttribute("aria-label", `Talking face: ${name}`);
   const caption = document.createElement("figcaption");
   const mark = document.createElement("span");
   mark.className = "mark";
   mark.style.background = colour ? `var(${colour})` : "none";
-  caption.append(mark, name);
+  const errors = document.createElement("span");
+  errors.className = "errors";
+  caption.append(mark, name, errors);
   element.append(caption);
   return element;
 }

@@ -15,8 +15,8 @@ export class Player extends EventTarget {
   open(address) {
     this.audio.pause();
     return new Promise((resolve, reject) => {
-      this.audio.addEventListener("loadedmetadata", resolve, { once: true });
-      this.audio.addEventListener("error", () => reject(new Error("The sound cannot be played.")), { once: true });
+      this.audio.onloadedmetadata = resolve;
+      this.audio.onerror = () => reject(new Error("The sound cannot be played."));
       this.audio.src = address;
       this.audio.load();
     });
@@ -28,6 +28,11 @@ export class Player extends EventTarget {
 
   get duration() {
     return Number.isFinite(this.audio.duration) ? this.audio.duration : 0;
+  }
+
+  /** 1 is as it was spoken; other sounds that are opened later keep it. */
+  set speed(factor) {
+    this.audio.defaultPlaybackRate = this.audio.playbackRate = factor;
   }
 
   get playing() {

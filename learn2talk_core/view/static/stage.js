@@ -59,6 +59,7 @@ class Pane {
   /** Colour it by its distance from another pane's face, 0…`most` mm; null gives it its own colours back. */
   compare(other, most) {
     const colours = this.geometry.attributes.color;
+    this.compared = other !== null;
     if (other === null) colours.array.set(this.albedo);
     else {
       errors(this.positions, other.positions, this.motion.face.millimetres, this.errors);
@@ -100,7 +101,11 @@ export class Stage {
     this.canvas = canvas;
     this.host = host;
     this.panes = [];
-    this.renderer = new WebGLRenderer({ canvas, antialias: true, alpha: true });
+    try {
+      this.renderer = new WebGLRenderer({ canvas, antialias: true, alpha: true });
+    } catch {
+      throw new Error("This browser cannot draw in 3D: WebGL 2 is needed. Turn on hardware acceleration, or take another one.");
+    }
     this.renderer.setScissorTest(true);
     this.scene = new Scene();
     this.camera = new PerspectiveCamera(VIEW, 1, 0.1, 200);

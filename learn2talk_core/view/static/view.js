@@ -90,11 +90,12 @@ function look() {
 /** The errors of the frame that is shown, in words. */
 function errorsNow() {
   for (const [i, pane] of stage.panes.entries()) {
-    const mean = pane.errors.reduce((sum, mm) => sum + mm, 0) / pane.errors.length;
-    const shown = stage.seen.heat && i !== stage.seen.against && pane.frame >= 0;
-    let text = pane.element.querySelector("output");
-    if (!text) pane.element.querySelector("figcaption").append((text = document.createElement("output")));
-    text.textContent = shown ? `mean ${mean.toFixed(2)}, largest ${Math.max(...pane.errors).toFixed(1)} mm` : "";
+    const text = pane.element.querySelector(".errors");
+    let sum = 0, largest = 0;
+    for (const mm of pane.errors) [sum, largest] = [sum + mm, Math.max(largest, mm)];
+    const found = `mean ${(sum / pane.errors.length).toFixed(2)}, largest ${largest.toFixed(1)} mm`;
+    if (!stage.seen.heat || i === stage.seen.against || pane.frame < 0) text.textContent = "";
+    else text.textContent = pane.compared ? found : "another mesh";
   }
 }
 
@@ -174,7 +175,7 @@ player.addEventListener("change", changed);
 player.addEventListener("time", moved);
 $("#play").addEventListener("click", play);
 $("#time").addEventListener("input", (event) => player.seek(Number(event.target.value)));
-$("#speed").addEventListener("change", (event) => (player.audio.playbackRate = Number(event.target.value)));
+$("#speed").addEventListener("change", (event) => (player.speed = Number(event.target.value)));
 $("#loop").addEventListener("change", (event) => (player.audio.loop = event.target.checked));
 $("#clip").addEventListener("change", (event) => open(event.target.value));
 $("#before").addEventListener("click", () => other(-1));
