@@ -1,4 +1,4 @@
-"""From what the user names (a run, folders of `learn2talk animate`, motion files) to the clips that the viewer shows."""
+"""From what the user names (a run, folders of `learn2talk animate`, motion files) to the clips to show."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -24,7 +24,7 @@ from learn2talk_core.untrusted import load_array
 from learn2talk_core.view.scene import Clip, Motion, as_wav
 
 MANIFEST = "manifest.json"
-FIX = "Run make repro first, or name a data folder with corpus/ and predicted/, a folder of learn2talk animate, or .npz and .npy files."
+FIX = "Run make repro first, or name a data folder, a folder of learn2talk animate, or .npz and .npy files."
 
 
 class Named(NamedTuple):

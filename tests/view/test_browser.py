@@ -58,6 +58,12 @@ def seek(page: Page, frame: int) -> None:
     page.wait(f"{FRAMES}.every((shown) => shown === {frame})")
 
 
+def choose(page: Page, selector: str, value: str) -> None:
+    """Another entry of a list."""
+    element = f"document.querySelector('{selector}')"
+    page.run(f"{element}.value = '{value}'; {element}.dispatchEvent(new Event('change'))")
+
+
 def drawn(page: Page, selector: str = "#panes") -> np.ndarray:
     """The picture once it is drawn."""
     page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
@@ -167,9 +173,7 @@ def test_the_timeline_shows_sound_phonemes_and_lips(page: Page) -> None:
 def test_the_heat_map_is_the_distance_from_the_truth(page: Page, client: Client) -> None:
     seek(page, 11)
     page.click("#heat")
-    page.run(
-        "document.querySelector('#most').value = '10'; document.querySelector('#most').dispatchEvent(new Event('change'))"
-    )
+    choose(page, "#most", "10")
     found = page.module(
         "view.js", "m.stage.panes.map((pane) => [[...pane.errors], [...pane.geometry.attributes.color.array]])"
     )
@@ -201,9 +205,7 @@ def test_the_heat_map_is_the_distance_from_the_truth(page: Page, client: Client)
 def test_errors_can_be_taken_against_another_method(page: Page, client: Client) -> None:
     seek(page, 11)
     page.click("#heat")
-    page.run(
-        "document.querySelector('#against').value = '2'; document.querySelector('#against').dispatchEvent(new Event('change'))"
-    )
+    choose(page, "#against", "2")
     found = page.module("view.js", "[...m.stage.panes[1].errors]")
     _, first, second = (motion.vertices(slice(11, 12))[0] for motion in client.server.app.clips[0].motions)
     np.testing.assert_allclose(found, 1000 * np.linalg.norm(first - second, axis=1), atol=5e-3)
@@ -217,7 +219,8 @@ def test_wires_and_a_camera_for_all(page: Page) -> None:
     page.click("#wires")
     np.testing.assert_array_equal(drawn(page), plain)
     x, y = page.run(
-        "(({x, y, width, height}) => [x + width / 6, y + height / 2])(document.querySelector('#panes').getBoundingClientRect())"
+        "(({x, y, width, height}) => [x + width / 6, y + height / 2])"
+        "(document.querySelector('#panes').getBoundingClientRect())"
     )
     page.call("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, button="left", clickCount=1)
     page.call("Input.dispatchMouseEvent", type="mouseMoved", x=x + 60, y=y + 20, button="left")
@@ -316,7 +319,10 @@ def test_everything_has_a_name(page: Page, client: Client, name: str) -> None:
     for landmark in ("banner", "navigation", "main", "status", "heading"):
         assert landmark in roles
     assert page.run("document.documentElement.lang") == "en"
-    unlabelled = "[...document.querySelectorAll('input, select')].filter((e) => !e.labels.length && !e.ariaLabel).map((e) => e.id)"
+    unlabelled = (
+        "[...document.querySelectorAll('input, select')]"
+        ".filter((e) => !e.labels.length && !e.ariaLabel).map((e) => e.id)"
+    )
     assert page.run(unlabelled) == []
 
 
@@ -343,8 +349,8 @@ def test_a_keyboard_alone_is_enough(page: Page) -> None:
             "document.activeElement === document.body || getComputedStyle(document.activeElement).outlineStyle"
         )
         assert seen != "none", f"one sees where the focus is: {focus}"
-    wanted = ["help-button", "clip", "before", "after", "style", "open", "panes", "play", "time", "speed", "loop", "heat",
-              "against", "most", "wires", "front"]  # fmt: skip
+    wanted = ["help-button", "clip", "before", "after", "style", "open", "panes", "play", "time", "speed", "loop",
+              "heat", "against", "most", "wires", "front"]  # fmt: skip
     assert [name for name in order if name in wanted] == wanted, "from top to bottom"
     page.run("document.activeElement.blur()")
     page.press(" ")
@@ -373,7 +379,8 @@ def test_a_keyboard_alone_is_enough(page: Page) -> None:
 
 CONTRAST = """(() => {
   const numbers = (text) => text.match(/[\\d.]+/g).map(Number);
-  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+  const linear = (v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4);
+  const light = ([r, g, b]) => [r, g, b].map((v) => linear(v / 255))
     .reduce((sum, v, k) => sum + v * [0.2126, 0.7152, 0.0722][k], 0);
   const behind = (element) => {
     for (let e = element; e; e = e.parentElement) {
@@ -388,7 +395,8 @@ CONTRAST = """(() => {
   const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walker.nextNode()) {
     const element = walker.currentNode.parentElement;
-    if (!walker.currentNode.data.trim() || !element.checkVisibility() || element.closest(":disabled, option, label:has(:disabled)")) continue;
+    if (!walker.currentNode.data.trim() || !element.checkVisibility()) continue;
+    if (element.closest(":disabled, option, label:has(:disabled)")) continue;
     const [a, b] = [light(numbers(getComputedStyle(element).color)), light(behind(element))].sort((x, y) => y - x);
     found.push([walker.currentNode.data.trim().slice(0, 30), (a + 0.05) / (b + 0.05)]);
   }
@@ -452,7 +460,8 @@ def test_resampling_in_the_browser(page: Page) -> None:
         parts = [part.tolist() for part in np.split(wave, [1, 100, rate // 2])]
         found = page.module(
             "resample.js",
-            f"{{ const r = new m.Resampler({rate}); return {json.dumps(parts)}.flatMap((p) => [...r.feed(Float32Array.from(p))]); }}",
+            f"{{ const r = new m.Resampler({rate});"
+            f"return {json.dumps(parts)}.flatMap((p) => [...r.feed(Float32Array.from(p))]); }}",
         )
         expected = resample_poly(wave, 16000, rate)
         assert 15900 < len(found) <= 16000
@@ -513,11 +522,9 @@ def test_live_says_when_there_is_no_microphone(page: Page, client: Client) -> No
 
 
 def test_speed_and_camera_stay_with_the_next_clip(page: Page) -> None:
-    page.run(
-        "document.querySelector('#speed').value = '0.5'; document.querySelector('#speed').dispatchEvent(new Event('change'))"
-    )
+    choose(page, "#speed", "0.5")
     page.module("view.js", "m.stage.orbit(0.6, 0.1, 1.2)")
-    place = "(() => { const d = m.stage.camera.position.clone().sub(m.stage.controls.target); return d.normalize().toArray(); })()"
+    place = "m.stage.camera.position.clone().sub(m.stage.controls.target).normalize().toArray()"
     before = page.module("view.js", place)
     page.press("n")
     page.wait("document.querySelector('#status').textContent.startsWith('A100')")

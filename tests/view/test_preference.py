@@ -73,6 +73,6 @@ def test_records_grow_and_come_back(tmp_path: Path) -> None:
 def test_another_table_is_not_overwritten(tmp_path: Path, text: str) -> None:
     path = tmp_path / "preferences.csv"
     path.write_text(text)
-    with pytest.raises(BadInput, match="preferences.csv: expected a table of when, session, person"):
+    with pytest.raises(BadInput, match=r"preferences\.csv: expected a table of when, session, person"):
         Records(tmp_path).add(said("left"))
     assert path.read_text() == text

@@ -147,7 +147,7 @@ def test_a_bad_motion_is_one_clear_error(tmp_path: Path, more: dict, text: str) 
 
 
 def test_a_bad_path_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="nothing: expected something that moves, found nothing. Run make repro first"):
+    with pytest.raises(BadInput, match=r"nothing: expected something that moves, found nothing\. Run make repro first"):
         find_clips([tmp_path / "nothing"])
     with pytest.raises(BadInput, match="expected something that moves, found neither motion nor a run"):
         find_clips([tmp_path])
