@@ -17,7 +17,6 @@ from learn2talk_core.errors import BadInput
 from learn2talk_core.files import whole_file
 
 CHOICES = ("left", "right", "tie")
-QUESTIONS = {"lips": "Whose lips fit the sound better?", "natural": "Which face looks more natural?"}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from learn2talk_core.errors import BadInput
-from learn2talk_core.view.app import JSON, App, Refused, Request, Response, largest_body
+from learn2talk_core.view.app import App, largest_body
+from learn2talk_core.view.messages import JSON, Refused, Request, Response
 
 HOST = "127.0.0.1"
 IDLE = 30  # seconds that a connection may be silent

@@ -272,7 +272,7 @@ def test_nonsense_is_refused_on_the_page(page: Page, folder: Path) -> None:
 
 def test_an_animation_can_be_cancelled(page: Page, client: Client, folder: Path) -> None:
     write_wave(folder / "slow.wav", speech(0.5))
-    with client.server.app._busy:
+    with client.server.app._animating:
         page.drop("#panes", folder / "slow.wav")
         page.wait("!document.querySelector('#cancel').hidden")
         page.click("#cancel")
@@ -332,7 +332,7 @@ def test_faces_and_time_are_said(page: Page) -> None:
         assert ("group", f"Talking face: {name}") in named
     assert ("slider", "Time") in named
     assert page.run("document.querySelector('#status').textContent").startswith(
-        "D102  p a: Truth, FaceFormer, Learn2Talk"
+        "D102  p a (Truth, FaceFormer, Learn2Talk; 1.2 seconds)"
     )
 
 

@@ -258,7 +258,7 @@ def test_who_hangs_up_gets_nothing(client: Client, tmp_path: Path) -> None:
     write_wave(tmp_path / "a.wav", speech(0.3))
     content = (tmp_path / "a.wav").read_bytes()
     before = len(client.ask("api/clips").json["clips"])
-    with client.server.app._busy:  # another one is being animated
+    with client.server.app._animating:  # another one is being animated
         with socket.create_connection(("127.0.0.1", client.port)) as line:
             head = f"POST /{client.token}/api/animate?name=gone HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\n"
             head += f"Origin: http://127.0.0.1:{client.port}\r\nContent-Length: {len(content)}\r\n\r\n"

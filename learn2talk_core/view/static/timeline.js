@@ -109,6 +109,6 @@ export class Timeline {
     pen.textAlign = "left";
     pen.textBaseline = "top";
     pen.fillStyle = colour("--faint");
-    pen.fillText(`lips ${most.toFixed(0)} mm`, 4, top);
+    pen.fillText(`lips apart, up to ${most.toFixed(1)} mm`, 4, top - 2);
   }
 }

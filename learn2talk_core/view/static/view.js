@@ -60,7 +60,7 @@ async function open(id) {
     if (turn !== asked) return;
     look();
     moved();
-    say(`${about.title}: ${motions.map((motion) => motion.name).join(", ")}, ${about.seconds.toFixed(1)} seconds`);
+    say(`${about.title} (${motions.map((motion) => motion.name).join(", ")}; ${about.seconds.toFixed(1)} seconds)`);
     const peaks = new Float32Array(await binary(`clips/${id}/peaks`));
     const mm = await Promise.all(motions.map((motion) => motion.opening()));
     if (turn !== asked) return;
