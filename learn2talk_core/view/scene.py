@@ -43,7 +43,8 @@ class Motion:
     @property
     def piece(self) -> int:
         """Frames that the browser gets at a time."""
-        return max(1, PIECE_BYTES // (4 * int(np.prod(self.rows.shape[1:])))) if self.rows.size else 1
+        columns, size = int(np.prod(self.rows.shape[1:])), 2 if self.basis is None else 4
+        return max(1, PIECE_BYTES // (size * columns))
 
     def vertices(self, frames: slice = slice(None)) -> np.ndarray:
         """(t, V, 3) float32."""

@@ -142,3 +142,25 @@ def test_what_cannot_be_mapped_is_read_or_refused(tmp_path: Path) -> None:
     path.write_bytes(content[:2000] + content[3000:])
     with pytest.raises(BadInput, match=r"m.npz: expected a whole .npz of numbers"):
         motion_arrays(path, mapped=True)
+
+
+def test_a_damaged_npz_is_an_error_or_numbers(tmp_path: Path) -> None:
+    path, rng = tmp_path / "m.npz", np.random.default_rng(0)
+    np.savez(path, vertices=MOTION[:4], fps=25, faces=np.arange(6).reshape(2, 3))
+    whole, refused = path.read_bytes(), 0
+    headers = [
+        at for at in range(len(whole)) if at < 300 or at > len(whole) - 1200
+    ]  # the vertices themselves can be any
+    for _ in range(300):
+        content = bytearray(whole[: rng.integers(1, len(whole))] if rng.random() < 0.2 else whole)
+        for at in rng.choice(headers, 2):
+            if at < len(content):
+                content[at] = rng.integers(256)
+        path.write_bytes(content)
+        try:
+            found = motion_arrays(path, ("fps", "faces"), mapped=True)["vertices"]
+        except BadInput:
+            refused += 1
+        else:
+            assert np.asarray(found).nbytes <= len(whole)
+    assert refused > 100
