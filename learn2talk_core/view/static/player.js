@@ -48,11 +48,6 @@ export class Player extends EventTarget {
     return this.audio.play();
   }
 
-  toggle() {
-    if (this.playing) this.audio.pause();
-    else this.play();
-  }
-
   tick() {
     this.dispatchEvent(new Event("time"));
     if (this.playing) requestAnimationFrame(() => this.tick());
