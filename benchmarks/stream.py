@@ -1,4 +1,4 @@
-"""A stream's delay, its real-time factor and its memory at chunks of 1, 2 and 5 s.
+"""A stream's delay, its real-time factor and its memory at chunks of 0.4, 1, 2 and 5 s.
 
     python benchmarks/stream.py [--model data/models/student] [--corpus data/corpus] [--seconds 60] [--hour]
 
@@ -39,7 +39,7 @@ def main() -> None:
     whole = animator.animate(wave, style=animator.speakers[0])
     lips = animator.topology.regions["lips"]
     expected = whole.vertices()[:, lips]
-    for chunk in (1.0, 2.0, 5.0):
+    for chunk in (0.4, 1.0, 2.0, 5.0):
         for look_ahead in (0.2, 0.4, 1.0):
             stream = animator.stream(FPS, chunk=chunk, look_ahead=look_ahead)
             vertices, delays, work = live(stream, wave)

@@ -227,6 +227,10 @@ class Stream:
 
     Memory does not grow: it holds the sound of one chunk with its surroundings, and the keys and values of the frames
     that the decoder looks back on.
+
+    Attributes:
+        fps: frames a second that come out.
+        face: what moves, an animation without frames.
     """
 
     def __init__(
@@ -247,12 +251,12 @@ class Stream:
             max(least, round(seconds * animator.fps))
             for least, seconds in ((1, chunk), (0, look_ahead), (0, past), (1, memory))
         )
-        self._face = animator._still(weights, fps)
+        self.face = animator._still(weights, fps)
         self._roll_out = RollOut(animator.student, animator._style_vector(weights), frames)
         self._fed = self._forgotten = 0  # samples: all, and those that are dropped
         self._made = self._given = 0  # frames: own ones, and those that came out
         self._held = np.zeros(0, np.float32)
-        self._last = np.zeros((0, self._face.states.shape[1]), np.float32)  # the newest state, to interpolate from
+        self._last = np.zeros((0, self.face.states.shape[1]), np.float32)  # the newest state, to interpolate from
         self._heard, self._sum, self._squares = 0, 0.0, 0.0  # of the samples that count for the loudness
         self._finished = False
 
@@ -348,7 +352,7 @@ class Stream:
 
     def _shown(self, pieces: list[np.ndarray]) -> np.ndarray:
         states = np.concatenate([np.zeros((0, self._last.shape[1]), np.float32), *pieces])
-        return states if self._states else replace(self._face, states=states).vertices()
+        return states if self._states else replace(self.face, states=states).vertices()
 
 
 def load_animator(

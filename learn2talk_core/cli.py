@@ -3,9 +3,14 @@
 import argparse
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from learn2talk_core.errors import BadInput
+
+if TYPE_CHECKING:
+    from learn2talk_core.animator import Animator
+    from learn2talk_core.view.scene import Clip
 
 ANIMATE_EXAMPLES = """examples:
   learn2talk animate speech.wav -o out/
@@ -13,6 +18,18 @@ ANIMATE_EXAMPLES = """examples:
   learn2talk animate speech.wav --style S03 --template S00
   learn2talk animate speech.wav --style S00=0.5,S03=0.5 --template head.obj
   ffmpeg -i film.mkv -f wav - | learn2talk animate - --format npy
+"""
+
+VIEW_EXAMPLES = """examples:
+  learn2talk view                                  the last run: truth, FaceFormer, Learn2Talk
+  learn2talk view data ../other/data               two runs side by side
+  learn2talk view out/                             what learn2talk animate --format npz,mp4 made
+  learn2talk view a.npz b.npz --audio speech.wav   two motions side by side
+"""
+
+LIVE_EXAMPLES = """examples:
+  learn2talk live              the microphone, in the browser
+  learn2talk live speech.wav   a file, as if it were spoken now
 """
 
 
@@ -67,6 +84,42 @@ def _parser() -> argparse.ArgumentParser:
     animate.add_argument("--shapes", metavar="FILE", help="for arkit: blend shapes of another mesh than the embedded")
     animate.add_argument("--flame", metavar="FILE", help="for flame: FLAME's generic_model.pkl")
     animate.set_defaults(run=_animate)
+
+    view = commands.add_parser(
+        "view",
+        help="look at motion in the browser: side by side, with sound, errors, and blind comparison",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Serve a page on this machine alone; its address is printed. Ctrl-C ends it.",
+        epilog=VIEW_EXAMPLES,
+    )
+    view.add_argument(
+        "paths",
+        nargs="*",
+        default=["data"],
+        metavar="PATH",
+        help="runs, folders of animate, .npz, .npy (default: data)",
+    )
+    view.add_argument("--audio", metavar="FILE", help="sound of motion files (default: of the same name beside each)")
+    view.add_argument("--fps", type=float, help="frames of motion a second, where a file does not say")
+    view.add_argument("--mm-per-unit", type=float, help="millimetres per unit of the motion, where a file does not say")
+    view.add_argument("--out", default="out/view", help="folder of the preferences (default: %(default)s)")
+    _page_options(view)
+    view.set_defaults(run=_view)
+
+    live = commands.add_parser(
+        "live",
+        help="microphone or file to a talking face in the browser, in real time",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Serve the live page on this machine alone; its address is printed. Ctrl-C ends it.",
+        epilog=LIVE_EXAMPLES,
+    )
+    live.add_argument("paths", nargs="*", metavar="AUDIO", help="sounds that can be played in place of the microphone")
+    live.add_argument("--chunk", type=float, default=0.4, help="seconds encoded at once (default: %(default)s)")
+    live.add_argument(
+        "--look-ahead", type=float, default=0.4, help="seconds heard after a chunk (default: %(default)s)"
+    )
+    _page_options(live)
+    live.set_defaults(run=_live)
 
     show = commands.add_parser("show-corpus", help="contact sheet with phonemes and a video with sound of one clip")
     show.add_argument("corpus", nargs="?", default="data/corpus", help="folder of the corpus (default: %(default)s)")
@@ -177,6 +230,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _page_options(command: argparse.ArgumentParser) -> None:
+    """What `view` and `live` share."""
+    command.add_argument("--model", default="data/models/student", help="what animates sounds (default: %(default)s)")
+    command.add_argument(
+        "--corpus", default="data/corpus", help="of its training: faces, voices (default: %(default)s)"
+    )
+    command.add_argument("--template", help="a face: a speaker of the corpus, an .obj or a .ply")
+    command.add_argument("--style", help="of sounds that are animated, as for learn2talk animate")
+    command.add_argument("--port", type=int, default=0, help="of the address (default: a free one)")
+    command.add_argument("--open", action="store_true", help="open the page in the browser")
+
+
 # Each command imports what it needs, so that `--help` answers at once.
 
 
@@ -201,6 +266,51 @@ def _animate(arguments: argparse.Namespace) -> int:
     for folder in folders:
         for path in sorted(folder.iterdir()):
             print(path)
+    return 0
+
+
+def _view(arguments: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from learn2talk_core.view.sources import find_clips
+
+    clips = find_clips(
+        arguments.paths,
+        audio=arguments.audio,
+        corpus=arguments.corpus,
+        template=arguments.template,
+        fps=arguments.fps,
+        mm_per_unit=arguments.mm_per_unit,
+    )
+    return _serve(arguments, clips, "", lambda: _load(arguments), out=Path(arguments.out))
+
+
+def _live(arguments: argparse.Namespace) -> int:
+    from learn2talk_core.view.sources import sound_clip
+
+    clips = [sound_clip(path) for path in arguments.paths]
+    settings = {"chunk": arguments.chunk, "look_ahead": arguments.look_ahead}
+    animator = _load(arguments)  # what is wrong with it is said here, and nobody waits for it on the page
+    animator.stream(style=arguments.style, **settings)
+    return _serve(arguments, clips, "live.html", lambda: animator, **settings)
+
+
+def _load(arguments: argparse.Namespace) -> "Animator":
+    from learn2talk_core.animator import load_animator
+
+    return load_animator(arguments.model, corpus=arguments.corpus, template=arguments.template)
+
+
+def _serve(
+    arguments: argparse.Namespace, clips: "list[Clip]", page: str, load: Callable[[], "Animator"], **settings: Any
+) -> int:
+    import webbrowser
+
+    from learn2talk_core.view.app import App
+    from learn2talk_core.view.server import serve
+
+    app = App(clips, load, style=arguments.style, **settings)
+    serve(app, port=arguments.port, page=page, open_page=webbrowser.open if arguments.open else None)
     return 0
 
 

@@ -24,6 +24,8 @@ from tests.toy import toy_corpus
         ["score", "-h"],
         ["pack", "-h"],
         ["animate", "-h"],
+        ["view", "-h"],
+        ["live", "-h"],
     ],
 )
 def test_help_everywhere(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -82,3 +84,19 @@ def test_a_corpus_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["check-corpus", str(tmp_path / "nothing"), "--json"]) == 1
     problem = json.loads(capsys.readouterr().out)["problems"][0]
     assert (problem["what"], problem["fix"]) == ("expected the folder of a dataset, found nothing", "Check the path.")
+
+
+def test_what_cannot_be_viewed_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words, text in (
+        (["view"], "data: expected something that moves, found nothing. Run make repro first"),
+        (["view", "a.npz"], "a.npz: expected a file, found nothing"),
+        (["live"], "data/corpus/corpus.json: expected a file, found nothing"),
+        (["live", "a.wav"], "a.wav: expected a sound file, found nothing"),
+    ):
+        assert main(words) == 1
+        err = capsys.readouterr().err
+        assert err.startswith(f"learn2talk {words[0]}: {text}")
+        assert err.count("\n") == 1

@@ -49,3 +49,16 @@ def test_every_option_and_format_is_in_the_docs(capsys: pytest.CaptureFixture) -
         assert option in text
         assert option in shown
     assert "examples:" in shown
+
+
+@pytest.mark.parametrize("command", ["view", "live"])
+def test_every_option_of_the_viewer_is_in_the_docs(command: str, capsys: pytest.CaptureFixture) -> None:
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = capsys.readouterr().out
+    text = (TOUR.parent / "view.md").read_text()
+    options = set(re.findall(r"--[a-z][a-z-]+", shown)) - {"--help", "--format"}
+    assert len(options) > 6
+    for option in options:
+        assert option in text, option
+    assert "examples:" in shown

@@ -1,6 +1,9 @@
 """Motion of a face that any program wrote: `.npy` or `.npz` in, the vertices of the corpus's mouth in its unit out."""
 
+import math
+import struct
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -57,7 +60,7 @@ def read_mouth(
         BadInput: no such file, no numbers, another mesh, NaN, no frame rate, or a mouth that is not of a mouth's size.
     """
     path = Path(path)
-    arrays = _arrays(path)
+    arrays = motion_arrays(path)
     vertices = _of_mouth(path, arrays["vertices"], corpus, frames=True)
     if not len(vertices):
         raise BadInput(path, expected="frames of motion", found="none", fix="Export the motion again.")
@@ -86,8 +89,14 @@ def mouth_mm(mouth: np.ndarray, mm_per_unit: float) -> float:
     return float(np.linalg.norm(np.ptp(mouth, axis=0)) * mm_per_unit)
 
 
-def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays by name; `vertices` is one of them."""
+def motion_arrays(
+    path: Path, names: Sequence[str] = ("fps", "mm_per_unit", "template"), *, mapped: bool = False
+) -> dict[str, np.ndarray]:
+    """The arrays of a motion file by name: `vertices`, and of an `.npz` also those of `names` that it has.
+
+    An `.npy` is left on disk. So are the vertices of an `.npz` that is not compressed if `mapped`; its checksum is then
+    not looked at, for which all of it would have to be read.
+    """
     if path.suffix not in SUFFIXES:
         raise BadInput(path, expected="a name that ends in .npy or .npz", found=path.name, fix="Save it by NumPy.")
     if not path.is_file():
@@ -96,18 +105,39 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         return {"vertices": load_array(path, mmap=True)}
     try:
         with zipfile.ZipFile(path) as archive:
+            vertices = _mapped(path, archive, "vertices.npy") if mapped else None
             size = sum(entry.file_size for entry in archive.infolist())
         if size > _INFLATED * path.stat().st_size + _SPARE:
             raise ValueError(f"{size} bytes packed into {path.stat().st_size}")
         with np.load(path, allow_pickle=False) as stored:
-            known = {key: stored[key] for key in ("vertices", "fps", "mm_per_unit", "template") if key in stored.files}
-            names = ", ".join(map(str, stored.files[:5])) or "nothing"
+            known = {} if vertices is None else {"vertices": vertices}
+            known |= {key: stored[key] for key in ("vertices", *names) if key in stored.files and key not in known}
+            found = ", ".join(map(str, stored.files[:5])) or "nothing"
     except Exception as error:  # zip, zlib and NumPy each have their own errors for the same thing
-        found = f"{type(error).__name__}: {str(error)[:200]}"
-        raise BadInput(path, expected="a whole .npz of numbers", found=found, fix="Save the motion again.") from error
+        why = f"{type(error).__name__}: {str(error)[:200]}"
+        raise BadInput(path, expected="a whole .npz of numbers", found=why, fix="Save the motion again.") from error
     if "vertices" not in known:
-        raise BadInput(path, expected="an array named vertices", found=names, fix="np.savez(…, vertices=…, fps=…).")
+        raise BadInput(path, expected="an array named vertices", found=found, fix="np.savez(…, vertices=…, fps=…).")
     return known
+
+
+def _mapped(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray | None:
+    """An array that lies uncompressed in a zip, mapped read-only; None where it is compressed, or not there."""
+    if name not in archive.namelist() or (entry := archive.getinfo(name)).compress_type != zipfile.ZIP_STORED:
+        return None
+    with archive.open(entry) as member:
+        version = np.lib.format.read_magic(member)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        shape, fortran, dtype = read(member)
+        header = member.tell()
+    if dtype.hasobject or fortran or header + math.prod(shape) * dtype.itemsize != entry.file_size:
+        return None  # for np.load to judge
+    with path.open("rb") as file:  # the local header may be of another length than the directory's (APPNOTE 4.3.7)
+        file.seek(entry.header_offset + 26)
+        start = entry.header_offset + 30 + sum(struct.unpack("<HH", file.read(4))) + header
+    if not math.prod(shape):
+        return None
+    return np.memmap(path, dtype, "r", start, shape)
 
 
 def _of_mouth(where: object, array: np.ndarray, corpus: Corpus, *, frames: bool) -> np.ndarray:

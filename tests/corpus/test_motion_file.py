@@ -1,10 +1,11 @@
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from learn2talk_core.corpus.format import Corpus
-from learn2talk_core.corpus.motion_file import read_mouth
+from learn2talk_core.corpus.motion_file import motion_arrays, read_mouth
 from learn2talk_core.errors import BadInput
 from learn2talk_core.mesh.files import write_mesh
 from tests.talk import talk
@@ -113,3 +114,53 @@ def test_files_that_are_none(tmp_path: Path, corpus: Corpus) -> None:
     np.savez_compressed(tmp_path / "bomb.npz", vertices=np.zeros(20 << 20))
     with pytest.raises(BadInput, match=r"ValueError: .* bytes packed into"):
         read_mouth(tmp_path / "bomb.npz", corpus)
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_vertices_of_an_npz_stay_on_disk_where_they_can(tmp_path: Path, save: Callable) -> None:
+    path = tmp_path / "m.npz"
+    save(path, faces=np.arange(6).reshape(2, 3), vertices=MOTION, fps=25)
+    mapped, read = motion_arrays(path, ("fps", "faces"), mapped=True), motion_arrays(path, ("fps", "faces"))
+    assert isinstance(mapped["vertices"], np.memmap) == (save is np.savez)
+    assert not isinstance(read["vertices"], np.memmap)
+    for arrays in (mapped, read):
+        assert set(arrays) == {"vertices", "fps", "faces"}
+        np.testing.assert_array_equal(arrays["vertices"], MOTION)
+        np.testing.assert_array_equal(arrays["faces"], [[0, 1, 2], [3, 4, 5]])
+
+
+def test_what_cannot_be_mapped_is_read_or_refused(tmp_path: Path) -> None:
+    path = tmp_path / "m.npz"
+    for array in (np.asfortranarray(MOTION), MOTION[:0]):
+        np.savez(path, vertices=array)
+        np.testing.assert_array_equal(motion_arrays(path, mapped=True)["vertices"], array)
+    np.savez(path, vertices=np.array([None]))
+    with pytest.raises(BadInput, match=r"m.npz: expected a whole .npz of numbers, found ValueError: Object arrays"):
+        motion_arrays(path, mapped=True)
+    np.savez(path, vertices=MOTION)
+    content = path.read_bytes()
+    path.write_bytes(content[:2000] + content[3000:])
+    with pytest.raises(BadInput, match=r"m.npz: expected a whole .npz of numbers"):
+        motion_arrays(path, mapped=True)
+
+
+def test_a_damaged_npz_is_an_error_or_numbers(tmp_path: Path) -> None:
+    path, rng = tmp_path / "m.npz", np.random.default_rng(0)
+    np.savez(path, vertices=MOTION[:4], fps=25, faces=np.arange(6).reshape(2, 3))
+    whole, refused = path.read_bytes(), 0
+    headers = [
+        at for at in range(len(whole)) if at < 300 or at > len(whole) - 1200
+    ]  # the vertices themselves can be any
+    for _ in range(300):
+        content = bytearray(whole[: rng.integers(1, len(whole))] if rng.random() < 0.2 else whole)
+        for at in rng.choice(headers, 2):
+            if at < len(content):
+                content[at] = rng.integers(256)
+        path.write_bytes(content)
+        try:
+            found = motion_arrays(path, ("fps", "faces"), mapped=True)["vertices"]
+        except BadInput:
+            refused += 1
+        else:
+            assert np.asarray(found).nbytes <= len(whole)
+    assert refused > 100

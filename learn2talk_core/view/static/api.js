@@ -1,0 +1,46 @@
+// Asks the server that this page came from. Every address is relative, since the path begins with the run's own token.
+
+export class Refused extends Error {
+  constructor(status, text) {
+    super(text);
+    this.status = status;
+  }
+}
+
+async function request(path, options = {}) {
+  let response;
+  try {
+    response = await fetch(`api/${path}`, { cache: "default", ...options });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refused(0, "The viewer's server does not answer. Start learn2talk view again.");
+  }
+  if (response.ok) return response;
+  const told = await response.json().catch(() => ({}));
+  throw new Refused(response.status, told.error ?? `The server answered ${response.status}.`);
+}
+
+export const json = async (path, signal) => (await request(path, { signal })).json();
+
+export const binary = async (path, signal) => (await request(path, { signal })).arrayBuffer();
+
+/** POST; objects go as JSON, everything else (files, typed arrays) as it is. */
+export function post(path, body, signal) {
+  const plain = Object.getPrototypeOf(body) === Object.prototype;
+  return request(path, { method: "POST", body: plain ? JSON.stringify(body) : body, signal });
+}
+
+const arrays = new Map();
+
+/** An array that a motion names by its hash: fetched once, shared by all motions that name it. */
+export function array(name, Type) {
+  if (name === null) return null;
+  if (!arrays.has(name)) {
+    const fetched = binary(`arrays/${name}`).then((buffer) => new Type(buffer));
+    fetched.catch(() => arrays.delete(name));
+    arrays.set(name, fetched);
+  }
+  return arrays.get(name);
+}
+
+export const soundAddress = (clip) => `api/clips/${clip}/sound`;

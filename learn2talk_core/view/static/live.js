@@ -1,0 +1,255 @@
+// Live: what the microphone or a file sounds like goes to the server piece by piece, and states of a face come back.
+// The face is shown some time behind the sound, so that its frames, which come in bursts, are there when it is time; the
+// sound is held back as long.
+
+import { json, post, soundAddress } from "./api.js";
+import { listen, turnByKeys } from "./keys.js";
+import { decode, openFace } from "./motion.js";
+import { clear, complain, figure, say } from "./page.js";
+import { Stage } from "./stage.js";
+
+const $ = (selector) => document.querySelector(selector);
+const SPARE = 0.25; // seconds for a piece to be recorded, sent and computed
+const PIECE = 0.1; // seconds of sound that are sent at a time
+const MOST = 8; // seconds that sound can be held back
+const KEPT = 30; // seconds of states that are remembered
+
+/** Frames that have arrived, with the face they move; what `Stage` shows. */
+class Arrived {
+  constructor(about, face) {
+    Object.assign(this, { face, fps: about.fps, columns: about.columns, name: about.name });
+    this.rows = new Map();
+    this.frames = 0;
+  }
+
+  add(states) {
+    for (let start = 0; start < states.length; start += this.columns) {
+      this.rows.set(this.frames++, states.subarray(start, start + this.columns));
+      this.rows.delete(this.frames - KEPT * this.fps);
+    }
+  }
+
+  frameAt(seconds) {
+    return Math.max(0, Math.min(this.frames - 1, Math.round(seconds * this.fps)));
+  }
+
+  has(frame) {
+    return this.rows.has(frame);
+  }
+
+  vertices(frame, out) {
+    decode(this.face, this.rows.get(frame), 1, out);
+  }
+
+  load() {
+    return Promise.resolve();
+  }
+
+  ahead() {}
+}
+
+const panes = $("#panes");
+export const stage = new Stage($("#faces"), panes, complain);
+let about = null;
+export let session = null;
+
+class Session {
+  constructor(context, motion, key) {
+    Object.assign(this, { context, motion, key });
+    this.delay = about.live.chunk + about.live.look_ahead + SPARE;
+    this.held = new DelayNode(context, { delayTime: this.delay, maxDelayTime: MOST });
+    this.queue = [];
+    this.start = null;
+    this.over = false; // no more is heard
+    this.all = false; // all frames have come
+    this.slowest = 0; // seconds for an answer
+    this.late = 0; // seconds in which the frame was not there
+    this.seen = 0;
+    this.sending = Promise.resolve();
+  }
+
+  /** A piece of sound, on its way to the server; pieces that wait are sent together. */
+  heard({ start, samples }) {
+    this.start ??= start;
+    this.queue.push(samples);
+    level(samples);
+    if (this.queue.length === 1) this.sending = this.sending.then(() => this.send()).catch((error) => this.stop(error));
+  }
+
+  async send(last = false) {
+    if (this.over && !last) return;
+    const pieces = this.queue.splice(0);
+    const samples = new Int16Array(pieces.reduce((sum, piece) => sum + piece.length, 0));
+    let place = 0;
+    for (const piece of pieces) {
+      samples.set(piece, place);
+      place += piece.length;
+    }
+    const begin = performance.now();
+    const answer = await post(`live/${this.key}${last ? "?last=1" : ""}`, samples);
+    this.motion.add(new Float32Array(await answer.arrayBuffer()));
+    this.all = last;
+    this.slowest = Math.max(this.slowest, (performance.now() - begin) / 1000);
+    this.hold(Math.min(MOST, about.live.chunk + about.live.look_ahead + 2 * PIECE + this.slowest));
+  }
+
+  /** Stay at least so many seconds behind: what was late once will be again. */
+  hold(seconds) {
+    if (seconds <= this.delay) return;
+    this.delay = seconds;
+    this.held.delayTime.value = seconds;
+  }
+
+  /** Show the frame whose sound is `delay` ago, until the session is over and all was shown. */
+  show() {
+    if (session !== this) return;
+    if (this.start !== null) {
+      const seconds = this.context.currentTime - this.start - this.delay;
+      const behind = Math.round(seconds * this.motion.fps) >= this.motion.frames;
+      if (this.motion.frames && seconds >= 0) stage.moveTo(seconds);
+      if (this.all && behind) return finished(this);
+      if (!this.over && behind) this.late += this.context.currentTime - this.seen;
+      tell(this);
+    }
+    this.seen = this.context.currentTime;
+    requestAnimationFrame(() => this.show());
+  }
+
+  /** No more sound: what is left is shown, unless something went wrong. */
+  async stop(error = null) {
+    if (this.over) return;
+    this.over = true;
+    this.close();
+    if (error) {
+      complain(error);
+      finished(this);
+      return;
+    }
+    try {
+      await this.sending;
+      await this.send(true);
+    } catch (problem) {
+      complain(problem);
+      finished(this);
+    }
+  }
+}
+
+function finished(own) {
+  if (session !== own) return;
+  session = null;
+  own.context.close();
+  $("#stop").disabled = true;
+  for (const button of document.querySelectorAll(".source")) button.disabled = false;
+  $("#level").value = 0;
+  say("Stopped.");
+}
+
+function tell({ delay, slowest, late }) {
+  const { chunk, look_ahead: ahead } = about.live;
+  $("#delay").textContent =
+    `The face is ${delay.toFixed(2)} s behind the sound: ${chunk} s are heard at once, ${ahead} s more ahead, the rest is ` +
+    `for sending and computing. Slowest answer ${slowest.toFixed(2)} s; ${late.toFixed(1)} s stood still.`;
+}
+
+function level(samples) {
+  let sum = 0;
+  for (const sample of samples) sum += sample * sample;
+  const decibels = 10 * Math.log10(sum / samples.length / 32768 ** 2 + 1e-9);
+  $("#level").value = Math.max(0, 1 + decibels / 60);
+}
+
+/** Begin: `connect(context)` gives the node that sounds, and a function that silences it. */
+async function begin(name, connect, audible) {
+  clear();
+  for (const button of document.querySelectorAll(".source")) button.disabled = true;
+  say(`${name} …`);
+  const context = new AudioContext();
+  try {
+    const source = await connect(context);
+    await context.audioWorklet.addModule("listener.js");
+    const query = new URLSearchParams({ style: $("#style").value.trim() });
+    const { id, motion } = await (await post(`live?${query}`, {})).json();
+    const arrived = new Arrived(motion, await openFace(motion));
+    const element = figure(name, "");
+    panes.querySelectorAll("figure").forEach((old) => old.remove());
+    panes.append(element);
+    stage.show([[element, arrived]]);
+    const own = (session = new Session(context, arrived, id));
+    const listener = new AudioWorkletNode(context, "listener", { numberOfOutputs: 0 });
+    listener.port.onmessage = ({ data }) => session === own && !own.over && own.heard(data);
+    source.node.connect(listener);
+    source.node.connect(own.held);
+    if (audible) own.held.connect(context.destination);
+    own.close = source.close;
+    source.begin?.(() => setTimeout(() => own.stop(), 200));
+    $("#stop").disabled = false;
+    $("#stop").focus();
+    own.show();
+    say(`Listening to ${name}.`);
+  } catch (error) {
+    context.close();
+    for (const button of document.querySelectorAll(".source")) button.disabled = false;
+    const denied = ["NotAllowedError", "NotFoundError"].includes(error.name);
+    complain(denied ? new Error("The browser gives no microphone: allow it beside the address, or plug one in.") : error);
+  }
+}
+
+async function microphone(context) {
+  const constraints = { audio: { channelCount: 1, echoCancellation: false, autoGainControl: false } };
+  const stream = await navigator.mediaDevices.getUserMedia(constraints);
+  const close = () => stream.getTracks().forEach((track) => track.stop());
+  return { node: context.createMediaStreamSource(stream), close };
+}
+
+/** A sound that plays as if it were spoken now. */
+const spoken = (fetchIt) => async (context) => {
+  const node = new AudioBufferSourceNode(context, { buffer: await context.decodeAudioData(await fetchIt()) });
+  const begin = (ended) => {
+    node.onended = ended;
+    node.start();
+  };
+  return { node, begin, close: () => node.stop() };
+};
+
+function addSounds(clips) {
+  for (const { id, title } of clips.filter((clip) => !clip.methods.length)) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "source";
+    button.textContent = `Speak ${title}`;
+    const fetchIt = async () => (await fetch(soundAddress(id))).arrayBuffer();
+    button.addEventListener("click", () => begin(title, spoken(fetchIt), true));
+    $("#sounds").append(button);
+  }
+}
+
+const stop = () => session?.stop();
+$("#microphone").addEventListener("click", () => begin("Microphone", microphone, $("#hear").checked));
+$("#open").addEventListener("click", () => $("#file").click());
+$("#file").addEventListener("change", (event) => {
+  const [file] = event.target.files;
+  if (file) begin(file.name, spoken(() => file.arrayBuffer()), true);
+  event.target.value = "";
+});
+$("#stop").addEventListener("click", stop);
+$("#front").addEventListener("click", () => stage.face());
+turnByKeys(panes, stage);
+listen(
+  [
+    ["m", "Use the microphone", () => !session && $("#microphone").click()],
+    ["o", "Open a sound", () => !session && $("#file").click()],
+    ["s Escape", "Stop", stop],
+    ["r", "Look from the front", () => stage.face()],
+    ["?", "These keys", () => $("#help").showModal()],
+  ],
+  $("#help"),
+);
+json("clips").then((answer) => {
+  about = answer;
+  $("#style").value = about.live.style;
+  addSounds(about.clips);
+  const delay = about.live.chunk + about.live.look_ahead + SPARE;
+  $("#delay").textContent = `The face will be ${delay.toFixed(2)} s behind the sound.`;
+  for (const button of document.querySelectorAll(".source")) button.disabled = false;
+}, complain);

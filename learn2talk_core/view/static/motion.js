@@ -1,0 +1,99 @@
+// The motion of a face: states and a basis, or quantised vertices, fetched piece by piece and forgotten again.
+
+import { array, binary } from "./api.js";
+
+const KEPT = 24; // pieces of up to 1 MiB each
+
+/** What does not change while a face moves: its mesh, and the map from states to vertices. */
+export async function openFace(about) {
+  const [rest, basis, faces, colours] = await Promise.all([
+    array(about.rest, Float32Array),
+    array(about.basis, Float32Array),
+    array(about.faces, Uint32Array),
+    array(about.colours, Uint8Array),
+  ]);
+  return { rest, basis, faces, colours, millimetres: about.mm_per_unit };
+}
+
+/** vertices = rest + row · basis, or rest + step · row where there is no basis; into `out`. */
+export function decode(face, row, step, out) {
+  const { rest, basis } = face;
+  if (basis === null) {
+    for (let i = 0; i < out.length; i++) out[i] = rest[i] + step * row[i];
+    return;
+  }
+  out.set(rest);
+  for (let k = 0; k < row.length; k++) {
+    const weight = row[k];
+    const start = k * out.length;
+    for (let i = 0; i < out.length; i++) out[i] += weight * basis[start + i];
+  }
+}
+
+/** A motion that lies on the server. */
+export class Motion {
+  constructor(clip, number, about, face) {
+    Object.assign(this, { clip, number, face });
+    this.name = about.name;
+    this.fps = about.fps;
+    this.frames = about.frames;
+    this.columns = about.columns;
+    this.perPiece = about.piece;
+    this.hasOpening = about.has_opening;
+    this.pieces = new Map();
+  }
+
+  static async open(clip, number, about) {
+    return new Motion(clip, number, about, await openFace(about));
+  }
+
+  /** The frame that is nearest to a time: frame t shows the time t / fps. */
+  frameAt(seconds) {
+    return Math.max(0, Math.min(this.frames - 1, Math.round(seconds * this.fps)));
+  }
+
+  /** Fetch the piece that holds a frame; resolves when it is here. */
+  load(frame) {
+    const number = Math.floor(frame / this.perPiece);
+    let piece = this.pieces.get(number);
+    if (piece === undefined) {
+      piece = { rows: null, step: 1 };
+      piece.here = binary(`clips/${this.clip}/${this.number}/rows/${number}`).then((buffer) => {
+        const quantised = this.face.basis === null;
+        piece.step = quantised ? new Float32Array(buffer, 0, 1)[0] : 1;
+        piece.rows = quantised ? new Int16Array(buffer, 4) : new Float32Array(buffer);
+      });
+      piece.here.catch(() => this.pieces.delete(number));
+      this.pieces.set(number, piece);
+      for (const old of this.pieces.keys()) {
+        if (this.pieces.size <= KEPT) break;
+        if (old !== number) this.pieces.delete(old); // the one that came first
+      }
+    }
+    return piece.here;
+  }
+
+  has(frame) {
+    return Boolean(this.pieces.get(Math.floor(frame / this.perPiece))?.rows);
+  }
+
+  /** Write the vertices of a frame that is here into `out`. */
+  vertices(frame, out) {
+    const number = Math.floor(frame / this.perPiece);
+    const piece = this.pieces.get(number);
+    const start = (frame - number * this.perPiece) * this.columns;
+    decode(this.face, piece.rows.subarray(start, start + this.columns), piece.step, out);
+  }
+
+  /** Have the piece after this frame's here before it is needed. */
+  ahead(frame) {
+    const later = frame + this.perPiece;
+    if (later < this.frames && !this.has(later)) this.load(later).catch(() => {});
+  }
+
+  /** How far the lips are apart, mm a frame; null where the mesh does not say which vertices those are. */
+  async opening() {
+    if (!this.hasOpening) return null;
+    return new Float32Array(await binary(`clips/${this.clip}/${this.number}/opening`));
+  }
+}

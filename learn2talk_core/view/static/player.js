@@ -1,0 +1,55 @@
+// The clock is the sound: whatever is shown asks it for the time, so faces cannot drift away from it.
+
+export class Player extends EventTarget {
+  constructor(audio) {
+    super();
+    this.audio = audio;
+    for (const name of ["play", "pause", "ended", "seeked", "ratechange", "loadedmetadata"]) {
+      audio.addEventListener(name, () => this.dispatchEvent(new Event("change")));
+    }
+    audio.addEventListener("play", () => this.tick());
+    audio.addEventListener("seeking", () => this.dispatchEvent(new Event("time")));
+  }
+
+  /** Take another sound, from its start; resolves when it can be sought. */
+  open(address) {
+    this.audio.pause();
+    return new Promise((resolve, reject) => {
+      this.audio.onloadedmetadata = resolve;
+      this.audio.onerror = () => reject(new Error("The sound cannot be played."));
+      this.audio.src = address;
+      this.audio.load();
+    });
+  }
+
+  get time() {
+    return this.audio.currentTime;
+  }
+
+  get duration() {
+    return Number.isFinite(this.audio.duration) ? this.audio.duration : 0;
+  }
+
+  /** 1 is as it was spoken; other sounds that are opened later keep it. */
+  set speed(factor) {
+    this.audio.defaultPlaybackRate = this.audio.playbackRate = factor;
+  }
+
+  get playing() {
+    return !this.audio.paused && !this.audio.ended;
+  }
+
+  seek(seconds) {
+    this.audio.currentTime = Math.max(0, Math.min(this.duration, seconds));
+  }
+
+  play() {
+    if (this.audio.ended) this.seek(0);
+    return this.audio.play();
+  }
+
+  tick() {
+    this.dispatchEvent(new Event("time"));
+    if (this.playing) requestAnimationFrame(() => this.tick());
+  }
+}

@@ -1,0 +1,26 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from learn2talk_core.corpus.video_file import write_video
+from learn2talk_core.errors import BadInput
+from learn2talk_core.view.length import refuse_long
+
+
+@pytest.mark.parametrize("suffix", [".flac", ".mp3", ".mp4"])
+def test_a_sound_that_is_too_long_is_refused(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"long{suffix}"
+    if suffix == ".mp4":
+        write_video(path, np.zeros((70, 16, 16, 3), np.uint8), 1, audio=np.zeros(70 * 16000, np.float32))
+    else:
+        soundfile.write(path, np.zeros(70 * 8000), 8000)
+    refuse_long(path, 75)
+    with pytest.raises(BadInput, match=rf"long{suffix}: expected up to 65 s of sound, found more\. Cut it"):
+        refuse_long(path, 65)
+
+
+def test_what_is_no_sound_passes(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_text("hello")
+    refuse_long(tmp_path / "a.wav", 1)
