@@ -164,6 +164,17 @@ def test_what_stops_in_the_middle_leaves_the_old_or_nothing(
         assert left(tmp_path) == before
 
 
+def test_a_video_drawn_block_by_block_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    student, corpus = toy_student(tmp_path)
+    face = load_animator(student, corpus=corpus).animate(speech(0.4), style="B")
+    assert len(face.states) == 12
+    for frames in (64, 12, 5, 1):
+        monkeypatch.setattr(module, "DRAWN", frames)
+        (tmp_path / str(frames)).mkdir()
+        module.write_mp4(tmp_path / str(frames), "face", face)
+        assert (tmp_path / str(frames) / "face.mp4").read_bytes() == (tmp_path / "64" / "face.mp4").read_bytes()
+
+
 def test_a_render_that_shows_nothing_fails(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(vertices: np.ndarray, *_: Any, **__: Any) -> np.ndarray:
         return np.full((len(vertices), 384, 384, 3), 200, np.uint8)
