@@ -26,6 +26,7 @@ from learn2talk_core.corpus.format import sha256
 from learn2talk_core.corpus.video_file import write_video
 from learn2talk_core.errors import BadInput
 from learn2talk_core.export.formats import formats as exporters
+from learn2talk_core.export.text import decimals, triples
 from learn2talk_core.files import read_json, whole_folder, write_json
 from learn2talk_core.progress import progress
 from learn2talk_core.render.camera import Camera
@@ -147,12 +148,11 @@ def write_npz(folder: Path, name: str, animation: Animation) -> None:
 
 
 def write_obj(folder: Path, name: str, animation: Animation) -> None:
-    """`NAME_obj/000000.obj` …, a frame each, in the template's unit."""
-    faces = (animation.topology.faces + 1).tolist()
-    end = "".join(f"f {a} {b} {c}\n" for a, b, c in faces)
-    text = "v %.7g %.7g %.7g\n" * len(animation.template)
+    """`NAME_obj/000000.obj` …, a frame each, in the template's unit, to a ten-thousandth of a millimetre."""
+    end = "".join(f"f {a} {b} {c}\n" for a, b, c in (animation.topology.faces + 1).tolist()).encode()
+    places = decimals(animation.mm_per_unit)
     for path, frame in _frames(folder / f"{name}_obj", ".obj", animation):
-        path.write_text(text % tuple(frame.ravel().tolist()) + end)
+        path.write_bytes(triples(frame, places, start=b"v ", between=b" ", end=b"\n") + end)
 
 
 def write_ply(folder: Path, name: str, animation: Animation) -> None:

@@ -40,6 +40,7 @@ MODEL, CORPUS = "data/models/student", "data/corpus"
 AUTO = "auto"
 WHOLE = 600 * SAMPLE_RATE  # samples; what is longer is encoded in chunks, so that time and memory stay linear
 LONG_CHUNK, LONG_LOOK_AHEAD = 20.0, 2.0  # seconds
+PIECE = 30 * SAMPLE_RATE  # samples of a long sound that a stream is fed at once, so that it holds no copy of all
 VOICE_CLIPS = 8  # of each training speaker, for the choice of a style
 Style = str | Mapping[str, float]
 
@@ -108,7 +109,8 @@ class Animator:
             chunk = LONG_CHUNK
         if chunk is not None:
             stream = self.stream(rate, style=weights, chunk=chunk, look_ahead=look_ahead, states=True)
-            states = np.concatenate([stream.feed(wave), stream.finish()])
+            pieces = [stream.feed(wave[start : start + PIECE]) for start in range(0, len(wave), PIECE)]
+            states = np.concatenate([*pieces, stream.finish()])
         else:
             one = self._style_vector(weights)[None]
             own = predict_states(self.student, wave, self.fps, one, frame_count(len(wave), self.fps))[0].numpy()

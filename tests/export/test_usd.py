@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from learn2talk_core.errors import BadInput
-from learn2talk_core.export.usd import _tuples, write_usd
+from learn2talk_core.export.usd import write_usd
 from tests.export.scene import speaking_sphere, spoilt
 
 
@@ -59,15 +59,6 @@ def test_times_units_and_sound(tmp_path):
     assert field(text, "startTime") == "0"
     write_usd(tmp_path / "me@home.usda", speaking_sphere(1))
     assert field((tmp_path / "me@home.usda").read_text(), "filePath") == "@@@./me@home.wav@@@"
-
-
-@pytest.mark.parametrize("decimals", [0, 1, 7])
-def test_numbers_are_those_that_python_writes(decimals):
-    rng = np.random.default_rng(0)
-    values = np.concatenate([rng.normal(size=(50, 3)) * 10.0 ** rng.integers(-9, 6, (50, 3)), np.zeros((1, 3))])
-    expected = ", ".join("(" + ", ".join(f"{x:.{decimals}f}" for x in row) + ")" for row in values.tolist())
-    expected = re.sub(r"-(0\.?0*)(?=[,)])", r"\1", expected)  # no minus before nothing
-    assert _tuples(values, decimals).decode() == expected
 
 
 def test_memory_does_not_grow_with_the_frames(tmp_path):

@@ -1,0 +1,204 @@
+"""Seconds and megabytes of sound to vertices, against FaceFormer's own code.
+
+    python benchmarks/animate.py [--faceformer PATH] [--seconds 2 5 10 20 60 600]
+
+PATH is a checkout of github.com/EvelynFan/FaceFormer. Both get the same weights by name (random ones of VOCASET's
+shape: wav2vec 2.0 base, 5023 vertices, width 64) and the same sound, noise. Aims: at 10 s at least 10 times as fast
+apart from the speech encoder, which both share; in total at most 1.3 times the speech encoder alone; time linear in
+length. Every measurement has a process of its own, whose largest memory while it speaks is given. Best of three runs up
+to 10 s of sound, of one beyond.
+
+FaceFormer's code runs with today's transformers, with three changes made from here: its speech encoder is not fetched
+from the hub, since its weights are in the file; it computes its attention in the way that can be put out, as the code
+asks for; and of what the feature projection returns, a pair by now, the code gets the first.
+"""
+
+import argparse
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from decode import peak_kilobytes
+from torch import Tensor
+from transformers import Wav2Vec2Config
+
+from learn2talk_core.audio.waveform import SAMPLE_RATE
+from learn2talk_core.checkpoints.faceformer import export_faceformer, import_faceformer
+from learn2talk_core.models.speech_encoder import SpeechEncoder, align_as_faceformer, normalise_wave
+from learn2talk_core.models.student import OFFICIAL_EPS, audio_encoder, new_student, predict_states
+
+FPS, VERTICES, STYLES, WIDTH = 30, 5023, 8, 64
+CHUNK = 256  # frames of vertices at a time, as our writers ask for them
+STYLE = torch.eye(STYLES)[:1]
+SIZES = (2, 5, 10, 20, 60, 600)
+LONG = 20 * SAMPLE_RATE  # samples, up to which all vertices are kept and compared: what FaceFormer's tables reach
+
+
+def sound(seconds: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(scale=0.1, size=seconds * SAMPLE_RATE).astype(np.float32)
+
+
+Run = Callable[[np.ndarray], Tensor]  # of a wave
+
+
+def ours(weights: Path) -> tuple[Run, Run]:
+    """The speech encoder alone, and all from sound to vertices (T, V, 3), of long sound the last of each chunk only."""
+    student, _ = import_faceformer(weights)
+    encoder = audio_encoder(student)
+
+    def listen(wave: np.ndarray) -> Tensor:
+        normal = normalise_wave(torch.from_numpy(wave), OFFICIAL_EPS)[None]
+        return encoder.encode_long(align_as_faceformer(encoder.conv_features(normal), "vocaset"), FPS)
+
+    def speak(wave: np.ndarray) -> Tensor:
+        states = predict_states(student, wave, FPS, STYLE, len(wave) * FPS // SAMPLE_RATE)
+        parts = (student.displacement(part)[0] for part in states.split(CHUNK, dim=1))
+        return torch.cat([part if len(wave) <= LONG else part[-1:].clone() for part in parts])
+
+    return listen, speak
+
+
+def theirs(checkout: Path, weights: Path) -> tuple[Run, Run]:
+    """The same by FaceFormer's own classes."""
+    sys.path.insert(0, str(checkout))
+    wav2vec = __import__("wav2vec")
+
+    def from_pretrained(cls: Any, _: str) -> Any:
+        return cls(Wav2Vec2Config(attn_implementation="eager"))
+
+    wav2vec.Wav2Vec2Model.from_pretrained = classmethod(from_pretrained)
+    numbers = {"dataset": "vocaset", "feature_dim": WIDTH, "vertice_dim": 3 * VERTICES, "period": FPS, "device": "cpu"}
+    subjects = " ".join(map(str, range(STYLES)))
+    model = __import__("faceformer").Faceformer(SimpleNamespace(**numbers, train_subjects=subjects)).eval()
+    model.load_state_dict(torch.load(weights, weights_only=True))
+    model.audio_encoder.feature_projection.register_forward_hook(lambda _module, _inputs, outputs: outputs[0])
+    frames = 0
+
+    def count(*_: object) -> None:
+        nonlocal frames
+        frames += 1
+
+    model.vertice_map_r.register_forward_hook(count)
+
+    def listen(wave: np.ndarray) -> Tensor:
+        return model.audio_encoder(normalise_wave(torch.from_numpy(wave), OFFICIAL_EPS)[None], "vocaset")[0]
+
+    def speak(wave: np.ndarray) -> Tensor:
+        nonlocal frames
+        frames = 0
+        audio = normalise_wave(torch.from_numpy(wave), OFFICIAL_EPS)[None]
+        try:
+            return model.predict(audio, torch.zeros(1, 3 * VERTICES), STYLE)[0].unflatten(-1, (-1, 3))
+        except (RuntimeError, IndexError) as error:
+            raise RuntimeError(f"at frame {frames + 1}: {error}" if frames else str(error)) from error
+
+    return listen, speak
+
+
+@torch.inference_mode()
+def alone(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What one process measures: seconds of the encoder and of everything, megabytes, or the error."""
+    torch.set_num_threads(arguments.threads)
+    wave = sound(arguments.seconds[0])
+    if arguments.alone == "theirs":
+        free = 1024 * int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0])
+        resource.setrlimit(resource.RLIMIT_DATA, (3 * free // 4,) * 2)  # an error instead of a killed machine
+        listen, speak = theirs(arguments.faceformer, arguments.weights)
+    else:
+        listen, speak = ours(arguments.weights)
+    speak(wave[:SAMPLE_RATE])  # warms up
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the largest memory so far
+    repeats = 3 if arguments.seconds[0] <= 10 else 1
+    try:
+        whole = min(clock(speak, wave) for _ in range(repeats))
+        memory = peak_kilobytes() / 1024
+        encoder = min(clock(listen, wave) for _ in range(repeats))
+    except (RuntimeError, MemoryError) as error:
+        return {"error": str(error).splitlines()[0]}
+    if arguments.out is not None and len(wave) <= LONG:
+        np.save(arguments.out, speak(wave).numpy())
+    return {"whole": whole, "encoder": encoder, "memory": memory}
+
+
+def clock(run: Run, wave: np.ndarray) -> float:
+    start = time.perf_counter()
+    run(wave)
+    return time.perf_counter() - start
+
+
+def measured(who: str, seconds: int, out: Path, arguments: argparse.Namespace, weights: Path) -> dict[str, Any]:
+    command = [sys.executable, __file__, "--alone", who, "--seconds", str(seconds), "--threads", str(arguments.threads)]
+    command += ["--weights", str(weights), "--out", str(out)]
+    if arguments.faceformer is not None:
+        command += ["--faceformer", str(arguments.faceformer)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        return {"error": (done.stderr.strip().splitlines() or [f"ended with {done.returncode}"])[-1]}
+    answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return answer
+
+
+def report(name: str, answer: dict[str, Any]) -> None:
+    if "error" in answer:
+        print(f"  {name:11s} {answer['error']}", flush=True)
+        return
+    whole, encoder = answer["whole"], answer["encoder"]
+    print(
+        f"  {name:11s} {whole:8.2f} s, of which encoder {encoder:7.2f} s, ratio {whole / encoder:5.2f}, "
+        f"{answer['memory']:7.0f} MB",
+        flush=True,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--faceformer", type=Path, help="a checkout of FaceFormer")
+    parser.add_argument("--seconds", type=int, nargs="+", default=SIZES, help="of sound (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="of the speech encoder (default: %(default)s)")
+    parser.add_argument("--alone", choices=("ours", "theirs"), help=argparse.SUPPRESS)
+    parser.add_argument("--weights", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    warnings.simplefilter("ignore")  # of FaceFormer's older torch
+    if arguments.alone:
+        print(json.dumps(alone(arguments)))
+        return
+    with tempfile.TemporaryDirectory() as place:
+        folder = Path(place)
+        torch.manual_seed(0)
+        encoder = SpeechEncoder.from_numbers()
+        student = new_student(encoder, VERTICES, STYLES, FPS, width=WIDTH, dropout=0.1, alignment="vocaset")
+        torch.nn.init.normal_(student.vertice_map_r.weight, std=0.02)
+        export_faceformer(student, folder / "weights.pth")
+        for seconds in arguments.seconds:
+            print(f"{seconds} s of sound, {seconds * FPS} frames")
+            own = measured("ours", seconds, folder / "ours.npy", arguments, folder / "weights.pth")
+            report("Learn2Talk", own)
+            if arguments.faceformer is None:
+                continue
+            other = measured("theirs", seconds, folder / "theirs.npy", arguments, folder / "weights.pth")
+            report("FaceFormer", other)
+            if "error" in own or "error" in other or seconds * SAMPLE_RATE > LONG:
+                continue
+            times = (other["whole"] - other["encoder"]) / (own["whole"] - own["encoder"])
+            vertices, expected = np.load(folder / "ours.npy"), np.load(folder / "theirs.npy")
+            assert vertices.shape == expected.shape, (vertices.shape, expected.shape)
+            apart = np.abs(vertices - expected).max()
+            print(
+                f"  {times:.0f} times as fast apart from the encoder, {other['whole'] / own['whole']:.1f} times in all;"
+                f" vertices at most {apart:.1e} apart where they move by up to {np.abs(expected).max():.1e}"
+            )
+
+
+if __name__ == "__main__":
+    main()
