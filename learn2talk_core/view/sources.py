@@ -186,7 +186,9 @@ def _clip_of_files(
     )
     sound = audio or next((found for entry in named if (found := _sound_beside(entry.path))), None)
     seconds = max(len(motion.rows) / motion.fps for motion in motions)
-    wave = np.zeros(round(seconds * SAMPLE_RATE), np.float32) if sound is None else read_sound(sound, allow_silence=True)
+    wave = (
+        np.zeros(round(seconds * SAMPLE_RATE), np.float32) if sound is None else read_sound(sound, allow_silence=True)
+    )
     note = "No sound: none of the same name lies beside it (--audio)." if sound is None else f"Sound: {sound}"
     return Clip(title=title, group="Files", motions=motions, sound=as_wav(wave), note=note)
 
