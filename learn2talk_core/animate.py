@@ -17,6 +17,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 
 from learn2talk_core.animation import Animation
@@ -123,11 +124,16 @@ def animate_files(
 
 
 def write_formats(
-    folder: Path, name: str, animation: Animation, formats: Sequence[str], writers: Mapping[str, Writer] | None = None
+    folder: str | Path,
+    name: str,
+    animation: Animation,
+    formats: Sequence[str],
+    writers: Mapping[str, Writer] | None = None,
 ) -> None:
     """Write an animation in several formats, as `folder/name.SUFFIX`; see `FORMATS`, which `writers` replaces."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
     for kind in dict.fromkeys(formats):
-        (FORMATS if writers is None else writers)[kind](folder, name, animation)
+        (FORMATS if writers is None else writers)[kind](Path(folder), name, animation)
 
 
 def write_npy(folder: Path, name: str, animation: Animation) -> None:
@@ -204,7 +210,12 @@ def write_mp4(folder: Path, name: str, animation: Animation) -> None:
 
     with bar:
         audio = sound(animation.wave, len(animation.states), animation.fps)
-        write_video(folder / f"{name}.mp4", pictures(), animation.fps, audio)
+        try:
+            write_video(folder / f"{name}.mp4", pictures(), animation.fps, audio)
+        except av.FFmpegError as error:  # PyAV fails again when it closes the file, and hides why it could not write
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def _exported(shapes: str | None = None, flame: str | None = None) -> dict[str, Writer]:

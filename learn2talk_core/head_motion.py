@@ -1,9 +1,10 @@
 """Head motion that goes with a voice, by PoseVAE, block by block while the sound comes in.
 
 SadTalker (Zhang et al. 2023) makes blocks of 32 frames at 25 a second that know nothing of each other, puts them end to
-end and smooths the seams with a Savitzky-Golay filter. Here neighbouring blocks share 7 frames, over which one fades
-into the next, and half of the variance of their latent vectors, so that a sway goes on; then the same filter. A block
-depends on its own 1.5 s of sound, its number and the seed: so a stream gives the bits of a whole file.
+end and smooths the seams with a Savitzky-Golay filter. Here a block begins every 15 frames and fades into the next over
+all of these, and neighbouring blocks share two thirds of the variance of their latent vectors, so that a sway goes on;
+then the same filter. A block depends on its own 1.5 s of sound, its number and the seed: so a stream gives the bits of
+a whole file.
 """
 
 import math
@@ -11,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 from scipy.signal import savgol_coeffs
 
 from learn2talk_core.audio.mel import WINDOW_COLUMNS, mel_spectrogram
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import sha256
+from learn2talk_core.errors import BadInput
 from learn2talk_core.files import read_json
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.models.posevae import (
@@ -28,13 +29,13 @@ from learn2talk_core.models.posevae import (
     PoseVAE,
     load_posevae,
 )
+from learn2talk_core.models.published import load_published
 from learn2talk_core.training.seed import generator
-from learn2talk_core.weights import frozen
 
 STORED = Path(__file__).parent / "models" / "head_motion"
 FPS = 25
-HOP = 25  # frames from block to block: one second, 80 whole columns of the spectrogram
-SHARED = BLOCK - HOP
+HOP = 15  # frames from block to block: 0.6 s, 48 whole columns of the spectrogram; two blocks are in each frame
+KINSHIP = 3  # drawn vectors in each latent vector, of which the next block has all but one
 COLUMNS_PER_FRAME = 3.2
 BEFORE, SOUND = 2000, 24000  # samples: where a block's sound begins before it, and how much it is
 LOOK_AHEAD = (SOUND - BEFORE) / SAMPLE_RATE + (SMOOTHING // 2 + 1) / FPS  # seconds that a pose needs to hear on
@@ -53,10 +54,11 @@ def load_head_model(path: str | Path | None = None) -> PoseVAE:
     config = read_json(folder / "model.json", made_by="learn2talk import-checkpoint") if folder.is_dir() else {}
     if "width" not in config:
         return load_posevae(folder)
-    network = PoseVAE(config["width"], config["styles"], published=False)
-    network.load_state_dict({key: value.float() for key, value in load_file(folder / "model.safetensors").items()})
-    frozen(network)
-    return network
+    width, styles = config["width"], config.get("styles")
+    if not (type(width) is type(styles) is int and 1 <= width <= 32 and 1 <= styles <= 1000):
+        expected, found = "a width of 1 … 32 and 1 … 1000 styles", f"{width}, {styles}"
+        raise BadInput(folder / "model.json", expected=expected, found=found, fix="Train it again.")
+    return load_published(PoseVAE(width, styles, published=False), folder, what="PoseVAE", fix="Train it again.")
 
 
 def head_model_about(path: str | Path | None) -> dict[str, str]:
@@ -78,9 +80,9 @@ def in_units(poses: np.ndarray, mm_per_unit: float) -> np.ndarray:
     return (poses * np.repeat([1.0, MM / mm_per_unit], 3)).astype(np.float32)
 
 
-def block_columns(first: int) -> np.ndarray:
-    """Columns of the spectrogram (32, 16) that the frames from `first` on hear, 0.2 s around each, as SadTalker's."""
-    starts = np.floor(COLUMNS_PER_FRAME * (first + np.arange(BLOCK) - 2) + 1e-9).astype(np.int64)
+def frame_columns(frames: np.ndarray) -> np.ndarray:
+    """Columns of the spectrogram (n, 16) that these frames hear, 0.2 s around each, as SadTalker's."""
+    starts = np.floor(COLUMNS_PER_FRAME * (frames - 2) + 1e-9).astype(np.int64)
     return starts[:, None] + np.arange(WINDOW_COLUMNS)
 
 
@@ -138,9 +140,9 @@ class HeadMotion:
     def _faded(self, frame: int) -> np.ndarray:
         number, place = divmod(frame, HOP)
         pose = self._blocks[number][place]
-        if number == 0 or place >= SHARED:
+        if number == 0:
             return pose
-        share = (1 - math.cos(math.pi * (place + 1) / (SHARED + 1))) / 2
+        share = (1 - math.cos(math.pi * (place + 1) / (HOP + 1))) / 2
         return share * pose + (1 - share) * self._blocks[number - 1][HOP + place]
 
     @torch.inference_mode()
@@ -148,11 +150,15 @@ class HeadMotion:
         sound = np.zeros(SOUND, np.float32)
         sound[: len(self._sound)] = self._sound[:SOUND]
         self._sound = self._sound[HOP * SAMPLE_RATE // FPS :]
-        mel = mel_spectrogram(sound, padding="constant")[:, block_columns(0) + BEFORE // 200]
-        drawn = [generator(self._seed, "head", self._next + i).standard_normal(LATENT) for i in (0, 1)]
-        latent = torch.from_numpy(((drawn[0] + drawn[1]) / math.sqrt(2)).astype(np.float32))
+        mel = mel_spectrogram(sound, padding="constant")[:, frame_columns(np.arange(BLOCK)) + BEFORE // 200]
+        latent = torch.from_numpy(self._latent(self._next))
         heard = self._network.audio_encoder(torch.from_numpy(np.ascontiguousarray(mel.transpose(1, 0, 2))))
         still, style = torch.zeros(1, POSE), torch.tensor([self._style])
         made = self._network.netG.decoder(latent[None], heard[None], still, style)
         self._blocks[self._next] = made[0].double().numpy()
         self._next += 1
+
+    def _latent(self, number: int) -> np.ndarray:
+        """Standard normal (64,), in common with the neighbours as far as they are near."""
+        drawn = [generator(self._seed, "head", number + i).standard_normal(LATENT) for i in range(KINSHIP)]
+        return (np.sum(drawn, axis=0) / math.sqrt(KINSHIP)).astype(np.float32)
