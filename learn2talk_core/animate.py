@@ -13,13 +13,15 @@ import zipfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 
 from learn2talk_core.animation import Animation
-from learn2talk_core.animator import AUTO, Style, load_animator
+from learn2talk_core.animator import AUTO, STILL, Style, load_animator
 from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import sha256
@@ -28,6 +30,8 @@ from learn2talk_core.errors import BadInput
 from learn2talk_core.export.formats import formats as exporters
 from learn2talk_core.export.text import decimals, triples
 from learn2talk_core.files import read_json, whole_folder, write_json
+from learn2talk_core.head_motion import head_model_about
+from learn2talk_core.life import Life
 from learn2talk_core.progress import progress
 from learn2talk_core.render.camera import Camera
 from learn2talk_core.report.face import portrait_camera, portraits
@@ -53,6 +57,7 @@ def animate_files(
     chunk: float | None = None,
     shapes: str | None = None,
     flame: str | None = None,
+    life: Life = STILL,
     **model: Any,
 ) -> Iterator[Path]:
     """Animate sound files, one after the other.
@@ -61,8 +66,8 @@ def animate_files(
         sources: sound files; "-" is standard input.
         out: where to; each file gets the folder `out/NAME`, which is replaced if an earlier run made it.
         formats: of `FORMATS`.
-        style, fps, chunk: as `Animator.animate`.
-        shapes: blend shapes of the mesh, for arkit.
+        style, fps, chunk, life: as `Animator.animate`.
+        shapes: blend shapes of the mesh, for arkit and for blinks and gaze.
         flame: FLAME's model file, for flame.
         model: as `load_animator`.
 
@@ -86,12 +91,12 @@ def animate_files(
     if "flame" in formats and flame is None:
         raise BadInput("--flame", expected="FLAME's model file", found="none", fix="Download generic_model.pkl.")
     writers = FORMATS if shapes is None and flame is None else FORMATS | _exported(shapes, flame)
-    animator = load_animator(**model)
+    animator = load_animator(shapes=shapes, **model)
     for source, name in zip(sources, names, strict=True):
         with _as_file(source) as path:
             wave, content = read_sound(path, allow_silence=True), sha256(path)
         weights = animator.style_weights(style, wave)
-        animation = animator.animate(wave, style=weights, fps=fps, chunk=chunk)
+        animation = animator.animate(wave, style=weights, fps=fps, chunk=chunk, life=life)
         about = {
             "made_by": MADE_BY,
             "commit": _commit(),
@@ -103,6 +108,7 @@ def animate_files(
             "fps": animation.fps,
             "model_fps": animator.fps,
             "chunk": chunk,
+            "life": {**asdict(life), **({"head_model": head_model_about(animator.head_model)} if life.head else {})},
             "frames": len(animation.states),
             "vertices": len(animation.template),
             "mm_per_unit": animation.mm_per_unit,
@@ -118,11 +124,16 @@ def animate_files(
 
 
 def write_formats(
-    folder: Path, name: str, animation: Animation, formats: Sequence[str], writers: Mapping[str, Writer] | None = None
+    folder: str | Path,
+    name: str,
+    animation: Animation,
+    formats: Sequence[str],
+    writers: Mapping[str, Writer] | None = None,
 ) -> None:
     """Write an animation in several formats, as `folder/name.SUFFIX`; see `FORMATS`, which `writers` replaces."""
+    Path(folder).mkdir(parents=True, exist_ok=True)
     for kind in dict.fromkeys(formats):
-        (FORMATS if writers is None else writers)[kind](folder, name, animation)
+        (FORMATS if writers is None else writers)[kind](Path(folder), name, animation)
 
 
 def write_npy(folder: Path, name: str, animation: Animation) -> None:
@@ -132,7 +143,10 @@ def write_npy(folder: Path, name: str, animation: Animation) -> None:
 
 
 def write_npz(folder: Path, name: str, animation: Animation) -> None:
-    """`NAME.npz`: `vertices` (T, V, 3) float32, `template` (V, 3), `faces` (F, 3) int32, `fps`, `mm_per_unit`."""
+    """`NAME.npz`: `vertices` (T, V, 3) float32, `template` (V, 3), `faces` (F, 3) int32, `fps`, `mm_per_unit`.
+
+    Where the head moves also `head` (T, 3, 4) float64: [R | t], which took the still head's vertices u to R u + t.
+    """
     with zipfile.ZipFile(folder / f"{name}.npz", "w") as archive:
         with archive.open("vertices.npy", "w", force_zip64=True) as file:
             _write_vertices(file, animation)
@@ -141,6 +155,7 @@ def write_npz(folder: Path, name: str, animation: Animation) -> None:
             "faces": np.asarray(animation.topology.faces, np.int32),
             "fps": np.float64(animation.fps),
             "mm_per_unit": np.float64(animation.mm_per_unit),
+            **({} if animation.pose is None else {"head": animation.rigid()}),
         }
         for key, value in others.items():
             with archive.open(f"{key}.npy", "w") as file:
@@ -195,7 +210,12 @@ def write_mp4(folder: Path, name: str, animation: Animation) -> None:
 
     with bar:
         audio = sound(animation.wave, len(animation.states), animation.fps)
-        write_video(folder / f"{name}.mp4", pictures(), animation.fps, audio)
+        try:
+            write_video(folder / f"{name}.mp4", pictures(), animation.fps, audio)
+        except av.FFmpegError as error:  # PyAV fails again when it closes the file, and hides why it could not write
+            if isinstance(error.__context__, OSError):
+                raise error.__context__ from None
+            raise
 
 
 def _exported(shapes: str | None = None, flame: str | None = None) -> dict[str, Writer]:

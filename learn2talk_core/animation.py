@@ -1,17 +1,19 @@
 """A face that speaks, as values: what an `Animator` makes and every writer of a format takes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from learn2talk_core.mesh.topology import Topology
 
 
 @dataclass(frozen=True)
 class Animation:
-    """A face that speaks: vertices = template + offset + states · basis, exactly (the student's output map is affine).
+    """A face that speaks: u = template + offset + states · basis, exactly (the student's output map is affine).
 
-    Frame t shows the time t / fps; sound and motion start together.
+    With a pose the head is then turned by R about the neck and moved by d: v = R (u − pivot) + pivot + d. Frame t shows
+    the time t / fps; sound and motion start together.
 
     Attributes:
         states: (T, d) float32.
@@ -22,6 +24,10 @@ class Animation:
         mm_per_unit: millimetres per unit of the template.
         topology: faces, regions, lip pairs, colours.
         wave: (samples,) float32 in [-1, 1], 16 kHz mono.
+        shapes: what the last rows of `basis` are, where they are blend shapes (blinks, gaze) and not the student's.
+        pose: (T, 6) float32: angles about x, y and z in radians, R = R_z R_y R_x, then d in the unit of the template;
+            None where the head stands still.
+        pivot: (3,) float32, where the head turns.
     """
 
     states: np.ndarray
@@ -32,6 +38,9 @@ class Animation:
     mm_per_unit: float
     topology: Topology
     wave: np.ndarray
+    shapes: tuple[str, ...] = ()
+    pose: np.ndarray | None = None
+    pivot: np.ndarray | None = None
 
     def vertices(self, frames: slice = slice(None)) -> np.ndarray:
         """Positions (t, V, 3) float32 of these frames. All frames of an hour are 6 GB: ask for some at a time.
@@ -42,7 +51,23 @@ class Animation:
         moved = self.states[frames, None] @ self.basis.reshape(len(self.basis), -1)
         moved = moved.reshape(-1, *self.template.shape)
         moved += self.template + self.offset
-        return moved
+        if self.pose is None:
+            return moved
+        rigid = self.rigid(frames).astype(np.float32)
+        turned = moved @ rigid[:, :, :3].transpose(0, 2, 1)
+        turned += rigid[:, None, :, 3]
+        return turned
+
+    def rigid(self, frames: slice = slice(None)) -> np.ndarray:
+        """The pose of these frames as matrices [R | p + d − R p] (t, 3, 4) float64, p the pivot."""
+        pose = (np.zeros((len(self.states), 6)) if self.pose is None else self.pose)[frames].astype(np.float64)
+        pivot = np.zeros(3) if self.pivot is None else self.pivot.astype(np.float64)
+        turn = Rotation.from_euler("xyz", pose[:, :3]).as_matrix()
+        return np.concatenate([turn, (pivot + pose[:, 3:] - turn @ pivot)[:, :, None]], axis=2)
+
+    def unposed(self) -> "Animation":
+        """The same with the head still."""
+        return replace(self, pose=None, pivot=None)
 
 
 def resample_states(states: np.ndarray, from_fps: float, to_fps: float, frames: range, first: int = 0) -> np.ndarray:

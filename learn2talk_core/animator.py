@@ -5,7 +5,7 @@ animation = animator.animate("speech.wav")
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,10 +19,14 @@ from learn2talk_core.audio.sound import SHORTEST, checked_wave, read_sound
 from learn2talk_core.audio.voice import nearest_voice, voice_of
 from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16
 from learn2talk_core.checkpoints.faceformer import import_faceformer
+from learn2talk_core.corpus.embedded.face import load_face
 from learn2talk_core.corpus.format import Corpus, open_corpus, sha256
 from learn2talk_core.corpus.recipe import refuse_other_recipe
 from learn2talk_core.errors import BadInput
+from learn2talk_core.export.arkit import BlendShapes, embedded_shapes, load_shapes
 from learn2talk_core.files import read_json
+from learn2talk_core.head_motion import LOOK_AHEAD, HeadMotion, in_units, load_head_model, neck
+from learn2talk_core.life import Life
 from learn2talk_core.mesh.files import read_mesh
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.mesh.transfer import (
@@ -33,6 +37,7 @@ from learn2talk_core.mesh.transfer import (
 )
 from learn2talk_core.models.continued import RollOut
 from learn2talk_core.models.faceformer import FaceFormer
+from learn2talk_core.models.posevae import PoseVAE
 from learn2talk_core.models.student import OFFICIAL_EPS, audio_encoder, load_student, predict_states
 from learn2talk_core.weights import frozen, load_config
 
@@ -41,6 +46,7 @@ AUTO = "auto"
 WHOLE = 600 * SAMPLE_RATE  # samples; what is longer is encoded in chunks, so that time and memory stay linear
 LONG_CHUNK, LONG_LOOK_AHEAD = 20.0, 2.0  # seconds
 PIECE = 30 * SAMPLE_RATE  # samples of a long sound that a stream is fed at once, so that it holds no copy of all
+STILL = Life()
 VOICE_CLIPS = 8  # of each training speaker, for the choice of a style
 Style = str | Mapping[str, float]
 
@@ -60,6 +66,9 @@ class Animator:
         corpus: of the student's training, with the voices that a new one is compared with; None if it is not there.
         about: where the student comes from: `folder`, `sha256` of its weights, and its notes.
         correspondence: of the faces here with the student's own, where their topology is another one.
+        blend_shapes: ARKit's shapes of the faces here, for blinks and gaze; None takes the embedded head's where the
+            student's faces are that.
+        head_model: PoseVAE's weights; None is the one that comes with this package.
     """
 
     student: FaceFormer
@@ -72,6 +81,8 @@ class Animator:
     corpus: Corpus | None
     about: Mapping[str, Any] = field(default_factory=dict)
     correspondence: Correspondence | None = None
+    blend_shapes: BlendShapes | None = None
+    head_model: str | Path | None = None
 
     def animate(
         self,
@@ -81,6 +92,7 @@ class Animator:
         fps: float | None = None,
         chunk: float | None = None,
         look_ahead: float = LONG_LOOK_AHEAD,
+        life: Life = STILL,
     ) -> Animation:
         """Make the face speak.
 
@@ -92,12 +104,14 @@ class Animator:
             chunk: seconds; speech is encoded in pieces of this length, as `stream` does, to the same bits. None encodes
                 ten minutes and less as a whole, and what is longer in chunks of 20 s.
             look_ahead: seconds of sound after a chunk that are heard with it.
+            life: head motion, blinks and gaze; the states of the speech are the same with them.
 
         Returns:
             One frame for each 1 / fps seconds of the sound that are full, at least one.
 
         Raises:
-            BadInput: the sound cannot be read or is shorter than 0.1 s; no such style; a rate of frames that is none.
+            BadInput: the sound cannot be read or is shorter than 0.1 s; no such style; a rate of frames that is none;
+                blinks or gaze for a mesh without shapes for them.
         """
         if isinstance(sound, np.ndarray):
             wave = checked_wave(sound, allow_silence=True)
@@ -115,7 +129,12 @@ class Animator:
             one = self._style_vector(weights)[None]
             own = predict_states(self.student, wave, self.fps, one, frame_count(len(wave), self.fps))[0].numpy()
             states = resample_states(own, self.fps, rate, range(frame_count(len(wave), rate)))
-        return replace(self._still(weights, rate), states=states, wave=wave)
+        face, head = self._still(weights, rate, life), None
+        if life.head:
+            head = HeadMotion(self._head, life.seed)
+            head.hear(wave)
+            head.finish()
+        return replace(_alive(face, states, 0, life, head), wave=wave)
 
     def stream(
         self,
@@ -127,6 +146,7 @@ class Animator:
         past: float = 4.0,
         memory: float = 60.0,
         states: bool = False,
+        life: Life = STILL,
     ) -> "Stream":
         """Animate sound while it comes in.
 
@@ -143,6 +163,7 @@ class Animator:
             past: seconds of sound before the chunk that it hears again.
             memory: seconds of motion that the decoder looks back on.
             states: give the decoder's states (t, d), which `Animation.states` holds, in place of vertices.
+            life: as `animate`, to the same bits. Head motion needs a look-ahead of 1.66 s.
 
         The loudness, which the encoder wants normalised, is that of all the sound so far. Features of an official
         checkpoint are placed by their time stamps, which are those of its own code to within half a frame.
@@ -158,8 +179,21 @@ class Animator:
         ):
             if not low <= value <= high:
                 raise BadInput(name, expected=f"{low:.3g} … {high:g} seconds", found=f"{value}", fix="Change it.")
+        if life.head and look_ahead < LOOK_AHEAD:
+            expected = f"at least {LOOK_AHEAD:g} seconds for head motion"
+            raise BadInput("look_ahead", expected=expected, found=f"{look_ahead:g}", fix="Raise it, or leave the head.")
         weights = self.style_weights(self.speakers[0] if style is None else style)
-        return Stream(self, weights, rate, chunk=chunk, look_ahead=look_ahead, past=past, memory=memory, states=states)
+        return Stream(
+            self,
+            weights,
+            rate,
+            chunk=chunk,
+            look_ahead=look_ahead,
+            past=past,
+            memory=memory,
+            states=states,
+            life=life,
+        )
 
     def style_weights(self, style: Style, wave: np.ndarray | None = None) -> dict[str, float]:
         """The weights of the training speakers that a style stands for; they sum to 1.
@@ -207,21 +241,55 @@ class Animator:
         other = self.correspondence
         return (basis, offset) if other is None else (other.move(basis), other.move(offset))
 
+    @cached_property
+    def _head(self) -> PoseVAE:
+        return load_head_model(self.head_model)
+
+    def _deltas(self, names: Sequence[str]) -> np.ndarray:
+        """Displacements (K, V, 3) float32 of the faces here at weight 1 of these blend shapes."""
+        shapes, moved = self.blend_shapes, lambda deltas: deltas
+        own = self.topology if self.corpus is None else self.corpus.topology
+        if shapes is None and np.array_equal(own.faces, load_face().faces):
+            shapes, moved = embedded_shapes(), moved if self.correspondence is None else self.correspondence.move
+        if shapes is None:
+            fix = "Give --shapes FILE.npz (docs/export.md), or leave --blinks and --gaze; --head moves any mesh."
+            raise BadInput("life", expected="a mesh with shapes for eyelids and eyes", found="none", fix=fix)
+        missing = [name for name in names if name not in shapes.names]
+        if missing:
+            fix = "Add it to --shapes, or leave --blinks or --gaze."
+            raise BadInput("life", expected="a blend shape for each eye's motion", found=f"no {missing[0]}", fix=fix)
+        if self.blend_shapes is not None and shapes.deltas.shape[1] != len(self.topology.colours):
+            expected, found = f"shapes of {len(self.topology.colours)} vertices", f"{shapes.deltas.shape[1]}"
+            raise BadInput("life", expected=expected, found=found, fix="Make them of the mesh that is animated.")
+        return moved(shapes.deltas[[shapes.names.index(name) for name in names]])
+
     def _style_vector(self, weights: Mapping[str, float]) -> torch.Tensor:
         return torch.tensor([weights.get(name, 0.0) for name in self.speakers])
 
-    def _still(self, weights: Mapping[str, float], fps: float) -> Animation:
-        basis, offset = self._map
+    def _still(self, weights: Mapping[str, float], fps: float, life: Life) -> Animation:
+        """The face before it says anything."""
+        (basis, offset), names = self._map, life.shapes()
+        basis = np.concatenate([basis, self._deltas(names)]) if names else basis
+        face = self.face(weights)
         return Animation(
             states=np.zeros((0, len(basis)), np.float32),
             basis=basis,
             offset=offset,
-            template=self.face(weights),
+            template=face,
             fps=fps,
             mm_per_unit=self.mm_per_unit,
             topology=self.topology,
             wave=np.zeros(0, np.float32),
+            shapes=names,
+            pivot=neck(face, self.topology, self.mm_per_unit) if life.head else None,
         )
+
+
+def _alive(face: Animation, states: np.ndarray, first: int, life: Life, head: HeadMotion | None) -> Animation:
+    """The face with the student's states (t, d), of which the first is frame `first`, and what moves besides."""
+    times = np.arange(first, first + len(states)) / face.fps
+    pose = None if head is None else in_units(life.head * head.poses(times), face.mm_per_unit)
+    return replace(face, states=np.concatenate([states, life.weights(times)], axis=1), pose=pose)
 
 
 class Stream:
@@ -246,6 +314,7 @@ class Stream:
         past: float,
         memory: float,
         states: bool,
+        life: Life,
     ) -> None:
         self.fps, self._own_fps = fps, animator.fps
         self._student, self._states = animator.student, states
@@ -253,12 +322,13 @@ class Stream:
             max(least, round(seconds * animator.fps))
             for least, seconds in ((1, chunk), (0, look_ahead), (0, past), (1, memory))
         )
-        self.face = animator._still(weights, fps)
+        self.face, self._life = animator._still(weights, fps, life), life
+        self._head = HeadMotion(animator._head, life.seed) if life.head else None
         self._roll_out = RollOut(animator.student, animator._style_vector(weights), frames)
         self._fed = self._forgotten = 0  # samples: all, and those that are dropped
         self._made = self._given = 0  # frames: own ones, and those that came out
         self._held = np.zeros(0, np.float32)
-        self._last = np.zeros((0, self.face.states.shape[1]), np.float32)  # the newest state, to interpolate from
+        self._last = np.zeros((0, len(animator._map[0])), np.float32)  # the newest state, to interpolate from
         self._heard, self._sum, self._squares = 0, 0.0, 0.0  # of the samples that count for the loudness
         self._finished = False
 
@@ -283,7 +353,10 @@ class Stream:
         samples = from_int16(samples) if samples.dtype == np.int16 else samples.astype(np.float32)
         if not np.isfinite(samples).all():
             raise BadInput("stream", expected="finite samples", found="NaN or infinity", fix="Mend what is fed.")
-        self._held = np.concatenate([self._held, samples.clip(-1, 1)])
+        samples = samples.clip(-1, 1)
+        if self._head is not None:
+            self._head.hear(samples)
+        self._held = np.concatenate([self._held, samples])
         self._fed += len(samples)
         pieces = []
         while (end := self._samples(self._made + self._chunk + self._ahead)) <= self._fed:
@@ -301,6 +374,8 @@ class Stream:
             states = self._speak(last, until, end)
             pieces.append(self._output(states, frame_count(self._fed, self.fps) if last == total else None))
         self._finished = True
+        if self._head is not None:
+            self._head.finish()
         return self._shown(pieces)
 
     def _samples(self, frame: int) -> int:
@@ -354,7 +429,8 @@ class Stream:
 
     def _shown(self, pieces: list[np.ndarray]) -> np.ndarray:
         states = np.concatenate([np.zeros((0, self._last.shape[1]), np.float32), *pieces])
-        return states if self._states else replace(self.face, states=states).vertices()
+        shown = _alive(self.face, states, self._given - len(states), self._life, self._head)
+        return shown.states if self._states else shown.vertices()
 
 
 def load_animator(
@@ -364,6 +440,8 @@ def load_animator(
     template: str | Path | None = None,
     transfer: str | Path | None = None,
     mm_per_unit: float = 1000.0,
+    shapes: str | Path | None = None,
+    head_model: str | Path | None = None,
 ) -> Animator:
     """Load a student.
 
@@ -377,6 +455,9 @@ def load_animator(
         transfer: a file with the correspondence of a `template` in another topology with the corpus's first training
             speaker (`mesh.transfer`); where there is none it is computed, in seconds, and written.
         mm_per_unit: of a template without a corpus.
+        shapes: an `.npz` with ARKit's blend shapes of the face (`export.arkit.load_shapes`), for blinks and gaze; the
+            embedded head has its own.
+        head_model: PoseVAE's weights (`head_motion.load_head_model`); None is the one that comes with this package.
 
     Raises:
         BadInput: no such model, speaker or file; a template of another topology, or in another unit.
@@ -437,6 +518,8 @@ def load_animator(
         corpus=opened,
         about=about,
         correspondence=correspondence,
+        blend_shapes=None if shapes is None else load_shapes(shapes),
+        head_model=head_model,
     )
 
 

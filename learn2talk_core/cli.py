@@ -17,6 +17,7 @@ ANIMATE_EXAMPLES = """examples:
   learn2talk animate speech.mp3 film.mp4 --format mp4,npz,glb --fps 60
   learn2talk animate speech.wav --style S03 --template S00
   learn2talk animate speech.wav --style S00=0.5,S03=0.5 --template head.obj
+  learn2talk animate speech.wav --head 0.5 --blinks 1 --gaze 1 --seed 0
   ffmpeg -i film.mkv -f wav - | learn2talk animate - --format npy
 """
 
@@ -81,8 +82,16 @@ def _parser() -> argparse.ArgumentParser:
     animate.add_argument(
         "--chunk", type=float, help="seconds of speech encoded at once (default: all up to ten minutes, else 20)"
     )
-    animate.add_argument("--shapes", metavar="FILE", help="for arkit: blend shapes of another mesh than the embedded")
+    animate.add_argument("--shapes", metavar="FILE", help="for arkit, blinks and gaze: blend shapes of another mesh")
     animate.add_argument("--flame", metavar="FILE", help="for flame: FLAME's generic_model.pkl")
+    life = animate.add_argument_group("life", "what moves besides the speech, 0 … 3: 0 is off, 1 is usual")
+    life.add_argument("--head", type=float, default=0.0, help="head motion that goes with the voice: its size (off)")
+    life.add_argument("--blinks", type=float, default=0.0, help="how often (off)")
+    life.add_argument("--gaze", type=float, default=0.0, help="glances: their size (off)")
+    life.add_argument("--seed", type=int, default=0, help="of these three (default: %(default)s)")
+    life.add_argument(
+        "--head-model", metavar="PATH", help="SadTalker's PoseVAE, file or folder (default: the small one of ours)"
+    )
     animate.set_defaults(run=_animate)
 
     view = commands.add_parser(
@@ -247,6 +256,7 @@ def _page_options(command: argparse.ArgumentParser) -> None:
 
 def _animate(arguments: argparse.Namespace) -> int:
     from learn2talk_core.animate import animate_files
+    from learn2talk_core.life import Life
 
     folders = animate_files(
         arguments.audio,
@@ -262,6 +272,8 @@ def _animate(arguments: argparse.Namespace) -> int:
         template=arguments.template,
         transfer=arguments.transfer,
         mm_per_unit=arguments.mm_per_unit,
+        life=Life(arguments.head, arguments.blinks, arguments.gaze, arguments.seed),
+        head_model=arguments.head_model,
     )
     for folder in folders:
         for path in sorted(folder.iterdir()):

@@ -4,16 +4,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.corpus.films import SOUNDS
-from learn2talk_core.corpus.motion_file import SUFFIXES, read_mouth
+from learn2talk_core.corpus.motion_file import SUFFIXES
 from learn2talk_core.corpus.recorded import SUFFIXES as VIDEOS
 from learn2talk_core.errors import BadInput
 from learn2talk_core.progress import progress
 from learn2talk_core.report.png import save_png
 from learn2talk_core.report.sync_curve import sync_curve
 from learn2talk_core.report.video_table import write_csv
-from learn2talk_core.sync_score import Scorer, SyncScore, score, verdict, with_notes
+from learn2talk_core.sync_score import Scorer, SyncScore, score_files, verdict
 
 FIX = "Give --audio A.wav --motion M.npy, a folder of such pairs of the same name, or videos."
 COLUMNS = ("pair", "seconds", "lse_d", "lse_c", "mouth_late_ms", "confidence", "outside", "notes", "error")
@@ -85,15 +84,12 @@ def score_pairs(
     """
     rows = []
     for pair in progress(pairs, "pairs", unit="pair") if len(pairs) > 1 else pairs:
-        name = f"{pair.audio} + {pair.motion}"
+        how: dict[str, Any] = {"fps": fps, "mm_per_unit": mm_per_unit, "template": template, "trim": trim}
         try:
-            mouth = read_mouth(pair.motion, scorer.corpus, fps=fps, mm_per_unit=mm_per_unit, template=template)
-            wave = read_sound(pair.audio)
-            found = score(scorer, wave, mouth.vertices, mouth.template, mouth.fps, name=name, trim=trim)
+            found = score_files(pair.audio, pair.motion, scorer, **how)
         except BadInput as error:
             rows.append({**dict.fromkeys(COLUMNS), "pair": pair.name, "error": str(error)})
             continue
-        found = with_notes(found, mouth.notes)
         rows.append(as_row(pair.name, found))
         tell(f"{pair.name}: {verdict(found)}; LSE-D {found.lse_d:.3f}, LSE-C {found.lse_c:.3f}, {found.seconds:.1f} s")
         for note in found.notes:

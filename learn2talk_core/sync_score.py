@@ -11,10 +11,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from learn2talk_core.animation import Animation
 from learn2talk_core.audio.mel import WINDOW_COLUMNS
+from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import Corpus, open_corpus, sha256
-from learn2talk_core.corpus.motion_file import mouth_mm
+from learn2talk_core.corpus.motion_file import mouth_mm, read_mouth
 from learn2talk_core.errors import BadInput
 from learn2talk_core.lag_confidence import Calibration, confidence, evidence, load_calibration
 from learn2talk_core.metrics.lse import lse
@@ -193,6 +195,45 @@ def score(
     )
 
 
+def score_files(
+    audio: str | Path,
+    motion: str | Path,
+    scorer: Scorer | None = None,
+    *,
+    fps: float | None = None,
+    mm_per_unit: float | None = None,
+    template: str | Path | None = None,
+    trim: bool = False,
+) -> SyncScore:
+    """Score a sound file and a motion in an `.npy` or `.npz`; arguments as `corpus.motion_file.read_mouth` and `score`.
+
+    Without a scorer that of the last run judges.
+    """
+    judge = open_scorer() if scorer is None else scorer
+    mouth = read_mouth(motion, judge.corpus, fps=fps, mm_per_unit=mm_per_unit, template=template)
+    name = f"{audio} + {motion}"
+    found = score(judge, read_sound(audio), mouth.vertices, mouth.template, mouth.fps, name=name, trim=trim)
+    return replace(found, notes=(*mouth.notes, *found.notes))
+
+
+def score_animation(animation: Animation, scorer: Scorer | None = None) -> SyncScore:
+    """Score what an `Animator` made, without the motion of its head; without a scorer that of the last run judges.
+
+    Raises:
+        BadInput: another mesh than the scorer's corpus has.
+    """
+    judge = open_scorer() if scorer is None else scorer
+    corpus = judge.corpus
+    if not np.array_equal(animation.topology.faces, corpus.topology.faces):
+        found = f"another one, of {len(animation.template)} vertices"
+        fix = "Score the model's own face, before --transfer."
+        raise BadInput("animation", expected=f"the mesh of {corpus.folder}", found=found, fix=fix)
+    ids, scale = corpus.topology.regions["mouth"], np.float32(animation.mm_per_unit / corpus.mm_per_unit)
+    parts = {"basis": animation.basis[:, ids], "offset": animation.offset[ids], "template": animation.template[ids]}
+    mouth = replace(animation.unposed(), **parts)
+    return score(judge, animation.wave, scale * mouth.vertices(), scale * mouth.template, animation.fps)
+
+
 def compare(scorer: Scorer, wave: np.ndarray, vertices: np.ndarray, template: np.ndarray, fps: float) -> Compared:
     """Bring a pair to the corpus's frame rate and embed it; arguments as in `score`."""
     rate = scorer.corpus.fps
@@ -292,11 +333,6 @@ def verdict(found: SyncScore) -> str:
     if abs(late) <= found.frame_ms / 2:
         return f"in sync: the mouth is {abs(late):.0f} ms {side}, less than half a frame{trust}"
     return f"the mouth is {abs(late):.0f} ms {side}{trust}"
-
-
-def with_notes(found: SyncScore, notes: tuple[str, ...]) -> SyncScore:
-    """The same score with more notes."""
-    return replace(found, notes=(*notes, *found.notes))
 
 
 def _lengths(name: str, motion: float, sound: float, fps: float, trim: bool) -> tuple[str, ...]:

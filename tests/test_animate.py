@@ -1,12 +1,16 @@
 import io
 import json
 import os
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 
 from learn2talk_core import animate as module
 from learn2talk_core.animate import FORMATS
@@ -15,6 +19,7 @@ from learn2talk_core.audio.waveform import write_wave
 from learn2talk_core.cli import main
 from learn2talk_core.corpus.format import sha256
 from learn2talk_core.corpus.video_file import read_video
+from learn2talk_core.life import Life
 from learn2talk_core.mesh.files import read_mesh, write_mesh
 from tests.test_animator import speech
 from tests.toy import sheet, topology
@@ -71,6 +76,47 @@ def test_every_format_holds_the_same_motion(words: list[str], tmp_path: Path, ca
     assert manifest["sequences"] == {"speech_obj": 25, "speech_ply": 25}
 
 
+def test_a_head_that_moves_is_in_every_format_and_in_the_manifest(words: list[str], tmp_path: Path) -> None:
+    """Baked into vertices; `head` in the .npz takes it off; the same seed gives the same."""
+    life = ["--head", "0.5", "--seed", "3"]
+    assert main(["animate", *words, "--format", "npz,glb,usd,ply"]) == 0
+    folder = tmp_path / "out" / "speech"
+    with np.load(folder / "speech.npz", allow_pickle=False) as stored:
+        still, files = stored["vertices"], stored.files
+    assert "head" not in files
+    assert main(["animate", *words, "--format", "npz,glb,usd,ply,npy,mp4", *life]) == 0
+    with np.load(folder / "speech.npz", allow_pickle=False) as stored:
+        moved, head = stored["vertices"], stored["head"]
+    assert np.abs(moved - still).max() > 1e-4
+    np.testing.assert_allclose((moved - head[:, None, :, 3]) @ head[:, :, :3], still, atol=1e-7)
+    np.testing.assert_array_equal(np.load(folder / "speech.npy"), moved)
+    np.testing.assert_array_equal(read_mesh(folder / "speech_ply" / "000007.ply")[0], moved[7])
+    assert "xformOp:transform:head" in (folder / "speech.usda").read_text()
+    manifest = json.loads((folder / "manifest.json").read_text())
+    weights = Path(module.__file__).parent / "models" / "head_motion" / "model.safetensors"
+    about = {"name": "head_motion", "sha256": sha256(weights)}
+    assert manifest["life"] == {"head": 0.5, "blinks": 0, "gaze": 0, "seed": 3, "head_model": about}
+    before = (folder / "speech.npz").read_bytes()
+    assert main(["animate", *words, "--format", "npz", *life]) == 0
+    assert (folder / "speech.npz").read_bytes() == before
+    assert main(["animate", *words, "--format", "npz", "--head", "0.5", "--seed", "4"]) == 0
+    assert (folder / "speech.npz").read_bytes() != before
+
+
+def test_blinks_by_shapes_are_in_the_arkit_weights(words: list[str], tmp_path: Path) -> None:
+    life = Life(blinks=3, gaze=1, seed=1)
+    deltas = 1e-2 * np.random.default_rng(1).normal(size=(10, 64, 3))
+    np.savez(tmp_path / "shapes.npz", names=life.shapes(), deltas=deltas.astype(np.float32))
+    options = ["--shapes", str(tmp_path / "shapes.npz"), "--blinks", "3", "--gaze", "1", "--seed", "1"]
+    write_wave(tmp_path / "speech.wav", speech(6))
+    assert main(["animate", *words, "--format", "arkit", *options]) == 0
+    stored = json.loads((tmp_path / "out" / "speech" / "speech_arkit.json").read_text())
+    found = np.array(stored["frames"])[:, [stored["names"].index(name) for name in life.shapes()]]
+    expected = life.weights(np.arange(180) / 30)
+    assert expected.max() == 1
+    np.testing.assert_allclose(found, expected, atol=0.15)  # what the student moves is fitted with them
+
+
 def test_several_files_and_standard_input(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_wave(tmp_path / "more.wav", speech(0.5))
     content = (tmp_path / "speech.wav").read_bytes()
@@ -105,6 +151,9 @@ def test_a_second_run_replaces_the_first_and_nothing_else(
         (["--format", "npy", "--template", "Q"], "template: expected a speaker of the corpus, or a file, found Q"),
         (["--format", "npy", "--chunk", "-1"], "chunk: expected"),
         (["--format", "flame"], "--flame: expected FLAME's model file, found none"),
+        (["--format", "npy", "--head", "-1"], "head: expected a strength of 0 … 3, found -1"),
+        (["--format", "npy", "--blinks", "1"], "life: expected a mesh with shapes for eyelids and eyes, found none"),
+        (["--format", "npy", "--head", "1", "--head-model", "w.pth"], "w.pth: expected a file with weights, found no"),
         (["--format", "npy", "--model", "nothing"], "nothing/model.json: expected a file, found nothing"),
     ],
 )
@@ -125,6 +174,59 @@ def test_a_bad_sound_leaves_nothing(words: list[str], tmp_path: Path, capsys: py
     assert left(tmp_path) == []
     assert main(["animate", str(tmp_path / "speech.flac"), *words]) == 1
     assert "speech: expected one sound, found several of this name" in capsys.readouterr().err
+
+
+def chord(seconds: float) -> np.ndarray:
+    """Music: a chord of three tones that swells twice a second."""
+    time = np.arange(int(16000 * seconds)) / 16000
+    tones = sum(np.sin(2 * np.pi * hertz * time) for hertz in (220.0, 277.2, 329.6))
+    return (0.2 * (1 - np.cos(4 * np.pi * time)) / 2 * tones).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("kind", "wave"),
+    [
+        ("silence", np.zeros(24000, np.float32)),
+        ("noise", np.random.default_rng(0).uniform(-1, 1, 24000).astype(np.float32)),
+        ("music", chord(1.5)),
+    ],
+)
+def test_what_is_no_speech_is_animated(
+    kind: str, wave: np.ndarray, words: list[str], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_wave(tmp_path / "speech.wav", wave)
+    assert main(["animate", *words, "--format", "npz,glb", "--head", "1"]) == 0
+    assert ("speech.wav: silent, so the mouth hardly moves" in caplog.text) == (kind == "silence")
+    with np.load(tmp_path / "out" / "speech" / "speech.npz", allow_pickle=False) as stored:
+        assert stored["vertices"].shape == (45, 64, 3)
+        assert np.isfinite(stored["vertices"]).all()
+
+
+def test_nan_and_no_samples_at_all_are_refused(words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    for content, text in (
+        (np.full(8000, np.nan, np.float32), "speech.wav: expected finite samples, found NaN or infinity"),
+        (np.zeros(0, np.float32), "speech.wav: expected at least 0.1 s of sound, found 0.000 s of it"),
+    ):
+        soundfile.write(tmp_path / "speech.wav", content, 16000, "FLOAT")
+        assert main(["animate", *words, "--format", "npy"]) == 1
+        assert text in capsys.readouterr().err
+        assert left(tmp_path) == []
+    whole = io.BytesIO()
+    soundfile.write(whole, chord(1), 16000, format="WAV")
+    (tmp_path / "speech.wav").write_bytes(whole.getvalue()[:9000])
+    assert main(["animate", *words, "--format", "npy"]) == 1
+    assert "cut short" in capsys.readouterr().err
+    assert left(tmp_path) == []
+
+
+def test_a_template_of_another_topology_is_refused(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    faces = topology().faces
+    write_mesh(tmp_path / "head.obj", sheet()[:50], faces[(faces < 50).all(axis=1)])
+    assert main(["animate", *words, "--format", "npy", "--template", str(tmp_path / "head.obj")]) == 1
+    assert "head.obj: expected 64 vertices, as the model, found 50" in capsys.readouterr().err
+    assert left(tmp_path) == []
 
 
 @pytest.mark.parametrize("place", ["speech.wav/out", "/proc/learn2talk"])
@@ -173,6 +275,30 @@ def test_a_video_drawn_block_by_block_is_the_same(tmp_path: Path, monkeypatch: p
         (tmp_path / str(frames)).mkdir()
         module.write_mp4(tmp_path / str(frames), "face", face)
         assert (tmp_path / str(frames) / "face.mp4").read_bytes() == (tmp_path / "64" / "face.mp4").read_bytes()
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """The system refuses to make any file longer: what writers see of a full disk, without one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize("kind", [kind for kind in FORMATS if kind not in ("flame", "arkit")])
+def test_no_room_for_the_whole_of_a_format(
+    kind: str, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    with files_of_at_most(1500):
+        status = main(["animate", *words, "--format", kind])
+    assert status == 1
+    err = capsys.readouterr().err
+    assert "expected to be able to write it, found File too large. Free disk space" in err
+    assert "Traceback" not in err
+    assert left(tmp_path) == []
 
 
 def test_a_render_that_shows_nothing_fails(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

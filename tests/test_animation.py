@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -30,6 +32,33 @@ def test_vertices_are_affine_in_the_states() -> None:
 @pytest.mark.parametrize("part", [slice(0, 1), slice(3, 40), slice(69, 70), slice(0, 70, 7)])
 def test_a_frame_has_the_same_bits_whoever_is_asked_for_with_it(part: slice) -> None:
     face = animation(70)
+    np.testing.assert_array_equal(face.vertices(part), face.vertices()[part])
+
+
+def posed(frames: int) -> Animation:
+    pose = np.random.default_rng(1).uniform(-0.5, 0.5, (frames, 6)).astype(np.float32)
+    return replace(animation(frames), pose=pose, pivot=np.array([0.1, -0.2, 0.3], np.float32))
+
+
+def test_a_pose_turns_the_still_head_about_its_neck() -> None:
+    """Against rotations written out: about x, then y, then z."""
+    face = posed(5)
+    still, found = face.unposed().vertices(), face.vertices()
+    np.testing.assert_array_equal(still, animation(5).vertices())
+    for t, (x, y, z, *moved) in enumerate(face.pose.astype(np.float64)):
+        about_x = np.array([[1, 0, 0], [0, np.cos(x), -np.sin(x)], [0, np.sin(x), np.cos(x)]])
+        about_y = np.array([[np.cos(y), 0, np.sin(y)], [0, 1, 0], [-np.sin(y), 0, np.cos(y)]])
+        about_z = np.array([[np.cos(z), -np.sin(z), 0], [np.sin(z), np.cos(z), 0], [0, 0, 1]])
+        expected = (still[t] - face.pivot) @ (about_z @ about_y @ about_x).T + face.pivot + moved
+        np.testing.assert_allclose(found[t], expected, atol=2e-5)
+    turn, shift = face.rigid()[:, :, :3], face.rigid()[:, None, :, 3]
+    np.testing.assert_allclose((found - shift) @ turn, still, atol=2e-5)
+    np.testing.assert_array_equal(face.rigid(slice(2, 4)), face.rigid()[2:4])
+
+
+@pytest.mark.parametrize("part", [slice(0, 1), slice(3, 40), slice(69, 70), slice(0, 0)])
+def test_a_posed_frame_has_the_same_bits_whoever_is_asked_for_with_it(part: slice) -> None:
+    face = posed(70)
     np.testing.assert_array_equal(face.vertices(part), face.vertices()[part])
 
 

@@ -1,4 +1,6 @@
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,8 +11,12 @@ from learn2talk_core import animator as module
 from learn2talk_core.animator import Animator, frame_count, load_animator
 from learn2talk_core.audio.voice import voice_of
 from learn2talk_core.audio.waveform import write_wave
+from learn2talk_core.corpus.embedded.face import load_face
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.errors import BadInput
+from learn2talk_core.export.arkit import BlendShapes
+from learn2talk_core.head_motion import neck
+from learn2talk_core.life import Life
 from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.models.student import predict_states
 from tests.toy import sheet, topology
@@ -225,6 +231,95 @@ def test_a_stream_refuses(animator: Animator) -> None:
     short = animator.stream(30)
     short.feed(np.zeros(10, np.int16))
     assert short.finish().shape == (1, 64, 3)
+
+
+# ---- head, eyelids, eyes
+
+
+@pytest.fixture(scope="module")
+def lively(animator: Animator) -> Animator:
+    """With shapes for lids and eyes, which move no vertex of the mouth."""
+    names = Life(blinks=1, gaze=1).shapes()
+    deltas = 1e-3 * np.random.default_rng(0).normal(size=(len(names), 64, 3))
+    deltas[:, animator.topology.regions["mouth"]] = 0
+    return replace(animator, blend_shapes=BlendShapes(names, deltas.astype(np.float32)))
+
+
+def test_life_leaves_the_lips_alone(animator: Animator, lively: Animator) -> None:
+    wave, life = speech(5.3), Life(head=1, blinks=1, gaze=1, seed=2)
+    still, alive = animator.animate(wave, style="B"), lively.animate(wave, style="B", life=life)
+    width = still.states.shape[1]
+    np.testing.assert_array_equal(alive.states[:, :width], still.states)
+    np.testing.assert_array_equal(alive.states[:, width:], life.weights(np.arange(159) / 30))
+    assert alive.shapes == life.shapes()
+    unposed, mouth = alive.unposed().vertices(), animator.topology.regions["mouth"]
+    np.testing.assert_allclose(unposed[:, mouth], still.vertices()[:, mouth], atol=1e-8)
+    assert np.abs(unposed - still.vertices()).max() > 1e-4
+    turn, shift = alive.rigid()[:, :, :3], alive.rigid()[:, None, :, 3]
+    np.testing.assert_allclose((alive.vertices() - shift) @ turn, unposed, atol=1e-7)
+    assert np.ptp(alive.vertices() - unposed, axis=0).max() > 1e-4
+
+
+def test_head_motion_alone_leaves_every_vertex_alone_to_the_bit(animator: Animator) -> None:
+    still, moved = (animator.animate(speech(2.1), style="A", life=life) for life in (Life(), Life(head=1, seed=5)))
+    np.testing.assert_array_equal(moved.unposed().vertices(), still.vertices())
+    half = animator.animate(speech(2.1), style="A", life=Life(head=0.5, seed=5))
+    np.testing.assert_allclose(half.pose, moved.pose / 2, atol=1e-7)
+    other = animator.animate(speech(2.1), style="A", life=Life(head=1, seed=6))
+    assert not np.allclose(other.pose, moved.pose)
+    np.testing.assert_allclose(moved.pivot, neck(still.template, animator.topology, 1000))
+
+
+@pytest.mark.parametrize("fps", [24, 60])
+def test_a_stream_is_as_alive_as_the_offline_mode_bit_for_bit(lively: Animator, fps: float) -> None:
+    wave, life = speech(6.41), Life(head=0.7, blinks=2, gaze=1, seed=3)
+    offline = lively.animate(wave, style="B", fps=fps, chunk=1.0, look_ahead=1.7, life=life)
+    for seed in range(2):
+        stream = lively.stream(fps, style="B", chunk=1.0, look_ahead=1.7, life=life)
+        frames = [*(stream.feed(piece) for piece in feeding(wave, seed)), stream.finish()]
+        assert sum(len(part) > 0 for part in frames) > 2
+        np.testing.assert_array_equal(np.concatenate(frames), offline.vertices())
+    whole = lively.animate(wave, style="B", fps=fps, life=life)
+    np.testing.assert_array_equal(whole.pose, offline.pose)
+    np.testing.assert_array_equal(whole.states[:, -10:], offline.states[:, -10:])
+
+
+def test_what_cannot_live_says_so(animator: Animator, lively: Animator, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"life: expected a mesh with shapes for eyelids and eyes, found none\. Give"):
+        animator.animate(speech(1), style="A", life=Life(blinks=1))
+    with pytest.raises(BadInput, match="--head moves any mesh"):
+        animator.stream(life=Life(gaze=1))
+    shapes = lively.blend_shapes
+    assert shapes is not None
+    blind = replace(animator, blend_shapes=BlendShapes(shapes.names[:2], shapes.deltas[:2]))
+    assert blind.animate(speech(1), style="A", life=Life(blinks=1)).shapes == ("eyeBlinkLeft", "eyeBlinkRight")
+    with pytest.raises(BadInput, match="expected a blend shape for each eye's motion, found no eyeLookInLeft"):
+        blind.animate(speech(1), style="A", life=Life(gaze=1))
+    other = replace(animator, blend_shapes=BlendShapes(shapes.names, shapes.deltas[:, :60]))
+    with pytest.raises(BadInput, match="expected shapes of 64 vertices, found 60"):
+        other.animate(speech(1), style="A", life=Life(blinks=1))
+    with pytest.raises(BadInput, match=r"look_ahead: expected at least 1\.655 seconds for head motion, found 0\.4"):
+        animator.stream(life=Life(head=1))
+    student, corpus = tmp_path / "student", tmp_path / "corpus"
+    toy_student(tmp_path)
+    (tmp_path / "w.pth").write_text("no weights")
+    wrong = load_animator(student, corpus=corpus, head_model=tmp_path / "w.pth")
+    with pytest.raises(BadInput, match=r"w\.pth: expected a torch file with nothing but tensors"):
+        wrong.animate(speech(1), style="A", life=Life(head=1))
+
+
+def test_the_embedded_head_has_lids_and_another_one_gets_them_with_its_lips(lively: Animator) -> None:
+    """Faces of the embedded head stand for the model's; a correspondence of each vertex with itself, twice as large."""
+    face = load_face()
+    topology = face.topology
+    corpus = SimpleNamespace(topology=topology)
+    embedded = replace(lively, blend_shapes=None, topology=topology, corpus=corpus)
+    np.testing.assert_array_equal(embedded._deltas(["eyeBlinkLeft"])[0], face.unit["eyeBlinkLeft"])
+    twice = SimpleNamespace(move=lambda deltas: 2 * deltas)
+    other = replace(embedded, correspondence=twice)
+    np.testing.assert_array_equal(other._deltas(["eyeBlinkLeft"])[0], 2 * face.unit["eyeBlinkLeft"])
+    for name in Life(blinks=1, gaze=1).shapes():
+        assert not face.unit[name][topology.regions["mouth"]].any()
 
 
 def test_long_speech_goes_in_chunks(animator: Animator, monkeypatch: pytest.MonkeyPatch) -> None:

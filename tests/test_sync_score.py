@@ -9,6 +9,8 @@ import pytest
 import soundfile
 import torch
 
+from learn2talk_core.animate import write_formats
+from learn2talk_core.animation import Animation
 from learn2talk_core.cli import main
 from learn2talk_core.corpus.video_file import write_video
 from learn2talk_core.errors import BadInput
@@ -24,6 +26,8 @@ from learn2talk_core.sync_score import (
     open_scorer,
     resampled,
     score,
+    score_animation,
+    score_files,
     verdict,
     window_loudness,
 )
@@ -94,10 +98,43 @@ def test_a_mouth_that_speaks_something_else_has_no_lag(scorer: Scorer) -> None:
     assert verdict(found).startswith("no lag can be told (best guess: the mouth is ")
 
 
-def test_noise_that_is_no_speech_has_no_lag(scorer: Scorer) -> None:
+def test_a_moving_head_changes_no_score(scorer: Scorer, project: Path, tmp_path: Path) -> None:
+    """In memory and by files; the same motion as an animation whose states are its own frames."""
+    wave, motion = talk(60.0)
+    still = Animation(
+        states=np.eye(len(motion), dtype=np.float32),
+        basis=motion - sheet(),
+        offset=np.zeros_like(sheet()),
+        template=sheet(),
+        fps=FPS,
+        mm_per_unit=1000,
+        topology=scorer.corpus.topology,
+        wave=wave,
+    )
+    pose = np.random.default_rng(0).normal(0, 0.1, (len(motion), 6)).astype(np.float32)
+    moved = replace(still, pose=pose, pivot=np.array([0, -0.1, -0.1], np.float32))
+    expected, found = judged(scorer, 60.0), score_animation(moved, scorer)
+    assert (found.lse_d, found.lse_c) == pytest.approx((expected.lse_d, expected.lse_c), abs=1e-5)
+    assert found.mouth_late_ms == pytest.approx(expected.mouth_late_ms, abs=0.1)
+    write_formats(tmp_path, "a", moved, ["npz"])
+    soundfile.write(tmp_path / "a.wav", wave, 16000)
+    by_file = score_files(tmp_path / "a.wav", tmp_path / "a.npz", scorer)
+    assert by_file.lse_d == pytest.approx(expected.lse_d, abs=1e-4)
+    other = replace(moved, topology=replace(moved.topology, faces=moved.topology.faces[1:]))
+    with pytest.raises(BadInput, match=r"animation: expected the mesh of .*, found another one, of 64 vertices"):
+        score_animation(other, scorer)
+
+
+@pytest.mark.parametrize("kind", ["noise", "music"])
+def test_what_is_no_speech_has_no_lag(scorer: Scorer, kind: str) -> None:
     ids = scorer.corpus.topology.regions["mouth"]
-    noise = (0.2 * np.random.default_rng(3).normal(size=48000)).clip(-1, 1).astype(np.float32)
-    found = score(scorer, noise, talk()[1][:, ids], sheet()[ids], FPS)
+    time = np.arange(48000) / 16000
+    tones = sum(np.sin(2 * np.pi * hertz * time) for hertz in (220.0, 277.2, 329.6))
+    sounds = {
+        "noise": 0.2 * np.random.default_rng(3).normal(size=48000),
+        "music": 0.1 * (1.5 - np.cos(4 * np.pi * time)) * tones,
+    }
+    found = score(scorer, sounds[kind].clip(-1, 1).astype(np.float32), talk()[1][:, ids], sheet()[ids], FPS)
     assert found.confidence is not None
     assert found.confidence < 0.5
 

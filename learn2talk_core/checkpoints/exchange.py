@@ -53,7 +53,9 @@ TAKES: dict[ImportKind, Takes] = {
     "lipreader": _parameter("model.pth [model.json] [unigram5000_units.txt]", "lipreader.checkpoint.loss"),
     "syncnet": Takes("syncnet_v2.model", "learn2talk score-video VIDEO --syncnet {folder}"),
     "expnet": Takes(_SADTALKER + "auido2exp_00300-model.pth", "models.expnet.load_expnet('{folder}')"),
-    "posevae": Takes(_SADTALKER + "auido2pose_00140-model.pth", "models.posevae.load_posevae('{folder}')"),
+    "posevae": Takes(
+        _SADTALKER + "auido2pose_00140-model.pth", "learn2talk animate SPEECH --head 1 --head-model {folder}"
+    ),
 }
 # Published networks that no stage takes over: name and loader, which takes the folder too.
 _AS_THEY_ARE: dict[str, tuple[str, Callable[[str | Path], nn.Module]]] = {

@@ -47,9 +47,10 @@ def read_mouth(
     """Read a motion and the face that it rests on.
 
     Args:
-        path: `.npy`, or `.npz` with `vertices` and, where known, `fps`, `mm_per_unit` and `template` (a speaker's name
-            or positions). Vertices are (T, V, 3) or (T, 3 V) for the corpus's V vertices, or for those of its region
-            `mouth` alone in the order of their numbers.
+        path: `.npy`, or `.npz` with `vertices` and, where known, `fps`, `mm_per_unit`, `template` (a speaker's name
+            or positions) and `head` (T, 3, 4), the motion [R | t] of the head, which is taken off. Vertices are
+            (T, V, 3) or (T, 3 V) for the corpus's V vertices, or for those of its region `mouth` alone in the order of
+            their numbers.
         corpus: whose mesh it is.
         fps: frames a second; comes before what the file says.
         mm_per_unit: millimetres per unit of the file; comes before what the file says; the corpus's where neither does.
@@ -68,6 +69,8 @@ def read_mouth(
     if not finite.all():
         where = f"{path}, frame {int(np.argmin(finite))}"
         raise BadInput(where, expected="finite positions", found="NaN or infinity", fix="Repair or cut the motion.")
+    if "head" in arrays:
+        vertices = _still(path, vertices, arrays["head"])
     rate = _number(path, "fps", fps, arrays)
     if rate is None:
         fix = "Give --fps, or save an .npz with vertices and fps."
@@ -90,7 +93,7 @@ def mouth_mm(mouth: np.ndarray, mm_per_unit: float) -> float:
 
 
 def motion_arrays(
-    path: Path, names: Sequence[str] = ("fps", "mm_per_unit", "template"), *, mapped: bool = False
+    path: Path, names: Sequence[str] = ("fps", "mm_per_unit", "template", "head"), *, mapped: bool = False
 ) -> dict[str, np.ndarray]:
     """The arrays of a motion file by name: `vertices`, and of an `.npz` also those of `names` that it has.
 
@@ -155,6 +158,17 @@ def _of_mouth(where: object, array: np.ndarray, corpus: Corpus, *, frames: bool)
         )
     points = array.reshape(*array.shape[:1] if frames else (), int(np.prod(rest)) // 3, 3)
     return np.array(points[..., ids, :] if points.shape[-2] == count else points, np.float32)
+
+
+def _still(path: Path, vertices: np.ndarray, head: np.ndarray) -> np.ndarray:
+    """The vertices (T, n, 3) before the head moved by [R | t] (T, 3, 4)."""
+    if head.shape != (len(vertices), 3, 4) or head.dtype.kind != "f" or not np.isfinite(head).all():
+        expected, found = f"finite numbers ({len(vertices)}, 3, 4)", f"{head.dtype} of shape {head.shape}"
+        raise BadInput(f"{path}: head", expected=expected, found=found, fix="Save the motion again.")
+    turn, shift = head[:, :, :3], head[:, None, :, 3]
+    if np.abs(turn @ turn.transpose(0, 2, 1) - np.eye(3)).max() > 1e-3:
+        raise BadInput(f"{path}: head", expected="rotations", found="something else", fix="Save the motion again.")
+    return ((vertices - shift) @ turn).astype(np.float32)
 
 
 def _number(path: Path, name: str, given: float | None, arrays: dict[str, np.ndarray]) -> float | None:

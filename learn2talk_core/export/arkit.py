@@ -32,7 +32,7 @@ ARKIT = (
 TURNS = (
     *("HeadYaw", "HeadPitch", "HeadRoll"),
     *(f"{side}Eye{turn}" for side in ("Left", "Right") for turn in ("Yaw", "Pitch", "Roll")),
-)  # the animation turns neither head nor eyes: all zero
+)
 CHUNK = 256  # frames that are solved together: 5 MB for 52 shapes
 RIDGE = 1e-9  # of the shapes' mean square, on the diagonal: decides between shapes that are alike
 STEPS = 1000  # many more than are ever needed, should rounding make it go in circles
@@ -172,27 +172,44 @@ def solve_box(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
     return weights
 
 
-def write_arkit_csv(path: str | Path, weights: np.ndarray, fps: float) -> Path:
+def head_turns(animation: Animation) -> np.ndarray:
+    """Yaw, pitch and roll of the head (T, 3) in radians: to the speaker's left, up, and to the right shoulder.
+
+    Read off the face's axes, as other programs do with ARKit's `ARFaceAnchor.transform`: where z points, how x tilts.
+    """
+    turn = animation.rigid()[:, :, :3]
+    yaw, pitch = np.arctan2(turn[:, 0, 2], turn[:, 2, 2]), np.arcsin(np.clip(turn[:, 1, 2], -1, 1))
+    return np.stack([yaw, pitch, np.arctan2(turn[:, 1, 0], turn[:, 1, 1])], axis=1)
+
+
+def write_arkit_csv(path: str | Path, weights: np.ndarray, fps: float, head: np.ndarray | None = None) -> Path:
     """Write `arkit_weights` in the layout of Live Link Face's recordings; returns the path.
 
     Columns: Timecode (hours:minutes:seconds:frames from the sound's start, frames with three decimals),
-    BlendShapeCount (61), the 52 weights, three angles of the head and three of each eye, which are zero.
+    BlendShapeCount (61), the 52 weights, three angles of the head (`head_turns`; zero without) and three of each eye,
+    which are zero: gaze is in the weights.
     """
     header = ",".join(["Timecode", "BlendShapeCount", *(name[0].upper() + name[1:] for name in ARKIT), *TURNS])
-    row = f"%s,{len(ARKIT) + len(TURNS)}," + ",".join(["%.6f"] * len(ARKIT)) + ",0" * len(TURNS) + "\n"
+    head = np.zeros((len(weights), 3)) if head is None else head
+    row = f"%s,{len(ARKIT) + len(TURNS)}," + ",".join(["%.6f"] * (len(ARKIT) + 3)) + ",0" * (len(TURNS) - 3) + "\n"
     with whole_file(path) as partial, partial.open("w", newline="\n") as out:
         out.write(header + "\n")
-        out.writelines(row % (timecode(frame, fps), *numbers.tolist()) for frame, numbers in enumerate(weights))
+        rows = enumerate(np.concatenate([weights, head], axis=1))
+        out.writelines(row % (timecode(frame, fps), *numbers.tolist()) for frame, numbers in rows)
     return Path(path)
 
 
-def write_arkit_json(path: str | Path, weights: np.ndarray, fps: float) -> Path:
-    """Write `arkit_weights` as `{"fps": fps, "names": [52], "frames": [[52], …]}`; returns the path."""
+def write_arkit_json(path: str | Path, weights: np.ndarray, fps: float, head: np.ndarray | None = None) -> Path:
+    """Write `arkit_weights` as `{"fps": fps, "names": [52], "frames": [[52], …]}`; returns the path.
+
+    With `head_turns` there is also `"head": [[yaw, pitch, roll], …]` in radians.
+    """
     row = "[" + ",".join(["%.6f"] * len(ARKIT)) + "]"
     with whole_file(path) as partial, partial.open("w", newline="\n") as out:
         out.write(json.dumps({"fps": float(fps), "names": ARKIT})[:-1] + ', "frames": [')
         out.writelines(",\n" * (frame > 0) + row % tuple(numbers.tolist()) for frame, numbers in enumerate(weights))
-        out.write("]}\n")
+        out.write("]" if head is None else f'], "head": {json.dumps(np.round(head, 6).tolist())}')
+        out.write("}\n")
     return Path(path)
 
 

@@ -47,6 +47,7 @@ class Flame:
         correctives: (V, 3, 9), of the jaw's rotation.
         joint: (V,), which mean of the vertices the jaw's joint is.
         weight: (V,), how much a vertex follows the jaw.
+        root: (V,), which mean of the vertices the joint is that the whole head turns about.
     """
 
     template: np.ndarray
@@ -55,6 +56,7 @@ class Flame:
     correctives: np.ndarray
     joint: np.ndarray
     weight: np.ndarray
+    root: np.ndarray
 
 
 def load_flame(path: str | Path, expressions: int = EXPRESSIONS) -> Flame:
@@ -100,6 +102,7 @@ def load_flame(path: str | Path, expressions: int = EXPRESSIONS) -> Flame:
         correctives=arrays["posedirs"][:, :, first : first + 9],
         joint=regressor[JAW],
         weight=arrays["weights"][:, JAW],
+        root=regressor[0],
     )
 
 
@@ -139,20 +142,28 @@ def write_flame(path: str | Path, animation: Animation, flame: Flame) -> Path:
     """Write an `.npz`; returns its path.
 
     Arrays, float32: `shape` (up to 300,), `expression` (T, E), `pose` (T, 15) as axis times angle of root, neck, jaw
-    and the eyes (only the jaw's, columns 6 to 8, are not zero), `fps` ().
+    and the eyes (only the jaw's, columns 6 to 8, are not zero, and the root's where the head moves), `translation`
+    (T, 3) of the whole head in metres, `fps` ().
     """
     path = Path(path)
     check(path, animation)
     expression, jaw = fit(flame, animation)
     pose = np.zeros((len(jaw), 15), np.float32)
     pose[:, 3 * JAW : 3 * JAW + 3] = jaw
-    shape = fit_identity(flame, animation.template.astype(np.float64) * animation.mm_per_unit / 1000)
+    metres = animation.mm_per_unit / 1000
+    face = metres * animation.template.astype(np.float64)
+    rigid = animation.rigid()
+    pose[:, :3] = Rotation.from_matrix(rigid[:, :, :3]).as_rotvec()
+    joint = flame.root @ face + expression @ np.einsum("v,vxe->ex", flame.root, flame.expression)  # the root's
+    translation = metres * rigid[:, :, 3] + np.einsum("txy,ty->tx", rigid[:, :, :3], joint) - joint
+    shape = fit_identity(flame, face)
     with whole_file(path) as partial, partial.open("wb") as file:
         np.savez(
             file,
             shape=shape.astype(np.float32),
             expression=expression.astype(np.float32),
             pose=pose,
+            translation=translation.astype(np.float32),
             fps=np.float32(animation.fps),
         )
     return path

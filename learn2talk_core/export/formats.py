@@ -5,7 +5,7 @@ from pathlib import Path
 
 from learn2talk_core.animation import Animation
 from learn2talk_core.errors import BadInput
-from learn2talk_core.export.arkit import arkit_weights, load_shapes, write_arkit_csv, write_arkit_json
+from learn2talk_core.export.arkit import arkit_weights, head_turns, load_shapes, write_arkit_csv, write_arkit_json
 from learn2talk_core.export.flame import load_flame, write_flame
 from learn2talk_core.export.geometry import check, write_sound
 from learn2talk_core.export.gltf import write_gltf
@@ -33,9 +33,10 @@ def formats(blend_shapes: str | Path | None = None, flame_model: str | Path | No
     def arkit(stem: Path, animation: Animation) -> list[Path]:
         check(stem, animation)
         weights = arkit_weights(animation, None if blend_shapes is None else load_shapes(blend_shapes))
+        head = None if animation.pose is None else head_turns(animation)
         return [
-            write_arkit_csv(_add(stem, "_arkit.csv"), weights, animation.fps),
-            write_arkit_json(_add(stem, "_arkit.json"), weights, animation.fps),
+            write_arkit_csv(_add(stem, "_arkit.csv"), weights, animation.fps, head),
+            write_arkit_json(_add(stem, "_arkit.json"), weights, animation.fps, head),
             write_sound(_add(stem, ".wav"), animation),
         ]
 

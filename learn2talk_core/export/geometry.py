@@ -32,8 +32,9 @@ def check(path: Path, animation: Animation) -> None:
     """Refuse, before anything is written, what no format can hold: no frames, or numbers that are none."""
     if not len(animation.states):
         raise BadInput(path, expected="an animation", found="no frames", fix="Give sound of at least one frame.")
-    for name in ("states", "basis", "offset", "template"):
-        if not np.isfinite(getattr(animation, name)).all():
+    for name in ("states", "basis", "offset", "template", "pose", "pivot"):
+        values = getattr(animation, name)
+        if values is not None and not np.isfinite(values).all():
             fix = "The model or the sound is broken: check both."
             raise BadInput(path, expected="finite numbers", found=f"NaN or infinity in {name}", fix=fix)
 

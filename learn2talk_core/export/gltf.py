@@ -6,7 +6,8 @@ offset and all states at their least; the others' weights are the states from th
 
     vertices(t) = template + 1 · (offset + Σ_k least_k basis_k) + Σ_k weight_k(t) · (range_k basis_k).
 
-With all weights 0 the face rests. Section numbers are those of the glTF 2.0 specification (Khronos, 2.0.1).
+With all weights 0 the face rests. Where the head moves, a node `head` at the neck turns and shifts it, apart from the
+morph targets. Section numbers are those of the glTF 2.0 specification (Khronos, 2.0.1).
 """
 
 import json
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from learn2talk_core.animation import Animation
 from learn2talk_core.errors import BadInput
@@ -23,7 +25,7 @@ from learn2talk_core.files import whole_file
 
 FLOAT, UNSIGNED_INT = 5126, 5125  # §3.6.2.2
 VERTICES, INDICES = 34962, 34963  # §5.11.5, what a buffer view is for
-KIND = {1: "SCALAR", 3: "VEC3"}
+KIND = {1: "SCALAR", 3: "VEC3", 4: "VEC4"}
 LARGEST = 2**32 - 1  # bytes of a GLB, §4.4
 
 
@@ -63,13 +65,31 @@ def write_gltf(path: str | Path, animation: Animation) -> list[Path]:
     ]
     times = file.add(np.arange(len(states)) / animation.fps, bounds=True)
     values = file.add(weights.reshape(-1))
+    channels: list[dict[str, Any]] = []
+    samplers: list[dict[str, Any]] = []
+
+    def animate(node: int, aim: str, output: int) -> None:
+        channels.append({"sampler": len(samplers), "target": {"node": node, "path": aim}})
+        samplers.append({"input": times, "output": output, "interpolation": "LINEAR"})
+
+    nodes: list[dict[str, Any]] = [{"name": "face", "mesh": 0}]
+    animate(0, "weights", values)
+    if animation.pose is not None:
+        pivot = metres * (np.zeros(3) if animation.pivot is None else animation.pivot.astype(np.float64))
+        turns = Rotation.from_matrix(animation.rigid()[:, :, :3])
+        nodes[0]["translation"] = (-pivot).tolist()
+        nodes.append({"name": "head", "children": [0], "translation": pivot.tolist()})
+        animate(1, "rotation", file.add(turns.as_quat(canonical=True)))
+        animate(1, "translation", file.add(pivot + metres * animation.pose[:, 3:]))
     sound = path.with_suffix(".wav")
-    names = ["start", *(f"state_{k:03d}" for k in range(len(span)))]
+    extras = {"sound": sound.name, "sound_start": 0, "fps": float(animation.fps)}
+    own = len(span) - len(animation.shapes)
+    names = ["start", *(f"state_{k:03d}" for k in range(own)), *animation.shapes]
     document = {
         "asset": {"version": "2.0", "generator": "Learn2Talk"},
         "scene": 0,
-        "scenes": [{"nodes": [0], "extras": {"sound": sound.name, "sound_start": 0, "fps": float(animation.fps)}}],
-        "nodes": [{"name": "face", "mesh": 0}],
+        "scenes": [{"nodes": [len(nodes) - 1], "extras": extras}],
+        "nodes": nodes,
         "meshes": [
             {
                 "name": "face",
@@ -86,13 +106,7 @@ def write_gltf(path: str | Path, animation: Animation) -> list[Path]:
             }
         ],
         "materials": [{"name": "skin", "pbrMetallicRoughness": {"metallicFactor": 0, "roughnessFactor": 0.6}}],
-        "animations": [
-            {
-                "name": "speech",
-                "channels": [{"sampler": 0, "target": {"node": 0, "path": "weights"}}],
-                "samplers": [{"input": times, "output": values, "interpolation": "LINEAR"}],
-            }
-        ],
+        "animations": [{"name": "speech", "channels": channels, "samplers": samplers}],
     }
     file.write(path, document)
     return [path, write_sound(path, animation)]
@@ -108,7 +122,7 @@ class _File:
         self.length = 0
 
     def add(self, array: np.ndarray, target: int | None = None, *, kind: int = FLOAT, bounds: bool = False) -> int:
-        """Append (n,) or (n, 3) numbers of 4 bytes, which keeps everything aligned; returns the accessor's number."""
+        """Append (n,), (n, 3) or (n, 4) numbers of 4 bytes, which keeps all aligned; returns the accessor's number."""
         array = np.ascontiguousarray(array, "<f4" if kind == FLOAT else "<u4")
         view = {"buffer": 0, "byteOffset": self.length, "byteLength": array.nbytes}
         columns = array.reshape(len(array), -1)

@@ -20,7 +20,8 @@ CHUNK = 16  # frames that are in memory at a time
 def write_usd(path: str | Path, animation: Animation) -> list[Path]:
     """Write a `.usda`, and a `.wav` beside it.
 
-    The template's unit, which `metersPerUnit` tells; y up. Time code t is frame t; the sound begins at time code 0.
+    The template's unit, which `metersPerUnit` tells; y up. Time code t is frame t; the sound begins at time code 0. The
+    points are those of the still head, whose motion is a transform of the mesh, `xformOp:transform:head`.
 
     Returns:
         Both paths.
@@ -65,16 +66,24 @@ def Xform "Face" (
     yield _tuples(animation.template, places)
     yield b"]\n        point3f[] points.timeSamples = {\n"
     extents = []
+    still = animation.unposed()
     for first in range(0, frames, CHUNK):
-        for number, vertices in enumerate(animation.vertices(slice(first, first + CHUNK)), first):
+        for number, vertices in enumerate(still.vertices(slice(first, first + CHUNK)), first):
             extents.append(np.stack([vertices.min(axis=0), vertices.max(axis=0)]))
             yield b"            %d: [" % number + _tuples(vertices, places) + b"],\n"
     yield b"        }\n        float3[] extent.timeSamples = {\n"
     for number, extent in enumerate(extents):
         yield b"            %d: [" % number + _tuples(extent, places) + b"],\n"
+    if animation.pose is not None:
+        yield b"        }\n        matrix4d xformOp:transform:head.timeSamples = {\n"
+        for number, rigid in enumerate(animation.rigid()):
+            rows = [[*column, 0] for column in rigid[:, :3].T.tolist()] + [[*rigid[:, 3].tolist(), 1]]  # row vectors
+            yield f"            {number}: ({', '.join(str(tuple(row)) for row in rows)}),\n".encode()
+        yield b'        }\n        uniform token[] xformOpOrder = ["xformOp:transform:head"]\n'
+    else:
+        yield b"        }\n"
     at = "@@@" if "@" in sound else "@"  # how a path that holds an @ is quoted
-    yield f"""        }}
-    }}
+    yield f"""    }}
 
     def SpatialAudio "Speech"
     {{

@@ -45,19 +45,19 @@ class ExpNet(nn.Module):
         return self.mapping1(torch.cat([heard, reference.expand(len(mels), -1), blink[:, None]], dim=1))
 
 
-def audio_encoder() -> nn.Sequential:
-    """Wav2Lip's, at full size: (N, 1, 80, 16) mel windows → (N, 512, 1, 1)."""
+def audio_encoder(width: int = 32) -> nn.Sequential:
+    """Wav2Lip's, at full size for a width of 32: (N, 1, 80, 16) mel windows → (N, 16 width, 1, 1)."""
     return nn.Sequential(
-        ConvBlock(1, 32, 3, 1, 1),
-        *residual_blocks(32, 2),
-        ConvBlock(32, 64, 3, (3, 1), 1),
-        *residual_blocks(64, 2),
-        ConvBlock(64, 128, 3, 3, 1),
-        *residual_blocks(128, 2),
-        ConvBlock(128, 256, 3, (3, 2), 1),
-        *residual_blocks(256, 1),
-        ConvBlock(256, AUDIO, 3),
-        ConvBlock(AUDIO, AUDIO, 1),
+        ConvBlock(1, width, 3, 1, 1),
+        *residual_blocks(width, 2),
+        ConvBlock(width, 2 * width, 3, (3, 1), 1),
+        *residual_blocks(2 * width, 2),
+        ConvBlock(2 * width, 4 * width, 3, 3, 1),
+        *residual_blocks(4 * width, 2),
+        ConvBlock(4 * width, 8 * width, 3, (3, 2), 1),
+        *residual_blocks(8 * width, 1),
+        ConvBlock(8 * width, 16 * width, 3),
+        ConvBlock(16 * width, 16 * width, 1),
     )
 
 

@@ -3,7 +3,8 @@
 A conditional variational autoencoder of blocks of 32 frames; what it makes is added to the pose of the still face. A
 pose is six numbers: rotation about x, y and z in radians, then translation in the unit of Deep3DFaceRecon's morphable
 face (ten of them from the camera to the face). Attribute names give the keys of the published weights, which fit
-strictly; the discriminator is there because they hold it.
+strictly; the discriminator is there because they hold it. Of a smaller `width` it is ours, trained by
+scripts/train_head_motion.py.
 """
 
 from itertools import pairwise
@@ -14,7 +15,7 @@ import torch
 from scipy.signal import savgol_filter
 from torch import nn
 
-from learn2talk_core.models.expnet import AUDIO, FIX, audio_encoder
+from learn2talk_core.models.expnet import FIX, audio_encoder
 from learn2talk_core.models.published import load_published
 
 BLOCK = 32  # frames
@@ -58,22 +59,22 @@ class Up(nn.Module):
 class ResUNet(nn.Module):
     """(B, T, 6) → (B, T, 6) in 0 … 1, a picture of one channel to it; T is a multiple of 8."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.input_layer = nn.Sequential(
-            nn.Conv2d(1, 32, 3, padding=1), nn.BatchNorm2d(32), nn.ReLU(), nn.Conv2d(32, 32, 3, padding=1)
+            nn.Conv2d(1, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(), nn.Conv2d(width, width, 3, padding=1)
         )
-        self.input_skip = nn.Sequential(nn.Conv2d(1, 32, 3, padding=1))
-        self.residual_conv_1 = Residual(32, 64, halve=True)
-        self.residual_conv_2 = Residual(64, 128, halve=True)
-        self.bridge = Residual(128, 256, halve=True)
-        self.upsample_1 = Up(256)
-        self.up_residual_conv1 = Residual(256 + 128, 128)
-        self.upsample_2 = Up(128)
-        self.up_residual_conv2 = Residual(128 + 64, 64)
-        self.upsample_3 = Up(64)
-        self.up_residual_conv3 = Residual(64 + 32, 32)
-        self.output_layer = nn.Sequential(nn.Conv2d(32, 1, 1), nn.Sigmoid())
+        self.input_skip = nn.Sequential(nn.Conv2d(1, width, 3, padding=1))
+        self.residual_conv_1 = Residual(width, 2 * width, halve=True)
+        self.residual_conv_2 = Residual(2 * width, 4 * width, halve=True)
+        self.bridge = Residual(4 * width, 8 * width, halve=True)
+        self.upsample_1 = Up(8 * width)
+        self.up_residual_conv1 = Residual(8 * width + 4 * width, 4 * width)
+        self.upsample_2 = Up(4 * width)
+        self.up_residual_conv2 = Residual(4 * width + 2 * width, 2 * width)
+        self.upsample_3 = Up(2 * width)
+        self.up_residual_conv3 = Residual(2 * width + width, width)
+        self.output_layer = nn.Sequential(nn.Conv2d(width, 1, 1), nn.Sigmoid())
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x[:, None]
@@ -89,61 +90,64 @@ class ResUNet(nn.Module):
 class Encoder(nn.Module):
     """Motion, sound, still pose and style → the distribution of the latent vector. Only training needs it."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int, styles: int, *, published: bool) -> None:
         super().__init__()
-        self.resunet = ResUNet()
+        self.published = published
+        self.resunet = ResUNet(width)
         self.MLP = _layers(POSE + 2 * BLOCK * POSE + LATENT, 128)
         self.linear_means = nn.Linear(128, LATENT)
         self.linear_logvar = nn.Linear(128, LATENT)
-        self.linear_audio = nn.Linear(AUDIO, POSE)
-        self.classbias = nn.Parameter(torch.randn(STYLES, LATENT))
+        self.linear_audio = nn.Linear(16 * width, POSE)
+        self.classbias = nn.Parameter(torch.randn(styles, LATENT))
 
     def forward(
         self, motion: torch.Tensor, heard: torch.Tensor, still: torch.Tensor, style: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 32, 6), (B, 32, 512), (B, 6), (B,) → means and logarithms of variances, (B, 64) each.
+        """(B, 32, 6), (B, 32, 16 width), (B, 6), (B,) → means and logarithms of variances, (B, 64) each.
 
-        Both come from `linear_means`, an oversight of the published training code that its weights were trained with.
+        As published both come from `linear_means`, an oversight of the training code that its weights were trained
+        with.
         """
         parts = [still, self.resunet(motion).flatten(1), self.linear_audio(heard).flatten(1), self.classbias[style]]
-        means = self.linear_means(self.MLP(torch.cat(parts, dim=1)))
-        return means, means
+        hidden = self.MLP(torch.cat(parts, dim=1))
+        means = self.linear_means(hidden)
+        return means, means if self.published else self.linear_logvar(hidden)
 
 
 class Decoder(nn.Module):
     """Latent vector, sound, still pose and style → motion relative to the still pose."""
 
-    def __init__(self) -> None:
+    def __init__(self, width: int, styles: int) -> None:
         super().__init__()
-        self.resunet = ResUNet()
+        self.resunet = ResUNet(width)
         self.MLP = _layers(POSE + LATENT + BLOCK * POSE, 128, BLOCK * POSE)
         self.MLP.add_module("sigmoid", nn.Sigmoid())
         self.pose_linear = nn.Linear(POSE, POSE)
-        self.linear_audio = nn.Linear(AUDIO, POSE)
-        self.classbias = nn.Parameter(torch.randn(STYLES, LATENT))
+        self.linear_audio = nn.Linear(16 * width, POSE)
+        self.classbias = nn.Parameter(torch.randn(styles, LATENT))
 
     def forward(
         self, latent: torch.Tensor, heard: torch.Tensor, still: torch.Tensor, style: torch.Tensor
     ) -> torch.Tensor:
-        """(B, 64), (B, 32, 512), (B, 6), (B,) → (B, 32, 6)."""
+        """(B, 64), (B, 32, 16 width), (B, 6), (B,) → (B, 32, 6)."""
         parts = [still, latent + self.classbias[style], self.linear_audio(heard).flatten(1)]
         return self.pose_linear(self.resunet(self.MLP(torch.cat(parts, dim=1)).unflatten(1, (BLOCK, POSE))))
 
 
 class Autoencoder(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, width: int, styles: int, *, published: bool) -> None:
         super().__init__()
-        self.encoder = Encoder()
-        self.decoder = Decoder()
+        self.encoder = Encoder(width, styles, published=published)
+        self.decoder = Decoder(width, styles)
 
 
 class AudioEncoder(nn.Module):
-    def __init__(self) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.audio_encoder = audio_encoder()
+        self.audio_encoder = audio_encoder(width)
 
     def forward(self, mels: torch.Tensor) -> torch.Tensor:
-        """(T, 80, 16) → (T, 512)."""
+        """(T, 80, 16) → (T, 16 width)."""
         return self.audio_encoder(mels[:, None]).flatten(1)
 
 
@@ -174,13 +178,21 @@ class Discriminator(nn.Module):
 
 
 class PoseVAE(nn.Module):
-    """`Audio2Pose` in SadTalker's code."""
+    """`Audio2Pose` in SadTalker's code.
 
-    def __init__(self) -> None:
+    Args:
+        width: channels of the first convolutions; the published network has 32.
+        styles: manners of moving that can be told apart.
+        published: with the discriminator and the variance of the published network, see `Encoder`.
+    """
+
+    def __init__(self, width: int = 32, styles: int = STYLES, *, published: bool = True) -> None:
         super().__init__()
-        self.audio_encoder = AudioEncoder()
-        self.netG = Autoencoder()
-        self.netD_motion = Discriminator()
+        self.styles = styles
+        self.audio_encoder = AudioEncoder(width)
+        self.netG = Autoencoder(width, styles, published=published)
+        if published:
+            self.netD_motion = Discriminator()
 
     def forward(self, mels: torch.Tensor, still: torch.Tensor, style: int, latents: torch.Tensor) -> torch.Tensor:
         """Head poses of a clip; nothing random in it.
@@ -192,7 +204,7 @@ class PoseVAE(nn.Module):
         Args:
             mels: (T, 80, 16) of `expnet.centred_windows`.
             still: (6,) pose of the still face.
-            style: 0 … 45.
+            style: 0 … styles − 1.
             latents: (`blocks(T)`, 64).
 
         Returns:
@@ -243,15 +255,15 @@ def sample(
         network: in evaluation mode.
         mels: (T, 80, 16) of `expnet.centred_windows`, 25 a second.
         rng: where the latent vectors come from; the same generator state gives the same motion.
-        style: 0 … 45, the manner of one of the training speakers.
+        style: 0 … styles − 1, the manner of one of the training speakers.
         still: (6,) pose that the head starts from; looking straight ahead where None.
         smoothed: apply `smooth`, as SadTalker does.
 
     Returns:
         (T, 6) float32, see the module for units.
     """
-    if not 0 <= style < STYLES:
-        raise ValueError(f"style is one of 0 … {STYLES - 1}, not {style}")
+    if not 0 <= style < network.styles:
+        raise ValueError(f"style is one of 0 … {network.styles - 1}, not {style}")
     latents = rng.standard_normal((blocks(len(mels)), LATENT), dtype=np.float32)
     start = torch.from_numpy(np.zeros(POSE, np.float32) if still is None else np.asarray(still, np.float32))
     poses = network(torch.from_numpy(mels), start, style, torch.from_numpy(latents)).numpy()

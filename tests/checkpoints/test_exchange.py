@@ -93,7 +93,7 @@ def test_networks_that_are_used_as_they_are(tmp_path: Path, capsys: pytest.Captu
     uses = {
         "syncnet": "learn2talk score-video VIDEO --syncnet checkpoints/syncnet",
         "expnet": "models.expnet.load_expnet('checkpoints/expnet')",
-        "posevae": "models.posevae.load_posevae('checkpoints/posevae')",
+        "posevae": "learn2talk animate SPEECH --head 1 --head-model checkpoints/posevae",
     }
     torch.manual_seed(0)
     for kind, make in makers.items():

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.corpus.motion_file import motion_arrays, read_mouth
@@ -164,3 +165,22 @@ def test_a_damaged_npz_is_an_error_or_numbers(tmp_path: Path) -> None:
         else:
             assert np.asarray(found).nbytes <= len(whole)
     assert refused > 100
+
+
+def test_a_head_that_moves_is_taken_off(tmp_path: Path, corpus: Corpus) -> None:
+    ids = corpus.topology.regions["mouth"]
+    turn = Rotation.from_rotvec(0.3 * np.random.default_rng(0).normal(size=(len(MOTION), 3))).as_matrix()
+    shift = np.random.default_rng(1).normal(size=(len(MOTION), 3))
+    head = np.concatenate([turn, shift[:, :, None]], axis=2)
+    moved = MOTION @ turn.transpose(0, 2, 1) + shift[:, None]
+    path = tmp_path / "m.npz"
+    np.savez(path, vertices=1000 * moved, fps=30, mm_per_unit=1.0, template="A", head=head * ([1] * 3 + [1000]))
+    np.testing.assert_allclose(read_mouth(path, corpus).vertices, MOTION[:, ids], atol=1e-6)
+    for wrong, text in (
+        (head[:5], r"m\.npz: head: expected finite numbers \(90, 3, 4\), found float64 of shape \(5, 3, 4\)"),
+        (np.full_like(head, np.nan), "head: expected finite numbers"),
+        (2 * head, "head: expected rotations, found something else"),
+    ):
+        np.savez(path, vertices=moved, fps=30, head=wrong)
+        with pytest.raises(BadInput, match=text):
+            read_mouth(path, corpus)

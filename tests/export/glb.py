@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 BYTES = {5120: 1, 5121: 1, 5122: 2, 5123: 2, 5125: 4, 5126: 4}
 DTYPE = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
+REST = {"rotation": [0, 0, 0, 1], "translation": [0, 0, 0]}
 PARTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 
 
@@ -105,28 +107,53 @@ class Glb:
                 assert morph["count"] == position["count"]
 
     def _check_animation(self, animation: dict[str, Any]) -> None:
+        aims = [(channel["target"]["node"], channel["target"]["path"]) for channel in animation["channels"]]
+        assert len(set(aims)) == len(aims)
         for channel in animation["channels"]:
-            assert channel["target"]["path"] == "weights"
-            mesh = self.document["meshes"][self.document["nodes"][channel["target"]["node"]]["mesh"]]
+            node, path = self.document["nodes"][channel["target"]["node"]], channel["target"]["path"]
             sampler = animation["samplers"][channel["sampler"]]
             times, values = self.document["accessors"][sampler["input"]], self.document["accessors"][sampler["output"]]
-            assert (times["componentType"], times["type"], values["type"]) == (5126, "SCALAR", "SCALAR")
+            kind, each = {"rotation": ("VEC4", 1), "translation": ("VEC3", 1), "weights": ("SCALAR", 0)}[path]
+            each = each or len(self.document["meshes"][node["mesh"]]["weights"])
+            assert (times["componentType"], times["type"], values["type"]) == (5126, "SCALAR", kind)
+            assert values["componentType"] == 5126
             assert {"min", "max"} <= times.keys()
             assert sampler["interpolation"] == "LINEAR"
-            assert values["count"] == times["count"] * len(mesh["weights"])
+            assert values["count"] == times["count"] * each
+            if path == "rotation":
+                np.testing.assert_allclose(np.linalg.norm(self.array(sampler["output"]), axis=1), 1, atol=1e-6)
             assert (np.diff(self.array(sampler["input"])[:, 0]) > 0).all(), "times increase"
             assert self.array(sampler["input"])[0, 0] >= 0
 
+    def channel(self, path: str) -> tuple[np.ndarray, np.ndarray, int] | None:
+        """Times, values and node of what animates `path`."""
+        (animation,) = self.document["animations"]
+        for channel in animation["channels"]:
+            if channel["target"]["path"] == path:
+                sampler = animation["samplers"][channel["sampler"]]
+                times, values = self.array(sampler["input"])[:, 0], self.array(sampler["output"])
+                return times, values.reshape(len(times), -1).astype(np.float64), channel["target"]["node"]
+        return None
+
     def vertices(self) -> tuple[np.ndarray, np.ndarray]:
-        """Times (T,) and the morphed positions (T, V, 3) of the first mesh's first primitive."""
+        """Times (T,) and where the first mesh's first primitive is in the scene (T, V, 3), at its keys."""
         (primitive,) = self.document["meshes"][0]["primitives"]
-        (sampler,) = self.document["animations"][0]["samplers"]
-        times = self.array(sampler["input"])[:, 0]
-        weights = self.array(sampler["output"]).reshape(len(times), -1).astype(np.float64)
+        times, weights, node = self.channel("weights")
         targets = np.stack([self.array(target["POSITION"]) for target in primitive["targets"]]).astype(np.float64)
         base = self.array(primitive["attributes"]["POSITION"]).astype(np.float64)
-        return times, base + np.einsum("tk,kvx->tvx", weights, targets)
+        found = base + np.einsum("tk,kvx->tvx", weights, targets)
+        parents = {child: i for i, one in enumerate(self.document["nodes"]) for child in one.get("children", [])}
+        while node is not None:  # up to the root: rotate, then translate
+            still = self.document["nodes"][node]
+            for path in ("rotation", "translation"):
+                moving = self.channel(path)
+                own = moving[1] if moving is not None and moving[2] == node else np.array([still.get(path, REST[path])])
+                if path == "rotation":
+                    found = np.einsum("txy,tvy->tvx", Rotation.from_quat(own).as_matrix(), found)
+                else:
+                    found = found + own[:, None]
+            node = parents.get(node)
+        return times, found
 
     def weights(self) -> np.ndarray:
-        (sampler,) = self.document["animations"][0]["samplers"]
-        return self.array(sampler["output"]).reshape(-1, len(self.document["meshes"][0]["weights"]))
+        return self.channel("weights")[1]

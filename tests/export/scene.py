@@ -24,6 +24,14 @@ def speaking_sphere(frames: int = 7, fps: float = 30, mm_per_unit: float = 250) 
     )
 
 
+def nodding_sphere(frames: int = 7, **how: float) -> Animation:
+    """The same whose head turns by up to half a radian about a neck, moves, and has two blend shapes of its own."""
+    still = speaking_sphere(frames, **how)
+    pose = np.random.default_rng(4).uniform(-0.5, 0.5, (frames, 6)).astype(np.float32)
+    neck = np.array([0.1, -0.8, -0.3], np.float32)
+    return spoilt(still, shapes=("eyeBlinkLeft", "eyeBlinkRight"), pose=pose, pivot=neck)
+
+
 def spoilt(animation: Animation, **fields: np.ndarray) -> Animation:
     """The same with other fields."""
     return Animation(**{**vars(animation), **fields})

@@ -10,8 +10,10 @@ from learn2talk_core.corpus.embedded.face import load_face
 from learn2talk_core.errors import BadInput
 from learn2talk_core.export.arkit import (
     ARKIT,
+    TURNS,
     BlendShapes,
     arkit_weights,
+    head_turns,
     load_shapes,
     solve_box,
     timecode,
@@ -111,7 +113,26 @@ def test_csv_has_the_columns_of_live_link_face(tmp_path):
     ]  # fmt: skip
     assert {row[1] for row in rows} == {"61"}
     np.testing.assert_allclose(np.array([row[2:54] for row in rows], float), weights, atol=6e-7)
-    assert all(cell == "0" for row in rows for cell in row[54:])
+    assert all(float(cell) == 0 for row in rows for cell in row[54:])
+
+
+@pytest.mark.parametrize(
+    ("axis", "column"),
+    [(1, "HeadYaw"), (0, "HeadPitch"), (2, "HeadRoll")],
+)
+def test_the_heads_angles_have_their_columns(tmp_path, axis, column):
+    """0.2 about y turns the face to its left, about x lowers it, about z tilts it to the right shoulder."""
+    still = speaking_sphere(4)
+    pose = np.zeros((4, 6), np.float32)
+    pose[2, axis] = 0.2
+    head = head_turns(spoilt(still, pose=pose))
+    write_arkit_csv(tmp_path / "a.csv", np.zeros((4, 52), np.float32), 30, head)
+    rows = list(csv.DictReader((tmp_path / "a.csv").read_text().splitlines()))
+    assert float(rows[2][column]) == pytest.approx(-0.2 if axis == 0 else 0.2)
+    rest = [float(row[name]) for row in rows for name in TURNS if (row, name) != (rows[2], column)]
+    np.testing.assert_allclose(rest, 0, atol=1e-6)
+    write_arkit_json(tmp_path / "a.json", np.zeros((4, 52), np.float32), 30, head)
+    np.testing.assert_allclose(json.loads((tmp_path / "a.json").read_text())["head"], head, atol=1e-6)
 
 
 @pytest.mark.parametrize(

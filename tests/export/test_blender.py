@@ -10,7 +10,7 @@ import pytest
 
 from learn2talk_core.export.gltf import write_gltf
 from learn2talk_core.export.usd import write_usd
-from tests.export.scene import speaking_sphere
+from tests.export.scene import nodding_sphere, speaking_sphere
 
 SHOW = """
 import bpy, json, sys
@@ -27,8 +27,9 @@ print("VERTICES", json.dumps([list(face.matrix_world @ v.co) for v in moved.vert
 
 @pytest.mark.skipif(importlib.util.find_spec("bpy") is None, reason="Blender's module bpy is not installed")
 @pytest.mark.parametrize(("suffix", "write"), [("glb", write_gltf), ("usda", write_usd)])
-def test_blender_shows_the_face_at_its_frame(tmp_path, suffix, write):
-    animation = speaking_sphere()
+@pytest.mark.parametrize("sphere", [speaking_sphere, nodding_sphere])
+def test_blender_shows_the_face_at_its_frame(tmp_path, suffix, write, sphere):
+    animation = sphere()
     write(tmp_path / f"face.{suffix}", animation)
     command = [sys.executable, "-c", SHOW, str(tmp_path / f"face.{suffix}")]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout

@@ -35,13 +35,17 @@ def model_file(path, **changes):
     return path
 
 
-def skinned(path, face: np.ndarray, expression: np.ndarray, jaw: np.ndarray) -> np.ndarray:
+def skinned(
+    path, face: np.ndarray, expression: np.ndarray, jaw: np.ndarray, root: np.ndarray | None = None
+) -> np.ndarray:
     """FLAME as published, one frame: all five joints, their transforms along the tree, the correctives of all four."""
     data = pickle.loads(path.read_bytes())
     shaped = face + data["shapedirs"][:, :, 300:] @ expression
     joints = data["J_regressor"] @ shaped
     rotations = [np.eye(3)] * 5
     rotations[2] = Rotation.from_rotvec(jaw).as_matrix()
+    if root is not None:
+        rotations[0] = Rotation.from_rotvec(root).as_matrix()
     features = np.concatenate([(rotation - np.eye(3)).ravel() for rotation in rotations[1:]])
     posed = shaped + data["posedirs"] @ features
     world = []
@@ -125,10 +129,26 @@ def test_file_holds_shape_expression_and_pose(tmp_path):
     assert write_flame(tmp_path / "face.npz", animation, load_flame(path, expressions=4)) == tmp_path / "face.npz"
     with np.load(tmp_path / "face.npz") as stored:
         assert {name: stored[name].shape for name in stored} == {
-            "shape": (300,), "expression": (5, 4), "pose": (5, 15), "fps": (),
+            "shape": (300,), "expression": (5, 4), "pose": (5, 15), "translation": (5, 3), "fps": (),
         }  # fmt: skip
         assert not np.delete(stored["pose"], [6, 7, 8], axis=1).any()
+        assert not stored["translation"].any()
         assert stored["pose"][:, 6:9].any(axis=1).all()
+
+
+@pytest.mark.parametrize("mm_per_unit", [1000, 1])
+def test_a_head_that_moves_turns_about_flames_root(tmp_path, mm_per_unit):
+    path = model_file(tmp_path / "flame.pkl")
+    animation, _, _ = speech(path, frames=5, mm_per_unit=mm_per_unit)
+    pose = np.random.default_rng(6).uniform(-0.4, 0.4, (5, 6)) * ([1] * 3 + [1000 / mm_per_unit] * 3)
+    neck = np.array([0.01, -0.1, -0.05]) * 1000 / mm_per_unit
+    moved = Animation(**{**vars(animation), "pose": pose.astype(np.float32), "pivot": neck.astype(np.float32)})
+    write_flame(tmp_path / "face.npz", moved, load_flame(path))
+    face = animation.template.astype(float) * mm_per_unit / 1000
+    with np.load(tmp_path / "face.npz") as stored:
+        rows = zip(stored["expression"], stored["pose"][:, 6:9], stored["pose"][:, :3], strict=True)
+        found = np.stack([skinned(path, face, *row) for row in rows]) + stored["translation"][:, None]
+    np.testing.assert_allclose(found, moved.vertices() * mm_per_unit / 1000, atol=2e-5)
 
 
 @pytest.mark.parametrize(

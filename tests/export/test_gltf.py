@@ -9,12 +9,13 @@ import soundfile
 from learn2talk_core.errors import BadInput
 from learn2talk_core.export.gltf import write_gltf
 from tests.export.glb import Glb
-from tests.export.scene import speaking_sphere, spoilt
+from tests.export.scene import nodding_sphere, speaking_sphere, spoilt
 
 
 @pytest.mark.parametrize("frames", [1, 7])
-def test_file_obeys_the_specification_and_gives_every_frame_back(tmp_path, frames):
-    animation = speaking_sphere(frames)
+@pytest.mark.parametrize("sphere", [speaking_sphere, nodding_sphere])
+def test_file_obeys_the_specification_and_gives_every_frame_back(tmp_path, frames, sphere):
+    animation = sphere(frames)
     assert write_gltf(tmp_path / "face.glb", animation) == [tmp_path / "face.glb", tmp_path / "face.wav"]
     glb = Glb(tmp_path / "face.glb")
     times, vertices = glb.vertices()
@@ -30,6 +31,21 @@ def test_weights_stay_where_blender_does_not_clamp_them(tmp_path):
     assert (weights[:, 0] == 1).all()
     assert (np.ptp(weights[:, 1:5], axis=0) == 1).all()
     assert (weights[:, 5] == 0).all()  # the state that never changes
+
+
+def test_the_head_moves_apart_from_the_face(tmp_path):
+    """Without the channels of the node `head`, it is the still head; its morph targets say which are blinks."""
+    animation = nodding_sphere()
+    write_gltf(tmp_path / "face.glb", animation)
+    glb = Glb(tmp_path / "face.glb")
+    (head,) = [node for node in glb.document["nodes"] if node["name"] == "head"]
+    np.testing.assert_allclose(head["translation"], 0.25 * animation.pivot, atol=1e-7)
+    assert glb.document["scenes"][0]["nodes"] == [glb.document["nodes"].index(head)]
+    names = glb.document["meshes"][0]["extras"]["targetNames"]
+    assert names == ["start", "state_000", "state_001", "state_002", "eyeBlinkLeft", "eyeBlinkRight"]
+    (speech,) = glb.document["animations"]
+    speech["channels"] = [one for one in speech["channels"] if one["target"]["path"] == "weights"]
+    np.testing.assert_allclose(glb.vertices()[1], 0.25 * animation.unposed().vertices(), atol=1e-6)
 
 
 def test_without_weights_the_face_rests(tmp_path):
@@ -104,7 +120,7 @@ def has_validator() -> bool:
 def test_khronos_validator_finds_nothing(tmp_path):
     if not has_validator():
         pytest.skip("node with the package gltf-validator is not installed")
-    write_gltf(tmp_path / "face.glb", speaking_sphere())
+    write_gltf(tmp_path / "face.glb", nodding_sphere())
     command = ["node", "-e", VALIDATE, str(tmp_path / "face.glb")]
     issues = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert not issues["messages"], issues

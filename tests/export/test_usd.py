@@ -7,7 +7,7 @@ import pytest
 
 from learn2talk_core.errors import BadInput
 from learn2talk_core.export.usd import write_usd
-from tests.export.scene import speaking_sphere, spoilt
+from tests.export.scene import nodding_sphere, speaking_sphere, spoilt
 
 
 def numbers(text: str) -> np.ndarray:
@@ -61,6 +61,24 @@ def test_times_units_and_sound(tmp_path):
     assert field((tmp_path / "me@home.usda").read_text(), "filePath") == "@@@./me@home.wav@@@"
 
 
+@pytest.mark.parametrize("frames", [1, 37])
+def test_the_head_is_a_transform_of_its_own(tmp_path, frames):
+    animation = nodding_sphere(frames)
+    write_usd(tmp_path / "face.usda", animation)
+    text = (tmp_path / "face.usda").read_text()
+    points = np.stack(list(samples(text, "points").values()))
+    np.testing.assert_allclose(points, animation.unposed().vertices(), atol=1e-4 / 250)
+    assert field(text, "xformOpOrder") == '["xformOp:transform:head"]'
+    body = re.search(r"matrix4d xformOp:transform:head\.timeSamples = {\n(.*?)\n\s*}", text, re.S)[1]
+    times, matrices = zip(*(line.split(":", 1) for line in body.splitlines()), strict=True)
+    assert [int(time) for time in times] == list(range(frames))
+    matrix = np.stack([numbers(text).reshape(4, 4) for text in matrices])  # USD multiplies rows from the left
+    whole = np.concatenate([points, np.ones((frames, 642, 1))], axis=2) @ matrix
+    np.testing.assert_allclose(whole[:, :, :3], animation.vertices(), atol=1e-5)
+    np.testing.assert_array_equal(whole[:, :, 3], 1)
+    assert "xformOp" not in write_usd(tmp_path / "still.usda", animation.unposed())[0].read_text()
+
+
 def test_memory_does_not_grow_with_the_frames(tmp_path):
     write_usd(tmp_path / "face.usda", speaking_sphere())  # compiles
     peaks = []
@@ -83,12 +101,14 @@ def test_nothing_is_written_of_what_is_not_finite(tmp_path):
 
 @pytest.mark.skipif(importlib.util.find_spec("pxr") is None, reason="usd-core is not installed")
 def test_usd_reads_the_same(tmp_path):
-    from pxr import Usd, UsdGeom
+    from pxr import Gf, Usd, UsdGeom
 
-    animation = speaking_sphere(5)
+    animation = nodding_sphere(5)
     write_usd(tmp_path / "face.usda", animation)
     stage = Usd.Stage.Open(str(tmp_path / "face.usda"))
     assert (stage.GetTimeCodesPerSecond(), stage.GetEndTimeCode()) == (30, 4)
-    points = UsdGeom.Mesh(stage.GetPrimAtPath("/Face/Head")).GetPointsAttr()
+    mesh = UsdGeom.Mesh(stage.GetPrimAtPath("/Face/Head"))
     for frame, vertices in enumerate(animation.vertices()):
-        np.testing.assert_allclose(np.array(points.Get(frame)), vertices, atol=1e-5)
+        matrix = mesh.ComputeLocalToWorldTransform(frame)
+        shown = [matrix.Transform(Gf.Vec3d(*map(float, point))) for point in mesh.GetPointsAttr().Get(frame)]
+        np.testing.assert_allclose(np.array(shown), vertices, atol=1e-5)
