@@ -149,7 +149,7 @@ def test_the_model_that_comes_with_the_package(tmp_path: Path) -> None:
     (tmp_path / "model.json").write_text('{"width": 100000, "styles": 3}')
     with pytest.raises(BadInput, match=r"model\.json: expected a width of 1 … 32 and 1 … 1000 styles, found 100000, 3"):
         load_head_model(tmp_path)
-    with pytest.raises(BadInput, match=r"nothing\.pth: expected a file with weights, found no such file"):
+    with pytest.raises(BadInput, match=r"nothing\.pth: expected a file of weights, found nothing"):
         load_head_model(tmp_path / "nothing.pth")
 
 
