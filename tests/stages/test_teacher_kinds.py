@@ -57,7 +57,7 @@ def calls() -> int:
 
 
 def kept() -> list[Path]:
-    return sorted(Path(".scratch/teacher_videos").glob("*.mp4"))
+    return sorted(Path(".scratch/teacher_videos").glob("[!.]*.mp4"))
 
 
 def clip_ids() -> list[str]:
