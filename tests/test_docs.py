@@ -74,7 +74,7 @@ def test_every_option_of_the_viewer_is_in_the_docs(command: str, capsys: pytest.
     with pytest.raises(SystemExit):
         main([command, "--help"])
     shown = capsys.readouterr().out
-    text = (TOUR.parent / "view.md").read_text()
+    text = (DOCS / "view.md").read_text()
     options = set(re.findall(r"--[a-z][a-z-]+", shown)) - {"--help", "--format"}
     assert len(options) > 6
     for option in options:
