@@ -18,7 +18,8 @@ What the generator puts in:
 First the audio encoder learns to tell the voice's level, its accents and the mean nod (from motion alone it learned
 nothing in as many minutes: what the sound determines is small beside the sway). Then it stands still, and encoder and
 decoder learn. Their loss is SadTalker's (Zhang et al. 2023, §3.2), reconstruction and Kullback-Leibler, without its
-discriminator: that would teach to look like the generator, which is no more real than what comes out without. Written:
+discriminator: that would teach to look like the generator, which is no more real than what comes out without. At last
+draws are scaled to the size of what was taught. Written:
 `model.safetensors` (half precision) and `model.json`, with what was measured on held-out speakers.
 """
 
@@ -286,29 +287,53 @@ def train(
     return network.eval()
 
 
+def drawn(network: PoseVAE, wave: np.ndarray, seed: int) -> np.ndarray:
+    """The motion that `learn2talk animate` makes to this sound, (T, 6)."""
+    head = HeadMotion(network, seed)
+    head.hear(wave)
+    head.finish()
+    return head.poses(np.arange(len(wave) * FPS // SAMPLE_RATE) / FPS)
+
+
+@torch.no_grad()
+def enlarge(network: PoseVAE, found: Sequence[Track], seed: int) -> float:
+    """Scale what is drawn to the size of what was taught, and return the factor.
+
+    The encoder tells more than the prior's vectors hold, so that draws move less than what is rebuilt.
+    """
+    motions = [drawn(network, track.said.wave, seed + number) for number, track in enumerate(found)]
+    sizes = [
+        np.sqrt(np.mean([np.square(m[:, :3]).mean() for m in some])) for some in ([t.motion for t in found], motions)
+    ]
+    factor = float(sizes[0] / sizes[1])
+    network.netG.decoder.pose_linear.weight *= factor
+    network.netG.decoder.pose_linear.bias *= factor
+    return factor
+
+
 @torch.inference_mode()
-def measured(network: PoseVAE, found: Sequence[Track], seed: int) -> dict[str, Any]:
-    """On held-out speakers: what is rebuilt, and whether motion goes with its own sound more than with another."""
+def rebuilt(network: PoseVAE, found: Sequence[Track], seed: int) -> dict[str, float]:
+    """What encoder and decoder make of motion that they did not learn, before `enlarge`."""
     heard = [heard_by(network, track) for track in found]
     features, motion, style = batch(found, heard, 256, generator(seed, "head test"))
     error, divergence = losses(network, features, motion, style, torch.zeros(len(motion), LATENT))
-    rows: dict[str, list[dict[str, float]]] = {"generator": [], "sampled": [], "sampled_from_other_sound": []}
-    for number, track in enumerate(found):
-        other = found[(number + 1) % len(found)]
-        rows["generator"].append(_alignment(track.motion, track.said))
-        for name, wave in (("sampled", track.said.wave), ("sampled_from_other_sound", other.said.wave)):
-            heads = [HeadMotion(network, seed + draw) for draw in range(4)]
-            for head in heads:
-                head.hear(wave)
-                head.finish()
-                frames = min(len(track.motion), len(wave) * FPS // SAMPLE_RATE)
-                rows[name].append(_alignment(head.poses(np.arange(frames) / FPS), track.said))
     return {
         "rebuilt_rms_degrees": _degrees(error),
         "unmoved_rms_degrees": _degrees(motion.square().mean()),
         "nats": float(divergence),
-        **{name: {key: float(np.mean([row[key] for row in of])) for key in of[0]} for name, of in rows.items()},
     }
+
+
+def measured(network: PoseVAE, found: Sequence[Track], seed: int) -> dict[str, Any]:
+    """On held-out speakers: does drawn motion go with its own sound more than with another?"""
+    rows: dict[str, list[dict[str, float]]] = {"generator": [], "drawn": [], "drawn_from_other_sound": []}
+    for number, track in enumerate(found):
+        other = found[(number + 1) % len(found)]
+        rows["generator"].append(_alignment(track.motion, track.said))
+        for name, wave in (("drawn", track.said.wave), ("drawn_from_other_sound", other.said.wave)):
+            motions = [drawn(network, wave, seed + turn)[: len(track.motion)] for turn in range(4)]
+            rows[name] += [_alignment(motion, track.said) for motion in motions]
+    return {name: {key: float(np.mean([row[key] for row in of])) for key in of[0]} for name, of in rows.items()}
 
 
 def _degrees(square: torch.Tensor) -> float:
@@ -364,8 +389,9 @@ def main(words: Sequence[str] | None = None) -> None:
     taught += [Said(c.speaker, video.audio(c), c.phonemes) for c in video.clips]
     held_out = [Said(c.speaker, corpus.audio(c), c.phonemes) for c in corpus.split("validation", "test_unseen")]
     styles = {name: number for number, name in enumerate(dict.fromkeys(said.speaker for said in taught))}
+    lessons = tracks(taught, arguments.seed, styles)
     network = train(
-        tracks(taught, arguments.seed, styles),
+        lessons,
         len(styles),
         width=arguments.width,
         hearing=arguments.hearing,
@@ -374,9 +400,12 @@ def main(words: Sequence[str] | None = None) -> None:
         weight=arguments.kl,
         seed=arguments.seed,
     )
+    tests = tracks(held_out, arguments.seed + 1, styles)
+    found: dict[str, Any] = rebuilt(network, tests, arguments.seed)
+    found["enlarged"] = enlarge(network, lessons[:48], arguments.seed)
     # What is stored is what is measured.
     network.load_state_dict({key: value.half().to(value.dtype) for key, value in network.state_dict().items()})
-    found = measured(network, tracks(held_out, arguments.seed + 1, styles), arguments.seed)
+    found |= measured(network, tests, arguments.seed)
     names = ("width", "hearing", "steps", "batch", "kl", "seed")
     options = " ".join(f"--{name} {getattr(arguments, name)}" for name in names)
     about = {

@@ -153,7 +153,10 @@ def test_a_second_run_replaces_the_first_and_nothing_else(
         (["--format", "flame"], "--flame: expected FLAME's model file, found none"),
         (["--format", "npy", "--head", "-1"], "head: expected a strength of 0 … 3, found -1"),
         (["--format", "npy", "--blinks", "1"], "life: expected a mesh with shapes for eyelids and eyes, found none"),
-        (["--format", "npy", "--head", "1", "--head-model", "w.pth"], "w.pth: expected a file of weights, found nothing"),
+        (
+            ["--format", "npy", "--head", "1", "--head-model", "w.pth"],
+            "w.pth: expected a file of weights, found nothing",
+        ),
         (["--format", "npy", "--model", "nothing"], "nothing/model.json: expected a file, found nothing"),
     ],
 )

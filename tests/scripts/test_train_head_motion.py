@@ -82,8 +82,15 @@ def test_training_lowers_the_error_and_writes_what_animate_takes(
     monkeypatch.setattr(module, "losses", noted)
     network = train(found, 2, width=1, hearing=3, steps=50, size=8, weight=1e-3, seed=0)
     assert np.mean(errors[-10:]) < 0.9 * np.mean(errors[:10])
+    rebuilt = module.rebuilt(network, found[:2], 0)
+    assert 0 < rebuilt["rebuilt_rms_degrees"] < 2 * rebuilt["unmoved_rms_degrees"]
+    module.enlarge(network, found, 0)
+    drawn = np.concatenate([module.drawn(network, one.said.wave, i) for i, one in enumerate(found)])
+    taught = np.concatenate([one.motion for one in found])
+    assert np.square(drawn[:, :3]).mean() == pytest.approx(np.square(taught[:, :3]).mean(), rel=0.05)
     measured = module.measured(network, found[:2], 0)
-    assert 0 < measured["rebuilt_rms_degrees"] < 2 * measured["unmoved_rms_degrees"]
+    assert set(measured) == {"generator", "drawn", "drawn_from_other_sound"}
+    assert measured["generator"]["nod_at_accents_degrees"] > 0
     module.store(tmp_path, network, {"width": 1, "styles": 2}, {"note": "test"})
     loaded = load_head_model(tmp_path)
     for key, value in network.state_dict().items():
