@@ -24,7 +24,6 @@ draws are scaled to the size of what was taught. Written:
 """
 
 import argparse
-import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -410,19 +409,12 @@ def main(words: Sequence[str] | None = None) -> None:
     options = " ".join(f"--{name} {getattr(arguments, name)}" for name in names)
     about = {
         "command": f"python -m scripts.train_head_motion {options}",
-        "commit": _commit(),
         "learned_from": "head motion that a program made to the sentences of the embedded corpora, not from people",
         "seconds_of_speech": round(sum(len(said.wave) for said in taught) / SAMPLE_RATE),
         "held_out": {"speakers": len({said.speaker for said in held_out}), **found},
     }
     store(Path(arguments.out), network, {"width": arguments.width, "styles": len(styles)}, about)
     print(f"{arguments.out}: {found}")
-
-
-def _commit() -> str:
-    """The commit checked out, marked where files differ from it; empty outside of Git."""
-    done = subprocess.run(["git", "describe", "--always", "--abbrev=40", "--dirty"], capture_output=True, text=True)
-    return done.stdout.strip()
 
 
 if __name__ == "__main__":

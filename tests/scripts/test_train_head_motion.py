@@ -80,8 +80,8 @@ def test_training_lowers_the_error_and_writes_what_animate_takes(
         return error, divergence
 
     monkeypatch.setattr(module, "losses", noted)
-    network = train(found, 2, width=1, hearing=3, steps=50, size=8, weight=1e-3, seed=0)
-    assert np.mean(errors[-10:]) < 0.9 * np.mean(errors[:10])
+    network = train(found, 2, width=1, hearing=3, steps=100, size=16, weight=1e-3, seed=0)
+    assert np.mean(errors[-20:]) < 0.9 * np.mean(errors[:20])
     rebuilt = module.rebuilt(network, found[:2], 0)
     assert 0 < rebuilt["rebuilt_rms_degrees"] < 2 * rebuilt["unmoved_rms_degrees"]
     module.enlarge(network, found, 0)
