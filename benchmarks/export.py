@@ -50,6 +50,7 @@ def flame_head(seconds: float) -> tuple[Animation, Flame]:
         correctives=0.002 * rng.normal(size=(count, 3, 9)),
         joint=np.eye(count)[0],
         weight=rng.uniform(0, 1, count) ** 4,
+        root=np.eye(count)[1],
     )
     topology = Topology(np.zeros((0, 3), np.int32), {}, np.zeros((0, 2), np.int64), np.zeros((count, 3), np.float32))
     opening = np.cross([1.0, 0, 0], template - template[0]) * flame.weight[:, None]
