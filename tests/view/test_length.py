@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.corpus.video_file import write_video
 from learn2talk_core.errors import BadInput
 from learn2talk_core.view.length import refuse_long
@@ -21,6 +22,9 @@ def test_a_sound_that_is_too_long_is_refused(tmp_path: Path, suffix: str) -> Non
         refuse_long(path, 65)
 
 
-def test_what_is_no_sound_passes(tmp_path: Path) -> None:
-    (tmp_path / "a.wav").write_text("hello")
-    refuse_long(tmp_path / "a.wav", 1)
+def test_what_is_no_sound_is_left_to_the_reader(tmp_path: Path) -> None:
+    path = tmp_path / "a.wav"
+    path.write_text("hello")
+    refuse_long(path, 1)
+    with pytest.raises(BadInput, match="a\\.wav: expected a sound file that libsndfile or ffmpeg reads"):
+        read_sound(path)
