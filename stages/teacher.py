@@ -40,7 +40,8 @@ from learn2talk_core.weights import frozen
 
 VIDEO, OUT = "data/talking_video", "data/models/teacher"
 PARTS = ("expert", "ears", "generator")
-SHEET_CLIPS, SHEET_FRAMES = 3, 16
+SHEET_CLIPS, SHEET_FRAMES = 3, 12
+SHEET_MARGIN = 10  # pixels of the face around the lips
 LIPS_SHARE = 0.6  # of the mouth box's 9 cm
 
 
@@ -75,7 +76,7 @@ def main(params: Params) -> str:
             (generator, shape, inputs), curve = taken, [{"step": 0.0}]
         else:
             recipe, ears = params.generator, None
-            if recipe.audio_steps and all(clip.phonemes is not None for clip in clips):
+            if recipe.audio_steps:
                 ears, _ = train_ears(clips, recipe, seed=params.seed, scratch=scratch[1])
             generator, curve = train_generator(clips, expert, ears, recipe, seed=params.seed, scratch=scratch[2])
             shape, inputs = {"width": recipe.width, "audio_width": recipe.audio_width}, Inputs(lead=recipe.lead)
@@ -112,7 +113,6 @@ def speaking_face(video: TalkingVideo, clip: VideoClip) -> SpeakingFace:
         video.faces(clip),
         mel_windows(mel, window_starts(clip.frames, VIDEO_FPS)),
         (lips[0], lips[1], lips[2], lips[3]),
-        frame_labels(clip.phonemes, clip.frames, VIDEO_FPS) if clip.phonemes else None,
     )
 
 
@@ -154,7 +154,11 @@ def judge(
         )
         if clip in chosen[:: max(1, len(chosen) // SHEET_CLIPS)][:SHEET_CLIPS]:
             at = np.linspace(0, clip.frames - 1, SHEET_FRAMES).astype(int)
-            sheet.append((f"{clip.id}: {clip.text}", {name: faces[at] for name, faces in videos.items()}))
+            around = [
+                slice(max(0, low - SHEET_MARGIN), high + SHEET_MARGIN) for low, high in ((top, bottom), (left, right))
+            ]
+            mouths = {name: faces[at][:, *around] for name, faces in videos.items()}
+            sheet.append((f"{clip.id}: {clip.text}", mouths))
             labels.append([f"{t / VIDEO_FPS:.2f} s {('', *PHONEMES)[phonemes[t]]}" for t in at])
     write_teacher_sheet("metrics/plots/teacher.png", sheet, labels)
     distances = np.concatenate(truth)

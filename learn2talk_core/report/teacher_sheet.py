@@ -21,13 +21,15 @@ def write_teacher_sheet(
     """
     names = list(clips[0][1])
     columns = max(len(label) for label in labels)
-    size = next(iter(clips[0][1].values())).shape[1]
-    figure = Figure(figsize=(columns * 0.8 + 0.9, len(clips) * (len(names) * 0.8 + 0.3)), layout="compressed")
+    figure = Figure(figsize=(columns * 1.1 + 0.9, len(clips) * (len(names) * 1.1 + 0.3)), layout="compressed")
     for number, (text, videos) in enumerate(clips):
+        height, width = videos[names[0]].shape[1:3]
         axes = figure.add_subplot(len(clips), 1, number + 1)
-        axes.imshow(np.concatenate([np.concatenate(list(videos[name]), axis=1) for name in names]))
-        axes.set_yticks([size * (row + 0.5) for row in range(len(names))], names, fontsize=7)
-        axes.set_xticks([size * (column + 0.5) for column in range(len(labels[number]))], labels[number], fontsize=6)
+        axes.imshow(
+            np.concatenate([np.concatenate(list(videos[name]), axis=1) for name in names]), interpolation="bicubic"
+        )
+        axes.set_yticks([height * (row + 0.5) for row in range(len(names))], names, fontsize=7)
+        axes.set_xticks([width * (column + 0.5) for column in range(len(labels[number]))], labels[number], fontsize=6)
         axes.tick_params(length=0, pad=1)
         axes.set_title(text, fontsize=7, pad=3)
         axes.spines[:].set_visible(False)

@@ -6,15 +6,14 @@ Equation numbers are those of that paper. Faces are RGB in 0..1.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
+import cv2
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 from learn2talk_core import processes
-from learn2talk_core.corpus.phonemes import PHONEMES
 from learn2talk_core.models.quality_discriminator import QualityDiscriminator
 from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, lower_halves
 from learn2talk_core.models.wav2lip import Wav2Lip, masked, scaled, to_tensor, windows_of
@@ -23,9 +22,10 @@ from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.seed import generator, seed_torch
 from learn2talk_core.weights import frozen
 
-CLASSES = 1 + len(PHONEMES)
-LISTEN_AT = (-2, 0, 2)  # frames of 40 ms: the phonemes that the audio encoder learns to tell in a window
+LISTEN_AT = (-1, 0, 1)  # frames of 40 ms around the one that a window is heard for
 LISTEN_CLIPS, LISTEN_WINDOWS = 32, 8  # clips of a step, and windows of each
+MOTIONS = 32  # principal components of the lips' motion that the audio encoder learns to tell
+LIPS_SIDE = 20  # pixels to which the lips' box is shrunk for that
 
 
 @dataclass(frozen=True)
@@ -36,14 +36,12 @@ class SpeakingFace:
         faces: (T, 96, 96, 3) uint8 RGB at 25 fps.
         mels: (T, 80, 16) float32, the mel window that starts at each frame.
         lips: (left, top, right, bottom), pixels of the face that hold the lips, whole numbers.
-        phonemes: (T,) which phoneme sounds at each frame, 0 is silence (`frame_labels`); None where it is not known.
         mean_face: (96, 96, 3) float32, mean over the clip.
     """
 
     faces: np.ndarray
     mels: np.ndarray
     lips: tuple[int, int, int, int]
-    phonemes: np.ndarray | None = None
 
     @cached_property
     def mean_face(self) -> np.ndarray:
@@ -81,13 +79,13 @@ class GeneratorRecipe:
     Attributes:
         width, steps, learning_rate: see `ExpertRecipe`.
         audio_width: see `Wav2Lip`.
-        audio_steps, audio_learning_rate: updates in which the audio encoder learns to tell phonemes before anything is
-            drawn, and Adam's rate then.
+        audio_steps, audio_learning_rate: updates in which the audio encoder learns to tell the lips' motion before
+            anything is drawn, and Adam's rate then.
         batch: windows of five frames an update; five times as many single frames before the sync loss begins.
         residual: see `Wav2Lip`.
         lead: see `Inputs`.
-        reconstruction: see `generator_loss`.
-        still_share, lip_weight: see `generator_batch`.
+        still_share: see `generator_batch`.
+        lip_weight: see `generator_loss`.
         sync_weight: s_w of Eq. 6, from the share `sync_start` of the steps on; before that 0.
         sync_start: in 0..1.
         adversarial_weight: s_g of Eq. 6; 0 trains without a discriminator.
@@ -102,7 +100,6 @@ class GeneratorRecipe:
     learning_rate: float
     residual: bool
     lead: int
-    reconstruction: Literal["absolute", "squared"]
     still_share: float
     lip_weight: float
     sync_weight: float
@@ -164,7 +161,7 @@ class GeneratorBatch:
         heard: (B, 1, 80, 16), the window that begins at the first frame, which the sync expert compares with all T.
         faces: (B, 6, T, 96, 96), masked target and reference.
         target: (B, 3, T, 96, 96).
-        weight: (B, 1, T, 96, 96), how much each pixel counts; its mean is 1.
+        near_lips: (B, 1, 1, 96, 96), 1 in the lips' box and 0 elsewhere.
         mean: (B, 3, 1, 96, 96), the clip's mean face, of which the sync expert sees the deviation.
     """
 
@@ -172,7 +169,7 @@ class GeneratorBatch:
     heard: torch.Tensor
     faces: torch.Tensor
     target: torch.Tensor
-    weight: torch.Tensor
+    near_lips: torch.Tensor
     mean: torch.Tensor
 
 
@@ -184,7 +181,6 @@ def generator_batch(
     *,
     lead: int = 0,
     still_share: float = 0.0,
-    lip_weight: float = 0.0,
 ) -> GeneratorBatch:
     """Windows of consecutive frames; the reference is one still frame of another time of the clip.
 
@@ -198,32 +194,30 @@ def generator_batch(
         rng: makes every choice.
         lead: see `Inputs`.
         still_share: share of windows whose reference is the clip's first frame.
-        lip_weight: how much more a pixel of the lips' box counts than another one.
     """
-    mels, heard, targets, references, weights, means = [], [], [], [], [], []
+    mels, heard, targets, references, lips, means = [], [], [], [], [], []
     for _ in range(size):
         clip = clips[int(rng.integers(len(clips)))]
         start = int(rng.integers(clip.windows))
         reference = 0 if rng.random() < still_share else elsewhere(start, clip.windows, rng)
         left, top, right, bottom = clip.lips
-        near_lips = np.ones((1, *clip.faces.shape[1:3], 1), np.float32)
-        near_lips[:, top:bottom, left:right] += lip_weight
+        near_lips = np.zeros((1, *clip.faces.shape[1:3], 1), np.float32)
+        near_lips[:, top:bottom, left:right] = 1
         mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)  # a mirrored face speaks just as well
         mels.append(windows_of(clip.mels, start + np.arange(frames), lead))
         heard.append(clip.mels[start])
         targets.append(clip.faces[start : start + frames, :, mirror])
         references.append(np.broadcast_to(clip.faces[[reference], :, mirror], targets[-1].shape))
-        weights.append(near_lips[:, :, mirror])
+        lips.append(near_lips[:, :, mirror])
         means.append(clip.mean_face[None, :, mirror])
     target = to_tensor(np.stack(targets)).transpose(1, 2)
     still = to_tensor(np.stack(references)).transpose(1, 2)
-    weight = torch.from_numpy(np.stack(weights)).movedim(-1, 1)
     return GeneratorBatch(
         mels=torch.from_numpy(np.stack(mels))[:, :, None],
         heard=torch.from_numpy(np.stack(heard))[:, None],
         faces=torch.cat([masked(target), still], dim=1),
         target=target,
-        weight=weight / weight.mean(),
+        near_lips=torch.from_numpy(np.stack(lips)).movedim(-1, 1),
         mean=to_tensor(np.stack(means)).transpose(1, 2),
     )
 
@@ -234,7 +228,7 @@ def generator_loss(
     expert: SyncExpert2D,
     discriminator: QualityDiscriminator | None,
     *,
-    squared: bool,
+    lip_weight: float,
     sync_weight: float,
     adversarial_weight: float,
 ) -> tuple[torch.Tensor, dict[str, float]]:
@@ -245,8 +239,9 @@ def generator_loss(
         batch: what it was generated from; T must be 5 for the sync loss.
         expert: frozen.
         discriminator: None where `adversarial_weight` is 0.
-        squared: L_recon of squared, not absolute, differences. What the sound leaves open is then drawn as the mean of
-            what may be seen, not as the median: a mouth that is open half of the time, and not a closed one.
+        lip_weight: of the squared differences near the lips, added to L_recon. What the sound leaves open is then drawn
+            there as the mean of what may be seen, a mouth that is open half way. Absolute differences alone, the
+            paper's, ask for the median, and that is a mouth which hardly opens.
         sync_weight: s_w; 0.03 in the paper, 0 until the generator draws faces at all.
         adversarial_weight: s_g; 0.07 in the paper.
 
@@ -254,7 +249,7 @@ def generator_loss(
         The loss and its parts for the log.
     """
     difference = generated - batch.target
-    reconstruction = (batch.weight * (difference.square() if squared else difference.abs())).mean()  # L_recon, Eq. 2
+    reconstruction = difference.abs().mean() + lip_weight * (batch.near_lips * difference.square()).mean()  # Eq. 2
     loss = (1 - sync_weight - adversarial_weight) * reconstruction
     parts = {"reconstruction": reconstruction.item()}
     if sync_weight > 0:
@@ -314,41 +309,57 @@ def train_expert(
     return expert.eval(), history
 
 
+def lip_motions(clips: Sequence[SpeakingFace]) -> list[np.ndarray]:
+    """How the lips differ from those of their clip's first frame, (T, MOTIONS) float32 for each clip.
+
+    These are principal components, over all clips, of the differences of the pixels in the lips' box, in standard
+    deviations of the first.
+    """
+    differences = []
+    for clip in clips:
+        left, top, right, bottom = clip.lips
+        size = (LIPS_SIDE, LIPS_SIDE)
+        lips = [cv2.resize(face[top:bottom, left:right], size, interpolation=cv2.INTER_AREA) for face in clip.faces]
+        pixels = np.stack(lips).reshape(len(lips), -1).astype(np.float32)
+        differences.append(pixels - pixels[0])
+    covariance = sum(d.T @ d for d in differences) / sum(map(len, differences))
+    variances, components = np.linalg.eigh(covariance)
+    basis = components[:, : -MOTIONS - 1 : -1] / np.sqrt(max(variances[-1], 1e-12))
+    return [d @ basis for d in differences]
+
+
 def listening_batch(
-    clips: Sequence[SpeakingFace], lead: int, rng: np.random.Generator
+    clips: Sequence[SpeakingFace], motions: Sequence[np.ndarray], lead: int, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mel windows (N, 1, 80, 16) of random frames and the phonemes (N, 3) around each, at the frames `LISTEN_AT`."""
-    mels, labels = [], []
+    """Mel windows (N, 1, 80, 16) of random frames and the lips' motions (N, 3, MOTIONS) at the frames `LISTEN_AT`."""
+    mels, moved = [], []
     for _ in range(LISTEN_CLIPS):
-        clip = clips[int(rng.integers(len(clips)))]
-        assert clip.phonemes is not None
-        at = rng.integers(len(clip.mels), size=LISTEN_WINDOWS)
-        mels.append(windows_of(clip.mels, at, lead))
-        around = np.clip(at[:, None] + LISTEN_AT, 0, len(clip.phonemes) - 1)
-        labels.append(clip.phonemes[around])
-    return torch.from_numpy(np.concatenate(mels))[:, None], torch.from_numpy(np.concatenate(labels))
+        index = int(rng.integers(len(clips)))
+        at = rng.integers(len(clips[index].mels), size=LISTEN_WINDOWS)
+        mels.append(windows_of(clips[index].mels, at, lead))
+        moved.append(motions[index][np.clip(at[:, None] + LISTEN_AT, 0, len(motions[index]) - 1)])
+    return torch.from_numpy(np.concatenate(mels))[:, None], torch.from_numpy(np.concatenate(moved))
 
 
 def train_ears(
     clips: Sequence[SpeakingFace], recipe: GeneratorRecipe, *, seed: int, scratch: Scratch
 ) -> tuple[nn.Module, list[dict[str, float]]]:
-    """Teach an audio encoder of the generator's shape to tell phonemes, by cross-entropy; returns it and its curve.
+    """Teach an audio encoder of the generator's shape how lips move, by least squares; returns it and its curve.
 
-    Wav2Lip's learns from the pictures alone, over days. What a mouth shows of the sound is its phonemes, and to tell
-    them takes a minute where they are known.
+    Wav2Lip's learns it from the pictures alone, over days; a hundredth of their numbers takes a minute.
     """
     seed_torch(seed, "wav2lip", "ears")
     encoder = Wav2Lip(recipe.width, audio_width=recipe.audio_width).audio_encoder
-    head = nn.Linear(scaled(512, recipe.audio_width), len(LISTEN_AT) * CLASSES)
+    head = nn.Linear(scaled(512, recipe.audio_width), len(LISTEN_AT) * MOTIONS)
     model = nn.Sequential(encoder, nn.Flatten(), head).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.audio_learning_rate)
+    motions = lip_motions(clips)
 
     def step(index: int) -> dict[str, float]:
-        mels, labels = listening_batch(clips, recipe.lead, generator(seed, "ears", index, *processes.mark()))
-        logits = model(mels).unflatten(1, (len(LISTEN_AT), CLASSES))
-        loss = functional.cross_entropy(logits.flatten(0, 1), labels.flatten())
-        update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.audio_steps, recipe.audio_learning_rate))
-        return {"loss": loss.item(), "right": (logits[:, 1].argmax(1) == labels[:, 1]).float().mean().item()}
+        mels, moved = listening_batch(clips, motions, recipe.lead, generator(seed, "ears", index, *processes.mark()))
+        missed = (model(mels) - moved.flatten(1)).square().mean()
+        update(missed, optimizer, learning_rate=warmup_cosine(index, recipe.audio_steps, recipe.audio_learning_rate))
+        return {"loss": missed.item(), "explained": 1 - missed.item() / moved.square().mean().item()}
 
     state = {"model": model, "optimizer": optimizer}
     history = train(step, state, steps=recipe.audio_steps, seed=seed, scratch=scratch, description="ears")
@@ -391,7 +402,6 @@ def train_generator(
             generator(seed, "wav2lip", index, *processes.mark()),
             lead=recipe.lead,
             still_share=recipe.still_share,
-            lip_weight=recipe.lip_weight,
         )
         generated = network(batch.mels, batch.faces)
         loss, parts = generator_loss(
@@ -399,7 +409,7 @@ def train_generator(
             batch,
             expert,
             discriminator,
-            squared=recipe.reconstruction == "squared",
+            lip_weight=recipe.lip_weight,
             sync_weight=recipe.sync_weight if in_sync else 0.0,
             adversarial_weight=recipe.adversarial_weight,
         )
