@@ -38,7 +38,7 @@ def test_what_cannot_live_is_said_before_the_page_is_served(tmp_path: Path, caps
     student, corpus = toy_student(tmp_path)
     words = ["live", "--model", str(student), "--corpus", str(corpus)]
     for more, text in (
-        (["--head", "1"], "look_ahead: expected at least 1.66 seconds for head motion, found 0.4. Raise it"),
+        (["--head", "1"], "look_ahead: expected at least 1.655 seconds for head motion, found 0.4. Raise it"),
         (["--blinks", "1"], "life: expected a mesh with shapes for eyelids and eyes, found none"),
         (["--gaze", "4"], "gaze: expected a strength of 0 … 3, found 4"),
     ):
