@@ -271,8 +271,8 @@ def _check_place(out: Path, name: str) -> None:
     place = out / name
     if not place.exists() or (place.is_dir() and not any(place.iterdir())):
         return
-    ours = (place / MANIFEST).is_file() and read_json(place / MANIFEST, made_by=MADE_BY).get("made_by") == MADE_BY
-    if not ours:
+    told = read_json(place / MANIFEST, made_by=MADE_BY) if (place / MANIFEST).is_file() else None
+    if not isinstance(told, dict) or told.get("made_by") != MADE_BY:
         found = "something else, which would be lost"
         raise BadInput(place, expected=f"a folder that {MADE_BY} made, or none", found=found, fix="Choose another -o.")
 

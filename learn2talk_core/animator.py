@@ -6,6 +6,7 @@ animation = animator.animate("speech.wav")
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -301,6 +302,7 @@ class Stream:
     Attributes:
         fps: frames a second that come out.
         face: what moves, an animation without frames.
+        pose: of the frames that came last, as `Animation.pose`; None where the head stands still.
     """
 
     def __init__(
@@ -323,6 +325,7 @@ class Stream:
             for least, seconds in ((1, chunk), (0, look_ahead), (0, past), (1, memory))
         )
         self.face, self._life = animator._still(weights, fps, life), life
+        self.pose: np.ndarray | None = None
         self._head = HeadMotion(animator._head, life.seed) if life.head else None
         self._roll_out = RollOut(animator.student, animator._style_vector(weights), frames)
         self._fed = self._forgotten = 0  # samples: all, and those that are dropped
@@ -430,6 +433,7 @@ class Stream:
     def _shown(self, pieces: list[np.ndarray]) -> np.ndarray:
         states = np.concatenate([np.zeros((0, self._last.shape[1]), np.float32), *pieces])
         shown = _alive(self.face, states, self._given - len(states), self._life, self._head)
+        self.pose = shown.pose
         return shown.states if self._states else shown.vertices()
 
 
@@ -462,6 +466,9 @@ def load_animator(
     Raises:
         BadInput: no such model, speaker or file; a template of another topology, or in another unit.
     """
+    if not 0 < mm_per_unit < math.inf:
+        fix = "1000 is metres, 1 is millimetres."
+        raise BadInput("mm_per_unit", expected="a positive number", found=f"{mm_per_unit:g}", fix=fix)
     model, about = Path(model), dict[str, Any]()
     mesh = read_mesh(template) if template is not None and Path(template).suffix in (".obj", ".ply") else None
     opened = None
@@ -567,11 +574,13 @@ def _mixture(text: str) -> dict[str, float]:
     """Of `S00`, or of `S00=1,S03=2`."""
     if "=" not in text:
         return {text: 1.0}
-    try:
-        return {name.strip(): float(weight) for name, weight in (part.split("=") for part in text.split(","))}
-    except ValueError:
-        fix = "Write a name and a number for each."
-        raise BadInput("style", expected="such as S00=0.5,S03=0.5", found=text, fix=fix) from None
+    parts = [part.split("=") for part in text.split(",")]
+    with suppress(ValueError):
+        mixture = {name.strip(): float(weight) for name, weight in parts}
+        if len(mixture) == len(parts):
+            return mixture
+    fix = "Write a name and a number for each, once."
+    raise BadInput("style", expected="such as S00=0.5,S03=0.5", found=text, fix=fix)
 
 
 def _rate(fps: float | None, own: float) -> float:

@@ -31,6 +31,7 @@ VIEW_EXAMPLES = """examples:
 LIVE_EXAMPLES = """examples:
   learn2talk live              the microphone, in the browser
   learn2talk live speech.wav   a file, as if it were spoken now
+  learn2talk live --blinks 1 --gaze 1 --head 0.5 --look-ahead 1.7
 """
 
 
@@ -42,6 +43,11 @@ def main(words: Sequence[str] | None = None) -> int:
         return arguments.run(arguments)
     except BadInput as error:
         print(f"learn2talk {arguments.command}: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        where, fix = error.filename or "a file", "Check its permissions and the space on its disk."
+        known = BadInput(where, expected="to read or write it", found=error.strerror or str(error), fix=fix)
+        print(f"learn2talk {arguments.command}: {known}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(f"learn2talk {arguments.command}: stopped", file=sys.stderr)
@@ -84,14 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     animate.add_argument("--shapes", metavar="FILE", help="for arkit, blinks and gaze: blend shapes of another mesh")
     animate.add_argument("--flame", metavar="FILE", help="for flame: FLAME's generic_model.pkl")
-    life = animate.add_argument_group("life", "what moves besides the speech, 0 … 3: 0 is off, 1 is usual")
-    life.add_argument("--head", type=float, default=0.0, help="head motion that goes with the voice: its size (off)")
-    life.add_argument("--blinks", type=float, default=0.0, help="how often (off)")
-    life.add_argument("--gaze", type=float, default=0.0, help="glances: their size (off)")
-    life.add_argument("--seed", type=int, default=0, help="of these three (default: %(default)s)")
-    life.add_argument(
-        "--head-model", metavar="PATH", help="SadTalker's PoseVAE, file or folder (default: the small one of ours)"
-    )
+    _life_options(animate)
     animate.set_defaults(run=_animate)
 
     view = commands.add_parser(
@@ -128,6 +127,7 @@ def _parser() -> argparse.ArgumentParser:
         "--look-ahead", type=float, default=0.4, help="seconds heard after a chunk (default: %(default)s)"
     )
     _page_options(live)
+    _life_options(live)
     live.set_defaults(run=_live)
 
     show = commands.add_parser("show-corpus", help="contact sheet with phonemes and a video with sound of one clip")
@@ -251,6 +251,18 @@ def _page_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--open", action="store_true", help="open the page in the browser")
 
 
+def _life_options(command: argparse.ArgumentParser) -> None:
+    """What `animate` and `live` share."""
+    life = command.add_argument_group("life", "what moves besides the speech, 0 … 3: 0 is off, 1 is usual")
+    life.add_argument("--head", type=float, default=0.0, help="head motion that goes with the voice: its size (off)")
+    life.add_argument("--blinks", type=float, default=0.0, help="how often (off)")
+    life.add_argument("--gaze", type=float, default=0.0, help="glances: their size (off)")
+    life.add_argument("--seed", type=int, default=0, help="of these three (default: %(default)s)")
+    life.add_argument(
+        "--head-model", metavar="PATH", help="SadTalker's PoseVAE, file or folder (default: the small one of ours)"
+    )
+
+
 # Each command imports what it needs, so that `--help` answers at once.
 
 
@@ -298,19 +310,22 @@ def _view(arguments: argparse.Namespace) -> int:
 
 
 def _live(arguments: argparse.Namespace) -> int:
+    from learn2talk_core.life import Life
     from learn2talk_core.view.sources import sound_clip
 
     clips = [sound_clip(path) for path in arguments.paths]
-    settings = {"chunk": arguments.chunk, "look_ahead": arguments.look_ahead}
-    animator = _load(arguments)  # what is wrong with it is said here, and nobody waits for it on the page
+    life = Life(arguments.head, arguments.blinks, arguments.gaze, arguments.seed)
+    settings: dict[str, Any] = {"chunk": arguments.chunk, "look_ahead": arguments.look_ahead, "life": life}
+    # What is wrong with it is said here, and nobody waits for it on the page.
+    animator = _load(arguments, head_model=arguments.head_model)
     animator.stream(style=arguments.style, **settings)
     return _serve(arguments, clips, "live.html", lambda: animator, **settings)
 
 
-def _load(arguments: argparse.Namespace) -> "Animator":
+def _load(arguments: argparse.Namespace, **settings: Any) -> "Animator":
     from learn2talk_core.animator import load_animator
 
-    return load_animator(arguments.model, corpus=arguments.corpus, template=arguments.template)
+    return load_animator(arguments.model, corpus=arguments.corpus, template=arguments.template, **settings)
 
 
 def _serve(

@@ -5,6 +5,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ import numpy as np
 
 from learn2talk_core import processes
 from learn2talk_core.errors import BadInput
+
+SYNCING = 8  # files of a folder that are synced at a time: a disk does several in the time of one
 
 
 @contextmanager
@@ -26,9 +29,9 @@ def whole_file(path: str | Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as nowhere:
             yield Path(nowhere) / path.name
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial{path.suffix}")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
         _sync(partial)
         os.replace(partial, path)
@@ -36,7 +39,8 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise _explained(error, path) from error
     finally:
-        partial.unlink(missing_ok=True)
+        if partial.exists():  # `unlink` fails where the folder is none
+            partial.unlink()
 
 
 @contextmanager
@@ -47,22 +51,25 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         with tempfile.TemporaryDirectory() as nowhere:
             yield Path(nowhere)
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    partial, old = (path.with_name(f".{path.name}.{os.getpid()}.{what}") for what in ("partial", "old"))
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
         yield partial
-        for file in partial.rglob("*"):
-            _sync(file)
+        with ThreadPoolExecutor(SYNCING) as threads:
+            list(threads.map(_sync, partial.rglob("*")))
         if path.exists():
-            shutil.rmtree(path)
+            os.replace(path, old)  # deleting it takes time, in which half of it would look whole
         os.replace(partial, path)
         _sync(path.parent)
     except OSError as error:
         raise _explained(error, path) from error
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        if old.exists() and not path.exists():  # stopped between the two
+            os.replace(old, path)
+        for rest in (partial, old):
+            shutil.rmtree(rest, ignore_errors=True)
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -134,11 +134,12 @@ def test_a_second_run_replaces_the_first_and_nothing_else(
     assert main(["animate", *words, "--format", "npy"]) == 0
     assert main(["animate", *words, "--format", "npz"]) == 0
     assert left(tmp_path) == ["speech", "speech/manifest.json", "speech/speech.npz"]
-    (tmp_path / "out" / "speech" / "manifest.json").write_text("{}")
-    assert main(["animate", *words, "--format", "npy"]) == 1
-    assert "speech: expected a folder that learn2talk animate made, or none, found something else" in (
-        capsys.readouterr().err
-    )
+    for other in ("{}", "[]"):
+        (tmp_path / "out" / "speech" / "manifest.json").write_text(other)
+        assert main(["animate", *words, "--format", "npy"]) == 1
+        assert "speech: expected a folder that learn2talk animate made, or none, found something else" in (
+            capsys.readouterr().err
+        )
     assert left(tmp_path) == ["speech", "speech/manifest.json", "speech/speech.npz"]
 
 

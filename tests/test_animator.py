@@ -86,6 +86,7 @@ def test_styles(animator: Animator) -> None:
     for style, text in (
         ("C", "style: expected one or a mixture of A, B, found C. Choose one, or auto."),
         ("A=x", "expected such as S00=0.5,S03=0.5, found A=x"),
+        ("A=1,B=1,A=3", "expected such as S00=0.5,S03=0.5, found A=1,B=1,A=3"),
         ("A=-1,B=2", "expected weights that are positive, found A=-1, B=2"),
         ("A=nan", "expected weights that are positive"),
         ({}, "expected weights that are positive, found none"),
@@ -160,6 +161,8 @@ def test_without_a_corpus_a_template_and_a_style_are_needed(tmp_path: Path) -> N
         alone.animate(speech(1))
     with pytest.raises(BadInput, match=r"model.json: expected a file, found nothing. Make it first: make repro."):
         load_animator(tmp_path / "no model", corpus=corpus)
+    with pytest.raises(BadInput, match=r"mm_per_unit: expected a positive number, found nan. 1000 is metres"):
+        load_animator(student, corpus=None, template=tmp_path / "head.ply", mm_per_unit=float("nan"))
 
 
 # ---- streams

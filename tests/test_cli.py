@@ -1,10 +1,13 @@
+import errno
 import json
 import os
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from learn2talk_core.audio.waveform import write_wave
 from learn2talk_core.cli import main
 from learn2talk_core.files import write_json
 from tests.toy import toy_corpus
@@ -84,6 +87,25 @@ def test_a_corpus_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert main(["check-corpus", str(tmp_path / "nothing"), "--json"]) == 1
     problem = json.loads(capsys.readouterr().out)["problems"][0]
     assert (problem["what"], problem["fix"]) == ("expected the folder of a dataset, found nothing", "Check the path.")
+
+
+def test_what_the_system_refuses_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_wave(tmp_path / "a.wav", np.full(8000, 0.1, np.float32))
+    opened = Path.open
+
+    def refused(path: Path, *how: str) -> object:  # as root, who may run the tests, one may read everything
+        if path.name == "a.wav":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *how)
+
+    monkeypatch.setattr(Path, "open", refused)
+    assert main(["live", str(tmp_path / "a.wav")]) == 1
+    assert capsys.readouterr().err == (
+        f"learn2talk live: {tmp_path / 'a.wav'}: expected to read or write it, found Permission denied. "
+        "Check its permissions and the space on its disk.\n"
+    )
 
 
 def test_what_cannot_be_viewed_is_one_line(

@@ -1,3 +1,4 @@
+import os
 import pickle
 import subprocess
 import sys
@@ -31,6 +32,62 @@ def test_whole_folder_replaces_or_leaves_nothing(tmp_path: Path) -> None:
         with whole_folder(folder) as partial:
             (partial / name).write_text(name)
     assert [f.name for f in folder.iterdir()] == ["two"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_is_whole_or_old_whenever_its_replacing_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, replace = tmp_path / "out", os.replace
+    with whole_folder(folder) as partial:
+        for name in ("a", "b"):
+            (partial / name).write_text("old")
+
+    def stop(number: int, after: bool) -> None:
+        moves = iter(range(3))
+
+        def stopping(source: Path, target: Path) -> None:
+            turn = next(moves)
+            if turn == number and not after:
+                raise KeyboardInterrupt
+            replace(source, target)
+            if turn == number:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr("os.replace", stopping)
+        with pytest.raises(KeyboardInterrupt), whole_folder(folder) as partial:
+            for name in ("a", "b"):
+                (partial / name).write_text("new")
+        assert list(tmp_path.iterdir()) == [folder]
+
+    def found() -> list[str]:
+        return [file.read_text() for file in sorted(folder.iterdir())]
+
+    for number, after in ((0, False), (0, True), (1, False)):
+        stop(number, after)
+        assert found() == ["old", "old"]
+    stop(1, True)
+    assert found() == ["new", "new"]
+
+
+def test_every_file_of_a_folder_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, sync = set(), os.fsync
+
+    def noting(handle: int) -> None:
+        synced.add(os.fstat(handle).st_ino)
+        sync(handle)
+
+    monkeypatch.setattr("os.fsync", noting)
+    with whole_folder(tmp_path / "out") as partial:
+        (partial / "deep").mkdir()
+        for number in range(40):
+            (partial / "deep" / str(number)).write_text("x")
+    assert {path.stat().st_ino for path in (tmp_path / "out").rglob("*")} < synced
+
+
+def test_a_place_under_a_file_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for whole in (whole_file, whole_folder):
+        with pytest.raises(BadInput, match="expected to be able to write it"), whole(tmp_path / "file" / "x" / "y"):
+            raise AssertionError("not reached")
 
 
 FULL = """

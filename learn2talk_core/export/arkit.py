@@ -16,6 +16,7 @@ from learn2talk_core.animation import Animation
 from learn2talk_core.corpus.embedded.face import load_face
 from learn2talk_core.errors import BadInput
 from learn2talk_core.files import whole_file
+from learn2talk_core.life import LOOK_DEGREES, SIDES
 
 _EYE = ("Blink", "LookDown", "LookIn", "LookOut", "LookUp", "Squint", "Wide")
 # In the order of the app's files (which have right before left for jaw and mouth); ARKit writes the first letter small.
@@ -182,20 +183,38 @@ def head_turns(animation: Animation) -> np.ndarray:
     return np.stack([yaw, pitch, np.arctan2(turn[:, 1, 0], turn[:, 1, 1])], axis=1)
 
 
+def eye_turns(weights: np.ndarray) -> np.ndarray:
+    """Yaw, pitch and roll of the left, then of the right eye (T, 6) in radians, by the look weights of (T, 52).
+
+    Positive to the speaker's right and down, as in a recording of the app (docs/export.md); eyes do not roll. How far a
+    weight of 1 turns an eye `life.LOOK_DEGREES` says.
+    """
+    turns = np.zeros((len(weights), 2, 3))
+    for number, side in enumerate(SIDES):
+        looks = {
+            look: np.radians(degrees) * weights[:, ARKIT.index(f"eyeLook{look}{side}")]
+            for look, degrees in LOOK_DEGREES.items()
+        }
+        inwards = looks["In"] - looks["Out"]
+        turns[:, number, 0] = inwards if side == "Left" else -inwards
+        turns[:, number, 1] = looks["Down"] - looks["Up"]
+    return turns.reshape(-1, 6)
+
+
 def write_arkit_csv(path: str | Path, weights: np.ndarray, fps: float, head: np.ndarray | None = None) -> Path:
     """Write `arkit_weights` in the layout of Live Link Face's recordings; returns the path.
 
     Columns: Timecode (hours:minutes:seconds:frames from the sound's start, frames with three decimals),
-    BlendShapeCount (61), the 52 weights, three angles of the head (`head_turns`; zero without) and three of each eye,
-    which are zero: gaze is in the weights.
+    BlendShapeCount (61), the 52 weights, three angles of the head (`head_turns`; zero without) and three of each eye
+    (`eye_turns`).
     """
     header = ",".join(["Timecode", "BlendShapeCount", *(name[0].upper() + name[1:] for name in ARKIT), *TURNS])
     head = np.zeros((len(weights), 3)) if head is None else head
-    row = f"%s,{len(ARKIT) + len(TURNS)}," + ",".join(["%.6f"] * (len(ARKIT) + 3)) + ",0" * (len(TURNS) - 3) + "\n"
+    columns = np.concatenate([weights, head, eye_turns(weights)], axis=1)
+    row = f"%s,{len(ARKIT) + len(TURNS)}," + ",".join(["%.6f"] * columns.shape[1]) + "\n"
     with whole_file(path) as partial, partial.open("w", newline="\n") as out:
         out.write(header + "\n")
-        rows = enumerate(np.concatenate([weights, head], axis=1))
-        out.writelines(row % (timecode(frame, fps), *numbers.tolist()) for frame, numbers in rows)
+        out.writelines(row % (timecode(frame, fps), *numbers.tolist()) for frame, numbers in enumerate(columns))
     return Path(path)
 
 

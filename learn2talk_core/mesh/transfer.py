@@ -19,6 +19,8 @@ from learn2talk_core.files import whole_file
 from learn2talk_core.mesh.topology import Topology
 
 ROUNDS, KEPT = 60, 0.7  # of the ICP: at most, and the share of points, the nearest, that count
+STARTS = (0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5)  # sizes that it begins with, of the ratio of the widths
+SOME = 800  # old points that choose among them
 NEAREST = 24  # triangles that are looked at for each vertex
 REACH = 0.04  # of the old mesh's size: from this distance on motion fades, to nothing at twice as far
 SAME_WAY = 0.3  # least cosine between the normals
@@ -138,24 +140,34 @@ def load_correspondence(path: str | Path, old_count: int, new_count: int) -> Cor
 
 def _aligned(old: np.ndarray, new: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
     """Scale, rotation (3, 3) and offset (3,) that lay the old points on the new ones."""
-    # the widths of two heads are comparable; their heights are not, since some have necks
-    scale = float(np.ptp(new[:, 0]) / np.ptp(old[:, 0]))
-    rotation = np.eye(3)
+    # Neither the heights nor the widths of two heads are comparable, since some have necks and shoulders: crown and
+    # face are laid on each other at several sizes, and the one that comes nearest counts.
+    width = float(np.ptp(new[:, 0]) / np.ptp(old[:, 0]))
     top_old, top_new = (points.max(axis=0) * [0, 1, 1] for points in (old, new))
     middle_old, middle_new = ((points.max(axis=0) + points.min(axis=0)) / 2 * [1, 0, 0] for points in (old, new))
-    offset = top_new + middle_new - scale * (top_old + middle_old)
-    tree = cKDTree(new)
+    tree, some = cKDTree(new), old[:: max(1, len(old) // SOME)]
+    tried = []
+    for share in STARTS:
+        offset = top_new + middle_new - share * width * (top_old + middle_old)
+        tried.append(_icp(some, new, tree, (share * width, np.eye(3), offset)))
+    return _icp(old, new, tree, min(tried, key=lambda found: found[0])[1])[1]
+
+
+def _icp(
+    old: np.ndarray, new: np.ndarray, tree: cKDTree, placing: tuple[float, np.ndarray, np.ndarray]
+) -> tuple[float, tuple[float, np.ndarray, np.ndarray]]:
+    """Mean square distance in old units, and scale, rotation and offset, from those to begin with."""
     before = np.inf
     for _ in range(ROUNDS):
-        placed = scale * old @ rotation.T + offset
-        distance, nearest = tree.query(placed)
+        scale, rotation, offset = placing
+        distance, nearest = tree.query(scale * old @ rotation.T + offset)
         kept = np.argsort(distance)[: max(3, round(KEPT * len(old)))]
         error = float(np.square(distance[kept]).mean()) / scale**2
         if error > before * (1 - 1e-6) or error == 0:
             break
         before = error
-        scale, rotation, offset = _similarity(old[kept], new[nearest[kept]])
-    return scale, rotation, offset
+        placing = _similarity(old[kept], new[nearest[kept]])
+    return min(error, before), placing
 
 
 def _similarity(old: np.ndarray, new: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:

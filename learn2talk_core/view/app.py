@@ -48,7 +48,7 @@ class App:
         load: loads the student, when a sound is first to be animated.
         out: folder for the preferences.
         style: of sounds that are animated, where the page does not say.
-        chunk, look_ahead: of live speech, in seconds.
+        chunk, look_ahead, live: of live speech, as `LiveSpeech` takes them.
         rng: draws the blind trials.
     """
 
@@ -62,9 +62,10 @@ class App:
         chunk: float = 0.4,
         look_ahead: float = 0.4,
         rng: random.Random | None = None,
+        **live: Any,
     ) -> None:
         self.clips, self._load, self._style = clips, load, style
-        self._live = LiveSpeech(chunk, look_ahead)
+        self._live = LiveSpeech(chunk, look_ahead, **live)
         self._blind = BlindSessions(Records(out), rng or random.SystemRandom())
         self._uploads: dict[str, Clip] = {}
         self._arrays: dict[str, bytes] = {}
@@ -158,10 +159,11 @@ class App:
     def live_start(self, request: Request) -> Response:
         """A live session begins: its key, and the face that it moves."""
         key, face = self._live.start(self.animator, request.query.get("style") or self._style)
-        return as_json({"id": key, "motion": self._described(motion_of(face, METHOD))})
+        moves = face.pivot is not None
+        return as_json({"id": key, "motion": {**self._described(motion_of(face, METHOD)), "head_moves": moves}})
 
     def live_feed(self, request: Request, key: str) -> Response:
-        """Sound of a live session comes in, states come out; the query `last` ends it."""
+        """Sound of a live session comes in, frames come out; the query `last` ends it."""
         return as_numbers(self._live.feed(key, request.body, last="last" in request.query))
 
     def blind_start(self, request: Request) -> Response:

@@ -106,7 +106,10 @@ class _Handler(BaseHTTPRequestHandler):
         foreign = origin is not None and origin != f"http://{host[0]}"
         if foreign or site not in ("same-origin", "none") or (self.command == "POST" and origin is None):
             raise Refused(403, "Other pages may not ask this server.")
-        parts = urlsplit(self.path)
+        try:
+            parts = urlsplit(self.path)
+        except ValueError:
+            raise Refused(400, "This is no address.") from None
         token, _, path = unquote(parts.path).removeprefix("/").partition("/")
         if not secrets.compare_digest(token.encode(), self.server.token.encode()):
             raise Refused(403, "The address is not the one that was printed when the server began.")

@@ -202,6 +202,11 @@ def _sound_beside(path: Path) -> Path | None:
 def _motion(name: str, path: Path, mesh: "_Mesh", fps: float | None, mm_per_unit: float | None) -> Motion:
     arrays = motion_arrays(path, ("fps", "mm_per_unit", "faces"), mapped=True)
     told = read_json(path.parent / MANIFEST, made_by="learn2talk animate") if _animated(path) else {}
+    if not isinstance(told, dict):
+        found = f"a {type(told).__name__}"
+        raise BadInput(
+            path.parent / MANIFEST, expected="an object", found=found, fix="Make it again: learn2talk animate."
+        )
     rate = _number(path, "fps", fps, arrays.get("fps"), told.get("fps"))
     unit = _number(
         path, "mm_per_unit", mm_per_unit, arrays.get("mm_per_unit"), told.get("mm_per_unit", mesh.mm_per_unit)

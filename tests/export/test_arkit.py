@@ -13,6 +13,7 @@ from learn2talk_core.export.arkit import (
     TURNS,
     BlendShapes,
     arkit_weights,
+    eye_turns,
     head_turns,
     load_shapes,
     solve_box,
@@ -20,6 +21,7 @@ from learn2talk_core.export.arkit import (
     write_arkit_csv,
     write_arkit_json,
 )
+from learn2talk_core.life import Life, gaze
 from tests.export.scene import speaking_sphere, spoilt
 
 
@@ -113,7 +115,32 @@ def test_csv_has_the_columns_of_live_link_face(tmp_path):
     ]  # fmt: skip
     assert {row[1] for row in rows} == {"61"}
     np.testing.assert_allclose(np.array([row[2:54] for row in rows], float), weights, atol=6e-7)
-    assert all(float(cell) == 0 for row in rows for cell in row[54:])
+    assert {cell for row in rows for cell in row[54:57]} == {"0.000000"}, "the head stands still"
+    np.testing.assert_allclose(np.array([row[57:] for row in rows], float), eye_turns(weights), atol=6e-7)
+
+
+def test_eyes_turn_as_the_embedded_heads_do():
+    """A frame of gaze to the speaker's left and up: both eyes of the mesh, and both pairs of angles."""
+    face, life = load_face(), Life(gaze=1, seed=4)
+    wide = np.abs(gaze(life.seed, times := np.arange(600) / 30)).argmax(axis=0)[0]
+    weights = np.zeros((1, 52), np.float32)
+    for name, weight in zip(life.shapes(), life.weights(times[wide : wide + 1])[0], strict=True):
+        weights[0, ARKIT.index(name)] = weight
+    left, up = np.radians(gaze(life.seed, times)[wide])
+    np.testing.assert_allclose(eye_turns(weights)[0], [-left, -up, 0, -left, -up, 0], atol=1e-6)
+    assert abs(left) > 0.05
+    for side, sign in (("Left", 1), ("Right", -1)):  # x goes to the speaker's left
+        moved = np.linalg.norm(face.unit[f"eyeBlink{side}"], axis=1)
+        assert sign * np.average(face.neutral[:, 0], weights=moved) > 0.01
+
+
+def test_eyes_have_the_signs_of_a_recording():
+    """In Live Link Face's own stream an eye that looks to the nose has the sign of its side, and down is positive."""
+    weights = np.zeros((2, 52), np.float32)
+    weights[0, [ARKIT.index("eyeLookInLeft"), ARKIT.index("eyeLookInRight")]] = 1
+    weights[1, [ARKIT.index("eyeLookDownLeft"), ARKIT.index("eyeLookUpRight")]] = 1
+    turns = np.degrees(eye_turns(weights))
+    np.testing.assert_allclose(turns, [[14.8, 0, 0, -14.8, 0, 0], [0, 11.0, 0, 0, -9.7, 0]], atol=1e-4)
 
 
 @pytest.mark.parametrize(

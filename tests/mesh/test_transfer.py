@@ -72,6 +72,19 @@ def test_what_is_far_away_stays() -> None:
     assert not found.move(np.ones((len(old), 3)))[-3:].any()
 
 
+@pytest.mark.parametrize("wide", [1.5, 2.4])
+def test_shoulders_do_not_make_a_head_larger(wide: float) -> None:
+    old, faces = head()
+    below, width = old[:, 1].min(), wide * np.ptp(old[:, 0])
+    x, y, z = np.meshgrid(np.linspace(-0.5, 0.5, 40) * width, below - np.linspace(0, 0.1, 10), np.linspace(-0.1, 0, 20))
+    shoulders = np.stack([x, y, z], axis=-1).reshape(-1, 3)
+    found = find_correspondence(old, faces, np.concatenate([old, shoulders]), faces)
+    assert found.scale == pytest.approx(1, rel=0.01)
+    jaw = load_face().unit["jawOpen"]
+    error = np.linalg.norm(found.move(jaw)[: len(old)] - jaw, axis=1)
+    assert np.quantile(error, 0.99) < 0.05 * np.abs(jaw).max()
+
+
 def test_regions_and_colours_come_along(finer: tuple) -> None:
     old, faces = head()
     new, new_faces, parents = finer

@@ -474,6 +474,14 @@ def test_resampling_in_the_browser(page: Page) -> None:
     assert np.abs(found[200:]).max() < 1e-3, "what 16 kHz cannot hold is filtered out, not folded"
 
 
+def test_a_head_is_turned_in_the_browser(page: Page) -> None:
+    rigid, points = (np.random.default_rng(seed).normal(size=size) for seed, size in ((0, (3, 4)), (1, (5, 3))))
+    numbers = json.dumps(points.ravel().tolist()), json.dumps(rigid.ravel().tolist())
+    words = "(() => {{ const out = Float32Array.from({}); m.turn({}, out); return [...out]; }})()".format(*numbers)
+    found = np.reshape(page.module("motion.js", words), (5, 3))
+    np.testing.assert_allclose(found, points @ rigid[:, :3].T + rigid[:, 3], atol=1e-5)
+
+
 def test_a_file_speaks_live(page: Page, client: Client, folder: Path) -> None:
     page.open(client.server.address + "live.html")
     page.wait("!document.querySelector('#microphone').disabled")

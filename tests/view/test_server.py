@@ -68,6 +68,12 @@ def test_strangers_are_refused(client: Client, method: str, path: str, headers: 
     assert method == "HEAD" or text in answer.json["error"]
 
 
+def test_what_is_no_address_is_refused(client: Client) -> None:
+    with socket.create_connection(("127.0.0.1", client.port), timeout=10) as connection:
+        connection.sendall(f"GET http://[ HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\n\r\n".encode())
+        assert connection.makefile("rb").readline() == b"HTTP/1.1 400 Bad Request\r\n"
+
+
 def test_a_change_needs_our_own_page(client: Client) -> None:
     assert client.ask("api/blind", "POST", b"{}", Origin=None).status == 403
     assert client.ask("api/blind", "POST", b"{}", Origin=f"http://localhost:{client.port}").status == 403

@@ -4,7 +4,7 @@
 
 import { json, post, soundAddress } from "./api.js";
 import { listen, turnByKeys } from "./keys.js";
-import { decode, openFace } from "./motion.js";
+import { decode, openFace, turn } from "./motion.js";
 import { clear, complain, figure, say } from "./page.js";
 import { Stage } from "./stage.js";
 
@@ -18,13 +18,14 @@ const KEPT = 30; // seconds of states that are remembered
 class Arrived {
   constructor(about, face) {
     Object.assign(this, { face, fps: about.fps, columns: about.columns, name: about.name });
+    this.width = about.columns + (about.head_moves ? 12 : 0); // of a frame: its states, and how the head is turned
     this.rows = new Map();
     this.frames = 0;
   }
 
   add(states) {
-    for (let start = 0; start < states.length; start += this.columns) {
-      this.rows.set(this.frames++, states.subarray(start, start + this.columns));
+    for (let start = 0; start < states.length; start += this.width) {
+      this.rows.set(this.frames++, states.subarray(start, start + this.width));
       this.rows.delete(this.frames - KEPT * this.fps);
     }
   }
@@ -38,7 +39,9 @@ class Arrived {
   }
 
   vertices(frame, out) {
-    decode(this.face, this.rows.get(frame), 1, out);
+    const row = this.rows.get(frame);
+    decode(this.face, row.subarray(0, this.columns), 1, out);
+    if (this.width > this.columns) turn(row.subarray(this.columns), out);
   }
 
   load() {

@@ -30,6 +30,17 @@ export function decode(face, row, step, out) {
   }
 }
 
+/** Turn and move vertices by [R | t], 12 numbers row after row. */
+export function turn(rigid, out) {
+  const [a, b, c, x, d, e, f, y, g, h, i, z] = rigid;
+  for (let v = 0; v < out.length; v += 3) {
+    const [p, q, r] = [out[v], out[v + 1], out[v + 2]];
+    out[v] = a * p + b * q + c * r + x;
+    out[v + 1] = d * p + e * q + f * r + y;
+    out[v + 2] = g * p + h * q + i * r + z;
+  }
+}
+
 /** A motion that lies on the server. */
 export class Motion {
   constructor(clip, number, about, face) {

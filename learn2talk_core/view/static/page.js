@@ -1,4 +1,22 @@
-// What all pages have: something is said to everyone, screen readers included.
+// What all pages have: header, list of keys, and something is said to everyone, screen readers included.
+
+const PAGES = [["index.html", "Viewer"], ["live.html", "Live"], ["blind.html", "Blind comparison"]];
+const here = location.pathname.split("/").pop() || "index.html";
+const links = PAGES.map(([page, name]) => `<a href="${page}" ${page === here ? 'aria-current="page"' : ""}>${name}</a>`);
+document.body.insertAdjacentHTML("afterbegin", `
+  <header>
+    <h1>Learn2Talk</h1>
+    <nav aria-label="Pages">${links.join(" ")}</nav>
+    <button id="help-button" type="button" aria-haspopup="dialog">Keys <kbd>?</kbd></button>
+  </header>`);
+document.body.insertAdjacentHTML("beforeend", `
+  <dialog id="help" aria-labelledby="help-title">
+    <h2 id="help-title">Keys</h2>
+    <dl></dl>
+    <p>While the faces have the focus, arrow keys turn them, plus and minus zoom. A mouse drags and scrolls.</p>
+    <label><input type="checkbox"> Single keys work everywhere on the page</label>
+    <form method="dialog"><button>Close</button></form>
+  </dialog>`);
 
 const status = document.querySelector("#status");
 const problem = document.querySelector("#problem");
