@@ -4,6 +4,7 @@ import math
 import struct
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import chain, groupby
 from pathlib import Path
 
 import av
@@ -92,11 +93,18 @@ def resampled(pieces: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
         yield resample_poly(held, up, down)[start * up // down :].astype(np.float32)
 
 
+def mono_pieces(frames: Iterable[av.AudioFrame], where: object) -> Iterator[np.ndarray]:
+    """What ffmpeg decoded as the mean of its channels, float32 at 16 kHz; rate and channels may change on the way."""
+    for (rate, *_), alike in groupby(frames, lambda f: (f.sample_rate, f.layout.name, f.format.name)):
+        _refuse_rate(rate, where)
+        resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)  # ffmpeg's own mono is √2 times the mean
+        for frame in chain(alike, [None]):
+            yield from (piece.to_ndarray().mean(axis=0) for piece in resampler.resample(frame))
+
+
 def _by_libsndfile(file: soundfile.SoundFile, path: Path) -> Iterator[np.ndarray]:
     rate, count = file.samplerate, 0
-    if not RATES[0] <= rate <= RATES[1]:
-        expected = f"{RATES[0]} to {RATES[1]} samples a second"
-        raise BadInput(path, expected=expected, found=str(rate), fix="Record or copy it again.")
+    _refuse_rate(rate, path)
     # libsndfile loses its place in an MP3 between two reads
     size = file.frames if file.format == "MP3" else min(file.frames, int(PIECE * rate))
     try:
@@ -117,14 +125,9 @@ def _by_ffmpeg(path: Path) -> Iterator[np.ndarray]:
             stream, count = container.streams.audio[0], 0
             if stream.codec_context is None:
                 raise _not_sound(path, "a codec that ffmpeg does not know")
-            resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)  # ffmpeg's own mono is not the mean
-            for frame in container.decode(stream):
-                for piece in resampler.resample(frame):
-                    count += piece.samples
-                    yield piece.to_ndarray().mean(axis=0)
-            for piece in resampler.resample(None):
-                count += piece.samples
-                yield piece.to_ndarray().mean(axis=0)
+            for piece in mono_pieces(container.decode(stream), path):
+                count += len(piece)
+                yield piece
             told = float((stream.duration or 0) * (stream.time_base or 0))
             if count / SAMPLE_RATE < told - 0.5:
                 raise _cut_short(path, count / SAMPLE_RATE, told)
@@ -138,6 +141,12 @@ def _finite(pieces: Iterable[np.ndarray], path: Path) -> Iterator[np.ndarray]:
         if not np.isfinite(piece).all():
             raise BadInput(path, expected="finite samples", found="NaN or infinity", fix="Write the file again.")
         yield piece
+
+
+def _refuse_rate(rate: int, where: object) -> None:
+    if not RATES[0] <= rate <= RATES[1]:
+        expected = f"{RATES[0]} to {RATES[1]} samples a second"
+        raise BadInput(where, expected=expected, found=str(rate), fix="Record or copy it again.")
 
 
 def _not_sound(path: Path, found: str) -> BadInput:

@@ -59,7 +59,8 @@ def import_faceformer(
         The network, in evaluation mode, and its speakers in the order of the style one-hot.
 
     Raises:
-        BadInput: see `read.read_state`; another network; another number of speakers or vertices, another frame rate.
+        BadInput: see `published.read_state`; another network; another number of speakers or vertices; another frame
+            rate.
     """
     path = Path(path)
     state = read_state(path)

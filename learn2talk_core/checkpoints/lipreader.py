@@ -42,7 +42,8 @@ def import_lipreader(
         head stands for: blank first, `▁` or `<space>` for a space, start-and-end last.
 
     Raises:
-        BadInput: see `read.read_state`; a network for sound, or another one; units that are not as many as its outputs.
+        BadInput: see `published.read_state`; a network for sound, or another one; units that are not as many as its
+            outputs.
     """
     weights = Path(weights)
     config = weights.with_name("model.json") if config is None else Path(config)

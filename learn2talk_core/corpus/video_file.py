@@ -3,11 +3,13 @@
 import io
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
+from itertools import chain, islice
 from pathlib import Path
 
 import av
 import numpy as np
 
+from learn2talk_core.audio.sound import mono_pieces
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.errors import BadInput
 from learn2talk_core.files import whole_file
@@ -87,19 +89,20 @@ def video_frames(source: str | Path | bytes, *, fps: float | None = None, name: 
 
 
 def video_audio(source: str | Path | bytes, *, name: str = "video") -> np.ndarray | None:
-    """The sound as float32 (N,) at 16 kHz mono, sample 0 at the first picture's time; None without a sound track."""
+    """The sound as float32 (N,) at 16 kHz, the mean of its channels, sample 0 at the first picture's time.
+
+    None without a sound track.
+    """
     with _opened(source, name) as container:
         if not container.streams.audio:
             return None
         video_start = _seconds(container.streams.video[0], container.streams.video[0].start_time)
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-        pieces, start = [], None
-        for frame in _decoded(container, container.streams.audio[0], source, name):
-            start = frame.time if start is None else start
-            pieces += [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
-        pieces += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
-    audio = np.concatenate(pieces) if pieces else np.zeros(0, np.float32)
-    late = round(((start or 0.0) - video_start) * SAMPLE_RATE)
+        frames = _decoded(container, container.streams.audio[0], source, name)
+        first = list(islice(frames, 1))
+        pieces = mono_pieces(chain(first, frames), name if isinstance(source, bytes) else source)
+        audio = np.concatenate([np.zeros(0, np.float32), *pieces])
+    start = (first[0].time or 0.0) if first else 0.0
+    late = round((start - video_start) * SAMPLE_RATE)
     return np.concatenate([np.zeros(late, np.float32), audio]) if late > 0 else audio[-late:]
 
 
@@ -120,7 +123,7 @@ def _encode(file: io.IOBase, frames: Iterable[np.ndarray], fps: float, audio: np
             sound = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono", options={"flags": "+bitexact"})
             sound.bit_rate = 64000
         written = 0
-        for index, image in enumerate(_chain(first, frames)):
+        for index, image in enumerate(chain([first], frames)):
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
             frame.pts, frame.time_base = index, 1 / rate
             container.mux(video.encode(frame))
@@ -142,11 +145,6 @@ def _encode_sound(
         frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, start, Fraction(1, SAMPLE_RATE)
         container.mux(stream.encode(frame))
     return start + len(samples)
-
-
-def _chain(first: np.ndarray, rest: Iterator[np.ndarray]) -> Iterator[np.ndarray]:
-    yield first
-    yield from rest
 
 
 def _rate(stream: av.VideoStream) -> Fraction:

@@ -77,7 +77,7 @@ def read_file(path: str | Path) -> Any:
         head = file.read(200)
     if head.startswith(b"version https://git-lfs"):
         raise BadInput(path, expected="a file of weights", found="a Git LFS pointer", fix="Fetch it: git lfs pull.")
-    if head.lstrip()[:1] in (b"<", b"{"):
+    if head.lstrip()[:1] in (b"<", b"{") and b"\0" not in head:  # a safetensors header of 0x3c20 bytes begins with " <"
         fix = "Download it again, in a browser if the site asks for a confirmation."
         raise BadInput(path, expected="a file of weights", found="a web page or other text", fix=fix)
     if path.suffix == ".safetensors":

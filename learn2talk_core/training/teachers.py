@@ -89,7 +89,7 @@ def sync_term(corpus: Corpus, syncnet: SyncNet3D, audio: Mapping[str, Tensor]) -
         target, mask = torch.zeros_like(mesh), mesh.new_zeros(mesh.shape[:2])
         for row, spoken in enumerate(clips):
             known = audio[spoken.clip.id]
-            windows = min(len(known), spoken.clip.frames - syncnet.shape.window + 1)
+            windows = max(0, min(len(known), spoken.clip.frames - syncnet.shape.window + 1))
             target[row, :windows] = known[:windows]
             mask[row, :windows] = 1
         return sync_loss(mesh, target, mask)

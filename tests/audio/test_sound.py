@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from learn2talk_core.audio import sound
-from learn2talk_core.audio.sound import checked_wave, read_sound, resampled
+from learn2talk_core.audio.sound import checked_wave, mono_pieces, read_sound, resampled
 from learn2talk_core.audio.waveform import SAMPLE_RATE, resample, write_wave
 from learn2talk_core.corpus.video_file import write_video
 from learn2talk_core.errors import BadInput
@@ -61,6 +61,29 @@ def test_formats_of_ffmpeg(tmp_path: Path, kind: str) -> None:
     wave = read_sound(path)
     assert abs(len(wave) - SAMPLE_RATE) < 0.15 * SAMPLE_RATE
     assert level(wave[3200:14400]) == pytest.approx(0.5, abs=0.05)
+
+
+def decoded(wave: np.ndarray, rate: int, layout: str) -> av.AudioFrame:
+    channels = {"mono": 1, "stereo": 2, "5.1": 6}[layout]
+    frame = av.AudioFrame.from_ndarray(np.repeat(wave[None], channels, 0), format="fltp", layout=layout)
+    frame.sample_rate = rate
+    return frame
+
+
+def test_rate_and_channels_may_change_on_the_way() -> None:
+    parts = [(48000, "mono"), (48000, "stereo"), (44100, "stereo"), (16000, "5.1")]
+    wave = np.concatenate(list(mono_pieces((decoded(tone(rate), rate, layout) for rate, layout in parts), "film")))
+    assert wave.dtype == np.float32
+    assert abs(len(wave) - 4 * SAMPLE_RATE) < 100
+    for second in range(4):
+        part = wave[second * SAMPLE_RATE + 800 : (second + 1) * SAMPLE_RATE - 800]
+        assert level(part) == pytest.approx(0.5, abs=0.01)
+        assert np.abs(part).max() < 0.51
+
+
+def test_a_rate_that_would_fill_the_memory_is_refused() -> None:
+    with pytest.raises(BadInput, match="film: expected 1000 to 768000 samples a second, found 1\\."):
+        list(mono_pieces([decoded(tone(16000), 1, "mono")], "film"))
 
 
 def wav_bytes(samples: np.ndarray, rate: int = 16000, subtype: str = "PCM_16") -> bytes:

@@ -1,6 +1,8 @@
+import io
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import soundfile
@@ -47,6 +49,25 @@ def test_sound_stays_on_its_sample() -> None:
     correlation = np.correlate(np.pad(audio[: len(clicks())], 2000), clicks(), "valid")
     assert correlation.argmax() - 2000 == 0
     assert np.abs(audio[: len(clicks())] - clicks()).mean() < 0.02
+
+
+def test_two_channels_become_their_mean() -> None:
+    time = np.arange(48000) / 48000
+    left, right = (volume * np.sin(2 * np.pi * 440 * time).astype(np.float32) for volume in (0.9, 0.7))
+    film = io.BytesIO()
+    with av.open(film, "w", format="mp4") as container:
+        video, stream = container.add_stream("libx264", rate=25), container.add_stream("aac", rate=48000)
+        video.width = video.height = 32
+        sound = av.AudioFrame.from_ndarray(np.stack([left, right]), format="fltp", layout="stereo")
+        sound.sample_rate = 48000
+        for picture in np.zeros((25, 32, 32, 3), np.uint8):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(sound))
+        for each in (video, stream):
+            container.mux(each.encode(None))
+    audio = read_video(film.getvalue())[2]
+    assert audio is not None
+    assert audio[2000:14000].std() == pytest.approx(0.8 / np.sqrt(2), rel=0.05)
 
 
 def test_no_sound_is_none() -> None:

@@ -87,6 +87,13 @@ def test_a_web_page_a_pointer_and_nothing(tmp_path: Path) -> None:
     assert re.search("expected a file of weights, found nothing", refusal(tmp_path / "none.pth"))
 
 
+def test_a_header_whose_length_looks_like_a_web_page(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({"weight": torch.arange(3.0)}, path, {"note": (0x3C20 - 90) * "x"})
+    assert path.read_bytes().startswith(b" <")
+    assert read_state(path)["weight"].tolist() == [0, 1, 2]
+
+
 def test_no_state_dict(tmp_path: Path) -> None:
     for value, pattern in (
         ([torch.zeros(1)], "expected a state dict: tensors by name, found list"),

@@ -163,6 +163,20 @@ def test_gradients_of_the_teachers_terms(corpus: Corpus, place: int) -> None:
     assert ((up - down) / (2 * step)).item() == pytest.approx(gradient.norm().item(), rel=0.25)
 
 
+def test_a_clip_shorter_than_a_window_is_left_out_of_the_sync_loss(corpus: Corpus) -> None:
+    seed_torch(5)
+    model, _ = _untrained(corpus)
+    torch.nn.init.normal_(model.vertice_map_r.weight)
+    long, other = spoken_clips(corpus, encoder(), corpus.split("train")[:2], "features")
+    short = dataclasses.replace(other, clip=dataclasses.replace(other.clip, frames=3, samples=1600))
+    network = syncnet(corpus)
+    term = sync_term(corpus, network, embed_speech(corpus, [long, short], network))
+    h = torch.randn(2, long.clip.frames, 16)
+    both = term(model, h, [long, short], unit=0.01, step=0)
+    assert both > 0
+    torch.testing.assert_close(both, term(model, h[:1], [long], unit=0.01, step=0))
+
+
 def _untrained(corpus: Corpus) -> tuple[FaceFormer, SpeechEncoder]:
     speech = encoder()
     model = FaceFormer(SIDE * SIDE, 2, audio_width=16, width=16, period=30, audio_encoder=speech)
