@@ -48,8 +48,8 @@ def map_clips(
         name: of a clip, which errors then tell.
 
     Raises:
-        BadInput: from `function`, naming the clip; or the cluster or its package is missing, or a worker died.
-            Any other exception carries the clip's name as a note.
+        BadInput: from `function`, naming the clip; or the cluster or its package is missing, or a process of this
+            machine died. Any other exception carries the clip's name as a note.
     """
     jobs = [list(clips[i : i + chunk]) for i in range(0, len(clips), chunk)]
     calls = [(function, prepare, job, name, os.getcwd()) for job in jobs]
