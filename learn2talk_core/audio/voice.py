@@ -8,13 +8,14 @@ from learn2talk_core.audio.mel import mel_spectrogram
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 
 HEARD = 60 * SAMPLE_RATE  # samples of a long sound that are listened to
+FLOOR = -4.0  # of the spectrogram: digital silence, which may be most of a film's sound
 
 
 def voice_of(wave: np.ndarray) -> np.ndarray:
     """The long-term average spectrum of a voice: mean and standard deviation of the log-mel bands while it sounds.
 
-    Columns of the spectrogram that are quieter than the median are pauses and left out; the mean over the bands is
-    taken off, so that the loudness of the recording does not matter.
+    Columns of the spectrogram that are quieter than the median of those with any sound are pauses and left out; the
+    mean over the bands is taken off, so that the loudness of the recording does not matter.
 
     Args:
         wave: (samples,) 16 kHz mono; the first minute counts.
@@ -24,7 +25,8 @@ def voice_of(wave: np.ndarray) -> np.ndarray:
     """
     mel = mel_spectrogram(wave[:HEARD])
     loudness = mel.mean(axis=0)
-    heard = mel[:, loudness >= np.median(loudness)]
+    sounding = loudness[loudness > FLOOR]
+    heard = mel[:, loudness >= np.median(sounding)] if len(sounding) else mel
     mean = heard.mean(axis=1)
     return np.concatenate([mean - mean.mean(), heard.std(axis=1)])
 

@@ -19,5 +19,11 @@ def test_the_nearest_voice_is_the_same_one_saying_something_else() -> None:
             assert nearest_voice(speech(2, darkness, loudness), voices) == name
 
 
+def test_a_long_silence_does_not_change_a_voice() -> None:
+    voice = speech(1, 0.6)
+    alone, followed = voice_of(voice), voice_of(np.concatenate([voice, np.zeros(3 * len(voice), np.float32)]))
+    np.testing.assert_allclose(followed, alone, atol=0.1)
+
+
 def test_silence_has_a_voice_too() -> None:
     assert np.isfinite(voice_of(np.zeros(1600, np.float32))).all()
