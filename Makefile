@@ -2,7 +2,7 @@
 # make test    set up, run the tests
 # make check   ruff, format and types
 # make smoke   the real DAG at tiny size, in a temporary folder
-# make bench   every benchmark
+# make bench   every benchmark, with what `make repro` made
 # make setup   only the environment
 
 PYTHON ?= python3
@@ -41,7 +41,7 @@ smoke: $(READY)
 	$(IN) python -m scripts.smoke
 
 bench: $(READY)
-	@for file in benchmarks/*.py; do echo "== $$file"; $(IN) python $$file || exit 1; done
+	@for file in benchmarks/*.py; do name=$$(basename $$file .py); echo "== $$name"; $(IN) python -m benchmarks.$$name || exit 1; done
 
 clean:
 	rm -rf $(VENV) .scratch

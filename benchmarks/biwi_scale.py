@@ -1,73 +1,135 @@
-"""How fast a corpus of BIWI's size is prepared and read, and in how much memory.
+"""How fast a corpus of BIWI's size is prepared and trained on, and in how much memory.
 
-python -m benchmarks.biwi_scale --share 0.05     # a twentieth of the 272 sequences that BIWI's splits use: 0.5 GB
-python -m benchmarks.biwi_scale --share 1 --folder /big/disk --layout archives
+python -m benchmarks.biwi_scale                                # a fortieth, 14 sequences: 0.5 GB of disk
+python -m benchmarks.biwi_scale --share 1 --wav2vec-base --folder /big/disk    # 560 sequences: 22 GB of disk
 
-The faces are a sheet with BIWI's number of vertices and triangles. Files lie in the page cache when they are read, so
-the copy and the preparation are both measured without the disk's reading, and with its writing.
+All is 14 speakers × 40 sentences × 117 frames × 23370 vertices, 18.4 GB: the emotional half of BIWI. The official
+splits use 272 of these sequences and train on 192; here every speaker is one of the training, so that all 560 are
+prepared and 448 trained on. The faces are a sheet with BIWI's number of vertices and triangles, the sound is noise.
+
+Raw files are deleted as they are prepared, so that the disk holds them once. As far as memory reaches they lie in the
+page cache when they are read; copying and preparing are then measured with the disk's writing and without its reading.
+Training makes real steps in a process of its own: SyncNet3D as in params.yaml, FaceFormer with the paper's settings for
+BIWI (docs/datasets-biwi.md) on a random speech encoder, small as in params.yaml or wav2vec 2.0 base.
+
+Peak memory is given twice. What is mapped from the corpus counts as resident while nobody else wants the memory, and
+the system takes it back at will; the anonymous part (RssAnon, read every 50 ms) is what the process cannot do without.
 """
 
 import argparse
 import json
 import os
-import resource
+import re
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import fields
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import soundfile
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from learn2talk_core.corpus.biwi import FPS, SPEAKERS, Recipe, read_biwi, split_of
+from benchmarks.decode import SMALL, peak_kilobytes
+from learn2talk_core.config import load_params
+from learn2talk_core.corpus import biwi
+from learn2talk_core.corpus.biwi import FPS, SPEAKERS, Recipe, read_biwi
 from learn2talk_core.corpus.fixtures_biwi import write_frames, write_template
-from learn2talk_core.corpus.format import open_corpus, write_corpus
+from learn2talk_core.corpus.format import Recording, open_corpus, write_corpus
+from learn2talk_core.models.speech_encoder import SpeechEncoder
 from learn2talk_core.models.syncnet3d import window_frames
+from learn2talk_core.training import student
+from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.training.syncnet3d import read_windows, train_syncnet3d
+from stages.syncnet3d import Params
 
-FRAMES = 117  # of a sequence, on average
+SENTENCES, FRAMES = 40, 117  # of a speaker; of a sequence, on average
 ROWS, COLUMNS = 190, 123  # 23370 vertices
 SLIT = 24  # quads left out at the mouth: 46068 triangles
 SOUND_RATE = 44_100
 WINDOWS = 500
+COPIED = 1e9  # bytes at most
+STUDENT = student.Recipe(
+    width=128, dropout=0.1, start="zeros", vertex_loss="sum", vertex_stride=1, steps=0, batch=1, learning_rate=1e-4,
+    encoder_learning_rate=1e-4,
+)  # fmt: skip
+TRAININGS = {
+    "syncnet3d": "SyncNet3D",
+    "small": "student, small speech encoder",
+    "base": "student, wav2vec 2.0 base",
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--share", type=float, default=0.05, help="of BIWI's sequences (default: %(default)s)")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--share", type=float, default=0.025, help="of the 560 sequences (default: %(default)s)")
     parser.add_argument("--layout", choices=("folders", "archives"), default="folders")
     parser.add_argument("--recipe", choices=("codetalker", "metric"), default="codetalker")
     parser.add_argument("--folder", help="where to work (default: the system's temporary folder)")
+    parser.add_argument("--steps", type=int, default=10, help="of each training, at least 2 (default: %(default)s)")
+    parser.add_argument("--wav2vec-base", action="store_true", help="train a student of that size too")
     parser.add_argument("--prepare", nargs=2, metavar=("FROM", "TO"), help=argparse.SUPPRESS)
+    parser.add_argument("--train", nargs=2, metavar=("WHAT", "CORPUS"), help=argparse.SUPPRESS)
     words = parser.parse_args()
     if words.prepare:
-        print(json.dumps(prepare(*map(Path, words.prepare), words.recipe)))
+        source, target = map(Path, words.prepare)
+        print(json.dumps(prepare(source, target, words.recipe)))
+        return
+    if words.train:
+        print(json.dumps(train(words.train[0], Path(words.train[1]), words.steps)))
         return
     with tempfile.TemporaryDirectory(dir=words.folder) as folder:
         raw, out = Path(folder) / "raw", Path(folder) / "corpus"
         clips = write_raw(raw, words.share, packed=words.layout == "archives")
         size = sum(path.stat().st_size for path in raw.rglob("*") if path.is_file()) / 1e6
         print(f"{clips} sequences of {FRAMES} frames, {size:.0f} MB, {words.layout}, recipe {words.recipe}")
-        seconds = copy(raw, Path(folder) / "copy")
-        print(f"copying the files:  {seconds:6.2f} s, {size / seconds:5.0f} MB/s")
-        program = [sys.executable, "-m", "benchmarks.biwi_scale", "--recipe", words.recipe]
-        answer = subprocess.run([*program, "--prepare", raw, out], check=True, capture_output=True, text=True)
-        found = json.loads(answer.stdout.splitlines()[-1])
+        print(f"copying the files:  {copy(raw, Path(folder) / 'copy'):5.0f} MB/s")
+        found = fresh("--recipe", words.recipe, "--prepare", raw, out)
         seconds = found["seconds"]
         print(f"templates, regions: {found['opening']:6.2f} s")
         print(f"preparing the clips:{seconds:6.2f} s, {size / seconds:5.0f} MB/s, {clips / seconds:.1f} clips/s")
         print(f"  of the processor: {found['processor']:6.2f} s, {size / found['processor']:5.0f} MB/s")
-        print(f"peak memory:        {found['peak_mb']:6.0f} MB")
+        print(f"  {peak(found)}")
         for region in ("mouth", None):
-            print(f"a window of 0.2 s, {region or 'all vertices'}: {1e6 * read_windows(out, region):.0f} µs")
+            print(f"a window of 0.2 s, {region or 'all vertices'}: {1e6 * window_seconds(out, region):.0f} µs")
+        for what in list(TRAININGS)[: 3 if words.wav2vec_base else 2]:
+            found = fresh("--steps", words.steps, "--train", what, out)
+            step = found["step"]
+            print(f"{TRAININGS[what]}: {found['ready']:.1f} s until the first step, {found['clips']} clips")
+            print(f"  {step:.3f} s a step of {found['chosen']} clips, {found['chosen'] / step:.1f} clips/s", end="")
+            print(f", {found['windows'] / step:.0f} windows/s" if "windows" in found else "")
+            print(f"  {peak(found)}", flush=True)
+
+
+def fresh(*words: object) -> dict[str, Any]:
+    """What this program prints in a process of its own, with the process's largest anonymous memory."""
+    command = [sys.executable, "-m", "benchmarks.biwi_scale", *map(str, words)]
+    anonymous = 0
+    with tempfile.TemporaryFile("w+") as answer, subprocess.Popen(command, stdout=answer) as process:
+        while process.poll() is None:
+            status = Path(f"/proc/{process.pid}/status").read_text()
+            anonymous = max(anonymous, *map(int, re.findall(r"RssAnon:\s+(\d+)", status)), 0)
+            time.sleep(0.05)
+        if process.returncode != 0:
+            raise SystemExit(process.returncode)
+        answer.seek(0)
+        return {**json.loads(answer.read().splitlines()[-1]), "anonymous_mb": anonymous / 1024}
+
+
+def peak(found: dict[str, Any]) -> str:
+    return f"peak memory {found['peak_mb']:.0f} MB, anonymous {found['anonymous_mb']:.0f} MB"
 
 
 def write_raw(folder: Path, share: float, *, packed: bool) -> int:
     """A part of BIWI, spread over its sequences, as distributed; returns how many sequences it has."""
-    wanted = [(s, f"e{n:02d}") for s in SPEAKERS for n in range(1, 41) if split_of(s, f"e{n:02d}")]
-    count = max(3, round(share * len(wanted)))
-    keys = [wanted[i] for i in np.linspace(0, len(wanted) - 1, count).astype(int)]
+    every = [(s, f"e{n:02d}") for s in SPEAKERS for n in range(1, SENTENCES + 1)]
+    count = max(3, round(share * len(every)))
+    keys = [every[i] for i in np.linspace(0, len(every) - 1, count).astype(int)]
     vertices, faces, lists = sheet()
     rng = np.random.default_rng(0)
     for speaker in dict.fromkeys(speaker for speaker, _ in keys):
@@ -101,33 +163,48 @@ def sheet() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
 
 
 def copy(source: Path, target: Path) -> float:
-    """Seconds that it takes to read all files and write them again, down to the disk."""
-    start = time.perf_counter()
+    """MB/s at which files are read and written again, down to the disk; the copies are deleted afterwards."""
+    copied, start = 0, time.perf_counter()
     for path in source.rglob("*"):
-        if path.is_file():
+        if path.is_file() and copied < COPIED:
             to = target / path.relative_to(source)
             to.parent.mkdir(parents=True, exist_ok=True)
-            to.write_bytes(path.read_bytes())
+            copied += to.write_bytes(path.read_bytes())
     os.sync()
-    return time.perf_counter() - start
+    seconds = time.perf_counter() - start
+    shutil.rmtree(target)
+    return copied / 1e6 / seconds
 
 
 def prepare(source: Path, target: Path, recipe: Recipe) -> dict[str, float]:
     """Write the corpus: seconds for templates and regions, for the clips, of it the processor's, and peak memory."""
     start = time.perf_counter()
-    read = read_biwi(source, recipe=recipe)
-    opened, worked = time.perf_counter(), time.process_time()
-    write_corpus(target, **{field.name: getattr(read, field.name) for field in fields(read)})
+    with patch.multiple(biwi, TRAIN_SPEAKERS=SPEAKERS, UNSEEN_SPEAKERS=()):
+        read = read_biwi(source, recipe=recipe)
+        opened, worked = time.perf_counter(), time.process_time()
+        given = {field.name: getattr(read, field.name) for field in fields(read)}
+        write_corpus(target, **{**given, "recordings": consumed(source, read.recordings)})
     os.sync()
     return {
         "opening": opened - start,
         "seconds": time.perf_counter() - opened,
         "processor": time.process_time() - worked,
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mb": peak_kilobytes() / 1024,
     }
 
 
-def read_windows(folder: Path, region: str | None) -> float:
+def consumed(raw: Path, recordings: Iterable[Recording]) -> Iterator[Recording]:
+    """The recordings; when the next one is asked for, the frames of the last one are deleted."""
+    for recording in recordings:
+        yield recording
+        frames = raw / "faces" / recording.speaker / recording.sentence
+        if frames.is_dir():
+            shutil.rmtree(frames)
+        else:
+            frames.with_suffix(".tar").unlink()
+
+
+def window_seconds(folder: Path, region: str | None) -> float:
     """Mean seconds to read the vertices of a SyncNet3D window from anywhere in the corpus."""
     corpus = open_corpus(folder)
     rng = np.random.default_rng(1)
@@ -139,6 +216,32 @@ def read_windows(folder: Path, region: str | None) -> float:
     for clip, t in places:
         corpus.vertices(clip, region, slice(t, t + window))
     return (time.perf_counter() - start) / WINDOWS
+
+
+def train(what: str, folder: Path, steps: int) -> dict[str, float]:
+    """Real training steps on the corpus: seconds until the first and of one (the median), and peak memory."""
+    corpus, ends = open_corpus(folder), list[float]()
+    clips = corpus.split("train")
+    found: dict[str, float] = {"clips": len(clips), "chosen": STUDENT.batch}
+    hook = register_optimizer_step_post_hook(lambda *_: ends.append(time.perf_counter()))
+    start = time.perf_counter()
+    with tempfile.TemporaryDirectory(dir=folder.parent) as place, Scratch(Path(place) / "scratch") as scratch:
+        if what == "syncnet3d":
+            params = load_params(Params, "syncnet3d")
+            recipe = replace(params.training, steps=steps)
+            train_syncnet3d(
+                corpus, read_windows(corpus, "train"), params.network, recipe, "metric", seed=0, scratch=scratch
+            )
+            found["chosen"] = min(recipe.clips, len(clips))
+            found["windows"] = found["chosen"] * recipe.windows
+        else:
+            encoder = SpeechEncoder.from_numbers(**({} if what == "base" else SMALL))
+            spoken = student.spoken_clips(corpus, encoder, clips, "speech features")
+            paper = replace(STUDENT, steps=steps)
+            student.train_student(corpus, encoder, spoken, paper, seed=0, scratch=scratch, description="faceformer")
+    hook.remove()
+    step = float(np.median(np.diff(ends)))
+    return {**found, "ready": ends[0] - start - step, "step": step, "peak_mb": peak_kilobytes() / 1024}
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
 """data/corpus → lip gaps by phoneme, correlation with loudness, and what access to it costs.
 
-python -m benchmarks.corpus
+python -m benchmarks.corpus [--corpus data/corpus]
 """
 
+import argparse
 import time
 
 import numpy as np
@@ -25,7 +26,9 @@ LAGS = range(-8, 9)
 
 
 def main() -> None:
-    corpus = open_corpus("data/corpus")
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--corpus", default="data/corpus", help="default: %(default)s")
+    corpus = open_corpus(parser.parse_args().corpus)
     gaps = [opening(corpus, clip) for clip in corpus.clips]
     labels = np.concatenate([frame_labels(clip.phonemes, clip.frames, corpus.fps) for clip in corpus.clips])
     names = np.array([SILENCE, *PHONEMES])[labels]

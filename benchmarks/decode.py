@@ -1,6 +1,6 @@
 """Seconds and megabytes of prediction: decoding without the speech encoder, whole prediction, long speech.
 
-    python benchmarks/decode.py [--quick]
+    python -m benchmarks.decode [--quick]
 
 Targets: 10 s of speech decoded in under 0.3 s; a whole prediction in at most 1.3 times the speech encoder's own time;
 memory linear in length. The loop that everything is compared with is the plain one, which passes through all vertices
@@ -30,8 +30,10 @@ STYLE = torch.eye(8)[:1]
 
 def model(vertices: int, width: int, encoder: SpeechEncoder, period: int = FPS, audio_rate: int = 1) -> FaceFormer:
     torch.manual_seed(0)
-    numbers = {"width": width, "period": period, "audio_rate": audio_rate}
-    face = FaceFormer(vertices, 8, audio_width=encoder.config.hidden_size, audio_encoder=encoder, **numbers).eval()
+    face = FaceFormer(
+        vertices, 8, audio_width=encoder.config.hidden_size, width=width, period=period, audio_rate=audio_rate,
+        audio_encoder=encoder,
+    ).eval()  # fmt: skip
     torch.nn.init.normal_(face.vertice_map_r.weight, std=0.02)
     return face
 
@@ -102,7 +104,7 @@ def long_speech(quick: bool) -> None:
     print("Long speech, from encoder states to decoder states (each in a process of its own)")
     for seconds in (10, 60, 600, *(() if quick else (3600,))):
         answer = subprocess.run(
-            [sys.executable, __file__, "--alone", str(seconds)],
+            [sys.executable, "-m", "benchmarks.decode", "--alone", str(seconds)],
             capture_output=True,
             text=True,
             check=True,

@@ -1,6 +1,6 @@
 """How many times real time each format's writer is for speech at 30 fps. Aim: 10.
 
-    python benchmarks/export.py [--seconds 10] [--formats mp4,obj]
+    python -m benchmarks.export [--seconds 10] [--formats mp4,obj]
 
 The embedded head with 64 directions of motion; for FLAME a head of its size, 5023 vertices, whose motion no parameters
 fit. Best of three runs from the states to the files, without reading FLAME's file: by the clock; by CPU time, which a
@@ -12,6 +12,7 @@ import argparse
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -64,15 +65,27 @@ def flame_head(seconds: float) -> tuple[Animation, Flame]:
 def walk(rng: np.random.Generator, frames: int, count: int) -> np.ndarray:
     """Smooth random curves (T, count) of unit variance."""
     noise = rng.normal(size=(frames + 8, count))
-    return sum(noise[i : i + frames] for i in range(9)) / 3
+    return np.sum([noise[i : i + frames] for i in range(9)], axis=0) / 3
 
 
 def animation(
     states: np.ndarray, basis: np.ndarray, template: np.ndarray, topology: Topology, seconds: float
 ) -> Animation:
     wave = np.zeros(round(16000 * seconds), np.float32)
-    arrays = (array.astype(np.float32) for array in (states, basis, np.zeros_like(template), template))
-    return Animation(*arrays, fps=FPS, mm_per_unit=1000, topology=topology, wave=wave)
+    return Animation(
+        states.astype(np.float32),
+        basis.astype(np.float32),
+        np.zeros_like(template, np.float32),
+        template.astype(np.float32),
+        fps=FPS,
+        mm_per_unit=1000,
+        topology=topology,
+        wave=wave,
+    )
+
+
+def write_head(name: str, head: Animation, folder: Path) -> None:
+    FORMATS[name](folder, "face", head)
 
 
 def measure(name: str, write: Callable[[Path], object], seconds: float) -> None:
@@ -105,7 +118,7 @@ def main() -> None:
             if name == "flame":
                 measure(name, lambda folder: write_flame(folder / "face.npz", bust, flame), seconds)
             else:
-                measure(name, lambda folder, name=name: FORMATS[name](folder, "face", head), seconds)
+                measure(name, partial(write_head, name, head), seconds)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Milliseconds of a linear map, forward and backward: torch's own against models/linear.py. Best of 20, on one thread.
+"""Milliseconds of a linear map, forward and backward: torch's own against models/linear.py. On one thread.
 
-python benchmarks/linear.py
+python -m benchmarks.linear [--repeats 20]
 """
 
+import argparse
 import time
 from collections.abc import Callable
 
@@ -20,9 +21,9 @@ SHAPES = {  # rows, in, out
 }
 
 
-def best(run: Callable[[], object]) -> float:
+def best(run: Callable[[], object], repeats: int) -> float:
     times = []
-    for _ in range(20):
+    for _ in range(repeats):
         start = time.perf_counter()
         run()
         times.append(time.perf_counter() - start)
@@ -30,6 +31,9 @@ def best(run: Callable[[], object]) -> float:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--repeats", type=int, default=20, help="the best counts (default: %(default)s)")
+    repeats = parser.parse_args().repeats
     torch.set_num_threads(1)
     print(f"{'ms':44s} forward: torch   ours   with backward: torch   ours")
     for name, (rows, inside, outside) in SHAPES.items():
@@ -41,8 +45,12 @@ def main() -> None:
                 return map_(*leaves)
 
             with torch.no_grad():
-                row.append(best(forward))
-            row.append(best(lambda leaves=leaves: torch.autograd.grad(forward().sum(), leaves)))
+                row.append(best(forward, repeats))
+
+            def both(leaves: list[Tensor] = leaves, forward: Callable[[], Tensor] = forward) -> object:
+                return torch.autograd.grad(forward().sum(), leaves)
+
+            row.append(best(both, repeats))
         print(f"{name:44s} {row[0]:14.2f} {row[2]:6.2f} {row[1]:22.2f} {row[3]:6.2f}")
 
 

@@ -1,6 +1,6 @@
 """Time and memory of `learn2talk animate` for long speech, format by format.
 
-    python benchmarks/long_speech.py [--minutes 15 60] [--formats npy,glb,mp4] [--model …] [--corpus …]
+    python -m benchmarks.long_speech [--minutes 15] [--formats npy,glb,mp4] [--model …] [--corpus …]
 
 Test clips of the corpus, one after the other, as 16-bit WAV. Each format is written by a process of its own, which
 reads, animates, writes and syncs. An hour takes 6 GB of disk as npy or npz, 20 to 35 GB as usd, obj or ply.
@@ -13,16 +13,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from decode import peak_kilobytes
-from stream import speech
-
+from benchmarks.decode import peak_kilobytes
+from benchmarks.stream import speech
 from learn2talk_core.audio.waveform import write_wave
 from learn2talk_core.cli import main as learn2talk
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, nargs="+", default=(15, 60), help="of speech (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, nargs="+", default=(15,), help="of speech (default: %(default)s)")
     parser.add_argument("--formats", default="npy,glb,mp4", help="default: %(default)s")
     parser.add_argument("--model", default="data/models/student")
     parser.add_argument("--corpus", default="data/corpus")
@@ -37,7 +36,8 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as place:
                 wave = Path(place) / "speech.wav"
                 write_wave(wave, speech(arguments.corpus, round(60 * minutes)))
-                command = [sys.executable, __file__, "--alone", str(wave), f"{place}/out", "--formats", name, *given]
+                command = [sys.executable, "-m", "benchmarks.long_speech", "--alone", str(wave), f"{place}/out"]
+                command += ["--formats", name, *given]
                 answer = subprocess.run(
                     command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True
                 )

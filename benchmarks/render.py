@@ -1,5 +1,7 @@
 """Milliseconds per frame of the renderer.
 
+python -m benchmarks.render [--frames 100]
+
 Mouth mesh with its whole cavity, 88 × 88 grey, antialiased, as the lip-reading loss renders it (targets: ≤ 1 ms
 forward, ≤ 2.5 ms with backward); besides, the whole head at 160 × 160 in colour, and at 384 × 384 with 2 × 2 samples a
 pixel. Best of several runs; wall time, and in brackets the CPU time of all threads, which a busy machine inflates less.

@@ -1,5 +1,7 @@
 """Does the renderer's gradient point the right way? Image L2 between two random articulations of one mouth.
 
+python -m benchmarks.render_gradient [--pairs 200]
+
 For each pair the derivative of the squared image difference with respect to the weight of each face unit is compared
 with central differences of finite steps (0.02 of the unit; for the jaw 0.8 mm), which see what becomes visible and what
 hidden. Target: the sign of the jaw's derivative right in at least 90 % of the pairs, with antialiasing.

@@ -1,6 +1,6 @@
 """A stream's delay, its real-time factor and its memory at chunks of 0.4, 1, 2 and 5 s.
 
-    python benchmarks/stream.py [--model data/models/student] [--corpus data/corpus] [--seconds 60] [--hour]
+    python -m benchmarks.stream [--model data/models/student] [--corpus data/corpus] [--seconds 60] [--hour]
 
 Sound is fed in pieces of 0.1 s, as a microphone gives it. For each frame the delay is the time from its instant to when
 `feed` returns it, if the pieces come in real time and feeding is all the machine does: what is waited for the chunk's
@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from decode import peak_kilobytes
 
+from benchmarks.decode import peak_kilobytes
 from learn2talk_core.animator import Animator, Stream, load_animator
 from learn2talk_core.corpus.format import open_corpus
 

@@ -6,6 +6,7 @@ too. So each window that is embedded, which is what costs, serves in many pairs.
 teach nothing more: false pairs count the more the nearer they are.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -80,17 +81,15 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows of one clip, one a frame.
+    """The windows of one clip, one a frame. Their motion stays in the corpus, see `mouth_motion`.
 
     Attributes:
         clip: whose they are.
-        displacement: (T, n, 3) mouth vertices minus the speaker's template, from which W-frame windows are cut.
         mel: (N, 80, 16) mel windows, N ≤ T − W + 1.
         speech: (N,) whether at least half of a window's frames lie in speech.
     """
 
     clip: Clip
-    displacement: Tensor
     mel: Tensor
     speech: np.ndarray
 
@@ -98,16 +97,21 @@ class Windows:
 def cut_windows(corpus: Corpus, clip: Clip, wave: np.ndarray | None = None) -> Windows:
     """The windows of `clip`, with the sound `wave` instead of its own when given."""
     window = window_frames(corpus.fps)
-    displacement = corpus.displacement(clip, corpus.topology.regions["mouth"])
     mel = audio_windows(corpus.audio(clip) if wave is None else wave, corpus.fps)
     count = max(0, min(len(mel), clip.frames - window + 1))
     speaking = frame_labels(clip.phonemes, clip.frames, corpus.fps) > 0
     if not clip.phonemes:  # a corpus without phoneme times: nothing is known to be silence
         speaking[:] = True
     share = np.convolve(speaking, np.ones(window) / window, mode="valid")[:count] if count else np.zeros(0)
-    return Windows(
-        clip, torch.from_numpy(np.ascontiguousarray(displacement)), torch.from_numpy(mel[:count]), share > 0.499
-    )
+    return Windows(clip, torch.from_numpy(mel[:count]), share > 0.499)
+
+
+def mouth_motion(corpus: Corpus, clip: Clip) -> Tensor:
+    """Mouth vertices of a clip minus the speaker's template, (T, n, 3), from which W-frame windows are cut.
+
+    Read from the corpus whenever it is wanted: of all training clips of BIWI it would be 1.3 GB.
+    """
+    return torch.from_numpy(np.ascontiguousarray(corpus.displacement(clip, corpus.topology.regions["mouth"])))
 
 
 def read_windows(corpus: Corpus, *splits: str) -> list[Windows]:
@@ -116,17 +120,29 @@ def read_windows(corpus: Corpus, *splits: str) -> list[Windows]:
     return [windows for windows in (cut_windows(corpus, clip) for clip in clips) if len(windows.mel)]
 
 
-def motion_modes(clips: Sequence[Windows], count: int) -> Tensor:
-    """Principal modes of mouth motion (3 n, count), each divided by the square root of its relative deviation.
+def sample_motion(corpus: Corpus, clips: Sequence[Clip], numbers: int = 1 << 25) -> Tensor:
+    """Mouth motion of the clips, (N, 3n): all frames, or every so many-th, so that it has about `numbers` numbers."""
+    size = 3 * len(corpus.topology.regions["mouth"])
+    every = math.ceil(sum(clip.frames for clip in clips) * size / numbers)
+    return torch.cat([mouth_motion(corpus, clip)[i % every :: every].flatten(1) for i, clip in enumerate(clips)])
+
+
+def motion_modes(motion: Tensor, count: int) -> Tensor:
+    """Principal modes (3n, count) of mouth motion (N, 3n), each divided by the square root of its relative deviation.
 
     Projecting a displacement on them gives numbers whose deviations fall from 1 like the square roots of the modes'
     own: strong modes lead, weak ones (a lip that closes) are heard. Beyond the modes lies scan noise; a frozen
     SyncNet3D neither sees it nor has a gradient there.
     """
-    motion = torch.cat([clip.displacement.flatten(1) for clip in clips]).double()
-    variance, modes = torch.linalg.eigh(motion.T @ motion / len(motion))
+    motion = motion.double()
+    frames, size = motion.shape
+    # the smaller of two matrices that have the same eigenvalues: BIWI's 3n is 14000
+    gram = motion.T @ motion if size <= frames else motion @ motion.T
+    variance, modes = torch.linalg.eigh(gram / frames)
     deviation = variance.clamp(min=1e-30).sqrt().flip(0)[:count]
     modes = modes.flip(1)[:, :count]
+    if size > frames:
+        modes = torch.nn.functional.normalize(motion.T @ modes, dim=0)
     modes = modes * modes.gather(0, modes.abs().argmax(0, keepdim=True)).sign()  # eigenvectors have no sign: choose one
     scale = (deviation * deviation[0]).sqrt().clamp(min=1e-2 * deviation[0])
     padding = count - modes.shape[1]
@@ -143,7 +159,7 @@ def new_model(corpus: Corpus, clips: Sequence[Windows], network: Network, role: 
     )  # fmt: skip
     seed_torch(seed, "syncnet3d", role)
     model = SyncNet3D(shape)
-    model.modes.copy_(motion_modes(clips, network.modes))
+    model.modes.copy_(motion_modes(sample_motion(corpus, [w.clip for w in clips]), network.modes))
     mel = torch.cat([clip.mel[..., 0] for clip in clips])
     model.mel_mean.copy_(mel.mean(0)[:, None])
     model.mel_scale.copy_(mel.std(0, correction=0).clamp(min=0.1)[:, None])
@@ -176,7 +192,7 @@ def train_syncnet3d(
     seed = mix(seed, "syncnet3d", role)
     model = new_model(corpus, clips, network, role, seed)
     with torch.no_grad():
-        motions = [model.mode_weights(clip.displacement) for clip in clips]
+        motions = [model.mode_weights(mouth_motion(corpus, windows.clip)) for windows in clips]
     optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     farthest = round(MAX_FALSE_SHIFT * corpus.fps)
 
@@ -209,7 +225,7 @@ def train_syncnet3d(
         description=f"syncnet3d {role}",
     )  # fmt: skip
     model.eval()
-    refuse_collapse(model, clips, history, role)
+    refuse_collapse(corpus, model, clips, history, role)
     return model, history
 
 
@@ -277,7 +293,7 @@ def revoice(mel: Tensor, mean: Tensor, recipe: Recipe) -> Tensor:
 
 @torch.no_grad()
 def refuse_collapse(
-    model: SyncNet3D, clips: Sequence[Windows], history: Sequence[dict[str, float]], role: Role
+    corpus: Corpus, model: SyncNet3D, clips: Sequence[Windows], history: Sequence[dict[str, float]], role: Role
 ) -> None:
     """Refuse to call a network trained that gives all windows the same embedding, or whose loss is that of a coin."""
     if len(history) < COLLAPSE_STEPS:
@@ -291,10 +307,10 @@ def refuse_collapse(
             found=f"{last:.4f}: it collapsed",
             fix=fix,
         )
-    clip = max(clips, key=lambda c: len(c.mel))
+    longest = max(clips, key=lambda windows: len(windows.mel))
     spread = min(
-        float(model.embed_mesh(clip.displacement[None])[0].std(0).norm()),
-        float(model.embed_audio(clip.mel).std(0).norm()),
+        float(model.embed_mesh(mouth_motion(corpus, longest.clip)[None])[0].std(0).norm()),
+        float(model.embed_audio(longest.mel).std(0).norm()),
     )
     if spread < 0.02:
         raise BadInput(

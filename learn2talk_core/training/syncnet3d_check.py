@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import Corpus
@@ -24,7 +25,7 @@ from learn2talk_core.synchrony import (
     shifted_distances,
 )
 from learn2talk_core.training.seed import generator
-from learn2talk_core.training.syncnet3d import MAX_FALSE_SHIFT, Windows
+from learn2talk_core.training.syncnet3d import MAX_FALSE_SHIFT, Windows, mouth_motion
 
 MAX_LAG = 10  # frames
 
@@ -56,9 +57,9 @@ def check(
         seed: which lags.
     """
     farthest = round(MAX_FALSE_SHIFT * corpus.fps)
-    known = speech_distances(model, validation, farthest)
+    known = speech_distances(corpus, model, validation, farthest)
     threshold = best_threshold(at_shifts(known, 0, 0), at_shifts(known, 1, farthest))
-    table = speech_distances(model, unseen, farthest)
+    table = speech_distances(corpus, model, unseen, farthest)
     genuine = at_shifts(table, 0, 0)
 
     def separation(nearest: int, last: int) -> tuple[float, float]:
@@ -81,15 +82,18 @@ def check(
 
 
 @torch.no_grad()
-def embed(model: SyncNet3D, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
-    """Mesh and audio embeddings (N, E) of a clip's windows."""
-    mesh = model.embed_mesh(windows.displacement[None])[0, : len(windows.mel)]
+def embed(model: SyncNet3D, motion: Tensor, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
+    """Mesh and audio embeddings (N, E) of a clip's windows, whose `mouth_motion` is given."""
+    mesh = model.embed_mesh(motion[None])[0, : len(windows.mel)]
     return mesh.numpy(), model.embed_audio(windows.mel).numpy()
 
 
-def speech_distances(model: SyncNet3D, clips: Sequence[Windows], farthest: int) -> np.ndarray:
+def speech_distances(corpus: Corpus, model: SyncNet3D, clips: Sequence[Windows], farthest: int) -> np.ndarray:
     """`shifted_distances` of all windows with speech of all clips, (windows, 2 farthest + 1)."""
-    tables = [shifted_distances(*embed(model, clip), max_shift=farthest)[clip.speech] for clip in clips]
+    tables = []
+    for windows in clips:
+        pair = embed(model, mouth_motion(corpus, windows.clip), windows)
+        tables.append(shifted_distances(*pair, max_shift=farthest)[windows.speech])
     return np.concatenate(tables) if tables else np.empty((0, 2 * farthest + 1))
 
 
@@ -100,7 +104,7 @@ def lag_errors(corpus: Corpus, model: SyncNet3D, clips: Sequence[Windows], lags:
     """
     errors = []
     for windows in progress(clips, "known lags", unit="clip"):
-        motion, _ = embed(model, windows)
+        motion, _ = embed(model, mouth_motion(corpus, windows.clip), windows)
         wave = corpus.audio(windows.clip)
         for frames in generator(seed, "lags", windows.clip.id).integers(-MAX_LAG, MAX_LAG + 1, lags):
             # Audio that lags behind by some frames: motion that starts as many frames later, and the other way round.

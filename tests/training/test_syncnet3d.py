@@ -14,6 +14,7 @@ from learn2talk_core.training.syncnet3d import (
     Recipe,
     harder,
     motion_modes,
+    mouth_motion,
     new_model,
     pair_loss,
     pairs,
@@ -21,6 +22,7 @@ from learn2talk_core.training.syncnet3d import (
     refuse_collapse,
     restyle,
     revoice,
+    sample_motion,
     train_syncnet3d,
 )
 from learn2talk_core.training.syncnet3d_check import check, embed
@@ -57,23 +59,38 @@ def test_windows_of_a_clip_and_which_of_them_are_speech(corpus):
     windows = read_windows(corpus, "train")[0]
     frames = windows.clip.frames
     assert windows.mel.shape == (frames - 5, 80, 16)
-    assert windows.displacement.shape == (frames, 32, 3)
+    assert mouth_motion(corpus, windows.clip).shape == (frames, 32, 3)
     for k, speech in enumerate(windows.speech):
         inside = [any(p.start <= (t + 0.5) / 30 < p.end for p in windows.clip.phonemes) for t in range(k, k + 6)]
         assert speech == (sum(inside) >= 3)
 
 
 def test_modes_carry_the_motion_strong_ones_first(corpus):
-    clips = read_windows(corpus, "train")
-    modes = motion_modes(clips, 6)
-    motion = torch.cat([c.displacement.flatten(1) for c in clips])
+    motion = sample_motion(corpus, corpus.split("train"))
+    assert len(motion) == sum(clip.frames for clip in corpus.split("train"))
+    modes = motion_modes(motion, 6)
     weights = motion @ modes
     deviation = weights.square().mean(0).sqrt()
     assert deviation[0] == pytest.approx(1, rel=1e-3)
     assert (deviation.diff() <= 1e-6).all()
     back = weights @ torch.linalg.pinv(modes)
     assert (back - motion).square().mean() < 1e-4 * motion.square().mean()
-    assert motion_modes(clips, 200).shape == (96, 200)
+    assert motion_modes(motion, 200).shape == (96, 200)
+
+
+def test_modes_of_fewer_frames_than_coordinates_are_the_same_and_a_large_corpus_is_sampled(corpus):
+    generator = torch.Generator().manual_seed(0)
+    motion = torch.randn(40, 96, generator=generator) * torch.linspace(2, 0.1, 96)
+    few = motion_modes(motion, 6)
+    _, deviation, directions = torch.linalg.svd(motion.double(), full_matrices=False)
+    expected = directions[:6].T / (deviation[:6] * deviation[0] / 40).sqrt()
+    torch.testing.assert_close(few.abs(), expected.abs().float())
+    torch.testing.assert_close(motion_modes(motion.repeat(3, 1), 6), few)  # 120 frames: by the other matrix
+    clips = corpus.split("train")
+    every = sample_motion(corpus, clips)
+    sample = sample_motion(corpus, clips, numbers=every.numel() // 5)
+    assert len(sample) == pytest.approx(len(every) / 5, abs=len(clips))
+    assert all((every == row).all(1).any() for row in sample)
 
 
 def test_pairs_against_a_loop():
@@ -148,8 +165,9 @@ def test_training_finds_lags_that_were_put_in_and_a_static_mouth_is_not_in_sync(
     assert [row["shift"] for row in found.shifts] == list(range(1, 16))
     assert found.shifts[0]["auc"] == pytest.approx(found.numbers["auc_shift1_unseen"])
     for windows in unseen:
-        still, audio = embed(model, replace(windows, displacement=torch.zeros_like(windows.displacement)))
-        moving, _ = embed(model, windows)
+        motion = mouth_motion(corpus, windows.clip)
+        still, audio = embed(model, torch.zeros_like(motion), windows)
+        moving, _ = embed(model, motion, windows)
         assert lse(moving, audio, 30).lse_c > 3 * lse(still, audio, 30, keep=windows.speech).lse_c
 
 
@@ -169,17 +187,17 @@ def test_a_collapsed_network_is_refused(corpus):
         torch.nn.init.normal_(mlp[-1].weight)
         torch.nn.init.zeros_(mlp[-1].bias)
     falling = [{"loss": 1 / (1 + i)} for i in range(100)]
-    refuse_collapse(model, clips, falling, "metric")
+    refuse_collapse(corpus, model, clips, falling, "metric")
     stuck = [{"loss": 0.6931}] * 100
     with pytest.raises(
         BadInput, match=r"syncnet3d loss: expected a loss below that of a coin toss.*0\.6931: it collapsed"
     ):
-        refuse_collapse(model, clips, stuck, "loss")
-    refuse_collapse(model, clips, stuck[:99], "loss")  # too short a training to be judged
+        refuse_collapse(corpus, model, clips, stuck, "loss")
+    refuse_collapse(corpus, model, clips, stuck[:99], "loss")  # too short a training to be judged
     torch.nn.init.zeros_(model.audio_mlp[-1].weight)
     torch.nn.init.ones_(model.audio_mlp[-1].bias)
     with pytest.raises(BadInput, match=r"expected embeddings that differ between windows, found a spread of 0\.0000"):
-        refuse_collapse(model, clips, falling, "metric")
+        refuse_collapse(corpus, model, clips, falling, "metric")
 
 
 def test_no_clip_long_enough(corpus, tmp_path, monkeypatch):
