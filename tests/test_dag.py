@@ -27,7 +27,7 @@ ARROWS = {
     "metrics": BASE | {"mesh", "corpus"},
     "training": BASE | LOW | {"models", "losses"},
     "report": BASE | LOW | {"models", "metrics"},
-    "export": BASE | LOW | {"animation"},
+    "export": BASE | LOW | {"animation", "life"},
 }
 
 
