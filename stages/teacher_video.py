@@ -40,7 +40,7 @@ SHOWN = 20  # refused videos that an error names
 @dataclass(frozen=True)
 class Params:
     kind: Literal["wav2lip", "videos", "command"]
-    still: Literal["one", "per_speaker"]
+    still: str
     test_clips: int
     face: Literal["still", "landmarks"]
     videos: str | None

@@ -11,6 +11,7 @@ from learn2talk_core import animator as module
 from learn2talk_core.animator import Animator, frame_count, load_animator
 from learn2talk_core.audio.voice import voice_of
 from learn2talk_core.audio.waveform import write_wave
+from learn2talk_core.checkpoints.faceformer import PUBLISHED, import_faceformer
 from learn2talk_core.corpus.embedded.face import load_face
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.errors import BadInput
@@ -19,6 +20,7 @@ from learn2talk_core.head_motion import neck
 from learn2talk_core.life import Life
 from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.models.student import predict_states
+from tests.checkpoints.test_faceformer import small
 from tests.toy import sheet, topology
 from tests.toy_student import toy_animator, toy_student
 
@@ -146,6 +148,24 @@ def test_a_head_of_another_topology(tmp_path: Path) -> None:
     before = (tmp_path / "head.npz").read_bytes()
     assert load_animator(student, **given).correspondence is not None
     assert (tmp_path / "head.npz").read_bytes() == before
+
+
+def test_a_published_file_animates_a_head_of_its_topology(tmp_path: Path) -> None:
+    weights, names = small(tmp_path, styles=8), PUBLISHED["vocaset"][2]
+    head = np.random.default_rng(0).uniform(-0.1, 0.1, (5, 3)).astype(np.float32)
+    write_mesh(tmp_path / "head.obj", head, np.array([[0, 1, 2], [2, 3, 4]]))
+    animator = load_animator(weights, corpus=None, template=tmp_path / "head.obj")
+    assert animator.speakers == names
+    wave = speech(1.2)
+    face = animator.animate(wave, style=names[3])
+    student = import_faceformer(weights)[0].eval()
+    with torch.no_grad():
+        states = predict_states(student, wave, 30, torch.eye(8)[3:4], 36)
+        expected = head + student.displacement(states)[0].numpy()
+    np.testing.assert_allclose(face.vertices(), expected, atol=1e-5)
+    assert face.vertices().shape == (36, 5, 3)
+    with pytest.raises(BadInput, match="expected a face, found neither a corpus nor a template"):
+        load_animator(weights, corpus=None)
 
 
 def test_without_a_corpus_a_template_and_a_style_are_needed(tmp_path: Path) -> None:

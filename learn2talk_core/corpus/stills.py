@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from learn2talk_core.corpus.talking_video import FACE_SIZE, TalkingVideo, VideoClip, crop
+from learn2talk_core.errors import BadInput
 
 
 @dataclass(frozen=True)
@@ -22,11 +22,22 @@ class Still:
         return crop(self.image[None], self.clip.face_box, FACE_SIZE)[0]
 
 
-def choose_stills(
-    speakers: Iterable[str], video: TalkingVideo, still: Literal["one", "per_speaker"]
-) -> dict[str, Still]:
-    """Speaker of the 3D corpus → still: the first frame, mouth closed before the speech begins, of held-out films."""
-    first_films = {clip.speaker: clip for clip in reversed(video.split("validation"))}
-    images = [Still(video.frames(clip)[0], clip) for _, clip in sorted(first_films.items())]
-    images = images[:1] if still == "one" else images
+def choose_stills(speakers: Iterable[str], video: TalkingVideo, still: str) -> dict[str, Still]:
+    """Speaker of the 3D corpus → still: the first frame, mouth closed before the speech begins, of held-out films.
+
+    Args:
+        speakers: of the 3D corpus.
+        video: the 2D corpus.
+        still: whose face, a speaker of its validation split; or `one`, the first of them; or `per_speaker`, one of them
+            after the other.
+
+    Raises:
+        BadInput: the validation split has no such speaker.
+    """
+    films = dict(sorted({clip.speaker: clip for clip in reversed(video.split("validation"))}.items()))
+    if still not in ("one", "per_speaker", *films):
+        expected = f"one, per_speaker or a held-out face: {', '.join(films)}"
+        raise BadInput("teacher_video.still", expected=expected, found=still, fix="Choose one of them in params.yaml.")
+    chosen = {"one": list(films)[:1], "per_speaker": list(films)}.get(still, [still])
+    images = [Still(video.frames(films[name])[0], films[name]) for name in chosen]
     return {speaker: images[number % len(images)] for number, speaker in enumerate(sorted(speakers))}

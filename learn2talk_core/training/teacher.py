@@ -357,9 +357,9 @@ def train_ears(
 
     def step(index: int) -> dict[str, float]:
         mels, moved = listening_batch(clips, motions, recipe.lead, generator(seed, "ears", index, *processes.mark()))
-        missed = (model(mels) - moved.flatten(1)).square().mean()
+        missed = (model(mels).view_as(moved) - moved).square().sum(dim=2).mean()
         update(missed, optimizer, learning_rate=warmup_cosine(index, recipe.audio_steps, recipe.audio_learning_rate))
-        return {"loss": missed.item(), "explained": 1 - missed.item() / moved.square().mean().item()}
+        return {"loss": missed.item(), "explained": 1 - missed.item() / moved.square().sum(dim=2).mean().item()}
 
     state = {"model": model, "optimizer": optimizer}
     history = train(step, state, steps=recipe.audio_steps, seed=seed, scratch=scratch, description="ears")
