@@ -166,9 +166,7 @@ def test_stills_are_of_held_out_faces(tmp_path: Path) -> None:
     assert {still.clip.id for still in one.values()} == {"x120"}
     named = choose_stills(["B", "A"], video, one["A"].clip.speaker)
     assert named["B"].clip == one["A"].clip
-    with pytest.raises(
-        BadInput, match=r"teacher_video\.still: expected one, per_speaker or a held-out .*, found X"
-    ):
+    with pytest.raises(BadInput, match=r"teacher_video\.still: expected one, per_speaker or a held-out .*, found X"):
         choose_stills(["A"], video, "X")
     each = choose_stills(["B", "A", "C"], video, "per_speaker")
     assert [each[name].clip.id for name in "ABC"] == ["x120", "y60", "x120"]
