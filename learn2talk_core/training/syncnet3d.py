@@ -124,7 +124,8 @@ def sample_motion(corpus: Corpus, clips: Sequence[Clip], numbers: int = 1 << 25)
     """Mouth motion of the clips, (N, 3n): all frames, or every so many-th, so that it has about `numbers` numbers."""
     size = 3 * len(corpus.topology.regions["mouth"])
     every = math.ceil(sum(clip.frames for clip in clips) * size / numbers)
-    return torch.cat([mouth_motion(corpus, clip)[i % every :: every].flatten(1) for i, clip in enumerate(clips)])
+    chosen = (mouth_motion(corpus, clip)[i % every :: every].flatten(1) for i, clip in enumerate(clips))
+    return torch.cat([frames.clone() for frames in chosen])  # a view would keep its whole clip
 
 
 def motion_modes(motion: Tensor, count: int) -> Tensor:
