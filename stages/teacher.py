@@ -32,14 +32,14 @@ from learn2talk_core.training.teacher import (
     ExpertRecipe,
     GeneratorRecipe,
     SpeakingFace,
-    train_ears,
+    train_audio_encoder,
     train_expert,
     train_generator,
 )
 from learn2talk_core.weights import frozen
 
 VIDEO, OUT = "data/talking_video", "data/models/teacher"
-PARTS = ("expert", "ears", "generator")
+PARTS = ("expert", "audio_encoder", "generator")
 SHEET_CLIPS, SHEET_FRAMES = 3, 12
 SHEET_MARGIN = 10  # pixels of the face around the lips
 LIPS_SHARE = 0.6  # of the mouth box's 9 cm
@@ -75,10 +75,10 @@ def main(params: Params) -> str:
         if taken is not None:
             (generator, shape, inputs), curve = taken, [{"step": 0.0}]
         else:
-            recipe, ears = params.generator, None
+            recipe, listening = params.generator, None
             if recipe.audio_steps:
-                ears, _ = train_ears(clips, recipe, seed=params.seed, scratch=scratch[1])
-            generator, curve = train_generator(clips, expert, ears, recipe, seed=params.seed, scratch=scratch[2])
+                listening, _ = train_audio_encoder(clips, recipe, seed=params.seed, scratch=scratch[1])
+            generator, curve = train_generator(clips, expert, listening, recipe, seed=params.seed, scratch=scratch[2])
             shape, inputs = {"width": recipe.width, "audio_width": recipe.audio_width}, Inputs(lead=recipe.lead)
         write_curve(curve, "metrics/curves/teacher.csv")
         mean_face = np.mean([clip.faces.mean(axis=0) for clip in clips], axis=0)

@@ -20,7 +20,7 @@ _FFT = 800
 _PREEMPHASIS = 0.97
 _LOWEST_HZ, _HIGHEST_HZ = 55.0, 7600.0
 _FLOOR, _REFERENCE_DB, _MIN_DB = 1e-5, 20.0, -100.0
-_RANGE = 4.0  # the result lies in [-4, 4]
+RANGE = 4.0  # the result lies in [-4, 4]; digital silence is -4
 
 
 def mel_spectrogram(wave: np.ndarray, *, padding: Literal["reflect", "constant"] = "reflect") -> np.ndarray:
@@ -45,8 +45,8 @@ def mel_spectrogram(wave: np.ndarray, *, padding: Literal["reflect", "constant"]
     padded = np.pad(emphasised, _FFT // 2, mode=padding)
     magnitude = np.abs(librosa.stft(padded, n_fft=_FFT, hop_length=HOP, center=False))
     decibels = 20 * np.log10(np.maximum(_FLOOR, _filters() @ magnitude)) - _REFERENCE_DB
-    scaled = 2 * _RANGE * (decibels - _MIN_DB) / -_MIN_DB - _RANGE
-    return np.clip(scaled, -_RANGE, _RANGE).astype(np.float32)
+    scaled = 2 * RANGE * (decibels - _MIN_DB) / -_MIN_DB - RANGE
+    return np.clip(scaled, -RANGE, RANGE).astype(np.float32)
 
 
 def window_starts(frames: int, fps: float) -> np.ndarray:

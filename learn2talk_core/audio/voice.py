@@ -4,11 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from learn2talk_core.audio.mel import mel_spectrogram
+from learn2talk_core.audio.mel import RANGE, mel_spectrogram
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 
 HEARD = 60 * SAMPLE_RATE  # samples of a long sound that are listened to
-FLOOR = -4.0  # of the spectrogram: digital silence, which may be most of a film's sound
 
 
 def voice_of(wave: np.ndarray) -> np.ndarray:
@@ -25,7 +24,7 @@ def voice_of(wave: np.ndarray) -> np.ndarray:
     """
     mel = mel_spectrogram(wave[:HEARD])
     loudness = mel.mean(axis=0)
-    sounding = loudness[loudness > FLOOR]
+    sounding = loudness[loudness > -RANGE]  # digital silence may be most of a film's sound
     heard = mel[:, loudness >= np.median(sounding)] if len(sounding) else mel
     mean = heard.mean(axis=1)
     return np.concatenate([mean - mean.mean(), heard.std(axis=1)])

@@ -30,7 +30,7 @@ import numpy as np
 from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.corpus.format import Recording
 from learn2talk_core.corpus.offset import shifted
-from learn2talk_core.corpus.source import Source
+from learn2talk_core.corpus.source import Source, read_ahead
 from learn2talk_core.corpus.video_file import video_audio
 from learn2talk_core.corpus.vl import count_frames, read_frames
 from learn2talk_core.errors import BadInput
@@ -294,8 +294,6 @@ def find_sounds(folder: Path) -> dict[Key, Path]:
 
 
 def _recordings(data: _Data, keys: Sequence[Key], sounds: Mapping[Key, Path], offset: float) -> Iterator[Recording]:
-    """One at a time; after a clip that is refused the next one can be had."""
-
     def read(key: Key) -> Recording:
         speaker, sentence = key
         split = split_of(speaker, sentence)
@@ -312,7 +310,7 @@ def _recordings(data: _Data, keys: Sequence[Key], sounds: Mapping[Key, Path], of
             motion=motion,
         )
 
-    return map(read, keys)
+    return read_ahead(read, keys)
 
 
 def _sound(path: Path) -> np.ndarray:

@@ -25,7 +25,7 @@ import numpy as np
 from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.corpus.format import SPLITS, Recording
 from learn2talk_core.corpus.offset import shifted
-from learn2talk_core.corpus.source import Source
+from learn2talk_core.corpus.source import Source, read_ahead
 from learn2talk_core.errors import BadInput
 from learn2talk_core.files import read_json
 from learn2talk_core.mesh.files import read_mesh
@@ -117,7 +117,7 @@ def read_folder(
         )
 
     return Source(
-        recordings=map(read, rows),  # goes on after a clip that is refused, for who wants to see all problems
+        recordings=read_ahead(read, rows),
         topology=Topology(faces, regions, pairs, face_colours(face, faces, regions, mm_per_unit=mm_per_unit)),
         templates=templates,
         train_speakers=tuple(sorted({row.speaker for row in rows.values() if row.split == "train"})),

@@ -1,22 +1,46 @@
 """A dataset on its way into the canonical corpus."""
 
-from collections.abc import Iterable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 
 from learn2talk_core.corpus.format import Recording
 from learn2talk_core.mesh.topology import Topology
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 
 @dataclass(frozen=True)
 class Source:
     """A dataset on its way into the canonical corpus: what `write_corpus` takes."""
 
-    recordings: Iterable[Recording]  # a generator; one clip in memory at a time
+    recordings: Iterable[Recording]  # of `read_ahead`: two clips in memory at a time
     topology: Topology
     templates: Mapping[str, np.ndarray]  # speaker → (V, 3) float32
     train_speakers: tuple[str, ...]  # order of the style one-hot
     fps: float
     mm_per_unit: float
     recipe: str  # e.g. "vocaset", "biwi-codetalker", "biwi-metric", "folder"
+
+
+def read_ahead(read: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
+    """map(read, items), but the next item is read in a thread while the caller works on the one it has.
+
+    What `read` raises comes in the item's turn; after it the next one can be had.
+    """
+    return map(Future.result, _reading(read, items))
+
+
+def _reading(read: Callable[[T], R], items: Iterable[T]) -> Iterator["Future[R]"]:
+    waiting: deque[Future[R]] = deque()
+    with ThreadPoolExecutor(1) as thread:
+        for item in items:
+            waiting.append(thread.submit(read, item))
+            if len(waiting) == 2:
+                yield waiting.popleft()
+        yield from waiting

@@ -20,7 +20,7 @@ from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16, resample
 from learn2talk_core.corpus.format import Recording
 from learn2talk_core.corpus.offset import shifted
-from learn2talk_core.corpus.source import Source
+from learn2talk_core.corpus.source import Source, read_ahead
 from learn2talk_core.errors import BadInput
 from learn2talk_core.mesh.files import read_mesh
 from learn2talk_core.mesh.regions import face_colours, read_ids, regions_from_lips
@@ -96,7 +96,7 @@ def read_vocaset(
     """VOCASET at 30 frames a second, with FaceFormer's splits and order of speakers.
 
     The distribution's sound is read whole, which takes about twice the memory of `raw_audio_fixed.pkl` for a moment and
-    its size from then on; of the motion one clip is in memory at a time. Sentences that are missing are named in the
+    its size from then on; of the motion two clips are in memory at a time. Sentences that are missing are named in the
     log.
 
     Args:
@@ -186,8 +186,6 @@ class _Clip:
 
 
 def _recordings(contents: Contents, keys: list[Key], offset: float) -> Iterator[Recording]:
-    """One at a time; after a clip that is refused the next one can be had."""
-
     def read(key: Key) -> Recording:
         motion, audio = shifted(*contents.clips[key](), offset, SOURCE_FPS)
         return Recording(
@@ -200,7 +198,7 @@ def _recordings(contents: Contents, keys: list[Key], offset: float) -> Iterator[
             motion=motion[::2],
         )
 
-    return map(read, keys)
+    return read_ahead(read, keys)
 
 
 def _distribution(folder: Path) -> tuple[dict[Key, Callable[[], np.ndarray]], dict[Key, Callable[[], np.ndarray]]]:

@@ -4,6 +4,7 @@ Read are safetensors, what `torch.save` writes now (a zip) and wrote before, and
 whose code is left alone.
 """
 
+import math
 import pickle
 import re
 import zipfile
@@ -21,6 +22,8 @@ from learn2talk_core.errors import BadInput
 from learn2talk_core.weights import frozen
 
 AGAIN = "Download it again."
+LARGEST_RATIO = 20  # of an archive's members to the archive
+MOST_ATTRIBUTES = 1_000_000  # of a TorchScript archive; the largest of the field have some thousands
 State = dict[str, Tensor]
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -151,8 +154,15 @@ def torchscript_state(path: str | Path) -> State:
         with archive.open(pickled) as file:
             tree = _ModuleUnpickler(file, archive, pickled.removesuffix(".pkl"), Path(path)).load()
 
+    attributes = 0
+
     def collect(node: Any, name: str) -> None:
+        nonlocal attributes
         for key, value in vars(node).items():
+            attributes += 1
+            if attributes > MOST_ATTRIBUTES:  # a few modules that share each other have any number of paths
+                found = f"more than {MOST_ATTRIBUTES}"
+                raise BadInput(path, expected="a network with some thousand attributes", found=found, fix=AGAIN)
             if isinstance(value, Tensor):
                 state[name + key] = value.clone()
             elif isinstance(value, _Attributes):
@@ -172,6 +182,7 @@ class _ModuleUnpickler(pickle.Unpickler):
     def __init__(self, file: Any, archive: zipfile.ZipFile, folder: str, path: Path) -> None:
         super().__init__(file)
         self.archive, self.folder, self.path = archive, folder, path
+        self.storages: dict[str, Tensor] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         if module.startswith("__torch__"):
@@ -188,8 +199,10 @@ class _ModuleUnpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Tensor:
         _, dtype, key, _, _ = pid
-        data = bytearray(self.archive.read(f"{self.folder}/{key}"))
-        return torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+        if key not in self.storages:
+            data = bytearray(self.archive.read(f"{self.folder}/{key}"))
+            self.storages[key] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+        return self.storages[key]
 
 
 _DTYPES = {
@@ -204,13 +217,20 @@ _DTYPES = {
 
 
 def _rebuilt(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
+    if math.prod(size) > storage.numel():  # stride 0 makes one number any number of them
+        raise ValueError(f"a tensor of {math.prod(size)} numbers in a storage of {storage.numel()}")
     return torch.as_strided(storage, size, stride, offset)  # refuses what lies outside the storage
 
 
 def _checked_archive(path: Path) -> bool:
-    """Whether a zip file is TorchScript; one that is cut short or has a wrong checksum is refused."""
+    """Whether a zip file is TorchScript; one that is cut short or has a wrong checksum is refused.
+
+    So is one whose members are much larger than the file: torch compresses TorchScript's code, but no numbers.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > LARGEST_RATIO * path.stat().st_size:
+                raise ValueError(f"its members are more than {LARGEST_RATIO} times as large as the file")
             wrong = archive.testzip()
             names = archive.namelist()
     except Exception as error:  # zipfile raises many kinds of error at broken files

@@ -341,12 +341,13 @@ def listening_batch(
     return torch.from_numpy(np.concatenate(mels))[:, None], torch.from_numpy(np.concatenate(moved))
 
 
-def train_ears(
+def train_audio_encoder(
     clips: Sequence[SpeakingFace], recipe: GeneratorRecipe, *, seed: int, scratch: Scratch
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Teach an audio encoder of the generator's shape how lips move, by least squares; returns it and its curve.
 
-    Wav2Lip's learns it from the pictures alone, over days; a hundredth of their numbers takes a minute.
+    Wav2Lip's own learns it through the pictures that the generator draws, over days. `MOTIONS` numbers a frame in place
+    of 27648, and nothing to be drawn, make it a matter of a minute.
     """
     seed_torch(seed, "wav2lip", "ears")
     encoder = Wav2Lip(recipe.width, audio_width=recipe.audio_width).audio_encoder
@@ -362,27 +363,29 @@ def train_ears(
         return {"loss": missed.item(), "explained": 1 - missed.item() / moved.square().sum(dim=2).mean().item()}
 
     state = {"model": model, "optimizer": optimizer}
-    history = train(step, state, steps=recipe.audio_steps, seed=seed, scratch=scratch, description="ears")
+    history = train(step, state, steps=recipe.audio_steps, seed=seed, scratch=scratch, description="audio encoder")
     return encoder, history
 
 
 def train_generator(
     clips: Sequence[SpeakingFace],
     expert: SyncExpert2D,
-    ears: nn.Module | None,
+    audio_encoder: nn.Module | None,
     recipe: GeneratorRecipe,
     *,
     seed: int,
     scratch: Scratch,
 ) -> tuple[Wav2Lip, list[dict[str, float]]]:
-    """Train the generator, with `expert` frozen and, where given, the audio encoder that `train_ears` made to start
-    with; returns it, in evaluation mode, and its curve."""
+    """Train the generator, with `expert` frozen; returns it, in evaluation mode, and its curve.
+
+    It starts with `audio_encoder`, from `train_audio_encoder`, where there is one.
+    """
     frozen(expert)
     seed_torch(seed, "wav2lip")
     network = Wav2Lip(recipe.width, audio_width=recipe.audio_width, residual=recipe.residual)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if ears is not None:
-        network.audio_encoder.load_state_dict(ears.state_dict())
+    if audio_encoder is not None:
+        network.audio_encoder.load_state_dict(audio_encoder.state_dict())
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
     state: dict[str, Stateful] = {"generator": network, "optimizer": optimizer}
     discriminator = None

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from safetensors.torch import save_file
 
 from learn2talk_core.errors import BadInput
-from learn2talk_core.models.published import export_state, fill, load_published, read_state, torchscript_state
+from learn2talk_core.models.published import export_state, fill, load_published, read_state
 
 
 class Net(torch.nn.Module):
@@ -159,20 +159,47 @@ def test_code_in_a_torchscript_pickle(tmp_path: Path) -> None:
     assert not (tmp_path / "touched").exists()
 
 
-def test_a_tensor_that_reaches_outside_its_storage(tmp_path: Path) -> None:
-    """Opcodes by hand: a module whose tensor claims 1000 numbers of a storage of 2."""
-    program = (
-        b"\x80\x02c__torch__\nM\n)\x81}(X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n"
-        b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x02tQK\x00"
-        b"(M\xe8\x03t(K\x01t\x89NtRub."
-    )
-    with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
+def write_torchscript(path: Path, program: bytes, compression: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
         archive.writestr("w/data.pkl", program)
         archive.writestr("w/data/0", bytes(8))
         archive.writestr("w/constants.pkl", b"")
-    with pytest.raises(RuntimeError, match="out of bounds for storage"):
-        torchscript_state(tmp_path / "w.pt")
-    assert re.search("expected a whole file", refusal(tmp_path / "w.pt"))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "offset", "reason"),
+    [
+        (b"M\xe8\x03", b"K\x01", b"K\x00", "a tensor of 1000 numbers in a storage of 2"),
+        (b"J\xff\xff\xff\x7f", b"K\x00", b"K\x00", "a tensor of 2147483647 numbers in a storage of 2"),
+        (b"K\x02", b"K\x01", b"K\x01", "out of bounds for storage"),
+    ],
+    ids=["too long", "one number many times", "shifted"],
+)
+def test_a_tensor_that_is_not_its_storage(
+    tmp_path: Path, size: bytes, stride: bytes, offset: bytes, reason: str
+) -> None:
+    """Opcodes by hand: a module whose tensor claims other numbers than the 2 of its storage."""
+    program = (
+        b"\x80\x02c__torch__\nM\n)\x81}(X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n"
+        b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x02tQ" + offset
+        + b"(" + size + b"t(" + stride + b"t\x89NtRub."
+    )  # fmt: skip
+    assert re.search(f"expected a whole file.*{reason}", refusal(write_torchscript(tmp_path / "w.pt", program)))
+
+
+def test_modules_that_share_each_other(tmp_path: Path) -> None:
+    """Forty modules, each of which names the next one twice: 2⁴⁰ paths."""
+    modules = b"\x80\x02c__torch__\nM\nq\x00)\x81q\x01"
+    for _ in range(40):
+        modules += b"0h\x00)\x81q\x02}(X\x01\x00\x00\x00ah\x01X\x01\x00\x00\x00bh\x01ubq\x01"
+    path = write_torchscript(tmp_path / "w.pt", modules + b".")
+    assert re.search("expected a network with some thousand attributes, found more than 1000000", refusal(path))
+
+
+def test_an_archive_that_unpacks_to_more_than_it_is(tmp_path: Path) -> None:
+    path = write_torchscript(tmp_path / "w.pt", bytes(1 << 20), zipfile.ZIP_DEFLATED)
+    assert re.search("its members are more than 20 times as large as the file", refusal(path))
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

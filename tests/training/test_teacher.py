@@ -25,7 +25,7 @@ from learn2talk_core.training.teacher import (
     lip_motions,
     listening_batch,
     sync_probability,
-    train_ears,
+    train_audio_encoder,
     train_expert,
     train_generator,
 )
@@ -175,7 +175,7 @@ def test_lip_motions_are_components_of_the_pixels_in_the_lips_box():
     np.testing.assert_allclose(together[:, :2] @ fitted, np.concatenate(weights), atol=0.05)
 
 
-def test_ears_hear_a_window_and_are_asked_for_the_motion_around_its_frame():
+def test_the_audio_encoder_hears_a_window_and_is_asked_for_the_motion_around_its_frame():
     clips = [numbered_clip(30), numbered_clip(30, 100)]
     motions = [clip.mels[:, 0, :1].repeat(32, axis=1) for clip in clips]
     mels, moved = listening_batch(clips, motions, 2, generator("test"))
@@ -189,7 +189,7 @@ def test_ears_hear_a_window_and_are_asked_for_the_motion_around_its_frame():
     torch.testing.assert_close(moved[inside][..., 0], around)
 
 
-def test_ears_learn_how_lips_move_and_the_generator_starts_with_them(tmp_path):
+def test_the_audio_encoder_learns_how_lips_move_and_the_generator_starts_with_it(tmp_path):
     rng = np.random.default_rng(0)
     labels = np.repeat(rng.integers(0, 4, 40), 5)
     mels = np.zeros((200, 80, 16), np.float32)
@@ -198,13 +198,15 @@ def test_ears_learn_how_lips_move_and_the_generator_starts_with_them(tmp_path):
         mels[at, 20 * label : 20 * label + 20] = 2
         faces[at, 50:86, 30 : 30 + 9 * label] = 200
     clips = [SpeakingFace(faces, mels, (30, 50, 66, 86))]
-    with Scratch(tmp_path / "ears") as scratch:
-        ears, history = train_ears(clips, dataclasses.replace(RECIPE, lead=0, audio_steps=40), seed=0, scratch=scratch)
+    with Scratch(tmp_path / "encoder") as scratch:
+        encoder, history = train_audio_encoder(
+            clips, dataclasses.replace(RECIPE, lead=0, audio_steps=40), seed=0, scratch=scratch
+        )
     assert history[0]["explained"] < 0.1
     assert history[-1]["explained"] > 0.4  # what comes after a change of sound cannot be known
     with Scratch(tmp_path / "generator") as scratch, pytest.raises(RuntimeError, match="size mismatch"):
         other = dataclasses.replace(RECIPE, audio_width=0.1)
-        train_generator(clips, SyncExpert2D(0.05), ears, other, seed=0, scratch=scratch)
+        train_generator(clips, SyncExpert2D(0.05), encoder, other, seed=0, scratch=scratch)
 
 
 def test_discriminator_loss_is_equation_5():
@@ -223,8 +225,8 @@ def test_training_moves_every_weight_and_repeats_itself(tmp_path):
         folder = tmp_path / name
         with Scratch(folder / "1") as first, Scratch(folder / "2") as listening, Scratch(folder / "3") as second:
             expert, _ = train_expert(clips, ExpertRecipe(0.05, 2, 2, 2, 1e-3), seed=1, scratch=first)
-            ears, _ = train_ears(clips, RECIPE, seed=1, scratch=listening)
-            network, history = train_generator(clips, expert, ears, RECIPE, seed=1, scratch=second)
+            encoder, _ = train_audio_encoder(clips, RECIPE, seed=1, scratch=listening)
+            network, history = train_generator(clips, expert, encoder, RECIPE, seed=1, scratch=second)
         return expert, network, history
 
     expert, network, history = trained("a")
