@@ -13,6 +13,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterable
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
@@ -39,25 +40,16 @@ class Scratch:
     def __enter__(self) -> "Scratch":
         if processes.rank() > 0:
             return self
-        self.folder.mkdir(parents=True, exist_ok=True)
-        lock = (self.folder / "lock").open("a+")
         deadline = time.monotonic() + WAIT_SECONDS
-        while True:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > deadline:
-                    lock.seek(0)
-                    owner = lock.read().strip() or "unknown"
-                    lock.close()
-                    raise BadInput(
-                        self.folder,
-                        expected="no other trainer at work here",
-                        found=f"process {owner}",
-                        fix="Wait for it, or stop it, and try again.",
-                    ) from None
-                time.sleep(0.2)
+        while (lock := _locked(self.folder / "lock")) is None:
+            if time.monotonic() > deadline:
+                raise BadInput(
+                    self.folder,
+                    expected="no other trainer at work here",
+                    found=f"process {_owner(self.folder / 'lock')}",
+                    fix="Wait for it, or stop it, and try again.",
+                )
+            time.sleep(0.2)
         lock.truncate(0)
         lock.write(str(os.getpid()))
         lock.flush()
@@ -92,7 +84,32 @@ class Scratch:
     def remove(self) -> None:
         """Delete the folder: the outputs are written and the checkpoint has done its work."""
         if processes.rank() == 0:
-            shutil.rmtree(self.folder, ignore_errors=True)
+            gone = self.folder.with_name(f"{self.folder.name}.{os.getpid()}.done")
+            self.folder.rename(gone)  # at once, so that nobody finds a part of it
+            shutil.rmtree(gone, ignore_errors=True)
+
+
+def _locked(path: Path) -> IO[str] | None:
+    """The lock file, locked by us; None when somebody else has it."""
+    with ExitStack() as stack:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = stack.enter_context(path.open("a+"))
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Its owner may have removed the folder since we opened the file, and a third trainer made a new one.
+            if not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
+                return None
+        except (BlockingIOError, FileNotFoundError):
+            return None
+        stack.pop_all()
+        return lock
+
+
+def _owner(path: Path) -> str:
+    try:
+        return path.read_text().strip() or "unknown"
+    except FileNotFoundError:
+        return "unknown"
 
 
 def open_scratch(name: str, params: Any, inputs: Iterable[str | Path]) -> Scratch:

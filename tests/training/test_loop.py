@@ -108,6 +108,31 @@ def test_two_trainers_never_share_a_place(tmp_path: Path, monkeypatch: pytest.Mo
         pass
 
 
+def test_who_waited_for_a_folder_that_is_gone_and_who_made_it_anew_are_kept_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One trainer ends while a second waits and a third comes: the lock that the second then gets is of no file."""
+    monkeypatch.setattr(scratch, "WAIT_SECONDS", 0.0)
+    first, third = Scratch(tmp_path / "x").__enter__(), Scratch(tmp_path / "x")
+    flock = scratch.fcntl.flock
+
+    def end_and_begin_anew(*words: int) -> None:
+        monkeypatch.setattr(scratch.fcntl, "flock", flock)
+        first.remove()
+        first.__exit__()
+        third.__enter__()
+        flock(*words)
+
+    monkeypatch.setattr(scratch.fcntl, "flock", end_and_begin_anew)  # the second has just opened the lock file
+    with pytest.raises(BadInput, match=rf"expected no other trainer at work here, found process {os.getpid()}"):
+        Scratch(tmp_path / "x").__enter__()
+    third.save({"step": torch.tensor(3)})
+    assert third.load() == {"step": torch.tensor(3)}
+    third.remove()
+    third.__exit__()
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_scratch_key_follows_params_and_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DVC_ROOT", str(tmp_path))
     data = tmp_path / "data"
