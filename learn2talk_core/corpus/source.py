@@ -11,6 +11,8 @@ import numpy as np
 from learn2talk_core.corpus.format import Recording
 from learn2talk_core.mesh.topology import Topology
 
+AHEAD = 2  # one of them may wait for the disk while the other is computed on
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -19,7 +21,7 @@ R = TypeVar("R")
 class Source:
     """A dataset on its way into the canonical corpus: what `write_corpus` takes."""
 
-    recordings: Iterable[Recording]  # of `read_ahead`: two clips in memory at a time
+    recordings: Iterable[Recording]  # of `read_ahead`: three clips in memory at a time
     topology: Topology
     templates: Mapping[str, np.ndarray]  # speaker → (V, 3) float32
     train_speakers: tuple[str, ...]  # order of the style one-hot
@@ -29,7 +31,7 @@ class Source:
 
 
 def read_ahead(read: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """map(read, items), but the next item is read in a thread while the caller works on the one it has.
+    """map(read, items), but the next `AHEAD` items are read in threads while the caller works on the one it has.
 
     What `read` raises comes in the item's turn; after it the next one can be had.
     """
@@ -38,9 +40,9 @@ def read_ahead(read: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 
 def _reading(read: Callable[[T], R], items: Iterable[T]) -> Iterator["Future[R]"]:
     waiting: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(1) as thread:
+    with ThreadPoolExecutor(AHEAD) as threads:
         for item in items:
-            waiting.append(thread.submit(read, item))
-            if len(waiting) == 2:
+            waiting.append(threads.submit(read, item))
+            if len(waiting) > AHEAD:
                 yield waiting.popleft()
         yield from waiting

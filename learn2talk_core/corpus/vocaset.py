@@ -96,8 +96,8 @@ def read_vocaset(
     """VOCASET at 30 frames a second, with FaceFormer's splits and order of speakers.
 
     The distribution's sound is read whole, which takes about twice the memory of `raw_audio_fixed.pkl` for a moment and
-    its size from then on; of the motion two clips are in memory at a time. Sentences that are missing are named in the
-    log.
+    its size from then on; of the motion three clips are in memory at a time. Sentences that are missing are named in
+    the log.
 
     Args:
         folder: of the distribution or of FaceFormer's layout.

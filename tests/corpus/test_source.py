@@ -2,11 +2,11 @@ from threading import Event, get_ident
 
 import pytest
 
-from learn2talk_core.corpus.source import read_ahead
+from learn2talk_core.corpus.source import AHEAD, read_ahead
 
 
-def test_the_next_is_read_while_one_is_worked_on_and_no_more() -> None:
-    read = [Event() for _ in range(4)]
+def test_the_next_two_are_read_while_one_is_worked_on_and_no_more() -> None:
+    read = [Event() for _ in range(5)]
     threads = set()
 
     def number(item: int) -> int:
@@ -14,12 +14,12 @@ def test_the_next_is_read_while_one_is_worked_on_and_no_more() -> None:
         read[item].set()
         return item * item
 
-    numbers = read_ahead(number, range(4))
+    numbers = read_ahead(number, range(5))
     assert next(numbers) == 0
-    assert read[1].wait(10), "the second should be read without being asked for"
-    assert not read[2].wait(0.1), "memory holds two of them"
-    assert list(numbers) == [1, 4, 9]
-    assert len(threads) == 1
+    assert all(event.wait(10) for event in read[1 : 1 + AHEAD]), "they should be read without being asked for"
+    assert not read[1 + AHEAD].wait(0.1), "memory holds so many of them"
+    assert list(numbers) == [1, 4, 9, 16]
+    assert len(threads) <= AHEAD
     assert get_ident() not in threads
 
 
