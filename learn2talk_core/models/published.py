@@ -182,7 +182,7 @@ class _ModuleUnpickler(pickle.Unpickler):
     def __init__(self, file: Any, archive: zipfile.ZipFile, folder: str, path: Path) -> None:
         super().__init__(file)
         self.archive, self.folder, self.path = archive, folder, path
-        self.storages: dict[str, Tensor] = {}
+        self.storages: dict[tuple[str, torch.dtype], Tensor] = {}
 
     def find_class(self, module: str, name: str) -> Any:
         if module.startswith("__torch__"):
@@ -199,10 +199,10 @@ class _ModuleUnpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: Any) -> Tensor:
         _, dtype, key, _, _ = pid
-        if key not in self.storages:
+        if (key, dtype) not in self.storages:  # tensors may share one
             data = bytearray(self.archive.read(f"{self.folder}/{key}"))
-            self.storages[key] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
-        return self.storages[key]
+            self.storages[key, dtype] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+        return self.storages[key, dtype]
 
 
 _DTYPES = {
