@@ -35,7 +35,7 @@ from benchmarks.decode import peak_kilobytes
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.checkpoints.faceformer import export_faceformer, import_faceformer
 from learn2talk_core.models.speech_encoder import SpeechEncoder, align_as_faceformer, normalise_wave
-from learn2talk_core.models.student import OFFICIAL_EPS, audio_encoder, new_student, predict_states
+from learn2talk_core.models.students.student import OFFICIAL_EPS, audio_encoder, new_student, predict_states
 
 FPS, VERTICES, STYLES, WIDTH = 30, 5023, 8, 64
 CHUNK = 256  # frames of vertices at a time, as our writers ask for them

@@ -36,13 +36,13 @@ import soundfile
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from benchmarks.decode import SMALL, peak_kilobytes
-from learn2talk_core.config import load_params
-from learn2talk_core.corpus import biwi
-from learn2talk_core.corpus.biwi import FPS, SPEAKERS, Recipe, read_biwi
-from learn2talk_core.corpus.fixtures_biwi import write_frames, write_template
 from learn2talk_core.corpus.format import Recording, open_corpus, write_corpus
+from learn2talk_core.datasets import biwi
+from learn2talk_core.datasets.biwi import FPS, SPEAKERS, Recipe, read_biwi
+from learn2talk_core.datasets.fixtures_biwi import write_frames, write_template
 from learn2talk_core.models.speech_encoder import SpeechEncoder
 from learn2talk_core.models.syncnet3d import window_frames
+from learn2talk_core.run.config import load_params
 from learn2talk_core.training import student
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.syncnet3d import read_windows, train_syncnet3d

@@ -8,9 +8,9 @@ import time
 
 import numpy as np
 
-from learn2talk_core.corpus.embedded.animation import loudness
 from learn2talk_core.corpus.format import Clip, Corpus, open_corpus
 from learn2talk_core.corpus.phonemes import BILABIALS, PHONEMES, SILENCE, VOWELS, frame_labels
+from learn2talk_core.datasets.embedded.face_motion import loudness
 from learn2talk_core.mesh.topology import lip_gap
 
 CLASSES = {

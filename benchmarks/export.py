@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from learn2talk_core.animate import FORMATS
-from learn2talk_core.animation import Animation
-from learn2talk_core.corpus.embedded.face import load_face
+from learn2talk.animate_files import FORMATS
+from learn2talk_core.animation.animation import Animation
+from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.export.flame import EXPRESSIONS, Flame, write_flame
-from learn2talk_core.files import whole_folder
 from learn2talk_core.mesh.topology import Topology
+from learn2talk_core.run.files import whole_folder
 
 FPS, DIRECTIONS, TARGET = 30, 64, 10
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from benchmarks.decode import peak_kilobytes
 from benchmarks.stream import speech
+from learn2talk.cli import main as learn2talk
 from learn2talk_core.audio.waveform import write_wave
-from learn2talk_core.cli import main as learn2talk
 
 
 def main() -> None:

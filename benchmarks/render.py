@@ -15,7 +15,7 @@ import numba
 import torch
 from torch import Tensor
 
-from learn2talk_core.corpus.embedded.face import load_face
+from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.render.camera import Camera
 from learn2talk_core.render.mouth import mouth_view, render_mouth
 from learn2talk_core.render.render import render

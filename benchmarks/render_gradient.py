@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learn2talk_core.corpus.embedded.face import load_face
+from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.render.mouth import MouthView, mouth_view
 from learn2talk_core.render.render import render
 

@@ -14,9 +14,9 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from learn2talk_core.config import load_params
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.losses.sync import sync_loss
+from learn2talk_core.run.config import load_params
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.syncnet3d import cut_windows, mouth_motion, new_model, train_syncnet3d
 from stages.syncnet3d import CORPUS, Params

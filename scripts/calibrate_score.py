@@ -19,11 +19,19 @@ import numpy as np
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import Clip, Corpus, open_corpus, sha256
-from learn2talk_core.lag_confidence import STORED, Evidence, confidence, evidence, fit, reliability, save_calibration
+from learn2talk_core.evaluation.lag_confidence import (
+    STORED,
+    Evidence,
+    confidence,
+    evidence,
+    fit,
+    reliability,
+    save_calibration,
+)
+from learn2talk_core.evaluation.motion_sync import CORPUS, SYNCNET, Compared, Scorer, compare, distances_of, measures
 from learn2talk_core.models.syncnet3d import load_syncnet3d
-from learn2talk_core.progress import progress
-from learn2talk_core.sync_score import CORPUS, SYNCNET, Compared, Scorer, compare, distances_of, measures
-from learn2talk_core.training.seed import generator
+from learn2talk_core.run.progress import progress
+from learn2talk_core.run.seed import generator
 
 WITHIN, BEYOND = 13.0, 24.0  # frames: lags of the search are up to 15
 EXCERPTS = (1.0, 2.0, 4.0)  # seconds, beside the whole clip
@@ -105,7 +113,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", default=str(STORED))
     arguments = parser.parse_args(words)
     corpus = open_corpus(arguments.corpus)
-    scorer = Scorer(corpus, load_syncnet3d(arguments.syncnet, corpus), None)
+    scorer = Scorer(corpus, load_syncnet3d(arguments.syncnet, corpus.recipe), None)
     tried, right = try_lags(scorer, corpus.split("validation"), arguments.lags, arguments.seed)
     fitted = fit(
         tried,

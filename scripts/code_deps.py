@@ -12,7 +12,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[1]
-FIRST_PARTY = ("stages", "learn2talk_core")
+FIRST_PARTY = ("stages", "learn2talk_core", "learn2talk")
 
 
 @cache

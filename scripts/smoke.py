@@ -19,8 +19,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from learn2talk_core.corpus.datasets import DATASETS
-from learn2talk_core.corpus.fixtures import write_fixture
+from learn2talk_core.datasets.fixtures import write_fixture
+from learn2talk_core.datasets.settings import DATASETS
 
 ROOT = Path(__file__).parents[1]
 

@@ -18,14 +18,14 @@ import pandas as pd
 import torch
 from joblib import Parallel, delayed
 
-from learn2talk_core.config import load_params
 from learn2talk_core.corpus.format import open_corpus
-from learn2talk_core.evaluation import judge_clip, open_judging, read_clip, summarise
-from learn2talk_core.files import read_json, write_json
-from learn2talk_core.prediction import Studio, speak, write_motions
-from learn2talk_core.progress import progress
+from learn2talk_core.evaluation.judge import judge_clip, open_judging, read_clip, summarise
+from learn2talk_core.evaluation.predict import Studio, speak, write_motions
+from learn2talk_core.run.config import load_params
+from learn2talk_core.run.files import read_json, write_json
+from learn2talk_core.run.progress import progress
+from learn2talk_core.run.weights import frozen
 from learn2talk_core.training.scratch import open_scratch
-from learn2talk_core.weights import frozen
 from stages import evaluate
 from stages import student as stage
 

@@ -36,18 +36,18 @@ from safetensors.torch import save
 from scipy.signal import find_peaks
 from torch.nn.functional import mse_loss
 
+from learn2talk_core.animation.head_motion import STORED, HeadMotion, frame_columns
 from learn2talk_core.audio.mel import mel_spectrogram
 from learn2talk_core.audio.waveform import SAMPLE_RATE
-from learn2talk_core.corpus.embedded.animation import loudness, wander
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.corpus.phonemes import SILENCE, VOWELS, Phoneme
-from learn2talk_core.corpus.talking_video import open_talking_video
-from learn2talk_core.files import whole_file, write_json
-from learn2talk_core.head_motion import STORED, HeadMotion, frame_columns
+from learn2talk_core.datasets.embedded.face_motion import loudness, wander
 from learn2talk_core.models.posevae import BLOCK, LATENT, POSE, PoseVAE
-from learn2talk_core.progress import progress
-from learn2talk_core.training.seed import generator, seed_torch
-from learn2talk_core.weights import frozen
+from learn2talk_core.run.files import whole_file, write_json
+from learn2talk_core.run.progress import progress
+from learn2talk_core.run.seed import generator, seed_torch
+from learn2talk_core.run.weights import frozen
+from learn2talk_core.video.talking_video import open_talking_video
 
 FPS = 25
 DEGREE = np.pi / 180

@@ -7,16 +7,16 @@ alignment of sound and motion that it was made with.
 from dataclasses import dataclass
 
 from learn2talk_core.checkpoints.faceformer import import_student
-from learn2talk_core.config import shared
 from learn2talk_core.corpus.format import Corpus, open_corpus
-from learn2talk_core.files import whole_folder, write_json
 from learn2talk_core.models.speech_encoder import load_speech_encoder
-from learn2talk_core.models.student import save_student
-from learn2talk_core.stage import run
+from learn2talk_core.models.students.student import save_student
+from learn2talk_core.run.config import shared
+from learn2talk_core.run.files import whole_folder, write_json
+from learn2talk_core.run.stage import run
+from learn2talk_core.run.weights import parameter_count
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.training.student import Recipe, spoken_clips, train_student
-from learn2talk_core.weights import parameter_count
 
 CORPUS, ENCODER, OUT = "data/corpus", "data/models/speech_encoder", "data/models/baseline"
 METRICS = "metrics/baseline.json"

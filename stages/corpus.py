@@ -4,15 +4,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
-from learn2talk_core.config import shared
-from learn2talk_core.corpus.datasets import Settings, open_source, write_source
-from learn2talk_core.corpus.embedded.generate import cast, make_corpus
 from learn2talk_core.corpus.format import SPLITS, Corpus, open_corpus
 from learn2talk_core.corpus.offset import measure_offset
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import write_json
-from learn2talk_core.progress import log
-from learn2talk_core.stage import run
+from learn2talk_core.datasets.embedded.generate import cast, make_corpus
+from learn2talk_core.datasets.settings import Settings, open_source, write_source
+from learn2talk_core.run.config import shared
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import write_json
+from learn2talk_core.run.progress import log
+from learn2talk_core.run.stage import run
 
 OUT = "data/corpus"
 

@@ -10,16 +10,16 @@ from pathlib import Path
 
 import pandas as pd
 
-from learn2talk_core.config import shared
 from learn2talk_core.corpus.format import open_corpus
-from learn2talk_core.errors import BadInput
-from learn2talk_core.evaluation import judge_clip, open_judging, read_clip, summarise
-from learn2talk_core.files import missing, read_json, whole_file, write_json
+from learn2talk_core.evaluation.judge import judge_clip, open_judging, read_clip, summarise
 from learn2talk_core.metrics.protocol import describe_corpus, describe_test, protocols
 from learn2talk_core.models.lipreader import load_units
-from learn2talk_core.parallel import Backend, map_clips
-from learn2talk_core.progress import log, progress
-from learn2talk_core.stage import run
+from learn2talk_core.run.clip_map import Backend, map_clips
+from learn2talk_core.run.config import shared
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import missing, read_json, whole_file, write_json
+from learn2talk_core.run.progress import log, progress
+from learn2talk_core.run.stage import run
 
 CORPUS = "data/corpus"
 PREDICTED = {"faceformer": "data/predicted/faceformer", "learn2talk": "data/predicted/learn2talk"}

@@ -12,14 +12,16 @@ import numpy as np
 from torch import nn
 
 from learn2talk_core.checkpoints.lipreader import import_reader
-from learn2talk_core.config import shared
 from learn2talk_core.corpus.phonemes import visemes_of
-from learn2talk_core.corpus.talking_video import TalkingVideo, open_talking_video
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import whole_folder, write_json
 from learn2talk_core.models.lipreader import LipReader, read_lips
-from learn2talk_core.progress import progress
-from learn2talk_core.recognition import (
+from learn2talk_core.run.config import shared
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import whole_folder, write_json
+from learn2talk_core.run.progress import progress
+from learn2talk_core.run.seed import mix, seed_torch
+from learn2talk_core.run.stage import run
+from learn2talk_core.run.weights import parameter_count, save_weights
+from learn2talk_core.statistics.recognition import (
     ctc_greedy,
     error_rate,
     most_frequent_accuracy,
@@ -27,7 +29,6 @@ from learn2talk_core.recognition import (
     spelled,
     viseme_accuracy,
 )
-from learn2talk_core.stage import run
 from learn2talk_core.training.lipreader import (
     CLASSES,
     VOCABULARY,
@@ -38,8 +39,7 @@ from learn2talk_core.training.lipreader import (
 )
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
-from learn2talk_core.training.seed import mix, seed_torch
-from learn2talk_core.weights import parameter_count, save_weights
+from learn2talk_core.video.talking_video import TalkingVideo, open_talking_video
 
 VIDEO = "data/talking_video"
 VISEMES = visemes_of(np.arange(CLASSES))

@@ -7,13 +7,13 @@ from typing import Literal
 
 import numpy as np
 
-from learn2talk_core.config import shared
-from learn2talk_core.corpus.landmarks import follow_face, mediapipe_faces, mouth_crops
-from learn2talk_core.corpus.mouths import write_mouths
-from learn2talk_core.corpus.talking_video import TalkingVideo, VideoClip, open_talking_video
-from learn2talk_core.parallel import Backend, map_clips
-from learn2talk_core.progress import progress
-from learn2talk_core.stage import run
+from learn2talk_core.run.clip_map import Backend, map_clips
+from learn2talk_core.run.config import shared
+from learn2talk_core.run.progress import progress
+from learn2talk_core.run.stage import run
+from learn2talk_core.video.landmarks import follow_face, mediapipe_faces, mouth_crops
+from learn2talk_core.video.mouths import write_mouths
+from learn2talk_core.video.talking_video import TalkingVideo, VideoClip, open_talking_video
 
 VIDEO, OUT = "data/teacher_video", "data/mouths"
 CHUNK = 8  # clips a job

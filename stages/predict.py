@@ -8,13 +8,13 @@ from functools import partial
 
 import torch
 
-from learn2talk_core.config import shared
 from learn2talk_core.corpus.format import open_corpus
-from learn2talk_core.models.student import load_student
-from learn2talk_core.parallel import Backend, map_clips
-from learn2talk_core.prediction import Studio, speak, write_motions
-from learn2talk_core.progress import progress
-from learn2talk_core.stage import run
+from learn2talk_core.evaluation.predict import Studio, speak, write_motions
+from learn2talk_core.models.students.student import load_student
+from learn2talk_core.run.clip_map import Backend, map_clips
+from learn2talk_core.run.config import shared
+from learn2talk_core.run.progress import progress
+from learn2talk_core.run.stage import run
 
 CORPUS = "data/corpus"
 CHUNK = 8  # clips for which a student is loaded once
@@ -45,7 +45,7 @@ def open_studio(stage: str) -> Studio:
     """Corpus, student and its speakers, for one job."""
     torch.set_num_threads(1)  # the roll-out is thousands of tiny operations: threads would only wait for each other
     corpus = open_corpus(CORPUS)
-    return Studio(corpus, *load_student(f"data/models/{stage}", made_by=f"dvc repro {stage}", corpus=corpus))
+    return Studio(corpus, *load_student(f"data/models/{stage}", made_by=f"dvc repro {stage}", recipe=corpus.recipe))
 
 
 if __name__ == "__main__":

@@ -11,13 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from learn2talk_core.config import shared
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.corpus.predictions import open_predictions
-from learn2talk_core.corpus.talking_video import open_talking_video
-from learn2talk_core.corpus.video_file import write_video
-from learn2talk_core.files import read_json, whole_folder, write_json
-from learn2talk_core.progress import progress
 from learn2talk_core.report.cost import read_costs
 from learn2talk_core.report.examples import example_clips, load_example, mean_errors
 from learn2talk_core.report.figures import distance_histogram, empty, loss_curves
@@ -25,7 +20,12 @@ from learn2talk_core.report.pictures import film, heat_map, opening
 from learn2talk_core.report.png import save_png
 from learn2talk_core.report.side_by_side import sound
 from learn2talk_core.report.table import STUDENTS, TESTS, expert_table, markdown, records, student_differences
-from learn2talk_core.stage import peak_memory_mb, run
+from learn2talk_core.run.config import shared
+from learn2talk_core.run.files import read_json, whole_folder, write_json
+from learn2talk_core.run.progress import progress
+from learn2talk_core.run.stage import peak_memory_mb, run
+from learn2talk_core.video.talking_video import open_talking_video
+from learn2talk_core.video.video_file import write_video
 
 METRICS, PLOTS, OUT = Path("metrics"), Path("metrics/plots"), Path("data/report")
 EXPERTS = ("speech_encoder", "lipreader", "teacher", "syncnet3d", "baseline")

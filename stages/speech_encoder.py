@@ -7,18 +7,18 @@ from dataclasses import dataclass
 
 import torch
 
-from learn2talk_core import processes
 from learn2talk_core.checkpoints.wav2vec2 import import_wav2vec2
-from learn2talk_core.config import shared
 from learn2talk_core.corpus.format import Corpus, open_corpus
-from learn2talk_core.corpus.talking_video import TalkingVideo, open_talking_video
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import whole_folder, write_json
 from learn2talk_core.models.speech_encoder import SpeechEncoder
-from learn2talk_core.stage import run
+from learn2talk_core.run import processes
+from learn2talk_core.run.config import shared
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import whole_folder, write_json
+from learn2talk_core.run.seed import generator, mix, seed_torch
+from learn2talk_core.run.stage import run
+from learn2talk_core.run.weights import parameter_count
 from learn2talk_core.training.loop import train, update, warmup_cosine, write_curve
 from learn2talk_core.training.scratch import open_scratch
-from learn2talk_core.training.seed import generator, mix, seed_torch
 from learn2talk_core.training.speech_encoder import (
     PhonemeRecogniser,
     SpokenText,
@@ -27,7 +27,7 @@ from learn2talk_core.training.speech_encoder import (
     recognition_loss,
     recognition_scores,
 )
-from learn2talk_core.weights import parameter_count
+from learn2talk_core.video.talking_video import TalkingVideo, open_talking_video
 
 CORPUS, VIDEO, OUT = "data/corpus", "data/talking_video", "data/models/speech_encoder"
 CURVE, METRICS = "metrics/curves/speech_encoder.csv", "metrics/speech_encoder.json"

@@ -6,17 +6,17 @@ The student is trained on Eq. 8 with `lambda1` and `lambda2`; with both 0 it equ
 from dataclasses import dataclass
 from typing import Literal
 
-from learn2talk_core.config import shared
 from learn2talk_core.corpus.format import Corpus, open_corpus
-from learn2talk_core.files import whole_folder
-from learn2talk_core.models.faceformer import FaceFormer
 from learn2talk_core.models.speech_encoder import load_speech_encoder
-from learn2talk_core.models.student import save_student
-from learn2talk_core.stage import run
+from learn2talk_core.models.students.faceformer import FaceFormer
+from learn2talk_core.models.students.student import save_student
+from learn2talk_core.run.config import shared
+from learn2talk_core.run.files import whole_folder
+from learn2talk_core.run.stage import run
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import Scratch, open_scratch
 from learn2talk_core.training.student import Recipe, spoken_clips, train_student
-from learn2talk_core.training.teachers import extra_terms
+from learn2talk_core.training.student_terms import extra_terms
 
 CORPUS, ENCODER, OUT = "data/corpus", "data/models/speech_encoder", "data/models/student"
 SYNCNET3D, LIPREADER, TEACHER = "data/models/syncnet3d/loss", "data/models/lipreader/loss", "data/teacher_features"

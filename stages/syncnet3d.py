@@ -7,16 +7,16 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from learn2talk_core.config import shared
 from learn2talk_core.corpus.format import open_corpus
-from learn2talk_core.files import whole_file, whole_folder, write_json
 from learn2talk_core.models.syncnet3d import config
-from learn2talk_core.stage import run
+from learn2talk_core.run.config import shared
+from learn2talk_core.run.files import whole_file, whole_folder, write_json
+from learn2talk_core.run.stage import run
+from learn2talk_core.run.weights import save_weights
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.training.syncnet3d import Network, Recipe, Role, read_windows, train_syncnet3d
 from learn2talk_core.training.syncnet3d_check import check
-from learn2talk_core.weights import save_weights
 
 CORPUS = "data/corpus"
 

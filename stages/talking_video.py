@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from joblib import cpu_count
 
-from learn2talk_core.config import shared
-from learn2talk_core.corpus.embedded.video import make_films
-from learn2talk_core.corpus.landmarks import mediapipe_faces
-from learn2talk_core.corpus.recorded import recorded_films, videos
-from learn2talk_core.corpus.talking_video import VIDEO_FPS, VideoClip, open_talking_video, write_talking_video
-from learn2talk_core.progress import progress
-from learn2talk_core.stage import run
+from learn2talk_core.datasets.embedded.films import make_films
+from learn2talk_core.run.config import shared
+from learn2talk_core.run.progress import progress
+from learn2talk_core.run.stage import run
+from learn2talk_core.video.landmarks import mediapipe_faces
+from learn2talk_core.video.recorded import recorded_films, videos
+from learn2talk_core.video.talking_video import VIDEO_FPS, VideoClip, open_talking_video, write_talking_video
 
 OUT = "data/talking_video"
 MOST_WORKERS = 8  # each takes half a gigabyte

@@ -9,10 +9,7 @@ import torch
 
 from learn2talk_core.audio.mel import mel_spectrogram, mel_windows, window_starts
 from learn2talk_core.checkpoints.wav2lip import import_expert, import_generator
-from learn2talk_core.config import shared
 from learn2talk_core.corpus.phonemes import PHONEMES, frame_labels
-from learn2talk_core.corpus.talking_video import FACE_SIZE, VIDEO_FPS, TalkingVideo, VideoClip, open_talking_video
-from learn2talk_core.files import whole_folder, write_json
 from learn2talk_core.models.sync_expert2d import (
     FRAMES,
     SyncExpert2D,
@@ -21,14 +18,17 @@ from learn2talk_core.models.sync_expert2d import (
     save_expert,
 )
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, one_shot, save_generator
-from learn2talk_core.progress import progress
 from learn2talk_core.report.teacher_sheet import write_teacher_sheet
-from learn2talk_core.stage import run
-from learn2talk_core.synchrony import at_shifts, auc, mean_distances, shifted_distances
-from learn2talk_core.training.face_scores import lower_half_l1, mouth_motion
+from learn2talk_core.run.config import shared
+from learn2talk_core.run.files import whole_folder, write_json
+from learn2talk_core.run.progress import progress
+from learn2talk_core.run.stage import run
+from learn2talk_core.run.weights import frozen
+from learn2talk_core.statistics.face_videos import lower_half_l1, mouth_motion
+from learn2talk_core.statistics.synchrony import at_shifts, auc, mean_distances, shifted_distances
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
-from learn2talk_core.training.teacher import (
+from learn2talk_core.training.wav2lip import (
     ExpertRecipe,
     GeneratorRecipe,
     SpeakingFace,
@@ -36,7 +36,7 @@ from learn2talk_core.training.teacher import (
     train_expert,
     train_generator,
 )
-from learn2talk_core.weights import frozen
+from learn2talk_core.video.talking_video import FACE_SIZE, VIDEO_FPS, TalkingVideo, VideoClip, open_talking_video
 
 VIDEO, OUT = "data/talking_video", "data/models/teacher"
 PARTS = ("expert", "audio_encoder", "generator")

@@ -12,14 +12,14 @@ import numpy as np
 import torch
 
 from learn2talk_core.corpus.format import open_corpus
-from learn2talk_core.corpus.mouths import open_mouths
 from learn2talk_core.corpus.phonemes import PHONEMES, frame_labels, visemes_of
-from learn2talk_core.corpus.teacher_features import write_teacher_features
-from learn2talk_core.files import write_json
 from learn2talk_core.models.lipreader import FPS, load_lipreader, load_units, read_lips
-from learn2talk_core.progress import progress
-from learn2talk_core.recognition import ctc_greedy, error_rate, plain_text, spelled, viseme_accuracy
-from learn2talk_core.stage import run
+from learn2talk_core.run.files import write_json
+from learn2talk_core.run.progress import progress
+from learn2talk_core.run.stage import run
+from learn2talk_core.statistics.recognition import ctc_greedy, error_rate, plain_text, spelled, viseme_accuracy
+from learn2talk_core.teacher.features import write_teacher_features
+from learn2talk_core.video.mouths import open_mouths
 
 OUT, READER = "data/teacher_features", "data/models/lipreader/loss"
 

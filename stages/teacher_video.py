@@ -7,47 +7,33 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 import cv2
 import numpy as np
 import torch
 
 from learn2talk_core.audio.mel import mel_spectrogram, mel_windows, window_starts
-from learn2talk_core.config import shared
 from learn2talk_core.corpus.format import Clip, Corpus, open_corpus
-from learn2talk_core.corpus.landmarks import mediapipe_faces
-from learn2talk_core.corpus.stills import Still, choose_stills
-from learn2talk_core.corpus.talking_video import VIDEO_FPS, frames_of, open_talking_video, write_talking_video
-from learn2talk_core.corpus.teacher_command import Command, check_command, clear_unfinished, make_video, video_path
-from learn2talk_core.corpus.teacher_videos import Film, describe, find_video, foreign_film, taught_clips
-from learn2talk_core.corpus.video_file import encode_video
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import whole_file
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, load_generator, one_shot
-from learn2talk_core.parallel import Backend, map_clips
-from learn2talk_core.progress import log, progress
-from learn2talk_core.stage import run
+from learn2talk_core.run.clip_map import map_clips
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import whole_file
+from learn2talk_core.run.progress import log, progress
+from learn2talk_core.run.stage import run
+from learn2talk_core.teacher.command import check_command, clear_unfinished, make_video, video_path
+from learn2talk_core.teacher.settings import TeacherVideo as Params
+from learn2talk_core.teacher.videos import Film, describe, find_video, foreign_film, taught_clips
 from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.video.landmarks import mediapipe_faces
+from learn2talk_core.video.stills import Still, choose_stills
+from learn2talk_core.video.talking_video import VIDEO_FPS, frames_of, open_talking_video, write_talking_video
+from learn2talk_core.video.video_file import encode_video
 
 CORPUS, VIDEO, TEACHER, OUT = "data/corpus", "data/talking_video", "data/models/teacher", "data/teacher_video"
 SCRATCH = "teacher_videos"  # in .scratch: what a command made, kept until somebody deletes it
 CHUNK = 8  # clips for which the generator is loaded once
 HOPELESS = 5  # clips at the start: when a command fails for all of them it will not do better
 SHOWN = 20  # refused videos that an error names
-
-
-@dataclass(frozen=True)
-class Params:
-    kind: Literal["wav2lip", "videos", "command"]
-    still: str
-    test_clips: int
-    face: Literal["still", "landmarks"]
-    videos: str | None
-    command: Command
-    threads: int
-    workers: int
-    parallel: Backend = shared()
 
 
 Made = tuple[Film, str]  # and a note on it, if there is one

@@ -8,9 +8,9 @@ import pytest
 
 from learn2talk_core.corpus.format import Corpus, Recording, open_corpus, write_corpus
 from learn2talk_core.models.syncnet3d import config
+from learn2talk_core.run.weights import save_weights
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.training.syncnet3d import read_windows, train_syncnet3d
-from learn2talk_core.weights import save_weights
 from tests.toy import FPS, SIDE, sheet, topology
 from tests.training.test_syncnet3d import NETWORK, RECIPE
 

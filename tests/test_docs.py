@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 import trimesh
 
-from learn2talk_core.animate import FORMATS
+from learn2talk.animate_files import FORMATS
+from learn2talk.cli import main
 from learn2talk_core.audio.waveform import write_wave
-from learn2talk_core.cli import main
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.mesh.files import read_mesh, write_mesh
 from learn2talk_core.models.syncnet3d import config
+from learn2talk_core.run.weights import save_weights
 from learn2talk_core.training.syncnet3d import new_model, read_windows
-from learn2talk_core.weights import save_weights
-from tests.test_animator import speech
+from tests.animation.test_animator import speech
 from tests.toy import sheet, topology
 from tests.toy_student import toy_student
 from tests.training.test_syncnet3d import NETWORK

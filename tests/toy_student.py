@@ -4,9 +4,9 @@ from pathlib import Path
 
 import torch
 
-from learn2talk_core.animator import Animator, load_animator
-from learn2talk_core.models.student import new_student, save_student
-from learn2talk_core.training.seed import seed_torch
+from learn2talk_core.animation.animator import Animator, load_animator
+from learn2talk_core.models.students.student import new_student, save_student
+from learn2talk_core.run.seed import seed_torch
 from tests.toy import toy_corpus
 from tests.training.test_student import encoder
 

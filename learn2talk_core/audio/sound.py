@@ -13,8 +13,8 @@ import soundfile
 from scipy.signal import resample_poly
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE, SILENCE_PEAK, from_int16
-from learn2talk_core.errors import BadInput
-from learn2talk_core.progress import log
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.progress import log
 
 SHORTEST = SAMPLE_RATE // 10  # samples; of these every speech encoder makes something
 RATES = (1_000, 768_000)  # Hz; a header's flipped bit can ask for 2 GHz, and 300 GB to resample from there

@@ -7,7 +7,7 @@ import numpy as np
 import soundfile
 from scipy.signal import resample_poly
 
-from learn2talk_core.files import whole_file
+from learn2talk_core.run.files import whole_file
 
 SAMPLE_RATE = 16_000
 SILENCE_PEAK = 1e-3  # -60 dB of full scale

@@ -18,16 +18,16 @@ from learn2talk_core.checkpoints.wav2lip import (
 )
 from learn2talk_core.checkpoints.wav2vec2 import export_wav2vec2, import_wav2vec2
 from learn2talk_core.corpus.format import open_corpus
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import whole_folder
 from learn2talk_core.models.expnet import load_expnet
 from learn2talk_core.models.posevae import load_posevae
 from learn2talk_core.models.speech_encoder import load_speech_encoder
-from learn2talk_core.models.student import load_student, save_student
+from learn2talk_core.models.students.student import load_student, save_student
 from learn2talk_core.models.sync_expert2d import load_expert, save_expert
 from learn2talk_core.models.syncnet2d import load_syncnet
 from learn2talk_core.models.wav2lip import load_generator, save_generator
-from learn2talk_core.weights import parameter_count, save_weights
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import whole_folder
+from learn2talk_core.run.weights import parameter_count, save_weights
 
 Kind = Literal["wav2vec2", "faceformer", "wav2lip", "lipsync-expert", "lipreader"]
 ImportKind = Kind | Literal["syncnet", "expnet", "posevae"]

@@ -9,13 +9,13 @@ from transformers import Wav2Vec2Config
 
 from learn2talk_core.checkpoints.wav2vec2 import config_dict, encoder_from, read_config
 from learn2talk_core.corpus.format import Corpus
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import whole_file, write_json
-from learn2talk_core.models.faceformer import AudioAlignment, FaceFormer
-from learn2talk_core.models.published import State, export_state, fill, read_state
 from learn2talk_core.models.speech_encoder import SpeechEncoder
-from learn2talk_core.models.student import audio_encoder, load_student, new_student
-from learn2talk_core.weights import load_config
+from learn2talk_core.models.students.faceformer import AudioAlignment, FaceFormer
+from learn2talk_core.models.students.student import audio_encoder, load_student, new_student
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import whole_file, write_json
+from learn2talk_core.run.weights import load_config
+from learn2talk_core.untrusted.published import State, export_state, fill, read_state
 
 FIX = "Name FaceFormer's biwi.pth or vocaset.pth, or a file that its code saved."
 OTHER_CORPUS = "Use it on the corpus that it was trained on."

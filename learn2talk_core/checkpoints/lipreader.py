@@ -8,11 +8,11 @@ import torch
 from torch import nn
 
 from learn2talk_core.corpus.phonemes import PHONEMES
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import whole_folder, write_json
 from learn2talk_core.models.lipreader import CROP, LipReader, load_lipreader, official_shape
-from learn2talk_core.models.published import export_state, fill, read_state
-from learn2talk_core.weights import load_config
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import whole_folder, write_json
+from learn2talk_core.run.weights import load_config
+from learn2talk_core.untrusted.published import export_state, fill, read_state
 
 FIX = "Name the model.pth of a video-only LRS3 or LRS2 reader, with its model.json beside it."
 # Options without which it is another network: what they must be, and what a model.json that leaves them out means.

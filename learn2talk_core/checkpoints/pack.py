@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from learn2talk_core.config import read_yaml
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import read_json, whole_folder, write_json
+from learn2talk_core.run.config import read_yaml
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import read_json, whole_folder, write_json
 
 MODELS = "data/models"
 ROWS = {"student": "learn2talk", "baseline": "faceformer"}  # of metrics/evaluate.json

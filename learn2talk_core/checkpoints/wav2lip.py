@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import whole_file
-from learn2talk_core.models.published import export_state, fill, read_state
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, load_expert
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, load_generator
-from learn2talk_core.weights import load_config
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import whole_file
+from learn2talk_core.run.weights import load_config
+from learn2talk_core.untrusted.published import export_state, fill, read_state
 
 OFFICIAL_SHAPE = {"width": 1.0, "audio_width": 1.0}
 OFFICIAL_INPUTS = Inputs(bgr=True)

@@ -14,10 +14,10 @@ from transformers import Wav2Vec2Config
 from transformers.utils import cached_file
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import whole_folder, write_json
-from learn2talk_core.models.published import export_state, fill, read_state
 from learn2talk_core.models.speech_encoder import SpeechEncoder, load_speech_encoder
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import whole_folder, write_json
+from learn2talk_core.untrusted.published import export_state, fill, read_state
 
 HEAD_WIDTH = 64  # numbers in an attention head, in every published size
 FIX = "Name a wav2vec 2.0 in the format of transformers: a folder, a file of weights, or a hub model in the cache."

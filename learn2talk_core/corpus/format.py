@@ -25,10 +25,10 @@ import pyarrow.parquet as parquet
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16, to_int16
 from learn2talk_core.corpus.phonemes import Phoneme
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import map_array, missing, read_json, whole_folder, write_json
 from learn2talk_core.mesh.topology import Topology, load_topology, save_topology
-from learn2talk_core.progress import log
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import map_array, missing, read_json, whole_folder, write_json
+from learn2talk_core.run.progress import log
 
 SPLITS = ("train", "validation", "test_seen", "test_unseen")
 MADE_BY = "dvc repro corpus"

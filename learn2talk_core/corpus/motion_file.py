@@ -10,10 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from learn2talk_core.corpus.format import Corpus
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import missing
 from learn2talk_core.mesh.files import read_mesh
-from learn2talk_core.untrusted import load_array
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import missing
+from learn2talk_core.untrusted.pickles import load_array
 
 SIZES = (0.5, 2.0)  # how many times as large as the corpus's mean mouth one may be: outside, the unit is another one
 SUFFIXES = (".npy", ".npz")

@@ -7,7 +7,7 @@ import numpy as np
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import Clip, Corpus
-from learn2talk_core.errors import BadInput
+from learn2talk_core.run.errors import BadInput
 
 STEP = 0.005  # seconds between two points of the curves
 LIMIT = 0.3  # seconds; larger lags are not looked for

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from learn2talk_core.corpus.format import Corpus
-from learn2talk_core.corpus.recipe import refuse_other_recipe
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import map_array, read_json, whole_folder, write_json
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import map_array, read_json, whole_folder, write_json
+from learn2talk_core.run.recipe import refuse_other_recipe
 
 SHARD_BYTES = 256 * 2**20
 MADE_BY = "dvc repro predict"
@@ -92,7 +92,7 @@ class Predictions:
 
     def __init__(self, folder: Path, corpus: Corpus) -> None:
         about = read_json(folder / "predictions.json", made_by=MADE_BY)
-        refuse_other_recipe(folder, about["recipe"], corpus)
+        refuse_other_recipe(folder, about["recipe"], corpus.recipe)
         rows = about["rows"]
         self.folder = folder
         self.corpus = corpus

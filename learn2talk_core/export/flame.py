@@ -18,11 +18,11 @@ import numpy as np
 import scipy.sparse
 from scipy.spatial.transform import Rotation
 
-from learn2talk_core.animation import Animation
-from learn2talk_core.errors import BadInput
+from learn2talk_core.animation.animation import Animation
 from learn2talk_core.export.geometry import check
-from learn2talk_core.files import whole_file
-from learn2talk_core.untrusted import load_pickle
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import whole_file
+from learn2talk_core.untrusted.pickles import load_pickle
 
 IDENTITIES = 300  # columns of shapedirs before the expressions
 EXPRESSIONS = 50  # that are fitted, as DECA and EMOCA do

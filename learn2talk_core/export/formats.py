@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from learn2talk_core.animation import Animation
-from learn2talk_core.errors import BadInput
-from learn2talk_core.export.arkit import arkit_weights, head_turns, load_shapes, write_arkit_csv, write_arkit_json
+from learn2talk_core.animation.animation import Animation
+from learn2talk_core.animation.blend_shapes import load_shapes
+from learn2talk_core.export.arkit import arkit_weights, head_turns, write_arkit_csv, write_arkit_json
 from learn2talk_core.export.flame import load_flame, write_flame
 from learn2talk_core.export.geometry import check, write_sound
 from learn2talk_core.export.gltf import write_gltf
 from learn2talk_core.export.usd import write_usd
+from learn2talk_core.run.errors import BadInput
 
 Writer = Callable[[Path, Animation], list[Path]]
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 
-from learn2talk_core.animation import Animation
+from learn2talk_core.animation.animation import Animation
 from learn2talk_core.audio.waveform import write_wave
-from learn2talk_core.errors import BadInput
+from learn2talk_core.run.errors import BadInput
 
 
 def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:

@@ -18,10 +18,10 @@ from typing import Any
 import numpy as np
 from scipy.spatial.transform import Rotation
 
-from learn2talk_core.animation import Animation
-from learn2talk_core.errors import BadInput
+from learn2talk_core.animation.animation import Animation
 from learn2talk_core.export.geometry import check, linear_light, vertex_normals, write_sound
-from learn2talk_core.files import whole_file
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import whole_file
 
 FLOAT, UNSIGNED_INT = 5126, 5125  # §3.6.2.2
 VERTICES, INDICES = 34962, 34963  # §5.11.5, what a buffer view is for

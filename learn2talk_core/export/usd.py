@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from learn2talk_core.animation import Animation
+from learn2talk_core.animation.animation import Animation
 from learn2talk_core.export.geometry import check, linear_light, write_sound
 from learn2talk_core.export.text import decimals, triples
-from learn2talk_core.files import whole_file
+from learn2talk_core.run.files import whole_file
 
 CHUNK = 16  # frames that are in memory at a time
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import trimesh
 
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import missing, whole_file
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import missing, whole_file
 
 
 def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:

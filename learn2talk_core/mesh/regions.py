@@ -11,9 +11,9 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import missing, read_json
-from learn2talk_core.untrusted import load_array, load_pickle
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import missing, read_json
+from learn2talk_core.untrusted.pickles import load_array, load_pickle
 
 WIDTHS = (20.0, 130.0)  # mm; lips narrower or wider than that are none, or the unit is wrong
 TALL = 45.0  # mm; a region of "lips" that is taller holds more than lips, as BIWI's with the chin

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import missing, whole_file
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import missing, whole_file
 
 REGION = "region_"  # prefix of a region's array in the file
 

@@ -14,9 +14,9 @@ import numpy as np
 import trimesh
 from scipy.spatial import cKDTree
 
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import whole_file
 from learn2talk_core.mesh.topology import Topology
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import whole_file
 
 ROUNDS, KEPT = 60, 0.7  # of the ICP: at most, and the share of points, the nearest, that count
 STARTS = (0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5)  # sizes that it begins with, of the ratio of the widths

@@ -6,7 +6,7 @@ belongs to the number.
 
 import numpy as np
 
-from learn2talk_core.synchrony import Array
+from learn2talk_core.statistics.synchrony import Array
 
 
 def identity_similarity(embeddings: Array, reference: Array) -> float:

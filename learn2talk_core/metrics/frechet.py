@@ -7,7 +7,7 @@ be compared. The fewer samples, the larger the distance, so compare sets of simi
 
 import numpy as np
 
-from learn2talk_core.synchrony import Array
+from learn2talk_core.statistics.synchrony import Array
 
 
 def frechet_distance(features: Array, others: Array) -> float:

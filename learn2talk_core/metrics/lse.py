@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from learn2talk_core.synchrony import MAX_SHIFT, Array, lag, mean_distances, shifted_distances
+from learn2talk_core.statistics.synchrony import MAX_SHIFT, Array, lag, mean_distances, shifted_distances
 
 
 @dataclass(frozen=True)

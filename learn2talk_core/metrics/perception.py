@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from learn2talk_core.recognition import ctc_greedy, edit_distance, plain_text, spelled
-from learn2talk_core.recognition import viseme_accuracy as viseme_accuracy
+from learn2talk_core.statistics.recognition import ctc_greedy, edit_distance, plain_text, spelled
+from learn2talk_core.statistics.recognition import viseme_accuracy as viseme_accuracy
 
 Tokens = Sequence[int]
 

@@ -9,13 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from learn2talk_core.corpus.landmarks import similarity
-from learn2talk_core.errors import BadInput
+from learn2talk_core.run.errors import BadInput
 
 SIZE = 112  # pixels
-# Where right eye, left eye, nose and mouth lie in the faces that ArcFace is trained on; the mouth is the middle of its
-# two corners there.
-TEMPLATE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [56.1396, 92.2848]])
 
 Embed = Callable[[np.ndarray], np.ndarray]
 
@@ -43,11 +39,6 @@ def load_arcface(path: str | Path) -> Embed:
             fix="Use a recogniser of the ArcFace family, for example w600k_r50.onnx of InsightFace.",
         )
     return lambda face: _run(network, face)[0]
-
-
-def aligned(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
-    """A picture (H, W, 3) and the (4, 2) landmarks of its face → uint8 (112, 112, 3), the face as ArcFace wants it."""
-    return cv2.warpAffine(image, similarity(landmarks, TEMPLATE), (SIZE, SIZE))
 
 
 def _run(network: cv2.dnn.Net, face: np.ndarray) -> np.ndarray:

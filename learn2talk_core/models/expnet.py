@@ -12,8 +12,8 @@ from torch import nn
 
 from learn2talk_core.audio.mel import COLUMNS_PER_SECOND, WINDOW_COLUMNS, mel_spectrogram
 from learn2talk_core.audio.waveform import SAMPLE_RATE
-from learn2talk_core.models.published import load_published
 from learn2talk_core.models.wav2lip import ConvBlock, residual_blocks
+from learn2talk_core.untrusted.published import load_published
 
 FPS = 25
 EXPRESSION = 64  # coefficients

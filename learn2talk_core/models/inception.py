@@ -12,7 +12,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from learn2talk_core.models.published import load_published
+from learn2talk_core.untrusted.published import load_published
 
 SIZE = 299  # pixels
 FEATURES = 2048

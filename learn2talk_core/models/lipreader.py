@@ -22,7 +22,7 @@ from learn2talk_core.models.conformer import (
     sinusoids,
 )
 from learn2talk_core.models.resnet_frontend import ResNetFrontend
-from learn2talk_core.weights import frozen, load_config, load_weights
+from learn2talk_core.run.weights import frozen, load_config, load_weights
 
 FPS = 25.0  # the frame rate that lip readers are trained at
 CROP = 88  # pixels; the crop that the network sees, cut from the centre of larger mouth pictures

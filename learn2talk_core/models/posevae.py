@@ -16,7 +16,7 @@ from scipy.signal import savgol_filter
 from torch import nn
 
 from learn2talk_core.models.expnet import FIX, audio_encoder
-from learn2talk_core.models.published import load_published
+from learn2talk_core.untrusted.published import load_published
 
 BLOCK = 32  # frames
 POSE = 6

@@ -19,8 +19,8 @@ from transformers import Wav2Vec2Config, Wav2Vec2Model
 from transformers.utils import logging as transformers_logging
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
-from learn2talk_core.errors import BadInput
 from learn2talk_core.models.linear import by_onednn
+from learn2talk_core.run.errors import BadInput
 
 transformers_logging.disable_progress_bar()  # they would tell of milliseconds
 PIECE = 30 * SAMPLE_RATE  # samples that go through the TCN at once where no gradient is wanted

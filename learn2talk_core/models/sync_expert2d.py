@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from learn2talk_core.models.wav2lip import ConvBlock, residual_blocks, scaled, to_tensor
-from learn2talk_core.weights import frozen, load_config, load_weights, save_weights
+from learn2talk_core.run.weights import frozen, load_config, load_weights, save_weights
 
 FRAMES = 5  # video frames of a window: 0.2 s at 25 fps
 

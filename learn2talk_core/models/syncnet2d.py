@@ -16,7 +16,7 @@ from torch import nn
 
 from learn2talk_core.audio.mfcc import mfcc
 from learn2talk_core.audio.waveform import to_int16
-from learn2talk_core.models.published import load_published
+from learn2talk_core.untrusted.published import load_published
 
 FPS = 25.0  # of the video
 FRAMES = 5  # of a window of video: 0.2 s

@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from learn2talk_core.audio.mel import BANDS, COLUMNS_PER_SECOND, HOP, WINDOW_COLUMNS, mel_spectrogram
-from learn2talk_core.corpus.format import Corpus
-from learn2talk_core.corpus.recipe import refuse_other_recipe
-from learn2talk_core.weights import frozen, load_config, load_weights
+from learn2talk_core.run.recipe import refuse_other_recipe
+from learn2talk_core.run.weights import frozen, load_config, load_weights
 
 WINDOW_SECONDS = WINDOW_COLUMNS / COLUMNS_PER_SECOND
 MADE_BY = "dvc repro syncnet3d"
@@ -151,12 +150,12 @@ class SyncNet3D(nn.Module):
         return F.normalize(self.audio_mlp(self.convolutions(standard).flatten(1)), dim=-1).unflatten(0, mel.shape[:-2])
 
 
-def load_syncnet3d(folder: str | Path, corpus: Corpus | None = None) -> SyncNet3D:
-    """The trained network in `folder`, frozen; refused when it comes from another recipe than `corpus`."""
+def load_syncnet3d(folder: str | Path, recipe: str | None = None) -> SyncNet3D:
+    """The trained network in `folder`, frozen; refused when its corpus had another recipe than `recipe`."""
     numbers = load_config(folder, made_by=MADE_BY)
-    recipe = numbers.pop("recipe", None)
-    if corpus is not None:
-        refuse_other_recipe(folder, recipe, corpus)
+    own_recipe = numbers.pop("recipe", None)
+    if recipe is not None:
+        refuse_other_recipe(folder, own_recipe, recipe)
     model = SyncNet3D(Shape(**numbers))
     load_weights(folder, model, made_by=MADE_BY)
     frozen(model)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from learn2talk_core.weights import frozen, load_config, load_weights, save_weights
+from learn2talk_core.run.weights import frozen, load_config, load_weights, save_weights
 
 MADE_BY = "dvc repro teacher"
 

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from learn2talk_core.render.antialias import blend_edges, neighbouring_faces
 from learn2talk_core.render.camera import Camera, axes, project
-from learn2talk_core.render.parallel import kernel, over_frames
+from learn2talk_core.render.over_frames import kernel, over_frames
 from learn2talk_core.render.rasterise import NEAR, SMALLEST_AREA
 from learn2talk_core.render.render import BACKGROUND, checked_faces
 from learn2talk_core.render.shading import LIGHT, Light, vertex_normals

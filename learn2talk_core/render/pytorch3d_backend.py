@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learn2talk_core.errors import BadInput
 from learn2talk_core.render.camera import Camera, axes, project
 from learn2talk_core.render.shading import Light
+from learn2talk_core.run.errors import BadInput
 
 
 def render(

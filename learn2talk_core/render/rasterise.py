@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from learn2talk_core.render.parallel import kernel, over_frames
+from learn2talk_core.render.over_frames import kernel, over_frames
 
 NEAR = 1e-6  # a triangle with a corner at or behind this depth is not drawn (there is no clipping)
 SMALLEST_AREA = 1e-12  # square pixels, doubled

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from learn2talk_core.render.parallel import kernel, over_frames
+from learn2talk_core.render.over_frames import kernel, over_frames
 from learn2talk_core.render.rasterise import array
 
 

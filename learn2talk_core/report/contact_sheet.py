@@ -7,13 +7,13 @@ from matplotlib.figure import Figure
 
 from learn2talk_core.corpus.format import Clip, Corpus, open_corpus
 from learn2talk_core.corpus.phonemes import SILENCE
-from learn2talk_core.corpus.video_file import write_video
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import whole_file
-from learn2talk_core.progress import progress
 from learn2talk_core.render.camera import Camera
 from learn2talk_core.report.face import portrait_camera, portraits
 from learn2talk_core.report.side_by_side import side_by_side
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import whole_file
+from learn2talk_core.run.progress import progress
+from learn2talk_core.video.video_file import write_video
 
 CLOSE_UP = 90.0  # mm of face that the close-up of the mouth shows
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from learn2talk_core.files import read_json
+from learn2talk_core.run.files import read_json
 
 
 def read_costs(folder: str | Path, without: str) -> dict[str, dict[str, float]]:

@@ -6,13 +6,13 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from learn2talk_core.corpus.format import Corpus
-from learn2talk_core.corpus.talking_video import VIDEO_FPS
 from learn2talk_core.mesh.topology import lip_gap
 from learn2talk_core.report.examples import Example, moments
 from learn2talk_core.report.face import portrait_camera, portraits
 from learn2talk_core.report.figures import error_heat_maps, lip_opening
 from learn2talk_core.report.side_by_side import at_rate, fitted, side_by_side
 from learn2talk_core.report.table import NAMES
+from learn2talk_core.video.talking_video import VIDEO_FPS
 
 MOMENTS = 6  # columns of a heat map
 

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from learn2talk_core.files import whole_file
+from learn2talk_core.run.files import whole_file
 
 DPI = 110
 

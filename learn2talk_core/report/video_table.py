@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from learn2talk_core.files import whole_file
 from learn2talk_core.report.table import heading, number
+from learn2talk_core.run.files import whole_file
 
 Row = Mapping[str, Any]
 

@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from learn2talk_core import processes
 from learn2talk_core.corpus.phonemes import PHONEMES, SILENCE, Phoneme, frame_labels
-from learn2talk_core.corpus.talking_video import TalkingVideo
-from learn2talk_core.errors import BadInput
 from learn2talk_core.models.lipreader import CROP, FPS, LipReader, ctc_attention_loss, with_head
-from learn2talk_core.progress import progress
+from learn2talk_core.run import processes
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.progress import progress
+from learn2talk_core.run.seed import generator, seed_torch
 from learn2talk_core.training.loop import train, update, warmup_cosine
 from learn2talk_core.training.scratch import Scratch
-from learn2talk_core.training.seed import generator, seed_torch
+from learn2talk_core.video.talking_video import TalkingVideo
 
 CLASSES = 1 + len(PHONEMES)  # of the frame-wise head: silence first
 VOCABULARY = 2 + len(PHONEMES)  # of the reader: blank first, start-and-end last

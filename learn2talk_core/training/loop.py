@@ -10,11 +10,11 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from learn2talk_core import processes
-from learn2talk_core.progress import log
+from learn2talk_core.run import processes
+from learn2talk_core.run.exchange import demand_same, in_turn, mean_gradients, mean_tensors, mean_values
+from learn2talk_core.run.progress import log
+from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.training.scratch import Scratch
-from learn2talk_core.training.seed import seed_torch
-from learn2talk_core.training.together import demand_same, in_turn, mean_gradients, mean_tensors, mean_values
 
 SAVE_SECONDS = 20.0
 
@@ -41,8 +41,8 @@ def train(
     with `seed.generator(seed, "batch", i)`; torch's global generator (dropout) is seeded here from (seed, i). Then a
     run that was killed and resumed gives the same bytes as one that was not.
 
-    Of several processes (`learn2talk_core/processes.py`) each calls `step` with its own part of the batch. They begin
-    with the same weights; `update` averages the gradients; the numbers that `step` returned are averaged too, and so
+    Of several processes (`run/processes.py`) each calls `step` with its own part of the batch. They begin with the
+    same weights; `update` averages the gradients; the numbers that `step` returned are averaged too, and so
     are the networks' buffers: running statistics of batch normalisation, norms of the gradient balance.
 
     Args:
@@ -126,7 +126,7 @@ def write_curve(history: list[dict[str, float]], path: str, *, rows: int = 200) 
     """Write the training curve as CSV, averaged over equal stretches so that it has at most `rows` rows."""
     import pandas as pd
 
-    from learn2talk_core.files import whole_file
+    from learn2talk_core.run.files import whole_file
 
     table = pd.DataFrame(history)
     stretch = max(1, math.ceil(len(table) / rows))

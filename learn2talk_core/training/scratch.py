@@ -20,10 +20,10 @@ from typing import IO, Any
 
 import torch
 
-from learn2talk_core import processes
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import whole_file
-from learn2talk_core.progress import log
+from learn2talk_core.run import processes
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import whole_file
+from learn2talk_core.run.progress import log
 
 PACKAGE = Path(__file__).parents[1]
 WAIT_SECONDS = 60.0  # how long to wait for a trainer that is about to notice that its parent has died

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.phonemes import PHONEMES, SILENCE, Phoneme
 from learn2talk_core.models.speech_encoder import SpeechEncoder, normalise_wave
-from learn2talk_core.progress import progress
-from learn2talk_core.recognition import ctc_greedy, error_rate
+from learn2talk_core.run.progress import progress
+from learn2talk_core.statistics.recognition import ctc_greedy, error_rate
 
 CLASSES = 1 + len(PHONEMES)  # CTC: 0 is blank; frame by frame: 0 is silence
 TOKENS = {name: number for number, name in enumerate((SILENCE, *PHONEMES))}

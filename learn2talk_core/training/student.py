@@ -13,18 +13,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from learn2talk_core import processes
 from learn2talk_core.corpus.format import Clip, Corpus
-from learn2talk_core.errors import BadInput
 from learn2talk_core.losses.total import GradientBalance, Term, overall_loss
 from learn2talk_core.losses.vertex import vertex_loss
-from learn2talk_core.models.faceformer import FaceFormer
 from learn2talk_core.models.speech_encoder import SpeechEncoder
-from learn2talk_core.models.student import audio_encoder, new_student, tcn_features
-from learn2talk_core.progress import progress
+from learn2talk_core.models.students.faceformer import FaceFormer
+from learn2talk_core.models.students.student import audio_encoder, new_student, tcn_features
+from learn2talk_core.run import processes
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.progress import progress
+from learn2talk_core.run.seed import generator, seed_torch
 from learn2talk_core.training.loop import train, update, warmup_cosine
 from learn2talk_core.training.scratch import Scratch
-from learn2talk_core.training.seed import generator, seed_torch
 
 
 @dataclass(frozen=True)

@@ -15,17 +15,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learn2talk_core import processes
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.corpus.phonemes import frame_labels
-from learn2talk_core.errors import BadInput
 from learn2talk_core.losses.contrastive import cosine_bce_loss, margin_loss
 from learn2talk_core.models.syncnet3d import Shape, SyncNet3D, audio_windows, window_frames
-from learn2talk_core.progress import progress
+from learn2talk_core.run import processes
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.exchange import gathered
+from learn2talk_core.run.progress import progress
+from learn2talk_core.run.seed import generator, mix, seed_torch
 from learn2talk_core.training.loop import train, update, warmup_cosine
 from learn2talk_core.training.scratch import Scratch
-from learn2talk_core.training.seed import generator, mix, seed_torch
-from learn2talk_core.training.together import gathered
 
 MAX_FALSE_SHIFT = 2.0  # seconds; the paper's "up to 2 seconds"
 CHANCE = float(np.log(2))  # Eq. 5 of a network that cannot tell genuine from false pairs

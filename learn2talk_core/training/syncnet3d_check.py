@@ -13,8 +13,9 @@ from torch import Tensor
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows
-from learn2talk_core.progress import progress
-from learn2talk_core.synchrony import (
+from learn2talk_core.run.progress import progress
+from learn2talk_core.run.seed import generator
+from learn2talk_core.statistics.synchrony import (
     MAX_SHIFT,
     at_shifts,
     auc,
@@ -24,7 +25,6 @@ from learn2talk_core.synchrony import (
     mean_distances,
     shifted_distances,
 )
-from learn2talk_core.training.seed import generator
 from learn2talk_core.training.syncnet3d import MAX_FALSE_SHIFT, Windows, mouth_motion
 
 MAX_LAG = 10  # frames

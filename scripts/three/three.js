@@ -1,4 +1,4 @@
-// What the viewer uses of three.js. `npm ci && npm run build` here makes learn2talk_core/view/static/three.min.js.
+// What the viewer uses of three.js. `npm ci && npm run build` here makes learn2talk/viewer/static/three.min.js.
 export {
   BufferAttribute,
   BufferGeometry,

@@ -9,8 +9,8 @@ import soundfile
 from learn2talk_core.audio import sound
 from learn2talk_core.audio.sound import checked_wave, mono_pieces, read_sound, resampled
 from learn2talk_core.audio.waveform import SAMPLE_RATE, resample, write_wave
-from learn2talk_core.corpus.video_file import write_video
-from learn2talk_core.errors import BadInput
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.video.video_file import write_video
 
 
 def tone(rate: int, seconds: float = 1.0) -> np.ndarray:

@@ -6,16 +6,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from learn2talk_core.cli import main
-from learn2talk_core.errors import BadInput
+from learn2talk.cli import main
 from learn2talk_core.models.expnet import ExpNet, load_expnet
 from learn2talk_core.models.lipreader import load_units
 from learn2talk_core.models.posevae import PoseVAE, load_posevae
 from learn2talk_core.models.speech_encoder import load_speech_encoder
-from learn2talk_core.models.student import load_student
+from learn2talk_core.models.students.student import load_student
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, load_expert
 from learn2talk_core.models.syncnet2d import SyncNet, load_syncnet
 from learn2talk_core.models.wav2lip import Wav2Lip, load_generator
+from learn2talk_core.run.errors import BadInput
 from tests.checkpoints.files import save
 from tests.checkpoints.test_faceformer import small as faceformer
 from tests.checkpoints.test_lipreader import small as lipreader

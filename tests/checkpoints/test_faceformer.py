@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from learn2talk_core.checkpoints.faceformer import PUBLISHED, export_faceformer, import_faceformer
-from learn2talk_core.errors import BadInput
-from learn2talk_core.models.faceformer import FaceFormer
-from learn2talk_core.models.student import load_student, new_student, predict_states, save_student
+from learn2talk_core.models.students.faceformer import FaceFormer
+from learn2talk_core.models.students.student import load_student, new_student, predict_states, save_student
+from learn2talk_core.run.errors import BadInput
 from tests.checkpoints.files import golden_state
 from tests.checkpoints.test_wav2vec2 import tiny
 from tests.golden.fill import Golden, normal, waveform

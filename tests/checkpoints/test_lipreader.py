@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from learn2talk_core.checkpoints.lipreader import export_lipreader, import_lipreader, import_reader
-from learn2talk_core.errors import BadInput
 from learn2talk_core.models.lipreader import LipReader, load_lipreader, load_units, official_shape, read_lips, with_head
-from learn2talk_core.weights import save_weights
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.weights import save_weights
 from tests.checkpoints.files import golden_state
 from tests.golden.fill import Golden, uniform
 

@@ -11,9 +11,9 @@ from ruamel.yaml import YAML
 
 from learn2talk_core.checkpoints.faceformer import import_student
 from learn2talk_core.checkpoints.pack import content_hash, pack
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import read_json, write_json
-from learn2talk_core.models.student import load_student, new_student, save_student
+from learn2talk_core.models.students.student import load_student, new_student, save_student
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import read_json, write_json
 from tests.checkpoints.test_wav2vec2 import tiny
 from tests.toy import SIDE, toy_corpus
 

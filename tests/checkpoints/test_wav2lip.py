@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from learn2talk_core.checkpoints.wav2lip import export_sync_expert, export_wav2lip, import_sync_expert, import_wav2lip
-from learn2talk_core.errors import BadInput
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, face_embeddings, load_expert, lower_halves, save_expert
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, to_tensor
+from learn2talk_core.run.errors import BadInput
 from tests.checkpoints.files import golden_state, save
 from tests.golden.fill import Golden, uniform
 

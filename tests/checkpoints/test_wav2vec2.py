@@ -9,9 +9,9 @@ from safetensors.torch import save_file
 from transformers import Wav2Vec2ForCTC, Wav2Vec2ForPreTraining
 
 from learn2talk_core.checkpoints.wav2vec2 import encoder_config, export_wav2vec2, import_wav2vec2
-from learn2talk_core.errors import BadInput
-from learn2talk_core.models.published import export_state
 from learn2talk_core.models.speech_encoder import SpeechEncoder, align_as_faceformer
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.untrusted.published import export_state
 from tests.checkpoints.files import golden_state
 from tests.golden.fill import Golden, waveform, zmuv
 

@@ -7,8 +7,8 @@ import pytest
 
 from learn2talk_core.corpus.format import Corpus, Recording, common_duration, open_corpus, write_corpus
 from learn2talk_core.corpus.phonemes import Phoneme
-from learn2talk_core.errors import BadInput
 from learn2talk_core.mesh.topology import Topology
+from learn2talk_core.run.errors import BadInput
 
 V, K, FPS = 12, 4, 30.0
 RNG = np.random.default_rng(0)

@@ -7,8 +7,8 @@ from scipy.spatial.transform import Rotation
 
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.corpus.motion_file import motion_arrays, read_mouth
-from learn2talk_core.errors import BadInput
 from learn2talk_core.mesh.files import write_mesh
+from learn2talk_core.run.errors import BadInput
 from tests.talk import talk
 from tests.toy import sheet, toy_corpus
 

@@ -3,11 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from learn2talk_core.corpus.embedded.generate import cast, make_corpus
 from learn2talk_core.corpus.format import Recording, open_corpus, write_corpus
 from learn2talk_core.corpus.offset import AudioOffset, measure_offset
-from learn2talk_core.errors import BadInput
+from learn2talk_core.datasets.embedded.generate import cast, make_corpus
 from learn2talk_core.mesh.topology import Topology
+from learn2talk_core.run.errors import BadInput
 from tests.toy import sheet, topology, toy_corpus
 
 

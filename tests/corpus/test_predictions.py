@@ -6,8 +6,8 @@ import pytest
 from learn2talk_core.corpus import predictions
 from learn2talk_core.corpus.format import Corpus, Recording, open_corpus, write_corpus
 from learn2talk_core.corpus.predictions import open_predictions, write_predictions
-from learn2talk_core.errors import BadInput
 from learn2talk_core.mesh.topology import Topology
+from learn2talk_core.run.errors import BadInput
 
 VERTICES, STATE = 7, 4
 LIPS = np.array([1, 2, 5])

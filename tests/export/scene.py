@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from learn2talk_core.animation import Animation
+from learn2talk_core.animation.animation import Animation
 from learn2talk_core.mesh.topology import Topology
 from tests.render.meshes import bumpy_sphere
 

@@ -5,23 +5,21 @@ import numpy as np
 import pytest
 from scipy.optimize import lsq_linear
 
-from learn2talk_core.animation import Animation
-from learn2talk_core.corpus.embedded.face import load_face
-from learn2talk_core.errors import BadInput
+from learn2talk_core.animation.animation import Animation
+from learn2talk_core.animation.blend_shapes import ARKIT, BlendShapes, load_shapes
+from learn2talk_core.animation.life import Life, gaze
+from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.export.arkit import (
-    ARKIT,
     TURNS,
-    BlendShapes,
     arkit_weights,
     eye_turns,
     head_turns,
-    load_shapes,
     solve_box,
     timecode,
     write_arkit_csv,
     write_arkit_json,
 )
-from learn2talk_core.life import Life, gaze
+from learn2talk_core.run.errors import BadInput
 from tests.export.scene import speaking_sphere, spoilt
 
 

@@ -5,10 +5,10 @@ import pytest
 import scipy.sparse
 from scipy.spatial.transform import Rotation
 
-from learn2talk_core.animation import Animation
-from learn2talk_core.errors import BadInput
+from learn2talk_core.animation.animation import Animation
 from learn2talk_core.export.flame import fit, fit_identity, load_flame, write_flame
 from learn2talk_core.mesh.topology import Topology
+from learn2talk_core.run.errors import BadInput
 
 VERTICES, EXPRESSIONS = 90, 6
 

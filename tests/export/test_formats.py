@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from learn2talk_core.animation import Animation
-from learn2talk_core.corpus.embedded.face import load_face
-from learn2talk_core.errors import BadInput
+from learn2talk_core.animation.animation import Animation
+from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.export.formats import FORMATS, formats
+from learn2talk_core.run.errors import BadInput
 from tests.export.scene import speaking_sphere
 from tests.export.test_flame import model_file, speech
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from learn2talk_core.errors import BadInput
 from learn2talk_core.export.gltf import write_gltf
+from learn2talk_core.run.errors import BadInput
 from tests.export.glb import Glb
 from tests.export.scene import nodding_sphere, speaking_sphere, spoilt
 

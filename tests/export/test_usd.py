@@ -5,8 +5,8 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from learn2talk_core.errors import BadInput
 from learn2talk_core.export.usd import write_usd
+from learn2talk_core.run.errors import BadInput
 from tests.export.scene import nodding_sphere, speaking_sphere, spoilt
 
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from learn2talk_core.errors import BadInput
 from learn2talk_core.mesh.files import read_mesh, write_mesh
+from learn2talk_core.run.errors import BadInput
 from tests.render.meshes import bumpy_sphere
 
 

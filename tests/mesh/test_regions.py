@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from learn2talk_core.corpus.embedded.face import load_face
-from learn2talk_core.errors import BadInput
+from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.mesh.regions import face_colours, hidden_from_front, read_ids, regions_from_lips
 from learn2talk_core.mesh.topology import Topology, lip_gap, submesh
 from learn2talk_core.render.mouth import mouth_view, render_mouth
+from learn2talk_core.run.errors import BadInput
 
 FACE = load_face()
 

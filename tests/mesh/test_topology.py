@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from learn2talk_core.errors import BadInput
 from learn2talk_core.mesh.topology import Topology, lip_gap, load_topology, save_topology, submesh
+from learn2talk_core.run.errors import BadInput
 
 
 def a_topology(faces: list[list[int]] | None = None) -> Topology:

@@ -5,8 +5,7 @@ import pytest
 import trimesh
 from scipy.spatial.transform import Rotation
 
-from learn2talk_core.corpus.embedded.face import load_face
-from learn2talk_core.errors import BadInput
+from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.mesh.transfer import (
     Correspondence,
@@ -14,6 +13,7 @@ from learn2talk_core.mesh.transfer import (
     load_correspondence,
     save_correspondence,
 )
+from learn2talk_core.run.errors import BadInput
 
 TURN, SCALE = Rotation.from_euler("xyz", [4, -6, 3], degrees=True).as_matrix(), 7.0
 

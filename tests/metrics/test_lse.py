@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from learn2talk_core.metrics.lse import lse
-from learn2talk_core.synchrony import mean_distances, shifted_distances
+from learn2talk_core.statistics.synchrony import mean_distances, shifted_distances
 from tests.golden.fill import FOLDER, normal
 
 

@@ -1,9 +1,8 @@
 import numpy as np
 import pytest
 
-from learn2talk_core.corpus.landmarks import similarity
-from learn2talk_core.errors import BadInput
-from learn2talk_core.models.arcface import TEMPLATE, aligned, load_arcface
+from learn2talk_core.models.arcface import load_arcface
+from learn2talk_core.run.errors import BadInput
 from tests.models.onnx_file import write_mean_colour, write_picture_to_picture
 
 
@@ -15,20 +14,6 @@ def test_pixels_are_rgb_in_minus_one_to_one(tmp_path):
     half = face.copy()
     half[:56] = 0
     np.testing.assert_allclose(embed(half), [0, -1, -0.8], atol=1e-3)
-
-
-def test_faces_are_turned_and_scaled_to_the_template():
-    turn = np.array([[0.0, -2.0], [2.0, 0.0]])  # a head that lies on its side, twice as large
-    points = TEMPLATE @ turn.T + [260, 20]
-    matrix = similarity(points, TEMPLATE)
-    np.testing.assert_allclose(points @ matrix[:, :2].T + matrix[:, 2], TEMPLATE, atol=1e-3)
-    picture = np.zeros((300, 300, 3), np.uint8)
-    x, y = np.round(points[2]).astype(int)
-    picture[y - 6 : y + 7, x - 6 : x + 7] = 255
-    found = aligned(picture, points)
-    assert found.shape == (112, 112, 3)
-    rows, columns = np.nonzero(found[..., 0] > 127)
-    np.testing.assert_allclose([columns.mean(), rows.mean()], TEMPLATE[2], atol=0.5)
 
 
 def test_other_files_are_refused(tmp_path):

@@ -5,8 +5,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from learn2talk_core.errors import BadInput
 from learn2talk_core.models.expnet import ExpNet, centred_windows, expressions, load_expnet
+from learn2talk_core.run.errors import BadInput
 from tests.golden.fill import Golden, fill_state_dict, waveform
 
 GOLDEN = Golden("sadtalker", "expnet")

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch.nn import functional
 
-from learn2talk_core.errors import BadInput
 from learn2talk_core.models.inception import FEATURES, BlockA, BlockE, Inception, inception_features, load_inception
-from learn2talk_core.weights import parameter_count
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.weights import parameter_count
 
 
 def test_number_of_weights_and_names_are_those_of_the_published_file():

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import torch
 
-from learn2talk_core.errors import BadInput
 from learn2talk_core.models.lipreader import (
     LipReader,
     ctc_attention_loss,
@@ -14,7 +13,8 @@ from learn2talk_core.models.lipreader import (
     official_shape,
     with_head,
 )
-from learn2talk_core.weights import save_weights
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.weights import save_weights
 from tests.golden.fill import FOLDER, Golden, fill_state_dict, uniform
 
 

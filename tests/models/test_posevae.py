@@ -5,9 +5,9 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from learn2talk_core.errors import BadInput
 from learn2talk_core.models.expnet import centred_windows
 from learn2talk_core.models.posevae import BLOCK, PoseVAE, blocks, load_posevae, sample, smooth
+from learn2talk_core.run.errors import BadInput
 from tests.golden.fill import Golden, fill_state_dict, normal, waveform
 
 GOLDEN = Golden("sadtalker", "posevae")

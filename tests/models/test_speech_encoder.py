@@ -7,7 +7,6 @@ from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2ForCTC
 from transformers import logging as transformers_logging
 
-from learn2talk_core.errors import BadInput
 from learn2talk_core.models import speech_encoder
 from learn2talk_core.models.speech_encoder import (
     SpeechEncoder,
@@ -15,6 +14,7 @@ from learn2talk_core.models.speech_encoder import (
     load_speech_encoder,
     normalise_wave,
 )
+from learn2talk_core.run.errors import BadInput
 from tests.golden.fill import Golden, fill_state_dict, official_key, waveform, zmuv
 
 TINY = {

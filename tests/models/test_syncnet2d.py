@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from learn2talk_core.errors import BadInput
 from learn2talk_core.metrics.lse import lse
 from learn2talk_core.models.syncnet2d import SIZE, SyncNet, embeddings, load_syncnet
-from learn2talk_core.synchrony import shifted_distances
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.statistics.synchrony import shifted_distances
 from tests.golden.fill import Golden, fill_state_dict, uniform, waveform
 
 GOLDEN = Golden("syncnet", "network")

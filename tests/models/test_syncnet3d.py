@@ -3,9 +3,9 @@ import pytest
 import torch
 
 from learn2talk_core.audio.mel import mel_spectrogram
-from learn2talk_core.errors import BadInput
 from learn2talk_core.models.syncnet3d import Shape, SyncNet3D, audio_windows, config, load_syncnet3d, window_frames
-from learn2talk_core.weights import save_weights
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.weights import save_weights
 from tests.golden.fill import waveform
 
 

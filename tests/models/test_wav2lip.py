@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from learn2talk_core.errors import BadInput
 from learn2talk_core.models.quality_discriminator import QualityDiscriminator
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, face_embeddings, lower_halves
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, load_generator, one_shot, save_generator
+from learn2talk_core.run.errors import BadInput
 from tests.golden.fill import Golden, fill_state_dict, uniform
 
 MEL = Golden("wav2lip", "mel")["reflect"].dense()

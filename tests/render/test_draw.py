@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from learn2talk_core.corpus.embedded.face import load_face
+from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.render.camera import Camera
 from learn2talk_core.render.draw import draw
 from learn2talk_core.render.render import render

@@ -14,11 +14,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from learn2talk_core.errors import BadInput
 from learn2talk_core.render.camera import Camera
 from learn2talk_core.render.pytorch3d_backend import to_ndc
 from learn2talk_core.render.rasterise import rasterise
 from learn2talk_core.render.render import render
+from learn2talk_core.run.errors import BadInput
 from tests.render.meshes import GOLDEN, bumpy_sphere
 
 CAMERA = Camera(target=(0.02, -0.03, 0.0), extent=1.6, distance=3.0)

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from learn2talk_core.errors import BadInput
 from learn2talk_core.render.camera import Camera
 from learn2talk_core.render.render import render
 from learn2talk_core.render.shading import Light
+from learn2talk_core.run.errors import BadInput
 from tests.render.meshes import bumpy_sphere, slope
 
 CAMERA = Camera(target=(0.02, -0.03, 0.0), extent=1.6, distance=3.0)

@@ -6,10 +6,10 @@ from PIL import Image
 
 from learn2talk_core.corpus.format import Corpus, Recording, open_corpus, write_corpus
 from learn2talk_core.corpus.phonemes import Phoneme
-from learn2talk_core.corpus.video_file import read_video
-from learn2talk_core.errors import BadInput
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.report.contact_sheet import close_up, moments, show_corpus
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.video.video_file import read_video
 
 SAID = (Phoneme(0.12, 0.2, "M"), Phoneme(0.2, 0.4, "AA"), Phoneme(0.4, 0.54, "P"))
 TRIANGLE = np.array([[-0.08, 0, 0], [0.08, 0, 0], [0, 0.1, 0]], np.float32)

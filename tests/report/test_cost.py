@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import write_json
 from learn2talk_core.report.cost import read_costs
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import write_json
 
 
 def test_costs(tmp_path: Path) -> None:

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from learn2talk_core.animation.head_motion import load_head_model
 from learn2talk_core.corpus.phonemes import SILENCE, Phoneme
-from learn2talk_core.head_motion import load_head_model
-from learn2talk_core.training.seed import generator
+from learn2talk_core.run.seed import generator
 from scripts import train_head_motion as module
 from scripts.train_head_motion import DEGREE, FPS, Said, accents, head_track, joined, tracks, train
 

@@ -9,22 +9,22 @@ import numpy as np
 import pytest
 import torch
 
-from learn2talk_core.config import load_params
 from learn2talk_core.corpus.predictions import open_predictions
-from learn2talk_core.corpus.talking_video import write_talking_video
-from learn2talk_core.errors import BadInput
 from learn2talk_core.models.lipreader import load_lipreader, load_units, read_lips
-from learn2talk_core.models.published import export_state
-from learn2talk_core.models.student import load_student, new_student, predict_states, save_student
+from learn2talk_core.models.students.student import load_student, new_student, predict_states, save_student
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, load_expert
 from learn2talk_core.models.wav2lip import Wav2Lip, load_generator
+from learn2talk_core.run.config import load_params
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.untrusted.published import export_state
+from learn2talk_core.video.talking_video import write_talking_video
 from stages import baseline, lipreader, predict, speech_encoder, teacher
 from tests.checkpoints.files import save
 from tests.checkpoints.test_faceformer import small as faceformer
 from tests.checkpoints.test_lipreader import small as published_reader
 from tests.checkpoints.test_wav2vec2 import same, tiny
-from tests.corpus.test_talking_video import clip, film
 from tests.toy import SIDE, toy_corpus
+from tests.video.test_talking_video import clip, film
 
 
 def changed(stage: Any, group: str, **values: object) -> Any:

@@ -5,10 +5,10 @@ import json
 
 import pytest
 
-from learn2talk_core.config import load_params
-from learn2talk_core.corpus.fixtures_folder import write_folder
 from learn2talk_core.corpus.format import open_corpus
-from learn2talk_core.errors import BadInput
+from learn2talk_core.datasets.fixtures_folder import write_folder
+from learn2talk_core.run.config import load_params
+from learn2talk_core.run.errors import BadInput
 from stages.corpus import Params, main
 
 

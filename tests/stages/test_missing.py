@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from learn2talk_core.config import load_params
-from learn2talk_core.errors import BadInput
+from learn2talk_core.run.config import load_params
+from learn2talk_core.run.errors import BadInput
 
 ROOT = Path(__file__).parents[2]
 STAGES = sorted(f.stem for f in (ROOT / "stages").glob("[!_]*.py"))

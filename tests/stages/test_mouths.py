@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 import stages.mouths
-from learn2talk_core.corpus.mouths import open_mouths
-from learn2talk_core.corpus.talking_video import VideoClip, open_talking_video, write_talking_video
-from learn2talk_core.corpus.video_file import encode_video
-from learn2talk_core.errors import BadInput
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.video.mouths import open_mouths
+from learn2talk_core.video.talking_video import VideoClip, open_talking_video, write_talking_video
+from learn2talk_core.video.video_file import encode_video
 from stages.mouths import Params, main
 
 POINTS = np.array([[60.0, 60], [100, 60], [80, 90], [80, 106]])

@@ -8,12 +8,12 @@ from PIL import Image
 
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.corpus.predictions import open_predictions
-from learn2talk_core.corpus.talking_video import VideoClip, write_talking_video
-from learn2talk_core.corpus.video_file import encode_video, read_video
-from learn2talk_core.errors import BadInput
-from learn2talk_core.files import write_json
 from learn2talk_core.metrics.clip import clip_row, corpus_intervals, corpus_scores, measure_clip
 from learn2talk_core.metrics.protocol import protocols
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import write_json
+from learn2talk_core.video.talking_video import VideoClip, write_talking_video
+from learn2talk_core.video.video_file import encode_video, read_video
 from stages.report import Params, main
 from tests.report.scene import FRAMES, make_corpus, make_predictions
 

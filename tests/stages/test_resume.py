@@ -13,7 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from learn2talk_core.models.speech_encoder import SpeechEncoder
-from learn2talk_core.training.seed import seed_torch
+from learn2talk_core.run.seed import seed_torch
 from tests.toy import toy_corpus
 
 ROOT = Path(__file__).parents[2]

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from learn2talk_core.config import load_params
 from learn2talk_core.corpus.format import open_corpus
-from learn2talk_core.corpus.talking_video import VideoClip, open_talking_video, write_talking_video
-from learn2talk_core.corpus.teacher_command import Command
-from learn2talk_core.corpus.video_file import encode_video, write_video
-from learn2talk_core.errors import BadInput
+from learn2talk_core.run.config import load_params
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.teacher.command import Command
+from learn2talk_core.video.talking_video import VideoClip, open_talking_video, write_talking_video
+from learn2talk_core.video.video_file import encode_video, write_video
 from stages.teacher_video import Params, main
 from tests import fake_teacher
 from tests.fake_teacher import FACE_BOX, MOUTH_BOX, speak, still

@@ -5,10 +5,10 @@ import torch
 
 from learn2talk_core.audio.mel import mel_spectrogram, mel_windows
 from learn2talk_core.corpus.format import Clip
-from learn2talk_core.corpus.stills import Still
-from learn2talk_core.corpus.talking_video import VideoClip
-from learn2talk_core.corpus.video_file import read_video
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, one_shot
+from learn2talk_core.video.stills import Still
+from learn2talk_core.video.talking_video import VideoClip
+from learn2talk_core.video.video_file import read_video
 from stages.teacher_video import film
 
 

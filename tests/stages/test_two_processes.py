@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from learn2talk_core.config import load_params
+from learn2talk_core.run.config import load_params
 from stages import baseline
 from tests.ranks import ended, environment, start
 from tests.stages.test_resume import checkpoint_there, digest, project, wait_for

@@ -8,16 +8,16 @@ from typing import Any
 import torch
 from torch import nn
 
-from learn2talk_core import processes
 from learn2talk_core.corpus.format import open_corpus
-from learn2talk_core.errors import BadInput
+from learn2talk_core.run import processes
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.exchange import demand_same, gathered, in_turn, mean_gradients, mean_tensors
+from learn2talk_core.run.seed import generator, seed_torch
 from learn2talk_core.training.loop import train, update
 from learn2talk_core.training.scratch import Scratch
-from learn2talk_core.training.seed import generator, seed_torch
 from learn2talk_core.training.student import spoken_clips, train_student
+from learn2talk_core.training.student_terms import embed_speech, sync_term
 from learn2talk_core.training.syncnet3d import read_windows, train_syncnet3d
-from learn2talk_core.training.teachers import embed_speech, sync_term
-from learn2talk_core.training.together import demand_same, gathered, in_turn, mean_gradients, mean_tensors
 from tests.training import test_student, test_syncnet3d
 
 Result = tuple[dict[str, torch.Tensor], list[dict[str, float]]]

@@ -8,9 +8,8 @@ import pytest
 import torch
 
 from learn2talk_core.corpus.phonemes import PHONEMES, Phoneme
-from learn2talk_core.corpus.talking_video import TalkingVideo, VideoClip
-from learn2talk_core.errors import BadInput
 from learn2talk_core.models.lipreader import LipReader
+from learn2talk_core.run.errors import BadInput
 from learn2talk_core.training.lipreader import (
     TOKENS,
     VOCABULARY,
@@ -22,6 +21,7 @@ from learn2talk_core.training.lipreader import (
     train_lipreader,
 )
 from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.video.talking_video import TalkingVideo, VideoClip
 
 
 class Still(np.random.Generator):

@@ -12,11 +12,11 @@ import pytest
 import torch
 from torch import nn
 
-from learn2talk_core.errors import BadInput
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.seed import generator, mix, seed_torch
 from learn2talk_core.training import loop, scratch
 from learn2talk_core.training.loop import train, update, warmup_cosine, write_curve
 from learn2talk_core.training.scratch import Scratch, open_scratch
-from learn2talk_core.training.seed import generator, mix, seed_torch
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import torch.nn.functional as F
 
 from learn2talk_core.corpus.phonemes import Phoneme, frame_labels
 from learn2talk_core.models.speech_encoder import SpeechEncoder, normalise_wave
+from learn2talk_core.run.seed import generator, seed_torch
 from learn2talk_core.training.loop import update
-from learn2talk_core.training.seed import generator, seed_torch
 from learn2talk_core.training.speech_encoder import (
     CLASSES,
     TOKENS,

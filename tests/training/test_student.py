@@ -6,15 +6,16 @@ import pytest
 import torch
 
 from learn2talk_core.corpus.format import Corpus
-from learn2talk_core.errors import BadInput
-from learn2talk_core.models.faceformer import FaceFormer
 from learn2talk_core.models.lipreader import LipReader
 from learn2talk_core.models.speech_encoder import SpeechEncoder
-from learn2talk_core.models.student import load_student, predict_states, save_student
+from learn2talk_core.models.students.faceformer import FaceFormer
+from learn2talk_core.models.students.student import load_student, predict_states, save_student
 from learn2talk_core.models.syncnet3d import Shape, SyncNet3D, window_frames
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.seed import seed_torch
+from learn2talk_core.run.weights import frozen
 from learn2talk_core.training import loop
 from learn2talk_core.training.scratch import Scratch
-from learn2talk_core.training.seed import seed_torch
 from learn2talk_core.training.student import (
     ExtraTerm,
     Recipe,
@@ -24,8 +25,7 @@ from learn2talk_core.training.student import (
     start_from_pca,
     train_student,
 )
-from learn2talk_core.training.teachers import embed_speech, interpolated, lipread_term, sync_term
-from learn2talk_core.weights import frozen
+from learn2talk_core.training.student_terms import embed_speech, interpolated, lipread_term, sync_term
 from tests.toy import SIDE, toy_corpus
 
 RECIPE = Recipe(

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from learn2talk_core.corpus.format import Corpus
-from learn2talk_core.errors import BadInput
 from learn2talk_core.losses.contrastive import cosine_bce_loss, margin_loss, sync_probability
 from learn2talk_core.metrics.lse import lse
+from learn2talk_core.run.errors import BadInput
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.training.syncnet3d import (
     Network,

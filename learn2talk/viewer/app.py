@@ -1,0 +1,266 @@
+"""What the viewer's server answers: addresses in, values out. `server` guards them and speaks HTTP."""
+
+import hashlib
+import random
+import re
+import tempfile
+import threading
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from learn2talk.viewer.blind import QUESTIONS, BlindSessions
+from learn2talk.viewer.length import refuse_long
+from learn2talk.viewer.live import LiveSpeech
+from learn2talk.viewer.messages import BINARY, WAV, Refused, Request, Response, as_json, as_numbers, remember
+from learn2talk.viewer.preference import Records
+from learn2talk.viewer.scene import Clip, Motion, as_wav, motion_of, peaks
+from learn2talk_core.run.errors import BadInput
+
+if TYPE_CHECKING:
+    from learn2talk_core.animation.animator import Animator
+
+STATIC = Path(__file__).parent / "static"
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".js": "text/javascript; charset=utf-8",
+    ".svg": "image/svg+xml",
+    ".txt": "text/plain; charset=utf-8",
+}
+ASSETS = {path.name: path for path in STATIC.iterdir() if path.suffix in TYPES}
+METHOD = "Learn2Talk"  # what animates sounds here
+UPLOAD = 64 << 20  # bytes of a sound that is dropped on the page
+LONGEST = 600.0  # seconds of it, which the student encodes as a whole
+PIECE = 1 << 20  # bytes of live sound at a time, half a minute
+SMALL = 4 << 10  # bytes of any other request
+KEPT = 16  # uploads
+
+
+class App:
+    """The state of the viewer.
+
+    Args:
+        clips: what is shown.
+        load: loads the student, when a sound is first to be animated.
+        out: folder for the preferences.
+        style: of sounds that are animated, where the page does not say.
+        chunk, look_ahead, live: of live speech, as `LiveSpeech` takes them.
+        rng: draws the blind trials.
+    """
+
+    def __init__(
+        self,
+        clips: Sequence[Clip],
+        load: "Callable[[], Animator]",
+        *,
+        out: Path = Path("out/view"),
+        style: str | None = None,
+        chunk: float = 0.4,
+        look_ahead: float = 0.4,
+        rng: random.Random | None = None,
+        **live: Any,
+    ) -> None:
+        self.clips, self._load, self._style = clips, load, style
+        self._live = LiveSpeech(chunk, look_ahead, **live)
+        self._blind = BlindSessions(Records(out), rng or random.SystemRandom())
+        self._uploads: dict[str, Clip] = {}
+        self._arrays: dict[str, bytes] = {}
+        self._animating, self._loading = threading.Lock(), threading.Lock()
+
+    def answer(self, method: str, path: str, request: Request) -> Response:
+        """The answer to one request.
+
+        Raises:
+            Refused: no such address, or one that is used wrongly.
+            BadInput: what was sent cannot be used; the text says why.
+        """
+        for allowed, pattern, _, function in ROUTES:
+            if match := re.fullmatch(pattern, path):
+                if method != allowed:
+                    raise Refused(405, f"Only {allowed} is possible here.")
+                return function(self, request, *match.groups())
+        raise Refused(404, "There is nothing at this address.")
+
+    def page(self, _: Request, name: str) -> Response:
+        """A file of the page."""
+        if name not in ASSETS:
+            raise Refused(404, "There is nothing at this address.")
+        return Response(ASSETS[name].read_bytes(), TYPES[ASSETS[name].suffix])
+
+    def clip_list(self, _: Request) -> Response:
+        """All clips, what moves in them, and what the pages need to know of this server."""
+        known = {str(number): clip for number, clip in enumerate(self.clips)} | self._uploads.copy()
+        listed = [
+            {"id": key, "title": clip.title, "group": clip.group, "methods": [motion.name for motion in clip.motions]}
+            for key, clip in known.items()
+        ]
+        live = {"chunk": self._live.chunk, "look_ahead": self._live.look_ahead, "style": self._style or ""}
+        limits = {"bytes": UPLOAD, "seconds": LONGEST}
+        return as_json({"clips": listed, "questions": QUESTIONS, "live": live, "limits": limits})
+
+    def describe(self, _: Request, key: str) -> Response:
+        """A clip, without its numbers."""
+        clip = self._clip(key)
+        return as_json(
+            {
+                "id": key,
+                "title": clip.title,
+                "text": clip.text,
+                "note": clip.note,
+                "seconds": clip.seconds,
+                "phonemes": [[one.start, one.end, one.name] for one in clip.phonemes],
+                "truth": clip.truth,
+                "motions": [self._described(motion) for motion in clip.motions],
+            }
+        )
+
+    def sound(self, _: Request, key: str) -> Response:
+        """The sound as a WAV file."""
+        return Response(memoryview(self._clip(key).sound), WAV)
+
+    def peaks(self, _: Request, key: str) -> Response:
+        """The outline of the sound: float32 pairs."""
+        return as_numbers(peaks(self._clip(key).samples))
+
+    def opening(self, _: Request, key: str, number: str) -> Response:
+        """How far the lips are apart, float32 mm a frame."""
+        return as_numbers(self._motion(key, number).opening())
+
+    def rows(self, _: Request, key: str, number: str, piece: str) -> Response:
+        """A piece of a motion; see `Motion.packed`."""
+        motion = self._motion(key, number)
+        if int(piece) * motion.piece >= len(motion.rows):
+            raise Refused(404, "The motion has ended before.")
+        return Response(motion.packed(int(piece)), BINARY)
+
+    def array(self, _: Request, name: str) -> Response:
+        """An array that a description named."""
+        if name not in self._arrays:
+            raise Refused(404, "There is no such array.")
+        return Response(self._arrays[name], BINARY, immutable=True)
+
+    def animate(self, request: Request) -> Response:
+        """A sound comes in, a new clip comes out."""
+        name = request.query.get("name", "")[:80] or "sound"
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(request.body)
+            file.flush()
+            try:
+                clip = self._animated(Path(file.name), name, request)
+            except BadInput as error:  # by the name that the user knows
+                where = name if str(error.where) == file.name else error.where
+                raise BadInput(where, expected=error.expected, found=error.found, fix=error.fix) from error
+        return as_json({"id": remember(self._uploads, clip, KEPT)})
+
+    def live_start(self, request: Request) -> Response:
+        """A live session begins: its key, and the face that it moves."""
+        key, face = self._live.start(self.animator, request.query.get("style") or self._style)
+        moves = face.pivot is not None
+        return as_json({"id": key, "motion": {**self._described(motion_of(face, METHOD)), "head_moves": moves}})
+
+    def live_feed(self, request: Request, key: str) -> Response:
+        """Sound of a live session comes in, frames come out; the query `last` ends it."""
+        return as_numbers(self._live.feed(key, request.body, last="last" in request.query))
+
+    def blind_start(self, request: Request) -> Response:
+        """Blind trials begin."""
+        return as_json(self._blind.start(request.object(), self.clips))
+
+    def blind_answer(self, request: Request, key: str, number: str) -> Response:
+        """One of them is answered."""
+        return as_json(self._blind.answer(key, int(number), request.object().get("choice")))
+
+    def blind_result(self, _: Request, key: str) -> Response:
+        """What came of them."""
+        return as_json(self._blind.result(key))
+
+    @property
+    def animator(self) -> "Animator":
+        """The student; loaded when it is first asked for."""
+        with self._loading:
+            return self._animator
+
+    @cached_property
+    def _animator(self) -> "Animator":
+        return self._load()
+
+    def _animated(self, path: Path, name: str, request: Request) -> Clip:
+        from learn2talk_core.animation.animator import AUTO
+        from learn2talk_core.audio.sound import read_sound
+
+        refuse_long(path, LONGEST)
+        wave = read_sound(path, allow_silence=True)
+        while not self._animating.acquire(timeout=0.2):  # one at a time
+            request.refuse_if_gone()
+        try:
+            request.refuse_if_gone()
+            weights = self.animator.style_weights(request.query.get("style") or self._style or AUTO, wave)
+            animation = self.animator.animate(wave, style=weights)
+        finally:
+            self._animating.release()
+        request.refuse_if_gone()
+        return Clip(name, "Yours", (motion_of(animation, METHOD),), as_wav(wave), note=f"Style {'+'.join(weights)}.")
+
+    def _clip(self, key: str) -> Clip:
+        if key.isdecimal() and int(key) < len(self.clips):
+            return self.clips[int(key)]
+        clip = self._uploads.get(key) or self._blind.clips.get(key)
+        if clip is None:
+            raise Refused(404, "There is no such clip.")
+        return clip
+
+    def _motion(self, key: str, number: str) -> Motion:
+        motions = self._clip(key).motions
+        if int(number) >= len(motions):
+            raise Refused(404, "There is no such motion.")
+        return motions[int(number)]
+
+    def _described(self, motion: Motion) -> dict[str, Any]:
+        return {
+            "name": motion.name,
+            "fps": motion.fps,
+            "frames": len(motion.rows),
+            "columns": int(np.prod(motion.rows.shape[1:])),
+            "piece": motion.piece,
+            "mm_per_unit": motion.mm_per_unit,
+            "has_opening": len(motion.topology.lip_pairs) > 0,
+            "rest": self._address(np.asarray(motion.rest, "<f4")),
+            "basis": None if motion.basis is None else self._address(np.asarray(motion.basis, "<f4")),
+            "faces": self._address(np.asarray(motion.topology.faces, "<u4")),
+            "colours": self._address(np.round(255 * np.clip(motion.topology.colours, 0, 1)).astype("u1")),
+        }
+
+    def _address(self, array: np.ndarray) -> str:
+        """Under which an array can be fetched: the hash of its bytes, so that a browser fetches a basis once."""
+        content = np.ascontiguousarray(array).tobytes()
+        name = hashlib.sha256(content).hexdigest()
+        self._arrays.setdefault(name, content)
+        return name
+
+
+_KEY = r"([\w-]{1,40})"
+ROUTES: list[tuple[str, str, int, Callable[..., Response]]] = [  # method, address, largest body, function
+    ("GET", r"api/clips", 0, App.clip_list),
+    ("GET", rf"api/clips/{_KEY}", 0, App.describe),
+    ("GET", rf"api/clips/{_KEY}/sound", 0, App.sound),
+    ("GET", rf"api/clips/{_KEY}/peaks", 0, App.peaks),
+    ("GET", rf"api/clips/{_KEY}/(\d{{1,3}})/opening", 0, App.opening),
+    ("GET", rf"api/clips/{_KEY}/(\d{{1,3}})/rows/(\d{{1,9}})", 0, App.rows),
+    ("GET", r"api/arrays/([0-9a-f]{64})", 0, App.array),
+    ("POST", r"api/animate", UPLOAD, App.animate),
+    ("POST", r"api/live", SMALL, App.live_start),
+    ("POST", rf"api/live/{_KEY}", PIECE, App.live_feed),
+    ("POST", r"api/blind", SMALL, App.blind_start),
+    ("POST", rf"api/blind/{_KEY}/(\d{{1,3}})", SMALL, App.blind_answer),
+    ("GET", rf"api/blind/{_KEY}", 0, App.blind_result),
+    ("GET", r"([\w.-]+)", 0, App.page),
+]
+
+
+def largest_body(path: str) -> int:
+    """Bytes that a request to this address may bring."""
+    return max((size for _, pattern, size, _ in ROUTES if re.fullmatch(pattern, path)), default=0)

@@ -1,0 +1,73 @@
+"""Live speech: sound comes in piece by piece, states of a face go out."""
+
+import threading
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from learn2talk.viewer.messages import Refused, remember
+from learn2talk_core.audio.waveform import SAMPLE_RATE
+
+if TYPE_CHECKING:
+    from learn2talk_core.animation.animation import Animation
+    from learn2talk_core.animation.animator import Animator, Stream
+
+MOST = 4  # sessions at a time; the oldest ends first
+
+
+class Speech(NamedTuple):
+    """A stream, and who feeds it holds `turn`, since its pieces come in order."""
+
+    stream: "Stream"
+    turn: threading.Lock
+
+
+class LiveSpeech:
+    """The sessions of the live page.
+
+    Args:
+        chunk, look_ahead: of the streams, in seconds; see `Animator.stream`.
+        settings: others of theirs.
+    """
+
+    def __init__(self, chunk: float, look_ahead: float, **settings: Any) -> None:
+        self.chunk, self.look_ahead, self._settings = chunk, look_ahead, settings
+        self._sessions: dict[str, Speech] = {}
+
+    def start(self, animator: "Animator", style: str | None) -> tuple[str, "Animation"]:
+        """A session begins: its key, and the face that it moves."""
+        first, stream = (
+            animator.stream(style=style, chunk=self.chunk, look_ahead=self.look_ahead, states=True, **self._settings)
+            for _ in range(2)
+        )
+        # What runs for the first time is slow: have that behind us before somebody speaks.
+        first.feed(np.zeros(int((self.chunk + self.look_ahead + 0.2) * SAMPLE_RATE), np.int16))
+        return remember(self._sessions, Speech(stream, threading.Lock()), MOST), stream.face
+
+    def feed(self, key: str, samples: bytes, *, last: bool) -> np.ndarray:
+        """16 kHz mono of 16 bits comes in, the frames that are ready go out; `last` ends the session.
+
+        A frame is its states (d,), and where the head moves [R | t] behind them, 12 numbers row after row.
+        """
+        speech = self._sessions.get(key)
+        if speech is None:
+            raise Refused(410, "This live session is over.")
+        if len(samples) % 2:
+            raise Refused(400, "Samples have two bytes.")
+        with speech.turn:
+            if key not in self._sessions:
+                raise Refused(410, "This live session is over.")
+            frames = _posed(speech.stream, speech.stream.feed(np.frombuffer(samples, "<i2").astype(np.int16)))
+            if last:
+                self._sessions.pop(key, None)
+                frames = np.concatenate([frames, _posed(speech.stream, speech.stream.finish())])
+        return frames
+
+
+def _posed(stream: "Stream", states: np.ndarray) -> np.ndarray:
+    """The states that a stream has just given, with the pose of the head."""
+    if stream.pose is None:
+        return states
+    rigid = replace(stream.face, states=states, pose=stream.pose).rigid()
+    return np.concatenate([states, rigid.reshape(len(states), 12).astype(np.float32)], axis=1)

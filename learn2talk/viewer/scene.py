@@ -1,0 +1,150 @@
+"""What the viewer shows, as values: clips of sound, and the faces that move to it."""
+
+import io
+import wave
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from learn2talk_core.animation.animation import Animation
+from learn2talk_core.audio.waveform import SAMPLE_RATE, to_int16
+from learn2talk_core.corpus.phonemes import Phoneme
+from learn2talk_core.mesh.topology import Topology, lip_gap
+from learn2talk_core.run.errors import BadInput
+
+PIECE_BYTES = 1 << 20  # of motion that the browser gets at a time
+_HEADER = 44  # bytes before the samples of a WAV file
+
+
+@dataclass(frozen=True)
+class Motion:
+    """A face that moves. Frame t shows the time t / fps; sound and motion start together.
+
+    Attributes:
+        name: of the method that moved it.
+        rows: (T, d) states: vertices = rest + rows · basis. Without a basis (T, V, 3): vertices = rest + rows. May be
+            mapped from disk.
+        basis: (d, V, 3), or None.
+        rest: (V, 3) float32.
+        topology: faces, colours, lip pairs.
+        fps: frames a second.
+        mm_per_unit: millimetres per unit of the vertices.
+    """
+
+    name: str
+    rows: np.ndarray
+    basis: np.ndarray | None
+    rest: np.ndarray
+    topology: Topology
+    fps: float
+    mm_per_unit: float
+
+    @property
+    def piece(self) -> int:
+        """Frames that the browser gets at a time."""
+        columns, size = int(np.prod(self.rows.shape[1:])), 2 if self.basis is None else 4
+        return max(1, PIECE_BYTES // (size * columns))
+
+    def vertices(self, frames: slice = slice(None)) -> np.ndarray:
+        """(t, V, 3) float32."""
+        rows = self._finite(frames)
+        return self.rest + (rows if self.basis is None else np.tensordot(rows, self.basis, 1))
+
+    def packed(self, number: int) -> bytes:
+        """Piece `number` as the browser reads it.
+
+        With a basis: float32, row after row. Without one: a float32 step, then int16 for each coordinate, which counts
+        steps; one is 1/32767 of the largest number in the piece, 5 µm for the vertices of a face.
+        """
+        rows = self._finite(slice(number * self.piece, (number + 1) * self.piece))
+        if self.basis is not None:
+            return rows.astype("<f4").tobytes()
+        step = np.float32(max(float(np.abs(rows).max(initial=0.0)) / 32767, 1e-30))
+        return step.astype("<f4").tobytes() + np.round(rows / step).clip(-32767, 32767).astype("<i2").tobytes()
+
+    def opening(self) -> np.ndarray:
+        """How far the lips are apart in mm, the mean over the lip pairs; (T,) float32. Empty without lip pairs."""
+        pairs = self.topology.lip_pairs
+        if not len(pairs):
+            return np.zeros(0, np.float32)
+        ids, local = pairs.reshape(-1), np.arange(2 * len(pairs)).reshape(-1, 2)
+        moved = self.rows[:, ids] if self.basis is None else np.tensordot(self.rows, self.basis[:, ids], 1)
+        points = self.rest[ids] + moved
+        return (self.mm_per_unit * lip_gap(points, local).mean(axis=1)).astype(np.float32)
+
+    def _finite(self, frames: slice) -> np.ndarray:
+        rows = np.asarray(self.rows[frames], np.float32)
+        finite = np.isfinite(rows.reshape(len(rows), -1)).all(axis=1)
+        if not finite.all():
+            where = f"{self.name}, frame {(frames.start or 0) + int(np.argmin(finite))}"
+            raise BadInput(where, expected="finite positions", found="NaN or infinity", fix="Make the motion again.")
+        return rows
+
+
+@dataclass(frozen=True)
+class Clip:
+    """A sound and what moves to it.
+
+    Attributes:
+        title: what it is called in the list.
+        group: under which heading it stands there.
+        motions: side by side, in this order.
+        sound: a WAV file, 16 kHz mono of 16 bits.
+        text: what is said, if that is known.
+        phonemes: when what is said; may be empty.
+        truth: which of `motions` the others are compared with; None if it is not known.
+        note: what to know of it.
+    """
+
+    title: str
+    group: str
+    motions: tuple[Motion, ...]
+    sound: bytes
+    text: str = ""
+    phonemes: tuple[Phoneme, ...] = ()
+    truth: int | None = None
+    note: str = ""
+
+    @cached_property
+    def samples(self) -> np.ndarray:
+        """(n,) int16 at 16 kHz."""
+        return np.frombuffer(self.sound, "<i2", offset=_HEADER)
+
+    @property
+    def seconds(self) -> float:
+        """How long the sound lasts."""
+        return len(self.samples) / SAMPLE_RATE
+
+
+def as_wav(samples: np.ndarray) -> bytes:
+    """(n,) floats in [-1, 1] at 16 kHz as a WAV file."""
+    file = io.BytesIO()
+    with wave.open(file, "wb") as writer:
+        writer.setnchannels(1)
+        writer.setsampwidth(2)
+        writer.setframerate(SAMPLE_RATE)
+        writer.writeframes(to_int16(samples).astype("<i2").tobytes())
+    return file.getvalue()
+
+
+def peaks(samples: np.ndarray, count: int = 2000) -> np.ndarray:
+    """Least and largest sample of each of up to `count` equal parts of a sound, (n, 2) float32 in [-1, 1]."""
+    edges = np.linspace(0, len(samples), min(count, len(samples)) + 1).astype(int)[:-1]
+    if not len(edges):
+        return np.zeros((0, 2), np.float32)
+    extremes = [function.reduceat(samples, edges) for function in (np.minimum, np.maximum)]
+    return np.stack(extremes, 1).astype(np.float32) / 32768
+
+
+def motion_of(animation: Animation, name: str) -> Motion:
+    """An animation as a motion."""
+    return Motion(
+        name=name,
+        rows=animation.states,
+        basis=animation.basis,
+        rest=animation.template + animation.offset,
+        topology=animation.topology,
+        fps=animation.fps,
+        mm_per_unit=animation.mm_per_unit,
+    )

@@ -1,0 +1,266 @@
+"""From what the user names (a run, folders of `learn2talk animate`, motion files) to the clips to show."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from learn2talk.viewer.scene import Clip, Motion, as_wav
+from learn2talk_core.audio.sound import read_sound
+from learn2talk_core.audio.waveform import SAMPLE_RATE
+from learn2talk_core.corpus.format import Corpus, open_corpus
+from learn2talk_core.corpus.motion_file import SUFFIXES, motion_arrays
+from learn2talk_core.corpus.predictions import Predictions, open_predictions
+from learn2talk_core.mesh.files import read_mesh
+from learn2talk_core.mesh.regions import SKIN
+from learn2talk_core.mesh.topology import Topology
+from learn2talk_core.report.examples import reported_style
+from learn2talk_core.report.table import NAMES, TESTS
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import read_json
+from learn2talk_core.untrusted.pickles import load_array
+from learn2talk_core.video.footage import SOUNDS
+from learn2talk_core.video.recorded import SUFFIXES as VIDEOS
+
+MANIFEST = "manifest.json"
+FIX = "Run make repro first, or name a data folder, a folder of learn2talk animate, or .npz and .npy files."
+
+
+class Named(NamedTuple):
+    """A motion file: of which clip, and which column it is."""
+
+    clip: str
+    column: str
+    path: Path
+
+
+def find_clips(
+    paths: Sequence[str | Path],
+    *,
+    audio: str | Path | None = None,
+    corpus: str | Path | None = None,
+    template: str | None = None,
+    fps: float | None = None,
+    mm_per_unit: float | None = None,
+) -> list[Clip]:
+    """What is to be shown, in order.
+
+    Args:
+        paths: data folders, folders that `learn2talk animate` made or that hold such, folders of motion files, motion
+            files. Files that are named themselves make one clip, side by side. Clips of the same name in several
+            folders are put together.
+        audio: the sound of all motion files; without it one beside each, of the same name.
+        corpus: whose mesh a motion has that brings no triangles.
+        template: a speaker of the corpus or a mesh file, for the same.
+        fps, mm_per_unit: of motion files that do not say.
+
+    Raises:
+        BadInput: a path that is none of these; a motion without triangles, frame rate, or of another mesh.
+    """
+    roots = [Path(path) for path in paths]
+    runs = [root for root in roots if (root / "corpus" / "corpus.json").is_file()]
+    named = [entry for root in roots if root not in runs for entry in _motion_files(root)]
+    clips = _clips_of_runs(runs) if runs else []
+    if named:
+        mesh = _Mesh(corpus, template)
+        columns: dict[str, list[Named]] = {}
+        for entry in named:
+            columns.setdefault(entry.clip, []).append(entry)
+        clips += [_clip_of_files(title, own, mesh, audio, fps, mm_per_unit) for title, own in columns.items()]
+    return clips
+
+
+def sound_clip(path: str | Path) -> Clip:
+    """A sound with nothing that moves to it yet."""
+    return Clip(Path(path).name, "Sounds", (), as_wav(read_sound(path, allow_silence=True)))
+
+
+def _clips_of_runs(folders: Sequence[Path]) -> list[Clip]:
+    """The test clips: the truth of the first run, the predictions of all."""
+    corpus = open_corpus(folders[0] / "corpus")
+    students = {
+        _label(path.name, folder, folders): _Student(open_predictions(path, corpus), _affine(path), path.name, scores)
+        for folder, scores in zip(folders, map(_scores, folders), strict=True)
+        for path in sorted((folder / "predicted").glob("*"))
+        if (path / "predictions.json").is_file()
+    }
+    basis, about = _affine(corpus.folder), (corpus.topology, corpus.fps, corpus.mm_per_unit)
+    clips = []
+    for test, group in reversed(TESTS.items()):
+        for clip in corpus.split(f"test_{test}"):
+            rest = corpus.template(clip.speaker)
+            rows = corpus.stored(clip)
+            truth = Motion("Truth", rows, basis, np.zeros_like(rest) if basis is None else rest, *about)
+            motions, styles = [truth], []
+            for label, (student, affine, name, scores) in students.items():
+                if not student.styles(clip.id):
+                    continue
+                styles.append(reported_style(student, clip, scores.get(test, {}).get(name, {})))
+                states = student.states(clip.id, styles[-1])
+                if affine is None:
+                    motions.append(Motion(label, states.reshape(len(states), *rest.shape), None, rest, *about))
+                else:  # the last row is the bias: corpus/predictions.py
+                    linear = affine[:-1].reshape(-1, *rest.shape)
+                    motions.append(Motion(label, states, linear, rest + affine[-1].reshape(rest.shape), *about))
+            clips.append(
+                Clip(
+                    title=f"{clip.id}  {clip.text}".strip(),
+                    group=group,
+                    motions=tuple(motions),
+                    sound=as_wav(corpus.audio(clip)),
+                    text=clip.text,
+                    phonemes=clip.phonemes,
+                    truth=0,
+                    note=f"Style {', '.join(dict.fromkeys(styles))}." if styles else "",
+                )
+            )
+    return clips
+
+
+class _Student(NamedTuple):
+    """Predictions, their map, their name, and the result table of their run."""
+
+    predictions: Predictions
+    affine: np.ndarray | None
+    name: str
+    scores: dict[str, Any]
+
+
+def _affine(folder: Path) -> np.ndarray | None:
+    """`basis.npy` of a corpus (K, V, 3) or of predictions (d + 1, 3 V), mapped; None where there is none."""
+    path = folder / "basis.npy"
+    return load_array(path, mmap=True) if path.is_file() else None
+
+
+def _scores(folder: Path) -> dict[str, Any]:
+    """The result table of a run, which knows the styles that it reports; empty where there is none."""
+    path = folder.absolute().parent / "metrics" / "evaluate.json"
+    return read_json(path, made_by="dvc repro evaluate") if path.is_file() else {}
+
+
+def _label(name: str, folder: Path, folders: Sequence[Path]) -> str:
+    return NAMES.get(name, name) + (f" ({folder})" if len(folders) > 1 else "")
+
+
+def _motion_files(root: Path) -> Iterator[Named]:
+    if root.suffix in SUFFIXES and not root.is_dir():
+        yield Named("Files", root.stem, root)
+        return
+    if not root.is_dir():
+        found = "something else" if root.exists() else "nothing"
+        raise BadInput(root, expected="something that moves", found=found, fix=FIX)
+    made = [root] if (root / MANIFEST).is_file() else sorted(path.parent for path in root.glob(f"*/{MANIFEST}"))
+    if made:
+        for folder in made:
+            yield Named(folder.name, str(folder.parent), _motion_of(folder))
+        return
+    files = sorted(path for path in root.iterdir() if path.suffix in SUFFIXES)
+    if not files:
+        raise BadInput(root, expected="something that moves", found="neither motion nor a run", fix=FIX)
+    for path in files:
+        yield Named(path.stem, str(root), path)
+
+
+def _motion_of(folder: Path) -> Path:
+    for suffix in reversed(SUFFIXES):  # an .npz says more
+        if (path := folder / f"{folder.name}{suffix}").is_file():
+            return path
+    found = ", ".join(sorted(path.name for path in folder.iterdir())[:6])
+    fix = "Make it again with --format npz,mp4."
+    raise BadInput(folder, expected=f"{folder.name}.npz or .npy", found=found, fix=fix)
+
+
+def _clip_of_files(
+    title: str,
+    named: Sequence[Named],
+    mesh: "_Mesh",
+    audio: str | Path | None,
+    fps: float | None,
+    mm_per_unit: float | None,
+) -> Clip:
+    names = [entry.column for entry in named]
+    motions = tuple(
+        _motion(entry.column if names.count(entry.column) == 1 else str(entry.path), entry.path, mesh, fps, mm_per_unit)
+        for entry in named
+    )
+    sound = audio or next((found for entry in named if (found := _sound_beside(entry.path))), None)
+    seconds = max(len(motion.rows) / motion.fps for motion in motions)
+    wave = (
+        np.zeros(round(seconds * SAMPLE_RATE), np.float32) if sound is None else read_sound(sound, allow_silence=True)
+    )
+    note = "No sound: none of the same name lies beside it (--audio)." if sound is None else f"Sound: {sound}"
+    return Clip(title=title, group="Files", motions=motions, sound=as_wav(wave), note=note)
+
+
+def _sound_beside(path: Path) -> Path | None:
+    """A sound of the same name, or the film that `learn2talk animate` made."""
+    names = (path.with_suffix(suffix) for suffix in (*SOUNDS, *VIDEOS))
+    return next((name for name in names if name.is_file()), None)
+
+
+def _motion(name: str, path: Path, mesh: "_Mesh", fps: float | None, mm_per_unit: float | None) -> Motion:
+    arrays = motion_arrays(path, ("fps", "mm_per_unit", "faces"), mapped=True)
+    told = read_json(path.parent / MANIFEST, made_by="learn2talk animate") if _animated(path) else {}
+    if not isinstance(told, dict):
+        found = f"a {type(told).__name__}"
+        raise BadInput(
+            path.parent / MANIFEST, expected="an object", found=found, fix="Make it again: learn2talk animate."
+        )
+    rate = _number(path, "fps", fps, arrays.get("fps"), told.get("fps"))
+    unit = _number(
+        path, "mm_per_unit", mm_per_unit, arrays.get("mm_per_unit"), told.get("mm_per_unit", mesh.mm_per_unit)
+    )
+    vertices = arrays["vertices"]
+    if vertices.ndim == 2 and vertices.shape[1] % 3 == 0:
+        vertices = vertices.reshape(len(vertices), -1, 3)
+    if vertices.dtype.kind not in "fiu" or vertices.ndim != 3 or vertices.shape[2] != 3 or not vertices.size:
+        found = f"{vertices.dtype} of shape {vertices.shape}"
+        fix = "Save vertices, float32, frame after frame."
+        raise BadInput(path, expected="numbers of shape (frames, V, 3) or (frames, 3 V)", found=found, fix=fix)
+    topology = mesh.topology(path, vertices.shape[1], arrays.get("faces"))
+    return Motion(name, vertices, None, np.zeros(vertices.shape[1:], np.float32), topology, rate, unit)
+
+
+def _animated(path: Path) -> bool:
+    return (path.parent / MANIFEST).is_file() and path.stem == path.parent.name
+
+
+def _number(path: Path, name: str, *told: Any) -> float:
+    """The first of `told` that is there."""
+    value = next((np.asarray(number) for number in told if number is not None), None)
+    if value is None:
+        fix = f"Give --{name.replace('_', '-')}, or save an .npz that has it."
+        raise BadInput(path, expected=f"{name} in the file", found="none", fix=fix)
+    if value.size != 1 or value.dtype.kind not in "fiu" or not np.isfinite(value).all() or value.item() <= 0:
+        raise BadInput(f"{path}: {name}", expected="a number above 0", found=str(value)[:40], fix=f"Mend {name}.")
+    return float(value.item())
+
+
+class _Mesh:
+    """The triangles and colours of motions that do not bring their own; files are opened when they are asked for."""
+
+    def __init__(self, corpus: str | Path | None, template: str | None) -> None:
+        known = corpus is not None and (Path(corpus) / "corpus.json").is_file()
+        self._corpus: Corpus | None = open_corpus(str(corpus)) if known else None
+        self._mesh = read_mesh(template) if template and Path(template).suffix in (".obj", ".ply") else None
+        self.mm_per_unit = None if self._corpus is None else self._corpus.mm_per_unit
+
+    def topology(self, path: Path, count: int, faces: np.ndarray | None) -> Topology:
+        """For a mesh of `count` vertices, whose own triangles come before all others."""
+        own = None if self._corpus is None else self._corpus.topology
+        if own is not None and len(own.colours) == count and (faces is None or np.array_equal(faces, own.faces)):
+            return own
+        if faces is None and self._mesh is not None and len(self._mesh[0]) == count:
+            faces = self._mesh[1]
+        if faces is None:
+            fix = "Save an .npz with faces, or give --template head.obj or --corpus."
+            raise BadInput(path, expected="triangles of its mesh", found=f"none for {count} vertices", fix=fix)
+        if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu" or not faces.size:
+            found = f"{faces.dtype} of shape {faces.shape}"
+            raise BadInput(f"{path}: faces", expected="whole numbers (F, 3)", found=found, fix="Save them again.")
+        if faces.min() < 0 or faces.max() >= count:
+            found = f"{faces.min()} … {faces.max()}"
+            raise BadInput(f"{path}: faces", expected=f"vertex numbers 0 … {count - 1}", found=found, fix="Mend them.")
+        colours = np.tile(np.array(SKIN, np.float32), (count, 1))
+        return Topology(faces.astype(np.int32), {}, np.zeros((0, 2), np.int64), colours)

@@ -1,0 +1,391 @@
+"""BIWI, the 3D Audiovisual Corpus of Affective Communication B3D(AC)² (Fanelli et al. 2010): 14 people, 25 fps.
+
+Two layouts are read, neither needs MATLAB:
+
+    as distributed                                  as FaceFormer and CodeTalker process it
+    faces/F2/e01/frame_001.vl …, or e01.tar         vertices_npy/F2_e01.npy   (T, 3 V)
+    rigid_scans/F2.obj                              templates.pkl             {speaker: (V, 3)}
+    audio/F2_e01_cut.wav, wav/F2_e01.wav,           wav/F2_e01.wav
+      or videos/F2_e01.flv                          BIWI.ply or templates/BIWI.ply
+    regions/lve.txt, regions/fdd.txt                regions/lve.txt, regions/fdd.txt
+
+`.vl` and `.obj` are in millimetres with y down and z into the face. Each recipe turns them by π about x.
+
+- `codetalker` (`creatDataset_BIWI.m`, `process_BIWI_template.m` there): every frame and every template is centred at
+  the mean of its vertices and divided by the square root of its surface area. So no length is a length any more, and
+  an open mouth makes the head smaller; but published numbers are in this unit.
+- `metric`: a speaker's frames all move by the centre of the speaker's template, and become metres.
+
+Only the emotional sentences e01 … e40 are used, in FaceFormer's splits: Test-A is `test_seen`, Test-B `test_unseen`.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from learn2talk_core.audio.sound import read_sound
+from learn2talk_core.corpus.format import Recording
+from learn2talk_core.corpus.offset import shifted
+from learn2talk_core.datasets.source import Source, read_ahead
+from learn2talk_core.datasets.vl import count_frames, read_frames
+from learn2talk_core.mesh.area import centres_and_areas, recentre
+from learn2talk_core.mesh.files import read_mesh
+from learn2talk_core.mesh.regions import face_colours, read_ids, regions_from_lips
+from learn2talk_core.mesh.topology import Topology
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.progress import log
+from learn2talk_core.untrusted.pickles import load_array, load_pickle
+from learn2talk_core.video.video_file import video_audio
+
+Recipe = Literal["codetalker", "metric"]
+
+FPS = 25.0
+VERTICES = 23_370
+TRAIN_SPEAKERS = ("F2", "F3", "F4", "M3", "M4", "M5")  # in the order of the one-hot
+UNSEEN_SPEAKERS = ("F1", "F5", "F6", "F7", "F8", "M1", "M2", "M6")
+SPEAKERS = TRAIN_SPEAKERS + UNSEEN_SPEAKERS
+TRAIN, VALIDATION, TEST = range(1, 33), range(33, 37), range(37, 41)
+TEST_A_FRAMES = 3879  # in 24 sequences
+# A unit of the unit-area faces where no raw template tells: what most speakers measure in FaceFormer's issue 45, whose
+# table goes from 174 to 201.
+UNIT_MM = 185.0
+RAW_MM = (120.0, 300.0)  # square root of the area of a face mask in millimetres
+FLIP = np.array([1.0, -1.0, -1.0])  # the rotation by π about x
+UNIT_TOLERANCE = 1e-3  # of area and centre of what claims to be of unit area
+
+_SEQUENCE = re.compile(r"(?P<speaker>.+)_(?P<sentence>e?\d\d)")
+_SOUND = re.compile(r"(?:^|/)(?P<speaker>[FM]\d)[/_](?P<sentence>e?\d\d)(?P<cut>_cut)?\.(?:wav|flac|flv|mp4)$")
+
+Key = tuple[str, str]  # speaker, sentence
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What a layout holds: faces in the recipe's unit, and where the sequences lie.
+
+    `motion` reads one sequence (T, V, 3) of a speaker in the recipe's unit.
+    """
+
+    templates: Mapping[str, np.ndarray]
+    faces: np.ndarray
+    mm_per_unit: float
+    paths: Mapping[Key, Path]
+    frames: Callable[[Path], int]
+    motion: Callable[[str, Path], np.ndarray]
+
+
+def read_biwi(
+    folder: str | Path, *, recipe: Recipe, regions: str | Path | None = None, audio_offset_ms: float = 0.0
+) -> Source:
+    """Open a copy of BIWI; its clips are read one by one while the corpus is written.
+
+    Logged: the layout found, what is missing by name, what is left out, and whether Test-A has its 3879 frames.
+
+    Args:
+        folder: with `faces`, `rigid_scans` and `audio`, `wav` or `videos`; or the processed layout.
+        recipe: "codetalker" or "metric", see above.
+        regions: folder of CodeTalker's `lve.txt` and `fdd.txt`; `regions` in `folder` when not given.
+        audio_offset_ms: the sound is moved by so many milliseconds against the motion, later if positive; what then
+            has no counterpart is cut off.
+
+    Raises:
+        BadInput: no BIWI there, a file that is broken or of another mesh, or processed motion of another recipe.
+    """
+    folder = Path(folder)
+    if recipe not in ("codetalker", "metric"):
+        raise BadInput("recipe", expected="codetalker or metric", found=repr(recipe), fix="Choose one of the two.")
+    data = _distribution(folder, recipe) if _is_distribution(folder) else _processed(folder, recipe)
+    sounds = find_sounds(folder)
+    keys = _complete(folder, data, sounds)
+    train_speakers = tuple(s for s in TRAIN_SPEAKERS if any(k[0] == s and split_of(*k) == "train" for k in keys))
+    if not train_speakers:
+        raise BadInput(
+            folder,
+            expected=f"sentences e01 … e32 of {', '.join(TRAIN_SPEAKERS)}",
+            found="none of them with motion, sound and template",
+            fix="Unpack faces01.tgz … faces05.tgz and rest.tgz of the distribution here.",
+        )
+    if train_speakers != TRAIN_SPEAKERS:
+        log.warning("%s: style one-hot of %s only, not BIWI's", folder, ", ".join(train_speakers))
+    face = data.templates[train_speakers[0]]
+    return Source(
+        recordings=_recordings(data, keys, sounds, audio_offset_ms / 1000),
+        topology=_topology(Path(regions or folder / "regions"), face, data),
+        templates={speaker: data.templates[speaker] for speaker in dict.fromkeys(k[0] for k in keys)},
+        train_speakers=train_speakers,
+        fps=FPS,
+        mm_per_unit=data.mm_per_unit,
+        recipe=f"biwi-{recipe}",
+    )
+
+
+def split_of(speaker: str, sentence: str) -> str | None:
+    """FaceFormer's split of a sequence; None for what nobody uses, neutral sentences such as F2_37 among it."""
+    number = int(sentence[1:]) if re.fullmatch(r"e\d\d", sentence) else 0
+    if speaker in UNSEEN_SPEAKERS:
+        return "test_unseen" if number in TEST else None
+    if speaker not in TRAIN_SPEAKERS:
+        return None
+    splits = {"train": TRAIN, "validation": VALIDATION, "test_seen": TEST}
+    return next((name for name, numbers in splits.items() if number in numbers), None)
+
+
+def unit_area(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """CodeTalker's recipe, in place: raw frames (T, V, 3) float32 → turned, centred and of area 1, each by itself."""
+    centres, areas = centres_and_areas(vertices, faces)
+    recentre(vertices, centres, FLIP / np.sqrt(areas)[:, None])
+    return vertices
+
+
+def metres(vertices: np.ndarray, template: np.ndarray) -> np.ndarray:
+    """The metric recipe, in place: raw frames (T, V, 3) float32, mm → turned, from the template's centre, in metres."""
+    centre = np.broadcast_to(template.mean(axis=0, dtype=np.float64), (len(vertices), 3))
+    recentre(vertices, centre, np.broadcast_to(FLIP / 1000, (len(vertices), 3)))
+    return vertices
+
+
+def _is_distribution(folder: Path) -> bool:
+    if not folder.is_dir():
+        raise BadInput(folder, expected="the folder of BIWI", found="nothing", fix="Check the path.")
+    if (folder / "faces").is_dir():
+        return True
+    if not (folder / "vertices_npy").is_dir():
+        packed = [path.name for path in sorted(folder.glob("*.tgz"))]
+        raise BadInput(
+            folder,
+            expected="BIWI: the folders faces, rigid_scans and audio, or vertices_npy and wav",
+            found=", ".join(packed) if packed else "neither faces nor vertices_npy",
+            fix=f"Unpack them first: tar xzf {packed[0]}." if packed else "Check the path.",
+        )
+    return False
+
+
+def _distribution(folder: Path, recipe: Recipe) -> _Data:
+    log.info("%s: BIWI as distributed, recipe %s", folder, recipe)
+    raw = {s: read_mesh(p) for s in SPEAKERS if (p := folder / "rigid_scans" / f"{s}.obj").is_file()}
+    if not raw:
+        fix = "Unpack the archive with the templates (rest.tgz) here."
+        raise BadInput(folder / "rigid_scans", expected="templates F1.obj … M6.obj", found="none", fix=fix)
+    for speaker, (vertices, _) in raw.items():
+        _refuse_count(folder / "rigid_scans" / f"{speaker}.obj", len(vertices), len(next(iter(raw.values()))[0]))
+    mm_per_unit = _millimetres(folder, raw)
+
+    def normal(speaker: str, vertices: np.ndarray) -> np.ndarray:
+        template, faces = raw[speaker]
+        return unit_area(vertices, faces) if recipe == "codetalker" else metres(vertices, template)
+
+    paths: dict[Key, Path] = {}
+    # a sequence has a .tar with its .vl files and a .tgz with something else; who unpacked it has a folder besides
+    for kind in ("*.tgz", "*.tar", "*/"):
+        for path in sorted((folder / "faces").glob(f"*/{kind}")):
+            paths[path.parent.name, path.name.split(".")[0]] = path
+    return _Data(
+        templates={speaker: normal(speaker, vertices[None].copy())[0] for speaker, (vertices, _) in raw.items()},
+        faces=next(iter(raw.values()))[1],
+        mm_per_unit=mm_per_unit if recipe == "codetalker" else 1000.0,
+        paths=paths,
+        frames=count_frames,
+        motion=lambda speaker, path: normal(speaker, read_frames(path, len(raw[speaker][0]))),
+    )
+
+
+def _processed(folder: Path, recipe: Recipe) -> _Data:
+    log.info("%s: BIWI as processed for FaceFormer and CodeTalker", folder)
+    if recipe == "metric":
+        raise BadInput(
+            folder,
+            expected="the distribution (faces, rigid_scans, audio) for the recipe metric",
+            found="vertices_npy, which lost the size of each frame",
+            fix="Take the recipe codetalker, or give the folder of the distribution.",
+        )
+    mesh = next((p for p in (folder / "BIWI.ply", folder / "templates" / "BIWI.ply") if p.is_file()), None)
+    if mesh is None:
+        raise BadInput(
+            folder / "BIWI.ply",
+            expected="the mesh of BIWI",
+            found="nothing",
+            fix="Copy BIWI/BIWI.ply of CodeTalker or FaceFormer there.",
+        )
+    vertices, faces = read_mesh(mesh)
+    stored = load_pickle(folder / "templates.pkl")
+    if not isinstance(stored, Mapping) or not all(isinstance(value, np.ndarray) for value in stored.values()):
+        found, fix = f"a {type(stored).__name__}", "Take templates.pkl of the processed BIWI."
+        raise BadInput(folder / "templates.pkl", expected="{speaker: array of vertices}", found=found, fix=fix)
+    templates = {}
+    for speaker in SPEAKERS:
+        if speaker in stored:
+            where = f"{folder / 'templates.pkl'}, {speaker}"
+            _refuse_count(where, stored[speaker].size / 3, len(vertices))
+            templates[speaker] = np.asarray(stored[speaker], np.float32).reshape(-1, 3)
+            _refuse_other_recipe(where, templates[speaker][None], faces)
+
+    def motion(_: str, path: Path) -> np.ndarray:
+        array = load_array(path, mmap=True)
+        _refuse_count(path, array.size / max(len(array), 1) / 3, len(vertices))
+        frames = np.array(array, np.float32).reshape(len(array), -1, 3)
+        _refuse_other_recipe(path, frames, faces)
+        return frames
+
+    raw = {s: read_mesh(p) for s in SPEAKERS if (p := folder / "rigid_scans" / f"{s}.obj").is_file()}
+    if not raw:
+        log.info("%s: no rigid_scans/*.obj; a unit is taken for %g mm, an estimate", folder, UNIT_MM)
+    paths = {}
+    for path in sorted((folder / "vertices_npy").glob("*.npy")):
+        if match := _SEQUENCE.fullmatch(path.stem):
+            paths[match["speaker"], match["sentence"]] = path
+    return _Data(
+        templates=templates,
+        faces=faces,
+        mm_per_unit=_millimetres(folder, raw) if raw else UNIT_MM,
+        paths=paths,
+        frames=lambda path: len(load_array(path, mmap=True)),
+        motion=motion,
+    )
+
+
+def _complete(folder: Path, data: _Data, sounds: Mapping[Key, Path]) -> list[Key]:
+    """The sequences of the splits that have motion, sound and template, in order; the others are logged by name."""
+    wanted = [(s, f"e{n:02d}") for s in SPEAKERS for n in range(1, 41) if split_of(s, f"e{n:02d}")]
+    _log_names(f"{folder}: no motion of", [key for key in wanted if key not in data.paths], len(wanted))
+    silent = [key for key in wanted if key in data.paths and key not in sounds]
+    _log_names(f"{folder}: motion but no sound, so left out, of", silent, len(wanted))
+    strangers = sorted({key for key in data.paths if key[0] not in SPEAKERS})
+    _log_names(f"{folder}: not BIWI's (use dataset: folder for them):", strangers, len(data.paths))
+    unused = [key for key in data.paths if key[0] in SPEAKERS and key not in wanted]
+    if unused:
+        log.info("%s: %d sequences are neutral or in no split: left out", folder, len(unused))
+    keys = [key for key in wanted if key in data.paths and key in sounds]
+    for speaker in dict.fromkeys(speaker for speaker, _ in keys):
+        if speaker not in data.templates:
+            raise BadInput(folder, expected=f"a template of {speaker}", found="none", fix=f"Add {speaker}'s template.")
+    test_a = [key for key in keys if split_of(*key) == "test_seen"]
+    report_test_a(sum(data.frames(data.paths[key]) for key in test_a), len(test_a))
+    return keys
+
+
+def report_test_a(frames: int, sequences: int) -> None:
+    """Log whether BIWI-Test-A is the one that published numbers are about; its frames are a checksum of the data."""
+    if (frames, sequences) == (TEST_A_FRAMES, 24):
+        log.info("BIWI-Test-A: 24 sequences, %d frames, as published", frames)
+    else:
+        log.warning(
+            "BIWI-Test-A: %d sequences, %d frames; the published one has 24 and %d, so results do not compare",
+            sequences,
+            frames,
+            TEST_A_FRAMES,
+        )
+
+
+def find_sounds(folder: Path) -> dict[Key, Path]:
+    """The sound files of a copy of BIWI by speaker and sentence.
+
+    `wav` goes before `audio` before `videos`, and in one folder `F2_e01_cut.wav`, cut to the motion, before others.
+    """
+    found: dict[Key, Path] = {}
+    for name in ("videos", "audio", "wav"):
+        matches = [(p, m) for p in (folder / name).rglob("*") if (m := _SOUND.search(p.relative_to(folder).as_posix()))]
+        for path, match in sorted(matches, key=lambda item: (item[1]["cut"] or "", item[0])):
+            found[match["speaker"], match["sentence"]] = path
+    return found
+
+
+def _recordings(data: _Data, keys: Sequence[Key], sounds: Mapping[Key, Path], offset: float) -> Iterator[Recording]:
+    def read(key: Key) -> Recording:
+        speaker, sentence = key
+        split = split_of(speaker, sentence)
+        assert split is not None
+        motion = data.motion(speaker, data.paths[key])
+        motion, audio = shifted(motion, _sound(sounds[key]), offset, FPS)
+        return Recording(
+            id=f"{speaker}_{sentence}",
+            speaker=speaker,
+            sentence=sentence,
+            text="",
+            split=split,
+            audio=audio,
+            motion=motion,
+        )
+
+    return read_ahead(read, keys)
+
+
+def _sound(path: Path) -> np.ndarray:
+    wave = video_audio(path) if path.suffix in (".flv", ".mp4") else read_sound(path)
+    if wave is None:
+        raise BadInput(path, expected="a sound track", found="none", fix="Give the sound as a wav in the folder audio.")
+    return wave
+
+
+def _topology(regions: Path, face: np.ndarray, data: _Data) -> Topology:
+    lists = {}
+    for name, what in (("lve", "the vertices of mouth and chin that LVE is about"), ("fdd", "those of the upper face")):
+        path = regions / f"{name}.txt"
+        if not path.is_file():
+            raise BadInput(
+                path,
+                expected=f"CodeTalker's list of {what}",
+                found="nothing",
+                fix=f"Copy BIWI/regions/{name}.txt of github.com/Doubiiu/CodeTalker there.",
+            )
+        lists[name] = np.unique(read_ids(path))
+        if lists[name][-1] >= len(face):
+            raise BadInput(
+                path,
+                expected=f"vertex numbers 0 … {len(face) - 1}",
+                found=str(lists[name][-1]),
+                fix="Give the lists that belong to this mesh.",
+            )
+    found, lip_pairs = regions_from_lips(face, data.faces, lists["lve"], mm_per_unit=data.mm_per_unit)
+    # SyncNet3D sees the published list too: which vertices it knows must not depend on how long a unit is taken to be
+    named = {**found, "mouth": lists["lve"], "upper_face": lists["fdd"]}
+    return Topology(
+        faces=data.faces,
+        regions=named,
+        lip_pairs=lip_pairs,
+        colours=face_colours(face, data.faces, named, mm_per_unit=data.mm_per_unit),
+    )
+
+
+def _millimetres(folder: Path, raw: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> float:
+    """How long a unit of the unit-area faces is: the mean over the templates of √area, in millimetres."""
+    sides = {s: float(np.sqrt(centres_and_areas(v[None], f)[1][0])) for s, (v, f) in raw.items()}
+    mean = float(np.mean(list(sides.values())))
+    strange = {s: side for s, side in sides.items() if not RAW_MM[0] < side < RAW_MM[1]}
+    if strange:
+        log.warning("%s: √area of templates is %s; BIWI's are some 185 mm. Is this millimetres?", folder, strange)
+    log.info("%s: a face of area 1 has a unit of %.1f mm, the mean of %d templates", folder, mean, len(sides))
+    return mean
+
+
+def _refuse_count(where: object, found: float, expected: int) -> None:
+    if found != expected:
+        raise BadInput(
+            where,
+            expected=f"{expected} vertices, as the other files have",
+            found=f"{found:g}",
+            fix=f"Give files of one mesh; BIWI's has {VERTICES}.",
+        )
+
+
+def _refuse_other_recipe(where: object, frames: np.ndarray, faces: np.ndarray) -> None:
+    """Processed faces must be what `unit_area` makes; other people's BIWIs are scaled otherwise and cannot be mixed."""
+    centres, areas = centres_and_areas(frames, faces)
+    wrong = np.maximum(np.abs(areas - 1), np.abs(centres).max(axis=1)) > UNIT_TOLERANCE
+    if wrong.any() or not np.isfinite(areas).all():
+        t = int(np.argmax(wrong | ~np.isfinite(areas)))
+        raise BadInput(
+            f"{where}, frame {t}",
+            expected="a face of area 1 around the origin (recipe codetalker)",
+            found=f"area {areas[t]:.4g} around {np.round(centres[t], 3).tolist()}",
+            fix="It was made by another recipe, which cannot be mixed: prepare the distribution instead.",
+        )
+
+
+def _log_names(text: str, keys: Sequence[Key], of: int, most: int = 20) -> None:
+    if keys:
+        names = ", ".join("_".join(key) for key in keys[:most]) + (" …" if len(keys) > most else "")
+        log.warning("%s %d of %d sequences: %s", text, len(keys), of, names)

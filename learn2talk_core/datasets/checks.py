@@ -1,0 +1,294 @@
+"""What is wrong with a corpus, or with a dataset before it becomes one: what, where, how bad, and what to do."""
+
+import logging
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from learn2talk_core.audio.waveform import SAMPLE_RATE, SILENCE_PEAK
+from learn2talk_core.corpus.format import SPLITS, Clip, Corpus, Recording, common_duration, open_corpus, sha256
+from learn2talk_core.corpus.offset import measure_offset
+from learn2talk_core.datasets.settings import Dataset, Settings, open_source
+from learn2talk_core.datasets.source import Source
+from learn2talk_core.mesh.topology import Topology
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import read_json
+from learn2talk_core.run.progress import log, progress
+
+Severity = Literal["error", "warning", "note"]
+REGIONS = ("lips", "mouth", "mouth_view", "upper_face")
+IN_STEP = 10.0  # ms by which lips open after the sound in speech that is in step, see `corpus.offset`
+MEANS_SOMETHING = 0.2  # correlation of loudness and lip opening from which on the offset is worth a word
+DRIFT = 5.0  # mm; a head that moves by more is not held still
+STILL = 0.1  # mm; lips that move by less do not speak
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        where: file, clip, speaker or setting.
+        what: is the matter.
+        severity: error (it will not work, or results are wrong), warning (something is lost or doubtful), note.
+        fix: what to do.
+    """
+
+    where: str
+    what: str
+    severity: Severity
+    fix: str
+
+
+def check_corpus(folder: str | Path) -> tuple[list[str], list[Problem]]:
+    """Look at every clip of a corpus in the canonical format.
+
+    Returns:
+        What it holds, one line each, and what is wrong with it.
+    """
+    folder = Path(folder)
+    corpus = open_corpus(folder)
+    problems = [*_files(folder), *_splits(corpus), *_topology(corpus.topology, corpus.folder)]
+    for speaker, template in corpus.templates.items():
+        if template.shape != (len(corpus.topology.colours), 3) or not np.isfinite(template).all():
+            what = f"template of shape {template.shape} or not finite"
+            problems.append(
+                Problem(f"speaker {speaker}", what, "error", "Mend the template and make the corpus again.")
+            )
+    for clip in progress(corpus.clips, "checking", unit="clip"):
+        problems += _clip(corpus, clip)
+    if not any(clip.phonemes for clip in corpus.clips):
+        what = "no phonemes: no closure error, reading error and viseme accuracy"
+        problems.append(Problem(str(folder), what, "note", "Nothing, unless you need these metrics."))
+    if not any(problem.severity == "error" for problem in problems):
+        problems += _offset(corpus)
+    return _contents(corpus), problems
+
+
+def check_dataset(dataset: Dataset, settings: Settings) -> tuple[list[str], list[Problem]]:
+    """Read every clip of a dataset as the stage `corpus` would, and go on after those that it would refuse.
+
+    Returns:
+        What it holds, one line each, and what is wrong with it.
+    """
+    problems: list[Problem] = []
+    counts: Counter[str] = Counter()
+    speakers: dict[str, set[str]] = {name: set() for name in SPLITS}
+    with _logged(settings.path, problems):
+        try:
+            source = open_source(dataset, settings)
+        except BadInput as error:
+            return [f"{settings.path}: read as {dataset}"], [*problems, from_error(error)]
+        problems += _topology(source.topology, settings.path)
+        recordings = iter(source.recordings)
+        while True:
+            try:
+                recording = next(recordings, None)
+            except BadInput as error:
+                problems.append(from_error(error))
+                continue
+            if recording is None:
+                break
+            found = _recording(source, recording)
+            problems += found
+            counts[recording.split] += 1
+            speakers[recording.split].add(recording.speaker)
+            if not any(problem.severity == "error" for problem in found):
+                frames, _ = common_duration(len(recording.motion), len(recording.audio), source.fps)
+                counts[recording.split + " frames"] += frames
+    lines = [_about(source.recipe, source.fps, source.topology, source.mm_per_unit)]
+    lines += [
+        f"{name}: {counts[name]} clips of {len(speakers[name])} speakers, {counts[name + ' frames']} frames"
+        for name in SPLITS
+    ]
+    return lines, problems
+
+
+def from_error(error: BadInput) -> Problem:
+    """A refusal as a problem."""
+    return Problem(str(error.where), f"expected {error.expected}, found {error.found}", "error", error.fix)
+
+
+def as_text(problems: Sequence[Problem], names: int = 5) -> str:
+    """For people: the worst first, equal ones of many clips in one line."""
+    lines = []
+    for severity in ("error", "warning", "note"):
+        equal: dict[tuple[str, str], list[str]] = {}
+        for problem in problems:
+            if problem.severity == severity:
+                equal.setdefault((problem.what, problem.fix), []).append(problem.where)
+        for (what, fix), where in equal.items():
+            more = f" and {len(where) - names} more" if len(where) > names else ""
+            lines.append(f"{severity:8}{', '.join(where[:names])}{more}: {what}. {fix}")
+    return "\n".join(lines)
+
+
+def _contents(corpus: Corpus) -> list[str]:
+    lines = [_about(corpus.recipe, corpus.fps, corpus.topology, corpus.mm_per_unit)]
+    lines += [f"region {name}: {len(ids)} vertices" for name, ids in sorted(corpus.topology.regions.items())]
+    for name in SPLITS:
+        clips = corpus.split(name)
+        minutes = sum(clip.samples for clip in clips) / SAMPLE_RATE / 60
+        lines.append(f"{name}: {len(clips)} clips of {len({c.speaker for c in clips})} speakers, {minutes:.1f} minutes")
+    return lines
+
+
+def _about(recipe: str, fps: float, topology: Topology, mm_per_unit: float) -> str:
+    return f"{recipe}: {fps:g} frames a second, {len(topology.colours)} vertices, unit {mm_per_unit:g} mm"
+
+
+def _files(folder: Path) -> list[Problem]:
+    hashes = read_json(folder / "corpus.json", made_by="dvc repro corpus")["sha256"]
+    return [
+        Problem(name, "not the file that was written", "error", "Make the corpus again: dvc repro -f corpus.")
+        for name, h in hashes.items()
+        if sha256(folder / name) != h
+    ]
+
+
+def _splits(corpus: Corpus) -> list[Problem]:
+    ids = Counter(clip.id for clip in corpus.clips)
+    fix = "Mend the splits, and make the corpus again."
+    problems = [
+        Problem(f"clip {n}", f"{count} clips have this id", "error", fix) for n, count in ids.items() if count > 1
+    ]
+    trained = {clip.speaker for clip in corpus.split("train")}
+    heard: tuple[tuple[str, Severity, str], ...] = (
+        ("test_unseen", "error", fix),
+        ("validation", "note", "Nothing: BIWI's validation is so too. It then tells nothing about unseen speakers."),
+    )
+    for name, severity, remedy in heard:
+        for speaker in sorted(trained & {clip.speaker for clip in corpus.split(name)}):
+            problems.append(Problem(f"speaker {speaker}", f"in train and in {name}", severity, remedy))
+    if trained != set(corpus.train_speakers):
+        what = "train_speakers of corpus.json are not the speakers of the training split"
+        problems.append(Problem("corpus.json", what, "error", fix))
+    if not corpus.split("test_seen", "test_unseen"):
+        problems.append(Problem(str(corpus.folder), "no test clips", "error", fix))
+    if not corpus.split("validation"):
+        what = "no validation clips: nothing to choose the lambdas on"
+        problems.append(Problem(str(corpus.folder), what, "warning", fix))
+    texts = {clip.text for clip in corpus.split("train")}
+    shared = {c.text for c in corpus.split("validation", "test_seen", "test_unseen")} & texts
+    for text in sorted(shared - {""}):
+        problems.append(Problem(f"sentence {text!r}", "in train and in a test", "warning", fix))
+    return problems
+
+
+def _topology(topology: Topology, where: object) -> list[Problem]:
+    problems = [
+        Problem(f"region {name}", "no vertices", "error", "Give a list of its vertices (docs/datasets.md).")
+        for name in REGIONS
+        if not len(topology.regions.get(name, ()))
+    ]
+    if not len(topology.lip_pairs):
+        what = "no pairs of facing lip vertices: no gap variance and closure error"
+        problems.append(Problem(str(where), what, "warning", "Use a mesh whose lips are parted, with the mouth shut."))
+    return problems
+
+
+def _clip(corpus: Corpus, clip: Clip) -> list[Problem]:
+    where, again = f"clip {clip.id}", "Make the corpus again: dvc repro -f corpus."
+    problems = []
+    motion, audio = corpus.stored(clip), corpus.audio(clip)
+    if len(motion) != clip.frames or len(audio) != clip.samples:
+        what = f"{len(motion)} of {clip.frames} frames and {len(audio)} of {clip.samples} samples are there"
+        problems.append(Problem(where, what, "error", again))
+    difference = clip.frames / corpus.fps - clip.samples / SAMPLE_RATE
+    if abs(difference) > 1 / corpus.fps:
+        what = f"motion lasts {1000 * difference:+.0f} ms longer than audio"
+        problems.append(Problem(where, what, "error", again))
+    problems += _finite(where, motion) + _sound(where, audio)
+    if not clip.text.strip():
+        problems.append(Problem(where, "no text", "note", "Nothing, unless pictures shall show what is said."))
+    starts = [phoneme.start for phoneme in clip.phonemes]
+    inside = all(0 <= p.start < p.end <= clip.samples / SAMPLE_RATE for p in clip.phonemes)
+    if starts != sorted(starts) or not inside:
+        problems.append(Problem(where, "phonemes out of order or outside the clip", "error", "Align the clip again."))
+    return problems
+
+
+def _recording(source: Source, recording: Recording) -> list[Problem]:
+    """What is doubtful in a clip on its way into the corpus."""
+    where, motion = f"clip {recording.id}", recording.motion
+    problems = _finite(where, motion) + _sound(where, recording.audio)
+    template = source.templates[recording.speaker]
+    if motion.shape[1:] != template.shape or not len(motion):
+        what = f"motion of shape {motion.shape} for a template of shape {template.shape}"
+        return [*problems, Problem(where, what, "error", "Check that clip and template belong to one mesh.")]
+    if problems:
+        return problems
+    difference = len(motion) / source.fps - len(recording.audio) / SAMPLE_RATE
+    if abs(difference) > 1 / source.fps:
+        what = f"motion lasts {1000 * difference:+.0f} ms longer than audio; the longer one is cut at its end"
+        severity: Severity = "warning" if abs(difference) < 0.5 else "error"
+        problems.append(Problem(where, what, severity, "Check fps and whether both start together."))
+    ratio = float(np.ptp(motion[0], axis=0).max() / max(np.ptp(template, axis=0).max(), 1e-12))
+    if not 0.8 < ratio < 1.25:
+        what = f"the face is {ratio:.3g} times as large as the speaker's template"
+        problems.append(Problem(where, what, "error", "Bring motion and templates to one unit and one recipe."))
+        return problems
+    lips, skull = source.topology.regions["lips"], source.topology.regions["upper_face"]
+    mm = source.mm_per_unit
+    moved = mm * float(np.ptp(motion[:, lips] - template[lips], axis=0).max(initial=0))
+    if moved < STILL:
+        problems.append(Problem(where, f"the lips move by {moved:.2g} mm only", "error", "Leave out the clip."))
+    away = mm * float(np.linalg.norm((motion[:, skull] - template[skull]).mean(axis=1), axis=1).max(initial=0))
+    if away > DRIFT:
+        what = f"the upper face moves {away:.0f} mm away from the template"
+        problems.append(Problem(where, what, "warning", "Take the head's own motion out of the vertices."))
+    return problems
+
+
+def _finite(where: str, motion: np.ndarray) -> list[Problem]:
+    finite = np.isfinite(motion.reshape(len(motion), -1)).all(axis=1)
+    if finite.all():
+        return []
+    what = f"frame {int(np.argmin(finite))}: NaN or infinity in the motion"
+    return [Problem(where, what, "error", "Repair or leave out the clip.")]
+
+
+def _sound(where: str, audio: np.ndarray) -> list[Problem]:
+    if np.abs(audio).max(initial=0) >= SILENCE_PEAK:
+        return []
+    return [Problem(where, "silent audio", "error", "Give it its sound, or leave out the clip.")]
+
+
+def _offset(corpus: Corpus) -> list[Problem]:
+    """Sound and lips that are out of step by more than a frame and a half."""
+    try:
+        offset = measure_offset(corpus)
+    except BadInput:
+        return []
+    late = offset.lag_ms - IN_STEP
+    if offset.correlation < MEANS_SOMETHING or abs(late) < 1500 / corpus.fps:
+        return []
+    fix = f"Add {late:+.0f} to corpus.source.audio_offset_ms."
+    return [Problem(str(corpus.folder), str(offset), "warning", fix)]
+
+
+@contextmanager
+def _logged(where: str, problems: list[Problem]) -> Iterator[None]:
+    """What readers log becomes notes and warnings, and is not printed besides."""
+
+    class Handler(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            what = record.getMessage().removeprefix(f"{where}: ")
+            if record.levelno >= logging.WARNING:
+                problems.append(Problem(where, what, "warning", "Complete the data, or go on without."))
+            else:
+                problems.append(Problem(where, what, "note", "Nothing."))
+
+    handler = Handler()
+    log.addHandler(handler)
+    propagate, log.propagate = log.propagate, False
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.propagate = propagate

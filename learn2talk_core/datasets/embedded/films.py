@@ -1,0 +1,263 @@
+"""Films of the embedded 2D corpus: other people than the 3D corpus has, each clip under another light and pose."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import cv2
+import numpy as np
+import torch
+from joblib import Parallel, delayed, parallel_config
+from scipy.spatial.transform import Rotation
+from threadpoolctl import threadpool_limits
+
+from learn2talk_core.datasets.embedded.face import Face, colours, load_face
+from learn2talk_core.datasets.embedded.face_motion import animate
+from learn2talk_core.datasets.embedded.sentences import make_sentences
+from learn2talk_core.datasets.embedded.speakers import Speaker, make_speakers
+from learn2talk_core.datasets.embedded.speech import speak
+from learn2talk_core.render.camera import Camera, project
+from learn2talk_core.render.mouth import CROP
+from learn2talk_core.render.render import render
+from learn2talk_core.render.shading import Light
+from learn2talk_core.video.talking_video import MOUTH_SIZE, VIDEO_FPS, Box, VideoClip, frames_of
+from learn2talk_core.video.video_file import encode_video
+
+SIZE = 160  # pixels
+FACE_SIDE, MOUTH_HEIGHT = 1.65, 0.72  # of the face box: side in mouth boxes; where in it the lips are, from the top
+RENDERED = 200  # pixels; averaged down to SIZE, which smooths all edges for less than antialiasing costs
+FACE_SHARE = 0.75  # of the picture's height
+NECK = np.array([0.0, -0.10, -0.06])  # metres from between the eyes; the head turns around it
+FIRST_VOICE = 32  # the voices before are for the 3D corpus
+RESERVED = 1000  # sentences for the 3D corpus: what `make_sentences` makes first
+LENGTHS = range(34, 45)  # letters of a sentence: about 3 s
+NOTHING = (-1.0, -1.0, -1.0)  # a colour that no surface has: where it stays, the wall shows
+BATCH = 16  # frames rendered at a time
+
+
+@dataclass(frozen=True)
+class Shot:
+    """How one clip is filmed.
+
+    Attributes:
+        turn: yaw, pitch and roll of the head in radians.
+        sway: the same for the head's small movement over time, (T, 3), on top of `turn`.
+        camera, light: of the renderer.
+        tint: (3,) colour of the light.
+        wall: (R, C, 3) colours of what is behind the head, from which a soft picture is made.
+        collar: (3,) albedo of the clothes.
+    """
+
+    turn: np.ndarray
+    sway: np.ndarray
+    camera: Camera
+    light: Light
+    tint: np.ndarray
+    wall: np.ndarray
+    collar: np.ndarray
+
+
+def make_films(
+    speakers: dict[str, int],
+    sentences: dict[str, int],
+    *,
+    variation: float,
+    seed: int,
+    workers: int = 2,
+) -> Iterator[tuple[VideoClip, bytes, np.ndarray]]:
+    """Clips with their MP4 and sound, for `write_talking_video`; the same numbers give the same bytes.
+
+    Args:
+        speakers: split → how many people; nobody is in two splits.
+        sentences: split → how many each of them says; no sentence is said twice.
+        variation: of the mouth, that the sound does not determine; see `animate`.
+        seed: of everything. Voices and sentences are others than those of the 3D corpus with the same seed.
+        workers: processes.
+    """
+    splits = [split for split, count in speakers.items() for _ in range(count)]
+    people = make_speakers(len(splits), seed, prefix="V", first_voice=FIRST_VOICE)
+    needed = sum(sentences[split] for split in splits)
+    texts = iter(short_sentences(needed, seed))
+    jobs = [
+        delayed(_films)(person, split, [next(texts) for _ in range(sentences[split])], variation)
+        for person, split in zip(people, splits, strict=True)
+    ]
+    with parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=10):
+        for films in Parallel(n_jobs=workers, return_as="generator")(jobs):
+            yield from films
+
+
+def short_sentences(count: int, seed: int) -> list[str]:
+    """`count` sentences of the 2D corpus, none of them among those of the 3D corpus."""
+    return make_sentences(count, seed + 1, set(make_sentences(RESERVED, seed)), LENGTHS)
+
+
+def draw_shot(template: np.ndarray, frames: int, rng: np.random.Generator) -> Shot:
+    """A pose, a light and a place to film in, for `frames` pictures of the person with this neutral face (V, 3)."""
+    top, bottom = _face_height(template)
+    degrees = np.pi / 180
+    wall = rng.uniform(0.15, 0.9) + rng.uniform(-0.15, 0.15, 3) + rng.normal(0, 0.08, (5, 5, 1))
+    brightness = rng.uniform(1.0, 1.3)
+    side = rng.uniform(-1.0, 1.0)
+    fill = rng.uniform(0.30, 0.50)
+    return Shot(
+        turn=rng.normal(0, [5 * degrees, 3 * degrees, 1.5 * degrees]).clip(-0.2, 0.2),
+        sway=_sway(frames, rng) * [0.5 * degrees, 0.4 * degrees, 0.3 * degrees],
+        camera=Camera(
+            target=(rng.normal(0, 0.002), (top + bottom) / 2 + rng.normal(0, 0.002), 0.0),
+            extent=(top - bottom) / FACE_SHARE * rng.uniform(0.98, 1.08),
+            distance=rng.uniform(0.6, 1.0),
+        ),
+        light=Light(
+            direction=(side, rng.uniform(-0.1, 0.9), 1.0),
+            ambient=brightness * fill,
+            diffuse=brightness * (0.92 - fill),
+            specular=rng.uniform(0.02, 0.12),
+            shininess=int(rng.integers(8, 32)),
+        ),
+        tint=np.array([1.0, 1.0, 1.0]) + rng.uniform(-0.07, 0.07) * np.array([1.0, 0.1, -1.0]),
+        wall=wall,
+        collar=rng.uniform(0.05, 0.8, 3),
+    )
+
+
+def film(template: np.ndarray, coefficients: np.ndarray, skin: np.ndarray, shot: Shot) -> np.ndarray:
+    """Pictures of a speaking head.
+
+    Args:
+        template: (V, 3) neutral face.
+        coefficients: (T, K) motion in `Face.basis`.
+        skin: (V, 3) albedo.
+        shot: how it is filmed.
+
+    Returns:
+        uint8 (T, SIZE, SIZE, 3) RGB.
+    """
+    face = load_face()
+    collar, collar_faces = _collar(_face_height(template)[1])
+    faces = np.concatenate([_seen_faces(), collar_faces + len(template)])
+    albedo = np.concatenate([skin, np.tile(shot.collar, (len(collar), 1))]) * shot.tint
+    albedo = torch.from_numpy(albedo.clip(0, 1).astype(np.float32))
+    wall = cv2.resize(shot.wall.astype(np.float32), (RENDERED, RENDERED), interpolation=cv2.INTER_CUBIC).clip(0, 1)
+    turns = _turns(shot.turn + shot.sway)
+    pictures = []
+    for first in range(0, len(coefficients), BATCH):
+        chosen = slice(first, first + BATCH)
+        head = (face.vertices(template, coefficients[chosen]) - NECK) @ turns[chosen].transpose(0, 2, 1) + NECK
+        around = np.broadcast_to(collar, (len(head), *collar.shape))
+        vertices = torch.from_numpy(np.concatenate([head, around], axis=1).astype(np.float32))
+        images = render(
+            vertices, faces, albedo, shot.camera, RENDERED, RENDERED,
+            light=shot.light, background=NOTHING, smooth=False,
+        ).numpy()  # fmt: skip
+        for image in images:
+            cv2.copyTo(wall, (image[..., 0] < 0).view(np.uint8), image)
+            small = cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA)
+            pictures.append(np.rint(small * 255).astype(np.uint8))
+    return np.stack(pictures)
+
+
+def boxes(face: Face, template: np.ndarray, shot: Shot) -> tuple[tuple[int, int, int, int], Box]:
+    """Where the face and the mouth of the neutral head are in the picture; see `VideoClip`.
+
+    The mouth's box is centred on the lips as the crop of `render_mouth`, and as large. The face's box is placed on the
+    mouth's, so that all lips lie in one place, as in crops that follow landmarks; it reaches from above the brows to
+    under the chin, with room for a jaw that opens.
+    """
+    lips = template[face.regions["lips"]]
+    centre = (lips.min(0) + lips.max(0)) / 2
+    turned = torch.from_numpy((centre[None] - NECK) @ _turns(shot.turn[None])[0].T + NECK)
+    ((x, y, depth),) = project(shot.camera, turned, SIZE, SIZE).tolist()
+    half = CROP / 1000 * MOUTH_SIZE / 88 * SIZE / shot.camera.extent * shot.camera.distance / depth / 2
+    side = min(round(FACE_SIDE * 2 * half), SIZE)
+    left, up = (min(max(round(at - share * side), 0), SIZE - side) for at, share in ((x, 0.5), (y, MOUTH_HEIGHT)))
+    return (left, up, left + side, up + side), (x - half, y - half, x + half, y + half)
+
+
+def _films(
+    speaker: Speaker, split: str, texts: Sequence[str], variation: float
+) -> list[tuple[VideoClip, bytes, np.ndarray]]:
+    """One speaker's clips; runs in a process of its own."""
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    with threadpool_limits(1):  # sums of NumPy's products depend on the number of threads in the last bit
+        return _filmed(speaker, split, texts, variation)
+
+
+def _filmed(
+    speaker: Speaker, split: str, texts: Sequence[str], variation: float
+) -> list[tuple[VideoClip, bytes, np.ndarray]]:
+    face = load_face()
+    template = face.identity(speaker)
+    skin = colours(np.random.default_rng([speaker.seed, 2]))
+    films = []
+    for number, (text, (wave, phonemes)) in enumerate(zip(texts, speak(speaker, texts), strict=True)):
+        rng = np.random.default_rng([speaker.seed, 3, number])
+        coefficients = animate(speaker, wave, phonemes, VIDEO_FPS, variation, rng)[: frames_of(len(wave))]
+        shot = draw_shot(template, len(coefficients), rng)
+        face_box, mouth_box = boxes(face, template, shot)
+        clip = VideoClip(
+            id=f"{speaker.id}_{number:02d}",
+            speaker=speaker.id,
+            text=text,
+            split=split,
+            frames=len(coefficients),
+            samples=len(wave),
+            phonemes=phonemes,
+            face_box=face_box,
+            mouth_box=mouth_box,
+        )
+        films.append((clip, encode_video(film(template, coefficients, skin, shot), VIDEO_FPS), wave))
+    return films
+
+
+def _face_height(template: np.ndarray) -> tuple[float, float]:
+    """y of a line above the brows, and of one below the chin that leaves room for the jaw; the eyes are at 0."""
+    return 0.032, float(template[load_face().mask["face"] > 0.5][:, 1].min()) - 0.009
+
+
+def _turns(angles: np.ndarray) -> np.ndarray:
+    """(T, 3) yaw, pitch, roll in radians → (T, 3, 3) rotation matrices."""
+    return Rotation.from_euler("YXZ", angles).as_matrix()
+
+
+def _sway(frames: int, rng: np.random.Generator) -> np.ndarray:
+    """Slow smooth movement (T, 3) of about ±1: two waves of 1.5 to 6 s for each angle."""
+    time = np.arange(frames)[:, None, None] / VIDEO_FPS
+    period, phase = rng.uniform(1.5, 6, (2, 3)), rng.uniform(0, 2 * np.pi, (2, 3))
+    return np.sin(2 * np.pi * time / period + phase).mean(1)
+
+
+@cache
+def _seen_faces() -> np.ndarray:
+    """The head's triangles that a camera in front can see, without the back of the head and the root of the tongue."""
+    face = load_face()
+    a, b, c = face.neutral[face.faces].transpose(1, 0, 2)
+    normal = np.cross(b - a, c - a)
+    forward = normal[:, 2] / (np.linalg.norm(normal, axis=1) + 1e-12) > -0.4
+    root = (face.neutral[face.faces, 1] < -0.098).any(1) & ~_outside(face)[face.faces].all(1)
+    return face.faces[~root & (forward | ~_outside(face)[face.faces].all(1))]
+
+
+def _outside(face: Face) -> np.ndarray:
+    return face.part["skin"] & (face.mask["inside_mouth"] < 0.5)
+
+
+def _collar(chin: float) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and triangles of the clothes below the height `chin`: they hide where the mesh's neck ends."""
+    around = np.linspace(-np.pi / 2, np.pi / 2, 25)
+    across, ahead = np.sin(around), np.cos(around)
+    rings = [  # height, half width, depth
+        (chin - 0.009, 0.066, -0.085 + 0.062 * ahead),
+        (chin - 0.023, 0.085, -0.080 + 0.070 * ahead),
+        (chin - 0.081, 0.160, -0.080 + 0.110 * ahead),
+    ]
+    vertices = [np.stack([width * across, height + 0.02 * np.abs(across), depth], 1) for height, width, depth in rings]
+    return np.concatenate(vertices), _grid(len(rings), len(around))
+
+
+def _grid(rows: int, columns: int) -> np.ndarray:
+    """Triangles of a grid whose rows go downwards and columns to the right, counter-clockwise from the front."""
+    corner = np.arange(rows * columns).reshape(rows, columns)
+    a, b, c, d = corner[:-1, :-1].ravel(), corner[:-1, 1:].ravel(), corner[1:, :-1].ravel(), corner[1:, 1:].ravel()
+    return np.concatenate([np.stack([a, c, b], 1), np.stack([b, c, d], 1)]).astype(np.int32)

@@ -1,0 +1,98 @@
+"""A small dataset in the two layouts of `folder`, to try the pipeline on and to copy when arranging own data."""
+
+import csv
+import pickle
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from learn2talk_core.audio.waveform import write_wave
+from learn2talk_core.datasets.embedded.face import load_face
+from learn2talk_core.datasets.embedded.face_motion import animate
+from learn2talk_core.datasets.embedded.sentences import make_sentences
+from learn2talk_core.datasets.embedded.speakers import make_speakers
+from learn2talk_core.datasets.embedded.speech import speak
+from learn2talk_core.mesh.files import write_mesh
+from learn2talk_core.mesh.topology import submesh
+from learn2talk_core.run.files import whole_folder
+
+MILLIMETRES = 1000  # a metre
+PICKED = 24  # lip vertices
+
+
+def write_folder(
+    folder: str | Path,
+    seed: int = 0,
+    *,
+    speakers: int = 4,
+    sentences: int = 3,
+    fps: float = 25.0,
+    layout: Literal["faceformer", "clips"] = "faceformer",
+    table: bool = True,
+) -> None:
+    """Write speech of the embedded voices with the front of the embedded heads, in millimetres, and `lips.txt`.
+
+    Every speaker says sentences of its own, numbered on. The last speaker is the unseen test's, the one before the
+    validation's; the last sentence of the others is the seen test's.
+
+    Args:
+        folder: replaced as a whole.
+        seed: of speakers, sentences and motion.
+        speakers, sentences: how many, and how many each says.
+        fps: of the motion.
+        layout: "faceformer", or "clips": the first clip as `.ply` meshes, the others as arrays.
+        table: write `clips.csv` too.
+    """
+    face = load_face()
+    kept = np.flatnonzero(~face.part["skin"] | (face.neutral[:, 2] > -0.03))
+    faces = submesh(face.faces, kept)
+    lips = np.searchsorted(kept, face.regions["lips"])
+    rng = np.random.default_rng(seed)
+    texts = make_sentences(speakers * sentences, seed)
+    rows: list[dict[str, str]] = []
+    templates: dict[str, np.ndarray] = {}
+    with whole_folder(folder) as partial:
+        for s, speaker in enumerate(make_speakers(speakers, seed)):
+            template = face.identity(speaker)
+            templates[speaker.id] = np.ascontiguousarray(template[kept]) * MILLIMETRES
+            said = texts[s * sentences : (s + 1) * sentences]
+            for i, (wave, phonemes) in enumerate(speak(speaker, said)):
+                sentence = f"{s * sentences + i + 1:02d}"
+                coefficients = animate(speaker, wave, phonemes, fps, 1.0, rng)
+                motion = face.vertices(template, coefficients)[:, kept] * MILLIMETRES
+                _write_clip(partial, layout, speaker.id, sentence, wave, motion, None if rows else faces)
+                held = "test_unseen" if s == speakers - 1 else "validation" if s == speakers - 2 else None
+                split = held or ("test_seen" if i == sentences - 1 else "train")
+                rows.append({"clip": f"{speaker.id}_{sentence}", "split": split, "text": said[i]})
+        write_mesh(partial / "templates" / "face.ply", next(iter(templates.values())), faces)
+        (partial / "templates.pkl").write_bytes(pickle.dumps(templates, protocol=2))
+        (partial / "lips.txt").write_text(", ".join(map(str, rng.choice(lips, PICKED, replace=False).tolist())) + "\n")
+        if table:
+            with (partial / "clips.csv").open("w", newline="") as file:
+                writer = csv.DictWriter(file, ["clip", "split", "text"])
+                writer.writeheader()
+                writer.writerows(rows)
+
+
+def _write_clip(
+    folder: Path,
+    layout: str,
+    speaker: str,
+    sentence: str,
+    wave: np.ndarray,
+    motion: np.ndarray,
+    faces: np.ndarray | None,
+) -> None:
+    if layout == "faceformer":
+        write_wave(folder / "wav" / f"{speaker}_{sentence}.wav", wave)
+        (folder / "vertices_npy").mkdir(exist_ok=True)
+        np.save(folder / "vertices_npy" / f"{speaker}_{sentence}.npy", motion.reshape(len(motion), -1))
+        return
+    place = folder / speaker / sentence
+    write_wave(place / "speech.wav", wave)
+    if faces is None:
+        np.save(place / "motion.npy", motion)
+        return
+    for number, vertices in enumerate(motion, 1):
+        write_mesh(place / f"frame_{number:04d}.ply", vertices, faces)

@@ -1,0 +1,294 @@
+"""From motions to metrics: run the two judges (SyncNet3D and lip reader, never used as losses) and all formulas.
+
+A motion is judged clip by clip; `metrics.clip` adds clips up. Unseen speakers have no style of their own: as the paper
+does, every training style is tried and the best one reported; beside it stands the mean over styles, which is what a
+user gets who picks any.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from learn2talk_core.corpus.format import Clip, Corpus, open_corpus
+from learn2talk_core.corpus.phonemes import PHONEMES, VISEMES, frame_labels
+from learn2talk_core.corpus.predictions import Predictions, open_predictions
+from learn2talk_core.metrics.clip import ClipScores, best_style, clip_row, corpus_intervals, corpus_scores, measure_clip
+from learn2talk_core.metrics.lse import lse
+from learn2talk_core.metrics.perception import character_error, feature_cosine, phoneme_error, viseme_accuracy
+from learn2talk_core.metrics.ratio import Ratio
+from learn2talk_core.models.lipreader import FPS as VIDEO_FPS
+from learn2talk_core.models.lipreader import LipReader, Reading, load_lipreader, load_units, read_lips
+from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows, load_syncnet3d
+from learn2talk_core.render.mouth import mouth_view, render_mouth
+from learn2talk_core.statistics.recognition import plain_text
+
+VISEME_CLASSES = np.array([0] + [VISEMES[name] for name in PHONEMES])
+REFERENCES = ("truth", "template", "mean_motion")
+
+
+@dataclass(frozen=True)
+class Judges:
+    """The networks that judge, frozen. An official lip reader has no frame-wise head and reads `units` of text."""
+
+    syncnet: SyncNet3D
+    reader: LipReader
+    head: torch.nn.Linear | None
+    units: tuple[str, ...] | None
+
+
+def load_judges(syncnet: str, lipreader: str, corpus: Corpus) -> Judges:
+    """Load the judging networks from their folders; `corpus` is what they will judge."""
+    return Judges(load_syncnet3d(syncnet, corpus.recipe), *load_lipreader(lipreader), load_units(lipreader))
+
+
+@torch.no_grad()
+def read_mouth(corpus: Corpus, clip: Clip, mouth: np.ndarray, judges: Judges) -> Reading:
+    """Resample a motion to 25 fps, render its mouth and read it.
+
+    Args:
+        mouth: vertices (T, R, 3) of the region `mouth_view` at the corpus's frame rate.
+    """
+    view = mouth_view(corpus.topology, corpus.template(clip.speaker), corpus.mm_per_unit)
+    grey = render_mouth(view, torch.from_numpy(at_video_rate(mouth, corpus.fps)))
+    return read_lips(judges.reader, judges.head, grey.numpy())
+
+
+def at_video_rate(motion: np.ndarray, fps: float) -> np.ndarray:
+    """Motion (T, n, 3) at `fps` → (T', n, 3) float32 at 25 fps, linear in time; frame t shows t / 25 s."""
+    count = int((len(motion) - 1) / fps * VIDEO_FPS + 1e-9) + 1
+    at = np.arange(count) / VIDEO_FPS * fps
+    left = np.minimum(at.astype(int), len(motion) - 1)
+    right = np.minimum(left + 1, len(motion) - 1)
+    share = (at - left).astype(np.float32)[:, None, None]
+    return np.ascontiguousarray(motion[left] * (1 - share) + motion[right] * share, dtype=np.float32)
+
+
+@torch.no_grad()
+def sync_ratios(corpus: Corpus, clip: Clip, mouth: np.ndarray, audio: torch.Tensor, judges: Judges) -> dict[str, Ratio]:
+    """LSE-D, LSE-C and the distance at shift 0 of a motion (T, M, 3) of the region `mouth` against audio embeddings."""
+    window = judges.syncnet.shape.window
+    if len(mouth) < window or not len(audio):
+        return {key: Ratio(0.0, 0.0) for key in ("lse_d", "lse_c", "lse_d0")}
+    displacement = torch.from_numpy(np.ascontiguousarray(mouth - corpus.template(clip.speaker, "mouth")))
+    mesh = judges.syncnet.embed_mesh(displacement[None])[0].numpy()
+    found = lse(mesh, audio.numpy(), corpus.fps)
+    return {
+        "lse_d": Ratio(found.lse_d, 1),
+        "lse_c": Ratio(found.lse_c, 1),
+        "lse_d0": Ratio(found.distance_at_0, 1),
+    }
+
+
+def perception_ratios(
+    clip: Clip, reading: Reading, true_reading: Reading, units: Sequence[str] | None = None
+) -> dict[str, Ratio]:
+    """Phoneme error, viseme accuracy, and cosine to what the reader sees in the true motion.
+
+    With `units`, what an official reader's tokens stand for, the error is that of the text's characters. Without a
+    frame-wise head there is no viseme accuracy.
+    """
+    frames = min(len(reading.features), len(true_reading.features))
+    said = [1 + PHONEMES.index(p.name) for p in clip.phonemes if p.name]
+    labels = frame_labels(clip.phonemes, frames, VIDEO_FPS)
+    speaking = int((VISEME_CLASSES[labels] != 0).sum())
+    ratios = {
+        "lipread_error": Ratio(0.0, 0.0),
+        "viseme_accuracy": Ratio(0.0, 0.0),
+        "lipread_cosine": Ratio(feature_cosine(reading.features[:frames], true_reading.features[:frames]), 1),
+    }
+    if units is not None:
+        if count := len(plain_text(clip.text)):
+            ratios["lipread_error"] = Ratio(character_error(reading.log_probs, clip.text, units) * count, count)
+    elif said:
+        ratios["lipread_error"] = Ratio(phoneme_error(reading.log_probs, said) * len(said), len(said))
+    if speaking and reading.frame_logits is not None:
+        share = viseme_accuracy(reading.frame_logits[:frames], labels, VISEME_CLASSES)
+        ratios["viseme_accuracy"] = Ratio(share * speaking, speaking)
+    return ratios
+
+
+class ClipJudge:
+    """Everything about one clip that does not depend on the motion judged, computed once.
+
+    Args:
+        corpus, clip: what is spoken.
+        judges: the networks.
+        lrp_threshold_mm: μ of LRP.
+    """
+
+    def __init__(self, corpus: Corpus, clip: Clip, judges: Judges, lrp_threshold_mm: float) -> None:
+        self.corpus, self.clip, self.judges, self.threshold = corpus, clip, judges, lrp_threshold_mm
+        self.truth = corpus.vertices(clip)
+        self.mouth = corpus.topology.regions["mouth"]
+        self.view = corpus.topology.regions["mouth_view"]
+        with torch.no_grad():
+            windows = torch.from_numpy(audio_windows(corpus.audio(clip), corpus.fps))
+            self.audio = judges.syncnet.embed_audio(windows) if len(windows) else torch.zeros(0, 1)
+        self.true_reading = read_mouth(corpus, clip, self.truth[:, self.view], judges)
+
+    def scores(self, motion: np.ndarray, *, perception: bool) -> ClipScores:
+        """Judge a motion (T, V, 3); `perception` also has it lip-read, the slowest part."""
+        found = measure_clip(
+            self.truth, motion, self.corpus.template(self.clip.speaker), self.clip.phonemes, self.corpus.topology,
+            fps=self.corpus.fps, mm_per_unit=self.corpus.mm_per_unit, lrp_threshold_mm=self.threshold,
+        ).with_ratios(sync_ratios(self.corpus, self.clip, motion[:, self.mouth], self.audio, self.judges))  # fmt: skip
+        return found.with_ratios(self.perception(motion)) if perception else found
+
+    def perception(self, motion: np.ndarray) -> dict[str, Ratio]:
+        """The lip reader's part alone."""
+        reading = read_mouth(self.corpus, self.clip, motion[:, self.view], self.judges)
+        return perception_ratios(self.clip, reading, self.true_reading, self.judges.units)
+
+
+def mean_motion(corpus: Corpus) -> np.ndarray:
+    """The mean displacement (V, 3) over all frames of the training clips: the best motionless guess."""
+    total, frames = np.zeros((len(corpus.topology.colours), 3)), 0
+    for clip in corpus.split("train"):
+        total += corpus.displacement(clip).sum(axis=0, dtype=np.float64)
+        frames += clip.frames
+    return (total / frames).astype(np.float32)
+
+
+Row = tuple[str, str, str, ClipScores]  # clip id, row of the table, style, scores
+
+
+@dataclass(frozen=True)
+class Judging:
+    """What one job needs to judge any motion; see `open_judging`."""
+
+    corpus: Corpus
+    judges: Judges
+    predicted: dict[str, Predictions]
+    true_readings: dict[str, Reading] = field(default_factory=dict)
+
+    @cached_property
+    def clips(self) -> dict[str, Clip]:
+        """Clip by id."""
+        return {clip.id: clip for clip in self.corpus.clips}
+
+    @cached_property
+    def rest(self) -> np.ndarray:
+        """The reference `mean_motion`, (V, 3)."""
+        return mean_motion(self.corpus)
+
+
+def open_judging(corpus_folder: str, predicted: dict[str, str], judges: tuple[str, str]) -> Judging:
+    """Open everything on one thread: a job for a process of its own."""
+    torch.set_num_threads(1)
+    corpus = open_corpus(corpus_folder)
+    models = {name: open_predictions(folder, corpus) for name, folder in predicted.items()}
+    return Judging(corpus, load_judges(*judges, corpus), models)
+
+
+def judge_clip(judging: Judging, clip_id: str, *, lrp_threshold_mm: float, references: bool = True) -> list[Row]:
+    """Judge every motion of a clip.
+
+    Lip reading waits until the best style is known, except for references and seen speakers, who have one style.
+    """
+    clip, rows = judging.clips[clip_id], []
+    judge = ClipJudge(judging.corpus, clip, judging.judges, lrp_threshold_mm)
+    if references and clip.split != "validation":
+        for name, motion in _references(judging.corpus, clip, judge.truth, judging.rest):
+            rows.append((clip_id, name, "", judge.scores(motion, perception=True)))
+    for name, model in judging.predicted.items():
+        styles = model.styles(clip_id)
+        for style in styles:
+            scores = judge.scores(model.vertices(clip_id, style), perception=len(styles) == 1)
+            rows.append((clip_id, name, style, scores))
+    return rows
+
+
+def read_clip(judging: Judging, wanted: tuple[str, str, str]) -> dict[str, Ratio]:
+    """Lip-read a chosen motion (clip id, model, style): the second pass, over the best styles alone."""
+    clip_id, model, style = wanted
+    corpus, clip, truth = judging.corpus, judging.clips[clip_id], judging.true_readings
+    if clip_id not in truth:
+        truth[clip_id] = read_mouth(corpus, clip, corpus.vertices(clip, "mouth_view"), judging.judges)
+    mouth = judging.predicted[model].vertices(clip_id, style, "mouth_view")
+    return perception_ratios(
+        clip, read_mouth(corpus, clip, mouth, judging.judges), truth[clip_id], judging.judges.units
+    )
+
+
+def _references(corpus: Corpus, clip: Clip, truth: np.ndarray, rest: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:
+    still = np.broadcast_to(corpus.template(clip.speaker), truth.shape)
+    yield "truth", truth
+    yield "template", still
+    yield "mean_motion", still + rest
+
+
+@dataclass(frozen=True)
+class Summary:
+    """`evaluate.json`'s part for one test, and a row a clip."""
+
+    table: dict[str, Any]
+    clips: list[dict[str, Any]]
+
+
+def summarise(
+    corpus: Corpus,
+    split: str,
+    rows: Sequence[Row],
+    models: Sequence[str],
+    read: Callable[[list[tuple[str, str, str]]], list[dict[str, Ratio]]],
+    seed: int,
+) -> Summary:
+    """Add up the clips of one split.
+
+    Args:
+        rows: what `judge_clip` found, all clips of the corpus.
+        models: names of the students among the rows.
+        read: lip-reads motions; called for the best style of each unseen speaker.
+        seed: of the bootstrap.
+    """
+    speaker_of = {clip.id: clip.speaker for clip in corpus.split(split)}
+    mine = [row for row in rows if row[0] in speaker_of]
+    table: dict[str, Any] = {}
+    per_clip: list[dict[str, Any]] = []
+    for name in [*REFERENCES, *models]:
+        own = [row for row in mine if row[1] == name]
+        if not own:
+            continue
+        chosen = _best_styles(own, speaker_of)
+        unread = [row for row in chosen if "lipread_error" not in row[3].ratios]
+        if unread:
+            ratios = iter(read([(clip, name, style) for clip, _, style, _ in unread]))
+            chosen = [
+                row if "lipread_error" in row[3].ratios else (*row[:3], row[3].with_ratios(next(ratios)))
+                for row in chosen
+            ]
+        table[name] = _values([row[3] for row in chosen], seed)
+        per_clip += [{"split": split, "clip": r[0], "row": name, "style": r[2], **clip_row(r[3])} for r in chosen]
+        if len(chosen) < len(own):
+            table[name]["styles"] = {speaker_of[row[0]]: row[2] for row in chosen}
+            shared = [key for key in own[0][3].ratios if all(key in row[3].ratios for row in own)]
+            scores = [ClipScores({k: r[3].ratios[k] for k in shared}, r[3].frames, r[3].trimmed) for r in own]
+            table[f"{name}_mean_style"] = _known(corpus_scores(scores))
+    return Summary(table, per_clip)
+
+
+def _values(scores: Sequence[ClipScores], seed: int) -> dict[str, Any]:
+    return {**_known(corpus_scores(scores)), "interval": _known(corpus_intervals(scores, seed=seed))}
+
+
+def _known(values: dict[str, Any]) -> dict[str, Any]:
+    """Without the metrics that no clip has, such as those of phonemes where none are known."""
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def _best_styles(rows: Sequence[Row], speaker_of: dict[str, str]) -> list[Row]:
+    """For each speaker the clips in the style with the lowest LVE over that speaker's clips."""
+    chosen: list[Row] = []
+    for speaker in sorted(set(speaker_of.values())):
+        styles: dict[str, list[Row]] = {}
+        for row in rows:
+            if speaker_of[row[0]] == speaker:
+                styles.setdefault(row[2], []).append(row)
+        # a seen speaker's clips are all in the own style; styles of an unseen one cover the same clips
+        best = best_style({style: [row[3] for row in own] for style, own in styles.items()})
+        chosen += styles[best]
+    return chosen

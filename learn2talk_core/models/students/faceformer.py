@@ -1,0 +1,308 @@
+"""FaceFormer (Fan et al. 2022): the student. Speech features and a speaking style in, vertex displacements out.
+
+A transformer decoder predicts one frame after the other from those before it:
+
+    token_0 = s            token_t = W_in v_{t-1} + s            (s: style embedding, v: vertex displacement)
+    h_t = Decoder(token_0 + PPE(0), ..., token_t + PPE(t); audio)
+    v_t = W_out h_t
+
+Written so, each step passes through all vertices. But W_in W_out is a small affine map, so that with A = W_in W_out the
+recursion closes on the d-dimensional states, token_t = A h_{t-1} + a + s, and vertices are made once, at the end, and
+only those that are wanted. The states of past frames never change (the attention is causal), so their keys and values
+are kept.
+"""
+
+import math
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from learn2talk_core.models.linear import linear
+from learn2talk_core.models.students.faceformer_compiled import Affine, DecoderLayer, decode
+from learn2talk_core.run.threads import one_thread
+
+AudioAlignment = Literal["time", "vocaset", "biwi"]
+OFFICIAL_FRAMES = 600  # the length of the tables in published checkpoints; ours are computed, and have no limit
+
+
+def periodic_positions(period: int, width: int) -> Tensor:
+    """Periodic positional encoding (FaceFormer Eq. 4), one period of it: (period, width)."""
+    phase = torch.arange(period, dtype=torch.float32)[:, None]
+    frequency = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10000.0) / width))
+    return torch.stack((torch.sin(phase * frequency), torch.cos(phase * frequency)), dim=-1).reshape(period, width)
+
+
+def head_slopes(heads: int) -> Tensor:
+    """How much each head is biased towards recent periods (Press et al. 2022): 2^-2, 2^-4, ... 2^-8 for four heads."""
+    if heads & (heads - 1):
+        raise ValueError(f"heads: expected a power of two, found {heads}")
+    return 2.0 ** (-8.0 / heads * torch.arange(1, heads + 1, dtype=torch.float32))
+
+
+def distance_bias(frames: int, period: int, heads: int) -> Tensor:
+    """What is added to the attention score of a frame j <= i before softmax (FaceFormer Eq. 6), at distance i - j:
+    -slope * floor((i - j) / period); (heads, frames)."""
+    return -head_slopes(heads)[:, None] * torch.arange(frames).div(period, rounding_mode="floor")
+
+
+def causal_bias(frames: int, period: int, heads: int) -> Tensor:
+    """The same for all pairs of frames, -inf where j > i: (heads, frames, frames)."""
+    distance = torch.arange(frames)[:, None] - torch.arange(frames)[None]
+    bias = distance_bias(frames, period, heads)[:, distance.clamp(min=0)]
+    return bias.masked_fill(distance < 0, -math.inf)
+
+
+class PeriodicPositionalEncoding(nn.Module):
+    """The table under the name and with the shape that it has in published checkpoints."""
+
+    pe: Tensor
+
+    def __init__(self, width: int, period: int) -> None:
+        super().__init__()
+        repeats = OFFICIAL_FRAMES // period + 1
+        self.register_buffer("pe", periodic_positions(period, width).repeat(repeats, 1)[None])
+
+
+class FaceFormer(nn.Module):
+    """The decoder; state-dict keys and their meaning as in FaceFormer's published checkpoints.
+
+    Args:
+        vertex_count: V.
+        style_count: speakers in training, whose order is that of the style one-hot.
+        audio_width: H, the width of the speech encoder's hidden states.
+        width: d, of the decoder (64 on VOCASET, 128 on BIWI).
+        period: frames in a period, the frame rate in FaceFormer.
+        audio_rate: hidden states of the speech encoder for each motion frame (1; BIWI's checkpoint 2).
+        heads: of the attentions.
+        dropout: share of numbers dropped in training (0.1 in FaceFormer).
+        audio_encoder: a sub-module to hold under that name, for checkpoints that contain it.
+        alignment: how `models.student` brings speech features to motion frames for these weights: "time", by their
+            time stamps; "vocaset" or "biwi", as FaceFormer's own code did with that dataset.
+    """
+
+    def __init__(
+        self,
+        vertex_count: int,
+        style_count: int,
+        *,
+        audio_width: int = 768,
+        width: int = 64,
+        period: int = 30,
+        audio_rate: int = 1,
+        heads: int = 4,
+        dropout: float = 0.1,
+        audio_encoder: nn.Module | None = None,
+        alignment: AudioAlignment = "time",
+    ) -> None:
+        super().__init__()
+        self.alignment = alignment
+        self.heads, self.period, self.audio_rate, self.dropout = heads, period, audio_rate, dropout
+        if audio_encoder is not None:
+            self.audio_encoder = audio_encoder
+        self.audio_feature_map = nn.Linear(audio_width, width)
+        self.vertice_map = nn.Linear(3 * vertex_count, width)
+        self.PPE = PeriodicPositionalEncoding(width, period)
+        layer = nn.TransformerDecoderLayer(width, heads, dim_feedforward=2 * width, dropout=dropout, batch_first=True)
+        self.transformer_decoder = nn.TransformerDecoder(layer, num_layers=1)
+        self.vertice_map_r = nn.Linear(width, 3 * vertex_count)
+        self.obj_vector = nn.Linear(style_count, width, bias=False)
+        self._kept: tuple[Any, tuple[Tensor, Tensor]] | None = None
+        nn.init.zeros_(self.vertice_map_r.weight)  # an untrained face rests
+        nn.init.zeros_(self.vertice_map_r.bias)
+
+    def roll_out(self, audio: Tensor, style: Tensor, region: Tensor | None = None) -> Tensor:
+        """Vertex displacements from the template, each frame from the model's own earlier ones.
+
+        With gradient where autograd is on. A padded batch needs no lengths: no frame sees a later one.
+
+        Args:
+            audio: the speech encoder's hidden states (B, audio_rate * T, H).
+            style: one-hot, or any mixture, of the training speakers (B, style_count).
+            region: ids (n,) of the vertices that are wanted; all if None.
+
+        Returns:
+            (B, T, n, 3) in the unit of the training data.
+        """
+        return self.displacement(self.states(audio, style), region)
+
+    def displacement(self, states: Tensor, region: Tensor | None = None) -> Tensor:
+        """v = W_out h: decoder states (B, T, d) -> vertex displacements (B, T, n, 3)."""
+        weight, bias = self.vertice_map_r.weight, self.vertice_map_r.bias
+        if region is not None:
+            weight = weight.unflatten(0, (-1, 3))[region].flatten(0, 1)
+            bias = bias.unflatten(0, (-1, 3))[region].flatten()
+        return linear(states, weight, bias).unflatten(-1, (-1, 3))
+
+    def states(self, audio: Tensor, style: Tensor) -> Tensor:
+        """The decoder's states (B, T, d) of the roll-out; arguments as `roll_out`.
+
+        Compiled where no gradient is wanted, on the CPU; else in torch, on one thread.
+        """
+        memory = self.audio_feature_map(audio)
+        style = self.obj_vector(style)
+        plain = memory.device.type == "cpu" and memory.dtype == torch.float32
+        compiled = plain and not self.training and not torch.is_grad_enabled()
+        # token_t + PPE(t) = A h_{t-1} + (a + s + PPE(t))
+        transition, offset = self._kept_transition() if compiled else self.transition()
+        positions = self.PPE.pe[0, : self.period]
+        constant = (offset + style)[:, None] + positions  # (B, period, d)
+        first = style + positions[0]
+        # at frame t the distances t, t-1, ..., 0 to the frames so far are a slice of one long row
+        frames = memory.shape[1] // self.audio_rate
+        bias = distance_bias(frames, self.period, self.heads).flip(1).to(memory)
+        if compiled:
+            return self._compiled_states(memory, transition, first, constant, bias)
+        with one_thread():
+            return self._states(memory, transition, first, constant, bias)
+
+    def transition(self) -> tuple[Tensor, Tensor]:
+        """A = W_in W_out (d, d) and a (d,): the token of a state's vertices is A h + a, but for the style."""
+        weight = self.vertice_map.weight
+        return weight @ self.vertice_map_r.weight, weight @ self.vertice_map_r.bias + self.vertice_map.bias
+
+    def _kept_transition(self) -> tuple[Tensor, Tensor]:
+        """The same, made again only when one of its four tensors has changed: it takes as long as rolling out 10 s."""
+        made_of = (*self.vertice_map.parameters(), *self.vertice_map_r.parameters())
+        if any(p.is_inference() for p in made_of):  # whose changes nobody counts
+            return self.transition()
+        version = tuple((p.data_ptr(), p._version) for p in made_of)
+        if self._kept is None or self._kept[0] != version:
+            self._kept = version, self.transition()
+        return self._kept[1]
+
+    def _states(self, memory: Tensor, transition: Tensor, first: Tensor, constant: Tensor, bias: Tensor) -> Tensor:
+        alignment = Alignment(self, memory)
+        batch, frames = len(memory), bias.shape[1]
+        bias = bias.repeat(batch, 1)[:, None]  # (B * heads, 1, T)
+        keys = values = memory.new_empty(batch * self.heads, 0, first.shape[1] // self.heads)
+        token = first
+        states: list[Tensor] = []
+        for t in range(frames):
+            token = self._drop(token)
+            query, key, value = self._in_projection(token)
+            keys, values = torch.cat((keys, key), dim=1), torch.cat((values, value), dim=1)
+            attended = self._attend(query, keys, values, bias[:, :, frames - 1 - t :])
+            states.append(self._after_attention(token, attended, alignment, t))
+            token = torch.addmm(constant[:, (t + 1) % self.period], states[-1], transition.T)
+        return torch.stack(states, dim=1)
+
+    def _compiled_states(
+        self, memory: Tensor, transition: Tensor, first: Tensor, constant: Tensor, bias: Tensor
+    ) -> Tensor:
+        def affine(weight: Tensor, offset: Tensor) -> Affine:
+            return Affine(weight.detach().contiguous().numpy(), offset.detach().contiguous().numpy())
+
+        layer = self.transformer_decoder.layers[0]
+        own, alignment, width = layer.self_attn, layer.multihead_attn, first.shape[1]
+        weights = DecoderLayer(
+            affine(own.in_proj_weight, own.in_proj_bias),
+            affine(own.out_proj.weight, own.out_proj.bias),
+            affine(layer.norm1.weight, layer.norm1.bias),
+            affine(alignment.in_proj_weight[:width], alignment.in_proj_bias[:width]),
+            affine(alignment.out_proj.weight, alignment.out_proj.bias),
+            affine(layer.norm2.weight, layer.norm2.bias),
+            affine(layer.linear1.weight, layer.linear1.bias),
+            affine(layer.linear2.weight, layer.linear2.bias),
+            affine(layer.norm3.weight, layer.norm3.bias),
+        )
+        frames = bias.shape[1]
+        heard = F.linear(memory, alignment.in_proj_weight[width:], alignment.in_proj_bias[width:])
+        heard = heard[:, : frames * self.audio_rate].unflatten(1, (frames, self.audio_rate))
+        key, value = (part.contiguous().numpy() for part in heard.split(width, dim=-1))
+        bias_rows = bias.contiguous().numpy()
+        states = [
+            decode(weights, transition.numpy(), first[i].numpy(), constant[i].numpy(), bias_rows, key[i], value[i])
+            for i in range(len(memory))
+        ]
+        return torch.from_numpy(np.stack(states))
+
+    def teacher_forced(self, audio: Tensor, style: Tensor, truth: Tensor) -> Tensor:
+        """The decoder's states (B, T, d) where each frame is predicted from the true earlier ones, all at once.
+
+        Args:
+            audio, style: as `roll_out`.
+            truth: true vertex displacements from the template (B, T, V, 3).
+        """
+        alignment = Alignment(self, self.audio_feature_map(audio))
+        batch, frames = len(audio), alignment.frames
+        before = F.pad(truth.flatten(2)[:, : frames - 1], (0, 0, 1, 0))  # the template stands before the first frame
+        phase = torch.arange(frames, device=audio.device) % self.period
+        token = self._drop(self.vertice_map(before) + self.obj_vector(style)[:, None] + self.PPE.pe[0, phase])
+        query, key, value = self._in_projection(token)
+        bias = causal_bias(frames, self.period, self.heads).to(audio).repeat(batch, 1, 1)
+        attended = self._attend(query, key, value, bias)
+        return self._after_attention(token, attended, alignment, None)
+
+    def _drop(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.dropout, self.training)
+
+    def _in_projection(self, token: Tensor) -> tuple[Tensor, ...]:
+        """Tokens (B, d) or (B, T, d) -> query, key, value, each (B * heads, 1 or T, d / heads)."""
+        attention = self.transformer_decoder.layers[0].self_attn
+        projected = F.linear(token, attention.in_proj_weight, attention.in_proj_bias)
+        if token.dim() == 2:
+            projected = projected.view(len(token), 3, self.heads, 1, -1)
+        else:
+            projected = projected.view(*token.shape[:2], 3, self.heads, -1).permute(0, 2, 3, 1, 4)
+        return tuple(part.flatten(0, 1) for part in projected.unbind(1))
+
+    def _attend(self, query: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
+        """Biased causal attention, softmax(q kᵀ / sqrt(d_head) + bias) v (FaceFormer Eq. 5)."""
+        score = torch.baddbmm(bias, query, keys.transpose(1, 2), alpha=query.shape[-1] ** -0.5)
+        return torch.bmm(self._drop(score.softmax(-1)), values)
+
+    def _after_attention(self, token: Tensor, attended: Tensor, alignment: "Alignment", t: int | None) -> Tensor:
+        """The rest of the decoder layer (normalisation after each residual), for frame t or for all frames."""
+        layer = self.transformer_decoder.layers[0]
+        if t is None:
+            attended = attended.unflatten(0, (-1, self.heads)).transpose(1, 2).flatten(2)
+        else:
+            attended = attended.view(token.shape)
+        x = layer.norm1(token + self._drop(layer.self_attn.out_proj(attended)))
+        x = layer.norm2(x + self._drop(alignment(x, t)))
+        feed_forward = layer.linear2(self._drop(F.relu(layer.linear1(x))))
+        return layer.norm3(x + self._drop(feed_forward))
+
+
+class Alignment:
+    """Cross-attention of frame t to its own audio only (FaceFormer's alignment bias): its 1 or `audio_rate` states.
+
+    With one state for each frame the softmax is 1 and the attention is a linear map of the audio.
+
+    Args:
+        model: whose weights and dropout to use.
+        memory: audio features (B, audio_rate * T, d).
+    """
+
+    def __init__(self, model: FaceFormer, memory: Tensor) -> None:
+        attention = model.transformer_decoder.layers[0].multihead_attn
+        self.model, self.out_projection = model, attention.out_proj
+        self.frames = memory.shape[1] // model.audio_rate
+        memory = memory[:, : self.frames * model.audio_rate]
+        width = memory.shape[-1]
+        query_weight, key_weight, value_weight = attention.in_proj_weight.split(width)
+        query_bias, key_bias, value_bias = attention.in_proj_bias.split(width)
+        self.query = query_weight, query_bias
+        # (B, T, heads, audio_rate, d / heads)
+        split = (self.frames, model.audio_rate), (model.heads, width // model.heads)
+        value = F.linear(memory, value_weight, value_bias).unflatten(2, split[1]).unflatten(1, split[0]).transpose(2, 3)
+        if model.audio_rate == 1:
+            weight = model._drop(torch.ones_like(value[..., :1]))
+            self.attended = self.out_projection((weight * value).flatten(2))
+        else:
+            key = F.linear(memory, key_weight, key_bias)
+            self.key = key.unflatten(2, split[1]).unflatten(1, split[0]).transpose(2, 3)
+            self.value = value
+
+    def __call__(self, x: Tensor, t: int | None) -> Tensor:
+        """For frame t of x (B, d), or for all frames of x (B, T, d) where t is None."""
+        if self.model.audio_rate == 1:
+            return self.attended if t is None else self.attended[:, t]
+        key, value = (self.key, self.value) if t is None else (self.key[:, t], self.value[:, t])
+        query = F.linear(x, *self.query).unflatten(-1, (self.model.heads, -1))
+        score = (key @ query[..., None]).squeeze(-1) * query.shape[-1] ** -0.5  # (..., heads, audio_rate)
+        weight = self.model._drop(score.softmax(-1))
+        return self.out_projection((weight[..., None] * value).sum(-2).flatten(-2))

@@ -1,0 +1,49 @@
+"""A student's roll-out that goes on: speech comes piece by piece, and memory stays as large as it is."""
+
+import torch
+from torch import Tensor
+
+from learn2talk_core.models.students.faceformer import Alignment, FaceFormer, distance_bias
+from learn2talk_core.run.threads import one_thread
+
+
+class RollOut:
+    """The recursion of `FaceFormer.states` for one clip, which `extend` carries on from where it was.
+
+    How the speech is divided changes nothing but the rounding. A frame attends to itself and the `memory - 1` frames
+    before it, so the result is FaceFormer's own as long as the clip has no more frames than that.
+
+    Args:
+        model: in evaluation mode.
+        style: (S,) weights of the training speakers.
+        memory: frames.
+    """
+
+    def __init__(self, model: FaceFormer, style: Tensor, memory: int) -> None:
+        self._model, self._memory, self._time = model, memory, 0
+        embedded = model.obj_vector(style[None])
+        self._transition, offset = model.transition()
+        positions = model.PPE.pe[0, : model.period]
+        self._constant = offset + embedded + positions
+        self._token = embedded + positions[0]
+        self._bias = distance_bias(memory, model.period, model.heads).flip(1)[:, None]
+        self._keys = self._values = embedded.new_empty(model.heads, 0, embedded.shape[1] // model.heads)
+
+    @torch.no_grad()
+    def extend(self, hidden: Tensor) -> Tensor:
+        """The speech encoder's next hidden states (audio_rate · n, H) → the next states (n, d)."""
+        model = self._model
+        alignment = Alignment(model, model.audio_feature_map(hidden[None]))
+        states = [hidden.new_empty(0, self._token.shape[1])]
+        with one_thread():
+            for i in range(alignment.frames):
+                query, key, value = model._in_projection(self._token)
+                self._keys = torch.cat((self._keys, key), dim=1)[:, -self._memory :]
+                self._values = torch.cat((self._values, value), dim=1)[:, -self._memory :]
+                bias = self._bias[:, :, self._memory - self._keys.shape[1] :]
+                attended = model._attend(query, self._keys, self._values, bias)
+                states.append(model._after_attention(self._token, attended, alignment, i))
+                self._time += 1
+                phase = self._time % model.period
+                self._token = torch.addmm(self._constant[phase], states[-1], self._transition.T)
+        return torch.cat(states)

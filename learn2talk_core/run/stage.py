@@ -1,0 +1,61 @@
+"""How every stage starts and ends: parameters in; errors, time and memory out."""
+
+import argparse
+import logging
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from learn2talk_core.run import processes
+from learn2talk_core.run.config import load_params
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import write_json
+from learn2talk_core.run.progress import log
+
+P = TypeVar("P")
+
+
+def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] = ()) -> None:
+    """Run one stage as a program: `python -m stages.NAME [ROLE]`.
+
+    `main(params)`, or `main(params, role)` where the stage is run once for each of `roles`, does the work and returns
+    one sentence that says what it made. Time and peak memory go to `metrics/cost/NAME[-ROLE].json`. A `BadInput` is
+    printed without a traceback; the exit status is then 1, and 130 after Ctrl-C. Under `accelerate launch` or
+    `torchrun` it joins the other processes.
+    """
+    name = sys.modules["__main__"].__spec__.name.rpartition(".")[2]  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(prog=f"python -m stages.{name}", description=sys.modules["__main__"].__doc__)
+    if roles:
+        parser.add_argument("role", choices=roles, help="which of the trainings to run")
+    role = getattr(parser.parse_args(), "role", None)
+    label = f"{name}-{role}" if role else name
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("httpx").setLevel(logging.WARNING)
+    start = time.perf_counter()
+    try:
+        with processes.joined():
+            if processes.rank() > 0:
+                logging.getLogger().setLevel(logging.WARNING)
+            made = main(load_params(params, name), *([role] if role else []))
+            seconds = time.perf_counter() - start
+            memory = peak_memory_mb()
+            write_json(
+                f"metrics/cost/{label}.json", {label: {"seconds": round(seconds, 1), "peak_memory_mb": round(memory)}}
+            )
+            log.info("%s: %s (%.1f s, %.0f MB at most)", label, made, seconds, memory)
+    except BadInput as error:
+        sys.exit(f"{label}: {error}")
+    except KeyboardInterrupt as error:
+        print(f"{label}: stopped{f' ({error})' if str(error) else ''}; run it again to go on", file=sys.stderr)
+        os._exit(130)
+
+
+def peak_memory_mb() -> float:
+    """The largest resident memory so far of this process, plus that of its largest finished child, in megabytes."""
+    kilobytes = (
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    )
+    return kilobytes / 1024

@@ -1,0 +1,84 @@
+"""What the lip reader reads from the teacher's videos, E_lipread(G_teach(X)) of Eq. 6, on disk.
+
+features.json      which features ("frontend" or "encoder") and their frame rate
+index.parquet      one row a clip: clip, shard, start (first row in the shard), frames
+features-*.npy     (rows, C), the clips one after another; float16 or float32
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import map_array, missing, read_json, whole_folder, write_json
+
+MADE_BY = "dvc repro teacher_features"
+SHARD_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class TeacherFeatures:
+    """Opened features of the teacher's videos; `kind` is "frontend" or "encoder", `fps` frames a second."""
+
+    folder: Path
+    kind: str
+    fps: float
+    clips: tuple[str, ...]
+    _where: dict[str, tuple[int, int, int]]
+
+    def features(self, clip: str) -> np.ndarray:
+        """Features of a clip by its id in the 3D corpus, (T, C) float32."""
+        if clip not in self._where:
+            raise BadInput(
+                self.folder, expected=f"the clip {clip!r}", found="no features of it", fix=f"Make it again: {MADE_BY}."
+            )
+        shard, start, frames = self._where[clip]
+        rows = map_array(self.folder / f"features-{shard:03d}.npy", made_by=MADE_BY)
+        return np.asarray(rows[start : start + frames], np.float32)
+
+
+def open_teacher_features(folder: str | Path) -> TeacherFeatures:
+    """Open what `write_teacher_features` wrote; features are read when asked for."""
+    folder = Path(folder)
+    about = read_json(folder / "features.json", made_by=MADE_BY)
+    if not (folder / "index.parquet").is_file():
+        raise missing(folder / "index.parquet", MADE_BY)
+    index = pd.read_parquet(folder / "index.parquet")
+    numbers = index[["shard", "start", "frames"]].to_numpy().tolist()
+    where = {
+        str(clip): (shard, start, frames) for clip, (shard, start, frames) in zip(index["clip"], numbers, strict=True)
+    }
+    return TeacherFeatures(folder, about["kind"], about["fps"], tuple(where), where)
+
+
+def write_teacher_features(
+    folder: str | Path, clips: Iterable[tuple[str, np.ndarray]], *, kind: str, fps: float, dtype: str = "float16"
+) -> None:
+    """Write features; the folder is replaced as a whole when all is written.
+
+    Args:
+        folder: where to.
+        clips: clip id and features (T, C); may be a generator.
+        kind: "frontend" or "encoder".
+        fps: frames a second.
+        dtype: how they are stored, "float16" or "float32".
+    """
+    with whole_folder(folder) as partial:
+        rows: list[dict[str, str | int]] = []
+        pending: list[np.ndarray] = []
+        shard = 0
+        for clip, features in clips:
+            rows.append({"clip": clip, "shard": shard, "start": sum(map(len, pending)), "frames": len(features)})
+            pending.append(features.astype(dtype))
+            if sum(part.nbytes for part in pending) >= SHARD_BYTES:
+                np.save(partial / f"features-{shard:03d}.npy", np.concatenate(pending))
+                pending, shard = [], shard + 1
+        if pending:
+            np.save(partial / f"features-{shard:03d}.npy", np.concatenate(pending))
+        if not rows:
+            raise BadInput(folder, expected="at least one clip", found="none", fix="Check the mouths it is made of.")
+        pd.DataFrame(rows).to_parquet(partial / "index.parquet", index=False)
+        write_json(partial / "features.json", {"kind": kind, "fps": fps})

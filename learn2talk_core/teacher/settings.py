@@ -1,0 +1,23 @@
+"""Settings of the teacher's videos: group `teacher_video` of params.yaml."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from learn2talk_core.run.clip_map import Backend
+from learn2talk_core.run.config import shared
+from learn2talk_core.teacher.command import Command
+
+
+@dataclass(frozen=True)
+class TeacherVideo:
+    """Which teacher makes the videos, from which still image, for which clips."""
+
+    kind: Literal["wav2lip", "videos", "command"]
+    still: str
+    test_clips: int
+    face: Literal["still", "landmarks"]
+    videos: str | None
+    command: Command
+    threads: int
+    workers: int
+    parallel: Backend = shared()

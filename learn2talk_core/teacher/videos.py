@@ -1,0 +1,179 @@
+"""Teacher videos that another program made: found by clip, looked at, and brought into the form of the 2D corpus.
+
+A video is refused when it cannot be read, lasts longer or shorter than its sound, does not show one face throughout, or
+shows a mouth that does not move. The measures of a picture, in `likeness` and `mouth_motion`, are our own; their bounds
+were set on films of the embedded corpus, its weak teacher, and stills under noise (docs/teachers.md).
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from learn2talk_core.corpus.format import Clip, Corpus
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.video.landmarks import FindFaces
+from learn2talk_core.video.recorded import SUFFIXES, SteadyFace, hold_still
+from learn2talk_core.video.stills import Still
+from learn2talk_core.video.talking_video import (
+    SAMPLES_PER_FRAME,
+    VIDEO_FPS,
+    Box,
+    VideoClip,
+    crop,
+    frames_of,
+    grey,
+)
+from learn2talk_core.video.video_file import encode_video, video_frames, video_rate
+
+MOST_FRAMES_OFF = 2  # pictures at 25 a second: teachers drop some where their sound windows end
+LEAST_MOTION = (
+    3.0  # of `mouth_motion`: a still under strong noise has 1.9, the weakest teacher here 4.5, films 12 and more
+)
+LEAST_LIKENESS = (
+    0.8  # of `likeness`: a face that swayed has 0.93 and more, moved by 4 % of its width 0.8, another one 0.4
+)
+
+Film = tuple[VideoClip, bytes, np.ndarray]
+
+
+def taught_clips(corpus: Corpus, tests: int) -> list[Clip]:
+    """The clips that the teacher speaks: training, validation, and for the report the first of both tests in turn."""
+    seen, unseen = corpus.split("test_seen"), corpus.split("test_unseen")
+    half = (tests + 1) // 2
+    return [*corpus.split("train", "validation"), *seen[:half], *unseen[: tests - half]]
+
+
+def find_video(folder: str | Path, clip_id: str) -> Path:
+    """The video FOLDER/CLIP.mp4, or with another ending of a video."""
+    folder = Path(folder)
+    found = [folder / f"{clip_id}{suffix}" for suffix in sorted(SUFFIXES)]
+    found = [path for path in found if path.is_file()]
+    if len(found) != 1:
+        raise BadInput(
+            folder / f"{clip_id}.mp4",
+            expected="one video of the clip",
+            found=" and ".join(path.name for path in found) or "nothing",
+            fix="Remove all but one." if found else "Make it, named by its clip (docs/teachers.md).",
+        )
+    return found[0]
+
+
+def look_at(
+    source: str | Path | bytes, samples: int, still: Still | None, find: FindFaces | None, *, name: str = "video"
+) -> SteadyFace:
+    """Look at a teacher's video; what is wrong with it is raised as a `BadInput`.
+
+    Args:
+        source: the file, or its bytes.
+        samples: of the sound at 16 kHz that it goes with.
+        still: the image that it was made from, whose place and size face and mouth must keep; not used with `find`.
+        find: finds the faces of a picture, for videos that frame or move the head in their own way.
+        name: what errors call it when `source` is bytes.
+
+    Returns:
+        the video at 25 pictures a second, its face in one place, no longer than the sound.
+    """
+    where = name if isinstance(source, bytes) else source
+    face = hold_still(source, find, name=name) if find is not None else _keep_place(source, still, name)
+    wanted = frames_of(samples)
+    if abs(face.frames - wanted) > MOST_FRAMES_OFF:
+        raise BadInput(
+            where,
+            expected=f"{wanted} pictures at 25 a second, as long as the sound, or {MOST_FRAMES_OFF} more or less",
+            found=f"{face.frames}",
+            fix="Make it again from this clip's sound.",
+        )
+    frames = min(face.frames, wanted)
+    moved = mouth_motion(islice(face.pictures(), frames), face.mouth_box)
+    if moved < LEAST_MOTION:
+        raise BadInput(
+            where,
+            expected=f"a mouth that moves by {LEAST_MOTION:g} grey levels",
+            found=f"{moved:.1f}: a still picture",
+            fix="Check that the sound reached the teacher.",
+        )
+    return SteadyFace(frames, lambda: islice(face.pictures(), frames), face.face_box, face.mouth_box)
+
+
+def resampled(source: str | Path | bytes) -> str:
+    """A note when a video has another frame rate than 25 and is therefore resampled in time; else empty."""
+    rate = video_rate(source)
+    return "" if rate == VIDEO_FPS else f"{float(rate):g} pictures a second, brought to 25 by taking the nearest one"
+
+
+def foreign_film(
+    clip: Clip, audio: np.ndarray, path: str | Path, still: Still | None, find: FindFaces | None
+) -> tuple[Film, str]:
+    """A teacher's video that passes, for `write_talking_video`, sound and pictures trimmed to their common duration;
+    and a note, see `resampled`.
+    """
+    face = look_at(path, len(audio), still, find)
+    samples = len(audio) if face.frames == frames_of(len(audio)) else face.frames * SAMPLES_PER_FRAME
+    described = describe(clip, face.frames, samples, face.face_box, face.mouth_box)
+    return (described, encode_video(face.pictures(), VIDEO_FPS), audio[:samples]), resampled(path)
+
+
+def describe(clip: Clip, frames: int, samples: int, face_box: tuple[int, int, int, int], mouth_box: Box) -> VideoClip:
+    """The 2D corpus's row for the teacher's video of a clip of the 3D corpus."""
+    return VideoClip(
+        id=clip.id,
+        speaker=clip.speaker,
+        text=clip.text,
+        split="loss" if clip.split == "train" else "validation",
+        frames=frames,
+        samples=samples,
+        phonemes=clip.phonemes,
+        face_box=face_box,
+        mouth_box=mouth_box,
+    )
+
+
+def mouth_motion(pictures: Iterable[np.ndarray], box: Box) -> float:
+    """How much a mouth moves, in grey levels of 255: standard deviation over time of a 24 x 24 picture of the mouth,
+    at the pixel that is the 98th of 100. Means over 4 x 4 pixels, and the brightness of the whole, are taken out, so
+    that neither grain nor flicker counts.
+    """
+    mouths = np.stack([_small(picture, box, 24) for picture in pictures])
+    return float(np.percentile((mouths - mouths.mean(axis=(1, 2), keepdims=True)).std(axis=0), 98))
+
+
+def likeness(picture: np.ndarray, reference: np.ndarray, box: Box) -> float:
+    """Correlation, -1 to 1, of two pictures in the upper half of a face's box: is the same face at the same place?"""
+    left, top, right, bottom = box
+    upper = (left, top, right, (top + bottom) / 2)
+    a, b = (_small(p, upper, 32) for p in (picture, reference))
+    a, b = a - a.mean(), b - b.mean()
+    return float((a * b).sum() / np.sqrt(max((a**2).sum() * (b**2).sum(), 1e-9)))
+
+
+def _keep_place(source: str | Path | bytes, still: Still | None, name: str) -> SteadyFace:
+    """A video that shows the still's face at the still's place, all the time."""
+    assert still is not None, "a place to keep"
+    where, frames = name if isinstance(source, bytes) else source, 0
+    pictures: Callable[[], Iterator[np.ndarray]] = lambda: video_frames(source, fps=VIDEO_FPS, name=name)  # noqa: E731
+    for frames, picture in enumerate(pictures(), start=1):
+        if picture.shape != still.image.shape:
+            (height, width), (high, wide) = picture.shape[:2], still.image.shape[:2]
+            raise BadInput(
+                where,
+                expected=f"{wide} x {high} pixels, as the still",
+                found=f"{width} x {height}",
+                fix="Have the whole image animated, or set teacher_video.face: landmarks.",
+            )
+        alike = likeness(picture, still.image, still.clip.face_box)
+        if alike < LEAST_LIKENESS:
+            raise BadInput(
+                f"{where}, picture {frames - 1} at 25 a second",
+                expected=f"one face, the still's, where the still has it (likeness of {LEAST_LIKENESS:g} or more)",
+                found=f"{alike:.2f}",
+                fix="Keep the teacher's head still, or set teacher_video.face: landmarks.",
+            )
+    return SteadyFace(frames, pictures, still.clip.face_box, still.clip.mouth_box)
+
+
+def _small(picture: np.ndarray, box: Box, size: int) -> np.ndarray:
+    cut = crop(grey(picture[None]), box, 96)[0]
+    return cv2.resize(cut, (size, size), interpolation=cv2.INTER_AREA).astype(np.float64)

@@ -1,0 +1,158 @@
+"""What teaches the student besides the true vertices: SyncNet3D (Eq. 7), and the 2D teacher by lip reading (Eq. 6).
+
+Both look at the decoder's states h. The map from states to vertices is affine, so each makes just the vertices that it
+looks at.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.losses.lipread import lipread_loss
+from learn2talk_core.losses.sync import sync_loss
+from learn2talk_core.models.lipreader import FPS as VIDEO_FPS
+from learn2talk_core.models.lipreader import Features, LipReader, load_lipreader
+from learn2talk_core.models.students.faceformer import FaceFormer
+from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows, load_syncnet3d
+from learn2talk_core.render.mouth import mouth_view, render_mouth
+from learn2talk_core.run.progress import progress
+from learn2talk_core.run.seed import generator
+from learn2talk_core.teacher.features import open_teacher_features
+from learn2talk_core.training.student import ExtraTerm, SpokenClip
+
+FRONTEND_EDGE = 2  # frames on either side that the lip reader's first convolution (5 frames) sees
+
+
+def extra_terms(
+    corpus: Corpus,
+    clips: Sequence[SpokenClip],
+    *,
+    lambda1: float,
+    lambda2: float,
+    syncnet3d: str | Path,
+    lipreader: str | Path,
+    teacher_features: str | Path,
+    lipread_frames: int,
+    lipread_clips: int,
+    seed: int,
+) -> list[tuple[str, float, ExtraTerm]]:
+    """The terms of Eq. 8 beside the vertex loss, as `train_student` wants them; one whose weight is 0 is not there.
+
+    Args:
+        corpus, clips: what the student learns from.
+        lambda1, lambda2: the weights of Eq. 7 and Eq. 6.
+        syncnet3d, lipreader, teacher_features: folders of the frozen experts and of E_lipread(G_teach(X)).
+        lipread_frames, lipread_clips, seed: see `lipread_term`.
+    """
+    terms: list[tuple[str, float, ExtraTerm]] = []
+    if lambda1:
+        syncnet = load_syncnet3d(syncnet3d, corpus.recipe)
+        terms.append(("sync", lambda1, sync_term(corpus, syncnet, embed_speech(corpus, clips, syncnet))))
+    if lambda2:
+        teacher = open_teacher_features(teacher_features)
+        taught = {spoken.clip.id: torch.from_numpy(teacher.features(spoken.clip.id)) for spoken in clips}
+        reader, _ = load_lipreader(lipreader)
+        term = lipread_term(
+            corpus, reader, cast(Features, teacher.kind), taught,
+            frames=lipread_frames, clips_per_step=lipread_clips, seed=seed,
+        )  # fmt: skip
+        terms.append(("lipread", lambda2, term))
+    return terms
+
+
+@torch.no_grad()
+def embed_speech(corpus: Corpus, clips: Sequence[SpokenClip], syncnet: SyncNet3D) -> dict[str, Tensor]:
+    """SyncNet3D's embeddings (M, E) of the audio windows of each clip, by clip id."""
+    return {
+        spoken.clip.id: syncnet.embed_audio(torch.from_numpy(audio_windows(corpus.audio(spoken.clip), corpus.fps)))
+        for spoken in progress(clips, "audio embeddings", unit="clip")
+    }
+
+
+def sync_term(corpus: Corpus, syncnet: SyncNet3D, audio: Mapping[str, Tensor]) -> ExtraTerm:
+    """Eq. 7 on every window of the clips of a step.
+
+    Args:
+        corpus: names the mouth's vertices.
+        syncnet: the frozen SyncNet3D of Eq. 5.
+        audio: its embeddings of the clips' audio, from `embed_speech`.
+    """
+    region = torch.from_numpy(corpus.topology.regions["mouth"])
+
+    def term(student: FaceFormer, h: Tensor, clips: Sequence[SpokenClip], *, unit: float, step: int) -> Tensor:
+        mesh = syncnet.embed_mesh(unit * student.displacement(h, region))  # (B, N, E)
+        target, mask = torch.zeros_like(mesh), mesh.new_zeros(mesh.shape[:2])
+        for row, spoken in enumerate(clips):
+            known = audio[spoken.clip.id]
+            windows = max(0, min(len(known), spoken.clip.frames - syncnet.shape.window + 1))
+            target[row, :windows] = known[:windows]
+            mask[row, :windows] = 1
+        return sync_loss(mesh, target, mask)
+
+    return term
+
+
+def lipread_term(
+    corpus: Corpus,
+    reader: LipReader,
+    kind: Features,
+    taught: Mapping[str, Tensor],
+    *,
+    frames: int,
+    clips_per_step: int,
+    seed: int,
+) -> ExtraTerm:
+    """Eq. 6 on a random window of some of the clips of a step: render, read, compare with the teacher's video.
+
+    The states are brought to 25 fps before they become vertices: the map is affine, so this equals resampling the
+    vertices.
+
+    Args:
+        corpus: the student's corpus; the face is rendered with its own template and the topology's colours.
+        reader: the frozen lip reader, E_lipread.
+        kind: which of its features.
+        taught: E_lipread(G_teach(X)) of each clip (T at 25 fps, C), by clip id.
+        frames: length of the window at 25 fps.
+        clips_per_step: how many of a step's clips are read.
+        seed: of the windows.
+    """
+    region = torch.from_numpy(corpus.topology.regions["mouth_view"])
+    views = {s: mouth_view(corpus.topology, corpus.template(s), corpus.mm_per_unit) for s in corpus.train_speakers}
+
+    def term(student: FaceFormer, h: Tensor, clips: Sequence[SpokenClip], *, unit: float, step: int) -> Tensor:
+        images, targets = [], []
+        for row, spoken in enumerate(clips[:clips_per_step]):
+            clip, known = spoken.clip, taught[spoken.clip.id]
+            available = min(len(known), int((clip.frames - 1) / corpus.fps * VIDEO_FPS) + 1)
+            length = min(frames, available)
+            first = int(generator(seed, "lipread window", step, row).integers(available - length + 1))
+            at = (first + torch.arange(length, dtype=torch.float64)) / VIDEO_FPS * corpus.fps
+            displacement = unit * student.displacement(interpolated(h[row], at)[None], region)[0]
+            template = torch.from_numpy(np.ascontiguousarray(corpus.template(clip.speaker, "mouth_view")))
+            images.append(render_mouth(views[clip.speaker], template + displacement))
+            targets.append(known[first : first + length])
+        lengths = torch.tensor([len(image) for image in images])
+        read = reader.features(nn.utils.rnn.pad_sequence(images, batch_first=True), kind, lengths)
+        return lipread_loss(read, nn.utils.rnn.pad_sequence(targets, batch_first=True), _judged(read, lengths, kind))
+
+    return term
+
+
+def interpolated(states: Tensor, at: Tensor) -> Tensor:
+    """States (T, d) at fractional frame numbers `at` (N,), linearly; (N, d)."""
+    left = at.floor().long().clamp(max=len(states) - 1)
+    right = (left + 1).clamp(max=len(states) - 1)
+    return torch.lerp(states[left], states[right], (at - left).to(states.dtype)[:, None])
+
+
+def _judged(read: Tensor, lengths: Tensor, kind: Features) -> Tensor:
+    """Which frames count, (B, T): not the padding; nor, for the front-end, a window's ends, where it sees less than it
+    saw of the teacher's whole clip."""
+    edge = FRONTEND_EDGE if kind == "frontend" and int(lengths.min()) > 2 * FRONTEND_EDGE else 0
+    frame = torch.arange(read.shape[1])[None]
+    return (frame >= edge) & (frame < lengths[:, None] - edge)

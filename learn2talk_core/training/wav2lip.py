@@ -1,0 +1,428 @@
+"""Training of the 2D teacher, Wav2Lip (Prajwal et al. 2020, "A Lip Sync Expert Is All You Need"): batches and losses.
+
+Equation numbers are those of that paper. Faces are RGB in 0..1.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import cv2
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from learn2talk_core.models.quality_discriminator import QualityDiscriminator
+from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, lower_halves
+from learn2talk_core.models.wav2lip import Wav2Lip, masked, scaled, to_tensor, windows_of
+from learn2talk_core.run import processes
+from learn2talk_core.run.seed import generator, seed_torch
+from learn2talk_core.run.weights import frozen
+from learn2talk_core.training.loop import Stateful, train, update, warmup_cosine
+from learn2talk_core.training.scratch import Scratch
+
+LISTEN_AT = (-1, 0, 1)  # frames of 40 ms around the one that a window is heard for
+LISTEN_CLIPS, LISTEN_WINDOWS = 32, 8  # clips of a step, and windows of each
+MOTIONS = 32  # principal components of the lips' motion that the audio encoder learns to tell
+LIPS_SIDE = 20  # pixels to which the lips' box is shrunk for that
+
+
+@dataclass(frozen=True)
+class SpeakingFace:
+    """A clip in memory.
+
+    Attributes:
+        faces: (T, 96, 96, 3) uint8 RGB at 25 fps.
+        mels: (T, 80, 16) float32, the mel window that starts at each frame.
+        lips: (left, top, right, bottom), pixels of the face that hold the lips, whole numbers.
+        mean_face: (96, 96, 3) float32, mean over the clip.
+    """
+
+    faces: np.ndarray
+    mels: np.ndarray
+    lips: tuple[int, int, int, int]
+
+    @cached_property
+    def mean_face(self) -> np.ndarray:
+        return self.faces.mean(axis=0, dtype=np.float32)
+
+    @property
+    def windows(self) -> int:
+        """How many windows of five frames there are."""
+        return len(self.faces) - FRAMES + 1
+
+
+@dataclass(frozen=True)
+class ExpertRecipe:
+    """How the sync expert is trained.
+
+    Attributes:
+        width: multiplies the official numbers of channels.
+        steps: updates.
+        clips: clips an update.
+        windows: windows of each clip, at least two.
+        learning_rate: Adam's, at its peak.
+    """
+
+    width: float
+    steps: int
+    clips: int
+    windows: int
+    learning_rate: float
+
+
+@dataclass(frozen=True)
+class GeneratorRecipe:
+    """How the generator is trained.
+
+    Attributes:
+        width, steps, learning_rate: see `ExpertRecipe`.
+        audio_width: see `Wav2Lip`.
+        audio_steps, audio_learning_rate: updates in which the audio encoder learns to tell the lips' motion before
+            anything is drawn, and Adam's rate then.
+        batch: windows of five frames an update; five times as many single frames before the sync loss begins.
+        residual: see `Wav2Lip`.
+        lead: see `Inputs`.
+        still_share: see `generator_batch`.
+        lip_weight: see `generator_loss`.
+        sync_weight: s_w of Eq. 6, from the share `sync_start` of the steps on; before that 0.
+        sync_start: in 0..1.
+        adversarial_weight: s_g of Eq. 6; 0 trains without a discriminator.
+    """
+
+    width: float
+    audio_width: float
+    audio_steps: int
+    audio_learning_rate: float
+    steps: int
+    batch: int
+    learning_rate: float
+    residual: bool
+    lead: int
+    still_share: float
+    lip_weight: float
+    sync_weight: float
+    sync_start: float
+    adversarial_weight: float
+
+
+def expert_batch(
+    clips: Sequence[SpeakingFace], count: int, windows: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Windows of five frames that do not overlap, several from each of some clips, with their own audio.
+
+    Args:
+        clips: what to choose from.
+        count: how many clips.
+        windows: how many windows of each; a shorter clip gives some of its windows twice.
+        rng: makes every choice.
+
+    Returns:
+        mel windows (count · windows, 1, 80, 16) and lower half-faces (count · windows, 15, 48, 96), clip after clip.
+    """
+    mels, faces = [], []
+    for _ in range(count):
+        clip = clips[int(rng.integers(len(clips)))]
+        apart = np.arange(rng.integers(min(FRAMES, clip.windows)), clip.windows, FRAMES)
+        starts = rng.permutation(np.resize(rng.permutation(apart), windows))
+        mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)  # a mirrored face speaks just as well
+        mels.append(clip.mels[starts])
+        moving = clip.faces[starts[:, None] + np.arange(FRAMES)] - clip.mean_face
+        faces.append(moving[:, :, :, mirror].astype(np.float32) / 255)
+    stacked = torch.from_numpy(np.concatenate(faces)).permute(0, 4, 1, 2, 3)
+    return torch.from_numpy(np.concatenate(mels))[:, None], lower_halves(stacked)
+
+
+def expert_loss(expert: SyncExpert2D, mels: torch.Tensor, faces: torch.Tensor, windows: int) -> torch.Tensor:
+    """Binary cross-entropy on P_sync (Eq. 1) of every face window with every mel window of its clip.
+
+    Wav2Lip draws one false window for each true one. To compare each with all the others of its clip costs nothing
+    more, as the embeddings are there, and is what gets a small training off the ground. True and false pairs weigh
+    the same.
+    """
+    audio, face = (embedding.unflatten(0, (-1, windows)) for embedding in expert(mels, faces))
+    probability = (face @ audio.transpose(1, 2)).clamp(1e-6, 1 - 1e-6)  # cosines of unit vectors
+    genuine = torch.eye(windows, dtype=torch.bool).expand_as(probability)
+    return -(probability[genuine].log().mean() + (1 - probability[~genuine]).log().mean()) / 2
+
+
+def sync_probability(audio: torch.Tensor, face: torch.Tensor) -> torch.Tensor:
+    """P_sync (Eq. 1): cosine of unit embeddings that are nowhere negative, (B, E) each → (B,) in 0..1."""
+    return (audio * face).sum(dim=1).clamp(0, 1)
+
+
+@dataclass(frozen=True)
+class GeneratorBatch:
+    """Windows of T frames for the generator.
+
+    Attributes:
+        mels: (B, T, 1, 80, 16), the window that the generator hears for every frame.
+        heard: (B, 1, 80, 16), the window that begins at the first frame, which the sync expert compares with all T.
+        faces: (B, 6, T, 96, 96), masked target and reference.
+        target: (B, 3, T, 96, 96).
+        near_lips: (B, 1, 1, 96, 96), 1 in the lips' box and 0 elsewhere.
+        mean: (B, 3, 1, 96, 96), the clip's mean face, of which the sync expert sees the deviation.
+    """
+
+    mels: torch.Tensor
+    heard: torch.Tensor
+    faces: torch.Tensor
+    target: torch.Tensor
+    near_lips: torch.Tensor
+    mean: torch.Tensor
+
+
+def generator_batch(
+    clips: Sequence[SpeakingFace],
+    size: int,
+    frames: int,
+    rng: np.random.Generator,
+    *,
+    lead: int = 0,
+    still_share: float = 0.0,
+) -> GeneratorBatch:
+    """Windows of consecutive frames; the reference is one still frame of another time of the clip.
+
+    Wav2Lip takes as many reference frames, which move. Here the generator must make a single still speak, so it is
+    trained on stills; a share of them is the clip's first frame, whose mouth is closed because nobody speaks yet.
+
+    Args:
+        clips: what to choose from.
+        size: how many windows.
+        frames: T, at most five.
+        rng: makes every choice.
+        lead: see `Inputs`.
+        still_share: share of windows whose reference is the clip's first frame.
+    """
+    mels, heard, targets, references, lips, means = [], [], [], [], [], []
+    for _ in range(size):
+        clip = clips[int(rng.integers(len(clips)))]
+        start = int(rng.integers(clip.windows))
+        reference = 0 if rng.random() < still_share else elsewhere(start, clip.windows, rng)
+        left, top, right, bottom = clip.lips
+        near_lips = np.zeros((1, *clip.faces.shape[1:3], 1), np.float32)
+        near_lips[:, top:bottom, left:right] = 1
+        mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)  # a mirrored face speaks just as well
+        mels.append(windows_of(clip.mels, start + np.arange(frames), lead))
+        heard.append(clip.mels[start])
+        targets.append(clip.faces[start : start + frames, :, mirror])
+        references.append(np.broadcast_to(clip.faces[[reference], :, mirror], targets[-1].shape))
+        lips.append(near_lips[:, :, mirror])
+        means.append(clip.mean_face[None, :, mirror])
+    target = to_tensor(np.stack(targets)).transpose(1, 2)
+    still = to_tensor(np.stack(references)).transpose(1, 2)
+    return GeneratorBatch(
+        mels=torch.from_numpy(np.stack(mels))[:, :, None],
+        heard=torch.from_numpy(np.stack(heard))[:, None],
+        faces=torch.cat([masked(target), still], dim=1),
+        target=target,
+        near_lips=torch.from_numpy(np.stack(lips)).movedim(-1, 1),
+        mean=to_tensor(np.stack(means)).transpose(1, 2),
+    )
+
+
+def generator_loss(
+    generated: torch.Tensor,
+    batch: GeneratorBatch,
+    expert: SyncExpert2D,
+    discriminator: QualityDiscriminator | None,
+    *,
+    lip_weight: float,
+    sync_weight: float,
+    adversarial_weight: float,
+) -> tuple[torch.Tensor, dict[str, float]]:
+    """L_total = (1 − s_w − s_g) L_recon + s_w E_sync + s_g L_gen (Eq. 6).
+
+    Args:
+        generated: (B, 3, T, 96, 96).
+        batch: what it was generated from; T must be 5 for the sync loss.
+        expert: frozen.
+        discriminator: None where `adversarial_weight` is 0.
+        lip_weight: of the squared differences near the lips, added to L_recon. What the sound leaves open is then drawn
+            there as the mean of what may be seen, a mouth that is open half way. Absolute differences alone, the
+            paper's, ask for the median, and that is a mouth which hardly opens.
+        sync_weight: s_w; 0.03 in the paper, 0 until the generator draws faces at all.
+        adversarial_weight: s_g; 0.07 in the paper.
+
+    Returns:
+        The loss and its parts for the log.
+    """
+    difference = generated - batch.target
+    reconstruction = difference.abs().mean() + lip_weight * (batch.near_lips * difference.square()).mean()  # Eq. 2
+    loss = (1 - sync_weight - adversarial_weight) * reconstruction
+    parts = {"reconstruction": reconstruction.item()}
+    if sync_weight > 0:
+        audio, face = expert(batch.heard, expert.look(generated, batch.mean))
+        out_of_sync = functional.binary_cross_entropy(  # E_sync = −log P_sync, Eq. 3
+            sync_probability(audio, face), torch.ones(len(audio))
+        )
+        loss = loss + sync_weight * out_of_sync
+        parts["sync"] = out_of_sync.item()
+    if discriminator is not None and adversarial_weight > 0:
+        real = discriminator(generated)  # Eq. 4, in the form that does not saturate
+        adversarial = functional.binary_cross_entropy(real, torch.ones_like(real))
+        loss = loss + adversarial_weight * adversarial
+        parts["adversarial"] = adversarial.item()
+    return loss, {"loss": loss.item(), **parts}
+
+
+def discriminator_loss(
+    discriminator: QualityDiscriminator, target: torch.Tensor, generated: torch.Tensor
+) -> torch.Tensor:
+    """L_disc (Eq. 5): real faces are to be called real, generated ones not."""
+    real, false = discriminator(target), discriminator(generated.detach())
+    return functional.binary_cross_entropy(real, torch.ones_like(real)) + functional.binary_cross_entropy(
+        false, torch.zeros_like(false)
+    )
+
+
+def elsewhere(start: int, windows: int, rng: np.random.Generator) -> int:
+    """The start of another window of the clip that shares no frame with the one at `start`, where the clip is long
+    enough; otherwise of any other window, and of the same one if there is no other."""
+    starts = np.arange(windows)
+    for distance in (FRAMES, 1, 0):
+        others = starts[np.abs(starts - start) >= distance]
+        if len(others):
+            return int(rng.choice(others))
+    raise ValueError("the clip has no window")
+
+
+def train_expert(
+    clips: Sequence[SpeakingFace], recipe: ExpertRecipe, *, seed: int, scratch: Scratch
+) -> tuple[SyncExpert2D, list[dict[str, float]]]:
+    """Train the sync expert; returns it, in evaluation mode, and its curve."""
+    seed_torch(seed, "sync_expert2d")
+    expert = SyncExpert2D(recipe.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(expert.parameters(), lr=recipe.learning_rate)
+
+    def step(index: int) -> dict[str, float]:
+        rng = generator(seed, "sync_expert2d", index, *processes.mark())
+        mels, faces = expert_batch(clips, recipe.clips, recipe.windows, rng)
+        faces = faces.contiguous(memory_format=torch.channels_last)
+        loss = expert_loss(expert, mels, faces, recipe.windows)
+        update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.steps, recipe.learning_rate))
+        return {"loss": loss.item()}
+
+    state = {"expert": expert, "optimizer": optimizer}
+    history = train(step, state, steps=recipe.steps, seed=seed, scratch=scratch, description="sync expert")
+    return expert.eval(), history
+
+
+def lip_motions(clips: Sequence[SpeakingFace]) -> list[np.ndarray]:
+    """How the lips differ from those of their clip's first frame, (T, MOTIONS) float32 for each clip.
+
+    These are principal components, over all clips, of the differences of the pixels in the lips' box, in standard
+    deviations of the first.
+    """
+    differences = []
+    for clip in clips:
+        left, top, right, bottom = clip.lips
+        size = (LIPS_SIDE, LIPS_SIDE)
+        lips = [cv2.resize(face[top:bottom, left:right], size, interpolation=cv2.INTER_AREA) for face in clip.faces]
+        pixels = np.stack(lips).reshape(len(lips), -1).astype(np.float32)
+        differences.append(pixels - pixels[0])
+    covariance = sum(d.T @ d for d in differences) / sum(map(len, differences))
+    variances, components = np.linalg.eigh(covariance)
+    basis = components[:, : -MOTIONS - 1 : -1] / np.sqrt(max(variances[-1], 1e-12))
+    return [d @ basis for d in differences]
+
+
+def listening_batch(
+    clips: Sequence[SpeakingFace], motions: Sequence[np.ndarray], lead: int, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mel windows (N, 1, 80, 16) of random frames and the lips' motions (N, 3, MOTIONS) at the frames `LISTEN_AT`."""
+    mels, moved = [], []
+    for _ in range(LISTEN_CLIPS):
+        index = int(rng.integers(len(clips)))
+        at = rng.integers(len(clips[index].mels), size=LISTEN_WINDOWS)
+        mels.append(windows_of(clips[index].mels, at, lead))
+        moved.append(motions[index][np.clip(at[:, None] + LISTEN_AT, 0, len(motions[index]) - 1)])
+    return torch.from_numpy(np.concatenate(mels))[:, None], torch.from_numpy(np.concatenate(moved))
+
+
+def train_audio_encoder(
+    clips: Sequence[SpeakingFace], recipe: GeneratorRecipe, *, seed: int, scratch: Scratch
+) -> tuple[nn.Module, list[dict[str, float]]]:
+    """Teach an audio encoder of the generator's shape how lips move, by least squares; returns it and its curve.
+
+    Wav2Lip's own learns it through the pictures that the generator draws, over days. `MOTIONS` numbers a frame in place
+    of 27648, and nothing to be drawn, make it a matter of a minute.
+    """
+    seed_torch(seed, "wav2lip", "ears")
+    encoder = Wav2Lip(recipe.width, audio_width=recipe.audio_width).audio_encoder
+    head = nn.Linear(scaled(512, recipe.audio_width), len(LISTEN_AT) * MOTIONS)
+    model = nn.Sequential(encoder, nn.Flatten(), head).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    optimizer = torch.optim.Adam(model.parameters(), lr=recipe.audio_learning_rate)
+    motions = lip_motions(clips)
+
+    def step(index: int) -> dict[str, float]:
+        mels, moved = listening_batch(clips, motions, recipe.lead, generator(seed, "ears", index, *processes.mark()))
+        missed = (model(mels).view_as(moved) - moved).square().sum(dim=2).mean()
+        update(missed, optimizer, learning_rate=warmup_cosine(index, recipe.audio_steps, recipe.audio_learning_rate))
+        return {"loss": missed.item(), "explained": 1 - missed.item() / moved.square().sum(dim=2).mean().item()}
+
+    state = {"model": model, "optimizer": optimizer}
+    history = train(step, state, steps=recipe.audio_steps, seed=seed, scratch=scratch, description="audio encoder")
+    return encoder, history
+
+
+def train_generator(
+    clips: Sequence[SpeakingFace],
+    expert: SyncExpert2D,
+    audio_encoder: nn.Module | None,
+    recipe: GeneratorRecipe,
+    *,
+    seed: int,
+    scratch: Scratch,
+) -> tuple[Wav2Lip, list[dict[str, float]]]:
+    """Train the generator, with `expert` frozen; returns it, in evaluation mode, and its curve.
+
+    It starts with `audio_encoder`, from `train_audio_encoder`, where there is one.
+    """
+    frozen(expert)
+    seed_torch(seed, "wav2lip")
+    network = Wav2Lip(recipe.width, audio_width=recipe.audio_width, residual=recipe.residual)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if audio_encoder is not None:
+        network.audio_encoder.load_state_dict(audio_encoder.state_dict())
+    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
+    state: dict[str, Stateful] = {"generator": network, "optimizer": optimizer}
+    discriminator = None
+    if recipe.adversarial_weight > 0:
+        discriminator = QualityDiscriminator(recipe.width)
+        opponent = torch.optim.Adam(discriminator.parameters(), lr=recipe.learning_rate, betas=(0.5, 0.999))
+        state |= {"discriminator": discriminator, "opponent": opponent}
+
+    def step(index: int) -> dict[str, float]:
+        in_sync = recipe.sync_weight > 0 and index >= recipe.sync_start * recipe.steps
+        # Neighbouring frames hardly differ: as long as no sync expert wants them, single frames teach more.
+        frames = FRAMES if in_sync else 1
+        batch = generator_batch(
+            clips,
+            recipe.batch * FRAMES // frames,
+            frames,
+            generator(seed, "wav2lip", index, *processes.mark()),
+            lead=recipe.lead,
+            still_share=recipe.still_share,
+        )
+        generated = network(batch.mels, batch.faces)
+        loss, parts = generator_loss(
+            generated,
+            batch,
+            expert,
+            discriminator,
+            lip_weight=recipe.lip_weight,
+            sync_weight=recipe.sync_weight if in_sync else 0.0,
+            adversarial_weight=recipe.adversarial_weight,
+        )
+        rate = warmup_cosine(index, recipe.steps, recipe.learning_rate)
+        update(loss, optimizer, learning_rate=rate)
+        if discriminator is not None:
+            told_apart = discriminator_loss(discriminator, batch.target, generated)
+            update(told_apart, opponent, learning_rate=rate)
+            parts["discriminator"] = told_apart.item()
+        return parts
+
+    history = train(step, state, steps=recipe.steps, seed=seed, scratch=scratch, description="generator")
+    return network.eval(), history

@@ -1,0 +1,81 @@
+"""Where SyncNet and the 2D sync expert look in a picture, from the four landmarks of `landmarks`.
+
+A picture whose face was placed by construction (a 2D corpus, a crop that another tool made) has the landmarks of the
+mean face at that place: then the same crops serve.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import cv2
+import numpy as np
+from scipy.ndimage import median_filter
+
+from learn2talk_core.video.landmarks import REFERENCE, similarity, smooth
+from learn2talk_core.video.recorded import FACE_BOX, LEFT, SIDE, SIZE, TOP
+from learn2talk_core.video.talking_video import FACE_SIZE, Box
+
+SYNCNET_SIZE = 224  # pixels
+ARCFACE_SIZE = 112  # pixels
+# Where right eye, left eye, nose and mouth lie in the faces that ArcFace is trained on; the mouth is the middle of its
+# two corners there.
+ARCFACE = np.array([[38.2946, 51.6963], [73.5318, 51.5014], [56.0252, 71.7366], [56.1396, 92.2848]])
+# The mean face in its face box, brows to chin: shares of the box's side. Pixel (0, 0) covers 0 … 1.
+_IN_FACE_BOX = ((REFERENCE - [LEFT, TOP]) * (SIZE / SIDE) + 0.5 - FACE_BOX[:2]) / (FACE_BOX[2] - FACE_BOX[0])
+# SyncNet's pipeline: with h half the height of the detector's box, its crop reaches from h above the box's middle to
+# 1.8 h below it and 1.4 h to each side.
+_MARGIN = 0.4
+# S3FD, its detector, boxes a face from forehead to chin: about these shares of the height lie above eyes and mouth.
+_EYES, _MOUTH = 0.40, 0.77
+_MEDIAN = 13  # frames
+_OUTSIDE = 110  # grey value beyond the picture
+
+
+def landmarks_of_box(box: Box) -> np.ndarray:
+    """(4, 2) landmarks of the mean face in a face box (left, top, right, bottom), brows to chin."""
+    left, top, right, bottom = box
+    return _IN_FACE_BOX * [right - left, bottom - top] + [left - 0.5, top - 0.5]
+
+
+def landmarks_of_crop(height: int, width: int) -> np.ndarray:
+    """(4, 2) landmarks of the mean face in a picture that as a whole is SyncNet's crop."""
+    across, middle, half = detector_boxes(REFERENCE[None])[0]
+    left, top, side = across - (1 + _MARGIN) * half, middle - half, 2 * (1 + _MARGIN) * half
+    return (REFERENCE - [left, top]) * ([width / side, height / side])
+
+
+def detector_boxes(landmarks: np.ndarray) -> np.ndarray:
+    """(T, 4, 2) landmarks → (T, 3): middle across, middle down, and half the height of the box that a face detector
+    would give, each a median over 13 frames, as SyncNet's pipeline holds its crops still."""
+    eyes, mouth = landmarks[:, :2].mean(axis=1), landmarks[:, 3]
+    half = np.linalg.norm(mouth - eyes, axis=1) / (_MOUTH - _EYES) / 2
+    middle = eyes[:, 1] + (1 - 2 * _EYES) * half
+    boxes = np.stack([(eyes[:, 0] + mouth[:, 0]) / 2, middle, half], axis=1)
+    return median_filter(boxes, size=(_MEDIAN, 1), mode="nearest")
+
+
+def syncnet_crops(frames: Iterable[np.ndarray], landmarks: np.ndarray) -> Iterator[np.ndarray]:
+    """uint8 (224, 224, 3) RGB of each RGB picture, as syncnet_python's run_pipeline.py cuts and resizes them.
+
+    Ends with the shorter of pictures and (T, 4, 2) landmarks.
+    """
+    for frame, (across, middle, half) in zip(frames, detector_boxes(landmarks), strict=False):
+        margin = int(half * (1 + 2 * _MARGIN))
+        padded = np.pad(frame, ((margin, margin), (margin, margin), (0, 0)), constant_values=_OUTSIDE)
+        x, y = across + margin, middle + margin
+        rows = slice(max(0, int(y - half)), int(y + half * (1 + 2 * _MARGIN)))
+        columns = slice(max(0, int(x - half * (1 + _MARGIN))), int(x + half * (1 + _MARGIN)))
+        yield cv2.resize(padded[rows, columns], (SYNCNET_SIZE, SYNCNET_SIZE))
+
+
+def face_crops(frames: Iterable[np.ndarray], landmarks: np.ndarray) -> Iterator[np.ndarray]:
+    """uint8 (96, 96, 3) RGB of each RGB picture, brows to chin, turned and scaled so that the face keeps still, as the
+    faces of a 2D corpus made of videos are. Ends with the shorter of pictures and (T, 4, 2) landmarks."""
+    target = _IN_FACE_BOX * FACE_SIZE - 0.5
+    for frame, points in zip(frames, smooth(landmarks), strict=False):
+        matrix = similarity(points, target)
+        yield cv2.warpAffine(frame, matrix, (FACE_SIZE, FACE_SIZE), borderMode=cv2.BORDER_REPLICATE)
+
+
+def arcface_crop(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) and the (4, 2) landmarks of its face → uint8 (112, 112, 3), the face as ArcFace wants it."""
+    return cv2.warpAffine(image, similarity(landmarks, ARCFACE), (ARCFACE_SIZE, ARCFACE_SIZE))

@@ -1,0 +1,88 @@
+"""Mouth crops of films, 25 a second, in parquet: one row a picture.
+
+mouths-000.parquet   clip, frame, png (96 x 96 grey, without loss)
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import missing, whole_folder
+from learn2talk_core.video.talking_video import CLIPS_A_SHARD
+
+MADE_BY = "dvc repro mouths"
+_SCHEMA = pa.schema([("clip", pa.string()), ("frame", pa.int64()), ("png", pa.binary())])
+
+
+@dataclass(frozen=True)
+class Mouths:
+    """Opened crops; `clips` are the ids, in the order in which they were written."""
+
+    clips: tuple[str, ...]
+    _where: dict[str, tuple[Path, int]]
+
+    def frames(self, clip: str) -> np.ndarray:
+        """All crops of a clip, uint8 (T, H, W) grey."""
+        path, group = self._where[clip]
+        with parquet.ParquetFile(path) as shard:
+            images = shard.read_row_group(group, columns=["png"])["png"]
+        return np.stack([_decoded(image.as_py(), f"{path}, clip {clip}") for image in images])
+
+
+def open_mouths(folder: str | Path) -> Mouths:
+    """Open what `write_mouths` wrote; pictures are decoded when asked for."""
+    shards = sorted(Path(folder).glob("mouths-*.parquet"))
+    if not shards:
+        raise missing(Path(folder) / "mouths-000.parquet", MADE_BY)
+    where = {}
+    for path in shards:
+        try:
+            with parquet.ParquetFile(path) as shard:  # one clip a row group, whose least and greatest clip are the same
+                for group in range(shard.num_row_groups):
+                    where[shard.metadata.row_group(group).column(0).statistics.min] = (path, group)
+        except (pa.ArrowInvalid, OSError) as error:
+            found = str(error).splitlines()[0]
+            raise BadInput(path, expected="a parquet file", found=found, fix=f"Make it again: {MADE_BY}.") from error
+    return Mouths(tuple(where), where)
+
+
+def write_mouths(folder: str | Path, crops: Iterable[tuple[str, np.ndarray]]) -> int:
+    """Write crops; the folder is replaced as a whole when all is written.
+
+    Args:
+        folder: where to.
+        crops: clip id and its pictures, uint8 (T, H, W) grey; may be a generator.
+
+    Returns:
+        how many pictures were written.
+    """
+    count, writer = 0, None
+    with whole_folder(folder) as partial:
+        for number, (clip, frames) in enumerate(crops):
+            if number % CLIPS_A_SHARD == 0:
+                if writer is not None:
+                    writer.close()
+                path = partial / f"mouths-{number // CLIPS_A_SHARD:03d}.parquet"
+                writer = parquet.ParquetWriter(path, _SCHEMA, compression="none")
+            images = [cv2.imencode(".png", frame)[1].tobytes() for frame in frames]
+            columns = [[clip] * len(images), list(range(len(images))), images]
+            assert writer is not None
+            writer.write_table(pa.table(columns, schema=_SCHEMA), row_group_size=len(images))
+            count += len(images)
+        if writer is None:
+            raise BadInput(folder, expected="at least one clip", found="none", fix="Check the videos it is made of.")
+        writer.close()
+    return count
+
+
+def _decoded(png: bytes, where: str) -> np.ndarray:
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    if image is None:
+        raise BadInput(where, expected="PNG pictures", found="other bytes", fix=f"Make it again: {MADE_BY}.")
+    return image

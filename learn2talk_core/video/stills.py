@@ -1,0 +1,43 @@
+"""The still images that one-shot teachers make speak: pictures of held-out faces of the 2D corpus."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.video.talking_video import FACE_SIZE, TalkingVideo, VideoClip, crop
+
+
+@dataclass(frozen=True)
+class Still:
+    """The static image of one-shot generation: (H, W, 3) uint8 RGB, and where its clip has face and mouth."""
+
+    image: np.ndarray
+    clip: VideoClip
+
+    @property
+    def face(self) -> np.ndarray:
+        """Wav2Lip's face, uint8 (96, 96, 3)."""
+        return crop(self.image[None], self.clip.face_box, FACE_SIZE)[0]
+
+
+def choose_stills(speakers: Iterable[str], video: TalkingVideo, still: str) -> dict[str, Still]:
+    """Speaker of the 3D corpus → still: the first frame, mouth closed before the speech begins, of held-out films.
+
+    Args:
+        speakers: of the 3D corpus.
+        video: the 2D corpus.
+        still: whose face, a speaker of its validation split; or `one`, the first of them; or `per_speaker`, one of them
+            after the other.
+
+    Raises:
+        BadInput: the validation split has no such speaker.
+    """
+    films = dict(sorted({clip.speaker: clip for clip in reversed(video.split("validation"))}.items()))
+    if still not in ("one", "per_speaker", *films):
+        expected = f"one, per_speaker or a held-out face: {', '.join(films)}"
+        raise BadInput("teacher_video.still", expected=expected, found=still, fix="Choose one of them in params.yaml.")
+    chosen = {"one": list(films)[:1], "per_speaker": list(films)}.get(still, [still])
+    images = [Still(video.frames(films[name])[0], films[name]) for name in chosen]
+    return {speaker: images[number % len(images)] for number, speaker in enumerate(sorted(speakers))}

@@ -1,0 +1,214 @@
+"""The 2D corpus: clips of talking faces with their sound, in parquet shards.
+
+    films-000.parquet   one row a clip: who says what, boxes, H.264 video (`mp4`), 16-bit sound (`audio`)
+
+Every clip has 25 pictures a second and 16 kHz sound that starts with the first picture: picture t shows the time
+t / 25 s and stands for the 640 samples from 640 t on. The head keeps (nearly) still, so that one box a clip holds the
+face and one the mouth, as in the static image of a one-shot teacher.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
+
+from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16, to_int16
+from learn2talk_core.corpus.phonemes import Phoneme
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import missing, whole_folder
+from learn2talk_core.video.video_file import read_video
+
+SPLITS = ("loss", "metric", "validation")
+VIDEO_FPS = 25
+SAMPLES_PER_FRAME = SAMPLE_RATE // VIDEO_FPS
+FACE_SIZE = 96  # pixels of Wav2Lip's face
+MOUTH_SIZE = 96  # pixels of the lip reader's mouth, of which its input is the middle 88
+CLIPS_A_SHARD = 32
+
+Box = tuple[float, float, float, float]
+_COLUMNS: list[tuple[str, pa.DataType]] = [
+    *[(name, pa.string()) for name in ("id", "speaker", "text", "split")],
+    *[(name, pa.int64()) for name in ("frames", "samples")],
+    ("phonemes", pa.list_(pa.struct([("start", pa.float64()), ("end", pa.float64()), ("name", pa.string())]))),
+    *[(name, pa.list_(pa.float64())) for name in ("face_box", "mouth_box")],
+]
+_SCHEMA = pa.schema([*_COLUMNS, ("mp4", pa.binary()), ("audio", pa.binary())])
+
+
+@dataclass(frozen=True)
+class VideoClip:
+    """One film of a speaking face.
+
+    Attributes:
+        id: unique name.
+        speaker: whose face and voice.
+        text: what is said; empty where unknown.
+        split: `loss` and `metric` are the faces that the two lip readers learn from, `validation` is other faces with
+            other sentences.
+        frames: number of pictures, floor(samples / 640).
+        samples: number of samples of sound.
+        phonemes: what sounds when; empty where unknown.
+        face_box: (left, top, right, bottom) in pixels, brow to chin: Wav2Lip's face is this box at 96 x 96, with
+            the lips in the same place of all boxes. Whole numbers, so that a generated face can be pasted back.
+        mouth_box: the same for the lip reader's mouth: 96 x 96 pixels of which the middle 88 are 85 mm wide.
+        shard, row: where it lies.
+    """
+
+    id: str
+    speaker: str
+    text: str
+    split: str
+    frames: int
+    samples: int
+    phonemes: tuple[Phoneme, ...]
+    face_box: tuple[int, int, int, int]
+    mouth_box: Box
+    shard: int = 0
+    row: int = 0
+
+
+@dataclass(frozen=True)
+class TalkingVideo:
+    """An opened 2D corpus: `clips` in the order in which they were written."""
+
+    folder: Path
+    clips: tuple[VideoClip, ...]
+    _shards: tuple[Path, ...]
+
+    def split(self, *names: str) -> list[VideoClip]:
+        """The clips of these splits, in order."""
+        return [clip for clip in self.clips if clip.split in names]
+
+    def frames(self, clip: VideoClip) -> np.ndarray:
+        """All pictures, uint8 (T, H, W, 3) RGB."""
+        name = f"{self._shards[clip.shard]}, clip {clip.id}"
+        frames, _, _ = read_video(self.mp4(clip), name=name)
+        if len(frames) != clip.frames:
+            raise BadInput(name, expected=f"{clip.frames} frames", found=str(len(frames)), fix="Make the corpus again.")
+        return frames
+
+    def mp4(self, clip: VideoClip) -> bytes:
+        """The video as it was written, without sound."""
+        return self._cell(clip, "mp4")
+
+    def audio(self, clip: VideoClip) -> np.ndarray:
+        """The sound, float32 (samples,) in [-1, 1] at 16 kHz."""
+        return from_int16(np.frombuffer(self._cell(clip, "audio"), "<i2"))
+
+    def faces(self, clip: VideoClip, size: int = FACE_SIZE) -> np.ndarray:
+        """The face box of every picture, uint8 (T, size, size, 3) RGB."""
+        return crop(self.frames(clip), clip.face_box, size)
+
+    def mouths(self, clip: VideoClip, size: int = MOUTH_SIZE) -> np.ndarray:
+        """The mouth box of every picture, uint8 (T, size, size) grey."""
+        return crop(grey(self.frames(clip)), clip.mouth_box, size)
+
+    def _cell(self, clip: VideoClip, column: str) -> bytes:
+        with parquet.ParquetFile(self._shards[clip.shard]) as shard:  # one row a row group: only this clip is read
+            return shard.read_row_group(clip.row, columns=[column])[column][0].as_py()
+
+
+def open_talking_video(folder: str | Path, *, made_by: str = "dvc repro talking_video") -> TalkingVideo:
+    """Open what `write_talking_video` wrote; pictures and sound are read when asked for."""
+    shards = tuple(sorted(Path(folder).glob("films-*.parquet")))
+    if not shards:
+        raise missing(Path(folder) / "films-000.parquet", made_by)
+    clips = [clip for number, shard in enumerate(shards) for clip in _clips(shard, number, made_by)]
+    return TalkingVideo(Path(folder), tuple(clips), shards)
+
+
+def write_talking_video(folder: str | Path, films: Iterable[tuple[VideoClip, bytes, np.ndarray]]) -> None:
+    """Write a 2D corpus; `films` may be a generator, and no more than one shard of it is kept in memory.
+
+    Args:
+        folder: replaced as a whole when all is written.
+        films: clip, its MP4 bytes (`encode_video` at 25 fps, no sound track needed), its sound float (samples,) in
+            [-1, 1] at 16 kHz.
+    """
+    seen: set[str] = set()
+    with whole_folder(folder) as partial:
+        rows: list[dict[str, Any]] = []
+        shards = 0
+        for clip, mp4, audio in films:
+            _check(clip, audio, seen)
+            described = {name: value for name, value in asdict(clip).items() if name not in ("shard", "row")}
+            rows.append({**described, "mp4": mp4, "audio": to_int16(audio).astype("<i2").tobytes()})
+            if len(rows) == CLIPS_A_SHARD:
+                _write_shard(partial, shards, rows)
+                rows, shards = [], shards + 1
+        if rows:
+            _write_shard(partial, shards, rows)
+        if not seen:
+            raise BadInput(folder, expected="at least one clip", found="none", fix="Check the source of the videos.")
+
+
+def grey(frames: np.ndarray) -> np.ndarray:
+    """Luma of RGB pictures as OpenCV has it: uint8 (T, H, W, 3) to (T, H, W)."""
+    return np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames])
+
+
+def crop(frames: np.ndarray, box: Box, size: int) -> np.ndarray:
+    """Cut a box out of every picture and bring it to size x size pixels; outside the picture its edge is repeated.
+
+    Args:
+        frames: (T, H, W, 3) or (T, H, W), uint8.
+        box: (left, top, right, bottom) in pixels, fractions allowed; pixel (0, 0) covers 0..1.
+        size: width and height of the result.
+    """
+    left, top, right, bottom = box
+    scale_x, scale_y = (right - left) / size, (bottom - top) / size
+    # Pixel i of the crop has its centre at left + (i + 1/2) scale, that is at index left + (i + 1/2) scale - 1/2.
+    into = np.array([[scale_x, 0, left + scale_x / 2 - 0.5], [0, scale_y, top + scale_y / 2 - 0.5]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return np.stack(
+        [cv2.warpAffine(f, into, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE) for f in frames]
+    )
+
+
+def frames_of(samples: int) -> int:
+    """How many whole pictures a sound of this many samples lasts."""
+    return samples // SAMPLES_PER_FRAME
+
+
+def _check(clip: VideoClip, audio: np.ndarray, seen: set[str]) -> None:
+    where = f"clip {clip.id}"
+    if clip.id in seen:
+        raise BadInput(where, expected="ids that differ", found="this id twice", fix="Rename one of them.")
+    seen.add(clip.id)
+    if clip.split not in SPLITS:
+        raise BadInput(where, expected=f"one of {', '.join(SPLITS)}", found=repr(clip.split), fix="Mend the split.")
+    if len(audio) != clip.samples or frames_of(clip.samples) != clip.frames or clip.frames == 0:
+        raise BadInput(
+            where,
+            expected=f"at least one frame and {SAMPLES_PER_FRAME} samples for each",
+            found=f"{clip.frames} frames and {len(audio)} samples",
+            fix="Trim pictures and sound to their common duration.",
+        )
+    if not np.isfinite(audio).all():
+        raise BadInput(where, expected="finite audio", found="NaN or infinity", fix="Repair or leave out the clip.")
+
+
+def _write_shard(folder: Path, number: int, rows: list[dict[str, Any]]) -> None:
+    table = pa.Table.from_pylist(rows, schema=_SCHEMA)
+    parquet.write_table(table, folder / f"films-{number:03d}.parquet", row_group_size=1, compression="none")
+
+
+def _clips(path: Path, shard: int, made_by: str) -> list[VideoClip]:
+    try:
+        rows = parquet.read_table(path, columns=[name for name, _ in _COLUMNS]).to_pylist()
+    except (pa.ArrowInvalid, OSError) as error:
+        found = str(error).splitlines()[0]
+        raise BadInput(path, expected="a parquet file", found=found, fix=f"Make it again: {made_by}.") from error
+    return [replace(_clip(row), shard=shard, row=number) for number, row in enumerate(rows)]
+
+
+def _clip(row: dict[str, Any]) -> VideoClip:
+    left, top, right, bottom = (int(edge) for edge in row["face_box"])
+    phonemes = tuple(Phoneme(**phoneme) for phoneme in row["phonemes"])
+    mouth: Any = tuple(row["mouth_box"])
+    return VideoClip(**{**row, "phonemes": phonemes, "face_box": (left, top, right, bottom), "mouth_box": mouth})

@@ -1,0 +1,194 @@
+"""Video files: H.264 and AAC in MP4, through PyAV, whose wheel carries ffmpeg."""
+
+import io
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from itertools import chain, islice
+from pathlib import Path
+
+import av
+import numpy as np
+
+from learn2talk_core.audio.sound import mono_pieces
+from learn2talk_core.audio.waveform import SAMPLE_RATE
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import whole_file
+
+X264 = {"preset": "veryfast", "bf": "0", "x264-params": "b-adapt=0:scenecut=0:weightp=0:mbtree=0:rc-lookahead=0"}
+
+
+def write_video(
+    path: str | Path, frames: Iterable[np.ndarray], fps: float, audio: np.ndarray | None = None, *, qp: int = 20
+) -> None:
+    """Write an MP4 file; see `encode_video`. The file appears only when it is whole."""
+    with whole_file(path) as partial, open(partial, "wb") as file:
+        _encode(file, frames, fps, audio, qp)
+
+
+def encode_video(frames: Iterable[np.ndarray], fps: float, audio: np.ndarray | None = None, *, qp: int = 20) -> bytes:
+    """MP4 bytes of a video; the same input gives the same bytes.
+
+    Args:
+        frames: uint8 RGB pictures (H, W, 3), H and W even, an array (T, H, W, 3) or any iterable.
+        fps: frames per second.
+        audio: float32 samples in [-1, 1] at 16 kHz, mono, or None for a silent film.
+        qp: x264's quantiser for all pictures: 0 next to no loss, 20 hardly visible loss, 30 small files.
+    """
+    buffer = io.BytesIO()
+    _encode(buffer, frames, fps, audio, qp)
+    return buffer.getvalue()
+
+
+def read_video(source: str | Path | bytes, *, name: str = "video") -> tuple[np.ndarray, Fraction, np.ndarray | None]:
+    """Decode a whole video.
+
+    Args:
+        source: a file, or the bytes of one.
+        name: what errors call it when `source` is bytes.
+
+    Returns:
+        frames uint8 (T, H, W, 3) RGB, frames per second, and the sound as float32 (N,) at 16 kHz mono, or None.
+    """
+    fps = video_rate(source, name=name)
+    return np.stack(list(video_frames(source, name=name))), fps, video_audio(source, name=name)
+
+
+def video_rate(source: str | Path | bytes, *, name: str = "video") -> Fraction:
+    """Average frames per second."""
+    with _opened(source, name) as container:
+        stream = container.streams.video[0]
+        return _rate(stream)
+
+
+def video_frames(source: str | Path | bytes, *, fps: float | None = None, name: str = "video") -> Iterator[np.ndarray]:
+    """Decode frame by frame: uint8 (H, W, 3) RGB, upright.
+
+    With `fps`, frame t is the picture shown at t / fps seconds after the first one, whatever the file's own rate,
+    constant or not; without, every frame of the file once.
+    """
+    with _opened(source, name) as container:
+        stream = container.streams.video[0]
+        seconds_each = float(1 / _rate(stream))
+        image, given, start, end = None, 0, 0.0, 0.0
+        for frame in _decoded(container, stream, source, name):
+            start = frame.time if image is None else start
+            time = frame.time - start
+            # The picture before this one is the nearest for times up to half-way between the two.
+            while fps is not None and image is not None and given / fps < time - seconds_each / 2:
+                yield image
+                given += 1
+            image, end = _upright(frame), time + seconds_each
+            if fps is None:
+                yield image
+        told = _seconds(stream, stream.duration)
+        if image is None or end + seconds_each < told:
+            raise _unreadable(source, name, f"{end:.2f} s of pictures where its header tells of {told:.2f} s")
+        while fps is not None and given < max(1, round(fps * end)):
+            yield image
+            given += 1
+
+
+def video_audio(source: str | Path | bytes, *, name: str = "video") -> np.ndarray | None:
+    """The sound as float32 (N,) at 16 kHz, the mean of its channels, sample 0 at the first picture's time.
+
+    None without a sound track.
+    """
+    with _opened(source, name) as container:
+        if not container.streams.audio:
+            return None
+        video_start = _seconds(container.streams.video[0], container.streams.video[0].start_time)
+        frames = _decoded(container, container.streams.audio[0], source, name)
+        first = list(islice(frames, 1))
+        pieces = mono_pieces(chain(first, frames), name if isinstance(source, bytes) else source)
+        audio = np.concatenate([np.zeros(0, np.float32), *pieces])
+    start = (first[0].time or 0.0) if first else 0.0
+    late = round((start - video_start) * SAMPLE_RATE)
+    return np.concatenate([np.zeros(late, np.float32), audio]) if late > 0 else audio[-late:]
+
+
+def _encode(file: io.IOBase, frames: Iterable[np.ndarray], fps: float, audio: np.ndarray | None, qp: int) -> None:
+    rate = Fraction(fps).limit_denominator(1001)
+    # bitexact leaves library versions and dates out. x264 repeats itself only without its half-size look-ahead, which
+    # reads memory that nobody wrote: a constant quantiser and no search for cuts, fades or B-pictures do without it.
+    with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
+        frames = iter(frames)
+        first = next(frames)
+        height, width = first.shape[:2]
+        if height % 2 or width % 2:
+            raise ValueError(f"H.264 in 4:2:0 needs even sizes, not {width} x {height}")
+        video = container.add_stream("libx264", rate=rate, options={**X264, "qp": str(qp)})
+        video.width, video.height, video.pix_fmt = width, height, "yuv420p"
+        video.codec_context.thread_count = 1
+        if audio is not None:
+            sound = container.add_stream("aac", rate=SAMPLE_RATE, layout="mono", options={"flags": "+bitexact"})
+            sound.bit_rate = 64000
+        written = 0
+        for index, image in enumerate(chain([first], frames)):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24")
+            frame.pts, frame.time_base = index, 1 / rate
+            container.mux(video.encode(frame))
+            if audio is not None:
+                # Sound up to this picture's end, so that the muxer never holds back more than a picture.
+                written = _encode_sound(container, sound, audio, written, int((index + 1) / rate * SAMPLE_RATE))
+        container.mux(video.encode(None))
+        if audio is not None:
+            _encode_sound(container, sound, audio, written, len(audio))
+            container.mux(sound.encode(None))
+
+
+def _encode_sound(
+    container: av.container.OutputContainer, stream: av.AudioStream, audio: np.ndarray, start: int, end: int
+) -> int:
+    samples = np.ascontiguousarray(audio[start:end], np.float32)
+    if len(samples):
+        frame = av.AudioFrame.from_ndarray(samples[None], format="fltp", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = SAMPLE_RATE, start, Fraction(1, SAMPLE_RATE)
+        container.mux(stream.encode(frame))
+    return start + len(samples)
+
+
+def _rate(stream: av.VideoStream) -> Fraction:
+    return Fraction(stream.average_rate or stream.guessed_rate or 25)
+
+
+def _seconds(stream: av.VideoStream, ticks: int | None) -> float:
+    return float((ticks or 0) * (stream.time_base or 0))
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    """Telephones store pictures lying on their side, with a note of how to turn them."""
+    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+
+
+def _decoded(container: av.container.InputContainer, stream: av.stream.Stream, source: object, name: str) -> Iterator:
+    if stream.codec_context is None:
+        raise _unreadable(source, name, f"{stream.type} in a codec that ffmpeg does not know")
+    stream.codec_context.thread_count = 1
+    try:
+        yield from container.decode(stream)
+    except av.FFmpegError as error:
+        raise _unreadable(source, name, f"broken data ({error.strerror})") from error
+
+
+def _opened(source: str | Path | bytes, name: str) -> av.container.InputContainer:
+    if not isinstance(source, bytes) and not Path(source).is_file():
+        raise BadInput(source, expected="a video file", found="no such file", fix="Mend the path.")
+    try:
+        file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
+        container = av.open(file, "r", metadata_errors="replace")
+    except av.FFmpegError as error:
+        raise _unreadable(source, name, f"something else, or a part of one ({error.strerror})") from error
+    if not container.streams.video:
+        container.close()
+        raise _unreadable(source, name, "no pictures in it")
+    return container
+
+
+def _unreadable(source: object, name: str, found: str) -> BadInput:
+    where = name if isinstance(source, bytes) else source
+    return BadInput(
+        where,
+        expected="a video that ffmpeg can read whole",
+        found=found,
+        fix="Copy it again from where it came, or leave it out.",
+    )

@@ -1,0 +1,124 @@
+import errno
+import json
+import os
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from learn2talk.cli import main
+from learn2talk_core.audio.waveform import write_wave
+from learn2talk_core.run.files import write_json
+from tests.toy import toy_corpus
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--help"],
+        ["results", "--help"],
+        ["show-corpus", "--help"],
+        ["check-corpus", "-h"],
+        ["prepare-fixtures", "-h"],
+        ["import-checkpoint", "-h"],
+        ["export-checkpoint", "-h"],
+        ["score-video", "-h"],
+        ["score", "-h"],
+        ["pack", "-h"],
+        ["animate", "-h"],
+        ["view", "-h"],
+        ["live", "-h"],
+    ],
+)
+def test_help_everywhere(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(words)
+    assert stop.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: learn2talk")
+
+
+def test_results_before_and_after_a_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["results"]) == 1
+    assert (
+        "metrics/evaluate.json: expected a file, found nothing. Make it first: make repro." in capsys.readouterr().err
+    )
+    row = {"lve_mm": 1.25, "interval": {"lve_mm": [1.0, 1.5]}}
+    about = {"lve_mm": {"name": "LVE", "unit": "mm", "goal": "lower", "protocol": "x"}}
+    write_json("metrics/evaluate.json", {"seen": {"truth": row}, "unseen": {"truth": row}, "protocol": about})
+    os.makedirs("metrics/plots")
+    Path("metrics/plots/losses.png").touch()
+    assert main(["results"]) == 0
+    out = capsys.readouterr().out
+    assert "1.25" in out
+    assert "metrics/plots/losses.png" in out
+    assert "data/report/side_by_side.mp4" in out
+
+
+def test_an_imitation_is_written_and_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = tmp_path / "own data"
+    assert main(["prepare-fixtures", "folder", str(data)]) == 0
+    check, repro = capsys.readouterr().out.splitlines()
+    words = shlex.split(check)
+    assert words[:3] == ["learn2talk", "check-corpus", str(data)]
+    assert shlex.split(repro)[:5] == ["dvc", "exp", "run", "-S", "dataset=folder"]
+    assert main(words[1:]) == 0
+    assert capsys.readouterr().out.endswith("no problems\n")
+
+    (data / "wav" / "S00_01.wav").write_bytes(b"RIFF")
+    assert main([*words[1:], "--json"]) == 1
+    report = json.loads(capsys.readouterr().out)
+    assert (report["kind"], report["path"]) == ("folder", str(data))
+    assert {"where", "what", "severity", "fix"} == set(report["problems"][0])
+    assert report["problems"][0]["where"].endswith("S00_01.wav")
+    assert main(["check-corpus", str(data)]) == 1
+    assert "error   corpus.source.fps: expected a value, which the dataset folder needs" in capsys.readouterr().out
+
+
+def test_a_corpus_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    toy_corpus(tmp_path / "corpus")
+    assert main(["check-corpus", str(tmp_path / "corpus")]) == 0
+    out = capsys.readouterr().out
+    assert "toy: 30 frames a second, 64 vertices, unit 1000 mm" in out
+    assert "warning sentence 'p a': in train and in a test" in out
+    assert main(["check-corpus", str(tmp_path / "nothing"), "--json"]) == 1
+    problem = json.loads(capsys.readouterr().out)["problems"][0]
+    assert (problem["what"], problem["fix"]) == ("expected the folder of a dataset, found nothing", "Check the path.")
+
+
+def test_what_the_system_refuses_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_wave(tmp_path / "a.wav", np.full(8000, 0.1, np.float32))
+    opened = Path.open
+
+    def refused(path: Path, *how: str) -> object:  # as root, who may run the tests, one may read everything
+        if path.name == "a.wav":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return opened(path, *how)
+
+    monkeypatch.setattr(Path, "open", refused)
+    assert main(["live", str(tmp_path / "a.wav")]) == 1
+    assert capsys.readouterr().err == (
+        f"learn2talk live: {tmp_path / 'a.wav'}: expected to read or write it, found Permission denied. "
+        "Check its permissions and the space on its disk.\n"
+    )
+
+
+def test_what_cannot_be_viewed_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words, text in (
+        (["view"], "data: expected something that moves, found nothing. Run make repro first"),
+        (["view", "a.npz"], "a.npz: expected a file, found nothing"),
+        (["live"], "data/corpus/corpus.json: expected a file, found nothing"),
+        (["live", "a.wav"], "a.wav: expected a sound file, found nothing"),
+    ):
+        assert main(words) == 1
+        err = capsys.readouterr().err
+        assert err.startswith(f"learn2talk {words[0]}: {text}")
+        assert err.count("\n") == 1

@@ -1,0 +1,46 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from learn2talk.cli import main
+from learn2talk.viewer.live import LiveSpeech
+from learn2talk_core.animation.animator import load_animator
+from learn2talk_core.animation.blend_shapes import BlendShapes
+from learn2talk_core.animation.life import Life
+from learn2talk_core.audio.waveform import to_int16
+from tests.animation.test_animator import speech
+from tests.toy_student import toy_student
+
+
+def test_a_live_face_is_as_alive_as_that_of_animate(tmp_path: Path) -> None:
+    student, corpus = toy_student(tmp_path)
+    life = Life(head=1, blinks=1, gaze=1, seed=3)
+    deltas = 1e-3 * np.random.default_rng(0).normal(size=(len(life.shapes()), 64, 3)).astype(np.float32)
+    animator = replace(load_animator(student, corpus=corpus), blend_shapes=BlendShapes(life.shapes(), deltas))
+    samples = to_int16(speech(4.3))
+    speeches = LiveSpeech(0.4, 1.7, life=life)
+    key, face = speeches.start(animator, "A")
+    parts = np.split(samples, [1600, 30000, 40000])
+    frames = np.concatenate([speeches.feed(key, part.tobytes(), last=number == 3) for number, part in enumerate(parts)])
+    expected = animator.animate(samples, style="A", chunk=0.4, look_ahead=1.7, life=life)
+    columns = expected.states.shape[1]
+    np.testing.assert_array_equal(frames[:, :columns], expected.states)
+    rigid = frames[:, columns:].reshape(-1, 3, 4)
+    still = face.template + face.offset + np.tensordot(frames[:, :columns], face.basis, 1)
+    turned = np.einsum("tij,tvj->tvi", rigid[:, :, :3], still) + rigid[:, None, :, 3]
+    np.testing.assert_allclose(turned, expected.vertices(), atol=1e-6)
+    assert np.abs(turned - still).max() > 1e-3
+
+
+def test_what_cannot_live_is_said_before_the_page_is_served(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    student, corpus = toy_student(tmp_path)
+    words = ["live", "--model", str(student), "--corpus", str(corpus)]
+    for more, text in (
+        (["--head", "1"], "look_ahead: expected at least 1.655 seconds for head motion, found 0.4. Raise it"),
+        (["--blinks", "1"], "life: expected a mesh with shapes for eyelids and eyes, found none"),
+        (["--gaze", "4"], "gaze: expected a strength of 0 … 3, found 4"),
+    ):
+        assert main([*words, *more]) == 1
+        assert text in capsys.readouterr().err

@@ -1,0 +1,167 @@
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from learn2talk.cli import main
+from learn2talk.viewer.scene import Clip
+from learn2talk.viewer.sources import find_clips, sound_clip
+from learn2talk_core.audio.waveform import write_wave
+from learn2talk_core.corpus.format import open_corpus
+from learn2talk_core.corpus.predictions import open_predictions
+from learn2talk_core.mesh.files import write_mesh
+from learn2talk_core.run.errors import BadInput
+from tests.animation.test_animator import speech
+from tests.learn2talk.viewer.scene import toy_run
+from tests.toy import sheet, topology
+
+
+def named(clip: Clip) -> list[str]:
+    return [motion.name for motion in clip.motions]
+
+
+def save(path: Path, frames: int = 5, **more: object) -> np.ndarray:
+    """A motion file with triangles and a rate, unless `more` says otherwise."""
+    vertices = sheet() + np.random.default_rng(frames).normal(size=(frames, 64, 3)).astype(np.float32) / 1000
+    known = {"vertices": vertices, "faces": topology().faces, "fps": 30.0, "mm_per_unit": 1000.0, **more}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez(path, **{key: value for key, value in known.items() if value is not None})
+    return vertices
+
+
+def test_a_run_shows_truth_and_students_in_the_style_that_is_reported(tmp_path: Path) -> None:
+    data = toy_run(tmp_path)
+    corpus = open_corpus(data / "corpus")
+    clips = find_clips([data])
+    assert [(clip.title.split()[0], clip.group) for clip in clips] == [
+        ("D102", "Unseen speakers"),
+        ("A100", "Seen speakers, new sentences"),
+    ]
+    unseen, own = clips[0], next(clip for clip in corpus.clips if clip.id == "D102")
+    assert named(unseen) == ["Truth", "FaceFormer", "Learn2Talk"]
+    assert (unseen.truth, unseen.text, unseen.note) == (0, "p a", "Style B.")
+    assert unseen.phonemes == own.phonemes
+    np.testing.assert_array_equal(unseen.motions[0].vertices(), corpus.vertices(own))
+    for motion, name in zip(unseen.motions[1:], ("faceformer", "learn2talk"), strict=True):
+        expected = open_predictions(data / "predicted" / name, corpus).vertices("D102", "B")
+        np.testing.assert_allclose(motion.vertices(), expected, atol=1e-7)
+    np.testing.assert_allclose(unseen.samples / 32768, corpus.audio(own), atol=1e-6)
+
+
+def test_two_runs_stand_side_by_side(tmp_path: Path) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+    first, second = (toy_run(tmp_path / name) for name in "ab")
+    assert named(find_clips([first, second])[0]) == [
+        "Truth",
+        f"FaceFormer ({first})",
+        f"Learn2Talk ({first})",
+        f"FaceFormer ({second})",
+        f"Learn2Talk ({second})",
+    ]
+
+
+def test_what_animate_made_is_shown_with_its_sound(tmp_path: Path) -> None:
+    data = toy_run(tmp_path)
+    model = ["--model", str(data / "models/student"), "--corpus", str(data / "corpus"), "--style", "B"]
+    for name in ("one", "two"):
+        write_wave(tmp_path / f"{name}.wav", speech(0.6 + 0.1 * len(name)))
+    sounds = [str(tmp_path / "one.wav"), str(tmp_path / "two.wav")]
+    assert main(["animate", *sounds, "-o", str(tmp_path / "out"), "--format", "npz,mp4", *model]) == 0
+    assert (
+        main(["animate", sounds[0], "-o", str(tmp_path / "again"), "--format", "npy,mp4", *model, "--fps", "25"]) == 0
+    )
+    clips = find_clips([tmp_path / "out", tmp_path / "again"], corpus=data / "corpus")
+    assert [(clip.title, named(clip)) for clip in clips] == [
+        ("one", [str(tmp_path / "out"), str(tmp_path / "again")]),
+        ("two", [str(tmp_path / "out")]),
+    ]
+    one = clips[0]
+    with np.load(tmp_path / "out/one/one.npz") as stored:
+        np.testing.assert_array_equal(one.motions[0].vertices(), stored["vertices"])
+    assert [motion.fps for motion in one.motions] == [30, 25]
+    assert one.note == f"Sound: {tmp_path}/out/one/one.mp4"
+    assert np.corrcoef(one.samples[:14000], speech(0.9)[:14000])[0, 1] > 0.5
+    assert find_clips([tmp_path / "out" / "two"])[0].title == "two"
+    assert isinstance(one.motions[0].rows, np.memmap), "an hour of vertices stays on disk"
+
+
+def test_files_are_compared_in_one_clip(tmp_path: Path) -> None:
+    first = save(tmp_path / "a" / "x.npz")
+    save(tmp_path / "b" / "x.npz", frames=8, fps=25.0)
+    write_wave(tmp_path / "b" / "x.wav", speech(0.3))
+    files = [tmp_path / "a" / "x.npz", tmp_path / "b" / "x.npz"]
+    (clip,) = find_clips(files)
+    assert named(clip) == [str(file) for file in files], "two of the same name are told apart"
+    np.testing.assert_array_equal(clip.motions[0].vertices(), first)
+    assert clip.seconds == pytest.approx(0.3)
+    assert clip.truth is None
+    (silent,) = find_clips(files[:1])
+    assert (named(silent), silent.seconds) == (["x"], pytest.approx(5 / 30, abs=1e-4))
+    assert silent.note == "No sound: none of the same name lies beside it (--audio)."
+    assert not silent.samples.any()
+    write_wave(tmp_path / "other.wav", speech(0.4))
+    assert find_clips(files, audio=tmp_path / "other.wav")[0].seconds == pytest.approx(0.4)
+    merged = find_clips([tmp_path / "a", tmp_path / "b"])
+    assert [(clip.title, named(clip)) for clip in merged] == [("x", [str(tmp_path / "a"), str(tmp_path / "b")])]
+
+
+def test_an_array_alone_takes_its_mesh_from_elsewhere(tmp_path: Path) -> None:
+    vertices = save(tmp_path / "x.npz")
+    np.save(tmp_path / "y.npy", vertices.reshape(5, -1))
+    write_mesh(tmp_path / "head.obj", sheet(), topology().faces)
+    given = {"fps": 30.0, "mm_per_unit": 1000.0}
+    (clip,) = find_clips([tmp_path / "y.npy"], template=str(tmp_path / "head.obj"), **given)
+    np.testing.assert_array_equal(clip.motions[0].vertices(), vertices)
+    assert len(clip.motions[0].topology.lip_pairs) == 0
+    corpus = toy_run(tmp_path) / "corpus"
+    (clip,) = find_clips([tmp_path / "y.npy"], corpus=corpus, fps=30.0)
+    assert len(clip.motions[0].topology.lip_pairs) == 4
+    assert clip.motions[0].mm_per_unit == 1000
+
+
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        ({"faces": None}, "x.npz: expected triangles of its mesh, found none for 64 vertices"),
+        ({"fps": None}, "x.npz: expected fps in the file, found none. Give --fps"),
+        ({"fps": -1.0}, "x.npz: fps: expected a number above 0, found -1.0"),
+        ({"mm_per_unit": None}, "x.npz: expected mm_per_unit in the file, found none. Give --mm-per-unit"),
+        ({"faces": np.array([[0, 1, 64]])}, "x.npz: faces: expected vertex numbers 0 … 63, found 0 … 64"),
+        ({"faces": np.zeros((2, 4), int)}, "x.npz: faces: expected whole numbers (F, 3), found int64 of shape (2, 4)"),
+        (
+            {"vertices": np.zeros((3, 64, 2))},
+            "numbers of shape (frames, V, 3) or (frames, 3 V), found float64 of shape",
+        ),
+        ({"vertices": np.zeros((0, 64, 3))}, "found float64 of shape (0, 64, 3)"),
+        ({"vertices": np.array(["a"])}, "found <U1 of shape (1,)"),
+        ({"vertices": None}, "x.npz: expected an array named vertices, found faces, fps, mm_per_unit"),
+    ],
+)
+def test_a_bad_motion_is_one_clear_error(tmp_path: Path, more: dict, text: str) -> None:
+    save(tmp_path / "x.npz", **more)
+    with pytest.raises(BadInput, match=re.escape(text)):
+        find_clips([tmp_path / "x.npz"])
+
+
+def test_a_bad_path_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"nothing: expected something that moves, found nothing\. Run make repro first"):
+        find_clips([tmp_path / "nothing"])
+    with pytest.raises(BadInput, match="expected something that moves, found neither motion nor a run"):
+        find_clips([tmp_path])
+    (tmp_path / "x.npz").write_bytes(b"PK\3\4 and no more")
+    with pytest.raises(BadInput, match=r"x.npz: expected a whole .npz of numbers, found BadZipFile"):
+        find_clips([tmp_path / "x.npz"])
+    (tmp_path / "speech").mkdir()
+    (tmp_path / "speech" / "manifest.json").write_text("{}")
+    with pytest.raises(BadInput, match=r"speech: expected speech.npz or .npy, found manifest.json. Make it again with"):
+        find_clips([tmp_path / "speech"])
+
+
+def test_a_sound_waits_for_a_face(tmp_path: Path) -> None:
+    write_wave(tmp_path / "a.wav", speech(0.5))
+    clip = sound_clip(tmp_path / "a.wav")
+    assert (clip.title, clip.motions, clip.seconds) == ("a.wav", (), 0.5)
+    assert io.BytesIO(clip.sound).read(4) == b"RIFF"

@@ -1,0 +1,159 @@
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import map_array, missing, read_json, whole_file, whole_folder, write_json
+
+
+def test_whole_file_keeps_the_old_one_when_the_writer_fails(tmp_path: Path) -> None:
+    path = tmp_path / "a" / "x.txt"
+    with whole_file(path) as partial:
+        partial.write_text("old")
+    with pytest.raises(KeyboardInterrupt), whole_file(path) as partial:
+        partial.write_text("ne")
+        raise KeyboardInterrupt
+    assert path.read_text() == "old"
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_whole_folder_replaces_or_leaves_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    with pytest.raises(RuntimeError), whole_folder(folder) as partial:
+        (partial / "half").write_text("x")
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    for name in ("one", "two"):
+        with whole_folder(folder) as partial:
+            (partial / name).write_text(name)
+    assert [f.name for f in folder.iterdir()] == ["two"]
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_is_whole_or_old_whenever_its_replacing_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder, replace = tmp_path / "out", os.replace
+    with whole_folder(folder) as partial:
+        for name in ("a", "b"):
+            (partial / name).write_text("old")
+
+    def stop(number: int, after: bool) -> None:
+        moves = iter(range(3))
+
+        def stopping(source: Path, target: Path) -> None:
+            turn = next(moves)
+            if turn == number and not after:
+                raise KeyboardInterrupt
+            replace(source, target)
+            if turn == number:
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr("os.replace", stopping)
+        with pytest.raises(KeyboardInterrupt), whole_folder(folder) as partial:
+            for name in ("a", "b"):
+                (partial / name).write_text("new")
+        assert list(tmp_path.iterdir()) == [folder]
+
+    def found() -> list[str]:
+        return [file.read_text() for file in sorted(folder.iterdir())]
+
+    for number, after in ((0, False), (0, True), (1, False)):
+        stop(number, after)
+        assert found() == ["old", "old"]
+    stop(1, True)
+    assert found() == ["new", "new"]
+
+
+def test_every_file_of_a_folder_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, sync = set(), os.fsync
+
+    def noting(handle: int) -> None:
+        synced.add(os.fstat(handle).st_ino)
+        sync(handle)
+
+    monkeypatch.setattr("os.fsync", noting)
+    with whole_folder(tmp_path / "out") as partial:
+        (partial / "deep").mkdir()
+        for number in range(40):
+            (partial / "deep" / str(number)).write_text("x")
+    assert {path.stat().st_ino for path in (tmp_path / "out").rglob("*")} < synced
+
+
+def test_a_place_under_a_file_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    for whole in (whole_file, whole_folder):
+        with pytest.raises(BadInput, match="expected to be able to write it"), whole(tmp_path / "file" / "x" / "y"):
+            raise AssertionError("not reached")
+
+
+FULL = """
+import resource, signal, sys
+import torch
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import write_json
+from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.run.weights import save_weights
+from pathlib import Path
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+folder = Path(sys.argv[1])
+model = torch.nn.Linear(100, 100)
+for write in (
+    lambda: save_weights(folder, model, {}),
+    lambda: Scratch(folder).save(model.state_dict()),
+    lambda: write_json(folder / "x.json", list(range(10_000))),
+):
+    try:
+        write()
+    except BadInput as error:
+        print(error)
+"""
+
+
+def test_a_write_that_does_not_fit_is_explained_and_leaves_nothing(tmp_path: Path) -> None:
+    run = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], capture_output=True, text=True, check=True)
+    lines = run.stdout.splitlines()
+    assert len(lines) == 3, run.stdout + run.stderr
+    for line in lines:
+        assert "expected to be able to write it, found File too large" in line
+        assert "nothing half-written was left behind" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_json_round_trip_and_errors(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    write_json(path, {"b": 1.5, "a": [1, 2]})
+    assert path.read_text().index('"a"') < path.read_text().index('"b"')
+    assert read_json(path, made_by="dvc repro evaluate") == {"a": [1, 2], "b": 1.5}
+    with pytest.raises(ValueError, match="Out of range float"):
+        write_json(path, {"a": float("nan")})
+    path.write_text('{"a": ')
+    with pytest.raises(BadInput, match=r"m.json: expected JSON, found text that is not .* dvc repro evaluate"):
+        read_json(path, made_by="dvc repro evaluate")
+    path.write_text(100_000 * "[")
+    with pytest.raises(BadInput, match=r"m.json: expected JSON, found text that is not .*recursion"):
+        read_json(path, made_by="dvc repro evaluate")
+    with pytest.raises(BadInput, match=r"none.json: expected a file, found nothing. Make it first: dvc repro x."):
+        read_json(tmp_path / "none.json", made_by="dvc repro x")
+
+
+def test_arrays_are_mapped_or_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.arange(100.0))
+    found = map_array(path, made_by="dvc repro corpus")
+    assert isinstance(found, np.memmap)
+    np.testing.assert_array_equal(found, np.arange(100.0))
+    path.write_bytes(path.read_bytes()[:300])
+    with pytest.raises(BadInput, match=r"a.npy: expected a whole array, found .* Make it again: dvc repro corpus."):
+        map_array(path, made_by="dvc repro corpus")
+    with pytest.raises(BadInput, match=r"none.npy: expected a file, found nothing. Make it first: dvc repro corpus."):
+        map_array(tmp_path / "none.npy", made_by="dvc repro corpus")
+
+
+def test_errors_survive_a_process_pool() -> None:
+    error = pickle.loads(pickle.dumps(missing("a.wav", "dvc repro corpus")))
+    assert str(error) == "a.wav: expected a file, found nothing. Make it first: dvc repro corpus."

@@ -1,0 +1,239 @@
+"""Wav2Lip's batches and losses: what goes in, and Eq. 1-6 against their closed forms."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from learn2talk_core.models.quality_discriminator import QualityDiscriminator
+from learn2talk_core.models.sync_expert2d import SyncExpert2D, lower_halves
+from learn2talk_core.models.wav2lip import Wav2Lip
+from learn2talk_core.run.seed import generator
+from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.training.wav2lip import (
+    ExpertRecipe,
+    GeneratorRecipe,
+    SpeakingFace,
+    discriminator_loss,
+    elsewhere,
+    expert_batch,
+    expert_loss,
+    generator_batch,
+    generator_loss,
+    lip_motions,
+    listening_batch,
+    sync_probability,
+    train_audio_encoder,
+    train_expert,
+    train_generator,
+)
+
+RECIPE = GeneratorRecipe(
+    width=0.05, audio_width=0.05, audio_steps=2, audio_learning_rate=3e-3, steps=3, batch=1, learning_rate=1e-3,
+    residual=False, lead=1,
+    still_share=0.5, lip_weight=8.0, sync_weight=0.03, sync_start=0.5, adversarial_weight=0.07,
+)  # fmt: skip
+
+
+def numbered_clip(frames: int = 30, first: int = 0) -> SpeakingFace:
+    """A clip whose frame t is an even grey of value first + t, and whose mel window t is filled with the same."""
+    value = np.arange(first, first + frames)
+    faces = np.broadcast_to(value[:, None, None, None], (frames, 96, 96, 3)).astype(np.uint8)
+    mels = np.broadcast_to(value[:, None, None], (frames, 80, 16)).astype(np.float32)
+    return SpeakingFace(faces, mels, (30, 50, 66, 86))
+
+
+def test_expert_batch_cuts_windows_of_a_clip_that_do_not_overlap():
+    clips = [numbered_clip(first=0), numbered_clip(first=100)]
+    mels, faces = expert_batch(clips, 12, 4, generator("test"))
+    assert mels.shape == (48, 1, 80, 16)
+    assert faces.shape == (48, 15, 48, 96)
+    heard = mels[:, 0, 0, 0].view(12, 4)
+    clip_start = torch.where(heard[:, :1] >= 100, 100.0, 0.0)
+    assert ((heard >= clip_start) & (heard < clip_start + 26)).all()  # all windows of a row are of one clip
+    for row in heard:
+        assert (row.sort().values.diff() >= 5).all()
+    seen = faces[:, ::3, 0, 0] * 255 + clip_start.repeat_interleave(4, 0) + 14.5  # minus the mean face
+    torch.testing.assert_close(seen, heard.view(48, 1) + torch.arange(5.0))
+
+
+def test_expert_batch_repeats_windows_of_a_short_clip():
+    mels, _ = expert_batch([numbered_clip(6)], 1, 4, generator("test"))
+    assert set(mels[:, 0, 0, 0].tolist()) <= {0.0, 1.0}
+
+
+def test_expert_loss_is_binary_cross_entropy_of_all_pairs_of_a_clip():
+    torch.manual_seed(0)
+    expert = SyncExpert2D(0.05).eval()
+    mels, faces = torch.randn(6, 1, 80, 16), torch.randn(6, 15, 48, 96)
+    with torch.no_grad():
+        audio, face = expert.audio_encoder(mels).flatten(1), expert.face_encoder(faces).flatten(1)
+        genuine, false = [], []
+        for clip in ((0, 1, 2), (3, 4, 5)):
+            for i in clip:
+                for j in clip:
+                    p = float(face[i] @ audio[j] / (face[i].norm() * audio[j].norm()))  # Eq. 1
+                    (genuine if i == j else false).append(-math.log(p if i == j else 1 - p))
+        expected = (sum(genuine) / 6 + sum(false) / 12) / 2
+        assert float(expert_loss(expert, mels, faces, 3)) == pytest.approx(expected, rel=1e-4)
+
+
+def test_generator_batch_masks_the_target_and_takes_a_still_from_another_time():
+    clips = [numbered_clip(first=50), numbered_clip(first=100)]
+    batch = generator_batch(clips, 40, 5, generator("test"), still_share=0.5)
+    assert batch.mels.shape == (40, 5, 1, 80, 16)
+    torch.testing.assert_close(batch.heard, batch.mels[:, 0])
+    assert batch.faces.shape == (40, 6, 5, 96, 96)
+    torch.testing.assert_close(batch.faces[:, :3, :, :48], batch.target[:, :, :, :48])
+    assert (batch.faces[:, :3, :, 48:] == 0).all()
+    shown = (batch.target[:, 0, :, 0, 0] * 255).round()
+    torch.testing.assert_close(shown, batch.mels[:, :, 0, 0, 0])  # every frame has the window that starts at it
+    reference = (batch.faces[:, 3, :, 0, 0] * 255).round()
+    assert (reference == reference[:, :1]).all()  # one still for all five frames
+    first = (reference[:, 0] == 50) | (reference[:, 0] == 100)
+    assert 10 <= first.sum() <= 30
+    apart = (reference[:, 0] - shown[:, 0]).abs()
+    assert (apart[~first] >= 5).all()
+
+
+def test_generator_hears_what_was_said_before_and_the_expert_what_begins_at_the_window():
+    batch = generator_batch([numbered_clip(40)], 60, 5, generator("test"), lead=2)
+    shown = (batch.target[:, 0, :, 0, 0] * 255).round()
+    torch.testing.assert_close(batch.mels[:, :, 0, 0, 0], (shown - 2).clamp(min=0))
+    torch.testing.assert_close(batch.heard[:, 0, 0, 0], shown[:, 0])
+
+
+def test_reference_is_always_the_first_frame_where_asked_for():
+    batch = generator_batch([numbered_clip(first=7)], 10, 1, generator("test"), still_share=1.0)
+    assert batch.target.shape == (10, 3, 1, 96, 96)
+    assert ((batch.faces[:, 3:] * 255).round() == 7).all()
+
+
+def test_lips_are_marked_and_mirrored_with_the_face():
+    clip = dataclasses.replace(numbered_clip(), lips=(10, 50, 40, 86))
+    near_lips = generator_batch([clip], 20, 1, generator("test")).near_lips
+    assert near_lips.shape == (20, 1, 1, 96, 96)
+    left = torch.zeros(96, 96)
+    left[50:86, 10:40] = 1
+    seen = {tuple(one.flatten().int().tolist()) for one in near_lips[:, 0, 0]}
+    assert seen == {tuple(side.flatten().int().tolist()) for side in (left, left.flip(1))}
+
+
+@pytest.mark.parametrize(("windows", "least"), [(20, 5), (4, 1), (1, 0)])
+def test_elsewhere_keeps_away_as_far_as_the_clip_allows(windows, least):
+    rng = generator("test")
+    for start in range(windows):
+        other = elsewhere(start, windows, rng)
+        assert 0 <= other < windows
+        assert abs(other - start) >= least
+
+
+def test_generator_loss_is_equation_6():
+    torch.manual_seed(0)
+    expert, discriminator = SyncExpert2D(0.05).eval(), QualityDiscriminator(0.05)
+    batch = generator_batch([numbered_clip()], 3, 5, generator("test"), still_share=0.5)
+    generated = torch.rand_like(batch.target)
+    with torch.no_grad():
+        reconstruction = float((generated - batch.target).abs().mean())
+        probability = sync_probability(*expert(batch.heard, lower_halves(generated - batch.mean)))
+        sync = float(-probability.log().mean())
+        adversarial = float(-discriminator(generated).log().mean())
+        loss, parts = generator_loss(
+            generated, batch, expert, discriminator, lip_weight=0.0, sync_weight=0.03, adversarial_weight=0.07
+        )
+    assert parts["reconstruction"] == pytest.approx(reconstruction)
+    assert float(loss) == pytest.approx(0.9 * reconstruction + 0.03 * sync + 0.07 * adversarial, rel=1e-5)
+    weights = {"sync_weight": 0.0, "adversarial_weight": 0.0}
+    alone, parts = generator_loss(generated, batch, expert, None, lip_weight=0.0, **weights)
+    assert float(alone) == pytest.approx(reconstruction)
+    assert "sync" not in parts
+    lips, _ = generator_loss(generated, batch, expert, None, lip_weight=5.0, **weights)
+    left, top, right, bottom = numbered_clip().lips
+    inside = (generated - batch.target)[..., top:bottom, left:right].square().sum() / generated.numel()
+    assert float(lips) == pytest.approx(reconstruction + 5 * float(inside), rel=1e-5)
+
+
+def test_lip_motions_are_components_of_the_pixels_in_the_lips_box():
+    rng = np.random.default_rng(0)
+    shapes = rng.integers(0, 40, (2, 36, 36, 3))
+    weights = [rng.uniform(0, 2, (30, 2)) for _ in range(3)]
+    clips = []
+    for weight in weights:
+        weight[0] = 0
+        faces = rng.integers(0, 255, (30, 96, 96, 3), dtype=np.uint8)  # what lies outside the box does not matter
+        faces[:, 50:86, 30:66] = (50 + np.einsum("tk,khwc->thwc", weight, shapes)).round()
+        clips.append(SpeakingFace(faces, np.zeros((30, 80, 16), np.float32), (30, 50, 66, 86)))
+    motions = lip_motions(clips)
+    assert [m.shape for m in motions] == [(30, 32)] * 3
+    assert all((m[0] == 0).all() for m in motions)
+    together = np.concatenate(motions)
+    assert np.sqrt((together[:, 0] ** 2).mean()) == pytest.approx(1, rel=1e-4)
+    assert (together[:, 2:] ** 2).sum() < 1e-3 * (together**2).sum()  # two shapes, and rounding
+    fitted, *_ = np.linalg.lstsq(together[:, :2], np.concatenate(weights), rcond=None)
+    np.testing.assert_allclose(together[:, :2] @ fitted, np.concatenate(weights), atol=0.05)
+
+
+def test_the_audio_encoder_hears_a_window_and_is_asked_for_the_motion_around_its_frame():
+    clips = [numbered_clip(30), numbered_clip(30, 100)]
+    motions = [clip.mels[:, 0, :1].repeat(32, axis=1) for clip in clips]
+    mels, moved = listening_batch(clips, motions, 2, generator("test"))
+    assert mels.shape == (256, 1, 80, 16)
+    assert moved.shape == (256, 3, 32)
+    first = mels[:, 0, 0, 0]
+    start = torch.where(first >= 100, 100, 0)
+    inside = first > start  # the first windows stand for the frames before them too
+    frame = (first - start + 2)[inside]
+    around = torch.stack([(frame + at).clamp(max=29) for at in (-1, 0, 1)], 1) + start[inside, None]
+    torch.testing.assert_close(moved[inside][..., 0], around)
+
+
+def test_the_audio_encoder_learns_how_lips_move_and_the_generator_starts_with_it(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = np.repeat(rng.integers(0, 4, 40), 5)
+    mels = np.zeros((200, 80, 16), np.float32)
+    faces = np.zeros((200, 96, 96, 3), np.uint8)
+    for at, label in enumerate(labels):
+        mels[at, 20 * label : 20 * label + 20] = 2
+        faces[at, 50:86, 30 : 30 + 9 * label] = 200
+    clips = [SpeakingFace(faces, mels, (30, 50, 66, 86))]
+    with Scratch(tmp_path / "encoder") as scratch:
+        encoder, history = train_audio_encoder(
+            clips, dataclasses.replace(RECIPE, lead=0, audio_steps=40), seed=0, scratch=scratch
+        )
+    assert history[0]["explained"] < 0.1
+    assert history[-1]["explained"] > 0.4  # what comes after a change of sound cannot be known
+    with Scratch(tmp_path / "generator") as scratch, pytest.raises(RuntimeError, match="size mismatch"):
+        other = dataclasses.replace(RECIPE, audio_width=0.1)
+        train_generator(clips, SyncExpert2D(0.05), encoder, other, seed=0, scratch=scratch)
+
+
+def test_discriminator_loss_is_equation_5():
+    torch.manual_seed(0)
+    discriminator = QualityDiscriminator(0.05)
+    real, false = torch.rand(2, 3, 5, 96, 96), torch.rand(2, 3, 5, 96, 96)
+    with torch.no_grad():
+        expected = -discriminator(real).log().mean() - (1 - discriminator(false)).log().mean()
+        torch.testing.assert_close(discriminator_loss(discriminator, real, false), expected)
+
+
+def test_training_moves_every_weight_and_repeats_itself(tmp_path):
+    clips = [numbered_clip(12), numbered_clip(12, 100)]
+
+    def trained(name: str) -> tuple[SyncExpert2D, Wav2Lip, list[dict[str, float]]]:
+        folder = tmp_path / name
+        with Scratch(folder / "1") as first, Scratch(folder / "2") as listening, Scratch(folder / "3") as second:
+            expert, _ = train_expert(clips, ExpertRecipe(0.05, 2, 2, 2, 1e-3), seed=1, scratch=first)
+            encoder, _ = train_audio_encoder(clips, RECIPE, seed=1, scratch=listening)
+            network, history = train_generator(clips, expert, encoder, RECIPE, seed=1, scratch=second)
+        return expert, network, history
+
+    expert, network, history = trained("a")
+    assert not network.training
+    assert ["sync" in row for row in history] == [False, False, True]  # it begins half-way
+    assert all({"reconstruction", "adversarial", "discriminator"} <= set(row) for row in history)
+    again_expert, again, _ = trained("b")
+    for one, other in [(expert, again_expert), (network, again)]:
+        for key, value in one.state_dict().items():
+            assert torch.equal(value, other.state_dict()[key]), key

@@ -1,0 +1,282 @@
+"""Reading of files of weights: the right numbers, or the reason why not, and never any code of theirs."""
+
+import pickle
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from safetensors.torch import save_file
+
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.untrusted.published import export_state, fill, load_published, read_state
+
+
+class Net(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = torch.nn.Sequential(torch.nn.Conv1d(2, 3, 1), torch.nn.BatchNorm1d(3))
+        self.head = torch.nn.utils.parametrizations.weight_norm(torch.nn.Conv1d(3, 1, 4))
+        self.sizes = [1, 2]
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.body(x)
+
+
+STATE = export_state(Net())
+UNCHECKED = {"legacy", "safetensors"}  # files without checksums
+WAYS = ["flat", "wrapped", "legacy", "safetensors"]
+
+
+def write(folder: Path, way: str) -> Path:
+    path = folder / ("w.safetensors" if way == "safetensors" else "w.pth")
+    if way == "safetensors":
+        save_file(STATE, path)
+    elif way == "flat":
+        torch.save(STATE, path)
+    else:
+        prefixed = {f"module.{key}": value for key, value in STATE.items()}
+        optimizer = {"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"lr": 1e-4, "betas": (0.9, 0.99)}]}
+        torch.save(
+            {"state_dict": prefixed, "optimizer": optimizer, "global_step": 5, "global_epoch": 1}, path,
+            _use_new_zipfile_serialization=way != "legacy",
+        )  # fmt: skip
+    return path
+
+
+def same(state: dict[str, torch.Tensor]) -> bool:
+    return set(state) == set(STATE) and all(torch.equal(value, STATE[key]) for key, value in state.items())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_all_ways_of_saving(tmp_path: Path, way: str) -> None:
+    assert same(read_state(write(tmp_path, way)))
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("how", ["script", "trace"])
+def test_parameters_of_torchscript(tmp_path: Path, how: str) -> None:
+    net = Net().body
+    program = torch.jit.script(net) if how == "script" else torch.jit.trace(net.eval(), torch.zeros(1, 2, 4))
+    program.save(str(tmp_path / "w.pt"))
+    state = read_state(tmp_path / "w.pt")
+    assert {key: value.tolist() for key, value in state.items()} == {
+        key: value.tolist() for key, value in net.state_dict().items()
+    }
+
+
+def refusal(path: Path) -> str:
+    """What is said of a file that is refused."""
+    with pytest.raises(BadInput) as refused:
+        read_state(path)
+    return str(refused.value)
+
+
+def test_a_web_page_a_pointer_and_nothing(tmp_path: Path) -> None:
+    (tmp_path / "w.pth").write_text("\n<!DOCTYPE html><html>Quota exceeded</html>")
+    assert re.search(
+        "expected a file of weights, found a web page or other text. Download it again", refusal(tmp_path / "w.pth")
+    )
+    (tmp_path / "w.pth").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    assert re.search("found a Git LFS pointer. Fetch it: git lfs pull", refusal(tmp_path / "w.pth"))
+    assert re.search("expected a file of weights, found nothing", refusal(tmp_path / "none.pth"))
+
+
+def test_a_header_whose_length_looks_like_a_web_page(tmp_path: Path) -> None:
+    path = tmp_path / "w.safetensors"
+    save_file({"weight": torch.arange(3.0)}, path, {"note": (0x3C20 - 90) * "x"})
+    assert path.read_bytes().startswith(b" <")
+    assert read_state(path)["weight"].tolist() == [0, 1, 2]
+
+
+def test_no_state_dict(tmp_path: Path) -> None:
+    for value, pattern in (
+        ([torch.zeros(1)], "expected a state dict: tensors by name, found list"),
+        ({"epoch": 3, "net": 1}, "found keys epoch, net"),
+        ({}, "found keys"),
+        ({"a": torch.tensor([1.0, float("nan")])}, "a: expected finite weights, found NaN"),
+    ):
+        torch.save(value, tmp_path / "w.pth")
+        assert re.search(pattern, refusal(tmp_path / "w.pth"))
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("share", [0.02, 0.5, 0.99])
+def test_half_a_download(tmp_path: Path, way: str, share: float) -> None:
+    path = write(tmp_path, way)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    assert re.search("expected a whole .*Download it again", refusal(path))
+
+
+def test_a_wrong_byte_in_an_archive(tmp_path: Path) -> None:
+    path = write(tmp_path, "flat")
+    data = bytearray(path.read_bytes())
+    place = data.find(STATE["body.0.weight"].numpy().tobytes())
+    data[place] ^= 1
+    path.write_bytes(bytes(data))
+    assert re.search("found a wrong checksum of w/data/", refusal(path))
+
+
+class Evil:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple:
+        return open, (str(self.path), "w")
+
+
+class Stranger:
+    """A class that only its author has."""
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_code_and_unknown_classes_in_a_pickle(tmp_path: Path, legacy: bool) -> None:
+    for value, name in ((Evil(tmp_path / "touched"), "open"), (Stranger(), "Stranger")):
+        for content in (value, {"state_dict": value}, {"state_dict": STATE, "args": [value]}):
+            torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=not legacy)
+            assert re.search(
+                rf"found an object of \S*{name}, which could run code. Ask for its state_dict",
+                refusal(tmp_path / "w.pth"),
+            )
+            with (tmp_path / "plain.pkl").open("wb") as file:
+                pickle.dump(content, file)
+            assert re.search("expected", refusal(tmp_path / "plain.pkl"))
+    assert not (tmp_path / "touched").exists()
+
+
+def test_code_in_a_torchscript_pickle(tmp_path: Path) -> None:
+    for value in (Evil(tmp_path / "touched"), np.zeros(3)):
+        with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
+            archive.writestr("w/data.pkl", pickle.dumps({"a": value}, protocol=2))
+            archive.writestr("w/constants.pkl", pickle.dumps(()))
+        assert re.search("found an object of .*, which could run code", refusal(tmp_path / "w.pt"))
+    assert not (tmp_path / "touched").exists()
+
+
+def write_torchscript(path: Path, program: bytes, compression: int = zipfile.ZIP_STORED) -> Path:
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        archive.writestr("w/data.pkl", program)
+        archive.writestr("w/data/0", bytes(8))
+        archive.writestr("w/constants.pkl", b"")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "offset", "reason"),
+    [
+        (b"M\xe8\x03", b"K\x01", b"K\x00", "a tensor of 1000 numbers in a storage of 2"),
+        (b"J\xff\xff\xff\x7f", b"K\x00", b"K\x00", "a tensor of 2147483647 numbers in a storage of 2"),
+        (b"K\x02", b"K\x01", b"K\x01", "out of bounds for storage"),
+    ],
+    ids=["too long", "one number many times", "shifted"],
+)
+def test_a_tensor_that_is_not_its_storage(
+    tmp_path: Path, size: bytes, stride: bytes, offset: bytes, reason: str
+) -> None:
+    """Opcodes by hand: a module whose tensor claims other numbers than the 2 of its storage."""
+    program = (
+        b"\x80\x02c__torch__\nM\n)\x81}(X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n"
+        b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x02tQ" + offset
+        + b"(" + size + b"t(" + stride + b"t\x89NtRub."
+    )  # fmt: skip
+    assert re.search(f"expected a whole file.*{reason}", refusal(write_torchscript(tmp_path / "w.pt", program)))
+
+
+def test_modules_that_share_each_other(tmp_path: Path) -> None:
+    """Forty modules, each of which names the next one twice: 2⁴⁰ paths."""
+    modules = b"\x80\x02c__torch__\nM\nq\x00)\x81q\x01"
+    for _ in range(40):
+        modules += b"0h\x00)\x81q\x02}(X\x01\x00\x00\x00ah\x01X\x01\x00\x00\x00bh\x01ubq\x01"
+    path = write_torchscript(tmp_path / "w.pt", modules + b".")
+    assert re.search("expected a network with some thousand attributes, found more than 1000000", refusal(path))
+
+
+def test_an_archive_that_unpacks_to_more_than_it_is(tmp_path: Path) -> None:
+    path = write_torchscript(tmp_path / "w.pt", bytes(1 << 20), zipfile.ZIP_DEFLATED)
+    assert re.search("its members are more than 20 times as large as the file", refusal(path))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(way=st.sampled_from(WAYS), data=st.data())
+def test_damaged_files_never_crash(tmp_path: Path, way: str, data: st.DataObject) -> None:
+    path = write(tmp_path, way)
+    whole = bytearray(path.read_bytes())
+    # shares, since a file's length varies by a few bytes from one writing to the next
+    for place in data.draw(st.lists(st.integers(0, 10**9 - 1), max_size=4)):
+        bit = place * len(whole) * 8 // 10**9
+        whole[bit // 8] ^= 1 << bit % 8
+    path.write_bytes(bytes(whole[: max(1, data.draw(st.integers(0, 10**9)) * len(whole) // 10**9)]))
+    state, reason = {}, ""
+    try:
+        state = read_state(path)
+    except BadInput as error:
+        reason = str(error)
+    if reason:
+        assert reason.startswith(str(path))
+        return
+    assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
+    assert way in UNCHECKED or same(state)  # where the archive has checksums, what comes out is what went in
+
+
+@pytest.mark.parametrize("old", [True, False])
+def test_fill_takes_both_names_of_weight_normalisation(old: bool) -> None:
+    torch.manual_seed(1)
+    net = Net()
+    torch.nn.init.zeros_(net.body[0].weight)
+    fill(net, STATE if old else Net().state_dict(), "w.pth", what="Net", fix="None.")
+    assert same(export_state(net))
+    assert list(STATE)[-2:] == ["head.weight_g", "head.weight_v"]
+
+
+def test_only_counters_may_be_absent() -> None:
+    net = Net()
+    net.body[1].num_batches_tracked.fill_(7)
+    fill(net, {k: v for k, v in STATE.items() if not k.endswith("num_batches_tracked")}, "w", what="Net", fix="None.")
+    assert same(export_state(net))
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"body.0.bias": None}, "found no body.0.bias. Fix"),
+        ({"body.0.bias": None, "head.bias": None}, "found no body.0.bias and 1 more. Fix"),
+        ({"extra": torch.zeros(1)}, "found extra, which it does not have. Fix"),
+        ({"body.0.bias": torch.zeros(4)}, r"found body.0.bias of shape \(4,\) instead of \(3,\). Fix"),
+    ],
+)
+def test_fill_is_strict(change: dict, found: str) -> None:
+    state = {key: value for key, value in {**STATE, **change}.items() if value is not None}
+    with pytest.raises(BadInput, match=rf"w.pth: expected the weights of Net, {found}"):
+        fill(Net(), state, "w.pth", what="Net", fix="Fix.")
+
+
+@pytest.mark.parametrize("others", [{}, {"generator.audio2exp.head.bias": torch.zeros(1)}])
+def test_one_network_of_several_in_a_file(tmp_path: Path, others: dict) -> None:
+    save_file({f"audio2exp.{key}": value for key, value in STATE.items()} | others, tmp_path / "all.safetensors")
+    net = load_published(blank(), tmp_path / "all.safetensors", what="Net", fix="Fix.", prefix="audio2exp.")
+    assert same(export_state(net))
+    assert not net.training
+    assert not any(parameter.requires_grad for parameter in net.parameters())
+    with pytest.raises(BadInput, match=r"found no body.0.weight and \d+ more; audio2exp\."):
+        load_published(blank(), tmp_path / "all.safetensors", what="Net", fix="Fix.", prefix="audio2pose.")
+
+
+def test_a_network_alone_has_no_prefix(tmp_path: Path) -> None:
+    for path in (
+        write(tmp_path, "wrapped"),
+        write(tmp_path, "safetensors").rename(tmp_path / "model.safetensors").parent,
+    ):
+        assert same(export_state(load_published(blank(), path, what="Net", fix="Fix.", prefix="audio2exp.")))
+
+
+def blank() -> Net:
+    net = Net()
+    for value in net.state_dict().values():
+        value.zero_()
+    return net

@@ -1,0 +1,142 @@
+import io
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import soundfile
+
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.video.video_file import encode_video, read_video, video_frames, write_video
+
+
+def pictures(count: int = 40, size: int = 64) -> np.ndarray:
+    """A soft grey wave that moves: grey, because 4:2:0 halves the colours' resolution."""
+    t, y, x = np.mgrid[:count, :size, :size]
+    return np.repeat((128 + 90 * np.sin(x / 9 + t / 4) * np.cos(y / 7))[..., None], 3, -1).astype(np.uint8)
+
+
+def clicks(seconds: float = 1.6) -> np.ndarray:
+    """Short tones at known times."""
+    time = np.arange(round(seconds * 16000)) / 16000
+    return (0.5 * np.sin(2 * np.pi * 440 * time) * (time % 0.4 < 0.05)).astype(np.float32)
+
+
+def counting(count: int, fps: float) -> bytes:
+    """A video whose picture t is 6 t bright everywhere."""
+    return encode_video(
+        np.broadcast_to((6 * np.arange(count, dtype=np.uint8))[:, None, None, None], (count, 32, 32, 3)), fps
+    )
+
+
+def test_round_trip_keeps_pictures_rate_and_sound(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", iter(pictures()), 25, clicks())
+    frames, fps, audio = read_video(tmp_path / "a.mp4")
+    assert frames.dtype == np.uint8
+    assert frames.shape == (40, 64, 64, 3)
+    assert fps == 25
+    assert np.abs(frames.astype(int) - pictures()).mean() < 1.5
+    assert audio is not None
+    assert audio.dtype == np.float32
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_sound_stays_on_its_sample() -> None:
+    _, _, audio = read_video(encode_video(pictures(), 25, clicks()))
+    assert audio is not None
+    assert abs(len(audio) - len(clicks())) <= 1024
+    correlation = np.correlate(np.pad(audio[: len(clicks())], 2000), clicks(), "valid")
+    assert correlation.argmax() - 2000 == 0
+    assert np.abs(audio[: len(clicks())] - clicks()).mean() < 0.02
+
+
+def test_two_channels_become_their_mean() -> None:
+    time = np.arange(48000) / 48000
+    left, right = (volume * np.sin(2 * np.pi * 440 * time).astype(np.float32) for volume in (0.9, 0.7))
+    film = io.BytesIO()
+    with av.open(film, "w", format="mp4") as container:
+        video, stream = container.add_stream("libx264", rate=25), container.add_stream("aac", rate=48000)
+        video.width = video.height = 32
+        sound = av.AudioFrame.from_ndarray(np.stack([left, right]), format="fltp", layout="stereo")
+        sound.sample_rate = 48000
+        for picture in np.zeros((25, 32, 32, 3), np.uint8):
+            container.mux(video.encode(av.VideoFrame.from_ndarray(picture, format="rgb24")))
+        container.mux(stream.encode(sound))
+        for each in (video, stream):
+            container.mux(each.encode(None))
+    audio = read_video(film.getvalue())[2]
+    assert audio is not None
+    assert audio[2000:14000].std() == pytest.approx(0.8 / np.sqrt(2), rel=0.05)
+
+
+def test_no_sound_is_none() -> None:
+    assert read_video(encode_video(pictures(3), 25))[2] is None
+
+
+def test_same_input_same_bytes(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.mp4", pictures(), 25, clicks())
+    write_video(tmp_path / "b.mp4", pictures(), 25, clicks())
+    assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
+    # x264's look-ahead reads memory that nobody wrote: small noisy pictures show it within some tries.
+    noisy = pictures(30, 32) // 2 + np.random.default_rng(0).integers(0, 70, (30, 32, 32, 3), np.uint8)
+    assert len({encode_video(noisy, 25) for _ in range(12)}) == 1
+
+
+def test_lower_qp_is_closer() -> None:
+    errors = [
+        np.abs(read_video(encode_video(pictures(), 25, qp=qp))[0] - pictures().astype(int)).mean() for qp in (8, 35)
+    ]
+    assert errors[0] < errors[1]
+
+
+@pytest.mark.parametrize("fps", [25, 30, 50, 24, 12.5, 30000 / 1001])
+def test_resampling_gives_the_picture_of_the_nearest_time(fps: float) -> None:
+    source = counting(40, fps)
+    given = np.array([frame[0, 0, 0] / 6 for frame in video_frames(source, fps=25)])
+    assert len(given) == round(40 / fps * 25)
+    nearest = np.clip(np.arange(len(given)) / 25 * fps, 0, 39)
+    assert np.abs(given - nearest).max() <= 0.5 + 0.3  # half a source picture, and the codec's own error
+
+
+def test_rate_is_exact() -> None:
+    assert read_video(counting(4, 30000 / 1001))[1] == Fraction(30000, 1001)
+
+
+def test_odd_size_is_refused() -> None:
+    with pytest.raises(ValueError, match="even sizes, not 63 x 64"):
+        encode_video(pictures()[:, :, :63], 25)
+
+
+@pytest.mark.parametrize("kept", [0, 40, 1000, -300])
+def test_truncated_file_is_refused_by_name(tmp_path: Path, kept: int) -> None:
+    (tmp_path / "cut.mp4").write_bytes(encode_video(pictures(), 25, clicks())[:kept])
+    with pytest.raises(BadInput, match=r"cut.mp4: expected a video that ffmpeg can read whole, found .*part of one"):
+        read_video(tmp_path / "cut.mp4")
+
+
+def test_not_a_video(tmp_path: Path) -> None:
+    (tmp_path / "a.mp4").write_text("not a video at all " * 100)
+    with pytest.raises(BadInput, match=r"a.mp4: expected a video that ffmpeg can read whole"):
+        read_video(tmp_path / "a.mp4")
+    soundfile.write(tmp_path / "a.wav", clicks(), 16000)
+    with pytest.raises(BadInput, match=r"a.wav: .* found no pictures"):
+        read_video(tmp_path / "a.wav")
+    with pytest.raises(BadInput, match=r"none.mp4: expected a video file, found no such file"):
+        read_video(tmp_path / "none.mp4")
+    with pytest.raises(BadInput, match="clip 7: expected a video"):
+        read_video(b"nothing", name="clip 7")
+
+
+def test_a_tag_that_is_no_text_does_no_harm() -> None:
+    film = encode_video(pictures(3), 25, clicks(0.12))
+    damaged = film.replace(b"VideoHandler", b"Video\xffandler")
+    assert damaged != film
+    np.testing.assert_array_equal(read_video(damaged)[0], read_video(film)[0])
+
+
+@pytest.mark.parametrize(("codec", "kind"), [(b"avc1", "video"), (b"mp4a", "audio")])
+def test_an_unknown_codec_is_named(codec: bytes, kind: str) -> None:
+    film = encode_video(pictures(3), 25, clicks(0.12)).replace(codec, b"zzzz").replace(b"esds", b"zzzz")
+    with pytest.raises(BadInput, match=f"film: expected a video .*, found {kind} in a codec that ffmpeg does not know"):
+        read_video(film, name="film")
