@@ -3,7 +3,7 @@
 A pickle is a program. Python's own unpickler runs it, and even with a whitelist of classes leaves it `__setstate__`,
 the attributes of whatever it was given, the extension registry and a memory of any size. Here the program runs on a
 machine that knows plain containers and makes arrays itself, from bytes whose length it has checked; a name in the file
-is only looked up in the table `_KNOWN`. That is enough for what the field distributes: NumPy arrays of Python 2 and 3,
+is only looked up in the table `KNOWN`. That is enough for what the field distributes: NumPy arrays of Python 2 and 3,
 SciPy's sparse matrices, and chumpy's arrays (FLAME), which come back as NumPy arrays without chumpy.
 
 A few bytes may also name one list a million times, or nest lists that share their parts until printing, comparing,
@@ -57,11 +57,9 @@ def load_pickle(path: str | Path) -> Any:
     path = _existing(path)
     size = path.stat().st_size
     with path.open("rb") as file:
-        machine = _Machine(_Bounded(file, size), path, budget=_MULTIPLE * size + _SPARE)
+        machine = Machine(file, size, path)
         try:
-            result = machine.load()
-            machine.memo.clear()
-            machine.refuse_unfolded(result, _MULTIPLE * size + _SPARE)
+            result = machine.plain()
         except BadInput:
             raise
         except Exception as error:  # whatever a damaged program leads to
@@ -92,8 +90,8 @@ def load_array(path: str | Path, *, mmap: bool = False) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Name:
-    """A class or function that the file mentions. It has no behaviour; `_KNOWN` says what is made for it."""
+class Name:
+    """A class or function that the file mentions. It has no behaviour; `KNOWN` says what is made for it."""
 
     module: str
     name: str
@@ -152,51 +150,67 @@ _COSTS = {
 }
 
 
-def _charged(code: int, handler: Callable[["_Machine"], None]) -> Callable[["_Machine"], None]:
+def _charged(code: int, handler: Callable[["Machine"], None]) -> Callable[["Machine"], None]:
     """`handler` of an opcode, followed by the charge for what it put onto the stack."""
     cost = _COSTS.get(code, _PLACE)
     if code in _REPEATS:
 
-        def step(machine: "_Machine") -> None:
+        def step(machine: "Machine") -> None:
             handler(machine)
             machine.spend(cost)
             machine.note_shared(machine.stack[-1])
 
     elif code in _VALUES:
 
-        def step(machine: "_Machine") -> None:
+        def step(machine: "Machine") -> None:
             handler(machine)
             machine.spend(cost + sys.getsizeof(machine.stack[-1]))
 
     else:
 
-        def step(machine: "_Machine") -> None:
+        def step(machine: "Machine") -> None:
             handler(machine)
             machine.spend(cost)
 
     return step
 
 
-class _Machine(_PythonUnpickler):
+class Machine(_PythonUnpickler):
     """Python's unpickler written in Python, with every operation that could reach beyond plain data replaced.
 
     Attributes:
         path: of the file, for messages.
         budget: bytes of memory that may still be taken.
+        known: every name that a file may mention → what a call of it gives.
+        content: class → how an empty object of it is made, and what takes its content.
     """
 
-    def __init__(self, file: _Bounded, path: Path, budget: int) -> None:
-        super().__init__(file, encoding="latin1")
-        self.path, self.budget, self.pairs = path, budget, 0
+    known: ClassVar[dict[Name, Callable[..., Any]]]
+    content: ClassVar[dict[Name, tuple[Callable[[], Any], Callable[..., None]]]]
+
+    def __init__(self, file: BinaryIO, size: int, path: Path) -> None:
+        super().__init__(_Bounded(file, size), encoding="latin1")
+        self.path, self.pairs = path, 0
+        self.most = self.budget = _MULTIPLE * size + _SPARE
         self.shared: set[int] = set()  # ids of containers that the file named again: the only ones with two owners
         # Objects that were made empty and wait for their content, by id, with what takes it.
         self.unfinished: dict[int, tuple[Any, Callable[[Any], None]]] = {}
 
+    def plain(self) -> Any:
+        """What the file holds, if it is plain data and not too large; see `load_pickle`."""
+        result = self.load()
+        self.memo.clear()
+        self.refuse_unfolded(result)
+        return result
+
     def find_class(self, module: str, name: str) -> Any:
-        found = _Name(module, name)
-        if found not in _KNOWN:
-            _refuse(self.path, f"the name {found}")
+        found = Name(module, name)
+        if found not in self.known:
+            self.refuse_name(found)
         return found
+
+    def refuse_name(self, name: Name) -> NoReturn:
+        _refuse(self.path, f"the name {name}")
 
     def spend(self, count: int) -> None:
         self.budget -= count
@@ -236,14 +250,14 @@ class _Machine(_PythonUnpickler):
 
     def make(self, name: Any, args: Any) -> Any:
         """What the file calls: only names of the table, and of those only the ones that make something."""
-        maker = _KNOWN.get(name) if isinstance(name, _Name) else None
+        maker = self.known.get(name) if isinstance(name, Name) else None
         if maker is None or not isinstance(args, tuple):
             _refuse(self.path, f"a call of {_said(name)}")
         return maker(self, *args)
 
     def new(self, cls: Any) -> Any:
         """An empty object of a class; the content follows in a BUILD."""
-        content = _CONTENT.get(cls) if isinstance(cls, _Name) else None
+        content = self.content.get(cls) if isinstance(cls, Name) else None
         if content is None:
             _refuse(self.path, f"an object of {_said(cls)}")
         self.spend(_OBJECT_SIZE)
@@ -252,7 +266,7 @@ class _Machine(_PythonUnpickler):
         self.unfinished[id(value)] = (value, lambda state: fill(self, value, state))
         return value
 
-    def refuse_unfolded(self, result: Any, most: int) -> None:
+    def refuse_unfolded(self, result: Any) -> None:
         """Refuse a result that is not plain data, or is larger than `most` bytes where each shared part counts as often
         as it is named. Shared containers are measured once; the way down is a list, for it may be long."""
         sizes: dict[int, int] = {}  # of shared containers; 0 while one is being measured
@@ -284,15 +298,15 @@ class _Machine(_PythonUnpickler):
                     total = sys.getsizeof(value)
                     way.append(_inside(value))
             else:
-                total += self._plain_size(value)
-            if total > most:
-                found = "lists or dictionaries that share their parts, without end"
+                total += self.plain_size(value)
+            if total > self.most:
+                found = "one that names its parts again and again, without end"
                 _refuse(self.path, found, expected="a pickle that holds what it takes")
 
-    def _plain_size(self, value: Any) -> int:
+    def plain_size(self, value: Any) -> int:
         """Bytes of what is no container; a sparse matrix counts as the dense one."""
-        if isinstance(value, _Name | _DType) or id(value) in self.unfinished:
-            _refuse(self.path, f"a bare {value}" if isinstance(value, _Name) else "an object without its content")
+        if isinstance(value, Name | _DType) or id(value) in self.unfinished:
+            _refuse(self.path, f"a bare {value}" if isinstance(value, Name) else "an object without its content")
         if isinstance(value, np.ndarray):
             return 112 + value.nbytes
         if scipy.sparse.issparse(value):
@@ -402,7 +416,7 @@ class _Machine(_PythonUnpickler):
     }
 
 
-_Machine.dispatch = {code: _charged(code, handler) for code, handler in _Machine._handlers.items()}
+Machine.dispatch = {code: _charged(code, handler) for code, handler in Machine._handlers.items()}
 _CONTAINERS = (list, tuple, dict, set, frozenset)
 
 
@@ -412,14 +426,14 @@ def _inside(container: Any) -> Iterator[Any]:
 
 def _said(value: Any) -> str:
     """A name of the file, or the type of whatever stands in its place: printing that could take for ever."""
-    return str(value) if isinstance(value, _Name) else type(value).__name__
+    return str(value) if isinstance(value, Name) else type(value).__name__
 
 
 def _dense_size(matrix: Any) -> int:
     return int(matrix.shape[0]) * int(matrix.shape[1]) * matrix.dtype.itemsize
 
 
-def _whole_numbers(values: Any, kind: str) -> tuple[int, ...]:
+def whole_numbers(values: Any, kind: str) -> tuple[int, ...]:
     """A shape or an order of axes: a short tuple of whole numbers and nothing else."""
     if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iu" and len(values) <= _MOST_PARTS:
         return tuple(values.tolist())
@@ -428,33 +442,33 @@ def _whole_numbers(values: Any, kind: str) -> tuple[int, ...]:
     return tuple(values)
 
 
-def _array_from(machine: _Machine, shape: Any, dtype: Any, data: Any, order: str) -> np.ndarray:
+def _array_from(machine: Machine, shape: Any, dtype: Any, data: Any, order: str) -> np.ndarray:
     """An array from raw bytes, or from the Latin-1 text that Python 2's bytes were read as."""
     if not isinstance(dtype, _DType):
         _refuse(machine.path, f"an array of {type(dtype).__name__}", expected="an array of numbers")
     if isinstance(data, str):
         data = data.encode("latin1")
-    shape = _whole_numbers(shape, "a shape")
+    shape = whole_numbers(shape, "a shape")
     if not isinstance(data, bytes | bytearray) or not all(n >= 0 for n in shape):
         raise TypeError("an array without bytes or shape")
     machine.spend(_COPIES * len(data))
     return np.frombuffer(data, dtype.dtype()).reshape(shape, order="F" if order == "F" else "C")
 
 
-def _make_dtype(machine: _Machine, text: Any, *_flags: Any) -> _DType:
+def _make_dtype(machine: Machine, text: Any, *_flags: Any) -> _DType:
     if not isinstance(text, str) or not _DTYPE.fullmatch(text):
         said = repr(text[:40]) if isinstance(text, str) else f"a {type(text).__name__}"
         _refuse(machine.path, f"an array of dtype {said}", expected="arrays of numbers, not of objects")
     return _DType(text)
 
 
-def _reconstruct(machine: _Machine, cls: Any, shape: Any, kind: Any) -> Any:
-    if not isinstance(cls, _Name) or cls not in _ARRAYS or _whole_numbers(shape, "a shape") != (0,):
+def _reconstruct(machine: Machine, cls: Any, shape: Any, kind: Any) -> Any:
+    if not isinstance(cls, Name) or cls not in _ARRAYS or whole_numbers(shape, "a shape") != (0,):
         _refuse(machine.path, f"an array of class {_said(cls)}")
     return machine.new(cls)
 
 
-def _fill_array(machine: _Machine, value: np.ndarray, state: Any) -> None:
+def _fill_array(machine: Machine, value: np.ndarray, state: Any) -> None:
     _, shape, dtype, fortran, data = state
     _become(value, _array_from(machine, shape, dtype, data, "F" if fortran else "C"))
 
@@ -467,31 +481,31 @@ def _become(value: np.ndarray, content: np.ndarray) -> None:
     restore((1, content.shape, content.dtype, fortran, content_bytes))
 
 
-def _from_buffer(machine: _Machine, data: Any, dtype: Any, shape: Any, order: Any, *_axes: Any) -> np.ndarray:
+def _from_buffer(machine: Machine, data: Any, dtype: Any, shape: Any, order: Any, *_axes: Any) -> np.ndarray:
     return _array_from(machine, shape, dtype, data, order if isinstance(order, str) else "C").copy(order="K")
 
 
-def _scalar(machine: _Machine, dtype: Any, data: Any) -> Any:
+def _scalar(machine: Machine, dtype: Any, data: Any) -> Any:
     return _array_from(machine, (), dtype, data, "C")[()]
 
 
-def _reconstructor(machine: _Machine, cls: Any, base: Any, state: Any) -> Any:
-    if not isinstance(base, _Name) or base not in _OBJECT or state is not None:
+def _reconstructor(machine: Machine, cls: Any, base: Any, state: Any) -> Any:
+    if not isinstance(base, Name) or base not in _OBJECT or state is not None:
         _refuse(machine.path, f"an object of {_said(cls)} made from {_said(base)}")
     return machine.new(cls)
 
 
-def _encode(machine: _Machine, text: Any, encoding: Any) -> bytes:
+def _encode(machine: Machine, text: Any, encoding: Any) -> bytes:
     if not isinstance(text, str) or not isinstance(encoding, str) or encoding not in ("latin1", "latin-1"):
         raise ValueError("text in an encoding other than Latin-1")
     machine.spend(_COPIES * len(text))
     return text.encode("latin1")
 
 
-def _fill_sparse(kind: type) -> Callable[[_Machine, Any, Any], None]:
-    def fill(machine: _Machine, value: Any, state: Any) -> None:
+def _fill_sparse(kind: type) -> Callable[[Machine, Any, Any], None]:
+    def fill(machine: Machine, value: Any, state: Any) -> None:
         parts = [state["data"], state["indices"], state["indptr"]]
-        shape = _whole_numbers(state.get("_shape", state.get("shape")), "a shape")
+        shape = whole_numbers(state.get("_shape", state.get("shape")), "a shape")
         if not all(isinstance(part, np.ndarray) for part in parts) or any(p.dtype.kind not in "iu" for p in parts[1:]):
             raise TypeError("a sparse matrix without its arrays")
         machine.spend(sum(part.nbytes + 16 * part.size for part in parts))  # indices may become wider
@@ -503,8 +517,8 @@ def _fill_sparse(kind: type) -> Callable[[_Machine, Any, Any], None]:
     return fill
 
 
-def _fill_chumpy(kind: str) -> Callable[[_Machine, Any, Any], None]:
-    def fill(machine: _Machine, value: np.ndarray, state: Any) -> None:
+def _fill_chumpy(kind: str) -> Callable[[Machine, Any, Any], None]:
+    def fill(machine: Machine, value: np.ndarray, state: Any) -> None:
         content = state["x"] if kind == "Ch" else state["a"]
         if not isinstance(content, np.ndarray | np.generic | int | float):
             raise TypeError(f"chumpy around {type(content).__name__}")
@@ -513,23 +527,23 @@ def _fill_chumpy(kind: str) -> Callable[[_Machine, Any, Any], None]:
             raise TypeError("chumpy around a number that no array holds")
         if kind == "Select":
             ids = state["idxs"]
-            ids = ids if isinstance(ids, np.ndarray) else np.array(_whole_numbers(ids, "a list of numbers"), np.int64)
+            ids = ids if isinstance(ids, np.ndarray) else np.array(whole_numbers(ids, "a list of numbers"), np.int64)
             machine.spend(_COPIES * ids.size * content.itemsize)
             content = content.ravel()[ids]
             if state.get("preferred_shape") is not None:
-                content = content.reshape(_whole_numbers(state["preferred_shape"], "a shape"))
+                content = content.reshape(whole_numbers(state["preferred_shape"], "a shape"))
         elif kind == "Reshape":
-            content = content.reshape(_whole_numbers(state["newshape"], "a shape"))
+            content = content.reshape(whole_numbers(state["newshape"], "a shape"))
         elif kind == "transpose":
             axes = state.get("axes")
-            content = content.transpose(None if axes is None else _whole_numbers(axes, "axes"))
+            content = content.transpose(None if axes is None else whole_numbers(axes, "axes"))
         machine.spend(_COPIES * content.nbytes)
         _become(value, content)
 
     return fill
 
 
-def _bytearray(machine: _Machine, data: Any = b"", *encoding: Any) -> bytearray:
+def _bytearray(machine: Machine, data: Any = b"", *encoding: Any) -> bytearray:
     data = _encode(machine, data, *encoding) if encoding else data
     if not isinstance(data, bytes):
         raise TypeError("a bytearray without bytes")
@@ -538,7 +552,7 @@ def _bytearray(machine: _Machine, data: Any = b"", *encoding: Any) -> bytearray:
 
 
 def _set(kind: type) -> Callable[..., Any]:
-    def make(machine: _Machine, items: Any = ()) -> Any:
+    def make(machine: Machine, items: Any = ()) -> Any:
         if not isinstance(items, list | tuple):
             raise TypeError(f"a set of {type(items).__name__}")
         return kind(map(machine.key, items))
@@ -546,37 +560,37 @@ def _set(kind: type) -> Callable[..., Any]:
     return make
 
 
-def _dictionary(machine: _Machine, *args: Any) -> dict:
+def _dictionary(machine: Machine, *args: Any) -> dict:
     """OrderedDict and defaultdict, as plain dictionaries: both keep the order, and a factory is code."""
-    items = [] if not args or isinstance(args[0], _Name) or args[0] is None else args[0]
+    items = [] if not args or isinstance(args[0], Name) or args[0] is None else args[0]
     if not isinstance(items, list | tuple):
         raise TypeError(f"a dictionary of {type(items).__name__}")
     return {machine.key(key): value for key, value in items}
 
 
-def _complex(machine: _Machine, real: Any, imag: Any) -> complex:
+def _complex(machine: Machine, real: Any, imag: Any) -> complex:
     if not isinstance(real, int | float) or not isinstance(imag, int | float):
         raise TypeError("a complex number of other parts")
     return complex(real, imag)
 
 
-def _no_call(machine: _Machine, *_args: Any) -> NoReturn:
+def _no_call(machine: Machine, *_args: Any) -> NoReturn:
     _refuse(machine.path, "a call of a class")
 
 
-def _names(modules: str, names: str) -> list[_Name]:
-    return [_Name(module, name) for module in modules.split() for name in names.split()]
+def names(modules: str, names: str) -> list[Name]:
+    return [Name(module, name) for module in modules.split() for name in names.split()]
 
 
-_OBJECT = set(_names("__builtin__ builtins", "object"))
-_ARRAYS = {*_names("numpy", "ndarray memmap"), *_names("numpy.core.memmap numpy._core.memmap", "memmap")}
+_OBJECT = set(names("__builtin__ builtins", "object"))
+_ARRAYS = {*names("numpy", "ndarray memmap"), *names("numpy.core.memmap numpy._core.memmap", "memmap")}
 _CHUMPY = {
-    _Name("chumpy.ch", "Ch"): "Ch",
-    **{n: n.name for n in _names("chumpy.reordering", "Select Reshape transpose")},
+    Name("chumpy.ch", "Ch"): "Ch",
+    **{n: n.name for n in names("chumpy.reordering", "Select Reshape transpose")},
 }
 _SPARSE = {
-    **dict.fromkeys(_names("scipy.sparse.csc scipy.sparse._csc", "csc_matrix"), scipy.sparse.csc_matrix),
-    **dict.fromkeys(_names("scipy.sparse.csr scipy.sparse._csr", "csr_matrix"), scipy.sparse.csr_matrix),
+    **dict.fromkeys(names("scipy.sparse.csc scipy.sparse._csc", "csc_matrix"), scipy.sparse.csc_matrix),
+    **dict.fromkeys(names("scipy.sparse.csr scipy.sparse._csr", "csr_matrix"), scipy.sparse.csr_matrix),
 }
 
 
@@ -585,27 +599,30 @@ def _empty_array() -> np.ndarray:
 
 
 # Class → how an empty object of it is made, and what takes its content.
-_CONTENT: dict[_Name, tuple[Callable[[], Any], Callable[[_Machine, Any, Any], None]]] = {
+CONTENT: dict[Name, tuple[Callable[[], Any], Callable[[Machine, Any, Any], None]]] = {
     **dict.fromkeys(_ARRAYS, (_empty_array, _fill_array)),
     **{name: (_empty_array, _fill_chumpy(kind)) for name, kind in _CHUMPY.items()},
     **{name: (partial(kind, (1, 1)), _fill_sparse(kind)) for name, kind in _SPARSE.items()},
 }
 # Every name that a file may mention → what a call of it gives.
-_KNOWN: dict[_Name, Callable[..., Any]] = {
-    **dict.fromkeys([*_OBJECT, *_CONTENT, *_names("__builtin__ builtins", "list dict int float")], _no_call),
-    **dict.fromkeys(_names("numpy.core.multiarray numpy._core.multiarray", "_reconstruct"), _reconstruct),
-    **dict.fromkeys(_names("numpy.core.multiarray numpy._core.multiarray", "scalar"), _scalar),
-    **dict.fromkeys(_names("numpy.core.numeric numpy._core.numeric", "_frombuffer"), _from_buffer),
-    **dict.fromkeys(_names("copy_reg copyreg", "_reconstructor"), _reconstructor),
-    **dict.fromkeys(_names("collections", "OrderedDict defaultdict"), _dictionary),
-    **dict.fromkeys(_names("__builtin__ builtins", "set"), _set(set)),
-    **dict.fromkeys(_names("__builtin__ builtins", "frozenset"), _set(frozenset)),
-    **dict.fromkeys(_names("__builtin__ builtins", "bytes"), lambda machine: b""),
-    **dict.fromkeys(_names("__builtin__ builtins", "bytearray"), _bytearray),
-    **dict.fromkeys(_names("__builtin__ builtins", "complex"), _complex),
-    _Name("_codecs", "encode"): _encode,
-    _Name("numpy", "dtype"): _make_dtype,
+KNOWN: dict[Name, Callable[..., Any]] = {
+    **dict.fromkeys([*_OBJECT, *CONTENT, *names("__builtin__ builtins", "list dict int float")], _no_call),
+    **dict.fromkeys(names("numpy.core.multiarray numpy._core.multiarray", "_reconstruct"), _reconstruct),
+    **dict.fromkeys(names("numpy.core.multiarray numpy._core.multiarray", "scalar"), _scalar),
+    **dict.fromkeys(names("numpy.core.numeric numpy._core.numeric", "_frombuffer"), _from_buffer),
+    **dict.fromkeys(names("copy_reg copyreg", "_reconstructor"), _reconstructor),
+    **dict.fromkeys(names("collections", "OrderedDict defaultdict"), _dictionary),
+    **dict.fromkeys(names("__builtin__ builtins", "set"), _set(set)),
+    **dict.fromkeys(names("__builtin__ builtins", "frozenset"), _set(frozenset)),
+    **dict.fromkeys(names("__builtin__ builtins", "bytes"), lambda machine: b""),
+    **dict.fromkeys(names("__builtin__ builtins", "bytearray"), _bytearray),
+    **dict.fromkeys(names("__builtin__ builtins", "complex"), _complex),
+    Name("_codecs", "encode"): _encode,
+    Name("numpy", "dtype"): _make_dtype,
 }
+
+
+Machine.known, Machine.content = KNOWN, CONTENT
 
 
 def _existing(path: str | Path) -> Path:
