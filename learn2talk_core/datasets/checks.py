@@ -17,7 +17,7 @@ from learn2talk_core.datasets.settings import Dataset, Settings, open_source
 from learn2talk_core.datasets.source import Source
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import read_json
+from learn2talk_core.run.files import inner_file, read_json
 from learn2talk_core.run.progress import log, progress
 
 Severity = Literal["error", "warning", "note"]
@@ -147,7 +147,7 @@ def _files(folder: Path) -> list[Problem]:
     return [
         Problem(name, "not the file that was written", "error", "Make the corpus again: dvc repro -f corpus.")
         for name, h in hashes.items()
-        if sha256(folder / name) != h
+        if sha256(inner_file(folder / name, made_by="dvc repro corpus")) != h
     ]
 
 
