@@ -10,7 +10,7 @@ from torch import Tensor
 from learn2talk_core.models.speech_encoder import SpeechEncoder, align_as_faceformer, normalise_wave
 from learn2talk_core.models.students.faceformer import AudioAlignment, FaceFormer
 from learn2talk_core.run.recipe import refuse_other_recipe
-from learn2talk_core.run.weights import frozen, load_config, load_weights, save_weights
+from learn2talk_core.run.weights import load_network, save_weights
 
 OFFICIAL_EPS = 1e-5  # of the wave's normalisation in transformers 4.6, which FaceFormer's weights were made with
 
@@ -113,14 +113,15 @@ def load_student(folder: str | Path, *, made_by: str, recipe: str | None = None)
 
     Refused when it was trained on a corpus of another recipe than `recipe`, that of the clips that it is to speak.
     """
-    config = load_config(folder, made_by=made_by)
-    if recipe is not None:
-        refuse_other_recipe(folder, config["notes"].get("recipe"), recipe)
-    encoder = SpeechEncoder.from_numbers(**config["speech_encoder"])
-    student = new_student(
-        encoder, config["vertex_count"], len(config["speakers"]), config["fps"],
-        width=config["width"], dropout=config["dropout"], alignment=config["alignment"],
-    )  # fmt: skip
-    load_weights(folder, student, made_by=made_by)
-    frozen(student)
+
+    def build(config: dict[str, Any]) -> FaceFormer:
+        if recipe is not None:
+            refuse_other_recipe(folder, config["notes"].get("recipe"), recipe)
+        encoder = SpeechEncoder.from_numbers(**config["speech_encoder"])
+        return new_student(
+            encoder, config["vertex_count"], len(config["speakers"]), config["fps"],
+            width=config["width"], dropout=config["dropout"], alignment=config["alignment"],
+        )  # fmt: skip
+
+    student, config = load_network(folder, build, made_by=made_by)
     return student, tuple(config["speakers"])
