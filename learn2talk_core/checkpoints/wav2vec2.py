@@ -16,7 +16,7 @@ from learn2talk_core.models.speech_encoder import SpeechEncoder, beside, load_sp
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json, write_json
 from learn2talk_core.run.own_folder import EXPORT, own_folder
-from learn2talk_core.run.weights import check_description
+from learn2talk_core.run.weights import check_description, described
 from learn2talk_core.untrusted.published import check_state, export_state, fill, read_state
 
 HEAD_WIDTH = 64  # numbers in an attention head, in every published size
@@ -57,14 +57,13 @@ def encoder_from(state: Mapping[str, Tensor], path: object, config: Wav2Vec2Conf
     The mask embedding, which only pre-training uses, may be missing.
     """
     config = encoder_config(state, path) if config is None else config
-    with torch.device("meta"):  # compared before memory is taken for it
-        skeleton = SpeechEncoder(config)
+    what = "a wav2vec 2.0 of this configuration"
+    skeleton = described(lambda: SpeechEncoder(config), path, expected=what, fix=FIX)  # compared before it takes memory
     mask = {"masked_spec_embed": torch.zeros(config.hidden_size)}
     own = skeleton.state_dict()
     given = {**({key: value for key, value in mask.items() if key in own}), **state}
     if "masked_spec_embed" not in own:
         given.pop("masked_spec_embed", None)
-    what = "a wav2vec 2.0 of this configuration"
     check_state(skeleton, given, path, what=what, fix=FIX)
     encoder = SpeechEncoder(config)
     fill(encoder, given, path, what=what, fix=FIX)

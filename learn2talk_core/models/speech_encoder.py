@@ -263,8 +263,9 @@ def _check_weights(source: str | Path, fix: str) -> None:
         except SafetensorError:
             return
         shapes |= {old_name(key.removeprefix("wav2vec2.")): tuple(shape) for key, shape in found.items()}
-    with torch.device("meta"):
-        own = {old_name(key): tuple(value.shape) for key, value in SpeechEncoder(config).state_dict().items()}
+    what = "the configuration of a wav2vec 2.0"
+    skeleton = described(lambda: SpeechEncoder(config), config_file, expected=what, fix=fix)
+    own = {old_name(key): tuple(value.shape) for key, value in skeleton.state_dict().items()}
     absent = sorted(key for key in own if key not in shapes and key != "masked_spec_embed")
     if files and absent:
         found_text = f"none for {absent[0]} and {len(absent) - 1} more"

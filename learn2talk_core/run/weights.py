@@ -68,11 +68,13 @@ def check_description(about: Any, path: object, *, fix: str) -> dict[str, Any]:
 def described(build: Callable[[], Network], path: object, *, expected: str, fix: str) -> Network:
     """The network that `build` makes from a description in `path`, without memory for its weights.
 
+    Random numbers that it draws are given back: whoever draws next gets what it got without this check.
+
     Raises:
         BadInput: it makes none, for whatever reason.
     """
     try:
-        with torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), torch.device("meta"):
             return build()
     except BadInput:
         raise
