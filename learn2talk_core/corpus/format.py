@@ -398,7 +398,7 @@ def _check_place(path: Path, clip: Clip, lengths: list[tuple[int, int]]) -> None
     shard = lengths[clip.shard] if 0 <= clip.shard < len(lengths) else (0, 0)
     ends = (clip.first_frame + clip.frames, clip.first_sample + clip.samples)
     if (
-        min(clip.frames, clip.samples, clip.first_frame, clip.first_sample) < 0
+        min(clip.frames - 1, clip.samples, clip.first_frame, clip.first_sample) < 0
         or ends[0] > shard[0]
         or ends[1] > shard[1]
     ):

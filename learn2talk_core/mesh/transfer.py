@@ -136,7 +136,7 @@ def load_correspondence(path: str | Path, old_count: int, new_count: int) -> Cor
     in_range = found.corners.size == 0 or (found.corners.min() >= 0 and found.corners.max() < old_count)
     if shapes != expected or not in_range:
         text = f"one from {old_count} to {new_count} vertices"
-        other = f"one from {found.count} to {len(found.corners)}"
+        other = f"one from {found.count} to {len(np.atleast_1d(found.corners))}"
         raise BadInput(path, expected=text, found=other, fix="Give another file, and it is computed again.")
     return found
 
