@@ -136,7 +136,7 @@ def test_what_cannot_be_mapped_is_read_or_refused(tmp_path: Path) -> None:
         np.savez(path, vertices=array)
         np.testing.assert_array_equal(motion_arrays(path, mapped=True)["vertices"], array)
     np.savez(path, vertices=np.array([None]))
-    with pytest.raises(BadInput, match=r"m.npz: expected a whole .npz of numbers with vertices, found ValueError: an array of object"):
+    with pytest.raises(BadInput, match=r"m.npz: .*found ValueError: an array of object"):
         motion_arrays(path, mapped=True)
     np.savez(path, vertices=MOTION)
     content = path.read_bytes()
