@@ -60,7 +60,7 @@ def serving(folder: Path, *sounds: Path) -> Iterator[Client]:
     data = toy_run(folder)
     app = App(
         [*find_clips([data]), *map(sound_clip, sounds)],
-        lambda: load_animator(data / "models/student", corpus=data / "corpus"),
+        lambda: load_animator(data / "models/students/learn2talk", corpus=data / "corpus"),
         out=folder / "out",
         rng=random.Random(5),
     )
