@@ -199,6 +199,13 @@ def test_a_lambda_reruns_the_student_and_what_follows(weight: str) -> None:
     assert downstream(reading(weight)) == {"taught_student@learn2talk", "predict", "evaluate", "report"}
 
 
+def test_the_seed_of_the_trainings_leaves_the_data_alone() -> None:
+    data = {"corpus", "talking_video"}
+    assert not data & downstream(reading("seed"))
+    assert {"speech_encoder", "student", "baseline"} <= reading("seed")
+    assert {stage: reading(f"{stage}.seed") for stage in data} == {stage: {stage} for stage in data}
+
+
 def test_a_metric_reruns_evaluate_and_report() -> None:
     videos = {"cpbd.py", "csim.py", "frechet.py"}  # of 2D videos, for `learn2talk score-video`: in no stage
     for file in (ROOT / "learn2talk_core" / "metrics").glob("[!_]*.py"):
