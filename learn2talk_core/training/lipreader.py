@@ -64,7 +64,7 @@ def mouth_clips(video: TalkingVideo, split: str) -> list[MouthClip]:
 
 
 @dataclass(frozen=True)
-class Batch:
+class LipReaderBatch:
     """Windows of mouth crops.
 
     grey: (B, T, 88, 88) in 0..1; lengths: (B,) frames of each window; labels: (B, T) phoneme at each frame, -1 in the
@@ -77,7 +77,7 @@ class Batch:
     sentences: list[list[int]]
 
 
-def random_batch(clips: Sequence[MouthClip], rng: np.random.Generator, size: int, frames: int) -> Batch:
+def random_batch(clips: Sequence[MouthClip], rng: np.random.Generator, size: int, frames: int) -> LipReaderBatch:
     """`size` augmented random windows of at most `frames` frames."""
     grey = torch.zeros(size, frames, CROP, CROP)
     lengths = torch.zeros(size, dtype=torch.long)
@@ -91,7 +91,7 @@ def random_batch(clips: Sequence[MouthClip], rng: np.random.Generator, size: int
         grey[row, :length] = torch.from_numpy(augmented(clip.frames[window], rng))
         labels[row, :length] = torch.from_numpy(clip.labels[window])
         sentences.append(clip.tokens(window.start, window.stop))
-    return Batch(grey, lengths, labels, sentences)
+    return LipReaderBatch(grey, lengths, labels, sentences)
 
 
 def augmented(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
