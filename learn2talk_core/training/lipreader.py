@@ -77,7 +77,9 @@ class LipReaderBatch:
     sentences: list[list[int]]
 
 
-def random_batch(clips: Sequence[MouthClip], rng: np.random.Generator, size: int, frames: int) -> LipReaderBatch:
+def random_lipreader_batch(
+    clips: Sequence[MouthClip], rng: np.random.Generator, size: int, frames: int
+) -> LipReaderBatch:
     """`size` augmented random windows of at most `frames` frames."""
     grey = torch.zeros(size, frames, CROP, CROP)
     lengths = torch.zeros(size, dtype=torch.long)
@@ -148,7 +150,7 @@ def train_lipreader(
     frames = max(1, round(recipe.window * FPS))
 
     def step(index: int) -> dict[str, float]:
-        batch = random_batch(clips, generator(seed, "batch", index, *processes.mark()), recipe.batch, frames)
+        batch = random_lipreader_batch(clips, generator(seed, "batch", index, *processes.mark()), recipe.batch, frames)
         encoded = reader.features(batch.grey, "encoder", batch.lengths)
         hybrid = ctc_attention_loss(
             reader, encoded, batch.sentences,

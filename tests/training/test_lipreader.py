@@ -17,7 +17,7 @@ from learn2talk_core.training.lipreader import (
     Recipe,
     augmented,
     mouth_clips,
-    random_batch,
+    random_lipreader_batch,
     train_lipreader,
 )
 from learn2talk_core.training.scratch import Scratch
@@ -60,7 +60,7 @@ def spoken_clip(frames: int) -> MouthClip:
 
 def test_batch_holds_what_is_said_in_its_windows() -> None:
     clips = [spoken_clip(40), spoken_clip(8)]
-    batch = random_batch(clips, np.random.default_rng(0), 20, 12)
+    batch = random_lipreader_batch(clips, np.random.default_rng(0), 20, 12)
     assert batch.grey.shape == (20, 12, 88, 88)
     assert set(batch.lengths.tolist()) == {12, 8}
     for row, length in enumerate(batch.lengths.tolist()):
