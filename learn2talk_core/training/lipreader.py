@@ -120,7 +120,7 @@ def augmented(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class LipReaderTraining:
     """How a lip reader is trained: group `lipreader.training` of params.yaml."""
 
     steps: int
@@ -134,7 +134,13 @@ class Recipe:
 
 
 def train_lipreader(
-    reader: LipReader, clips: Sequence[MouthClip], recipe: Recipe, *, seed: int, scratch: Scratch, description: str
+    reader: LipReader,
+    clips: Sequence[MouthClip],
+    recipe: LipReaderTraining,
+    *,
+    seed: int,
+    scratch: Scratch,
+    description: str,
 ) -> tuple[nn.ModuleDict, list[dict[str, float]]]:
     """Train `reader` and a frame-wise head on `clips`.
 

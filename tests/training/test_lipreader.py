@@ -13,8 +13,8 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.training.lipreader import (
     TOKENS,
     VOCABULARY,
+    LipReaderTraining,
     MouthClip,
-    Recipe,
     augmented,
     mouth_clips,
     random_lipreader_batch,
@@ -92,7 +92,7 @@ def test_clips_without_phonemes_and_splits_without_clips_are_refused() -> None:
         mouth_clips(video, "metric")
 
 
-RECIPE = Recipe(
+RECIPE = LipReaderTraining(
     steps=60, batch=4, window=0.5, learning_rate=3e-3, weight_decay=0.0, ctc_weight=0.5, smoothing=0.0,
     alignment_weight=1.0,
 )  # fmt: skip
