@@ -57,7 +57,7 @@ def labels_at(phonemes: Sequence[Phoneme], times: np.ndarray) -> np.ndarray:
     return labels
 
 
-def random_batch(
+def random_speech_batch(
     clips: Sequence[SpokenText], rng: np.random.Generator, size: int, seconds: float, fps: float, noise: float = 0.1
 ) -> SpeechBatch:
     """`size` augmented random windows of `seconds`.
