@@ -15,7 +15,7 @@ from learn2talk_core.run.stage import run
 from learn2talk_core.run.weights import save_weights
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
-from learn2talk_core.training.syncnet3d import Network, Recipe, Role, read_windows, train_syncnet3d
+from learn2talk_core.training.syncnet3d import Network, Role, SyncNet3DTraining, read_windows, train_syncnet3d
 from learn2talk_core.training.syncnet3d_check import check
 
 CORPUS = "data/corpus"
@@ -24,7 +24,7 @@ CORPUS = "data/corpus"
 @dataclass(frozen=True)
 class Params:
     network: Network
-    training: Recipe
+    training: SyncNet3DTraining
     lags_per_clip: int
     seed: int = shared()
 

@@ -47,7 +47,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SyncNet3DTraining:
     """How SyncNet3D is trained.
 
     Attributes:
@@ -171,7 +171,7 @@ def train_syncnet3d(
     corpus: Corpus,
     clips: Sequence[Windows],
     network: Network,
-    recipe: Recipe,
+    recipe: SyncNet3DTraining,
     role: Role,
     *,
     seed: int,
@@ -273,13 +273,13 @@ def pair_loss(cosine: Tensor, genuine: Tensor, weight: Tensor, role: Role, margi
     return margin_loss(distance, genuine, margin=margin, weight=weight)
 
 
-def restyle(motion: Tensor, recipe: Recipe) -> Tensor:
+def restyle(motion: Tensor, recipe: SyncNet3DTraining) -> Tensor:
     """Mode weights (N, W, modes) of a clip as another speaker might move: each mode stretched, and noise."""
     stretch = torch.exp(recipe.style * torch.randn(motion.shape[-1]))
     return motion * stretch + recipe.noise * torch.randn_like(motion)
 
 
-def revoice(mel: Tensor, mean: Tensor, recipe: Recipe) -> Tensor:
+def revoice(mel: Tensor, mean: Tensor, recipe: SyncNet3DTraining) -> Tensor:
     """Mel windows (N, 80, 16) of a clip as another voice might sound: frequencies stretched, some bands hidden."""
     bands = mel.shape[1]
     source = (torch.arange(bands) * torch.exp(recipe.pitch * torch.randn(()))).clamp(max=bands - 1)
