@@ -14,7 +14,7 @@ from learn2talk_core.training.syncnet3d import (
     SyncNet3DTraining,
     harder,
     motion_modes,
-    mouth_motion,
+    mouth_displacement,
     new_model,
     pair_loss,
     pairs,
@@ -59,7 +59,7 @@ def test_windows_of_a_clip_and_which_of_them_are_speech(corpus):
     windows = read_windows(corpus, "train")[0]
     frames = windows.clip.frames
     assert windows.mel.shape == (frames - 5, 80, 16)
-    assert mouth_motion(corpus, windows.clip).shape == (frames, 32, 3)
+    assert mouth_displacement(corpus, windows.clip).shape == (frames, 32, 3)
     for k, speech in enumerate(windows.speech):
         inside = [any(p.start <= (t + 0.5) / 30 < p.end for p in windows.clip.phonemes) for t in range(k, k + 6)]
         assert speech == (sum(inside) >= 3)
@@ -165,7 +165,7 @@ def test_training_finds_lags_that_were_put_in_and_a_static_mouth_is_not_in_sync(
     assert [row["shift"] for row in found.shifts] == list(range(1, 16))
     assert found.shifts[0]["auc"] == pytest.approx(found.numbers["auc_shift1_unseen"])
     for windows in unseen:
-        motion = mouth_motion(corpus, windows.clip)
+        motion = mouth_displacement(corpus, windows.clip)
         still, audio = embed(model, torch.zeros_like(motion), windows)
         moving, _ = embed(model, motion, windows)
         assert lse(moving, audio, 30).lse_c > 3 * lse(still, audio, 30, keep=windows.speech).lse_c
