@@ -29,7 +29,7 @@ from learn2talk_core.statistics.synchrony import at_shifts, auc, mean_distances,
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.training.wav2lip import (
-    ExpertRecipe,
+    ExpertTraining,
     GeneratorRecipe,
     SpeakingFace,
     train_audio_encoder,
@@ -51,7 +51,7 @@ class Params:
     expert_checkpoint: str | None
     threads: int
     evaluation_clips: int
-    expert: ExpertRecipe
+    expert: ExpertTraining
     generator: GeneratorRecipe
     seed: int = shared()
 

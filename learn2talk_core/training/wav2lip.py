@@ -54,7 +54,7 @@ class SpeakingFace:
 
 
 @dataclass(frozen=True)
-class ExpertRecipe:
+class ExpertTraining:
     """How the sync expert is trained.
 
     Attributes:
@@ -77,7 +77,7 @@ class GeneratorRecipe:
     """How the generator is trained.
 
     Attributes:
-        width, steps, learning_rate: see `ExpertRecipe`.
+        width, steps, learning_rate: see `ExpertTraining`.
         audio_width: see `Wav2Lip`.
         audio_steps, audio_learning_rate: updates in which the audio encoder learns to tell the lips' motion before
             anything is drawn, and Adam's rate then.
@@ -289,7 +289,7 @@ def elsewhere(start: int, windows: int, rng: np.random.Generator) -> int:
 
 
 def train_expert(
-    clips: Sequence[SpeakingFace], recipe: ExpertRecipe, *, seed: int, scratch: Scratch
+    clips: Sequence[SpeakingFace], recipe: ExpertTraining, *, seed: int, scratch: Scratch
 ) -> tuple[SyncExpert2D, list[dict[str, float]]]:
     """Train the sync expert; returns it, in evaluation mode, and its curve."""
     seed_torch(seed, "sync_expert2d")

@@ -13,7 +13,7 @@ from learn2talk_core.models.wav2lip import Wav2Lip
 from learn2talk_core.run.seed import generator
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.wav2lip import (
-    ExpertRecipe,
+    ExpertTraining,
     GeneratorRecipe,
     SpeakingFace,
     discriminator_loss,
@@ -224,7 +224,7 @@ def test_training_moves_every_weight_and_repeats_itself(tmp_path):
     def trained(name: str) -> tuple[SyncExpert2D, Wav2Lip, list[dict[str, float]]]:
         folder = tmp_path / name
         with Scratch(folder / "1") as first, Scratch(folder / "2") as listening, Scratch(folder / "3") as second:
-            expert, _ = train_expert(clips, ExpertRecipe(0.05, 2, 2, 2, 1e-3), seed=1, scratch=first)
+            expert, _ = train_expert(clips, ExpertTraining(0.05, 2, 2, 2, 1e-3), seed=1, scratch=first)
             encoder, _ = train_audio_encoder(clips, RECIPE, seed=1, scratch=listening)
             network, history = train_generator(clips, expert, encoder, RECIPE, seed=1, scratch=second)
         return expert, network, history
