@@ -30,7 +30,7 @@ from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.training.wav2lip import (
     ExpertTraining,
-    GeneratorRecipe,
+    GeneratorTraining,
     SpeakingFace,
     train_audio_encoder,
     train_expert,
@@ -52,7 +52,7 @@ class Params:
     threads: int
     evaluation_clips: int
     expert: ExpertTraining
-    generator: GeneratorRecipe
+    generator: GeneratorTraining
     seed: int = shared()
 
 

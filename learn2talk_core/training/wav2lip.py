@@ -73,7 +73,7 @@ class ExpertTraining:
 
 
 @dataclass(frozen=True)
-class GeneratorRecipe:
+class GeneratorTraining:
     """How the generator is trained.
 
     Attributes:
@@ -342,7 +342,7 @@ def listening_batch(
 
 
 def train_audio_encoder(
-    clips: Sequence[SpeakingFace], recipe: GeneratorRecipe, *, seed: int, scratch: Scratch
+    clips: Sequence[SpeakingFace], recipe: GeneratorTraining, *, seed: int, scratch: Scratch
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Teach an audio encoder of the generator's shape how lips move, by least squares; returns it and its curve.
 
@@ -371,7 +371,7 @@ def train_generator(
     clips: Sequence[SpeakingFace],
     expert: SyncExpert2D,
     audio_encoder: nn.Module | None,
-    recipe: GeneratorRecipe,
+    recipe: GeneratorTraining,
     *,
     seed: int,
     scratch: Scratch,

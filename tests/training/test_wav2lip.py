@@ -14,7 +14,7 @@ from learn2talk_core.run.seed import generator
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.wav2lip import (
     ExpertTraining,
-    GeneratorRecipe,
+    GeneratorTraining,
     SpeakingFace,
     discriminator_loss,
     elsewhere,
@@ -30,7 +30,7 @@ from learn2talk_core.training.wav2lip import (
     train_generator,
 )
 
-RECIPE = GeneratorRecipe(
+RECIPE = GeneratorTraining(
     width=0.05, audio_width=0.05, audio_steps=2, audio_learning_rate=3e-3, steps=3, batch=1, learning_rate=1e-3,
     residual=False, lead=1,
     still_share=0.5, lip_weight=8.0, sync_weight=0.03, sync_start=0.5, adversarial_weight=0.07,
