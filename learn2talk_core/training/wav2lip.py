@@ -147,7 +147,7 @@ def expert_loss(expert: SyncExpert2D, mels: torch.Tensor, faces: torch.Tensor, w
     return -(probability[genuine].log().mean() + (1 - probability[~genuine]).log().mean()) / 2
 
 
-def sync_probability(audio: torch.Tensor, face: torch.Tensor) -> torch.Tensor:
+def expert_sync_probability(audio: torch.Tensor, face: torch.Tensor) -> torch.Tensor:
     """P_sync (Eq. 1): cosine of unit embeddings that are nowhere negative, (B, E) each → (B,) in 0..1."""
     return (audio * face).sum(dim=1).clamp(0, 1)
 
@@ -255,7 +255,7 @@ def generator_loss(
     if sync_weight > 0:
         audio, face = expert(batch.heard, expert.look(generated, batch.mean))
         out_of_sync = functional.binary_cross_entropy(  # E_sync = −log P_sync, Eq. 3
-            sync_probability(audio, face), torch.ones(len(audio))
+            expert_sync_probability(audio, face), torch.ones(len(audio))
         )
         loss = loss + sync_weight * out_of_sync
         parts["sync"] = out_of_sync.item()

@@ -20,11 +20,11 @@ from learn2talk_core.training.wav2lip import (
     elsewhere,
     expert_batch,
     expert_loss,
+    expert_sync_probability,
     generator_batch,
     generator_loss,
     lip_motions,
     listening_batch,
-    sync_probability,
     train_audio_encoder,
     train_expert,
     train_generator,
@@ -137,7 +137,7 @@ def test_generator_loss_is_equation_6():
     generated = torch.rand_like(batch.target)
     with torch.no_grad():
         reconstruction = float((generated - batch.target).abs().mean())
-        probability = sync_probability(*expert(batch.heard, lower_halves(generated - batch.mean)))
+        probability = expert_sync_probability(*expert(batch.heard, lower_halves(generated - batch.mean)))
         sync = float(-probability.log().mean())
         adversarial = float(-discriminator(generated).log().mean())
         loss, parts = generator_loss(
