@@ -43,7 +43,7 @@ class Check:
     shifts: list[dict[str, float]]
 
 
-def check(
+def check_syncnet3d(
     corpus: Corpus, model: SyncNet3D, validation: Sequence[Windows], unseen: Sequence[Windows], *, lags: int, seed: int
 ) -> Check:
     """Measure `model` on clips of speakers that it has never seen or heard.

@@ -25,7 +25,7 @@ from learn2talk_core.training.syncnet3d import (
     sample_motion,
     train_syncnet3d,
 )
-from learn2talk_core.training.syncnet3d_check import check, embed
+from learn2talk_core.training.syncnet3d_check import check_syncnet3d, embed
 from tests.toy import toy_corpus
 
 NETWORK = Network(modes=6, width=16, layers=1, heads=2, channels=4, embedding=32)
@@ -157,7 +157,7 @@ def test_training_finds_lags_that_were_put_in_and_a_static_mouth_is_not_in_sync(
     model, history = trained(corpus, tmp_path, monkeypatch, role)
     assert history[-1]["loss"] < history[0]["loss"]
     unseen = read_windows(corpus, "test_seen", "validation", "test_unseen")
-    found = check(corpus, model, unseen, unseen, lags=6, seed=0)
+    found = check_syncnet3d(corpus, model, unseen, unseen, lags=6, seed=0)
     assert found.numbers["auc_shift3_unseen"] > 0.85
     assert found.numbers["lags_unseen"] == 18
     assert found.numbers["lag_within_1_frame"] >= 0.85
