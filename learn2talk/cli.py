@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from learn2talk_core.run.errors import BadInput
 
 if TYPE_CHECKING:
-    from learn2talk.viewer.scene import Clip
+    from learn2talk.viewer.scene import ViewerClip
     from learn2talk_core.animation.animator import Animator
 
 ANIMATE_EXAMPLES = """examples:

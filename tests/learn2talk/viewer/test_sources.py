@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from learn2talk.cli import main
-from learn2talk.viewer.scene import Clip
+from learn2talk.viewer.scene import ViewerClip
 from learn2talk.viewer.sources import find_clips, sound_clip
 from learn2talk_core.audio.waveform import write_wave
 from learn2talk_core.corpus.format import open_corpus
@@ -18,7 +18,7 @@ from tests.learn2talk.viewer.scene import toy_run
 from tests.toy import sheet, topology
 
 
-def named(clip: Clip) -> list[str]:
+def named(clip: ViewerClip) -> list[str]:
     return [motion.name for motion in clip.motions]
 
 
