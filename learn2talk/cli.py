@@ -296,9 +296,9 @@ def _animate(arguments: argparse.Namespace) -> int:
 def _view(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from learn2talk.viewer.sources import find_clips
+    from learn2talk.viewer.sources import find_viewer_clips
 
-    clips = find_clips(
+    clips = find_viewer_clips(
         arguments.paths,
         audio=arguments.audio,
         corpus=arguments.corpus,

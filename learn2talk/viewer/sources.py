@@ -35,7 +35,7 @@ class Named(NamedTuple):
     path: Path
 
 
-def find_clips(
+def find_viewer_clips(
     paths: Sequence[str | Path],
     *,
     audio: str | Path | None = None,
