@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from learn2talk.viewer.messages import Refused, remember
-from learn2talk.viewer.preference import CHOICES, Preference, Records, Trial, trials, verdict
+from learn2talk.viewer.preference import CHOICES, Preference, Records, Trial, count_preferences, trials
 from learn2talk.viewer.scene import ViewerClip
 from learn2talk_core.run.errors import BadInput
 
@@ -95,7 +95,9 @@ class BlindSessions:
         """Shares and p-values, of this session and of all that is recorded."""
         session, everything = self._session(key), self._records.read()
         own = [one for one in everything if one.session == key]
-        here, there = (asdict(verdict(some, *session.methods, session.question)) for some in (own, everything))
+        here, there = (
+            asdict(count_preferences(some, *session.methods, session.question)) for some in (own, everything)
+        )
         return {"session": here, "all": there, "file": str(self._records.path)}
 
     def _session(self, key: str) -> Session:
