@@ -87,7 +87,7 @@ class ResUNet(nn.Module):
         return self.output_layer(self.up_residual_conv3(torch.cat([x, whole], dim=1)))[:, 0]
 
 
-class Encoder(nn.Module):
+class PoseEncoder(nn.Module):
     """Motion, sound, still pose and style → the distribution of the latent vector. Only training needs it."""
 
     def __init__(self, width: int, styles: int, *, published: bool) -> None:
@@ -137,7 +137,7 @@ class Decoder(nn.Module):
 class Autoencoder(nn.Module):
     def __init__(self, width: int, styles: int, *, published: bool) -> None:
         super().__init__()
-        self.encoder = Encoder(width, styles, published=published)
+        self.encoder = PoseEncoder(width, styles, published=published)
         self.decoder = Decoder(width, styles)
 
 
@@ -183,7 +183,7 @@ class PoseVAE(nn.Module):
     Args:
         width: channels of the first convolutions; the published network has 32.
         styles: manners of moving that can be told apart.
-        published: with the discriminator and the variance of the published network, see `Encoder`.
+        published: with the discriminator and the variance of the published network, see `PoseEncoder`.
     """
 
     def __init__(self, width: int = 32, styles: int = STYLES, *, published: bool = True) -> None:
