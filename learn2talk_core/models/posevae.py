@@ -114,7 +114,7 @@ class PoseEncoder(nn.Module):
         return means, means if self.published else self.linear_logvar(hidden)
 
 
-class Decoder(nn.Module):
+class PoseDecoder(nn.Module):
     """Latent vector, sound, still pose and style → motion relative to the still pose."""
 
     def __init__(self, width: int, styles: int) -> None:
@@ -138,7 +138,7 @@ class Autoencoder(nn.Module):
     def __init__(self, width: int, styles: int, *, published: bool) -> None:
         super().__init__()
         self.encoder = PoseEncoder(width, styles, published=published)
-        self.decoder = Decoder(width, styles)
+        self.decoder = PoseDecoder(width, styles)
 
 
 class AudioEncoder(nn.Module):
