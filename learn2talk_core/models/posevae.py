@@ -199,7 +199,7 @@ class PoseVAE(nn.Module):
 
         The first frame is the still pose itself. The others come in blocks of 32, each with a latent vector of its own;
         when frames are left over, the last 32 are made once more and the end of that is kept. Blocks do not know of
-        each other, so the pose jumps where they meet: see `smooth`.
+        each other, so the pose jumps where they meet: see `smooth_poses`.
 
         Args:
             mels: (T, 80, 16) of `expnet.centred_windows`.
@@ -257,7 +257,7 @@ def sample(
         rng: where the latent vectors come from; the same generator state gives the same motion.
         style: 0 … styles − 1, the manner of one of the training speakers.
         still: (6,) pose that the head starts from; looking straight ahead where None.
-        smoothed: apply `smooth`, as SadTalker does.
+        smoothed: apply `smooth_poses`, as SadTalker does.
 
     Returns:
         (T, 6) float32, see the module for units.
@@ -267,10 +267,10 @@ def sample(
     latents = rng.standard_normal((blocks(len(mels)), LATENT), dtype=np.float32)
     start = torch.from_numpy(np.zeros(POSE, np.float32) if still is None else np.asarray(still, np.float32))
     poses = network(torch.from_numpy(mels), start, style, torch.from_numpy(latents)).numpy()
-    return smooth(poses) if smoothed else poses
+    return smooth_poses(poses) if smoothed else poses
 
 
-def smooth(poses: np.ndarray) -> np.ndarray:
+def smooth_poses(poses: np.ndarray) -> np.ndarray:
     """Fit a parabola to the 13 frames around each one, as SadTalker does (fewer in shorter clips). (T, 6) → (T, 6)."""
     window = min(SMOOTHING, (len(poses) - 1) // 2 * 2 + 1)
     if window <= SMOOTHING_ORDER:
