@@ -15,7 +15,7 @@ import torch
 from scipy.signal import savgol_filter
 from torch import nn
 
-from learn2talk_core.models.expnet import FIX, audio_encoder
+from learn2talk_core.models.expnet import FIX, wav2lip_audio_encoder
 from learn2talk_core.untrusted.published import load_published
 
 BLOCK = 32  # frames
@@ -144,7 +144,7 @@ class Autoencoder(nn.Module):
 class AudioEncoder(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.audio_encoder = audio_encoder(width)
+        self.audio_encoder = wav2lip_audio_encoder(width)
 
     def forward(self, mels: torch.Tensor) -> torch.Tensor:
         """(T, 80, 16) → (T, 16 width)."""
