@@ -31,7 +31,7 @@ REFERENCES = ("truth", "template", "mean_motion")
 
 
 @dataclass(frozen=True)
-class Judges:
+class MotionJudges:
     """The networks that judge, frozen. An official lip reader has no frame-wise head and reads `units` of text."""
 
     syncnet: SyncNet3D
@@ -40,13 +40,13 @@ class Judges:
     units: tuple[str, ...] | None
 
 
-def load_judges(syncnet: str, lipreader: str, corpus: Corpus) -> Judges:
+def load_judges(syncnet: str, lipreader: str, corpus: Corpus) -> MotionJudges:
     """Load the judging networks from their folders; `corpus` is what they will judge."""
-    return Judges(load_syncnet3d(syncnet, corpus.recipe), *load_lipreader(lipreader), load_units(lipreader))
+    return MotionJudges(load_syncnet3d(syncnet, corpus.recipe), *load_lipreader(lipreader), load_units(lipreader))
 
 
 @torch.no_grad()
-def read_mouth(corpus: Corpus, clip: Clip, mouth: np.ndarray, judges: Judges) -> Reading:
+def read_mouth(corpus: Corpus, clip: Clip, mouth: np.ndarray, judges: MotionJudges) -> Reading:
     """Resample a motion to 25 fps, render its mouth and read it.
 
     Args:
@@ -68,7 +68,9 @@ def at_video_rate(motion: np.ndarray, fps: float) -> np.ndarray:
 
 
 @torch.no_grad()
-def sync_ratios(corpus: Corpus, clip: Clip, mouth: np.ndarray, audio: torch.Tensor, judges: Judges) -> dict[str, Ratio]:
+def sync_ratios(
+    corpus: Corpus, clip: Clip, mouth: np.ndarray, audio: torch.Tensor, judges: MotionJudges
+) -> dict[str, Ratio]:
     """LSE-D, LSE-C and the distance at shift 0 of a motion (T, M, 3) of the region `mouth` against audio embeddings."""
     window = judges.syncnet.shape.window
     if len(mouth) < window or not len(audio):
@@ -120,7 +122,7 @@ class ClipJudge:
         lrp_threshold_mm: μ of LRP.
     """
 
-    def __init__(self, corpus: Corpus, clip: Clip, judges: Judges, lrp_threshold_mm: float) -> None:
+    def __init__(self, corpus: Corpus, clip: Clip, judges: MotionJudges, lrp_threshold_mm: float) -> None:
         self.corpus, self.clip, self.judges, self.threshold = corpus, clip, judges, lrp_threshold_mm
         self.truth = corpus.vertices(clip)
         self.mouth = corpus.topology.regions["mouth"]
@@ -161,7 +163,7 @@ class Judging:
     """What one job needs to judge any motion; see `open_judging`."""
 
     corpus: Corpus
-    judges: Judges
+    judges: MotionJudges
     predicted: dict[str, Predictions]
     true_readings: dict[str, Reading] = field(default_factory=dict)
 
