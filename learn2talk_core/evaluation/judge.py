@@ -40,7 +40,7 @@ class MotionJudges:
     units: tuple[str, ...] | None
 
 
-def load_judges(syncnet: str, lipreader: str, corpus: Corpus) -> MotionJudges:
+def load_motion_judges(syncnet: str, lipreader: str, corpus: Corpus) -> MotionJudges:
     """Load the judging networks from their folders; `corpus` is what they will judge."""
     return MotionJudges(load_syncnet3d(syncnet, corpus.recipe), *load_lipreader(lipreader), load_units(lipreader))
 
@@ -183,7 +183,7 @@ def open_judging(corpus_folder: str, predicted: dict[str, str], judges: tuple[st
     torch.set_num_threads(1)
     corpus = open_corpus(corpus_folder)
     models = {name: open_predictions(folder, corpus) for name, folder in predicted.items()}
-    return Judging(corpus, load_judges(*judges, corpus), models)
+    return Judging(corpus, load_motion_judges(*judges, corpus), models)
 
 
 def judge_clip(judging: Judging, clip_id: str, *, lrp_threshold_mm: float, references: bool = True) -> list[Row]:
