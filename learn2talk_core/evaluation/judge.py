@@ -46,7 +46,7 @@ def load_motion_judges(syncnet: str, lipreader: str, corpus: Corpus) -> MotionJu
 
 
 @torch.no_grad()
-def read_mouth(corpus: Corpus, clip: Clip, mouth: np.ndarray, judges: MotionJudges) -> Reading:
+def lip_read_motion(corpus: Corpus, clip: Clip, mouth: np.ndarray, judges: MotionJudges) -> Reading:
     """Resample a motion to 25 fps, render its mouth and read it.
 
     Args:
@@ -130,7 +130,7 @@ class ClipJudge:
         with torch.no_grad():
             windows = torch.from_numpy(audio_windows(corpus.audio(clip), corpus.fps))
             self.audio = judges.syncnet.embed_audio(windows) if len(windows) else torch.zeros(0, 1)
-        self.true_reading = read_mouth(corpus, clip, self.truth[:, self.view], judges)
+        self.true_reading = lip_read_motion(corpus, clip, self.truth[:, self.view], judges)
 
     def scores(self, motion: np.ndarray, *, perception: bool) -> ClipScores:
         """Judge a motion (T, V, 3); `perception` also has it lip-read, the slowest part."""
@@ -142,7 +142,7 @@ class ClipJudge:
 
     def perception(self, motion: np.ndarray) -> dict[str, Ratio]:
         """The lip reader's part alone."""
-        reading = read_mouth(self.corpus, self.clip, motion[:, self.view], self.judges)
+        reading = lip_read_motion(self.corpus, self.clip, motion[:, self.view], self.judges)
         return perception_ratios(self.clip, reading, self.true_reading, self.judges.units)
 
 
@@ -209,10 +209,10 @@ def read_clip(judging: Judging, wanted: tuple[str, str, str]) -> dict[str, Ratio
     clip_id, model, style = wanted
     corpus, clip, truth = judging.corpus, judging.clips[clip_id], judging.true_readings
     if clip_id not in truth:
-        truth[clip_id] = read_mouth(corpus, clip, corpus.vertices(clip, "mouth_view"), judging.judges)
+        truth[clip_id] = lip_read_motion(corpus, clip, corpus.vertices(clip, "mouth_view"), judging.judges)
     mouth = judging.predicted[model].vertices(clip_id, style, "mouth_view")
     return perception_ratios(
-        clip, read_mouth(corpus, clip, mouth, judging.judges), truth[clip_id], judging.judges.units
+        clip, lip_read_motion(corpus, clip, mouth, judging.judges), truth[clip_id], judging.judges.units
     )
 
 
