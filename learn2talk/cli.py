@@ -434,7 +434,7 @@ def _score_video(arguments: argparse.Namespace) -> int:
     from functools import cache
     from pathlib import Path
 
-    from learn2talk_core.evaluation.video_scores import LIPREADER, load_judges, records, score_videos
+    from learn2talk_core.evaluation.video_scores import LIPREADER, load_video_judges, records, score_videos
     from learn2talk_core.report.video_table import console, write_csv
     from learn2talk_core.run.files import write_json
     from learn2talk_core.video.footage import films_of
@@ -446,7 +446,7 @@ def _score_video(arguments: argparse.Namespace) -> int:
     films = films_of(arguments.videos, find, audio=arguments.audio, crops=arguments.crops)
     reference = arguments.reference and films_of([arguments.reference], find, crops=arguments.crops, stills=True)
     own_reader = reference and not arguments.inception and Path(LIPREADER).is_dir()
-    judges = load_judges(
+    judges = load_video_judges(
         syncnet=arguments.syncnet,
         inception=arguments.inception,
         arcface=arguments.arcface,
@@ -469,7 +469,7 @@ def _score(arguments: argparse.Namespace) -> int:
 
     from learn2talk.score_command import find_pairs, score_pairs, video_rows
     from learn2talk_core.evaluation.motion_sync import open_scorer
-    from learn2talk_core.evaluation.video_scores import load_judges, sync_of_videos
+    from learn2talk_core.evaluation.video_scores import load_video_judges, sync_of_videos
     from learn2talk_core.report.video_table import write_csv
     from learn2talk_core.video.footage import films_of
     from learn2talk_core.video.landmarks import mediapipe_faces
@@ -488,7 +488,7 @@ def _score(arguments: argparse.Namespace) -> int:
         )
     if videos:
         films = films_of(videos, cache(mediapipe_faces), crops=arguments.crops)
-        rows += (found := video_rows(*sync_of_videos(films, load_judges().sync)))
+        rows += (found := video_rows(*sync_of_videos(films, load_video_judges().sync)))
         for row in found:
             if row["error"] is None:
                 late = row["mouth_late_ms"]

@@ -71,7 +71,7 @@ class VideoTable:
     absent: dict[str, str] = field(default_factory=dict)
 
 
-def load_judges(
+def load_video_judges(
     *,
     syncnet: str | Path | None = None,
     inception: str | Path | None = None,

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from learn2talk.cli import main
-from learn2talk_core.evaluation.video_scores import VideoJudges, load_judges, records, score_videos
+from learn2talk_core.evaluation.video_scores import VideoJudges, load_video_judges, records, score_videos
 from learn2talk_core.metrics.cpbd import cpbd
 from learn2talk_core.metrics.frechet import frechet_distance
 from learn2talk_core.metrics.lse import lse
@@ -92,7 +92,7 @@ def test_own_expert_sees_the_faces_of_a_corpus(folder: Path, expert: SyncExpert2
     mels = mel_windows(mel_spectrogram(corpus.audio(clip)), window_starts(20, 25))
     expected = lse(face_embeddings(expert, corpus.faces(clip)), audio_embeddings(expert, mels[:16]), 25)
     films = films_of([folder / "corpus"], lambda: pytest.fail("no face had to be looked for"))
-    table = score_videos(films, load_judges())
+    table = score_videos(films, load_video_judges())
     assert table.rows[0]["lse_d"] == pytest.approx(expected.lse_d, abs=2e-3)
     assert table.rows[0]["lse_c"] == pytest.approx(expected.lse_c, abs=2e-3)
     assert table.rows[0]["offset"] == expected.offset
