@@ -434,7 +434,7 @@ def _score_video(arguments: argparse.Namespace) -> int:
     from functools import cache
     from pathlib import Path
 
-    from learn2talk_core.evaluation.video_scores import LIPREADER, load_video_judges, records, score_videos
+    from learn2talk_core.evaluation.video_scores import LIPREADER, load_video_judges, score_videos, video_records
     from learn2talk_core.report.video_table import console, write_csv
     from learn2talk_core.run.files import write_json
     from learn2talk_core.video.footage import films_of
@@ -454,9 +454,9 @@ def _score_video(arguments: argparse.Namespace) -> int:
     )
     table = score_videos(films, judges, reference=reference or None, every=arguments.every)
     if table.rows:
-        print(console(records(table), table.protocol, table.absent))
+        print(console(video_records(table), table.protocol, table.absent))
     if table.rows and arguments.csv:
-        write_csv(arguments.csv, records(table))
+        write_csv(arguments.csv, video_records(table))
     if arguments.json:
         write_json(arguments.json, asdict(table))
     for problem in table.problems:

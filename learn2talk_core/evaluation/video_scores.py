@@ -139,7 +139,7 @@ def sync_of_videos(films: Sequence[Film], sync: SyncNet | SyncExpert2D) -> tuple
     return rows, problems
 
 
-def records(table: VideoTable) -> list[Row]:
+def video_records(table: VideoTable) -> list[Row]:
     """The rows and, as the last one, the mean, all with the same keys in the same order: for CSV."""
     keys = ["video", "frames", *table.protocol]
     return [{key: row.get(key) for key in keys} for row in [*table.rows, {"video": "mean", **table.mean}]]

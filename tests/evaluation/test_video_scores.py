@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from learn2talk.cli import main
-from learn2talk_core.evaluation.video_scores import VideoJudges, load_video_judges, records, score_videos
+from learn2talk_core.evaluation.video_scores import VideoJudges, load_video_judges, score_videos, video_records
 from learn2talk_core.metrics.cpbd import cpbd
 from learn2talk_core.metrics.frechet import frechet_distance
 from learn2talk_core.metrics.lse import lse
@@ -127,7 +127,7 @@ def test_bad_videos_are_named_and_the_others_scored(expert: SyncExpert2D) -> Non
         assert table.mean[key] == pytest.approx((table.rows[0][key] + table.rows[1][key]) / 2)
     greys = [np.dot(frame, [0.299, 0.587, 0.114]).round().astype(np.uint8) for frame in talking(0)[::3]]
     assert table.rows[0]["cpbd"] == pytest.approx(np.mean([cpbd(grey) for grey in greys]), abs=0.02)
-    assert [row["video"] for row in records(table)] == ["a", "e", "mean"]
+    assert [row["video"] for row in video_records(table)] == ["a", "e", "mean"]
     assert score_videos(films[1:2], VideoJudges(expert)).rows == []
 
 
