@@ -19,7 +19,7 @@ from learn2talk_core.report.figures import distance_histogram, empty, loss_curve
 from learn2talk_core.report.pictures import film, heat_map, opening
 from learn2talk_core.report.png import save_png
 from learn2talk_core.report.side_by_side import sound
-from learn2talk_core.report.table import STUDENTS, TESTS, expert_table, markdown, records, student_differences
+from learn2talk_core.report.table import STUDENTS, TESTS, expert_table, markdown, result_records, student_differences
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.files import read_json, whole_folder, write_json
 from learn2talk_core.run.progress import progress
@@ -83,7 +83,7 @@ def main(params: Params) -> str:
         write_video(folder / "side_by_side.mp4", frames(), corpus.fps, np.concatenate(audio), qp=24)
         pages = ["# Results", markdown(evaluate, differences), "## Experts", expert_table(experts)]
         (folder / "report.md").write_text("\n\n".join(pages))
-        write_json(folder / "report.json", {"table": records(evaluate), "differences": differences})
+        write_json(folder / "report.json", {"table": result_records(evaluate), "differences": differences})
     own = {"seconds": round(time.perf_counter() - start, 1), "peak_memory_mb": round(peak_memory_mb())}
     write_json(METRICS / "cost.json", {**read_costs(METRICS / "cost", without="report"), "report": own})
     return f"pictures in {PLOTS}, table and video of {len(flat)} clips in {OUT}"

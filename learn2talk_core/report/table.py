@@ -78,7 +78,7 @@ def console(evaluate: Mapping[str, Any]) -> str:
     return "\n\n".join([*blocks, *(["\n".join(notes)] if notes else [])])
 
 
-def records(evaluate: Mapping[str, Any]) -> list[dict[str, Any]]:
+def result_records(evaluate: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The same for machines: one record a number, with name, unit, goal, interval, and whether it is the better
     student's."""
     found = []

@@ -12,7 +12,7 @@ from learn2talk_core.report.table import (
     heading,
     markdown,
     number,
-    records,
+    result_records,
     student_differences,
 )
 from tests.report.scene import grid
@@ -67,7 +67,7 @@ def test_console() -> None:
 
 
 def test_records() -> None:
-    found = {(r["test"], r["row"], r["key"]): r for r in records(evaluate())}
+    found = {(r["test"], r["row"], r["key"]): r for r in result_records(evaluate())}
     record = found["seen", "learn2talk", "lse_d"]
     assert record == {
         "test": "seen", "row": "learn2talk", "key": "lse_d", "value": 2.0, "low": 1.5, "high": 2.5,
