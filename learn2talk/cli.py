@@ -454,7 +454,7 @@ def _score_video(arguments: argparse.Namespace) -> int:
     )
     table = score_videos(films, judges, reference=reference or None, every=arguments.every)
     if table.rows:
-        print(console(video_records(table), table.protocol, table.absent))
+        print(result_table(video_records(table), table.protocol, table.absent))
     if table.rows and arguments.csv:
         write_csv(arguments.csv, video_records(table))
     if arguments.json:
@@ -555,10 +555,10 @@ def _teacher_inputs(arguments: argparse.Namespace) -> int:
 def _results(_: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from learn2talk_core.report.table import console
+    from learn2talk_core.report.table import result_table
     from learn2talk_core.run.files import read_json
 
-    print(console(read_json("metrics/evaluate.json", made_by="make repro")))
+    print(result_table(read_json("metrics/evaluate.json", made_by="make repro")))
     print("table      data/report/report.md")
     print("video      data/report/side_by_side.mp4")
     for picture in sorted(Path("metrics/plots").glob("*.png")):

@@ -61,7 +61,7 @@ def markdown(evaluate: Mapping[str, Any], differences: Mapping[str, Mapping[str,
     return "\n".join(lines) + "\n"
 
 
-def console(evaluate: Mapping[str, Any]) -> str:
+def result_table(evaluate: Mapping[str, Any]) -> str:
     """The tables as text of some 110 columns; the better student is marked with an asterisk."""
     blocks = []
     for test, rows in _tests(evaluate).items():

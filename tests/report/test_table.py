@@ -7,12 +7,12 @@ import pytest
 from learn2talk_core.metrics.protocol import protocols
 from learn2talk_core.report.table import (
     better_student,
-    console,
     expert_table,
     heading,
     markdown,
     number,
     result_records,
+    result_table,
     student_differences,
 )
 from tests.report.scene import grid
@@ -59,7 +59,7 @@ def test_markdown() -> None:
 
 
 def test_console() -> None:
-    text = console(evaluate())
+    text = result_table(evaluate())
     assert re.search(r"Learn2Talk +2\.000\* +–$", text, re.MULTILINE)
     assert re.search(r"FaceFormer +2\.000\* +-1\.00e-08 +0\.800$", text, re.MULTILINE)
     assert max(map(len, text.splitlines())) < 110
