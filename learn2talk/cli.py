@@ -435,7 +435,7 @@ def _score_video(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
     from learn2talk_core.evaluation.video_scores import LIPREADER, load_video_judges, score_videos, video_records
-    from learn2talk_core.report.video_table import console, write_csv
+    from learn2talk_core.report.video_table import video_score_table, write_csv
     from learn2talk_core.run.files import write_json
     from learn2talk_core.video.footage import films_of
     from learn2talk_core.video.landmarks import mediapipe_faces
