@@ -239,7 +239,7 @@ def compare(scorer: Scorer, wave: np.ndarray, vertices: np.ndarray, template: np
     rate = scorer.corpus.fps
     displacement = resampled(vertices - template, fps, rate)
     loudness = window_loudness(wave, rate)
-    audio = audio_embeddings(scorer.syncnet, audio_windows(wave, rate))
+    audio = embed_audio_windows(scorer.syncnet, audio_windows(wave, rate))
     loudness = loudness[: len(audio)]
     loud = float(np.percentile(loudness, 95)) if len(loudness) else 0.0
     return Compared(
@@ -292,7 +292,7 @@ def mesh_embeddings(model: SyncNet3D, displacement: np.ndarray) -> np.ndarray:
 
 
 @torch.inference_mode()
-def audio_embeddings(model: SyncNet3D, mel: np.ndarray) -> np.ndarray:
+def embed_audio_windows(model: SyncNet3D, mel: np.ndarray) -> np.ndarray:
     """Embeddings (M, E) of mel windows (M, 80, 16)."""
     assert mel.shape[-1] == WINDOW_COLUMNS
     parts = [model.embed_audio(part).numpy() for part in torch.from_numpy(mel).split(BATCH)] if len(mel) else []
