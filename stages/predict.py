@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from learn2talk_core.corpus.format import open_corpus
-from learn2talk_core.evaluation.predict import Studio, speak, write_motions
+from learn2talk_core.evaluation.predict import Studio, predict_clip, write_motions
 from learn2talk_core.models.students.student import load_student
 from learn2talk_core.run.clip_map import Backend, map_clips
 from learn2talk_core.run.config import shared
@@ -33,7 +33,7 @@ def main(params: Params) -> str:
     motions = 0
     for name, stage in MODELS.items():
         spoken = map_clips(
-            speak, clips, partial(open_studio, stage),
+            predict_clip, clips, partial(open_studio, stage),
             backend=params.parallel, workers=params.workers, chunk=CHUNK, name=lambda clip: clip.id,
         )  # fmt: skip
         bar = progress(spoken, name, total=len(clips), unit="clip")

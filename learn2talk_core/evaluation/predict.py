@@ -23,7 +23,7 @@ class Studio(NamedTuple):
     speakers: tuple[str, ...]
 
 
-def speak(studio: Studio, clip: Clip) -> Motions:
+def predict_clip(studio: Studio, clip: Clip) -> Motions:
     """A training speaker speaks in the own style, all others in every training style, as the paper does."""
     corpus, student, speakers = studio
     styles = (clip.speaker,) if clip.speaker in speakers else speakers
@@ -33,7 +33,7 @@ def speak(studio: Studio, clip: Clip) -> Motions:
 
 
 def write_motions(folder: str | Path, studio: Studio, clips: Sequence[Clip], spoken: Iterable[Motions]) -> int:
-    """Write what `speak` gave for each of `clips`; `folder` is replaced as a whole. Returns the number of motions."""
+    """Write what `predict_clip` gave for each of `clips`; `folder` is replaced as a whole. Returns the number of motions."""
     weight, bias = studio.student.vertice_map_r.weight.T.numpy(), studio.student.vertice_map_r.bias.numpy()
     count = 0
     with write_predictions(folder, weight, bias, recipe=studio.corpus.recipe) as writer:
