@@ -19,7 +19,7 @@ import scipy.sparse
 from scipy.spatial.transform import Rotation
 
 from learn2talk_core.animation.animation import Animation
-from learn2talk_core.export.geometry import check
+from learn2talk_core.export.geometry import check_animation
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
 from learn2talk_core.untrusted.pickles import load_pickle
@@ -146,7 +146,7 @@ def write_flame(path: str | Path, animation: Animation, flame: Flame) -> Path:
     (T, 3) of the whole head in metres, `fps` ().
     """
     path = Path(path)
-    check(path, animation)
+    check_animation(path, animation)
     expression, jaw = fit(flame, animation)
     pose = np.zeros((len(jaw), 15), np.float32)
     pose[:, 3 * JAW : 3 * JAW + 3] = jaw

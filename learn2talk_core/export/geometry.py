@@ -28,7 +28,7 @@ def linear_light(colours: np.ndarray) -> np.ndarray:
     return np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
-def check(path: Path, animation: Animation) -> None:
+def check_animation(path: Path, animation: Animation) -> None:
     """Refuse, before anything is written, what no format can hold: no frames, or numbers that are none."""
     if not len(animation.states):
         raise BadInput(path, expected="an animation", found="no frames", fix="Give sound of at least one frame.")

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from learn2talk_core.animation.animation import Animation
-from learn2talk_core.export.geometry import check, linear_light, vertex_normals, write_sound
+from learn2talk_core.export.geometry import check_animation, linear_light, vertex_normals, write_sound
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
 
@@ -42,7 +42,7 @@ def write_gltf(path: str | Path, animation: Animation) -> list[Path]:
         BadInput: no frames, numbers that are not finite, more than 4 GiB, or a place that cannot be written.
     """
     path = Path(path)
-    check(path, animation)
+    check_animation(path, animation)
     metres = animation.mm_per_unit / 1000
     states = animation.states.astype(np.float64)
     least, span = states.min(axis=0), np.ptp(states, axis=0)
