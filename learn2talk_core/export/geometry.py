@@ -9,7 +9,7 @@ from learn2talk_core.audio.waveform import write_wave
 from learn2talk_core.run.errors import BadInput
 
 
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def mesh_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Unit normals (V, 3) float32: the sum of the adjacent triangles' normals, weighted by area; +z where none is."""
     a, b, c = (vertices[faces[:, corner]].astype(np.float64) for corner in range(3))
     of_face = np.cross(b - a, c - a)
