@@ -106,7 +106,7 @@ def load_flame(path: str | Path, expressions: int = EXPRESSIONS) -> Flame:
     )
 
 
-def fit(flame: Flame, animation: Animation) -> tuple[np.ndarray, np.ndarray]:
+def fit_flame(flame: Flame, animation: Animation) -> tuple[np.ndarray, np.ndarray]:
     """Expression (T, E) and jaw (T, 3), axis times angle in radians, that come nearest to every frame's vertices.
 
     The identity is the animation's template itself, so that only motion is fitted.
@@ -147,7 +147,7 @@ def write_flame(path: str | Path, animation: Animation, flame: Flame) -> Path:
     """
     path = Path(path)
     check_animation(path, animation)
-    expression, jaw = fit(flame, animation)
+    expression, jaw = fit_flame(flame, animation)
     pose = np.zeros((len(jaw), 15), np.float32)
     pose[:, 3 * JAW : 3 * JAW + 3] = jaw
     metres = animation.mm_per_unit / 1000
