@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from learn2talk_core.datasets.embedded.face import colours, load_face
-from learn2talk_core.datasets.embedded.films import boxes, draw_shot, film
+from learn2talk_core.datasets.embedded.films import boxes, draw_shot, render_film
 from learn2talk_core.datasets.embedded.speakers import make_speakers
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.video import landmarks as module
@@ -107,7 +107,7 @@ def test_networks_find_the_rendered_mouth() -> None:
         rng = np.random.default_rng(number)
         template, shot = face.identity(speaker), draw_shot(face.identity(speaker), 1, rng)
         _, (left, top, right, bottom) = boxes(face, template, shot)
-        picture = film(template, np.zeros((1, len(face.basis)), np.float32), colours(rng), shot)[0]
+        picture = render_film(template, np.zeros((1, len(face.basis)), np.float32), colours(rng), shot)[0]
         surroundings = np.pad(picture, ((60, 60), (80, 60), (0, 0)), mode="edge")
         (found,) = find(surroundings)
         size = right - left

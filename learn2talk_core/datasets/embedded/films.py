@@ -121,7 +121,7 @@ def draw_shot(template: np.ndarray, frames: int, rng: np.random.Generator) -> Sh
     )
 
 
-def film(template: np.ndarray, coefficients: np.ndarray, skin: np.ndarray, shot: Shot) -> np.ndarray:
+def render_film(template: np.ndarray, coefficients: np.ndarray, skin: np.ndarray, shot: Shot) -> np.ndarray:
     """Pictures of a speaking head.
 
     Args:
@@ -207,7 +207,7 @@ def _filmed(
             face_box=face_box,
             mouth_box=mouth_box,
         )
-        films.append((clip, encode_video(film(template, coefficients, skin, shot), VIDEO_FPS), wave))
+        films.append((clip, encode_video(render_film(template, coefficients, skin, shot), VIDEO_FPS), wave))
     return films
 
 
