@@ -16,7 +16,7 @@ from learn2talk_core.corpus.predictions import open_predictions
 from learn2talk_core.report.cost import read_costs
 from learn2talk_core.report.examples import example_clips, load_example, mean_errors
 from learn2talk_core.report.figures import distance_histogram, empty, loss_curves
-from learn2talk_core.report.pictures import film, heat_map, opening
+from learn2talk_core.report.pictures import heat_map, opening, side_by_side_frames
 from learn2talk_core.report.png import save_png
 from learn2talk_core.report.side_by_side import sound
 from learn2talk_core.report.table import STUDENTS, TESTS, expert_table, markdown, result_records, student_differences
@@ -73,7 +73,7 @@ def main(params: Params) -> str:
         for note, example in progress(flat, "side by side", unit="clip"):
             filmed = films.get(example.clip.id)
             pictures = None if filmed is None else teacher.frames(filmed)
-            yield from film(corpus, example, pictures, params.height, note)
+            yield from side_by_side_frames(corpus, example, pictures, params.height, note)
 
     audio = [sound(corpus.audio(e.clip), len(e.motions["truth"]), corpus.fps) for _, e in flat]
     per_clip = pd.read_csv(METRICS / "per_clip.csv")

@@ -42,7 +42,9 @@ def opening(corpus: Corpus, examples: Mapping[str, Example]) -> Figure:
     return lip_opening(clips, corpus.fps)
 
 
-def film(corpus: Corpus, example: Example, teacher: np.ndarray | None, height: int, note: str) -> Iterator[np.ndarray]:
+def side_by_side_frames(
+    corpus: Corpus, example: Example, teacher: np.ndarray | None, height: int, note: str
+) -> Iterator[np.ndarray]:
     """Frames of the side-by-side video of one clip.
 
     Args:
