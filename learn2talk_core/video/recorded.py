@@ -40,7 +40,7 @@ def recorded_films(folder: str | Path, find: FindFaces) -> Iterator[tuple[VideoC
         find: the face landmarks of a picture.
     """
     for path, split in videos(folder):
-        yield film(path, split, find)
+        yield read_film(path, split, find)
 
 
 def videos(folder: str | Path) -> list[tuple[Path, str]]:
@@ -77,7 +77,7 @@ class SteadyFace:
     mouth_box: Box
 
 
-def film(path: Path, split: str, find: FindFaces) -> tuple[VideoClip, bytes, np.ndarray]:
+def read_film(path: Path, split: str, find: FindFaces) -> tuple[VideoClip, bytes, np.ndarray]:
     """One video at 25 pictures a second, its face held still. It is read twice, so that any length fits in memory."""
     face = hold_still(path, find)
     audio = video_audio(path)
