@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.video.landmarks import FindFaces, follow_face, similarity, smooth
+from learn2talk_core.video.landmarks import FindFaces, follow_face, similarity, smooth_landmarks
 from learn2talk_core.video.talking_video import (
     MOUTH_SIZE,
     SAMPLES_PER_FRAME,
@@ -108,7 +108,7 @@ def hold_still(source: str | Path | bytes, find: FindFaces, *, name: str = "vide
         name: what errors call it when `source` is bytes.
     """
     where = name if isinstance(source, bytes) else str(source)
-    landmarks = smooth(follow_face(video_frames(source, fps=VIDEO_FPS, name=name), find, name=where))
+    landmarks = smooth_landmarks(follow_face(video_frames(source, fps=VIDEO_FPS, name=name), find, name=where))
     shrink = SIZE / SIDE
     to_picture = np.array([[shrink, 0, -LEFT * shrink], [0, shrink, -TOP * shrink]])
     matrices = [to_picture @ np.vstack([similarity(points), [0, 0, 1]]) for points in landmarks]
