@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.mesh.topology import lip_gap
-from learn2talk_core.report.examples import Example, moments
+from learn2talk_core.report.examples import Example, viseme_frames
 from learn2talk_core.report.face import portrait_camera, portraits
 from learn2talk_core.report.figures import error_heat_maps, lip_opening
 from learn2talk_core.report.side_by_side import at_rate, fitted, side_by_side
@@ -20,7 +20,7 @@ MOMENTS = 6  # columns of a heat map
 def heat_map(corpus: Corpus, example: Example, means: Mapping[str, np.ndarray]) -> Figure:
     """Fig. 7 for one clip; `means` is student → mean error of each vertex over the whole test (V,) in mm."""
     clip = example.clip
-    shown = moments(clip.phonemes, len(example.motions["truth"]), corpus.fps, MOMENTS)
+    shown = viseme_frames(clip.phonemes, len(example.motions["truth"]), corpus.fps, MOMENTS)
     frames = [frame for frame, _ in shown]
     at = {name: motion[frames] for name, motion in example.motions.items()}
     truth, template = at.pop("truth"), corpus.template(clip.speaker)
