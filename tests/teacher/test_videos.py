@@ -6,7 +6,7 @@ import pytest
 
 from learn2talk_core.corpus.format import Clip
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.teacher.videos import find_video, foreign_film, likeness, look_at, mouth_motion, resampled
+from learn2talk_core.teacher.videos import find_video, foreign_film, likeness, look_at, mouth_variation, resampled
 from learn2talk_core.video.stills import Still, choose_stills
 from learn2talk_core.video.talking_video import VideoClip, open_talking_video, write_talking_video
 from learn2talk_core.video.video_file import encode_video, read_video, write_video
@@ -76,7 +76,7 @@ def test_a_static_mouth() -> None:
         with pytest.raises(BadInput, match=r"^a.mp4: expected a mouth that moves by 3 grey levels, found [012]\.\d: a"):
             look_at(mp4, len(AUDIO), STILL, None, name="a.mp4")
     flicker = [np.clip(STILL.image * s, 0, 255).astype(np.uint8) for s in np.linspace(0.9, 1.1, 31)]
-    assert mouth_motion(flicker, MOUTH_BOX) < 3
+    assert mouth_variation(flicker, MOUTH_BOX) < 3
 
 
 def test_black_pictures() -> None:
