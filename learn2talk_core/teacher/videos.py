@@ -98,7 +98,7 @@ def look_at(
     return SteadyFace(frames, lambda: islice(face.pictures(), frames), face.face_box, face.mouth_box)
 
 
-def resampled(source: str | Path | bytes) -> str:
+def resample_note(source: str | Path | bytes) -> str:
     """A note when a video has another frame rate than 25 and is therefore resampled in time; else empty."""
     rate = video_rate(source)
     return "" if rate == VIDEO_FPS else f"{float(rate):g} pictures a second, brought to 25 by taking the nearest one"
@@ -108,12 +108,12 @@ def foreign_film(
     clip: Clip, audio: np.ndarray, path: str | Path, still: Still | None, find: FindFaces | None
 ) -> tuple[Film, str]:
     """A teacher's video that passes, for `write_talking_video`, sound and pictures trimmed to their common duration;
-    and a note, see `resampled`.
+    and a note, see `resample_note`.
     """
     face = look_at(path, len(audio), still, find)
     samples = len(audio) if face.frames == frames_of(len(audio)) else face.frames * SAMPLES_PER_FRAME
     described = describe(clip, face.frames, samples, face.face_box, face.mouth_box)
-    return (described, encode_video(face.pictures(), VIDEO_FPS), audio[:samples]), resampled(path)
+    return (described, encode_video(face.pictures(), VIDEO_FPS), audio[:samples]), resample_note(path)
 
 
 def describe(clip: Clip, frames: int, samples: int, face_box: tuple[int, int, int, int], mouth_box: Box) -> VideoClip:

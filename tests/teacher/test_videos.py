@@ -6,7 +6,7 @@ import pytest
 
 from learn2talk_core.corpus.format import Clip
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.teacher.videos import find_video, foreign_film, likeness, look_at, mouth_variation, resampled
+from learn2talk_core.teacher.videos import find_video, foreign_film, likeness, look_at, mouth_variation, resample_note
 from learn2talk_core.video.stills import Still, choose_stills
 from learn2talk_core.video.talking_video import VideoClip, open_talking_video, write_talking_video
 from learn2talk_core.video.video_file import encode_video, read_video, write_video
@@ -59,9 +59,9 @@ def test_length(count: int) -> None:
 @pytest.mark.parametrize("fps", [30, 62.5, 15])
 def test_another_rate_is_resampled_in_time(fps: float, tmp_path: Path) -> None:
     write_video(tmp_path / "c.mp4", speak(AUDIO, STILL.image, fps), fps)
-    assert f"{fps:g} pictures a second, brought to 25" in resampled(tmp_path / "c.mp4")
+    assert f"{fps:g} pictures a second, brought to 25" in resample_note(tmp_path / "c.mp4")
     (clip, mp4, _), note = foreign_film(CLIP, AUDIO, tmp_path / "c.mp4", STILL, None)
-    assert note == resampled(tmp_path / "c.mp4")
+    assert note == resample_note(tmp_path / "c.mp4")
     assert abs(clip.frames - 31) <= 2
     own = read_video(encode_video(speak(AUDIO, STILL.image, 25), 25))[0]
     found = read_video(mp4)[0]
