@@ -42,7 +42,7 @@ def render(
         clip_barycentric_coords=False,
         cull_backfaces=True,
     )
-    at_vertices = torch.cat([vertex_normals(vertices, triangles), colours.expand(len(vertices), -1, -1)], dim=-1)
+    at_vertices = torch.cat([_vertex_normals(vertices, triangles), colours.expand(len(vertices), -1, -1)], dim=-1)
     at_corners = at_vertices[:, triangles].flatten(0, 1)  # (N F, 3, K), numbered as pytorch3d packs a batch
     surface = pytorch3d.interpolate_face_attributes(pix_to_face, barycentrics, at_corners)[..., 0, :]
     albedo = surface[..., 3:] if texture is None else texture(surface[..., 3:])
@@ -56,7 +56,7 @@ def to_ndc(screen: Tensor, height: int, width: int) -> Tensor:
     return torch.stack([(width / 2 - screen[..., 0]) / half, (height / 2 - screen[..., 1]) / half, screen[..., 2]], -1)
 
 
-def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
+def _vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
     """As `shading.vertex_normals`, in torch."""
     a, b, c = vertices[:, triangles].unbind(dim=2)
     of_faces = torch.linalg.cross(b - a, c - a)
