@@ -329,7 +329,7 @@ def _load(arguments: argparse.Namespace, **settings: Any) -> "Animator":
 
 
 def _serve(
-    arguments: argparse.Namespace, clips: "list[Clip]", page: str, load: Callable[[], "Animator"], **settings: Any
+    arguments: argparse.Namespace, clips: "list[ViewerClip]", page: str, load: Callable[[], "Animator"], **settings: Any
 ) -> int:
     import webbrowser
 
@@ -454,7 +454,7 @@ def _score_video(arguments: argparse.Namespace) -> int:
     )
     table = score_videos(films, judges, reference=reference or None, every=arguments.every)
     if table.rows:
-        print(result_table(video_records(table), table.protocol, table.absent))
+        print(video_score_table(video_records(table), table.protocol, table.absent))
     if table.rows and arguments.csv:
         write_csv(arguments.csv, video_records(table))
     if arguments.json:

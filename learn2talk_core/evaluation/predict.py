@@ -33,7 +33,7 @@ def predict_clip(studio: Studio, clip: Clip) -> Motions:
 
 
 def write_motions(folder: str | Path, studio: Studio, clips: Sequence[Clip], spoken: Iterable[Motions]) -> int:
-    """Write what `predict_clip` gave for each of `clips`; `folder` is replaced as a whole. Returns the number of motions."""
+    """Write the motions of `predict_clip` for each of `clips`, replacing `folder` as a whole; returns their number."""
     weight, bias = studio.student.vertice_map_r.weight.T.numpy(), studio.student.vertice_map_r.bias.numpy()
     count = 0
     with write_predictions(folder, weight, bias, recipe=studio.corpus.recipe) as writer:

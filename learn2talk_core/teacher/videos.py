@@ -1,8 +1,8 @@
-"""Teacher videos that another program made: found by clip, looked at, and brought into the form of the 2D corpus.
+"""Teacher videos that another program made: find them by clip, check them, convert them to the form of the 2D corpus.
 
-A video is refused when it cannot be read, lasts longer or shorter than its sound, does not show one face throughout, or
-shows a mouth that does not move. The measures of a picture, in `likeness` and `mouth_variation`, are our own; their bounds
-were set on films of the embedded corpus, its weak teacher, and stills under noise (docs/teachers.md).
+A video is refused when it cannot be read, is longer or shorter than its sound, does not show exactly one face, or shows
+a mouth that does not move. The measures `likeness` and `mouth_variation` are our own. Their thresholds were set on films
+of the embedded corpus, its weak teacher, and still images with noise (docs/teachers.md).
 """
 
 from collections.abc import Callable, Iterable, Iterator

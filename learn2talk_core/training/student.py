@@ -184,7 +184,7 @@ def train_student(
         size = min(recipe.batch * processes.count(), len(clips))
         together = [clips[i] for i in rng.choice(len(clips), size, replace=False)]
         chosen = together[processes.own_part(size)]
-        share = processes.count() * frame_count(chosen) / frame_count(together)
+        share = processes.count() * total_frames(chosen) / total_frames(together)
         states = model.states(*encoded(model, chosen))
         picked = slice(int(rng.integers(recipe.vertex_stride)), None, recipe.vertex_stride)  # mean over all, unbiased
         region = torch.arange(model.vertice_map_r.out_features // 3)[picked] if recipe.vertex_stride > 1 else None
@@ -216,7 +216,7 @@ def train_student(
     return model, history
 
 
-def frame_count(clips: Sequence[SpokenClip]) -> int:
+def total_frames(clips: Sequence[SpokenClip]) -> int:
     """Frames of motion in all of `clips`."""
     return sum(spoken.clip.frames for spoken in clips)
 
