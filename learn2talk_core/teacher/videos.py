@@ -1,7 +1,7 @@
 """Teacher videos that another program made: find them by clip, check them, convert them to the form of the 2D corpus.
 
 A video is refused when it cannot be read, is longer or shorter than its sound, does not show exactly one face, or shows
-a mouth that does not move. The measures `likeness` and `mouth_variation` are our own. Their thresholds were set on films
+a mouth that does not move. The measures `likeness` and `mouth_variation` are our own. Their bounds were set on films
 of the embedded corpus, its weak teacher, and still images with noise (docs/teachers.md).
 """
 
