@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from learn2talk_core.run.errors import BadInput
 
 if TYPE_CHECKING:
-    from learn2talk.viewer.scene import Clip
+    from learn2talk.viewer.scene import ViewerClip
     from learn2talk_core.animation.animator import Animator
 
 ANIMATE_EXAMPLES = """examples:
@@ -300,9 +300,9 @@ def _animate(arguments: argparse.Namespace) -> int:
 def _view(arguments: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from learn2talk.viewer.sources import find_clips
+    from learn2talk.viewer.sources import find_viewer_clips
 
-    clips = find_clips(
+    clips = find_viewer_clips(
         arguments.paths,
         audio=arguments.audio,
         corpus=arguments.corpus,
@@ -333,7 +333,7 @@ def _load(arguments: argparse.Namespace, **settings: Any) -> "Animator":
 
 
 def _serve(
-    arguments: argparse.Namespace, clips: "list[Clip]", page: str, load: Callable[[], "Animator"], **settings: Any
+    arguments: argparse.Namespace, clips: "list[ViewerClip]", page: str, load: Callable[[], "Animator"], **settings: Any
 ) -> int:
     import webbrowser
 
@@ -438,8 +438,8 @@ def _score_video(arguments: argparse.Namespace) -> int:
     from functools import cache
     from pathlib import Path
 
-    from learn2talk_core.evaluation.video_scores import LIPREADER, load_judges, records, score_videos
-    from learn2talk_core.report.video_table import console, write_csv
+    from learn2talk_core.evaluation.video_scores import LIPREADER, load_video_judges, score_videos, video_records
+    from learn2talk_core.report.video_table import video_score_table, write_csv
     from learn2talk_core.run.files import write_json
     from learn2talk_core.video.footage import films_of
     from learn2talk_core.video.landmarks import mediapipe_faces
@@ -450,7 +450,7 @@ def _score_video(arguments: argparse.Namespace) -> int:
     films = films_of(arguments.videos, find, audio=arguments.audio, crops=arguments.crops)
     reference = arguments.reference and films_of([arguments.reference], find, crops=arguments.crops, stills=True)
     own_reader = reference and not arguments.inception and Path(LIPREADER).is_dir()
-    judges = load_judges(
+    judges = load_video_judges(
         syncnet=arguments.syncnet,
         inception=arguments.inception,
         arcface=arguments.arcface,
@@ -458,9 +458,9 @@ def _score_video(arguments: argparse.Namespace) -> int:
     )
     table = score_videos(films, judges, reference=reference or None, every=arguments.every)
     if table.rows:
-        print(console(records(table), table.protocol, table.absent))
+        print(video_score_table(video_records(table), table.protocol, table.absent))
     if table.rows and arguments.csv:
-        write_csv(arguments.csv, records(table))
+        write_csv(arguments.csv, video_records(table))
     if arguments.json:
         write_json(arguments.json, asdict(table))
     for problem in table.problems:
@@ -473,7 +473,7 @@ def _score(arguments: argparse.Namespace) -> int:
 
     from learn2talk.score_command import find_pairs, score_pairs, video_rows
     from learn2talk_core.evaluation.motion_sync import open_scorer
-    from learn2talk_core.evaluation.video_scores import load_judges, sync_of_videos
+    from learn2talk_core.evaluation.video_scores import load_video_judges, sync_of_videos
     from learn2talk_core.report.video_table import write_csv
     from learn2talk_core.video.footage import films_of
     from learn2talk_core.video.landmarks import mediapipe_faces
@@ -492,7 +492,7 @@ def _score(arguments: argparse.Namespace) -> int:
         )
     if videos:
         films = films_of(videos, cache(mediapipe_faces), crops=arguments.crops)
-        rows += (found := video_rows(*sync_of_videos(films, load_judges().sync)))
+        rows += (found := video_rows(*sync_of_videos(films, load_video_judges().sync)))
         for row in found:
             if row["error"] is None:
                 late = row["mouth_late_ms"]
@@ -559,10 +559,10 @@ def _teacher_inputs(arguments: argparse.Namespace) -> int:
 def _results(_: argparse.Namespace) -> int:
     from pathlib import Path
 
-    from learn2talk_core.report.table import console
+    from learn2talk_core.report.table import result_table
     from learn2talk_core.run.files import read_json
 
-    print(console(read_json("metrics/evaluate.json", made_by="make repro")))
+    print(result_table(read_json("metrics/evaluate.json", made_by="make repro")))
     print("table      data/report/report.md")
     print("video      data/report/side_by_side.mp4")
     for picture in sorted(Path("metrics/plots").glob("*.png")):

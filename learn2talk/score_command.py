@@ -97,11 +97,11 @@ def score_pairs(
         for excess in found.outside:
             tell(f"  outside of what the network was trained on: {excess}")
         if out is not None:
-            write_curve(out, pair.name, found)
+            write_lag_curve(out, pair.name, found)
     return rows
 
 
-def write_curve(out: str | Path, name: str, found: SyncScore) -> None:
+def write_lag_curve(out: str | Path, name: str, found: SyncScore) -> None:
     """Write `NAME.png` and `NAME.csv` with the lag over the clip."""
     title = f"{name}: {verdict(found)}"
     figure = sync_curve(title, found.shifts_ms, found.distances, found.mouth_late_ms, found.curve, found.frame_ms)

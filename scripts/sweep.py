@@ -20,7 +20,7 @@ from joblib import Parallel, delayed
 
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.evaluation.judge import judge_clip, open_judging, read_clip, summarise
-from learn2talk_core.evaluation.predict import Studio, speak, write_motions
+from learn2talk_core.evaluation.predict import Studio, predict_clip, write_motions
 from learn2talk_core.run.config import load_params
 from learn2talk_core.run.files import read_json, write_json
 from learn2talk_core.run.networks import training_of
@@ -53,7 +53,7 @@ def run_arm(network: str, lambda1: float, lambda2: float, seed: int, out: Path) 
         spoken = corpus.split("validation", "test_seen", "test_unseen")
         studio = Studio(corpus, frozen(model), corpus.train_speakers)
         bar = progress(spoken, folder.name, unit="clip")
-        write_motions(folder / "predicted", studio, spoken, (speak(studio, clip) for clip in bar))
+        write_motions(folder / "predicted", studio, spoken, (predict_clip(studio, clip) for clip in bar))
         judged = load_params(evaluate.Params, "evaluate")
         judging = open_judging(stage.CORPUS, {"student": str(folder / "predicted")}, evaluate.JUDGES)
         each = partial(judge_clip, judging, lrp_threshold_mm=judged.lrp_threshold_mm, references=False)

@@ -32,8 +32,8 @@ from learn2talk_core.statistics.recognition import (
 from learn2talk_core.training.lipreader import (
     CLASSES,
     VOCABULARY,
+    LipReaderTraining,
     MouthClip,
-    Recipe,
     mouth_clips,
     train_lipreader,
 )
@@ -69,7 +69,7 @@ class Checkpoints:
 class Params:
     checkpoint: Checkpoints
     network: Network
-    training: Recipe
+    training: LipReaderTraining
     seed: int = shared()
 
 

@@ -16,10 +16,10 @@ from learn2talk_core.corpus.predictions import open_predictions
 from learn2talk_core.report.cost import read_costs
 from learn2talk_core.report.examples import example_clips, load_example, mean_errors
 from learn2talk_core.report.figures import distance_histogram, empty, loss_curves
-from learn2talk_core.report.pictures import film, heat_map, opening
+from learn2talk_core.report.pictures import heat_map, opening, side_by_side_frames
 from learn2talk_core.report.png import save_png
 from learn2talk_core.report.side_by_side import sound
-from learn2talk_core.report.table import TESTS, expert_table, markdown, records, student_differences
+from learn2talk_core.report.table import TESTS, expert_table, markdown, result_records, student_differences
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.files import read_json, whole_folder, write_json
 from learn2talk_core.run.progress import progress
@@ -76,7 +76,7 @@ def main(params: Params) -> str:
         for note, example in progress(flat, "side by side", unit="clip"):
             filmed = films.get(example.clip.id)
             pictures = None if filmed is None else teacher.frames(filmed)
-            yield from film(corpus, example, pictures, params.height, note)
+            yield from side_by_side_frames(corpus, example, pictures, params.height, note)
 
     audio = [sound(corpus.audio(e.clip), len(e.motions["truth"]), corpus.fps) for _, e in flat]
     per_clip = pd.read_csv(METRICS / "per_clip.csv")
@@ -88,7 +88,7 @@ def main(params: Params) -> str:
         write_video(folder / "side_by_side.mp4", frames(), corpus.fps, np.concatenate(audio), qp=24)
         pages = ["# Results", markdown(evaluate, differences), "## Experts and students", expert_table(experts)]
         (folder / "report.md").write_text("\n\n".join(pages))
-        write_json(folder / "report.json", {"table": records(evaluate), "differences": differences})
+        write_json(folder / "report.json", {"table": result_records(evaluate), "differences": differences})
     own = {"seconds": round(time.perf_counter() - start, 1), "peak_memory_mb": round(peak_memory_mb())}
     write_json(METRICS / "cost.json", {**read_costs(METRICS / "cost", without="report"), "report": own})
     return f"pictures in {PLOTS}, table and video of {len(flat)} clips in {OUT}"

@@ -23,7 +23,7 @@ from learn2talk_core.training.speech_encoder import (
     PhonemeRecogniser,
     SpokenText,
     blind_scores,
-    random_batch,
+    random_speech_batch,
     recognition_loss,
     recognition_scores,
 )
@@ -72,7 +72,7 @@ def main(params: Params) -> str:
 
     def step(index: int) -> dict[str, float]:
         rng = generator(seed, "batch", index, *processes.mark())
-        batch = random_batch(clips, rng, params.batch, params.window, corpus.fps, params.noise)
+        batch = random_speech_batch(clips, rng, params.batch, params.window, corpus.fps, params.noise)
         loss, row = recognition_loss(model, batch, corpus.fps, params.alignment_weight)
         update(loss, optimizer, learning_rate=warmup_cosine(index, params.steps, params.learning_rate))
         return row

@@ -15,8 +15,8 @@ from learn2talk_core.run.stage import run
 from learn2talk_core.run.weights import save_weights
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
-from learn2talk_core.training.syncnet3d import Network, Recipe, Role, read_windows, train_syncnet3d
-from learn2talk_core.training.syncnet3d_check import check
+from learn2talk_core.training.syncnet3d import Network, Role, SyncNet3DTraining, read_windows, train_syncnet3d
+from learn2talk_core.training.syncnet3d_check import check_syncnet3d
 
 CORPUS = "data/corpus"
 
@@ -24,7 +24,7 @@ CORPUS = "data/corpus"
 @dataclass(frozen=True)
 class Params:
     network: Network
-    training: Recipe
+    training: SyncNet3DTraining
     lags_per_clip: int
     seed: int = shared()
 
@@ -40,7 +40,7 @@ def main(params: Params, role: Role) -> str:
             save_weights(folder, model, config(model, corpus.recipe))
         write_curve(history, f"metrics/curves/syncnet3d-{role}.csv")
         validation, unseen = read_windows(corpus, "validation"), read_windows(corpus, "test_unseen")
-        result = check(corpus, model, validation, unseen, lags=params.lags_per_clip, seed=params.seed)
+        result = check_syncnet3d(corpus, model, validation, unseen, lags=params.lags_per_clip, seed=params.seed)
         write_json(f"metrics/syncnet3d/{role}.json", result.numbers)
         for name, rows in (("histogram", result.histogram), ("shifts", result.shifts)):
             with whole_file(f"metrics/plots/syncnet3d-{role}-{name}.csv") as partial:

@@ -24,13 +24,13 @@ from learn2talk_core.run.files import whole_folder, write_json
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.weights import frozen
-from learn2talk_core.statistics.face_videos import lower_half_l1, mouth_motion
+from learn2talk_core.statistics.face_videos import lower_half_l1, mouth_opening_agreement
 from learn2talk_core.statistics.synchrony import at_shifts, auc, mean_distances, shifted_distances
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.training.wav2lip import (
-    ExpertRecipe,
-    GeneratorRecipe,
+    ExpertTraining,
+    GeneratorTraining,
     SpeakingFace,
     train_audio_encoder,
     train_expert,
@@ -51,8 +51,8 @@ class Params:
     expert_checkpoint: str | None
     threads: int
     evaluation_clips: int
-    expert: ExpertRecipe
-    generator: GeneratorRecipe
+    expert: ExpertTraining
+    generator: GeneratorTraining
     seed: int = shared()
 
 
@@ -136,7 +136,7 @@ def judge(
         seen = {name: face_embeddings(expert, faces) for name, faces in videos.items()}
         truth.append(shifted_distances(seen["truth"], heard)[speech])
         left, top, right, bottom = face.lips
-        correlation, amplitude = mouth_motion(
+        correlation, amplitude = mouth_opening_agreement(
             *(videos[name][:, top:bottom, left:right] for name in ("generated", "truth"))
         )
         drawn = {

@@ -97,7 +97,9 @@ def open_workshop(params: Params, scratch: Path) -> Workshop:
     stills = choose_stills(corpus.templates, open_talking_video(VIDEO), params.still)
     if params.kind == "wav2lip":
         generator, inputs = load_generator(TEACHER)
-        return Workshop(corpus, stills, lambda clip, audio, still: (film(clip, audio, still, generator, inputs), ""))
+        return Workshop(
+            corpus, stills, lambda clip, audio, still: (wav2lip_film(clip, audio, still, generator, inputs), "")
+        )
     find = mediapipe_faces() if params.face == "landmarks" else None
 
     def found(clip: Clip, audio: np.ndarray, still: Still) -> Made:
@@ -160,7 +162,7 @@ def passed(
     )
 
 
-def film(clip: Clip, audio: np.ndarray, still: Still, generator: Wav2Lip, inputs: Inputs) -> Film:
+def wav2lip_film(clip: Clip, audio: np.ndarray, still: Still, generator: Wav2Lip, inputs: Inputs) -> Film:
     """The teacher's video of one clip's audio: the generated face pasted into the still, nothing else moves."""
     frames = frames_of(len(audio))
     mels = mel_windows(mel_spectrogram(audio), window_starts(frames, VIDEO_FPS))

@@ -17,7 +17,7 @@ from learn2talk.viewer.length import refuse_long
 from learn2talk.viewer.live import LiveSpeech
 from learn2talk.viewer.messages import BINARY, WAV, Refused, Request, Response, as_json, as_numbers, remember
 from learn2talk.viewer.preference import Records
-from learn2talk.viewer.scene import Clip, Motion, as_wav, motion_of, peaks
+from learn2talk.viewer.scene import Motion, ViewerClip, as_wav, motion_of, peaks
 from learn2talk_core.run.errors import BadInput
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class App:
 
     def __init__(
         self,
-        clips: Sequence[Clip],
+        clips: Sequence[ViewerClip],
         load: "Callable[[], Animator]",
         *,
         out: Path = Path("out/view"),
@@ -67,7 +67,7 @@ class App:
         self.clips, self._load, self._style = clips, load, style
         self._live = LiveSpeech(chunk, look_ahead, **live)
         self._blind = BlindSessions(Records(out), rng or random.SystemRandom())
-        self._uploads: dict[str, Clip] = {}
+        self._uploads: dict[str, ViewerClip] = {}
         self._arrays: dict[str, bytes] = {}
         self._animating, self._loading = threading.Lock(), threading.Lock()
 
@@ -188,7 +188,7 @@ class App:
     def _animator(self) -> "Animator":
         return self._load()
 
-    def _animated(self, path: Path, name: str, request: Request) -> Clip:
+    def _animated(self, path: Path, name: str, request: Request) -> ViewerClip:
         from learn2talk_core.animation.animator import AUTO
         from learn2talk_core.audio.sound import read_sound
 
@@ -203,9 +203,11 @@ class App:
         finally:
             self._animating.release()
         request.refuse_if_gone()
-        return Clip(name, "Yours", (motion_of(animation, METHOD),), as_wav(wave), note=f"Style {'+'.join(weights)}.")
+        return ViewerClip(
+            name, "Yours", (motion_of(animation, METHOD),), as_wav(wave), note=f"Style {'+'.join(weights)}."
+        )
 
-    def _clip(self, key: str) -> Clip:
+    def _clip(self, key: str) -> ViewerClip:
         if key.isdecimal() and int(key) < len(self.clips):
             return self.clips[int(key)]
         clip = self._uploads.get(key) or self._blind.clips.get(key)

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from learn2talk.viewer.scene import Clip, Motion, as_wav
+from learn2talk.viewer.scene import Motion, ViewerClip, as_wav
 from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import Corpus, open_corpus
@@ -36,7 +36,7 @@ class Named(NamedTuple):
     path: Path
 
 
-def find_clips(
+def find_viewer_clips(
     paths: Sequence[str | Path],
     *,
     audio: str | Path | None = None,
@@ -44,7 +44,7 @@ def find_clips(
     template: str | None = None,
     fps: float | None = None,
     mm_per_unit: float | None = None,
-) -> list[Clip]:
+) -> list[ViewerClip]:
     """What is to be shown, in order.
 
     Args:
@@ -72,12 +72,12 @@ def find_clips(
     return clips
 
 
-def sound_clip(path: str | Path) -> Clip:
+def sound_clip(path: str | Path) -> ViewerClip:
     """A sound with nothing that moves to it yet."""
-    return Clip(Path(path).name, "Sounds", (), as_wav(read_sound(path, allow_silence=True)))
+    return ViewerClip(Path(path).name, "Sounds", (), as_wav(read_sound(path, allow_silence=True)))
 
 
-def _clips_of_runs(folders: Sequence[Path]) -> list[Clip]:
+def _clips_of_runs(folders: Sequence[Path]) -> list[ViewerClip]:
     """The test clips: the truth of the first run, the predictions of all."""
     corpus = open_corpus(folders[0] / "corpus")
     students = {
@@ -104,7 +104,7 @@ def _clips_of_runs(folders: Sequence[Path]) -> list[Clip]:
                     linear = affine[:-1].reshape(-1, *rest.shape)
                     motions.append(Motion(label, states, linear, rest + affine[-1].reshape(rest.shape), *about))
             clips.append(
-                Clip(
+                ViewerClip(
                     title=f"{clip.id}  {clip.text}".strip(),
                     group=group,
                     motions=tuple(motions),
@@ -185,7 +185,7 @@ def _clip_of_files(
     audio: str | Path | None,
     fps: float | None,
     mm_per_unit: float | None,
-) -> Clip:
+) -> ViewerClip:
     names = [entry.column for entry in named]
     motions = tuple(
         _motion(entry.column if names.count(entry.column) == 1 else str(entry.path), entry.path, mesh, fps, mm_per_unit)
@@ -197,7 +197,7 @@ def _clip_of_files(
         np.zeros(round(seconds * SAMPLE_RATE), np.float32) if sound is None else read_sound(sound, allow_silence=True)
     )
     note = "No sound: none of the same name lies beside it (--audio)." if sound is None else f"Sound: {sound}"
-    return Clip(title=title, group="Files", motions=motions, sound=as_wav(wave), note=note)
+    return ViewerClip(title=title, group="Files", motions=motions, sound=as_wav(wave), note=note)
 
 
 def _sound_beside(path: Path) -> Path | None:

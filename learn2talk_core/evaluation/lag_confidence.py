@@ -47,7 +47,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Calibration:
-    """See `fit`.
+    """See `fit_calibration`.
 
     Attributes:
         recipe: of the corpus (`Corpus.recipe`) that SyncNet3D and this were made with.
@@ -103,7 +103,7 @@ def confidence(calibration: Calibration, found: Evidence) -> float:
     return float(_sigmoid(_features([found]) @ weights)[0])
 
 
-def fit(
+def fit_calibration(
     tried: Sequence[Evidence],
     right: NDArray[np.bool_],
     *,

@@ -237,9 +237,9 @@ def score_animation(animation: Animation, scorer: Scorer | None = None) -> SyncS
 def compare(scorer: Scorer, wave: np.ndarray, vertices: np.ndarray, template: np.ndarray, fps: float) -> Compared:
     """Bring a pair to the corpus's frame rate and embed it; arguments as in `score`."""
     rate = scorer.corpus.fps
-    displacement = resampled(vertices - template, fps, rate)
+    displacement = resample_motion(vertices - template, fps, rate)
     loudness = window_loudness(wave, rate)
-    audio = audio_embeddings(scorer.syncnet, audio_windows(wave, rate))
+    audio = embed_audio_windows(scorer.syncnet, audio_windows(wave, rate))
     loudness = loudness[: len(audio)]
     loud = float(np.percentile(loudness, 95)) if len(loudness) else 0.0
     return Compared(
@@ -260,7 +260,7 @@ def distances_of(pair: Compared) -> tuple[np.ndarray, np.ndarray]:
     return rows, pair.speech[: len(rows)]
 
 
-def resampled(motion: np.ndarray, fps: float, rate: float) -> np.ndarray:
+def resample_motion(motion: np.ndarray, fps: float, rate: float) -> np.ndarray:
     """Motion (T, n, 3) at `fps` → (T', n, 3) float32 at `rate`, linear in time; frame t shows t / rate seconds."""
     if fps == rate or len(motion) == 0:
         return np.ascontiguousarray(motion, dtype=np.float32)
@@ -292,7 +292,7 @@ def mesh_embeddings(model: SyncNet3D, displacement: np.ndarray) -> np.ndarray:
 
 
 @torch.inference_mode()
-def audio_embeddings(model: SyncNet3D, mel: np.ndarray) -> np.ndarray:
+def embed_audio_windows(model: SyncNet3D, mel: np.ndarray) -> np.ndarray:
     """Embeddings (M, E) of mel windows (M, 80, 16)."""
     assert mel.shape[-1] == WINDOW_COLUMNS
     parts = [model.embed_audio(part).numpy() for part in torch.from_numpy(mel).split(BATCH)] if len(mel) else []

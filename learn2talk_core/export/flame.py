@@ -19,7 +19,7 @@ import scipy.sparse
 from scipy.spatial.transform import Rotation
 
 from learn2talk_core.animation.animation import Animation
-from learn2talk_core.export.geometry import check
+from learn2talk_core.export.geometry import check_animation
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
 from learn2talk_core.untrusted.pickles import load_pickle
@@ -106,7 +106,7 @@ def load_flame(path: str | Path, expressions: int = EXPRESSIONS) -> Flame:
     )
 
 
-def fit(flame: Flame, animation: Animation) -> tuple[np.ndarray, np.ndarray]:
+def fit_flame(flame: Flame, animation: Animation) -> tuple[np.ndarray, np.ndarray]:
     """Expression (T, E) and jaw (T, 3), axis times angle in radians, that come nearest to every frame's vertices.
 
     The identity is the animation's template itself, so that only motion is fitted.
@@ -146,8 +146,8 @@ def write_flame(path: str | Path, animation: Animation, flame: Flame) -> Path:
     (T, 3) of the whole head in metres, `fps` ().
     """
     path = Path(path)
-    check(path, animation)
-    expression, jaw = fit(flame, animation)
+    check_animation(path, animation)
+    expression, jaw = fit_flame(flame, animation)
     pose = np.zeros((len(jaw), 15), np.float32)
     pose[:, 3 * JAW : 3 * JAW + 3] = jaw
     metres = animation.mm_per_unit / 1000

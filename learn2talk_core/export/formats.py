@@ -7,7 +7,7 @@ from learn2talk_core.animation.animation import Animation
 from learn2talk_core.animation.blend_shapes import load_shapes
 from learn2talk_core.export.arkit import arkit_weights, head_turns, write_arkit_csv, write_arkit_json
 from learn2talk_core.export.flame import load_flame, write_flame
-from learn2talk_core.export.geometry import check, write_sound
+from learn2talk_core.export.geometry import check_animation, write_sound
 from learn2talk_core.export.gltf import write_gltf
 from learn2talk_core.export.usd import write_usd
 from learn2talk_core.run.errors import BadInput
@@ -32,7 +32,7 @@ def formats(blend_shapes: str | Path | None = None, flame_model: str | Path | No
         return write_usd(_add(stem, ".usda"), animation)
 
     def arkit(stem: Path, animation: Animation) -> list[Path]:
-        check(stem, animation)
+        check_animation(stem, animation)
         weights = arkit_weights(animation, None if blend_shapes is None else load_shapes(blend_shapes))
         head = None if animation.pose is None else head_turns(animation)
         return [

@@ -19,7 +19,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from learn2talk_core.animation.animation import Animation
-from learn2talk_core.export.geometry import check, linear_light, vertex_normals, write_sound
+from learn2talk_core.export.geometry import check_animation, linear_light, mesh_normals, write_sound
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
 
@@ -42,7 +42,7 @@ def write_gltf(path: str | Path, animation: Animation) -> list[Path]:
         BadInput: no frames, numbers that are not finite, more than 4 GiB, or a place that cannot be written.
     """
     path = Path(path)
-    check(path, animation)
+    check_animation(path, animation)
     metres = animation.mm_per_unit / 1000
     states = animation.states.astype(np.float64)
     least, span = states.min(axis=0), np.ptp(states, axis=0)
@@ -54,7 +54,7 @@ def write_gltf(path: str | Path, animation: Animation) -> list[Path]:
     file = _File()
     attributes = {
         "POSITION": file.add(metres * animation.template, VERTICES, bounds=True),
-        "NORMAL": file.add(vertex_normals(animation.template, animation.topology.faces), VERTICES),
+        "NORMAL": file.add(mesh_normals(animation.template, animation.topology.faces), VERTICES),
         "COLOR_0": file.add(linear_light(animation.topology.colours), VERTICES),
     }
     indices = file.add(animation.topology.faces.reshape(-1), INDICES, kind=UNSIGNED_INT)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from learn2talk_core.animation.animation import Animation
-from learn2talk_core.export.geometry import check, linear_light, write_sound
+from learn2talk_core.export.geometry import check_animation, linear_light, write_sound
 from learn2talk_core.export.text import decimals, triples
 from learn2talk_core.run.files import whole_file
 
@@ -30,7 +30,7 @@ def write_usd(path: str | Path, animation: Animation) -> list[Path]:
         BadInput: no frames, numbers that are not finite, or a place that cannot be written.
     """
     path = Path(path)
-    check(path, animation)
+    check_animation(path, animation)
     sound = path.with_suffix(".wav")
     with whole_file(path) as partial, partial.open("wb") as out:
         out.writelines(_pieces(animation, sound.name, decimals(animation.mm_per_unit)))

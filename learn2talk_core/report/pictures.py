@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.mesh.topology import lip_gap
-from learn2talk_core.report.examples import Example, moments
+from learn2talk_core.report.examples import Example, viseme_frames
 from learn2talk_core.report.face import portrait_camera, portraits
 from learn2talk_core.report.figures import error_heat_maps, lip_opening
 from learn2talk_core.report.names import row_title
@@ -20,7 +20,7 @@ MOMENTS = 6  # columns of a heat map
 def heat_map(corpus: Corpus, example: Example, means: Mapping[str, np.ndarray]) -> Figure:
     """Fig. 7 for one clip; `means` is student → mean error of each vertex over the whole test (V,) in mm."""
     clip = example.clip
-    shown = moments(clip.phonemes, len(example.motions["truth"]), corpus.fps, MOMENTS)
+    shown = viseme_frames(clip.phonemes, len(example.motions["truth"]), corpus.fps, MOMENTS)
     frames = [frame for frame, _ in shown]
     at = {name: motion[frames] for name, motion in example.motions.items()}
     truth, template = at.pop("truth"), corpus.template(clip.speaker)
@@ -42,7 +42,9 @@ def opening(corpus: Corpus, examples: Mapping[str, Example]) -> Figure:
     return lip_opening(clips, corpus.fps)
 
 
-def film(corpus: Corpus, example: Example, teacher: np.ndarray | None, height: int, note: str) -> Iterator[np.ndarray]:
+def side_by_side_frames(
+    corpus: Corpus, example: Example, teacher: np.ndarray | None, height: int, note: str
+) -> Iterator[np.ndarray]:
     """Frames of the side-by-side video of one clip.
 
     Args:

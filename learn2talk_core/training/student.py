@@ -159,7 +159,7 @@ def train_student(
         size = min(batch * processes.count(), len(clips))
         together = [clips[i] for i in rng.choice(len(clips), size, replace=False)]
         chosen = together[processes.own_part(size)]
-        share = processes.count() * frame_count(chosen) / frame_count(together)
+        share = processes.count() * total_frames(chosen) / total_frames(together)
         states = speak(chosen)
         picked = slice(int(rng.integers(stride)), None, stride)  # mean over all, unbiased
         region = torch.arange(model.vertex_count)[picked] if stride > 1 else None
@@ -188,7 +188,7 @@ def train_student(
     return train(step, state, steps=steps, seed=seed, scratch=scratch, description=description)
 
 
-def frame_count(clips: Sequence[SpokenClip]) -> int:
+def total_frames(clips: Sequence[SpokenClip]) -> int:
     """Frames of motion in all of `clips`."""
     return sum(spoken.clip.frames for spoken in clips)
 

@@ -13,7 +13,7 @@ from learn2talk_core.evaluation.judge import (
     ClipJudge,
     at_video_rate,
     judge_clip,
-    load_judges,
+    load_motion_judges,
     mean_motion,
     open_judging,
     perception_ratios,
@@ -164,7 +164,9 @@ def test_video_rate_against_interp() -> None:
 def test_a_clip_without_known_phonemes_has_no_perception_score(corpus: Corpus, judges: tuple[str, str]) -> None:
     clip = corpus.split("test_seen")[0]
     object.__setattr__(clip, "phonemes", ())
-    scores = ClipJudge(corpus, clip, load_judges(*judges, corpus), 2.0).scores(corpus.vertices(clip), perception=True)
+    scores = ClipJudge(corpus, clip, load_motion_judges(*judges, corpus), 2.0).scores(
+        corpus.vertices(clip), perception=True
+    )
     assert scores.ratios["lipread_error"].value is None
     assert scores.ratios["viseme_accuracy"].value is None
     assert scores.ratios["closure_mm"].value is None

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from learn2talk_core.corpus.predictions import open_predictions
-from learn2talk_core.evaluation.predict import Studio, speak, write_motions
+from learn2talk_core.evaluation.predict import Studio, predict_clip, write_motions
 from learn2talk_core.models.students.faceformer import new_faceformer
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.run.weights import frozen
@@ -21,7 +21,7 @@ def test_a_training_speaker_speaks_in_the_own_style_and_a_stranger_in_all(tmp_pa
     frozen(student)
     clips = corpus.split("test_seen", "test_unseen")
     studio = Studio(corpus, student, speakers)
-    assert write_motions(tmp_path / "predicted", studio, clips, (speak(studio, clip) for clip in clips)) == 3
+    assert write_motions(tmp_path / "predicted", studio, clips, (predict_clip(studio, clip) for clip in clips)) == 3
 
     found = open_predictions(tmp_path / "predicted", corpus)
     seen, unseen = clips

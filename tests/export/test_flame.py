@@ -6,7 +6,7 @@ import scipy.sparse
 from scipy.spatial.transform import Rotation
 
 from learn2talk_core.animation.animation import Animation
-from learn2talk_core.export.flame import fit, fit_identity, load_flame, write_flame
+from learn2talk_core.export.flame import fit_flame, fit_identity, load_flame, write_flame
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.run.errors import BadInput
 
@@ -89,7 +89,7 @@ def speech(path, frames: int = 70, mm_per_unit: float = 1000):
 def test_known_parameters_are_found_again(tmp_path, mm_per_unit):
     path = model_file(tmp_path / "flame.pkl")
     animation, expression, jaw = speech(path, mm_per_unit=mm_per_unit)
-    found, turned = fit(load_flame(path), animation)
+    found, turned = fit_flame(load_flame(path), animation)
     np.testing.assert_allclose(turned, jaw, atol=2e-4)
     np.testing.assert_allclose(found, expression, atol=2e-3)
 
@@ -100,7 +100,7 @@ def test_fit_is_the_least_squares_minimum_when_no_parameters_fit(tmp_path):
     rng = np.random.default_rng(4)
     noise = rng.normal(size=animation.offset.shape).astype(np.float32) * 0.004
     animation = Animation(**{**vars(animation), "offset": animation.offset + noise})
-    expression, jaw = fit(load_flame(path), animation)
+    expression, jaw = fit_flame(load_flame(path), animation)
     face = animation.template.astype(float)
 
     def error(expression: np.ndarray, jaw: np.ndarray) -> np.ndarray:
@@ -172,6 +172,6 @@ def test_another_mesh_or_unit_is_refused(tmp_path):
     animation, _, _ = speech(path, frames=2)
     fewer = {**vars(animation), "template": animation.template[:80]}
     with pytest.raises(BadInput, match=r"FLAME: expected a mesh in FLAME's topology, 90 vertices, found 80"):
-        fit(load_flame(path), Animation(**fewer))
+        fit_flame(load_flame(path), Animation(**fewer))
     with pytest.raises(BadInput, match=r"FLAME: expected a head about \d+ mm high, found 0 mm"):
-        fit(load_flame(path), Animation(**{**vars(animation), "mm_per_unit": 1}))
+        fit_flame(load_flame(path), Animation(**{**vars(animation), "mm_per_unit": 1}))

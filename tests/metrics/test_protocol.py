@@ -5,7 +5,7 @@ import pytest
 
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.metrics.protocol import describe_corpus, describe_test
-from learn2talk_core.report.table import console, markdown
+from learn2talk_core.report.table import markdown, result_table
 from tests.toy import toy_corpus
 
 
@@ -54,7 +54,7 @@ def test_protocol_frames_and_unit_are_printed(corpus):
     }
     says = "3 clips and 90 frames, 2 frames trimmed, protocol biwi-test-b/codetalker, 1 unit = 185 mm"
     assert describe_test(results, "unseen") == says
-    for text in (console(results), markdown(results, {})):
+    for text in (result_table(results), markdown(results, {})):
         assert says in text
         assert "BIWI-Test-A has 24 clips" in text
         assert "Seen speakers" not in text

@@ -7,12 +7,12 @@ import pytest
 from learn2talk_core.metrics.protocol import protocols
 from learn2talk_core.report.table import (
     best_student,
-    console,
     expert_table,
     heading,
     markdown,
     number,
-    records,
+    result_records,
+    result_table,
     student_differences,
 )
 from tests.report.scene import grid
@@ -64,7 +64,7 @@ def test_markdown() -> None:
 
 
 def test_console() -> None:
-    text = console(evaluate())
+    text = result_table(evaluate())
     assert re.search(r"Learn2Talk +2\.000\* +–$", text, re.MULTILINE)
     assert re.search(r"FaceFormer +2\.000\* +-1\.00e-08 +0\.800$", text, re.MULTILINE)
     assert max(map(len, text.splitlines())) < 110
@@ -72,7 +72,7 @@ def test_console() -> None:
 
 
 def test_records() -> None:
-    found = {(r["test"], r["row"], r["key"]): r for r in records(evaluate())}
+    found = {(r["test"], r["row"], r["key"]): r for r in result_records(evaluate())}
     record = found["seen", "learn2talk", "lse_d"]
     assert record == {
         "test": "seen", "row": "learn2talk", "key": "lse_d", "value": 2.0, "low": 1.5, "high": 2.5,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from learn2talk.viewer.scene import PIECE_BYTES, Clip, Motion, as_wav, peaks
+from learn2talk.viewer.scene import PIECE_BYTES, Motion, ViewerClip, as_wav, peaks
 from learn2talk_core.mesh.topology import lip_gap
 from learn2talk_core.run.errors import BadInput
 from tests.toy import sheet, topology
@@ -71,7 +71,7 @@ def test_what_is_not_finite_is_refused_by_frame() -> None:
 
 def test_sound_is_a_wav_file() -> None:
     wave = RNG.uniform(-1, 1, 1601)
-    clip = Clip("x", "y", (), as_wav(wave))
+    clip = ViewerClip("x", "y", (), as_wav(wave))
     found, rate = soundfile.read(io.BytesIO(clip.sound))
     assert rate == 16000
     np.testing.assert_allclose(found, wave, atol=2e-5)
