@@ -10,7 +10,6 @@ from learn2talk_core.mesh.ply import read_ply
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import missing, whole_file
 
-
 SUFFIXES = (".obj", ".ply")
 
 

@@ -26,7 +26,7 @@ class _Property(NamedTuple):
 
 class _Element(NamedTuple):
     name: str
-    count: int
+    rows: int
     properties: list[_Property]
 
 
@@ -48,10 +48,10 @@ def read_ply(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     vertices, corners, counts = array("d"), array("q"), array("q")
     at = 0
     for element in elements:
-        if element.name == "tristrips" and element.count:
+        if element.name == "tristrips" and element.rows:
             raise ValueError("triangle strips instead of triangles")
         lists = [p.name for p in element.properties if p.length and p.name.startswith("vertex_ind")]  # …ex or …ices
-        if element.name == "face" and element.count and not lists:
+        if element.name == "face" and element.rows and not lists:
             raise ValueError("faces without vertex_indices")
         for rows in _runs(data, at, element):
             at += rows.nbytes
@@ -100,7 +100,7 @@ def _type(name: str, order: str | None) -> str:
 def _runs(data: bytes, at: int, element: _Element) -> Iterator[np.ndarray]:
     """An element's rows from the byte `at` on, in structured arrays of rows whose lists have the same lengths."""
     lists = [property_.name for property_ in element.properties if property_.length]
-    left = reach = element.count if element.properties else 0
+    left = reach = element.rows if element.properties else 0
     while left > 0:
         row = _row(data, at, element)
         count = min(left, reach, (len(data) - at) // row.itemsize)
