@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from learn2talk_core.corpus.format import Corpus
-from learn2talk_core.mesh.files import read_mesh
+from learn2talk_core.mesh.files import is_mesh, read_mesh
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import missing
 from learn2talk_core.untrusted.pickles import load_array
@@ -100,11 +100,11 @@ def motion_arrays(
     An `.npy` is left on disk. So are the vertices of an `.npz` that is not compressed if `mapped`; its checksum is then
     not looked at, for which all of it would have to be read.
     """
-    if path.suffix not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         raise BadInput(path, expected="a name that ends in .npy or .npz", found=path.name, fix="Save it by NumPy.")
     if not path.is_file():
         raise missing(path, "check the path")
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         return {"vertices": load_array(path, mmap=True)}
     try:
         with zipfile.ZipFile(path) as archive:
@@ -193,7 +193,7 @@ def _template(
         name = str(stored) if given is None else str(given)
         if name in corpus.templates:
             return corpus.template(name, "mouth")
-        if given is None or Path(name).suffix not in (".obj", ".ply"):  # a motion file names no other files
+        if given is None or not is_mesh(name):  # a motion file names no other files
             raise BadInput(
                 where,
                 expected=f"a speaker ({', '.join(list(corpus.templates)[:4])} …), or an .obj or .ply",
