@@ -10,7 +10,7 @@ COLUMNS = {
     "lve_mm": ("lve_mm", 3),
     "fdd_abs_mm2": ("fdd_mm2", 3),
     "lrp": ("lrp", 2),
-    "closure_mm": ("closure_mm", 3),
+    "closure_mm": ("pbm_mm", 3),
     "lipread_error": ("reading", 3),
     "viseme_accuracy": ("viseme", 3),
 }
@@ -19,7 +19,7 @@ COLUMNS = {
 def summary(evaluate: Mapping[str, Any], student: str) -> dict[str, Any]:
     """The result table's columns of one student and of those beside it.
 
-    DVC makes a column's heading of all keys above a number, and a screen has room for eight short ones. So the
+    DVC makes a column's heading of all keys above a number, and a screen has room for few short ones. So the
     numbers of `student` on unseen speakers stand at the top; all others are named by what they differ in.
 
     Args:
