@@ -4,14 +4,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from learn2talk_core.audio.sound import SUFFIXES as SOUNDS
+from learn2talk_core.audio.sound import find_sound
 from learn2talk_core.corpus.motion_file import SUFFIXES
 from learn2talk_core.evaluation.motion_sync import Scorer, SyncScore, score_files, verdict
 from learn2talk_core.report.png import save_png
 from learn2talk_core.report.sync_curve import sync_curve
 from learn2talk_core.report.video_table import write_csv
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import visible_files
 from learn2talk_core.run.progress import progress
-from learn2talk_core.video.footage import SOUNDS
 from learn2talk_core.video.recorded import SUFFIXES as VIDEOS
 
 FIX = "Give --audio A.wav --motion M.npy, a folder of such pairs of the same name, or videos."
@@ -45,8 +47,8 @@ def find_pairs(
                 raise BadInput(path, expected="a video or a folder", found="neither", fix=FIX)
             videos.append(path)
             continue
-        motions = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
-        films = sorted(file for file in path.iterdir() if file.suffix.lower() in VIDEOS)
+        motions = visible_files(path, SUFFIXES)
+        films = visible_files(path, VIDEOS)
         if not motions and not films:
             raise BadInput(path, expected="motions (.npy, .npz) with their sounds, or videos", found="neither", fix=FIX)
         pairs += [Pair(file.stem, _sound(file), file) for file in motions]
@@ -147,9 +149,9 @@ def video_rows(table_rows: Sequence[dict[str, Any]], problems: Sequence[dict[str
 
 
 def _sound(motion: Path) -> Path:
-    for suffix in SOUNDS:
-        if motion.with_suffix(suffix).is_file():
-            return motion.with_suffix(suffix)
+    beside = find_sound(motion.parent, motion.stem)
+    if beside is not None:
+        return beside
     raise BadInput(
         motion,
         expected=f"a sound of the same name with one of {', '.join(SOUNDS)}",

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from learn2talk.viewer.scene import Clip, Motion, as_wav
-from learn2talk_core.audio.sound import read_sound
+from learn2talk_core.audio.sound import SUFFIXES as SOUNDS
+from learn2talk_core.audio.sound import find_sound, read_sound
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import Corpus, open_corpus
 from learn2talk_core.corpus.motion_file import SUFFIXES, motion_arrays
@@ -20,7 +21,6 @@ from learn2talk_core.report.table import NAMES, TESTS
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json
 from learn2talk_core.untrusted.pickles import load_array
-from learn2talk_core.video.footage import SOUNDS
 from learn2talk_core.video.recorded import SUFFIXES as VIDEOS
 
 MANIFEST = "manifest.json"
@@ -195,8 +195,7 @@ def _clip_of_files(
 
 def _sound_beside(path: Path) -> Path | None:
     """A sound of the same name, or the film that `learn2talk animate` made."""
-    names = (path.with_suffix(suffix) for suffix in (*SOUNDS, *VIDEOS))
-    return next((name for name in names if name.is_file()), None)
+    return find_sound(path.parent, path.stem, (*SOUNDS, *sorted(VIDEOS)))
 
 
 def _motion(name: str, path: Path, mesh: "_Mesh", fps: float | None, mm_per_unit: float | None) -> Motion:

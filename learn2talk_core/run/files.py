@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -100,6 +100,12 @@ def map_array(path: str | Path, *, made_by: str) -> np.ndarray:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:  # cut short, or not a NumPy file
         raise BadInput(path, expected="a whole array", found=str(error), fix=f"Make it again: {made_by}.") from error
+
+
+def visible_files(folder: str | Path, suffixes: Collection[str]) -> list[Path]:
+    """What in a folder ends in one of some suffixes, in capitals or not, by name; without hidden files, as Macs add."""
+    found = (path for path in Path(folder).iterdir() if path.suffix.lower() in suffixes)
+    return sorted(path for path in found if not path.name.startswith("."))
 
 
 def missing(path: str | Path, made_by: str) -> BadInput:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import visible_files
 from learn2talk_core.video.landmarks import FindFaces, follow_face, similarity, smooth
 from learn2talk_core.video.talking_video import (
     MOUTH_SIZE,
@@ -46,7 +47,8 @@ def recorded_films(folder: str | Path, find: FindFaces) -> Iterator[tuple[VideoC
 def videos(folder: str | Path) -> list[tuple[Path, str]]:
     """The video files and the split of each: every tenth speaker for validation, the others in turn."""
     folder = Path(folder)
-    files = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES)
+    places = [path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(".")]
+    files = sorted(path for place in places for path in visible_files(place, SUFFIXES))
     speakers = sorted({path.parent.name for path in files})
     if len(speakers) < 3:
         raise BadInput(

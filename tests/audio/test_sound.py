@@ -7,6 +7,7 @@ import pytest
 import soundfile
 
 from learn2talk_core.audio import sound
+from learn2talk_core.audio.mono import Mixer
 from learn2talk_core.audio.sound import checked_wave, mono_pieces, read_sound, resampled
 from learn2talk_core.audio.waveform import SAMPLE_RATE, resample, write_wave
 from learn2talk_core.run.errors import BadInput
@@ -72,7 +73,7 @@ def decoded(wave: np.ndarray, rate: int, layout: str) -> av.AudioFrame:
 
 def test_rate_and_channels_may_change_on_the_way() -> None:
     parts = [(48000, "mono"), (48000, "stereo"), (44100, "stereo"), (16000, "5.1")]
-    wave = np.concatenate(list(mono_pieces((decoded(tone(rate), rate, layout) for rate, layout in parts), "film")))
+    wave = np.concatenate(list(mono_pieces((decoded(tone(rate), rate, layout) for rate, layout in parts), Mixer(), "film")))
     assert wave.dtype == np.float32
     assert abs(len(wave) - 4 * SAMPLE_RATE) < 100
     for second in range(4):
@@ -83,7 +84,7 @@ def test_rate_and_channels_may_change_on_the_way() -> None:
 
 def test_a_rate_that_would_fill_the_memory_is_refused() -> None:
     with pytest.raises(BadInput, match="film: expected 1000 to 768000 samples a second, found 1\\."):
-        list(mono_pieces([decoded(tone(16000), 1, "mono")], "film"))
+        list(mono_pieces([decoded(tone(16000), 1, "mono")], Mixer(), "film"))
 
 
 def wav_bytes(samples: np.ndarray, rate: int = 16000, subtype: str = "PCM_16") -> bytes:
