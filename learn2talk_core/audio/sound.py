@@ -138,9 +138,12 @@ def mono_pieces(frames: Iterable[av.AudioFrame], mixer: Mixer, where: object) ->
     """What ffmpeg decoded, made mono, float32 at 16 kHz; rate and channels may change on the way."""
     for (rate, *_), alike in groupby(frames, lambda f: (f.sample_rate, f.layout.name, f.format.name)):
         _refuse_rate(rate, where)
-        resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)  # ffmpeg's own mono is √2 times the mean
+        # ffmpeg's own mono is √2 times the mean; of more than 8 channels PyAV reads planes where there are none.
+        resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
         for frame in chain(alike, [None]):
-            yield from (mixer.mono(piece.to_ndarray()) for piece in resampler.resample(frame))
+            for piece in resampler.resample(frame):
+                block = piece.to_ndarray().reshape(-1, piece.layout.nb_channels)
+                yield mixer.mono(np.ascontiguousarray(block.T))
 
 
 class _Forward(soundfile.SoundFile):

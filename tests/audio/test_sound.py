@@ -65,18 +65,20 @@ def test_formats_of_ffmpeg(tmp_path: Path, kind: str) -> None:
 
 
 def decoded(wave: np.ndarray, rate: int, layout: str) -> av.AudioFrame:
-    channels = {"mono": 1, "stereo": 2, "5.1": 6}[layout]
+    channels = {"mono": 1, "stereo": 2, "5.1": 6, "hexadecagonal": 16}[layout]
     frame = av.AudioFrame.from_ndarray(np.repeat(wave[None], channels, 0), format="fltp", layout=layout)
     frame.sample_rate = rate
     return frame
 
 
 def test_rate_and_channels_may_change_on_the_way() -> None:
-    parts = [(48000, "mono"), (48000, "stereo"), (44100, "stereo"), (16000, "5.1")]
-    wave = np.concatenate(list(mono_pieces((decoded(tone(rate), rate, layout) for rate, layout in parts), Mixer(), "film")))
+    parts = [(48000, "mono"), (48000, "stereo"), (44100, "stereo"), (16000, "5.1"), (16000, "hexadecagonal")]
+    wave = np.concatenate(
+        list(mono_pieces((decoded(tone(rate), rate, layout) for rate, layout in parts), Mixer(), "film"))
+    )
     assert wave.dtype == np.float32
-    assert abs(len(wave) - 4 * SAMPLE_RATE) < 100
-    for second in range(4):
+    assert abs(len(wave) - 5 * SAMPLE_RATE) < 100
+    for second in range(5):
         part = wave[second * SAMPLE_RATE + 800 : (second + 1) * SAMPLE_RATE - 800]
         assert level(part) == pytest.approx(0.5, abs=0.01)
         assert np.abs(part).max() < 0.51
