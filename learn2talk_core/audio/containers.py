@@ -108,7 +108,7 @@ def _find_samples(file: BinaryIO, kind: Chunks, where: object) -> int:
         if name == b"ds64" and content >= 16:
             long = struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))[0]
             content -= 16
-        if not 0 <= content < STREAMED_64:
+        if not 0 <= content < STREAMED_64 - file.tell():
             break
         file.seek(content, 1)
         file.seek(-file.tell() % kind.align, 1)

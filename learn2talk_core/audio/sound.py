@@ -138,7 +138,7 @@ def mono_pieces(frames: Iterable[av.AudioFrame], mixer: Mixer, where: object) ->
     """What ffmpeg decoded, made mono, float32 at 16 kHz; rate and channels may change on the way."""
     for (rate, *_), alike in groupby(frames, lambda f: (f.sample_rate, f.layout.name, f.format.name)):
         _refuse_rate(rate, where)
-        # ffmpeg's own mono is √2 times the mean; of more than 8 channels PyAV reads planes where there are none.
+        # ffmpeg's own mono is √2 times the mean; of 8 and more channels PyAV reads planes where there are none.
         resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
         for frame in chain(alike, [None]):
             for piece in resampler.resample(frame):
