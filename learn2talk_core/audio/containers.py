@@ -72,7 +72,7 @@ def frames_promised(path: Path, where: object) -> int:
         kind = KINDS.get((head[:4], head[8:12]))
         if kind is None:
             return 0
-        told = _find_samples(file, kind, where)
+        told = _find_samples(file, kind, size, where)
         found = size - file.tell()
         if told == 0 and _only_chunks(file, kind, size):
             return 0
@@ -93,7 +93,7 @@ def _compared(told: int, found: int, streamed: int, where: object) -> int:
     return int(found > 0)
 
 
-def _find_samples(file: BinaryIO, kind: Chunks, where: object) -> int:
+def _find_samples(file: BinaryIO, kind: Chunks, size: int, where: object) -> int:
     """Read on to the chunk with the samples; how many bytes of them there are, as the headers say."""
     file.seek(kind.start)
     long = 0  # RF64 states the length in a chunk of its own
@@ -108,7 +108,7 @@ def _find_samples(file: BinaryIO, kind: Chunks, where: object) -> int:
         if name == b"ds64" and content >= 16:
             long = struct.unpack("<8xQ", file.read(16).ljust(16, b"\0"))[0]
             content -= 16
-        if not 0 <= content < STREAMED_64 - file.tell():
+        if not 0 <= content <= size - file.tell():
             break
         file.seek(content, 1)
         file.seek(-file.tell() % kind.align, 1)

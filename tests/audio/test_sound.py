@@ -66,7 +66,7 @@ def test_formats_of_ffmpeg(tmp_path: Path, kind: str) -> None:
 
 def decoded(wave: np.ndarray, rate: int, layout: str) -> av.AudioFrame:
     channels = {"mono": 1, "stereo": 2, "5.1": 6, "hexadecagonal": 16}[layout]
-    frame = av.AudioFrame.from_ndarray(np.repeat(wave[None], channels, 0), format="fltp", layout=layout)
+    frame = av.AudioFrame.from_ndarray(np.repeat(wave, channels)[None], format="flt", layout=layout)
     frame.sample_rate = rate
     return frame
 
