@@ -1,4 +1,5 @@
 import io
+import tracemalloc
 from pathlib import Path
 
 import av
@@ -7,11 +8,12 @@ import pytest
 import soundfile
 
 from learn2talk_core.audio import sound
-from learn2talk_core.audio.mono import Mixer
-from learn2talk_core.audio.sound import checked_wave, mono_pieces, read_sound, resampled
+from learn2talk_core.audio.mono import Limit, Mixer
+from learn2talk_core.audio.sound import checked_wave, find_sound, mono_pieces, read_sound, resampled
 from learn2talk_core.audio.waveform import SAMPLE_RATE, resample, write_wave
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.video.video_file import write_video
+from tests.audio.sounds import encoded, written
 
 
 def tone(rate: int, seconds: float = 1.0) -> np.ndarray:
@@ -147,3 +149,50 @@ def test_arrays_are_checked_and_clipped() -> None:
         checked_wave(np.zeros((2, 9), np.float32))
     with pytest.raises(BadInput, match="expected float or int16 samples, found int64"):
         checked_wave(np.zeros(9, np.int64))
+
+
+def test_a_small_file_of_many_hours_is_refused_before_it_takes_memory(tmp_path: Path) -> None:
+    path = tmp_path / "hours.flac"
+    with soundfile.SoundFile(path, "w", 1000, 1, "PCM_16") as file:
+        for _ in range(20):
+            file.write(np.zeros(1_000_000, np.int16))
+    assert path.stat().st_size < 100_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            BadInput, match=r"hours.flac: expected up to 1 h of sound in a file of its size, found more"
+        ):
+            read_sound(path)
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["flac", "mp3", "aac", "m4a"])
+def test_a_caller_may_take_less(tmp_path: Path, kind: str) -> None:
+    path = written(tmp_path, kind, encoded(kind))
+    with pytest.raises(BadInput, match=r"Ann's: expected half a second, found more\. Cut it\."):
+        read_sound(path, limit=Limit(0.5, "half a second", "Cut it."), name="Ann's")
+    assert len(read_sound(path, limit=Limit(1.5, "", ""))) >= 16000
+
+
+@pytest.mark.parametrize("name", ["take:2", "concat:x", "file:a", "pipe:0"])
+def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(f"{name}.m4a").write_bytes(encoded("m4a"))
+    assert len(read_sound(f"{name}.m4a")) >= 16000
+
+
+def test_adts_whose_length_ffmpeg_guesses_is_not_cut_short(tmp_path: Path) -> None:
+    """Silence first: the guess is by the rate of the first frames."""
+    wave = np.concatenate([np.zeros(32000, np.float32), tone(16000)])
+    path = written(tmp_path, "aac", encoded("aac", wave[::-1].copy()) + encoded("aac", wave))
+    assert abs(len(read_sound(path)) - 2 * len(wave)) < 5000
+
+
+def test_a_sound_is_found_whatever_the_case_of_its_suffix(tmp_path: Path) -> None:
+    for name in ("a.MP3", "a.Wav", "b.M4A", "._b.wav", "c.txt"):
+        (tmp_path / name).touch()
+    assert find_sound(tmp_path, "a") == tmp_path / "a.Wav"
+    assert find_sound(tmp_path, "b") == tmp_path / "b.M4A"
+    assert find_sound(tmp_path, "c") is None
