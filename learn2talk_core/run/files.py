@@ -85,10 +85,9 @@ def read_json(path: str | Path, *, made_by: str) -> Any:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise missing(path, made_by) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput(
-            path, expected="JSON", found=f"text that is not ({error})", fix=f"Delete it and make it again: {made_by}."
-        ) from error
+    except (ValueError, RecursionError, OSError) as error:  # no JSON, no UTF-8, a number of 5000 digits, a folder
+        found = f"text that is not ({str(error)[:200]})"
+        raise BadInput(path, expected="JSON", found=found, fix=f"Delete it and make it again: {made_by}.") from error
 
 
 def map_array(path: str | Path, *, made_by: str) -> np.ndarray:
