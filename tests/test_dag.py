@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from scripts.code_deps import closure, imports
+from learn2talk_core.run.imports import closure, imports
 
 ROOT = Path(__file__).parents[1]
 FIRST_PARTY = ("stages", "learn2talk_core")

@@ -1,7 +1,7 @@
 """The scratch folder of one training: its checkpoint, keyed by everything that decides the result.
 
-The key is a hash of the stage's name, its parameters, the source code and the content of its inputs. A killed stage
-finds its checkpoint again; a stage whose parameters, code or data changed never finds an old one. A lock in the folder
+The key is a hash of the stage's name, its parameters, the source code that it imports and the content of its inputs. A
+killed stage finds its checkpoint again; a stage whose parameters, code or data changed never finds an old one. A lock in the folder
 keeps two trainers apart. Of several processes that train together the first one locks, saves and removes.
 """
 
@@ -11,6 +11,7 @@ import io
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -23,9 +24,9 @@ import torch
 from learn2talk_core.run import processes
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
+from learn2talk_core.run.imports import ROOT, closure, data_beside
 from learn2talk_core.run.progress import log
 
-PACKAGE = Path(__file__).parents[1]
 WAIT_SECONDS = 60.0  # how long to wait for a trainer that is about to notice that its parent has died
 
 
@@ -115,22 +116,36 @@ def _owner(path: Path) -> str:
 def open_scratch(name: str, params: Any, inputs: Iterable[str | Path]) -> Scratch:
     """The scratch folder for stage `name` with the dataclass `params` and the files or folders `inputs`.
 
-    It lies under `$DVC_ROOT/.scratch`, which stays the same when DVC runs an experiment in a temporary copy.
+    Its name follows their content, and that of the code which the module of the class of `params` imports, directly or
+    not. It lies under `$DVC_ROOT/.scratch`, which stays the same when DVC runs an experiment in a temporary copy.
     """
     root = Path(os.environ.get("DVC_ROOT", "."))
     key = hashlib.sha256()
     together = [processes.count()] if processes.count() > 1 else []  # their batch is another one
     key.update(json.dumps([name, asdict(params), *together], sort_keys=True).encode())
-    for path in [PACKAGE, PACKAGE.parent / "stages", *map(Path, sorted(map(str, inputs)))]:
+    for file in _code(params):
+        key.update(file.encode())
+        _hash_file(ROOT / file, key)
+    for path in map(Path, sorted(map(str, inputs))):
         _hash_tree(path, key)
     return Scratch(root / ".scratch" / f"{name}-{key.hexdigest()[:16]}")
+
+
+def _code(params: Any) -> list[str]:
+    """The files of code that a stage with these parameters runs, and the data files beside them."""
+    module = sys.modules[type(params).__module__].__spec__  # of a program (`python -m`) too
+    assert module is not None, "parameters of a script that was not started with python -m"
+    sources = closure(module.name)
+    return sorted(sources | data_beside(sources))
 
 
 def _hash_tree(path: Path, key: Any) -> None:
     files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
     for file in files:
-        if "__pycache__" in file.parts:
-            continue
         key.update(str(file.relative_to(path)).encode())
-        with file.open("rb") as handle:
-            key.update(hashlib.file_digest(handle, "blake2b").digest())
+        _hash_file(file, key)
+
+
+def _hash_file(file: Path, key: Any) -> None:
+    with file.open("rb") as handle:
+        key.update(hashlib.file_digest(handle, "blake2b").digest())

@@ -12,11 +12,14 @@ import pytest
 import torch
 from torch import nn
 
+from learn2talk_core.run import imports
+from learn2talk_core.run.config import load_params
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.seed import generator, mix, seed_torch
 from learn2talk_core.training import loop, scratch
 from learn2talk_core.training.loop import train, update, warmup_cosine, write_curve
 from learn2talk_core.training.scratch import Scratch, open_scratch
+from stages import baseline
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,43 @@ def test_scratch_key_follows_params_and_data(tmp_path: Path, monkeypatch: pytest
     assert open_scratch("t", Params(1, 0.5), [data]).folder != first
     (data / "a").write_text("2")
     assert open_scratch("s", Params(1, 0.5), [data]).folder != first
+
+
+def test_scratch_key_follows_what_the_stage_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Params` as a class of a stage of a small project: an edit of the viewer keeps the key."""
+    files = {
+        "stages/toy.py": "from learn2talk_core.run import used",
+        "learn2talk_core/run/used.py": "x = 1",
+        "learn2talk_core/run/unused.py": "x = 1",
+        "learn2talk_core/run/mean.npz": "numbers",
+        "learn2talk_core/report/style.json": "{}",
+        "learn2talk/viewer/static/view.js": "let x = 1",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for module in (imports, scratch):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(sys.modules[__name__].__spec__, "name", "stages.toy")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+    def key_after_an_edit_of(name: str) -> str:
+        with (tmp_path / name).open("a") as file:
+            file.write("\n")
+        return open_scratch("s", Params(1, 0.5), []).folder.name
+
+    keys = [open_scratch("s", Params(1, 0.5), []).folder.name]
+    for name in ("learn2talk_core/run/unused.py", "learn2talk_core/report/style.json", "learn2talk/viewer/static/view.js"):
+        assert key_after_an_edit_of(name) == keys[0], name
+    for name in ("stages/toy.py", "learn2talk_core/run/used.py", "learn2talk_core/run/mean.npz"):
+        keys.append(key_after_an_edit_of(name))
+    assert len(set(keys)) == 4
+
+
+def test_scratch_key_of_a_real_stage_holds_what_it_imports() -> None:
+    code = scratch._code(load_params(baseline.Params, "baseline", Path(__file__).parents[2] / "params.yaml"))
+    assert {"stages/baseline.py", "learn2talk_core/training/loop.py", "learn2talk_core/corpus/format.py"} <= set(code)
+    assert not [name for name in code if name.startswith("learn2talk/") or name == "stages/student.py"]
 
 
 def test_an_orphan_saves_and_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
