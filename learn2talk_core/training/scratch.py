@@ -7,7 +7,6 @@ keeps two trainers apart. Of several processes that train together the first one
 
 import fcntl
 import hashlib
-import io
 import json
 import os
 import shutil
@@ -63,13 +62,14 @@ class Scratch:
             self._lock = None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint by `state` (tensors and plain containers)."""
+        """Replace the checkpoint by `state` (tensors and plain containers), which is not copied in memory."""
         if processes.rank() > 0:
             return
-        with whole_file(self.checkpoint) as partial:
-            buffer = io.BytesIO()  # a full disk is then an ordinary OSError
-            torch.save(state, buffer)
-            partial.write_bytes(buffer.getbuffer())
+        with whole_file(self.checkpoint) as partial, partial.open("wb") as file:
+            stream = _Stream(file)
+            torch.save(state, stream)
+            if stream.error:
+                raise stream.error
 
     def load(self) -> dict[str, Any] | None:
         """The checkpoint, or None when there is none. A broken one is set aside and training starts anew."""
@@ -88,6 +88,28 @@ class Scratch:
             gone = self.folder.with_name(f"{self.folder.name}.{os.getpid()}.done")
             self.folder.rename(gone)  # at once, so that nobody finds a part of it
             shutil.rmtree(gone, ignore_errors=True)
+
+
+class _Stream:
+    """A file for `torch.save`, which hides an OSError of `write` behind a RuntimeError of its own.
+
+    The first OSError is kept in `error`, and what follows it is dropped.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: memoryview) -> int:
+        if self.error is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def flush(self) -> None:
+        pass
 
 
 def _locked(path: Path) -> IO[str] | None:

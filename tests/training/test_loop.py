@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,6 +58,81 @@ def test_resume_gives_the_same_numbers(tmp_path: Path, monkeypatch: pytest.Monke
     assert [row["step"] for row in resumed_history] == list(range(12))
     for key, value in whole.items():
         assert torch.equal(value, resumed[key]), key
+
+
+@pytest.mark.parametrize(("save_takes", "saved_at"), [(0.5, [20, 41, 62, 83, 100]), (3.0, [20, 81, 100])])
+def test_saving_takes_a_bounded_share_of_the_run(
+    save_takes: float, saved_at: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes a second: the next checkpoint follows after 20 s and after 20 times what the last one took."""
+    now, saved = 0.0, []
+
+    class Clock:
+        @staticmethod
+        def monotonic() -> float:
+            return now
+
+    class Slow(Scratch):
+        def save(self, state: dict[str, Any]) -> None:
+            nonlocal now
+            now += save_takes
+            saved.append(len(state["history"]) - 1)
+
+    def step(index: int) -> dict[str, float]:
+        nonlocal now
+        now += 1.0
+        return {"loss": 1.0}
+
+    monkeypatch.setattr(loop, "time", Clock)
+    train(step, {}, steps=101, seed=0, scratch=Slow(Path("none")), description="toy")
+    assert saved == saved_at
+
+
+CHECKPOINT = """
+import resource, sys
+from pathlib import Path
+import torch
+from learn2talk_core.training.scratch import Scratch
+place = Scratch(Path(sys.argv[1]))
+place.save({"x": torch.zeros(10)})
+state = {"x": torch.ones(50_000_000)}  # 200 MB
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 50_000_000,) * 2)
+place.save(state)
+"""
+
+
+def test_a_checkpoint_is_written_without_a_copy_in_memory(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", CHECKPOINT, str(tmp_path)], check=True)
+    assert Scratch(tmp_path).load()["x"].sum() == 50_000_000
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.training.scratch import Scratch
+place = Scratch(Path(sys.argv[1]))
+place.save({"x": torch.zeros(10)})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+for size in (2_000, 100_000, 925_000):  # at the beginning, in the middle, in the index at the end
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    try:
+        place.save({str(i): torch.zeros(i, 1000) for i in range(22)})
+    except BadInput as error:
+        print(error)
+"""
+
+
+def test_a_full_disk_is_one_clear_error_and_the_old_checkpoint_stays(tmp_path: Path) -> None:
+    run = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], check=True, capture_output=True, text=True)
+    errors = run.stdout.splitlines()
+    assert len(errors) == 3, run.stderr
+    for error in errors:
+        assert "checkpoint.pt: expected to be able to write it, found File too large. Free disk space" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert torch.equal(Scratch(tmp_path).load()["x"], torch.zeros(10))
 
 
 def test_a_damaged_checkpoint_starts_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
