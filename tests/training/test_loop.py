@@ -20,7 +20,7 @@ from learn2talk_core.run.seed import generator, mix, seed_torch
 from learn2talk_core.training import loop, scratch
 from learn2talk_core.training.loop import train, update, warmup_cosine, write_curve
 from learn2talk_core.training.scratch import Scratch, open_scratch
-from stages import baseline
+from stages import student
 
 
 @dataclass(frozen=True)
@@ -262,8 +262,8 @@ def test_scratch_key_follows_what_the_stage_imports(tmp_path: Path, monkeypatch:
 
 
 def test_scratch_key_of_a_real_stage_holds_what_it_imports() -> None:
-    code = scratch._code(load_params(baseline.Params, "baseline", Path(__file__).parents[2] / "params.yaml"))
-    assert {"stages/baseline.py", "learn2talk_core/training/loop.py", "learn2talk_core/corpus/format.py"} <= set(code)
+    code = scratch._code(load_params(student.Params, "student", Path(__file__).parents[2] / "params.yaml"))
+    assert {"stages/student.py", "learn2talk_core/training/loop.py", "learn2talk_core/corpus/format.py"} <= set(code)
     assert not [name for name in code if name.startswith("learn2talk/") or name == "stages/student.py"]
 
 
