@@ -33,14 +33,13 @@ from learn2talk_core.render.camera import Camera
 from learn2talk_core.report.face import portrait_camera, portraits
 from learn2talk_core.report.side_by_side import sound
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import read_json, whole_folder, write_json
+from learn2talk_core.run.files import plain_name
+from learn2talk_core.run.own_folder import ANIMATE, check_own, own_folder
 from learn2talk_core.run.progress import progress
 from learn2talk_core.video.video_file import write_video
 
 Writer = Callable[[Path, str, Animation], object]  # folder, name without suffix
 
-MANIFEST = "manifest.json"
-MADE_BY = "learn2talk animate"
 STDIN = "-"
 SIDE = 384  # pixels of the video
 CHUNK = 256  # frames of vertices in memory at a time
@@ -99,7 +98,6 @@ def animate_files(
         weights = animator.style_weights(style, wave)
         animation = animator.animate(wave, style=weights, fps=fps, chunk=chunk, life=life)
         about = {
-            "made_by": MADE_BY,
             "commit": _commit(),
             "audio": {"name": Path(source).name, "sha256": content, "seconds": len(wave) / SAMPLE_RATE},
             "model": dict(animator.about),
@@ -115,11 +113,8 @@ def animate_files(
             "mm_per_unit": animation.mm_per_unit,
         }
         with ExitStack() as stack:
-            with whole_folder(out / name) as folder:
+            with own_folder(out / name, ANIMATE, about) as folder:
                 write_formats(folder, name, animation, formats, writers)
-                files = {file.name: file.stat().st_size for file in sorted(folder.iterdir()) if file.is_file()}
-                sequences = {file.name: len(list(file.iterdir())) for file in folder.iterdir() if file.is_dir()}
-                write_json(folder / MANIFEST, {**about, "files": files, "sequences": sequences})
                 stack.enter_context(_alone(out))  # two runs at one folder: one after the other puts its own there
         yield out / name
 
@@ -261,7 +256,7 @@ def _front(template: np.ndarray) -> Camera:
 
 
 def _check_place(out: Path, name: str) -> None:
-    """Before any work: can `out` be written, and is what is there ours to replace?"""
+    """Before any work: can `out` be written, and is what is in it under this name ours to replace?"""
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
@@ -269,13 +264,7 @@ def _check_place(out: Path, name: str) -> None:
     except OSError as error:
         fix = "Choose another one with -o."
         raise BadInput(out, expected="a folder that can be written", found=str(error.strerror), fix=fix) from error
-    place = out / name
-    if not place.exists() or (place.is_dir() and not any(place.iterdir())):
-        return
-    told = read_json(place / MANIFEST, made_by=MADE_BY) if (place / MANIFEST).is_file() else None
-    if not isinstance(told, dict) or told.get("made_by") != MADE_BY:
-        found = "something else, which would be lost"
-        raise BadInput(place, expected=f"a folder that {MADE_BY} made, or none", found=found, fix="Choose another -o.")
+    check_own(out / plain_name(name, out), ANIMATE)
 
 
 @contextmanager

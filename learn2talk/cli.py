@@ -1,12 +1,12 @@
 """The command `learn2talk`."""
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.program import run_program
 
 if TYPE_CHECKING:
     from learn2talk.viewer.scene import ViewerClip
@@ -37,21 +37,13 @@ LIVE_EXAMPLES = """examples:
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run one sub-command; returns the exit status."""
-    arguments = _parser().parse_args(words)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    try:
+    words = sys.argv[1:] if words is None else words
+
+    def work() -> int:
+        arguments = _parser().parse_args(words)
         return arguments.run(arguments)
-    except BadInput as error:
-        print(f"learn2talk {arguments.command}: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:
-        where, fix = error.filename or "a file", "Check its permissions and the space on its disk."
-        known = BadInput(where, expected="to read or write it", found=error.strerror or str(error), fix=fix)
-        print(f"learn2talk {arguments.command}: {known}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        print(f"learn2talk {arguments.command}: stopped", file=sys.stderr)
-        return 130
+
+    return run_program(" ".join(["learn2talk", *words[:1]]), work)
 
 
 def _parser() -> argparse.ArgumentParser:

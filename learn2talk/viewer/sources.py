@@ -21,10 +21,10 @@ from learn2talk_core.report.names import row_title
 from learn2talk_core.report.table import TESTS
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import by_stem, read_json, visible
+from learn2talk_core.run.own_folder import ANIMATE, MANIFEST
 from learn2talk_core.untrusted.pickles import load_array
 from learn2talk_core.video.recorded import SUFFIXES as VIDEOS
 
-MANIFEST = "manifest.json"
 HEAD_MM, HEADS = 250.0, (0.1, 10.0)  # diagonal of a head, and what share of it a mesh of which nothing is known may be
 LOOKED_AT = 32  # frames of a motion by which its size is told
 FIX = "Run make repro first, or name a data folder, a folder of learn2talk animate, or .npz and .npy files."
@@ -159,7 +159,7 @@ def _motion_files(root: Path) -> Iterator[Named]:
     if not root.is_dir():
         found = "something else" if root.exists() else "nothing"
         raise BadInput(root, expected="something that moves", found=found, fix=FIX)
-    made = [root] if (root / MANIFEST).is_file() else [path.parent for path in visible(root, f"*/{MANIFEST}")]
+    made = [root] if _animation(root) else list(filter(_animation, visible(root)))
     if made:
         for folder in made:
             yield Named(folder.name, str(folder.parent), _motion_of(folder))
@@ -209,12 +209,10 @@ def _sound_beside(path: Path) -> Path | None:
 
 def _motion(name: str, path: Path, mesh: "_Mesh", fps: float | None, mm_per_unit: float | None) -> Motion:
     arrays = motion_arrays(path, ("fps", "mm_per_unit", "faces"), mapped=True)
-    told = read_json(path.parent / MANIFEST, made_by="learn2talk animate") if _animated(path) else {}
+    told = read_json(path.parent / MANIFEST, made_by=ANIMATE) if _animated(path) else {}
     if not isinstance(told, dict):
         found = f"a {type(told).__name__}"
-        raise BadInput(
-            path.parent / MANIFEST, expected="an object", found=found, fix="Make it again: learn2talk animate."
-        )
+        raise BadInput(path.parent / MANIFEST, expected="an object", found=found, fix=f"Make it again: {ANIMATE}.")
     rate = _number(path, "fps", fps, arrays.get("fps"), told.get("fps"))
     unit = _number(
         path, "mm_per_unit", mm_per_unit, arrays.get("mm_per_unit"), told.get("mm_per_unit", mesh.mm_per_unit)
@@ -232,7 +230,15 @@ def _motion(name: str, path: Path, mesh: "_Mesh", fps: float | None, mm_per_unit
 
 
 def _animated(path: Path) -> bool:
-    return (path.parent / MANIFEST).is_file() and path.stem == path.parent.name
+    return _animation(path.parent) and path.stem == path.parent.name
+
+
+def _animation(folder: Path) -> bool:
+    """Whether `learn2talk animate` made the folder; other commands leave manifests too."""
+    if not (folder / MANIFEST).is_file():
+        return False
+    told = read_json(folder / MANIFEST, made_by=ANIMATE)
+    return not isinstance(told, dict) or told.get("made_by", ANIMATE) == ANIMATE
 
 
 def _number(path: Path, name: str, *told: Any) -> float:

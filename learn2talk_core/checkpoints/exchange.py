@@ -28,7 +28,8 @@ from learn2talk_core.models.sync_expert2d import load_expert, save_expert
 from learn2talk_core.models.syncnet2d import load_syncnet
 from learn2talk_core.models.wav2lip import load_generator, save_generator
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import whole_folder
+from learn2talk_core.run.files import check_file
+from learn2talk_core.run.own_folder import EXPORT, IMPORT, check_own, own_folder
 from learn2talk_core.run.weights import parameter_count, save_weights
 
 Kind = Literal["wav2vec2", "faceformer", "wav2lip", "lipsync-expert", "lipreader"]
@@ -75,13 +76,14 @@ def import_checkpoint(files: Sequence[str], kind: ImportKind, out: str | Path, c
     Args:
         files: weights and what belongs to them, in any order; see `TAKES`.
         kind: what they are.
-        out: folder to write.
+        out: folder to write; one that this command made is replaced.
         corpus: for a FaceFormer the corpus that it is to speak on: number of speakers, mesh, frame rate and unit are
             compared. Published files can do without.
 
     Returns:
         One sentence on what it is.
     """
+    check_own(out, IMPORT)
     config = next((file for file in files if file.endswith(".json")), None)
     units = next((file for file in files if file.endswith(".txt")), None)
     weights = [file for file in files if file not in (config, units)]
@@ -91,7 +93,7 @@ def import_checkpoint(files: Sequence[str], kind: ImportKind, out: str | Path, c
     source = weights[0]
     if kind == "wav2vec2":
         encoder = import_wav2vec2(source, config)
-        with whole_folder(out) as folder:
+        with own_folder(out, IMPORT) as folder:
             encoder.save_pretrained(folder)
         layers, width = encoder.config.num_hidden_layers, encoder.config.hidden_size
         return f"wav2vec 2.0, {layers} layers of width {width}, {_size(parameter_count(encoder))}"
@@ -103,7 +105,7 @@ def import_checkpoint(files: Sequence[str], kind: ImportKind, out: str | Path, c
         else:
             student, speakers = import_faceformer(source, config=config)
             fps, notes = float(student.period), {}
-        with whole_folder(out) as folder:
+        with own_folder(out, IMPORT) as folder:
             save_student(folder, student, fps=fps, speakers=speakers, checkpoint=Path(source).name, **notes)
         return (
             f"FaceFormer of {student.vertex_count} vertices and {len(speakers)} styles at {fps:g} frames per second, "
@@ -111,22 +113,22 @@ def import_checkpoint(files: Sequence[str], kind: ImportKind, out: str | Path, c
         )
     if kind == "wav2lip":
         generator = import_wav2lip(source)
-        with whole_folder(out) as folder:
+        with own_folder(out, IMPORT) as folder:
             save_generator(folder, generator, inputs=OFFICIAL_INPUTS, **OFFICIAL_SHAPE)
         return f"Wav2Lip's generator, {_size(parameter_count(generator))}"
     if kind == "lipsync-expert":
         expert = import_sync_expert(source)
-        with whole_folder(out) as folder:
+        with own_folder(out, IMPORT) as folder:
             save_expert(folder, expert, width=1.0)
         return f"Wav2Lip's lip-sync expert, {_size(parameter_count(expert))}"
     if kind in _AS_THEY_ARE:
         name, load = _AS_THEY_ARE[kind]
         network = load(source)
-        with whole_folder(out) as folder:
+        with own_folder(out, IMPORT) as folder:
             save_weights(folder, network, {"network": name, "source": Path(source).name})
         return f"{name}, {_size(parameter_count(network))}"
     reader, shape, names = import_lipreader(source, config, units)
-    with whole_folder(out) as folder:
+    with own_folder(out, IMPORT) as folder:
         save_weights(folder, *lipreader_parts(reader, shape, names))
     return f"lip reader of {len(names)} units, {_size(parameter_count(reader))}"
 
@@ -137,11 +139,15 @@ def export_checkpoint(folder: str | Path, kind: Kind, out: str | Path) -> list[s
     Args:
         folder: the model's folder.
         kind: what it is.
-        out: file to write; for wav2vec2 and lipreader a folder.
+        out: file to write; for wav2vec2 and lipreader a folder, and one that this command made is replaced.
 
     Returns:
         What that code must be told, one sentence each.
     """
+    if kind in ("wav2vec2", "lipreader"):
+        check_own(out, EXPORT)
+    else:
+        check_file(out)
     if kind == "wav2vec2":
         export_wav2vec2(load_speech_encoder(folder), out)
     elif kind == "faceformer":

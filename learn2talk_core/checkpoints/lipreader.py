@@ -10,7 +10,8 @@ from torch import nn
 from learn2talk_core.corpus.phonemes import PHONEMES
 from learn2talk_core.models.lipreader import CROP, LipReader, load_lipreader, official_shape
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import whole_folder, write_json
+from learn2talk_core.run.files import write_json
+from learn2talk_core.run.own_folder import EXPORT, own_folder
 from learn2talk_core.run.weights import load_config
 from learn2talk_core.untrusted.published import export_state, fill, read_state
 
@@ -112,7 +113,7 @@ def export_lipreader(folder: str | Path, out: str | Path) -> None:
         "char_list": config.get("units") or ["<blank>", *PHONEMES, "<eos>"],
         "rel_pos_type": None if own.get("legacy_positions") else "latest",
     }  # fmt: skip
-    with whole_folder(out) as partial:
+    with own_folder(out, EXPORT) as partial:
         torch.save(export_state(reader), partial / "model.pth")
         write_json(partial / "model.json", options)
 

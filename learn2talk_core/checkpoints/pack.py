@@ -15,7 +15,8 @@ from typing import Any
 
 from learn2talk_core.run.config import read_yaml
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import read_json, whole_folder, write_json
+from learn2talk_core.run.files import read_json, write_json
+from learn2talk_core.run.own_folder import PACK, check_own, own_folder
 
 MODELS = "data/models"
 ABOUT = {
@@ -48,12 +49,13 @@ def pack(model: str, out: str | Path, project: str | Path = ".") -> None:
 
     Args:
         model: its folder, `data/models/NAME` or `data/models/NAME/ROLE`.
-        out: the new folder; an old one is replaced.
+        out: the new folder; one that was packed before is replaced.
         project: the folder with `dvc.lock`.
 
     Raises:
-        BadInput: not the model that `dvc.lock` describes.
+        BadInput: not the model that `dvc.lock` describes, or something else lies at `out`.
     """
+    check_own(out, PACK)
     project = Path(project)
     folder = project / model
     stages = _lock(project)
@@ -75,7 +77,7 @@ def pack(model: str, out: str | Path, project: str | Path = ".") -> None:
         "corpus": _corpus(project, entry),
         "metrics": dict(_metrics(project, stages, stage, model)),
     }
-    with whole_folder(out) as partial:
+    with own_folder(out, PACK) as partial:
         shutil.copytree(folder, partial, dirs_exist_ok=True)
         files = sorted(file for file in partial.rglob("*") if file.is_file())
         sums = {str(f.relative_to(partial)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}

@@ -16,7 +16,8 @@ from transformers.utils import cached_file
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.models.speech_encoder import SpeechEncoder, load_speech_encoder
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import whole_folder, write_json
+from learn2talk_core.run.files import write_json
+from learn2talk_core.run.own_folder import EXPORT, own_folder
 from learn2talk_core.untrusted.published import export_state, fill, read_state
 
 HEAD_WIDTH = 64  # numbers in an attention head, in every published size
@@ -116,7 +117,7 @@ def read_config(path: str | Path) -> Wav2Vec2Config:
 def export_wav2vec2(encoder: SpeechEncoder, out: str | Path) -> None:
     """A folder as published models have it: `config.json`, `pytorch_model.bin` with the old names of weight
     normalisation, which transformers of any age reads, and `preprocessor_config.json`."""
-    with whole_folder(out) as folder:
+    with own_folder(out, EXPORT) as folder:
         write_json(folder / "config.json", config_dict(encoder))
         torch.save(export_state(encoder), folder / "pytorch_model.bin")
         write_json(

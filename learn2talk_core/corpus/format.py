@@ -27,7 +27,7 @@ from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16, to_int16
 from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.mesh.topology import Topology, load_topology, save_topology
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import map_array, missing, read_json, whole_folder, write_json
+from learn2talk_core.run.files import inner_file, map_array, map_shard, plain_name, read_json, whole_folder, write_json
 from learn2talk_core.run.progress import log
 
 SPLITS = ("train", "validation", "test_seen", "test_unseen")
@@ -186,7 +186,7 @@ def write_corpus(
         basis: (K, V, 3); when given, `motion` is (T, K) coefficients.
         shard_bytes: a new shard starts when the motion of one has reached this size.
     """
-    speakers = sorted(templates)
+    speakers = sorted(plain_name(name, "a speaker") for name in templates)
     shape = (len(topology.colours), 3) if basis is None else (len(basis),)
     kind = "vertices" if basis is None else "coefficients"
     rows: list[dict[str, Any]] = []
@@ -270,10 +270,16 @@ class _Growing:
 
 
 def open_corpus(folder: str | Path) -> Corpus:
-    """Open what `write_corpus` wrote. Only tables and templates are read; shards are mapped."""
+    """Open what `write_corpus` wrote. Only tables and templates are read; shards are mapped.
+
+    Raises:
+        BadInput: a file is missing or broken, is none of the folder, or a name could lead out of a folder.
+    """
     folder = Path(folder)
-    header = read_json(folder / "corpus.json", made_by=MADE_BY)
+    header = read_json(inner_file(folder / "corpus.json", made_by=MADE_BY), made_by=MADE_BY)
     kind, shards = header["storage"], range(header["shards"])
+    for name in (kind, *header["speakers"], *header["train_speakers"], *header["sha256"]):
+        plain_name(name, folder / "corpus.json")
     clips = tuple(_clips(folder / "clips.parquet"))
     templates = map_array(folder / "templates.npy", made_by=MADE_BY)
     return Corpus(
@@ -285,8 +291,8 @@ def open_corpus(folder: str | Path) -> Corpus:
         fps=header["fps"],
         mm_per_unit=header["mm_per_unit"],
         recipe=header["recipe"],
-        _motion=tuple(map_array(folder / f"{kind}-{shard:03d}.npy", made_by=MADE_BY) for shard in shards),
-        _audio=tuple(map_array(folder / f"audio-{shard:03d}.npy", made_by=MADE_BY) for shard in shards),
+        _motion=tuple(map_shard(folder, kind, shard, made_by=MADE_BY) for shard in shards),
+        _audio=tuple(map_shard(folder, "audio", shard, made_by=MADE_BY) for shard in shards),
         _basis=map_array(folder / "basis.npy", made_by=MADE_BY) if kind == "coefficients" else None,
     )
 
@@ -305,6 +311,7 @@ def sha256(path: Path) -> str:
 
 def _check(recording: Recording, shape: tuple[int, ...], templates: Mapping[str, Any], seen: set[str]) -> None:
     where = f"clip {recording.id}"
+    plain_name(recording.id, "the id of a clip")
     if recording.id in seen:
         raise BadInput(where, expected="ids that differ", found="this id twice", fix="Rename one of them.")
     seen.add(recording.id)
@@ -352,15 +359,15 @@ def _report_trim(recording: Recording, frames: int, fps: float) -> None:
 
 
 def _clips(path: Path) -> Iterable[Clip]:
-    if not path.is_file():
-        raise missing(path, MADE_BY)
     try:
-        rows = parquet.read_table(path).to_pylist()
+        rows = parquet.read_table(inner_file(path, made_by=MADE_BY)).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         raise BadInput(
             path, expected="a parquet file", found=str(error).splitlines()[0], fix=f"Make it again: {MADE_BY}."
         ) from error
     for row in rows:
+        for name in ("id", "speaker"):  # pictures and sounds are named by them
+            plain_name(row[name], f"{path}: {name} of a clip")
         row.pop("fps")
         phonemes = tuple(Phoneme(**phoneme) for phoneme in row.pop("phonemes"))
         yield Clip(**row, phonemes=phonemes)

@@ -17,7 +17,7 @@ import numpy as np
 
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import map_array, read_json, whole_folder, write_json
+from learn2talk_core.run.files import inner_file, map_array, map_shard, plain_name, read_json, whole_folder, write_json
 from learn2talk_core.run.recipe import refuse_other_recipe
 
 SHARD_BYTES = 256 * 2**20
@@ -91,16 +91,19 @@ class Predictions:
     """
 
     def __init__(self, folder: Path, corpus: Corpus) -> None:
-        about = read_json(folder / "predictions.json", made_by=MADE_BY)
+        about = read_json(inner_file(folder / "predictions.json", made_by=MADE_BY), made_by=MADE_BY)
         refuse_other_recipe(folder, about["recipe"], corpus.recipe)
         rows = about["rows"]
+        for row in rows:
+            for name in ("clip", "style"):
+                plain_name(row[name], f"{folder / 'predictions.json'}: {name}")
         self.folder = folder
         self.corpus = corpus
         self.clips: list[tuple[str, str]] = [(row["clip"], row["style"]) for row in rows]
         self._rows = {(row["clip"], row["style"]): row for row in rows}
         self._speakers = {clip.id: clip.speaker for clip in corpus.clips}
         shards = sorted({row["shard"] for row in rows})
-        self._shards = [map_array(folder / f"states-{number:03d}.npy", made_by=MADE_BY) for number in shards]
+        self._shards = [map_shard(folder, "states", number, made_by=MADE_BY) for number in shards]
         basis = folder / "basis.npy"
         self._map = map_array(basis, made_by=MADE_BY) if basis.is_file() else None
         self._region_maps: dict[str | None, np.ndarray] = {None: self._map} if self._map is not None else {}

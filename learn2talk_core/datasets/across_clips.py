@@ -45,7 +45,7 @@ class Trace:
 
 
 def trace(data: Source | Corpus, clip: Recording) -> Trace:
-    """What to keep of a clip that is not `clip_checks.broken`."""
+    """What to keep of a clip that is not `clip_checks.broken_clip`."""
     curves = lip_curves(opening_curve(data.topology, clip.motion), clip.audio, data.fps)
     smallest = 1e-6 * float(np.ptp(data.templates[clip.speaker]))
     rows = [correlations(curves, smallest, backwards=backwards) for backwards in (False, True)]

@@ -12,13 +12,13 @@ import numpy as np
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import SPLITS, Clip, Corpus, Recording, common_duration, open_corpus, sha256
 from learn2talk_core.datasets.across_clips import Trace, across_clips, trace
-from learn2talk_core.datasets.clip_checks import broken, doubtful
+from learn2talk_core.datasets.clip_checks import broken_clip, doubtful
 from learn2talk_core.datasets.problem import Problem, Severity
 from learn2talk_core.datasets.settings import Dataset, Settings, open_source
 from learn2talk_core.datasets.source import Source
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import read_json
+from learn2talk_core.run.files import inner_file, read_json
 from learn2talk_core.run.progress import log, progress
 
 REGIONS = ("lips", "mouth", "mouth_view", "upper_face")
@@ -134,7 +134,7 @@ def _files(folder: Path) -> list[Problem]:
     return [
         Problem(name, "not the file that was written", "error", "Make the corpus again: dvc repro -f corpus.")
         for name, h in hashes.items()
-        if sha256(folder / name) != h
+        if sha256(inner_file(folder / name, made_by="dvc repro corpus")) != h
     ]
 
 
@@ -216,7 +216,7 @@ def _recording(source: Source, recording: Recording, traces: list[Trace]) -> lis
 
 
 def _motion_and_sound(data: Source | Corpus, recording: Recording, traces: list[Trace]) -> list[Problem]:
-    if problems := broken(data, recording):
+    if problems := broken_clip(data, recording):
         return problems
     traces.append(trace(data, recording))
     return doubtful(data, recording)

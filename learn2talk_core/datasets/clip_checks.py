@@ -28,7 +28,7 @@ SPEECH_RANGE = 25.0  # dB below the loudest moment of the clip; what is fainter 
 NEAR_PEAK, MOST_NEAR_PEAK = 0.9, 0.004  # share of the peak, share of samples above it; clean speech has 0.0017 at most
 
 
-def broken(data: Data, clip: Recording) -> list[Problem]:
+def broken_clip(data: Data, clip: Recording) -> list[Problem]:
     """Why a clip cannot be examined at all: no sound, motion that is not finite, or another mesh or unit."""
     where, template = _where(clip), data.templates[clip.speaker]
     problems = [*_not_finite(clip), *_silent(clip)]
@@ -44,7 +44,7 @@ def broken(data: Data, clip: Recording) -> list[Problem]:
 
 
 def doubtful(data: Data, clip: Recording) -> list[Problem]:
-    """What is wrong with a clip that is not `broken`."""
+    """What is wrong with a clip that is not `broken_clip`."""
     steps = largest_steps(clip.motion) * data.mm_per_unit
     return [
         *_moving_head(data, clip),

@@ -15,7 +15,6 @@ from learn2talk_core.datasets.embedded.speakers import make_speakers
 from learn2talk_core.datasets.embedded.speech import synthesise
 from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.mesh.topology import submesh
-from learn2talk_core.run.files import whole_folder
 
 MILLIMETRES = 1000  # a metre
 PICKED = 24  # lip vertices
@@ -37,14 +36,14 @@ def write_folder(
     validation's; the last sentence of the others is the seen test's.
 
     Args:
-        folder: replaced as a whole.
+        folder: a new one, or an empty one.
         seed: of speakers, sentences and motion.
         speakers, sentences: how many, and how many each says.
         fps: of the motion.
         layout: "faceformer", or "clips": the first clip as `.ply` meshes, the others as arrays.
         table: write `clips.csv` too.
     """
-    face = load_face()
+    folder, face = Path(folder), load_face()
     kept = np.flatnonzero(~face.part["skin"] | (face.neutral[:, 2] > -0.03))
     faces = submesh(face.faces, kept)
     lips = np.searchsorted(kept, face.regions["lips"])
@@ -52,27 +51,26 @@ def write_folder(
     texts = make_sentences(speakers * sentences, seed)
     rows: list[dict[str, str]] = []
     templates: dict[str, np.ndarray] = {}
-    with whole_folder(folder) as partial:
-        for s, speaker in enumerate(make_speakers(speakers, seed)):
-            template = face.identity(speaker)
-            templates[speaker.id] = np.ascontiguousarray(template[kept]) * MILLIMETRES
-            said = texts[s * sentences : (s + 1) * sentences]
-            for i, (wave, phonemes) in enumerate(synthesise(speaker, said)):
-                sentence = f"{s * sentences + i + 1:02d}"
-                coefficients = animate(speaker, wave, phonemes, fps, 1.0, rng)
-                motion = face.vertices(template, coefficients)[:, kept] * MILLIMETRES
-                _write_clip(partial, layout, speaker.id, sentence, wave, motion, None if rows else faces)
-                held = "test_unseen" if s == speakers - 1 else "validation" if s == speakers - 2 else None
-                split = held or ("test_seen" if i == sentences - 1 else "train")
-                rows.append({"clip": f"{speaker.id}_{sentence}", "split": split, "text": said[i]})
-        write_mesh(partial / "templates" / "face.ply", next(iter(templates.values())), faces)
-        (partial / "templates.pkl").write_bytes(pickle.dumps(templates, protocol=2))
-        (partial / "lips.txt").write_text(", ".join(map(str, rng.choice(lips, PICKED, replace=False).tolist())) + "\n")
-        if table:
-            with (partial / "clips.csv").open("w", newline="") as file:
-                writer = csv.DictWriter(file, ["clip", "split", "text"])
-                writer.writeheader()
-                writer.writerows(rows)
+    for s, speaker in enumerate(make_speakers(speakers, seed)):
+        template = face.identity(speaker)
+        templates[speaker.id] = np.ascontiguousarray(template[kept]) * MILLIMETRES
+        said = texts[s * sentences : (s + 1) * sentences]
+        for i, (wave, phonemes) in enumerate(synthesise(speaker, said)):
+            sentence = f"{s * sentences + i + 1:02d}"
+            coefficients = animate(speaker, wave, phonemes, fps, 1.0, rng)
+            motion = face.vertices(template, coefficients)[:, kept] * MILLIMETRES
+            _write_clip(folder, layout, speaker.id, sentence, wave, motion, None if rows else faces)
+            held = "test_unseen" if s == speakers - 1 else "validation" if s == speakers - 2 else None
+            split = held or ("test_seen" if i == sentences - 1 else "train")
+            rows.append({"clip": f"{speaker.id}_{sentence}", "split": split, "text": said[i]})
+    write_mesh(folder / "templates" / "face.ply", next(iter(templates.values())), faces)
+    (folder / "templates.pkl").write_bytes(pickle.dumps(templates, protocol=2))
+    (folder / "lips.txt").write_text(", ".join(map(str, rng.choice(lips, PICKED, replace=False).tolist())) + "\n")
+    if table:
+        with (folder / "clips.csv").open("w", newline="") as file:
+            writer = csv.DictWriter(file, ["clip", "split", "text"])
+            writer.writeheader()
+            writer.writerows(rows)
 
 
 def _write_clip(

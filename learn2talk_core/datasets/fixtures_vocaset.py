@@ -23,7 +23,6 @@ from learn2talk_core.datasets.embedded.speech import synthesise
 from learn2talk_core.datasets.vocaset import SOURCE_FPS, SPLITS, TEST, TRAIN, UNPUBLISHED, VALIDATION
 from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.mesh.topology import submesh
-from learn2talk_core.run.files import whole_folder
 
 SAMPLE_RATE = 22_000  # Hz, as in the distribution
 NUMBERS = (1, 21)
@@ -47,7 +46,7 @@ def write_vocaset(
     A sentence is some 6 MB in each layout; as called without options, that is 120 MB each.
 
     Args:
-        folder: replaced as a whole.
+        folder: a new one, or an empty one.
         seed: of people, sentences and motion.
         numbers: of the sentences, 1 to 40; speakers of validation and test say only those above 20.
         speakers: of VOCASET's names.
@@ -56,7 +55,7 @@ def write_vocaset(
         audio_lead_ms: by how many milliseconds the sound is too early against the motion, 0 to 150.
         jobs: processes, one speaker each at a time.
     """
-    face = load_face()
+    folder, face = Path(folder), load_face()
     ids = np.flatnonzero(_front(face))
     said: dict[str, list[str]] = {}
     for speaker, sentence in SPLITS:
@@ -74,15 +73,14 @@ def write_vocaset(
         for sentence, clip in zip(sentences, spoken, strict=True)
     }
     templates = {name: _padded(face.identity(people[name])[None, ids], vertices)[0].astype(np.float64) for name in said}
-    with whole_folder(folder) as partial:
-        for layout in layouts:
-            (partial / layout).mkdir()
-            {"distribution": _write_distribution, "faceformer": _write_faceformer}[layout](partial / layout, clips)
-            write_pickle(partial / layout / "templates.pkl", templates)
-            write_pickle(partial / layout / "FLAME_masks.pkl", _masks(face, ids))
-            ply = partial / layout / ("FLAME_sample.ply" if layout == "distribution" else "templates/FLAME_sample.ply")
-            ply.parent.mkdir(exist_ok=True)
-            write_mesh(ply, _padded(face.neutral[None, ids], vertices)[0], submesh(face.faces, ids))
+    for layout in layouts:
+        (folder / layout).mkdir(parents=True)
+        {"distribution": _write_distribution, "faceformer": _write_faceformer}[layout](folder / layout, clips)
+        write_pickle(folder / layout / "templates.pkl", templates)
+        write_pickle(folder / layout / "FLAME_masks.pkl", _masks(face, ids))
+        ply = folder / layout / ("FLAME_sample.ply" if layout == "distribution" else "templates/FLAME_sample.ply")
+        ply.parent.mkdir(exist_ok=True)
+        write_mesh(ply, _padded(face.neutral[None, ids], vertices)[0], submesh(face.faces, ids))
 
 
 def write_pickle(path: Path, value: Any) -> None:

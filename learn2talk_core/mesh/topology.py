@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import missing, whole_file
+from learn2talk_core.run.files import inner_file, whole_file
 
 REGION = "region_"  # prefix of a region's array in the file
 
@@ -47,9 +47,7 @@ def save_topology(path: str | Path, topology: Topology) -> None:
 
 def load_topology(path: str | Path, *, made_by: str = "dvc repro corpus") -> Topology:
     """Read what `save_topology` wrote and check that every vertex number exists."""
-    path = Path(path)
-    if not path.is_file():
-        raise missing(path, made_by)
+    path = inner_file(path, made_by=made_by)
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
             arrays = dict(stored)

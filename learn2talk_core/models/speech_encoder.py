@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.models.linear import by_onednn
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import inner_file, plain_name, read_json
 
 transformers_logging.disable_progress_bar()  # they would tell of milliseconds
 PIECE = 30 * SAMPLE_RATE  # samples that go through the TCN at once where no gradient is wanted
@@ -181,6 +182,8 @@ def load_speech_encoder(source: str | Path) -> SpeechEncoder:
         BadInput: nothing there, not a wav2vec 2.0, or not a whole one.
     """
     fix = "Give a folder with config.json and model.safetensors (or pytorch_model.bin) of a wav2vec 2.0."
+    if Path(source).is_dir():
+        _check_files(Path(source))
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity(logging.ERROR)  # what a checkpoint has too much (a CTC head) is no news
     try:
@@ -196,3 +199,15 @@ def load_speech_encoder(source: str | Path) -> SpeechEncoder:
         found = f"none for {absent[0]} and {len(absent) - 1} more"
         raise BadInput(source, expected="weights for the whole encoder", found=found, fix=fix)
     return model
+
+
+def _check_files(folder: Path) -> None:
+    """Refuse a folder that leads out of itself: by links, or by the names of the parts of its weights."""
+    made_by = "download the model"
+    for file in (file for file in folder.iterdir() if not file.is_dir()):
+        inner_file(file, made_by=made_by)
+        if file.name.endswith(".index.json"):
+            told = read_json(file, made_by=made_by)
+            parts = told.get("weight_map") if isinstance(told, dict) else None
+            for name in parts.values() if isinstance(parts, dict) else ():
+                plain_name(name, file)

@@ -1,8 +1,10 @@
 """Strict reading of params.yaml into one frozen dataclass per stage."""
 
 import dataclasses
+import reprlib
 import types
 import typing
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,6 +13,7 @@ from ruamel.yaml.error import YAMLError
 
 from learn2talk_core.run.errors import BadInput
 
+DEEPEST = 1000  # brackets within each other
 T = TypeVar("T")
 
 
@@ -18,12 +21,20 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     """Read YAML 1.2 as DVC itself does: `1e-7` is a number, `on` a word, and a key given twice is an error."""
     path = Path(path)
     try:
-        value = YAML(typ="safe", pure=True).load(path.read_text())
+        text = path.read_text(encoding="utf-8")
+        if max(accumulate((c in "[{") - (c in "]}") for c in text), default=0) > DEEPEST:
+            raise RecursionError  # at once: it would take seconds to find out
+        value = YAML(typ="safe", pure=True).load(text)
     except FileNotFoundError:
         raise BadInput(
             path, expected="a parameter file", found="nothing", fix="Run from the root of the project."
         ) from None
-    except YAMLError as error:
+    except UnicodeDecodeError as error:
+        raise BadInput(path, expected="text in UTF-8", found=str(error), fix="Save it in UTF-8.") from error
+    except RecursionError:
+        found = "hundreds of brackets or indents within each other"
+        raise BadInput(path, expected="a few groups of keys", found=found, fix="Restore it from Git.") from None
+    except (YAMLError, ValueError, LookupError) as error:  # of a date that does not exist, `!!bool perhaps`
         raise BadInput(path, expected="YAML 1.2", found=str(error), fix="Mend the line it names.") from error
     if not isinstance(value, dict):
         raise BadInput(path, expected="keys and values", found=type(value).__name__, fix="Restore it from Git.")
@@ -47,7 +58,9 @@ def load_params(params: type[T], group: str, path: str | Path = "params.yaml") -
     top = {f.name for f in dataclasses.fields(params) if f.metadata.get("shared")}  # type: ignore[arg-type]
     inner = values.get(group, {})
     if not isinstance(inner, dict):
-        raise BadInput(f"{path}: {group}", expected="a group of keys", found=repr(inner), fix="See the comments there.")
+        raise BadInput(
+            f"{path}: {group}", expected="a group of keys", found=_shown(inner), fix="See the comments there."
+        )
     found = {**inner, **{name: values[name] for name in top if name in values}}
     return _fill(params, found, group, top, path)
 
@@ -63,7 +76,7 @@ def _fill(params: type[T], values: dict[str, Any], group: str, top: set[str], pa
     for key in values:
         if key not in fields:
             raise BadInput(
-                path, expected=f"one of {sorted(set(fields) - top)} in {group}", found=f"{key!r}", fix="Mend the name."
+                path, expected=f"one of {sorted(set(fields) - top)} in {group}", found=_shown(key), fix="Mend the name."
             )
     filled = {}
     for name in fields:
@@ -104,4 +117,11 @@ def _checked(hint: Any, value: Any, key: str, path: Path) -> Any:
 
 
 def _wrong_type(path: Path, key: str, expected: str, value: Any) -> BadInput:
-    return BadInput(f"{path}: {key}", expected=expected, found=repr(value), fix="Mend the value.")
+    return BadInput(f"{path}: {key}", expected=expected, found=_shown(value), fix="Mend the value.")
+
+
+def _shown(value: Any) -> str:
+    """A value as in Python, cut: a few lines of YAML can stand for gigabytes."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother = 2, 80, 80
+    return short.repr(value)

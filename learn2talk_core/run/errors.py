@@ -1,4 +1,12 @@
-"""The one error type that users are meant to read."""
+"""The one error type that users are meant to read, and how text of strangers is shown in it."""
+
+import re
+from collections.abc import Iterable
+
+LONGEST = 2000  # characters of a part of a message
+# What a terminal takes for a command (but for tab and line feed), what turns the direction of text or breaks a line
+# unseen, and the lone surrogates that stand for bytes of a file name that are not UTF-8.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class BadInput(Exception):
@@ -15,10 +23,27 @@ class BadInput(Exception):
 
     def __init__(self, where: object, *, expected: str, found: str, fix: str) -> None:
         self.where, self.expected, self.found, self.fix = where, expected, found, fix
-        super().__init__(f"{where}: expected {expected}, found {found}. {fix}")
+        text = f"{_cut(str(where))}: expected {_cut(expected)}, found {_cut(found)}. {fix}"
+        super().__init__(printable(text))
 
     def __reduce__(self) -> tuple:  # keyword-only arguments survive a trip through a process pool
         return _rebuild, (self.where, self.expected, self.found, self.fix)
+
+
+def printable(text: str) -> str:
+    """`text` with all that a terminal would act on, or cannot show, as escapes: ESC becomes the four letters \\x1b."""
+    return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def some_of(names: Iterable[str], most: int = 10) -> str:
+    """Names for a message, of which only the first `most` are written out."""
+    names = list(names)
+    rest = f" … and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + rest
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]} … and {len(text) - LONGEST} more characters"
 
 
 def _rebuild(where: object, expected: str, found: str, fix: str) -> BadInput:

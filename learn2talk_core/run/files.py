@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import shutil
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,15 @@ import numpy as np
 from learn2talk_core.run import processes
 from learn2talk_core.run.errors import BadInput
 
+LONGEST_NAME = 200  # letters: room for a suffix, and for what a name gets while it is written
+# What is written until it is whole: `.NAME.PROCESS.partial`; a folder that was moved away for it: `.NAME.PROCESS.old`.
+_LEFT = re.compile(r"\.(.+)\.(\d+)\.(?:partial(?:\..*)?|old)", re.DOTALL)
+_CONTENT = re.compile("[0-9a-f]{30,64}")
+# How NumPy, safetensors and torch tell of a full disk.
+_UNWRITTEN = re.compile(
+    r"requested and \d+ written|os error (?:5|27|28|30|122)\b|PytorchStreamWriter failed|file write failed"
+)
+UNWRITTEN_FIX = "Free disk space or choose a folder that can be written; nothing half-written was left behind."
 SYNCING = 8  # files of a folder that are synced at a time: a disk does several in the time of one
 
 
@@ -22,9 +33,13 @@ SYNCING = 8  # files of a folder that are synced at a time: a disk does several 
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it to disk and rename it into place.
 
-    A crash, a full disk or Ctrl-C leaves the old file, or none: never half of a new one.
+    A crash, a full disk or Ctrl-C leaves the old file, or none: never half of a new one. What is written under a link
+    goes to where the link leads.
+
+    Raises:
+        BadInput: it cannot be written, or something else than a file lies there.
     """
-    path = Path(path)
+    path = check_file(path)
     if processes.rank() > 0:
         with tempfile.TemporaryDirectory() as nowhere:
             yield Path(nowhere) / path.name
@@ -32,12 +47,15 @@ def whole_file(path: str | Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path)
         yield partial
         _sync(partial)
         os.replace(partial, path)
         _sync(path.parent)
-    except OSError as error:
-        raise _explained(error, path) from error
+    except Exception as error:
+        if (reason := _unwritten(error, partial)) is None:
+            raise
+        raise BadInput(path, expected="to be able to write it", found=reason, fix=UNWRITTEN_FIX) from error
     finally:
         if partial.exists():  # `unlink` fails where the folder is none
             partial.unlink()
@@ -45,8 +63,11 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Like `whole_file`, for a folder: it replaces the old folder only when everything in it is written."""
-    path = Path(path)
+    """Like `whole_file`, for a folder: it replaces the old folder only when everything in it is written.
+
+    It replaces whatever the old folder holds: for places that a user names there is `own_folder.own_folder`.
+    """
+    path = _place(path, Path.is_dir, "a folder")
     if processes.rank() > 0:
         with tempfile.TemporaryDirectory() as nowhere:
             yield Path(nowhere)
@@ -55,6 +76,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
     shutil.rmtree(partial, ignore_errors=True)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _clear(path)
         partial.mkdir()
         yield partial
         with ThreadPoolExecutor(SYNCING) as threads:
@@ -63,13 +85,24 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
             os.replace(path, old)  # deleting it takes time, in which half of it would look whole
         os.replace(partial, path)
         _sync(path.parent)
-    except OSError as error:
-        raise _explained(error, path) from error
+    except Exception as error:
+        if (reason := _unwritten(error, partial)) is None:
+            raise
+        raise BadInput(path, expected="to be able to write it", found=reason, fix=UNWRITTEN_FIX) from error
     finally:
         if old.exists() and not path.exists():  # stopped between the two
             os.replace(old, path)
         for rest in (partial, old):
             shutil.rmtree(rest, ignore_errors=True)
+
+
+def check_file(path: str | Path) -> Path:
+    """Where a file that is to be written under `path` goes, for a check before the work.
+
+    Raises:
+        BadInput: something else than a file lies there.
+    """
+    return _place(path, Path.is_file, "a file")
 
 
 def write_json(path: str | Path, value: Any) -> None:
@@ -82,19 +115,15 @@ def read_json(path: str | Path, *, made_by: str) -> Any:
     """Read a JSON file that another stage made; `made_by` is named in the error when it is missing or broken."""
     path = Path(path)
     try:
-        return json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise missing(path, made_by) from None
-    except (ValueError, RecursionError, OSError) as error:  # no JSON, no UTF-8, a number of 5000 digits, a folder
+        return json.loads(regular(path, made_by=made_by).read_bytes())
+    except (ValueError, RecursionError, OSError) as error:  # no JSON, no UTF-8, a number of 5000 digits
         found = f"text that is not ({str(error)[:200]})"
         raise BadInput(path, expected="JSON", found=found, fix=f"Delete it and make it again: {made_by}.") from error
 
 
 def map_array(path: str | Path, *, made_by: str) -> np.ndarray:
     """Map an `.npy` file that another stage made; it is read as it is used."""
-    path = Path(path)
-    if not path.is_file():
-        raise missing(path, made_by)
+    path = inner_file(path, made_by=made_by)
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:  # cut short, or not a NumPy file
@@ -122,6 +151,53 @@ def by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     return {path.stem: path for path in files}
 
 
+def map_shard(folder: Path, kind: str, number: object, *, made_by: str) -> np.ndarray:
+    """Map `KIND-000.npy` of a folder, with the number that a table of its tells."""
+    if not isinstance(number, int) or not 0 <= number < 10**6:
+        found = repr(number)[:40]
+        raise BadInput(folder, expected="numbers of shards", found=found, fix=f"Make it again: {made_by}.")
+    return map_array(folder / f"{kind}-{number:03d}.npy", made_by=made_by)
+
+
+def inner_file(path: str | Path, *, made_by: str) -> Path:
+    """`path`, where it is a file of its folder, and no link that leads out.
+
+    A link to a file whose name is a hash is all right: so the caches of DVC and of model hubs keep content.
+    """
+    path = regular(path, made_by=made_by)
+    target = Path(os.path.realpath(path))
+    if path.is_symlink() and not (
+        target.is_relative_to(os.path.realpath(path.parent)) or _CONTENT.fullmatch(target.name)
+    ):
+        found = f"a link that leads out of it, to {target}"
+        raise BadInput(path, expected="a file of its folder", found=found, fix="Put a copy in its place.")
+    return path
+
+
+def regular(path: str | Path, *, made_by: str) -> Path:
+    """`path`, where it is a file, or a link to one: no device or pipe, which could be read for ever."""
+    path = Path(path)
+    if not path.is_file():
+        if not path.exists():
+            raise missing(path, made_by)
+        found = "a folder" if path.is_dir() else "a device or a pipe"
+        raise BadInput(path, expected="a file", found=found, fix=f"Make it again: {made_by}.")
+    return path
+
+
+def plain_name(name: object, where: object) -> str:
+    """`name`, where it can be the name of a file in any folder and of nothing outside.
+
+    Raises:
+        BadInput: it is no text, is empty, too long, has a path separator, or is `.` or `..`; `where` says whose it is.
+    """
+    if not isinstance(name, str) or name in ("", ".", "..") or re.search(r"[/\\\0]", name) or len(name) > LONGEST_NAME:
+        expected = f"a plain name without separators of paths, of at most {LONGEST_NAME} letters"
+        found = repr(name) if isinstance(name, str) else type(name).__name__
+        raise BadInput(where, expected=expected, found=found, fix="Rename it.")
+    return name
+
+
 def missing(path: str | Path, made_by: str) -> BadInput:
     """The error for an upstream file that is not there."""
     return BadInput(path, expected="a file", found="nothing", fix=f"Make it first: {made_by}.")
@@ -135,12 +211,58 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
-def _explained(error: OSError, path: Path) -> Exception:
-    if isinstance(error, FileNotFoundError) or error.errno is None:
-        return error
-    return BadInput(
-        path,
-        expected="to be able to write it",
-        found=error.strerror or str(error),
-        fix="Free disk space or choose a folder that can be written; nothing half-written was left behind.",
-    )
+def _place(path: str | Path, right: Callable[[Path], bool], kind: str) -> Path:
+    """Where `path` leads, refused where something lies there that is not of this kind."""
+    place = Path(os.path.realpath(path))
+    if place.exists() and not right(place):
+        found = "a folder" if place.is_dir() else "a file" if place.is_file() else "a device or a pipe"
+        raise BadInput(path, expected=f"{kind} to write, or nothing", found=found, fix="Name another place.")
+    return place
+
+
+def _clear(path: Path) -> None:
+    """Remove what runs that were killed left beside `path`; bring back its old folder, where it had been moved away."""
+    for left in _left_behind(path.parent).get(path.name, ()):
+        if left.suffix == ".old" and not path.exists():
+            with suppress(OSError):  # another run was faster
+                os.replace(left, path)
+        elif left.is_dir() and not left.is_symlink():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
+
+
+@cache
+def _left_behind(folder: Path) -> dict[str, list[Path]]:
+    """What dead processes left in a folder, by the name of what they were writing; looked for once a process."""
+    found: dict[str, list[Path]] = {}
+    for name in os.listdir(folder):
+        if (left := _LEFT.fullmatch(name)) and not _alive(int(left[2])):
+            found.setdefault(left[1], []).append(folder / name)
+    return found
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):  # another user's; no number of a process
+        return True
+    return True
+
+
+def _unwritten(error: Exception, partial: Path) -> str | None:
+    """Why `partial` could not be written, where that is what the error tells."""
+    if isinstance(error, BadInput | FileNotFoundError):
+        return None
+    if isinstance(error, OSError) and error.errno is not None:
+        other = error.filename is not None and not _belongs(Path(os.fsdecode(error.filename)), partial)
+        return None if other else error.strerror or str(error)
+    return str(error).strip().splitlines()[0] if _UNWRITTEN.search(str(error)) else None
+
+
+def _belongs(file: Path, partial: Path) -> bool:
+    """Whether an error about `file` can come from writing `partial`: it is that, in it, or a folder above."""
+    file = Path(os.path.realpath(file))
+    return file.is_relative_to(partial) or partial.is_relative_to(file)

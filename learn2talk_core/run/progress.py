@@ -1,18 +1,33 @@
 """Progress bars and log lines."""
 
 import logging
+import sys
 from collections.abc import Iterable
 from typing import TypeVar
 
 from tqdm import tqdm
 
 from learn2talk_core.run import processes
+from learn2talk_core.run.errors import printable
 
 log = logging.getLogger("learn2talk")
 T = TypeVar("T")
 
 
-def progress(items: Iterable[T], description: str, *, total: int | None = None, unit: str = "it") -> "tqdm[T]":
-    """A progress bar over `items` on standard error, with rate and time left."""
-    return tqdm(items, desc=description, total=total, unit=unit, dynamic_ncols=True, mininterval=1.0, smoothing=0.1,
-                disable=processes.rank() > 0)  # fmt: skip
+def progress(
+    items: Iterable[T], description: str, *, total: int | None = None, start: int = 0, unit: str = "it"
+) -> "tqdm[T]":
+    """A progress bar over `items` on standard error, with rate and time left. Only a terminal gets one.
+
+    Args:
+        items: what is iterated over.
+        description: the label.
+        total: how many there are, where `items` has no length.
+        start: how many of `total` were done before.
+        unit: what an item is.
+    """
+    stream = sys.stderr
+    quiet = processes.rank() > 0 or not stream.isatty()
+    bare = getattr(stream, "stream", stream)  # a bar moves the cursor by the control characters that others may not use
+    return tqdm(items, desc=printable(description), total=total, initial=start, unit=unit, file=bare, disable=quiet,
+                dynamic_ncols=True, mininterval=1.0, smoothing=0.1)  # fmt: skip

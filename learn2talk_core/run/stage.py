@@ -13,6 +13,7 @@ from learn2talk_core.run import processes
 from learn2talk_core.run.config import load_params
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import write_json
+from learn2talk_core.run.program import INTERRUPTED, run_program
 from learn2talk_core.run.progress import log
 
 P = TypeVar("P")
@@ -24,8 +25,8 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | s
     `main(params)`, or `main(params, role)` where the stage is run once for each of `roles`, does the work and returns
     one sentence that says what it made. Where the roles are the students of a run, `roles` names the parameter that
     holds them. Time and peak memory go to `metrics/cost/NAME[-ROLE].json`, those of a student to
-    `metrics/cost/students/ROLE.json`. A `BadInput` is printed without a traceback; the exit status is then 1, and 130
-    after Ctrl-C. Under `accelerate launch` or `torchrun` it joins the other processes.
+    `metrics/cost/students/ROLE.json`. How errors end it: `run_program`. Under `accelerate launch` or `torchrun` it
+    joins the other processes.
     """
     name = sys.modules["__main__"].__spec__.name.rpartition(".")[2]  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(prog=f"python -m stages.{name}", description=sys.modules["__main__"].__doc__)
@@ -35,10 +36,10 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | s
         parser.add_argument("role", choices=roles, help="which of the trainings to run")
     role = getattr(parser.parse_args(), "role", None)
     label = f"{name}-{role}" if role else name
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
     start = time.perf_counter()
-    try:
+
+    def work() -> int:
         with processes.joined():
             if processes.rank() > 0:
                 logging.getLogger().setLevel(logging.WARNING)
@@ -53,11 +54,13 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | s
             cost = {"seconds": round(seconds, 1), "peak_memory_mb": round(memory)}
             write_json(f"metrics/cost/{place}.json", {label: cost})
             log.info("%s: %s (%.1f s, %.0f MB at most)", label, made, seconds, memory)
-    except BadInput as error:
-        sys.exit(f"{label}: {error}")
-    except KeyboardInterrupt as error:
-        print(f"{label}: stopped{f' ({error})' if str(error) else ''}; run it again to go on", file=sys.stderr)
-        os._exit(130)
+        return 0
+
+    status = run_program(label, work, go_on="; run it again to go on")
+    if status == INTERRUPTED:
+        os._exit(status)  # at once: other threads may be at work
+    if status:
+        sys.exit(status)
 
 
 def peak_memory_mb() -> float:

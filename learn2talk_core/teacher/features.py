@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import map_array, missing, read_json, whole_folder, write_json
+from learn2talk_core.run.files import inner_file, map_shard, plain_name, read_json, whole_folder, write_json
 
 MADE_BY = "dvc repro teacher_features"
 SHARD_BYTES = 64 * 2**20
@@ -36,20 +36,19 @@ class TeacherFeatures:
                 self.folder, expected=f"the clip {clip!r}", found="no features of it", fix=f"Make it again: {MADE_BY}."
             )
         shard, start, frames = self._where[clip]
-        rows = map_array(self.folder / f"features-{shard:03d}.npy", made_by=MADE_BY)
+        rows = map_shard(self.folder, "features", shard, made_by=MADE_BY)
         return np.asarray(rows[start : start + frames], np.float32)
 
 
 def open_teacher_features(folder: str | Path) -> TeacherFeatures:
     """Open what `write_teacher_features` wrote; features are read when asked for."""
     folder = Path(folder)
-    about = read_json(folder / "features.json", made_by=MADE_BY)
-    if not (folder / "index.parquet").is_file():
-        raise missing(folder / "index.parquet", MADE_BY)
-    index = pd.read_parquet(folder / "index.parquet")
+    about = read_json(inner_file(folder / "features.json", made_by=MADE_BY), made_by=MADE_BY)
+    index = pd.read_parquet(inner_file(folder / "index.parquet", made_by=MADE_BY))
     numbers = index[["shard", "start", "frames"]].to_numpy().tolist()
     where = {
-        str(clip): (shard, start, frames) for clip, (shard, start, frames) in zip(index["clip"], numbers, strict=True)
+        plain_name(clip, f"{folder / 'index.parquet'}: a clip"): (shard, start, frames)
+        for clip, (shard, start, frames) in zip(index["clip"], numbers, strict=True)
     }
     return TeacherFeatures(folder, about["kind"], about["fps"], tuple(where), where)
 

@@ -8,11 +8,10 @@ from typing import Any, Protocol
 
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from learn2talk_core.run import processes
 from learn2talk_core.run.exchange import demand_same, in_turn, mean_gradients, mean_tensors, mean_values
-from learn2talk_core.run.progress import log
+from learn2talk_core.run.progress import log, progress
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.training.scratch import Scratch
 
@@ -72,8 +71,7 @@ def train(
     mean_tensors(p for network in networks for p in network.parameters())
     parent = os.getppid()
     next_save = time.monotonic() + SAVE_SECONDS
-    bar = tqdm(range(len(history), steps), initial=len(history), total=steps, desc=description, unit="step",
-               dynamic_ncols=True, mininterval=1.0, disable=processes.rank() > 0)  # fmt: skip
+    bar = progress(range(len(history), steps), description, total=steps, start=len(history), unit="step")
     for index in bar:
         seed_torch(seed, "step", index, *processes.mark())
         row = mean_values(step(index))

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import missing, whole_folder
+from learn2talk_core.run.files import inner_file, missing, plain_name, whole_folder
 from learn2talk_core.video.talking_video import CLIPS_A_SHARD
 
 MADE_BY = "dvc repro mouths"
@@ -43,9 +43,12 @@ def open_mouths(folder: str | Path) -> Mouths:
     where = {}
     for path in shards:
         try:
-            with parquet.ParquetFile(path) as shard:  # one clip a row group, whose least and greatest clip are the same
+            with parquet.ParquetFile(
+                inner_file(path, made_by=MADE_BY)
+            ) as shard:  # one clip a row group, whose least and greatest clip are the same
                 for group in range(shard.num_row_groups):
-                    where[shard.metadata.row_group(group).column(0).statistics.min] = (path, group)
+                    clip = shard.metadata.row_group(group).column(0).statistics.min
+                    where[plain_name(clip, f"{path}: a clip")] = (path, group)
         except (pa.ArrowInvalid, OSError) as error:
             found = str(error).splitlines()[0]
             raise BadInput(path, expected="a parquet file", found=found, fix=f"Make it again: {MADE_BY}.") from error

@@ -20,7 +20,7 @@ import pyarrow.parquet as parquet
 from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16, to_int16
 from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import missing, whole_folder
+from learn2talk_core.run.files import inner_file, missing, plain_name, whole_folder
 from learn2talk_core.video.video_file import read_video
 
 SPLITS = ("loss", "metric", "validation")
@@ -177,6 +177,7 @@ def frames_of(samples: int) -> int:
 
 def _check(clip: VideoClip, audio: np.ndarray, seen: set[str]) -> None:
     where = f"clip {clip.id}"
+    plain_name(clip.id, "the id of a clip")
     if clip.id in seen:
         raise BadInput(where, expected="ids that differ", found="this id twice", fix="Rename one of them.")
     seen.add(clip.id)
@@ -200,10 +201,13 @@ def _write_shard(folder: Path, number: int, rows: list[dict[str, Any]]) -> None:
 
 def _clips(path: Path, shard: int, made_by: str) -> list[VideoClip]:
     try:
-        rows = parquet.read_table(path, columns=[name for name, _ in _COLUMNS]).to_pylist()
+        rows = parquet.read_table(inner_file(path, made_by=made_by), columns=[name for name, _ in _COLUMNS]).to_pylist()
     except (pa.ArrowInvalid, OSError) as error:
         found = str(error).splitlines()[0]
         raise BadInput(path, expected="a parquet file", found=found, fix=f"Make it again: {made_by}.") from error
+    for row in rows:
+        for name in ("id", "speaker"):
+            plain_name(row[name], f"{path}: {name} of a clip")
     return [replace(_clip(row), shard=shard, row=number) for number, row in enumerate(rows)]
 
 

@@ -264,7 +264,7 @@ def test_scratch_key_follows_what_the_stage_imports(tmp_path: Path, monkeypatch:
 def test_scratch_key_of_a_real_stage_holds_what_it_imports() -> None:
     code = scratch._code(load_params(student.Params, "student", Path(__file__).parents[2] / "params.yaml"))
     assert {"stages/student.py", "learn2talk_core/training/loop.py", "learn2talk_core/corpus/format.py"} <= set(code)
-    assert not [name for name in code if name.startswith("learn2talk/") or name == "stages/student.py"]
+    assert not [name for name in code if name.startswith("learn2talk/") or name == "stages/taught_student.py"]
 
 
 def test_an_orphan_saves_and_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,92 @@
+"""How every program of ours ends, commands and stages alike: one line for what went wrong, and an exit status."""
+
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
+from typing import Any, TextIO, cast
+
+from learn2talk_core.run.errors import BadInput, printable
+
+# What torch, OpenCV, the loader of libraries and C++ say when there is no memory: none of them raises MemoryError.
+_MEMORY = re.compile(
+    r"(can't|cannot) allocate memory|not enough memory|insufficient memory|out of memory|bad_alloc", re.I
+)
+INTERRUPTED, CLOSED_PIPE = 130, 141  # as a shell says of programs that SIGINT and SIGPIPE ended
+
+
+def run_program(name: str, work: Callable[[], int], *, go_on: str = "") -> int:
+    """Call `work` and return its exit status; what the user can mend is printed as one message without a traceback.
+
+    Meanwhile control characters in what is printed and logged, such as those of a hostile file name, are shown as
+    escapes. Status 1: a `BadInput`, what the system refuses, no memory. 130: Ctrl-C. 141, without a word: nobody reads
+    on (`| head`).
+
+    Args:
+        name: of the program, which messages begin with.
+        work: does everything.
+        go_on: is added to what is said after Ctrl-C.
+    """
+    with redirect_stdout(_escaping(sys.stdout)), redirect_stderr(_escaping(sys.stderr)):
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        try:
+            try:
+                return work()
+            finally:
+                sys.stdout.flush()
+        except KeyboardInterrupt as error:
+            reason = f" ({error})" if str(error) else ""
+            print(f"{name}: stopped{reason}{go_on}", file=sys.stderr)
+            return INTERRUPTED
+        except Exception as error:
+            if isinstance(error, OSError):
+                _drop_unwritten()
+            if isinstance(error, BrokenPipeError):
+                return CLOSED_PIPE
+            if (known := _explained(error)) is None:
+                raise
+            print(f"{name}: {known}", file=sys.stderr)
+            return 1
+
+
+def _drop_unwritten() -> None:
+    """What is still buffered for a stream that takes no more would fail again when Python ends."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream.fileno())
+
+
+def _explained(error: Exception) -> BadInput | None:
+    """The error as a user is to read it; None for a fault of ours, whose traceback is wanted."""
+    if isinstance(error, BadInput):
+        return error
+    if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
+        found = str(error).strip().splitlines()[0][:200] if str(error).strip() else "no more"
+        fix = "Give it less at a time (a shorter clip, smaller batches, fewer workers), or raise the limit of memory."
+        return BadInput("memory", expected="enough of it", found=found, fix=fix)
+    if isinstance(error, OSError):
+        where, fix = error.filename or "a file", "Check its permissions and the space on its disk."
+        return BadInput(where, expected="to read or write it", found=error.strerror or str(error), fix=fix)
+    return None
+
+
+class Escaping:
+    """A text stream whose control characters are written as escapes; `stream` is what it writes to."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return self.stream.write(printable(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+
+def _escaping(stream: TextIO | Escaping) -> TextIO:
+    return cast(TextIO, stream if isinstance(stream, Escaping) else Escaping(stream))
