@@ -1,17 +1,18 @@
 """`learn2talk score`: which files belong together, and what is written of their scores."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from learn2talk_core.audio.sound import SUFFIXES as SOUNDS
 from learn2talk_core.corpus.motion_file import SUFFIXES
 from learn2talk_core.evaluation.motion_sync import Scorer, SyncScore, score_files, verdict
 from learn2talk_core.report.png import save_png
 from learn2talk_core.report.sync_curve import sync_curve
 from learn2talk_core.report.video_table import write_csv
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import by_stem, visible
 from learn2talk_core.run.progress import progress
-from learn2talk_core.video.footage import SOUNDS
 from learn2talk_core.video.recorded import SUFFIXES as VIDEOS
 
 FIX = "Give --audio A.wav --motion M.npy, a folder of such pairs of the same name, or videos."
@@ -31,12 +32,13 @@ def find_pairs(
 ) -> tuple[list[Pair], list[Path]]:
     """Pairs and videos among `paths`, and the pairs that `audio` and `motion` name one by one, in order.
 
-    A folder holds pairs of the same stem, a sound and an `.npy` or `.npz`; or it holds videos. A motion without a sound
-    is an error: nothing is left out silently.
+    A folder holds pairs of the same stem, a sound and an `.npy` or `.npz`; or it holds videos. Suffixes may be in
+    capitals, and hidden files are skipped. A video of the same stem as a motion is its sound, where there is no other.
+    A motion without a sound is an error: nothing is left out silently.
     """
     if len(audio) != len(motion):
-        found = f"{len(audio)} sounds and {len(motion)} motions"
-        raise BadInput("score", expected="one --audio for each --motion", found=found, fix=FIX)
+        counts = f"{len(audio)} sounds and {len(motion)} motions"
+        raise BadInput("score", expected="one --audio for each --motion", found=counts, fix=FIX)
     pairs = [Pair(Path(m).stem, Path(a), Path(m)) for a, m in zip(audio, motion, strict=True)]
     videos: list[Path] = []
     for path in map(Path, paths):
@@ -45,12 +47,14 @@ def find_pairs(
                 raise BadInput(path, expected="a video or a folder", found="neither", fix=FIX)
             videos.append(path)
             continue
-        motions = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES)
-        films = sorted(file for file in path.iterdir() if file.suffix.lower() in VIDEOS)
+        motions = [file for file in visible(path) if file.suffix.lower() in SUFFIXES]
+        films = [file for file in visible(path) if file.suffix.lower() in VIDEOS]
         if not motions and not films:
             raise BadInput(path, expected="motions (.npy, .npz) with their sounds, or videos", found="neither", fix=FIX)
-        pairs += [Pair(file.stem, _sound(file), file) for file in motions]
-        videos += films
+        sounds = by_stem(path, (*SOUNDS, *sorted(VIDEOS)))
+        found = [Pair(file.stem, _sound(file, sounds), file) for file in motions]
+        pairs += found
+        videos += [film for film in films if film not in [pair.audio for pair in found]]
     names: dict[str, int] = {}
     for number, pair in enumerate(pairs):
         names[pair.name] = names.get(pair.name, 0) + 1
@@ -146,10 +150,9 @@ def video_rows(table_rows: Sequence[dict[str, Any]], problems: Sequence[dict[str
     ]
 
 
-def _sound(motion: Path) -> Path:
-    for suffix in SOUNDS:
-        if motion.with_suffix(suffix).is_file():
-            return motion.with_suffix(suffix)
+def _sound(motion: Path, sounds: Mapping[str, Path]) -> Path:
+    if motion.stem in sounds:
+        return sounds[motion.stem]
     raise BadInput(
         motion,
         expected=f"a sound of the same name with one of {', '.join(SOUNDS)}",

@@ -26,7 +26,6 @@ from learn2talk_core.untrusted.pickles import load_array
 from learn2talk_core.video.recorded import SUFFIXES as VIDEOS
 
 HEAD_MM, HEADS = 250.0, (0.1, 10.0)  # diagonal of a head, and what share of it a mesh of which nothing is known may be
-LOOKED_AT = 32  # frames of a motion by which its size is told
 FIX = "Run make repro first, or name a data folder, a folder of learn2talk animate, or .npz and .npy files."
 
 
@@ -262,20 +261,17 @@ class _Mesh:
         self.mm_per_unit = None if self._corpus is None else self._corpus.mm_per_unit
 
     def refuse_other_size(self, path: Path, vertices: np.ndarray, unit: float) -> None:
-        """Refuse (T, V, 3) that are no positions of a face in `unit` millimetres, by some of its frames."""
-        frames = vertices[np.unique(np.linspace(0, len(vertices) - 1, LOOKED_AT).astype(int))].astype(np.float32)
-        frames = frames[np.isfinite(frames).all(axis=(1, 2))]  # others are named when they are shown
-        if not len(frames):
-            return
+        """Refuse (T, V, 3) that are no positions of a face in `unit` millimetres."""
         if self._corpus is not None and len(self._corpus.topology.colours) == vertices.shape[1]:
-            faces, own = self._corpus.templates.values(), self._corpus.mm_per_unit
+            faces, own = list(self._corpus.templates.values()), self._corpus.mm_per_unit
             typical = float(np.mean([mouth_mm(face, own) for face in faces]))
-            refuse_other_size(path, frames, unit, typical, what="face")
+            refuse_other_size(path, vertices, unit, typical, rest=faces[0], what="face")
         elif self._mesh is not None and len(self._mesh[0]) == vertices.shape[1]:  # in the unit of the motion
-            typical = mouth_mm(self._mesh[0], unit)
-            refuse_other_size(path, frames, unit, typical, what="face, as the template,", units=())
+            rest = self._mesh[0]
+            what = "face, as the template,"
+            refuse_other_size(path, vertices, unit, mouth_mm(rest, unit), rest=rest, what=what, units=())
         else:
-            refuse_other_size(path, frames, unit, HEAD_MM, what="face", sizes=HEADS)
+            refuse_other_size(path, vertices, unit, HEAD_MM, what="face", sizes=HEADS)
 
     def topology(self, path: Path, count: int, faces: np.ndarray | None) -> Topology:
         """For a mesh of `count` vertices, whose own triangles come before all others."""

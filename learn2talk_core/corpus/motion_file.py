@@ -16,6 +16,8 @@ from learn2talk_core.run.files import missing
 from learn2talk_core.untrusted.pickles import load_array
 
 SIZES = (0.5, 2.0)  # how many times as large as the corpus's mean mouth one may be: outside, the unit is another one
+LOOKED_AT = 32  # frames by which the size of a motion is told
+ALIKE = 0.8  # least likeness with a resting mouth of positions that are only in another unit
 UNITS = (1.0, 10.0, 1000.0)  # millimetres per unit that are usual
 SUFFIXES = (".npy", ".npz")
 _INFLATED, _SPARE = 100, 64 << 20  # an .npz may hold so many times its size, and so many bytes more
@@ -79,8 +81,9 @@ def read_mouth(
     unit = _number(path, "mm_per_unit", mm_per_unit, arrays)
     scale = 1.0 if unit is None else unit / corpus.mm_per_unit
     rest = _template(path, arrays.get("template"), template, corpus, scale)
-    typical = np.mean([mouth_mm(corpus.template(name, "mouth"), corpus.mm_per_unit) for name in corpus.templates])
-    refuse_other_size(path, vertices, corpus.mm_per_unit if unit is None else unit, float(typical))
+    mouths = [corpus.template(name, "mouth") for name in corpus.templates]
+    typical = float(np.mean([mouth_mm(mouth, corpus.mm_per_unit) for mouth in mouths]))
+    refuse_other_size(path, vertices, corpus.mm_per_unit if unit is None else unit, typical, rest=mouths[0])
     vertices = vertices * np.float32(scale)
     notes: tuple[str, ...] = ()
     if rest is None:
@@ -100,6 +103,7 @@ def refuse_other_size(
     mm_per_unit: float,
     typical_mm: float,
     *,
+    rest: np.ndarray | None = None,
     what: str = "mouth",
     sizes: tuple[float, float] = SIZES,
     units: Sequence[float] = UNITS,
@@ -108,28 +112,41 @@ def refuse_other_size(
 
     Args:
         path: what the error names.
-        positions: (T, n, 3) finite, in a unit of `mm_per_unit`; of a long motion some frames are enough.
+        positions: (T, n, 3), of which some frames are looked at, if they are finite.
         mm_per_unit: millimetres per unit.
         typical_mm: diagonal of the box around the resting vertices, see `mouth_mm`.
+        rest: (n, 3) where the vertices rest, in any unit and direction; displacements are told by their other shape.
         what: whose vertices they are.
         sizes: least and largest share of `typical_mm` that is accepted.
         units: that the error may propose.
     """
-    found = mouth_mm(np.median(positions, axis=0), mm_per_unit)
-    centred = positions - positions.mean(axis=1, keepdims=True)
-    least, most = np.percentile(centred, (5, 95), axis=0)  # a frame that is broken is no motion
-    moves = float(np.linalg.norm(most - least, axis=1).max()) * mm_per_unit >= found
-    if sizes[0] * typical_mm <= found <= sizes[1] * typical_mm and not moves:  # no face moves by as much as it is large
+    frames = positions[np.unique(np.linspace(0, len(positions) - 1, LOOKED_AT).astype(int))].astype(np.float32)
+    frames = frames[np.isfinite(frames).all(axis=(1, 2))]
+    if not len(frames):
         return
+    middle = np.median(frames, axis=0)
+    found = mouth_mm(middle, mm_per_unit)
+    centred = frames - frames.mean(axis=1, keepdims=True)
+    least, most = np.percentile(centred, (5, 95), axis=0)  # a frame that is broken is no motion
+    moves = float(np.linalg.norm(most - least, axis=1).max()) * mm_per_unit >= found  # no face does by its own size
+    if sizes[0] * typical_mm <= found <= sizes[1] * typical_mm and not moves:
+        return
+    displaced = moves or (rest is not None and _likeness(middle, rest) < ALIKE)
     fits = [mm for mm in units if sizes[0] * typical_mm <= found / mm_per_unit * mm <= sizes[1] * typical_mm]
     fix = "Give positions, not displacements, and --mm-per-unit."
     raise BadInput(
         path,
         expected=f"a {what} some {typical_mm:.0f} mm across",
-        found=f"one of {found:.3g} mm, with {mm_per_unit:g} mm per unit"
-        + (", and it moves by more: displacements" if moves else ""),
-        fix=f"It fits --mm-per-unit {fits[0]:g}." if fits and not moves else fix,
+        found=f"one of {found:.3g} mm, with {mm_per_unit:g} mm per unit" + (": displacements" if displaced else ""),
+        fix=f"It fits --mm-per-unit {fits[0]:g}." if fits and not displaced else fix,
     )
+
+
+def _likeness(points: np.ndarray, others: np.ndarray) -> float:
+    """Correlation of two shapes (n, 3) in the best rotation, 0 … 1."""
+    a, b = ((some - some.mean(axis=0)).astype(np.float64) for some in (points, others))
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(np.linalg.svd(a.T @ b, compute_uv=False).sum()) / norm if norm else 0.0
 
 
 def motion_arrays(

@@ -377,6 +377,31 @@ def test_which_files_belong_together(tmp_path: Path) -> None:
         find_pairs([tmp_path / "one/a.wav"])
 
 
+def test_pairs_in_capitals_of_any_format_without_hidden_files(tmp_path: Path) -> None:
+    sounds = {
+        "a": "WAV",
+        "b": "m4a",
+        "c": "Opus",
+        "d": "AIFF",
+        "e": "aac",
+        "f": "caf",
+        "g": "Mp3",
+        "h": "mp4",
+        "i": "wav",
+    }
+    for name, suffix in sounds.items():
+        for hidden in ("", "._"):
+            (tmp_path / f"{hidden}{name}.{'NPY' if name == 'a' else 'npz'}").touch()
+            (tmp_path / f"{hidden}{name}.{suffix}").touch()
+    for name in ("i.mp3", "i.mp4", "other.MOV", ".DS_Store"):
+        (tmp_path / name).touch()
+    pairs, videos = find_pairs([tmp_path])
+    assert {pair.name: pair.audio.name for pair in pairs} == {
+        name: f"{name}.{suffix}" for name, suffix in sounds.items()
+    }
+    assert [video.name for video in videos] == ["i.mp4", "other.MOV"], "h.mp4 is the sound of h.npz"
+
+
 def test_nothing_is_written_of_a_pair_that_fails(scorer: Scorer, tmp_path: Path) -> None:
     write_pair(tmp_path, "a", 0.0)
     (tmp_path / "a.npz").write_bytes(b"PK")

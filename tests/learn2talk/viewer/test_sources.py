@@ -122,7 +122,7 @@ def test_an_array_alone_takes_its_mesh_from_elsewhere(tmp_path: Path) -> None:
     assert clip.motions[0].mm_per_unit == 1000
 
 
-DISPLACED = "and it moves by more: displacements. Give positions, not displacements, and --mm-per-unit."
+DISPLACED = "mm per unit: displacements. Give positions, not displacements, and --mm-per-unit."
 
 
 @pytest.mark.parametrize("corpus", [True, False])
