@@ -17,7 +17,9 @@ import numpy as np
 import torch
 
 from benchmarks.decode import peak_kilobytes
-from learn2talk_core.animation.animator import Animator, Stream, load_animator
+from learn2talk_core.animation.animator import Animator
+from learn2talk_core.animation.loading import load_animator
+from learn2talk_core.animation.stream import Stream
 from learn2talk_core.corpus.format import open_corpus
 
 PIECE = 1600  # samples

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from learn2talk_core.animation.animator import Animator, load_animator
+from learn2talk_core.animation.animator import Animator
+from learn2talk_core.animation.loading import load_animator
 from learn2talk_core.models.students.student import new_student, save_student
 from learn2talk_core.run.seed import seed_torch
 from tests.toy import toy_corpus

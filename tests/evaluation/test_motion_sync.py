@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-
 from learn2talk.animate_files import write_formats
-from learn2talk.cli import main
 from learn2talk.score_command import find_pairs, score_pairs
+
+from learn2talk.cli import main
 from learn2talk_core.animation.animation import Animation
 from learn2talk_core.evaluation.lag_confidence import Calibration, load_calibration, save_calibration
 from learn2talk_core.evaluation.motion_sync import (

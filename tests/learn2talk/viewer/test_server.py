@@ -17,7 +17,7 @@ from scipy.stats import binomtest
 from learn2talk.viewer import app as module
 from learn2talk.viewer.app import ASSETS, KEPT, STATIC, UPLOAD
 from learn2talk.viewer.server import ViewServer
-from learn2talk_core.animation.animator import load_animator
+from learn2talk_core.animation.loading import load_animator
 from learn2talk_core.audio.waveform import to_int16, write_wave
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.run.errors import BadInput
