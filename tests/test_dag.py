@@ -32,8 +32,8 @@ ARROWS = {
     "training": {"run", "audio", "render", "corpus", "video", "teacher", "models", "losses", "statistics"},
     "animation": {"run", "untrusted", "audio", "mesh", "corpus", "datasets", "models", "checkpoints"},
     "evaluation": {"run", "audio", "render", "corpus", "video", "models", "metrics", "statistics", "animation"},
-    "export": {"run", "untrusted", "audio", "datasets", "animation"},
     "report": {"run", "audio", "mesh", "render", "corpus", "video", "metrics"},
+    "export": {"run", "untrusted", "audio", "render", "corpus", "video", "datasets", "animation", "report"},
 }
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import trimesh
-from learn2talk.animate_files import FORMATS
 
 from learn2talk.cli import main
 from learn2talk_core.audio.waveform import write_wave
 from learn2talk_core.corpus.format import open_corpus
+from learn2talk_core.export.formats import FORMATS
 from learn2talk_core.mesh.files import read_mesh, write_mesh
 from learn2talk_core.models.syncnet3d import config
 from learn2talk_core.run.weights import save_weights

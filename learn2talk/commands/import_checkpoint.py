@@ -12,7 +12,9 @@ def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "import-checkpoint", help="check published weights and write them as a folder of ours"
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="weights and what belongs to them: docs/checkpoints.md")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="weights and what belongs to them: docs/checkpoints.md"
+    )
     parser.add_argument("--as", dest="kind", choices=(*KINDS, *IMPORT_ONLY), required=True, help="what they are")
     parser.add_argument("--out", help="folder to write (default: checkpoints/KIND)")
     parser.add_argument("--corpus", help="for a FaceFormer: the corpus that it must fit; published ones can do without")

@@ -19,7 +19,9 @@ def add(subparsers: Subparsers) -> None:
         description="Serve the live page on this machine alone; its address is printed. Ctrl-C ends it.",
         epilog=EXAMPLES,
     )
-    parser.add_argument("paths", nargs="*", metavar="AUDIO", help="sounds that can be played in place of the microphone")
+    parser.add_argument(
+        "paths", nargs="*", metavar="AUDIO", help="sounds that can be played in place of the microphone"
+    )
     parser.add_argument("--chunk", type=float, default=0.4, help="seconds encoded at once (default: %(default)s)")
     parser.add_argument(
         "--look-ahead", type=float, default=0.4, help="seconds heard after a chunk (default: %(default)s)"

@@ -6,9 +6,7 @@ from learn2talk.commands.options import Subparsers
 
 
 def add(subparsers: Subparsers) -> None:
-    parser = subparsers.add_parser(
-        "pack", help="a model with its origin, scores and model card, as a folder for a hub"
-    )
+    parser = subparsers.add_parser("pack", help="a model with its origin, scores and model card, as a folder for a hub")
     parser.add_argument("model", help="the model, such as data/models/student")
     parser.add_argument("out", help="folder to write")
     parser.set_defaults(run=run)

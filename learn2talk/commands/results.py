@@ -7,9 +7,7 @@ from learn2talk_core.run.paths import EVALUATION, PLOTS, REPORT
 
 
 def add(subparsers: Subparsers) -> None:
-    parser = subparsers.add_parser(
-        "results", help="print the result table of the last run and where its pictures lie"
-    )
+    parser = subparsers.add_parser("results", help="print the result table of the last run and where its pictures lie")
     parser.set_defaults(run=run)
 
 

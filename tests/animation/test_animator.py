@@ -5,10 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-import trimesh
 
 from learn2talk_core.animation import animator as module
-from learn2talk_core.animation.animation import frame_count
 from learn2talk_core.animation.animator import Animator
 from learn2talk_core.animation.blend_shapes import BlendShapes
 from learn2talk_core.animation.head_motion import neck
@@ -16,14 +14,9 @@ from learn2talk_core.animation.life import Life
 from learn2talk_core.animation.loading import load_animator
 from learn2talk_core.audio.voice import voice_of
 from learn2talk_core.audio.waveform import write_wave
-from learn2talk_core.checkpoints.faceformer import PUBLISHED, import_faceformer
-from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.datasets.embedded.face import load_face
-from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.models.students.student import predict_states
 from learn2talk_core.run.errors import BadInput
-from tests.checkpoints.test_faceformer import small
-from tests.toy import sheet, topology
 from tests.toy_student import toy_animator, toy_student
 
 

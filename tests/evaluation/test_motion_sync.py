@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from learn2talk.animate_files import write_formats
-from learn2talk.score_command import find_pairs, score_pairs
 
 from learn2talk.cli import main
 from learn2talk_core.animation.animation import Animation
@@ -26,6 +24,7 @@ from learn2talk_core.evaluation.motion_sync import (
     verdict,
     window_loudness,
 )
+from learn2talk_core.export.vertices import write_npz
 from learn2talk_core.metrics.lse import lse
 from learn2talk_core.models.sync_expert2d import SyncExpert2D
 from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows, config
@@ -116,7 +115,7 @@ def test_a_moving_head_changes_no_score(scorer: Scorer, project: Path, tmp_path:
     expected, found = judged(scorer, 60.0), score_animation(moved, scorer)
     assert (found.lse_d, found.lse_c) == pytest.approx((expected.lse_d, expected.lse_c), abs=1e-5)
     assert found.mouth_late_ms == pytest.approx(expected.mouth_late_ms, abs=0.1)
-    write_formats(tmp_path, "a", moved, ["npz"])
+    write_npz(tmp_path / "a", moved)
     soundfile.write(tmp_path / "a.wav", wave, 16000)
     by_file = score_files(tmp_path / "a.wav", tmp_path / "a.npz", scorer)
     assert by_file.lse_d == pytest.approx(expected.lse_d, abs=1e-4)
@@ -359,30 +358,13 @@ def test_a_folder_with_bad_ones_among_good_ones(
     assert rows["a"]["error"] == ""
 
 
-def test_which_files_belong_together(tmp_path: Path) -> None:
-    for name in ("one/a.wav", "one/a.npy", "two/a.flac", "two/a.npz", "two/film.mp4"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    pairs, videos = find_pairs([tmp_path / "one", tmp_path / "two"], ["x.wav"], ["b.npy"])
-    assert [pair.name for pair in pairs] == ["b", "a", "a-2"]
-    assert pairs[2].audio == tmp_path / "two/a.flac"
-    assert videos == [tmp_path / "two/film.mp4"]
-    (tmp_path / "one/b.npy").touch()
-    with pytest.raises(BadInput, match=r"b.npy: expected a sound of the same name with one of .wav, .*found none"):
-        find_pairs([tmp_path / "one"])
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(BadInput, match=r"motions .* with their sounds, or videos, found neither"):
-        find_pairs([tmp_path / "empty"])
-    with pytest.raises(BadInput, match=r"a.wav: expected a video or a folder, found neither"):
-        find_pairs([tmp_path / "one/a.wav"])
-
-
-def test_nothing_is_written_of_a_pair_that_fails(scorer: Scorer, tmp_path: Path) -> None:
+def test_nothing_is_written_of_a_pair_that_fails(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_pair(tmp_path, "a", 0.0)
     (tmp_path / "a.npz").write_bytes(b"PK")
-    pairs, _ = find_pairs([tmp_path])
-    rows = score_pairs(pairs, scorer, out=tmp_path / "out")
-    assert "expected a whole .npz of numbers" in rows[0]["error"]
+    assert main(command(project, str(tmp_path), "--out", str(tmp_path / "out"))) == 1
+    assert "expected a whole .npz of numbers" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from learn2talk.animate_files import FORMATS
 
-from learn2talk import animate_files as module
 from learn2talk.cli import main
 from learn2talk_core.animation.head_motion import STORED
 from learn2talk_core.animation.life import Life
