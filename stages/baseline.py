@@ -12,14 +12,14 @@ from learn2talk_core.models.speech_encoder import load_speech_encoder
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.files import whole_folder, write_json
+from learn2talk_core.run.paths import BASELINE, CORPUS, CURVES, METRICS, SPEECH_ENCODER
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.weights import parameter_count
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.training.student import Recipe, spoken_clips, train_student
 
-CORPUS, ENCODER, OUT = "data/corpus", "data/models/speech_encoder", "data/models/baseline"
-METRICS = "metrics/baseline.json"
+ENCODER, OUT, NUMBERS = SPEECH_ENCODER, BASELINE, f"{METRICS}/baseline.json"
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def main(params: Params) -> str:
         )
         with whole_folder(OUT) as folder:
             save_student(folder, model, fps=corpus.fps, speakers=corpus.train_speakers, recipe=corpus.recipe)
-        write_curve(history, "metrics/curves/baseline.csv")
-        write_json(METRICS, {"parameters": parameter_count(model), "alignment": model.alignment})
+        write_curve(history, f"{CURVES}/baseline.csv")
+        write_json(NUMBERS, {"parameters": parameter_count(model), "alignment": model.alignment})
         scratch.remove()
     return f"FaceFormer from {len(clips)} clips, vertex loss {history[-1]['vertex']:.3g}"
 
@@ -52,9 +52,9 @@ def take_over(checkpoint: str, corpus: Corpus) -> str:
     model, speakers = import_student(checkpoint, corpus)
     with whole_folder(OUT) as folder:
         save_student(folder, model, fps=corpus.fps, speakers=speakers, recipe=corpus.recipe, checkpoint=checkpoint)
-    write_curve([{"step": 0.0}], "metrics/curves/baseline.csv")
+    write_curve([{"step": 0.0}], f"{CURVES}/baseline.csv")
     parameters = parameter_count(model)
-    write_json(METRICS, {"checkpoint": checkpoint, "parameters": parameters, "alignment": model.alignment})
+    write_json(NUMBERS, {"checkpoint": checkpoint, "parameters": parameters, "alignment": model.alignment})
     return f"took over {checkpoint}, {parameters / 1e6:.1f} million parameters, alignment {model.alignment}"
 
 

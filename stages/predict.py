@@ -11,12 +11,13 @@ import torch
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.evaluation.predict import Studio, speak, write_motions
 from learn2talk_core.models.students.student import load_student
+from learn2talk_core.run import paths
 from learn2talk_core.run.clip_map import Backend, map_clips
 from learn2talk_core.run.config import shared
+from learn2talk_core.run.paths import CORPUS, PREDICTED
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 
-CORPUS = "data/corpus"
 CHUNK = 8  # clips for which a student is loaded once
 MODELS = {"faceformer": "baseline", "learn2talk": "student"}
 
@@ -37,7 +38,7 @@ def main(params: Params) -> str:
             backend=params.parallel, workers=params.workers, chunk=CHUNK, name=lambda clip: clip.id,
         )  # fmt: skip
         bar = progress(spoken, name, total=len(clips), unit="clip")
-        motions += write_motions(f"data/predicted/{name}", open_studio(stage), clips, bar)
+        motions += write_motions(f"{PREDICTED}/{name}", open_studio(stage), clips, bar)
     return f"{motions} motions for {len(clips)} clips by {len(MODELS)} students"
 
 
@@ -45,7 +46,7 @@ def open_studio(stage: str) -> Studio:
     """Corpus, student and its speakers, for one job."""
     torch.set_num_threads(1)  # the roll-out is thousands of tiny operations: threads would only wait for each other
     corpus = open_corpus(CORPUS)
-    return Studio(corpus, *load_student(f"data/models/{stage}", made_by=f"dvc repro {stage}", recipe=corpus.recipe))
+    return Studio(corpus, *load_student(f"{paths.MODELS}/{stage}", made_by=f"dvc repro {stage}", recipe=corpus.recipe))
 
 
 if __name__ == "__main__":

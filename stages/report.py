@@ -20,6 +20,7 @@ from learn2talk_core.report.pictures import film, heat_map, opening
 from learn2talk_core.report.png import save_png
 from learn2talk_core.report.side_by_side import sound
 from learn2talk_core.report.table import STUDENTS, TESTS, expert_table, markdown, records, student_differences
+from learn2talk_core.run import paths
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.files import read_json, whole_folder, write_json
 from learn2talk_core.run.progress import progress
@@ -27,7 +28,7 @@ from learn2talk_core.run.stage import peak_memory_mb, run
 from learn2talk_core.video.talking_video import open_talking_video
 from learn2talk_core.video.video_file import write_video
 
-METRICS, PLOTS, OUT = Path("metrics"), Path("metrics/plots"), Path("data/report")
+METRICS, PLOTS, OUT = Path(paths.METRICS), Path(paths.PLOTS), Path(paths.REPORT)
 EXPERTS = ("speech_encoder", "lipreader", "teacher", "syncnet3d", "baseline")
 
 
@@ -40,9 +41,9 @@ class Params:
 
 def main(params: Params) -> str:
     start = time.perf_counter()
-    corpus = open_corpus("data/corpus")
-    students = {name: open_predictions(f"data/predicted/{name}", corpus) for name in STUDENTS}
-    teacher = open_talking_video("data/teacher_video", made_by="dvc repro teacher_video")
+    corpus = open_corpus(paths.CORPUS)
+    students = {name: open_predictions(f"{paths.PREDICTED}/{name}", corpus) for name in STUDENTS}
+    teacher = open_talking_video(paths.TEACHER_VIDEO, made_by="dvc repro teacher_video")
     films = {clip.id: clip for clip in teacher.clips}
     evaluate = read_json(METRICS / "evaluate.json", made_by="dvc repro evaluate")
     examples = {

@@ -10,6 +10,7 @@ from learn2talk_core.corpus.format import Corpus, open_corpus
 from learn2talk_core.models.speech_encoder import load_speech_encoder
 from learn2talk_core.models.students.faceformer import FaceFormer
 from learn2talk_core.models.students.student import save_student
+from learn2talk_core.run import paths
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.files import whole_folder
 from learn2talk_core.run.stage import run
@@ -18,8 +19,8 @@ from learn2talk_core.training.scratch import Scratch, open_scratch
 from learn2talk_core.training.student import Recipe, spoken_clips, train_student
 from learn2talk_core.training.student_terms import extra_terms
 
-CORPUS, ENCODER, OUT = "data/corpus", "data/models/speech_encoder", "data/models/student"
-SYNCNET3D, LIPREADER, TEACHER = "data/models/syncnet3d/loss", "data/models/lipreader/loss", "data/teacher_features"
+CORPUS, ENCODER, OUT = paths.CORPUS, paths.SPEECH_ENCODER, paths.STUDENT
+SYNCNET3D, LIPREADER, TEACHER = f"{paths.SYNCNET3D}/loss", f"{paths.LIPREADER}/loss", paths.TEACHER_FEATURES
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def main(params: Params) -> str:
                 folder, model, fps=corpus.fps, speakers=corpus.train_speakers, recipe=corpus.recipe,
                 lambda1=params.lambda1, lambda2=params.lambda2, balance=params.balance,
             )  # fmt: skip
-        write_curve(history, "metrics/curves/student.csv")
+        write_curve(history, f"{paths.CURVES}/student.csv")
         scratch.remove()
     return f"Learn2Talk from {len(corpus.split('train'))} clips, vertex loss {history[-1]['vertex']:.3g}"
 

@@ -16,8 +16,8 @@ from typing import Any
 from learn2talk_core.run.config import read_yaml
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json, whole_folder, write_json
+from learn2talk_core.run.paths import CORPUS, COST, EVALUATION, METRICS, MODELS
 
-MODELS = "data/models"
 ROWS = {"student": "learn2talk", "baseline": "faceformer"}  # of metrics/evaluate.json
 ABOUT = {
     "student": "Learn2Talk: speech in, 3D face motion out; FaceFormer trained with a 3D sync and a lipread loss.",
@@ -181,10 +181,10 @@ def _made_by(stages: Mapping[str, Any], model: str) -> tuple[str, dict[str, Any]
 
 def _corpus(project: Path, entry: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the corpus was, where the model was made from it, and it is still the same."""
-    used = next((dep["md5"] for dep in entry.get("deps", []) if dep["path"] == "data/corpus"), None)
-    if used is None or not (project / "data/corpus").is_dir() or content_hash(project / "data/corpus") != used:
+    used = next((dep["md5"] for dep in entry.get("deps", []) if dep["path"] == CORPUS), None)
+    if used is None or not (project / CORPUS).is_dir() or content_hash(project / CORPUS) != used:
         return None
-    header = read_json(project / "data/corpus/corpus.json", made_by="dvc repro corpus")
+    header = read_json(project / CORPUS / "corpus.json", made_by="dvc repro corpus")
     return {key: header[key] for key in ("recipe", "fps", "mm_per_unit", "train_speakers", "storage")} | {
         "content": used
     }
@@ -201,13 +201,13 @@ def _metrics(
 
     for out in stages[stage]["outs"]:
         name = out["path"]
-        own = name.startswith("metrics/") and not name.startswith("metrics/cost") and name.endswith(".json")
+        own = name.startswith(f"{METRICS}/") and not name.startswith(COST) and name.endswith(".json")
         if own and unchanged(name, out):
             yield "training", json.loads((project / name).read_text())
     row = ROWS.get(stage)
     judged = [dep["md5"] for dep in stages.get("predict", {}).get("deps", []) if dep["path"] == model]
     for out in stages.get("evaluate", {}).get("outs", []):
-        if row and judged == [content] and out["path"] == "metrics/evaluate.json" and unchanged(out["path"], out):
+        if row and judged == [content] and out["path"] == EVALUATION and unchanged(out["path"], out):
             found = json.loads((project / out["path"]).read_text())
             for test in (test for test in found if test != "protocol" and row in found[test]):
                 yield test, {key: value for key, value in found[test][row].items() if key != "styles"}

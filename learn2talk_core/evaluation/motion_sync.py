@@ -21,10 +21,10 @@ from learn2talk_core.evaluation.lag_confidence import Calibration, confidence, e
 from learn2talk_core.metrics.lse import lse
 from learn2talk_core.models.syncnet3d import WINDOW_SECONDS, SyncNet3D, audio_windows, load_syncnet3d
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.paths import CORPUS, SYNCNET3D
 from learn2talk_core.statistics.synchrony import MAX_SHIFT, shifted_distances
 
-SYNCNET = "data/models/syncnet3d/metric"
-CORPUS = "data/corpus"
+SYNCNET = f"{SYNCNET3D}/metric"
 LEAST_SECONDS = 1.0
 EXCERPT_SECONDS, HOP_SECONDS = 2.0, 0.25  # of the curve over the clip
 SPEECH_DB = 30.0  # windows so much quieter than the loud ones (95th percentile) are silence

@@ -13,6 +13,7 @@ from learn2talk_core.run import processes
 from learn2talk_core.run.config import load_params
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import write_json
+from learn2talk_core.run.paths import COST
 from learn2talk_core.run.progress import log
 
 P = TypeVar("P")
@@ -42,9 +43,7 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] = (
             made = main(load_params(params, name), *([role] if role else []))
             seconds = time.perf_counter() - start
             memory = peak_memory_mb()
-            write_json(
-                f"metrics/cost/{label}.json", {label: {"seconds": round(seconds, 1), "peak_memory_mb": round(memory)}}
-            )
+            write_json(f"{COST}/{label}.json", {label: {"seconds": round(seconds, 1), "peak_memory_mb": round(memory)}})
             log.info("%s: %s (%.1f s, %.0f MB at most)", label, made, seconds, memory)
     except BadInput as error:
         sys.exit(f"{label}: {error}")
