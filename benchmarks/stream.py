@@ -17,8 +17,11 @@ import numpy as np
 import torch
 
 from benchmarks.decode import peak_kilobytes
-from learn2talk_core.animation.animator import Animator, Stream, load_animator
+from learn2talk_core.animation.animator import Animator
+from learn2talk_core.animation.loading import load_animator
+from learn2talk_core.animation.stream import Stream
 from learn2talk_core.corpus.format import open_corpus
+from learn2talk_core.run.paths import CORPUS, STUDENT
 
 PIECE = 1600  # samples
 FPS = 30
@@ -26,8 +29,8 @@ FPS = 30
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--model", default="data/models/students/learn2talk")
-    parser.add_argument("--corpus", default="data/corpus")
+    parser.add_argument("--model", default=STUDENT)
+    parser.add_argument("--corpus", default=CORPUS)
     parser.add_argument("--seconds", type=int, default=60, help="of speech (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--hour", action="store_true", help="memory over an hour, at chunks of 1 s")

@@ -1,4 +1,4 @@
-"""predicted motion, corpus, judges → metrics/{evaluate,validation,syncnet3d,lipreader}.json, metrics/per_clip.csv.
+"""predicted motion, corpus, judges → metrics/{evaluate,summary,validation,syncnet3d,lipreader}.json, per_clip.csv.
 
 The judges are the SyncNet3D and the lip reader of role `metric`; that they are not the losses' is checked by hash.
 """
@@ -15,18 +15,18 @@ from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.evaluation.judge import judge_clip, open_judging, read_clip, summarise
 from learn2talk_core.metrics.protocol import describe_corpus, describe_test, protocols
 from learn2talk_core.models.lipreader import load_units
+from learn2talk_core.report.summary import summary
 from learn2talk_core.run.clip_map import Backend, map_clips
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import missing, read_json, whole_file, write_json
+from learn2talk_core.run.paths import CORPUS, EVALUATION, LIPREADER, METRICS, MODELS, PREDICTED, SUMMARY, SYNCNET3D
 from learn2talk_core.run.progress import log, progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.students import PlainStudent, TaughtStudent, student_names
 
-CORPUS = "data/corpus"
-PREDICTED = "data/predicted"
 EXPERTS = ("syncnet3d", "lipreader")
-JUDGES = ("data/models/syncnet3d/metric", "data/models/lipreader/metric")
+JUDGES = (f"{SYNCNET3D}/metric", f"{LIPREADER}/metric")
 CHUNK = 8  # clips for which the judges are loaded once
 
 
@@ -42,7 +42,7 @@ class Params:
 
 def main(params: Params) -> str:
     for expert in EXPERTS:
-        refuse_same_weights(f"data/models/{expert}/metric", f"data/models/{expert}/loss")
+        refuse_same_weights(f"{MODELS}/{expert}/metric", f"{MODELS}/{expert}/loss")
     corpus, names = open_corpus(CORPUS), student_names(params.students, params.taught_students)
     predicted = {name: f"{PREDICTED}/{name}" for name in names}
     clips = [clip.id for clip in corpus.split("validation", "test_seen", "test_unseen")]
@@ -62,24 +62,25 @@ def main(params: Params) -> str:
     }
     read_units = "phonemes" if load_units(JUDGES[1]) is None else "characters"
     protocol = protocols(corpus.topology, corpus.mm_per_unit, params.lrp_threshold_mm, read=read_units)
-    write_json("metrics/validation.json", tests["validation"].table)
+    write_json(f"{METRICS}/validation.json", tests["validation"].table)
     about = describe_corpus(corpus)
     results: dict[str, Any] = {test: tests[test].table for test in ("seen", "unseen")}
     results |= {"protocol": protocol, "corpus": about, "students": names}
-    write_json("metrics/evaluate.json", results)
+    write_json(EVALUATION, results)
+    write_json(SUMMARY, summary(results, names[-1]))
     for test in ("seen", "unseen"):
         log.info("%s: %s", test, describe_test(results, test))
     for note in about["notes"]:
         log.info("%s", note)
-    with whole_file("metrics/per_clip.csv") as file:
+    with whole_file(f"{METRICS}/per_clip.csv") as file:
         table = pd.DataFrame([row for test in tests.values() for row in test.clips])
         table.to_csv(file, index=False, float_format="%.7g")
     for expert in EXPERTS:
         reports = {
-            role: read_json(f"metrics/{expert}/{role}.json", made_by=f"dvc repro {expert}@{role}")
+            role: read_json(f"{METRICS}/{expert}/{role}.json", made_by=f"dvc repro {expert}@{role}")
             for role in ("metric", "loss")
         }
-        write_json(f"metrics/{expert}.json", reports)
+        write_json(f"{METRICS}/{expert}.json", reports)
     return f"{len(rows)} motions of {len(clips)} clips judged"
 
 

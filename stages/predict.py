@@ -13,13 +13,12 @@ from learn2talk_core.evaluation.predict import Studio, predict_clip, write_motio
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.run.clip_map import Backend, map_clips
 from learn2talk_core.run.config import shared
+from learn2talk_core.run.paths import CORPUS, PREDICTED, STUDENTS
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.students import PlainStudent, TaughtStudent, student_names
 
-CORPUS = "data/corpus"
 CHUNK = 8  # clips for which a student is loaded once
-OUT = "data/predicted"
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ def main(params: Params) -> str:
             backend=params.parallel, workers=params.workers, chunk=CHUNK, name=lambda clip: clip.id,
         )  # fmt: skip
         bar = progress(spoken, name, total=len(clips), unit="clip")
-        motions += write_motions(f"{OUT}/{name}", open_studio(name), clips, bar)
+        motions += write_motions(f"{PREDICTED}/{name}", open_studio(name), clips, bar)
     return f"{motions} motions for {len(clips)} clips by {len(names)} students"
 
 
@@ -48,7 +47,7 @@ def open_studio(name: str) -> Studio:
     """Corpus, student and its speakers, for one job."""
     torch.set_num_threads(1)  # the roll-out is thousands of tiny operations: threads would only wait for each other
     corpus = open_corpus(CORPUS)
-    return Studio(corpus, *load_student(f"data/models/students/{name}", made_by="make repro", recipe=corpus.recipe))
+    return Studio(corpus, *load_student(f"{STUDENTS}/{name}", made_by="make repro", recipe=corpus.recipe))
 
 
 if __name__ == "__main__":

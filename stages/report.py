@@ -20,6 +20,7 @@ from learn2talk_core.report.pictures import heat_map, opening, side_by_side_fram
 from learn2talk_core.report.png import save_png
 from learn2talk_core.report.side_by_side import sound
 from learn2talk_core.report.table import TESTS, expert_table, markdown, result_records, student_differences
+from learn2talk_core.run import paths
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.files import read_json, whole_folder, write_json
 from learn2talk_core.run.progress import progress
@@ -28,7 +29,7 @@ from learn2talk_core.run.students import PlainStudent, TaughtStudent, student_na
 from learn2talk_core.video.talking_video import open_talking_video
 from learn2talk_core.video.video_file import write_video
 
-METRICS, PLOTS, OUT = Path("metrics"), Path("metrics/plots"), Path("data/report")
+METRICS, PLOTS, OUT = Path(paths.METRICS), Path(paths.PLOTS), Path(paths.REPORT)
 EXPERTS = ("speech_encoder", "lipreader", "teacher", "syncnet3d")
 
 
@@ -43,9 +44,9 @@ class Params:
 
 def main(params: Params) -> str:
     start = time.perf_counter()
-    corpus, names = open_corpus("data/corpus"), student_names(params.students, params.taught_students)
-    students = {name: open_predictions(f"data/predicted/{name}", corpus) for name in names}
-    teacher = open_talking_video("data/teacher_video", made_by="dvc repro teacher_video")
+    corpus, names = open_corpus(paths.CORPUS), student_names(params.students, params.taught_students)
+    students = {name: open_predictions(f"{paths.PREDICTED}/{name}", corpus) for name in names}
+    teacher = open_talking_video(paths.TEACHER_VIDEO, made_by="dvc repro teacher_video")
     films = {clip.id: clip for clip in teacher.clips}
     evaluate = read_json(METRICS / "evaluate.json", made_by="dvc repro evaluate")
     examples = {

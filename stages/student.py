@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from learn2talk_core.corpus.format import Corpus, open_corpus
 from learn2talk_core.models.speech_encoder import load_speech_encoder
 from learn2talk_core.models.students.student import save_student
+from learn2talk_core.run import paths
 from learn2talk_core.run.config import load_params, shared
 from learn2talk_core.run.files import whole_folder, write_json
 from learn2talk_core.run.networks import checkpoints_of, training_of
@@ -19,8 +20,8 @@ from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.training.student import spoken_clips
 
-CORPUS, ENCODER, OUT = "data/corpus", "data/models/speech_encoder", "data/models/students"
-METRICS, CURVES = "metrics/students", "metrics/curves/students"
+CORPUS, ENCODER, OUT = paths.CORPUS, paths.SPEECH_ENCODER, paths.STUDENTS
+METRICS, CURVES = f"{paths.METRICS}/students", f"{paths.CURVES}/students"
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from learn2talk_core.corpus.format import Corpus, open_corpus
 from learn2talk_core.models.speech_encoder import load_speech_encoder
 from learn2talk_core.models.students.student import Student, save_student
+from learn2talk_core.run import paths
 from learn2talk_core.run.config import load_params, shared
 from learn2talk_core.run.files import whole_folder, write_json
 from learn2talk_core.run.networks import training_of
@@ -21,8 +22,8 @@ from learn2talk_core.training.scratch import Scratch, open_scratch
 from learn2talk_core.training.student import spoken_clips
 from learn2talk_core.training.student_terms import extra_terms
 
-CORPUS, ENCODER, OUT = "data/corpus", "data/models/speech_encoder", "data/models/students"
-SYNCNET3D, LIPREADER, TEACHER = "data/models/syncnet3d/loss", "data/models/lipreader/loss", "data/teacher_features"
+CORPUS, ENCODER, OUT = paths.CORPUS, paths.SPEECH_ENCODER, paths.STUDENTS
+SYNCNET3D, LIPREADER, TEACHER = f"{paths.SYNCNET3D}/loss", f"{paths.LIPREADER}/loss", paths.TEACHER_FEATURES
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ def main(params: Params, name: str) -> str:
                 folder, model, fps=corpus.fps, speakers=corpus.train_speakers, recipe=corpus.recipe,
                 lambda1=params.lambda1, lambda2=params.lambda2, balance=params.balance,
             )  # fmt: skip
-        write_curve(history, f"metrics/curves/students/{name}.csv")
-        write_json(f"metrics/students/{name}.json", {"network": network, "parameters": parameter_count(model)})
+        write_curve(history, f"{paths.CURVES}/students/{name}.csv")
+        write_json(f"{paths.METRICS}/students/{name}.json", {"network": network, "parameters": parameter_count(model)})
         scratch.remove()
     return f"{model} from {len(corpus.split('train'))} clips, vertex loss {history[-1]['vertex']:.3g}"
 

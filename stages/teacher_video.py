@@ -18,6 +18,7 @@ from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, load_generator, one_
 from learn2talk_core.run.clip_map import map_clips
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
+from learn2talk_core.run.paths import CORPUS, TALKING_VIDEO, TEACHER, TEACHER_VIDEO
 from learn2talk_core.run.progress import log, progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.teacher.command import check_command, clear_unfinished, make_video, video_path
@@ -29,7 +30,7 @@ from learn2talk_core.video.stills import Still, choose_stills
 from learn2talk_core.video.talking_video import VIDEO_FPS, frames_of, open_talking_video, write_talking_video
 from learn2talk_core.video.video_file import encode_video
 
-CORPUS, VIDEO, TEACHER, OUT = "data/corpus", "data/talking_video", "data/models/teacher", "data/teacher_video"
+VIDEO, OUT = TALKING_VIDEO, TEACHER_VIDEO
 SCRATCH = "teacher_videos"  # in .scratch: what a command made, kept until somebody deletes it
 CHUNK = 8  # clips for which the generator is loaded once
 HOPELESS = 5  # clips at the start: when a command fails for all of them it will not do better

@@ -1,7 +1,9 @@
 """The main promise of the pipeline: a change reruns what depends on it, all of it, and nothing else."""
 
+import ast
 import dataclasses
 import importlib
+import re
 import typing
 from functools import cache
 from pathlib import Path
@@ -35,8 +37,8 @@ ARROWS = {
     "training": {"run", "audio", "render", "corpus", "video", "teacher", "models", "losses", "statistics"},
     "animation": {"run", "untrusted", "audio", "mesh", "corpus", "datasets", "models", "checkpoints"},
     "evaluation": {"run", "audio", "render", "corpus", "video", "models", "metrics", "statistics", "animation"},
-    "export": {"run", "untrusted", "audio", "datasets", "animation"},
     "report": {"run", "audio", "mesh", "render", "corpus", "video", "metrics"},
+    "export": {"run", "untrusted", "audio", "render", "corpus", "video", "datasets", "animation", "report"},
 }
 
 
@@ -247,6 +249,17 @@ def test_front_door_and_stages_do_not_know_each_other() -> None:
             assert not any(name.split(".")[0] == other for name in imports(file)), f"{file} imports {other}"
 
 
-def test_init_files_are_empty() -> None:
-    for file in [*(ROOT / "learn2talk_core").rglob("__init__.py"), *(ROOT / "stages").rglob("__init__.py")]:
-        assert file.read_text() == "", file
+def test_only_the_front_door_has_an_init_file_with_content() -> None:
+    files = [file for one in ("learn2talk", "learn2talk_core", "stages") for file in (ROOT / one).rglob("__init__.py")]
+    assert [file for file in files if file.read_text()] == [ROOT / "learn2talk" / "__init__.py"]
+
+
+def test_paths_are_named_once() -> None:
+    """In `run/paths.py`; help texts and sentences may name them."""
+    for folder in ("learn2talk", "learn2talk_core", "stages", "scripts", "benchmarks"):
+        for file in (ROOT / folder).rglob("*.py"):
+            if file != ROOT / "learn2talk_core" / "run" / "paths.py":
+                for node in ast.walk(ast.parse(file.read_text())):
+                    text = node.value if isinstance(node, ast.Constant) else None
+                    path = isinstance(text, str) and re.fullmatch(r"(data|metrics)/[\w/.]*", text)
+                    assert not path, f"{file.relative_to(ROOT)}: {text}"

@@ -7,6 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 ALLOWED = {
     "main": "the entry point of a program",
+    "add": "what each command of learn2talk/commands offers",
+    "run": "what each command does, and how a stage runs",
     "render": "the same function by another renderer, which render/render.py chooses",
 }
 

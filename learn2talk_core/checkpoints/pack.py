@@ -17,8 +17,8 @@ from learn2talk_core.run.config import read_yaml
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json, write_json
 from learn2talk_core.run.own_folder import PACK, check_own, own_folder
+from learn2talk_core.run.paths import CORPUS, COST, EVALUATION, METRICS, MODELS, STUDENTS
 
-MODELS = "data/models"
 ABOUT = {
     "students": "A student of Learn2Talk's pipeline: speech in, 3D face motion out.",
     "speech_encoder": "wav2vec 2.0: speech in, features out.",
@@ -180,10 +180,10 @@ def _made_by(stages: Mapping[str, Any], model: str) -> tuple[str, dict[str, Any]
 
 def _corpus(project: Path, entry: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the corpus was, where the model was made from it, and it is still the same."""
-    used = next((dep["md5"] for dep in entry.get("deps", []) if dep["path"] == "data/corpus"), None)
-    if used is None or not (project / "data/corpus").is_dir() or content_hash(project / "data/corpus") != used:
+    used = next((dep["md5"] for dep in entry.get("deps", []) if dep["path"] == CORPUS), None)
+    if used is None or not (project / CORPUS).is_dir() or content_hash(project / CORPUS) != used:
         return None
-    header = read_json(project / "data/corpus/corpus.json", made_by="dvc repro corpus")
+    header = read_json(project / CORPUS / "corpus.json", made_by="dvc repro corpus")
     return {key: header[key] for key in ("recipe", "fps", "mm_per_unit", "train_speakers", "storage")} | {
         "content": used
     }
@@ -198,15 +198,14 @@ def _metrics(project: Path, stages: Mapping[str, Any], stage: str, model: str) -
 
     for out in stages[stage]["outs"]:
         name = out["path"]
-        own = name.startswith("metrics/") and not name.startswith("metrics/cost") and name.endswith(".json")
+        own = name.startswith(f"{METRICS}/") and not name.startswith(COST) and name.endswith(".json")
         if own and unchanged(name, out):
             yield "training", json.loads((project / name).read_text())
     row = Path(model).name if Path(model).parent.name == "students" else None
-    students = f"{MODELS}/students"
-    judged = [dep["md5"] for dep in stages.get("predict", {}).get("deps", []) if dep["path"] == students]
-    same = row is not None and judged == [content_hash(project / students)]
+    judged = [dep["md5"] for dep in stages.get("predict", {}).get("deps", []) if dep["path"] == STUDENTS]
+    same = row is not None and judged == [content_hash(project / STUDENTS)]
     for out in stages.get("evaluate", {}).get("outs", []):
-        if same and out["path"] == "metrics/evaluate.json" and unchanged(out["path"], out):
+        if same and out["path"] == EVALUATION and unchanged(out["path"], out):
             found = json.loads((project / out["path"]).read_text())
             for test in (test for test in ("seen", "unseen") if row in found.get(test, {})):
                 yield test, {key: value for key, value in found[test][row].items() if key != "styles"}

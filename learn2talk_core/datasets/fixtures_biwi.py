@@ -18,7 +18,7 @@ from scipy.signal import resample_poly
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.datasets.biwi import FPS, SPEAKERS, TEST, TRAIN_SPEAKERS
 from learn2talk_core.datasets.embedded.face import load_face
-from learn2talk_core.datasets.embedded.face_motion import animate
+from learn2talk_core.datasets.embedded.face_motion import move_face
 from learn2talk_core.datasets.embedded.sentences import make_sentences
 from learn2talk_core.datasets.embedded.speakers import Speaker, make_speakers
 from learn2talk_core.datasets.embedded.speech import synthesise
@@ -67,7 +67,7 @@ def write_biwi(
         spoken = synthesise(speaker, [texts[int(sentence[-2:]) - 1] for sentence in said])
         for sentence, (wave, phonemes) in zip(said, spoken, strict=True):
             rng = np.random.default_rng([seed, speaker.seed, *sentence.encode()])
-            coefficients = animate(speaker, wave, phonemes, FPS, VARIATION, rng)
+            coefficients = move_face(speaker, wave, phonemes, FPS, VARIATION, rng)
             if seconds is not None:
                 coefficients, wave = coefficients[: int(seconds * FPS)], wave[: int(seconds * SAMPLE_RATE)]
             basis = load_face().basis[:, ids]

@@ -21,10 +21,10 @@ from learn2talk_core.evaluation.lag_confidence import Calibration, confidence, e
 from learn2talk_core.metrics.lse import lse
 from learn2talk_core.models.syncnet3d import WINDOW_SECONDS, SyncNet3D, audio_windows, load_syncnet3d
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.paths import CORPUS, SYNCNET3D
 from learn2talk_core.statistics.synchrony import MAX_SHIFT, shifted_distances
 
-SYNCNET = "data/models/syncnet3d/metric"
-CORPUS = "data/corpus"
+SYNCNET = f"{SYNCNET3D}/metric"
 LEAST_SECONDS = 1.0
 EXCERPT_SECONDS, HOP_SECONDS = 2.0, 0.25  # of the curve over the clip
 SPEECH_DB = 30.0  # windows so much quieter than the loud ones (95th percentile) are silence
@@ -141,7 +141,7 @@ def open_scorer(
     return Scorer(opened, network, scale, notes)
 
 
-def score(
+def score_motion(
     scorer: Scorer,
     wave: np.ndarray,
     vertices: np.ndarray,
@@ -205,14 +205,14 @@ def score_files(
     template: str | Path | None = None,
     trim: bool = False,
 ) -> SyncScore:
-    """Score a sound file and a motion in an `.npy` or `.npz`; arguments as `corpus.motion_file.read_mouth` and `score`.
+    """Score a sound file and a motion in an `.npy` or `.npz`; arguments as `corpus.motion_file.read_mouth` and `score_motion`.
 
     Without a scorer that of the last run judges.
     """
     judge = open_scorer() if scorer is None else scorer
     mouth = read_mouth(motion, judge.corpus, fps=fps, mm_per_unit=mm_per_unit, template=template)
     name = f"{audio} + {motion}"
-    found = score(judge, read_sound(audio), mouth.vertices, mouth.template, mouth.fps, name=name, trim=trim)
+    found = score_motion(judge, read_sound(audio), mouth.vertices, mouth.template, mouth.fps, name=name, trim=trim)
     return replace(found, notes=(*mouth.notes, *found.notes))
 
 
@@ -231,11 +231,11 @@ def score_animation(animation: Animation, scorer: Scorer | None = None) -> SyncS
     ids, scale = corpus.topology.regions["mouth"], np.float32(animation.mm_per_unit / corpus.mm_per_unit)
     parts = {"basis": animation.basis[:, ids], "offset": animation.offset[ids], "template": animation.template[ids]}
     mouth = replace(animation.unposed(), **parts)
-    return score(judge, animation.wave, scale * mouth.vertices(), scale * mouth.template, animation.fps)
+    return score_motion(judge, animation.wave, scale * mouth.vertices(), scale * mouth.template, animation.fps)
 
 
 def compare(scorer: Scorer, wave: np.ndarray, vertices: np.ndarray, template: np.ndarray, fps: float) -> Compared:
-    """Bring a pair to the corpus's frame rate and embed it; arguments as in `score`."""
+    """Bring a pair to the corpus's frame rate and embed it; arguments as in `score_motion`."""
     rate = scorer.corpus.fps
     displacement = resample_motion(vertices - template, fps, rate)
     loudness = window_loudness(wave, rate)

@@ -24,6 +24,7 @@ from learn2talk_core.models.inception import Inception, inception_features, load
 from learn2talk_core.models.lipreader import LipReader, load_lipreader
 from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, audio_embeddings, face_embeddings
 from learn2talk_core.models.syncnet2d import SyncNet, embeddings, load_syncnet
+from learn2talk_core.run import paths
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.weights import frozen, load_config, load_weights
@@ -31,8 +32,8 @@ from learn2talk_core.video.face_crops import arcface_crop, face_crops
 from learn2talk_core.video.footage import Film, Footage, heard
 from learn2talk_core.video.talking_video import VIDEO_FPS, frames_of
 
-EXPERT = "data/models/teacher/sync_expert"  # the project's own SyncNet of 2D videos
-LIPREADER = "data/models/lipreader/metric"
+EXPERT = paths.SYNC_EXPERT  # the project's own SyncNet of 2D videos
+LIPREADER = f"{paths.LIPREADER}/metric"
 T = TypeVar("T")
 Row = dict[str, Any]
 

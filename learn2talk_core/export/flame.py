@@ -19,7 +19,7 @@ import scipy.sparse
 from scipy.spatial.transform import Rotation
 
 from learn2talk_core.animation.animation import Animation
-from learn2talk_core.export.geometry import check_animation
+from learn2talk_core.export.geometry import check_animation, suffixed, write_sound
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
 from learn2talk_core.untrusted.pickles import load_pickle
@@ -138,14 +138,14 @@ def fit_identity(flame: Flame, face: np.ndarray) -> np.ndarray:
     return np.linalg.solve(gram, basis.T @ (face - flame.template).reshape(-1))
 
 
-def write_flame(path: str | Path, animation: Animation, flame: Flame) -> Path:
-    """Write an `.npz`; returns its path.
+def write_flame(stem: Path, animation: Animation, flame: Flame) -> list[Path]:
+    """Write `STEM_flame.npz` and `STEM.wav`.
 
     Arrays, float32: `shape` (up to 300,), `expression` (T, E), `pose` (T, 15) as axis times angle of root, neck, jaw
     and the eyes (only the jaw's, columns 6 to 8, are not zero, and the root's where the head moves), `translation`
     (T, 3) of the whole head in metres, `fps` ().
     """
-    path = Path(path)
+    path = suffixed(stem, "_flame.npz")
     check_animation(path, animation)
     expression, jaw = fit_flame(flame, animation)
     pose = np.zeros((len(jaw), 15), np.float32)
@@ -166,7 +166,7 @@ def write_flame(path: str | Path, animation: Animation, flame: Flame) -> Path:
             translation=translation.astype(np.float32),
             fps=np.float32(animation.fps),
         )
-    return path
+    return [path, write_sound(suffixed(stem, ".wav"), animation)]
 
 
 def _same_mesh(flame: Flame, animation: Animation) -> None:

@@ -1,4 +1,4 @@
-"""What several formats want of a mesh: metres, normals, colours in linear light; and the sound in a file beside it."""
+"""What several formats need: normals, colours in linear light, the sound in a file, and the paths of all of them."""
 
 from pathlib import Path
 
@@ -40,7 +40,11 @@ def check_animation(path: Path, animation: Animation) -> None:
 
 
 def write_sound(path: Path, animation: Animation) -> Path:
-    """Write the sound as `path` with the suffix .wav, and return that."""
-    sound = path.with_suffix(".wav")
-    write_wave(sound, animation.wave)
-    return sound
+    """Write the sound as a WAV file; returns its path."""
+    write_wave(path, animation.wave)
+    return path
+
+
+def suffixed(stem: Path, suffix: str) -> Path:
+    """`stem` with a suffix; unlike `Path.with_suffix` it leaves dots in the name alone."""
+    return stem.with_name(stem.name + suffix)

@@ -13,6 +13,7 @@ from learn2talk_core.run import processes
 from learn2talk_core.run.config import load_params
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import write_json
+from learn2talk_core.run.paths import COST
 from learn2talk_core.run.program import INTERRUPTED, run_program
 from learn2talk_core.run.progress import log
 
@@ -52,7 +53,7 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | s
             memory = peak_memory_mb()
             place = f"students/{role}" if isinstance(roles, str) else label
             cost = {"seconds": round(seconds, 1), "peak_memory_mb": round(memory)}
-            write_json(f"metrics/cost/{place}.json", {label: cost})
+            write_json(f"{COST}/{place}.json", {label: cost})
             log.info("%s: %s (%.1f s, %.0f MB at most)", label, made, seconds, memory)
         return 0
 

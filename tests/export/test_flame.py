@@ -126,8 +126,9 @@ def test_identity_of_a_face_is_found_again(tmp_path):
 def test_file_holds_shape_expression_and_pose(tmp_path):
     path = model_file(tmp_path / "flame.pkl")
     animation, _, _ = speech(path, frames=5)
-    assert write_flame(tmp_path / "face.npz", animation, load_flame(path, expressions=4)) == tmp_path / "face.npz"
-    with np.load(tmp_path / "face.npz") as stored:
+    written = write_flame(tmp_path / "face", animation, load_flame(path, expressions=4))
+    assert written == [tmp_path / "face_flame.npz", tmp_path / "face.wav"]
+    with np.load(written[0]) as stored:
         assert {name: stored[name].shape for name in stored} == {
             "shape": (300,), "expression": (5, 4), "pose": (5, 15), "translation": (5, 3), "fps": (),
         }  # fmt: skip
@@ -143,9 +144,9 @@ def test_a_head_that_moves_turns_about_flames_root(tmp_path, mm_per_unit):
     pose = np.random.default_rng(6).uniform(-0.4, 0.4, (5, 6)) * ([1] * 3 + [1000 / mm_per_unit] * 3)
     neck = np.array([0.01, -0.1, -0.05]) * 1000 / mm_per_unit
     moved = Animation(**{**vars(animation), "pose": pose.astype(np.float32), "pivot": neck.astype(np.float32)})
-    write_flame(tmp_path / "face.npz", moved, load_flame(path))
+    write_flame(tmp_path / "face", moved, load_flame(path))
     face = animation.template.astype(float) * mm_per_unit / 1000
-    with np.load(tmp_path / "face.npz") as stored:
+    with np.load(tmp_path / "face_flame.npz") as stored:
         rows = zip(stored["expression"], stored["pose"][:, 6:9], stored["pose"][:, :3], strict=True)
         found = np.stack([skinned(path, face, *row) for row in rows]) + stored["translation"][:, None]
     np.testing.assert_allclose(found, moved.vertices() * mm_per_unit / 1000, atol=2e-5)

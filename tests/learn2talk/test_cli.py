@@ -2,12 +2,15 @@ import errno
 import json
 import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from learn2talk.cli import main
+from learn2talk import cli
+from learn2talk.cli import COMMANDS, main
 from learn2talk_core.audio.waveform import write_wave
 from learn2talk_core.run.files import write_json
 from tests.toy import toy_corpus
@@ -25,6 +28,8 @@ from tests.toy import toy_corpus
         ["export-checkpoint", "-h"],
         ["score-video", "-h"],
         ["score", "-h"],
+        ["check-teacher", "-h"],
+        ["teacher-inputs", "-h"],
         ["pack", "-h"],
         ["animate", "-h"],
         ["view", "-h"],
@@ -36,6 +41,22 @@ def test_help_everywhere(words: list[str], capsys: pytest.CaptureFixture[str]) -
         main(words)
     assert stop.value.code == 0
     assert capsys.readouterr().out.startswith("usage: learn2talk")
+
+
+def test_help_answers_at_once_and_the_module_is_the_command() -> None:
+    heavy = "import sys; from learn2talk.cli import main\ntry: main(['--help'])\n"
+    heavy += "finally: print(sorted({'numpy', 'torch', 'pandas', 'av'} & set(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", heavy], check=True, capture_output=True, text=True).stdout
+    *usage, imported = shown.splitlines()
+    assert imported == "[]"
+    again = subprocess.run([sys.executable, "-m", "learn2talk", "--help"], check=True, capture_output=True, text=True)
+    assert again.stdout.splitlines() == usage
+
+
+def test_each_command_is_a_file_and_is_listed() -> None:
+    files = {path.stem for path in (Path(cli.__file__).parent / "commands").glob("*.py")} - {"__init__", "options"}
+    assert {command.__name__.rpartition(".")[2] for command in COMMANDS} == files
+    assert len(COMMANDS) == len(files)
 
 
 def test_results_before_and_after_a_run(

@@ -12,7 +12,7 @@ from learn2talk_core.datasets.embedded.face import NOISE_WAVES, TONGUE_TIP, load
 from learn2talk_core.datasets.embedded.speakers import Speaker
 
 
-def animate(
+def move_face(
     speaker: Speaker,
     wave: np.ndarray,
     phonemes: Sequence[Phoneme],

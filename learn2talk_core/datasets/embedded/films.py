@@ -12,7 +12,7 @@ from scipy.spatial.transform import Rotation
 from threadpoolctl import threadpool_limits
 
 from learn2talk_core.datasets.embedded.face import Face, colours, load_face
-from learn2talk_core.datasets.embedded.face_motion import animate
+from learn2talk_core.datasets.embedded.face_motion import move_face
 from learn2talk_core.datasets.embedded.sentences import make_sentences
 from learn2talk_core.datasets.embedded.speakers import Speaker, make_speakers
 from learn2talk_core.datasets.embedded.speech import synthesise
@@ -193,7 +193,7 @@ def _filmed(
     films = []
     for number, (text, (wave, phonemes)) in enumerate(zip(texts, synthesise(speaker, texts), strict=True)):
         rng = np.random.default_rng([speaker.seed, 3, number])
-        coefficients = animate(speaker, wave, phonemes, VIDEO_FPS, variation, rng)[: frames_of(len(wave))]
+        coefficients = move_face(speaker, wave, phonemes, VIDEO_FPS, variation, rng)[: frames_of(len(wave))]
         shot = draw_shot(template, len(coefficients), rng)
         face_box, mouth_box = boxes(face, template, shot)
         clip = VideoClip(

@@ -11,7 +11,7 @@ import pytest
 from scipy.signal import resample_poly
 from scipy.stats import binomtest
 
-from learn2talk_core.animation.animator import load_animator
+from learn2talk_core.animation.loading import load_animator
 from learn2talk_core.audio.waveform import write_wave
 from tests.animation.test_animator import speech
 from tests.learn2talk.viewer.chromium import Page, chromium

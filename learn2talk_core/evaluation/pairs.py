@@ -1,22 +1,19 @@
-"""`learn2talk score`: which files belong together, and what is written of their scores."""
+"""A batch of sounds with motions, and of videos: which files belong together, and the rows of their table."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from learn2talk_core.audio.sound import SUFFIXES as SOUNDS
 from learn2talk_core.corpus.motion_file import SUFFIXES
-from learn2talk_core.evaluation.motion_sync import Scorer, SyncScore, score_files, verdict
-from learn2talk_core.report.png import save_png
-from learn2talk_core.report.sync_curve import sync_curve
-from learn2talk_core.report.video_table import write_csv
+from learn2talk_core.evaluation.motion_sync import SyncScore
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import by_stem, visible
-from learn2talk_core.run.progress import progress
 from learn2talk_core.video.recorded import SUFFIXES as VIDEOS
 
 FIX = "Give --audio A.wav --motion M.npy, a folder of such pairs of the same name, or videos."
 COLUMNS = ("pair", "seconds", "lse_d", "lse_c", "mouth_late_ms", "confidence", "outside", "notes", "error")
+Row = dict[str, Any]  # in `COLUMNS`
 
 
 class Pair(NamedTuple):
@@ -65,56 +62,8 @@ def find_pairs(
     return pairs, videos
 
 
-def score_pairs(
-    pairs: Sequence[Pair],
-    scorer: Scorer,
-    *,
-    fps: float | None = None,
-    mm_per_unit: float | None = None,
-    template: str | None = None,
-    trim: bool = False,
-    out: str | Path | None = None,
-    tell: Callable[[str], None] = print,
-) -> list[dict[str, Any]]:
-    """Score each pair; a bad one is a row with its error, and the others go on.
-
-    Args:
-        pairs: of `find_pairs`.
-        scorer: what judges.
-        fps, mm_per_unit, template: see `corpus.motion_file.read_mouth`.
-        trim: see `sync_score.score`.
-        out: folder for a picture and a table of each pair, `NAME.png` and `NAME.csv`.
-        tell: takes the sentences on each pair.
-    """
-    rows = []
-    for pair in progress(pairs, "pairs", unit="pair") if len(pairs) > 1 else pairs:
-        how: dict[str, Any] = {"fps": fps, "mm_per_unit": mm_per_unit, "template": template, "trim": trim}
-        try:
-            found = score_files(pair.audio, pair.motion, scorer, **how)
-        except BadInput as error:
-            rows.append({**dict.fromkeys(COLUMNS), "pair": pair.name, "error": str(error)})
-            continue
-        rows.append(as_row(pair.name, found))
-        tell(f"{pair.name}: {verdict(found)}; LSE-D {found.lse_d:.3f}, LSE-C {found.lse_c:.3f}, {found.seconds:.1f} s")
-        for note in found.notes:
-            tell(f"  note: {note}")
-        for excess in found.outside:
-            tell(f"  outside of what the network was trained on: {excess}")
-        if out is not None:
-            write_lag_curve(out, pair.name, found)
-    return rows
-
-
-def write_lag_curve(out: str | Path, name: str, found: SyncScore) -> None:
-    """Write `NAME.png` and `NAME.csv` with the lag over the clip."""
-    title = f"{name}: {verdict(found)}"
-    figure = sync_curve(title, found.shifts_ms, found.distances, found.mouth_late_ms, found.curve, found.frame_ms)
-    save_png(Path(out) / f"{name}.png", figure)
-    write_csv(Path(out) / f"{name}.csv", found.curve)
-
-
-def as_row(name: str, found: SyncScore) -> dict[str, Any]:
-    """One row of the table of a batch, in `COLUMNS`."""
+def as_row(name: str, found: SyncScore) -> Row:
+    """The row of a pair."""
     return {
         "pair": name,
         "seconds": round(found.seconds, 3),
@@ -128,8 +77,13 @@ def as_row(name: str, found: SyncScore) -> dict[str, Any]:
     }
 
 
-def video_rows(table_rows: Sequence[dict[str, Any]], problems: Sequence[dict[str, str]]) -> list[dict[str, Any]]:
-    """Rows of `video_scores.sync_of_videos` in the columns of pairs.
+def failed_row(name: str, error: str) -> Row:
+    """The row of a pair or a video that could not be scored."""
+    return {**dict.fromkeys(COLUMNS), "pair": name, "error": error}
+
+
+def video_rows(scored: Sequence[dict[str, Any]], problems: Sequence[dict[str, str]]) -> list[Row]:
+    """Rows of what `video_scores.sync_of_videos` returns.
 
     SyncNet's offset counts frames of 40 ms by which the sound leads, which is by how much the mouth is late.
     """
@@ -143,11 +97,9 @@ def video_rows(table_rows: Sequence[dict[str, Any]], problems: Sequence[dict[str
             "mouth_late_ms": 40.0 * row["offset"],
             "notes": "2D video: whole frames, no confidence; LSE not comparable with that of 3D motion",
         }
-        for row in table_rows
+        for row in scored
     ]
-    return rows + [
-        {**dict.fromkeys(COLUMNS), "pair": problem["video"], "error": problem["error"]} for problem in problems
-    ]
+    return rows + [failed_row(problem["video"], problem["error"]) for problem in problems]
 
 
 def _sound(motion: Path, sounds: Mapping[str, Path]) -> Path:
