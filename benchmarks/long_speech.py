@@ -23,7 +23,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--minutes", type=float, nargs="+", default=(15,), help="of speech (default: %(default)s)")
     parser.add_argument("--formats", default="npy,glb,mp4", help="default: %(default)s")
-    parser.add_argument("--model", default="data/models/student")
+    parser.add_argument("--model", default="data/models/students/learn2talk")
     parser.add_argument("--corpus", default="data/corpus")
     parser.add_argument("--alone", nargs=2, metavar=("WAV", "OUT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()

@@ -68,7 +68,9 @@ def _parser() -> argparse.ArgumentParser:
     animate.add_argument("audio", nargs="+", metavar="AUDIO", help="sound of any format, rate and length; - is stdin")
     animate.add_argument("-o", "--out", default="out", help="folder (default: %(default)s)")
     animate.add_argument(
-        "--model", default="data/models/student", help="a folder, or FaceFormer's vocaset.pth or biwi.pth (%(default)s)"
+        "--model",
+        default="data/models/students/learn2talk",
+        help="a folder, or FaceFormer's vocaset.pth or biwi.pth (%(default)s)",
     )
     animate.add_argument("--corpus", default="data/corpus", help="of its training: faces, voices (%(default)s)")
     animate.add_argument(
@@ -227,13 +229,13 @@ def _parser() -> argparse.ArgumentParser:
     take.set_defaults(run=_import_checkpoint)
 
     give = commands.add_parser("export-checkpoint", help="write a model of ours as the published code reads it")
-    give.add_argument("folder", help="the model, such as data/models/student")
+    give.add_argument("folder", help="the model, such as data/models/students/learn2talk")
     give.add_argument("--as", dest="kind", choices=kinds, required=True, help="what it is")
     give.add_argument("out", help="file to write; for wav2vec2 and lipreader a folder")
     give.set_defaults(run=_export_checkpoint)
 
     pack = commands.add_parser("pack", help="a model with its origin, scores and model card, as a folder for a hub")
-    pack.add_argument("model", help="the model, such as data/models/student")
+    pack.add_argument("model", help="the model, such as data/models/students/learn2talk")
     pack.add_argument("out", help="folder to write")
     pack.set_defaults(run=_pack)
     return parser
@@ -241,7 +243,9 @@ def _parser() -> argparse.ArgumentParser:
 
 def _page_options(command: argparse.ArgumentParser) -> None:
     """What `view` and `live` share."""
-    command.add_argument("--model", default="data/models/student", help="what animates sounds (default: %(default)s)")
+    command.add_argument(
+        "--model", default="data/models/students/learn2talk", help="what animates sounds (default: %(default)s)"
+    )
     command.add_argument(
         "--corpus", default="data/corpus", help="of its training: faces, voices (default: %(default)s)"
     )

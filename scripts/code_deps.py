@@ -6,10 +6,13 @@ Data files, parameters and comments stay as they are. No code is run: imports ar
 """
 
 import ast
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
 from ruamel.yaml import YAML
+
+from learn2talk_core.run.networks import network_names
 
 ROOT = Path(__file__).parents[1]
 FIRST_PARTY = ("stages", "learn2talk_core", "learn2talk")
@@ -49,9 +52,21 @@ def main() -> None:
     for body in text["stages"].values():
         body = body.get("do", body)
         module = body["cmd"].split()[2]
-        data = [dep for dep in body.get("deps", []) if not str(dep).endswith(".py") and not _is_package(str(dep))]
-        body["deps"] = sorted(closure(module)) + data
+        kept = [
+            dep for dep in body.get("deps", []) if "${" in dep or (not dep.endswith(".py") and not _is_package(dep))
+        ]
+        body["deps"] = sorted(code_of(module, [dep for dep in kept if "${item.network}" in dep])) + kept
     yaml.dump(text, path)
+
+
+def code_of(module: str, of_network: Sequence[str]) -> set[str]:
+    """The source files of a stage. `of_network` are those that only the stage of one network has, written with
+    `${item.network}`; of all networks what they import besides belongs to the stage."""
+    own = {name.replace("${item.network}", network) for name in of_network for network in network_names()}
+    files = closure(module)
+    for file in own:
+        files |= closure(file.removesuffix(".py").replace("/", "."))
+    return files - own
 
 
 def _is_package(dep: str) -> bool:

@@ -27,7 +27,7 @@ class Params:
     seen_test_sentences: int
     other_sentences: int
     variation: float
-    seed: int = shared()
+    seed: int
     dataset: Literal["embedded", "vocaset", "biwi", "folder"] = shared()
 
 

@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -20,9 +21,10 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import missing, read_json, whole_file, write_json
 from learn2talk_core.run.progress import log, progress
 from learn2talk_core.run.stage import run
+from learn2talk_core.run.students import PlainStudent, TaughtStudent, student_names
 
 CORPUS = "data/corpus"
-PREDICTED = {"faceformer": "data/predicted/faceformer", "learn2talk": "data/predicted/learn2talk"}
+PREDICTED = "data/predicted"
 EXPERTS = ("syncnet3d", "lipreader")
 JUDGES = ("data/models/syncnet3d/metric", "data/models/lipreader/metric")
 CHUNK = 8  # clips for which the judges are loaded once
@@ -34,15 +36,18 @@ class Params:
     workers: int
     parallel: Backend = shared()
     seed: int = shared()
+    students: dict[str, PlainStudent] = shared()
+    taught_students: dict[str, TaughtStudent] = shared()
 
 
 def main(params: Params) -> str:
     for expert in EXPERTS:
         refuse_same_weights(f"data/models/{expert}/metric", f"data/models/{expert}/loss")
-    corpus = open_corpus(CORPUS)
+    corpus, names = open_corpus(CORPUS), student_names(params.students, params.taught_students)
+    predicted = {name: f"{PREDICTED}/{name}" for name in names}
     clips = [clip.id for clip in corpus.split("validation", "test_seen", "test_unseen")]
     by_clip = partial(
-        map_clips, prepare=partial(open_judging, CORPUS, PREDICTED, JUDGES),
+        map_clips, prepare=partial(open_judging, CORPUS, predicted, JUDGES),
         backend=params.parallel, workers=params.workers, chunk=CHUNK,
     )  # fmt: skip
     judged = by_clip(partial(judge_clip, lrp_threshold_mm=params.lrp_threshold_mm), clips)
@@ -52,14 +57,15 @@ def main(params: Params) -> str:
         return list(by_clip(read_clip, wanted, name=lambda motion: motion[0]))
 
     tests = {
-        name: summarise(corpus, split, rows, list(PREDICTED), read, params.seed)
+        name: summarise(corpus, split, rows, names, read, params.seed)
         for name, split in (("seen", "test_seen"), ("unseen", "test_unseen"), ("validation", "validation"))
     }
     read_units = "phonemes" if load_units(JUDGES[1]) is None else "characters"
     protocol = protocols(corpus.topology, corpus.mm_per_unit, params.lrp_threshold_mm, read=read_units)
     write_json("metrics/validation.json", tests["validation"].table)
     about = describe_corpus(corpus)
-    results = {"seen": tests["seen"].table, "unseen": tests["unseen"].table, "protocol": protocol, "corpus": about}
+    results: dict[str, Any] = {test: tests[test].table for test in ("seen", "unseen")}
+    results |= {"protocol": protocol, "corpus": about, "students": names}
     write_json("metrics/evaluate.json", results)
     for test in ("seen", "unseen"):
         log.info("%s: %s", test, describe_test(results, test))

@@ -7,7 +7,6 @@ import numpy as np
 from joblib import cpu_count
 
 from learn2talk_core.datasets.embedded.films import make_films
-from learn2talk_core.run.config import shared
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.video.landmarks import mediapipe_faces
@@ -27,7 +26,7 @@ class Params:
     validation_speakers: int
     validation_sentences: int
     variation: float
-    seed: int = shared()
+    seed: int
 
 
 def main(params: Params) -> str:

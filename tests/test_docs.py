@@ -25,8 +25,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def test_the_tour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     student, folder = toy_student(tmp_path)
-    (tmp_path / "data" / "models").mkdir(parents=True)
-    student.rename(tmp_path / "data" / "models" / "student")
+    (tmp_path / "data" / "models" / "students").mkdir(parents=True)
+    student.rename(tmp_path / "data" / "models" / "students" / "learn2talk")
     folder.rename(tmp_path / "data" / "corpus")
     corpus = open_corpus(tmp_path / "data" / "corpus")
     judge = new_model(corpus, read_windows(corpus, "train"), NETWORK, "metric", 0)

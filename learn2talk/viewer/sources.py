@@ -1,6 +1,6 @@
 """From what the user names (a run, folders of `learn2talk animate`, motion files) to the clips to show."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +16,8 @@ from learn2talk_core.mesh.files import read_mesh
 from learn2talk_core.mesh.regions import SKIN
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.report.examples import reported_style
-from learn2talk_core.report.table import NAMES, TESTS
+from learn2talk_core.report.names import row_title
+from learn2talk_core.report.table import TESTS
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json
 from learn2talk_core.untrusted.pickles import load_array
@@ -82,8 +83,7 @@ def _clips_of_runs(folders: Sequence[Path]) -> list[ViewerClip]:
     students = {
         _label(path.name, folder, folders): _Student(open_predictions(path, corpus), _affine(path), path.name, scores)
         for folder, scores in zip(folders, map(_scores, folders), strict=True)
-        for path in sorted((folder / "predicted").glob("*"))
-        if (path / "predictions.json").is_file()
+        for path in _predicted(folder, scores)
     }
     basis, about = _affine(corpus.folder), (corpus.topology, corpus.fps, corpus.mm_per_unit)
     clips = []
@@ -133,6 +133,13 @@ def _affine(folder: Path) -> np.ndarray | None:
     return load_array(path, mmap=True) if path.is_file() else None
 
 
+def _predicted(folder: Path, scores: Mapping[str, Any]) -> list[Path]:
+    """The predictions of a run, in the order of its result table."""
+    found = sorted(path.parent for path in (folder / "predicted").glob("*/predictions.json"))
+    order = {name: place for place, name in enumerate(scores.get("students", ()))}
+    return sorted(found, key=lambda path: order.get(path.name, len(order)))
+
+
 def _scores(folder: Path) -> dict[str, Any]:
     """The result table of a run, which knows the styles that it reports; empty where there is none."""
     path = folder.absolute().parent / "metrics" / "evaluate.json"
@@ -140,7 +147,7 @@ def _scores(folder: Path) -> dict[str, Any]:
 
 
 def _label(name: str, folder: Path, folders: Sequence[Path]) -> str:
-    return NAMES.get(name, name) + (f" ({folder})" if len(folders) > 1 else "")
+    return row_title(name) + (f" ({folder})" if len(folders) > 1 else "")
 
 
 def _motion_files(root: Path) -> Iterator[Named]:

@@ -22,7 +22,7 @@ from learn2talk_core.animation.life import Life
 from learn2talk_core.audio.sound import SHORTEST, checked_wave, read_sound
 from learn2talk_core.audio.voice import nearest_voice, voice_of
 from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16
-from learn2talk_core.checkpoints.faceformer import import_faceformer
+from learn2talk_core.checkpoints.faceformer import published_student
 from learn2talk_core.corpus.format import Corpus, open_corpus, sha256
 from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.mesh.files import read_mesh
@@ -34,15 +34,14 @@ from learn2talk_core.mesh.transfer import (
     save_correspondence,
 )
 from learn2talk_core.models.posevae import PoseVAE
-from learn2talk_core.models.students.faceformer import FaceFormer
-from learn2talk_core.models.students.faceformer_streaming import RollOut
-from learn2talk_core.models.students.student import OFFICIAL_EPS, audio_encoder, load_student, predict_states
+from learn2talk_core.models.students.loading import load_student
+from learn2talk_core.models.students.student import Student
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json
 from learn2talk_core.run.recipe import refuse_other_recipe
-from learn2talk_core.run.weights import frozen, load_config
+from learn2talk_core.run.weights import load_config
 
-MODEL, CORPUS = "data/models/student", "data/corpus"
+MODEL, CORPUS = "data/models/students/learn2talk", "data/corpus"
 AUTO = "auto"
 WHOLE = 600 * SAMPLE_RATE  # samples; what is longer is encoded in chunks, so that time and memory stay linear
 LONG_CHUNK, LONG_LOOK_AHEAD = 20.0, 2.0  # seconds
@@ -72,7 +71,7 @@ class Animator:
         head_model: PoseVAE's weights; None is the one that comes with this package.
     """
 
-    student: FaceFormer
+    student: Student
     speakers: tuple[str, ...]
     fps: float
     topology: Topology
@@ -128,7 +127,8 @@ class Animator:
             states = np.concatenate([*pieces, stream.finish()])
         else:
             one = self._style_vector(weights)[None]
-            own = predict_states(self.student, wave, self.fps, one, frame_count(len(wave), self.fps))[0].numpy()
+            frames, template = frame_count(len(wave), self.fps), self.face(weights)
+            own = self.student.predict_states(wave, self.fps, one, frames, template)[0].numpy()
             states = resample_states(own, self.fps, rate, range(frame_count(len(wave), rate)))
         face, head = self._still(weights, rate, life), None
         if life.head:
@@ -237,8 +237,10 @@ class Animator:
     @cached_property
     def _map(self) -> tuple[np.ndarray, np.ndarray]:
         """Basis (d, V, 3) and offset (V, 3) of the displacement of the faces here."""
-        weight, bias = (getattr(self.student.vertice_map_r, name).detach().numpy() for name in ("weight", "bias"))
-        basis, offset = np.ascontiguousarray(weight.T).reshape(weight.shape[1], -1, 3), bias.reshape(-1, 3)
+        weight, bias = self.student.map_arrays()
+        assert weight is not None
+        assert bias is not None
+        basis, offset = np.ascontiguousarray(weight).reshape(len(weight), -1, 3), bias.reshape(-1, 3)
         other = self.correspondence
         return (basis, offset) if other is None else (other.move(basis), other.move(offset))
 
@@ -319,7 +321,7 @@ class Stream:
         life: Life,
     ) -> None:
         self.fps, self._own_fps = fps, animator.fps
-        self._student, self._states = animator.student, states
+        self._states = states
         self._chunk, self._ahead, self._past, frames = (
             max(least, round(seconds * animator.fps))
             for least, seconds in ((1, chunk), (0, look_ahead), (0, past), (1, memory))
@@ -327,7 +329,7 @@ class Stream:
         self.face, self._life = animator._still(weights, fps, life), life
         self.pose: np.ndarray | None = None
         self._head = HeadMotion(animator._head, life.seed) if life.head else None
-        self._roll_out = RollOut(animator.student, animator._style_vector(weights), frames)
+        self._spoken = animator.student.open_stream(animator._style_vector(weights), animator.fps, frames)
         self._fed = self._forgotten = 0  # samples: all, and those that are dropped
         self._made = self._given = 0  # frames: own ones, and those that came out
         self._held = np.zeros(0, np.float32)
@@ -388,15 +390,12 @@ class Stream:
     @torch.no_grad()
     def _speak(self, last: int, until: int, end: int) -> np.ndarray:
         """States of the own frames up to `last`, with the sound up to the frame `until` and the sample `end`."""
-        encoder, per_frame = audio_encoder(self._student), self._student.audio_rate
         first = max(0, self._made - self._past)
         wave = torch.from_numpy(self._normalised(round(first * SAMPLE_RATE / self._own_fps), end))
-        features = encoder.conv_features(wave[None])
-        features = encoder.resample(features, (until - first) * per_frame, self._own_fps * per_frame)
-        hidden = encoder.encode(features)[0, (self._made - first) * per_frame : (last - first) * per_frame]
+        states = self._spoken.extend(wave, self._made - first, last - self._made, until - first).numpy()
         self._made = last
         self._forget(round(max(0, last - self._past) * SAMPLE_RATE / self._own_fps))
-        return self._roll_out.extend(hidden).numpy()
+        return states
 
     def _normalised(self, begin: int, end: int) -> np.ndarray:
         new = self._held[self._heard - self._forgotten : end - self._forgotten].astype(np.float64)
@@ -404,8 +403,9 @@ class Stream:
         self._sum, self._squares = self._sum + new.sum(), self._squares + np.square(new).sum()
         mean = self._sum / self._heard
         variance = max(0.0, self._squares / self._heard - mean**2)
-        eps = 1e-7 if self._student.alignment == "time" else OFFICIAL_EPS
-        wave = (self._held[begin - self._forgotten : end - self._forgotten] - mean) / math.sqrt(variance + eps)
+        wave = (self._held[begin - self._forgotten : end - self._forgotten] - mean) / math.sqrt(
+            variance + self._spoken.eps
+        )
         return np.pad(wave, (0, max(0, SHORTEST - len(wave)))).astype(np.float32)
 
     def _forget(self, before: int) -> None:
@@ -450,8 +450,8 @@ def load_animator(
     """Load a student.
 
     Args:
-        model: a folder of this project (`data/models/student`, a packed model, what `learn2talk import-checkpoint`
-            wrote), or a published FaceFormer, `vocaset.pth` or `biwi.pth`.
+        model: a folder of this project (`data/models/students/learn2talk`, a packed model, what `learn2talk
+            import-checkpoint` wrote), or a published FaceFormer, `vocaset.pth` or `biwi.pth`.
         corpus: that the student was trained on: its faces, topology and voices. Where it is missing or None, a
             `template` in a file is needed, and styles are given by name.
         template: the face: a speaker of the corpus, or an `.obj` or `.ply` in the model's topology. None takes the face
@@ -474,10 +474,10 @@ def load_animator(
     opened = None
     if corpus is not None and (mesh is None or (Path(corpus) / "corpus.json").is_file()):
         opened = open_corpus(corpus)
+    student: Student
     if model.is_file():
-        student, speakers = import_faceformer(model)
-        frozen(student)
-        fps, about = float(student.period), {"folder": model.name, "sha256": sha256(model)}
+        student, speakers, fps = published_student(model)
+        about = {"folder": model.name, "sha256": sha256(model)}
     else:
         config = load_config(model, made_by="make repro")
         student, speakers = load_student(model, made_by="make repro")
@@ -485,7 +485,7 @@ def load_animator(
         about = {"folder": str(model), "sha256": sha256(model / "model.safetensors"), "notes": config["notes"]}
         if (model / "learn2talk.json").is_file():
             about["commit"] = read_json(model / "learn2talk.json", made_by="learn2talk pack").get("commit")
-    vertices = student.vertice_map_r.out_features // 3
+    vertices = student.vertex_count
     if opened is not None and mesh is not None and transfer is None and len(opened.topology.colours) != vertices:
         opened = None  # the corpus is of another face than the model and the template
     if opened is not None:

@@ -11,6 +11,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
@@ -144,6 +145,13 @@ def normalise_wave(wave: Tensor, eps: float = 1e-7) -> Tensor:
     """
     centred = wave - wave.mean(-1, keepdim=True)
     return centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt()
+
+
+@torch.no_grad()
+def tcn_features(encoder: SpeechEncoder, wave: np.ndarray, frames: int, fps: float) -> Tensor:
+    """Features (T, C) of the speech encoder's TCN for a clip (samples,), one for each of `frames` motion frames."""
+    normal = normalise_wave(torch.from_numpy(np.ascontiguousarray(wave)))[None]
+    return encoder.resample(encoder.conv_features(normal), frames, fps)[0]
 
 
 def align_as_faceformer(features: Tensor, dataset: str, frames: int | None = None) -> Tensor:

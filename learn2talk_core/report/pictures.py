@@ -10,8 +10,8 @@ from learn2talk_core.mesh.topology import lip_gap
 from learn2talk_core.report.examples import Example, viseme_frames
 from learn2talk_core.report.face import portrait_camera, portraits
 from learn2talk_core.report.figures import error_heat_maps, lip_opening
+from learn2talk_core.report.names import row_title
 from learn2talk_core.report.side_by_side import at_rate, fitted, side_by_side
-from learn2talk_core.report.table import NAMES
 from learn2talk_core.video.talking_video import VIDEO_FPS
 
 MOMENTS = 6  # columns of a heat map
@@ -55,7 +55,7 @@ def side_by_side_frames(
     clip, width = example.clip, int(0.8 * height)
     camera = portrait_camera(corpus.topology, corpus.template(clip.speaker))
     panels: dict[str, np.ndarray | None] = {
-        NAMES[name]: portraits(motion, corpus.topology, camera, height, width, supersample=1)
+        row_title(name): portraits(motion, corpus.topology, camera, height, width, supersample=1)
         for name, motion in example.motions.items()
     }
     frames = len(example.motions["truth"])

@@ -14,7 +14,7 @@ import shutil
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -113,17 +113,24 @@ def _owner(path: Path) -> str:
 
 
 def open_scratch(name: str, params: Any, inputs: Iterable[str | Path]) -> Scratch:
-    """The scratch folder for stage `name` with the dataclass `params` and the files or folders `inputs`.
+    """The scratch folder for stage `name` with `params` (a dataclass, or a tuple of them and of plain values) and the
+    files or folders `inputs`.
 
     It lies under `$DVC_ROOT/.scratch`, which stays the same when DVC runs an experiment in a temporary copy.
     """
     root = Path(os.environ.get("DVC_ROOT", "."))
     key = hashlib.sha256()
     together = [processes.count()] if processes.count() > 1 else []  # their batch is another one
-    key.update(json.dumps([name, asdict(params), *together], sort_keys=True).encode())
+    key.update(json.dumps([name, _plain(params), *together], sort_keys=True).encode())
     for path in [PACKAGE, PACKAGE.parent / "stages", *map(Path, sorted(map(str, inputs)))]:
         _hash_tree(path, key)
     return Scratch(root / ".scratch" / f"{name}-{key.hexdigest()[:16]}")
+
+
+def _plain(params: Any) -> Any:
+    if isinstance(params, tuple):
+        return [_plain(each) for each in params]
+    return asdict(params) if is_dataclass(params) else params  # type: ignore[arg-type]
 
 
 def _hash_tree(path: Path, key: Any) -> None:

@@ -17,7 +17,7 @@ from learn2talk_core.losses.lipread import lipread_loss
 from learn2talk_core.losses.sync import sync_loss
 from learn2talk_core.models.lipreader import FPS as VIDEO_FPS
 from learn2talk_core.models.lipreader import Features, LipReader, load_lipreader
-from learn2talk_core.models.students.faceformer import FaceFormer
+from learn2talk_core.models.students.student import Student
 from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows, load_syncnet3d
 from learn2talk_core.render.mouth import mouth_view, render_mouth
 from learn2talk_core.run.progress import progress
@@ -84,7 +84,7 @@ def sync_term(corpus: Corpus, syncnet: SyncNet3D, audio: Mapping[str, Tensor]) -
     """
     region = torch.from_numpy(corpus.topology.regions["mouth"])
 
-    def term(student: FaceFormer, h: Tensor, clips: Sequence[SpokenClip], *, unit: float, step: int) -> Tensor:
+    def term(student: Student, h: Tensor, clips: Sequence[SpokenClip], *, unit: float, step: int) -> Tensor:
         mesh = syncnet.embed_mesh(unit * student.displacement(h, region))  # (B, N, E)
         target, mask = torch.zeros_like(mesh), mesh.new_zeros(mesh.shape[:2])
         for row, spoken in enumerate(clips):
@@ -124,7 +124,7 @@ def lipread_term(
     region = torch.from_numpy(corpus.topology.regions["mouth_view"])
     views = {s: mouth_view(corpus.topology, corpus.template(s), corpus.mm_per_unit) for s in corpus.train_speakers}
 
-    def term(student: FaceFormer, h: Tensor, clips: Sequence[SpokenClip], *, unit: float, step: int) -> Tensor:
+    def term(student: Student, h: Tensor, clips: Sequence[SpokenClip], *, unit: float, step: int) -> Tensor:
         images, targets = [], []
         for row, spoken in enumerate(clips[:clips_per_step]):
             clip, known = spoken.clip, taught[spoken.clip.id]

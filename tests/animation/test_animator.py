@@ -18,7 +18,6 @@ from learn2talk_core.checkpoints.faceformer import PUBLISHED, import_faceformer
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.mesh.files import write_mesh
-from learn2talk_core.models.students.student import predict_states
 from learn2talk_core.run.errors import BadInput
 from tests.checkpoints.test_faceformer import small
 from tests.toy import sheet, topology
@@ -41,7 +40,7 @@ def test_an_animation_is_what_the_student_says(animator: Animator) -> None:
     wave = speech(1.3)
     face = animator.animate(wave, style="B")
     with torch.no_grad():
-        states = predict_states(animator.student, wave, 30, torch.tensor([[0.0, 1.0]]), 39)
+        states = animator.student.predict_states(wave, 30, torch.tensor([[0.0, 1.0]]), 39)
         expected = animator.templates["B"] + animator.student.displacement(states)[0].numpy()
     np.testing.assert_allclose(face.vertices(), expected, atol=1e-6)
     assert np.ptp(face.vertices(), axis=0).max() > 1e-4
@@ -160,7 +159,7 @@ def test_a_published_file_animates_a_head_of_its_topology(tmp_path: Path) -> Non
     face = animator.animate(wave, style=names[3])
     student = import_faceformer(weights)[0].eval()
     with torch.no_grad():
-        states = predict_states(student, wave, 30, torch.eye(8)[3:4], 36)
+        states = student.predict_states(wave, 30, torch.eye(8)[3:4], 36)
         expected = head + student.displacement(states)[0].numpy()
     assert face.vertices().shape == (36, 5, 3)
     assert len(expected) == 35  # FaceFormer's alignment: features of two make a frame, and the last one is half

@@ -11,7 +11,7 @@ from learn2talk_core.models.expnet import ExpNet, load_expnet
 from learn2talk_core.models.lipreader import load_units
 from learn2talk_core.models.posevae import PoseVAE, load_posevae
 from learn2talk_core.models.speech_encoder import load_speech_encoder
-from learn2talk_core.models.students.student import load_student
+from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, load_expert
 from learn2talk_core.models.syncnet2d import SyncNet, load_syncnet
 from learn2talk_core.models.wav2lip import Wav2Lip, load_generator
@@ -144,6 +144,6 @@ def test_wrong_files_leave_nothing_behind(tmp_path: Path, capsys: pytest.Capture
     assert "--as wav2lip: expected one file of weights, found a.pth, b.pth. Takes:" in capsys.readouterr().err
     assert main(["export-checkpoint", "nowhere", "--as", "faceformer", "out.pth"]) == 1
     assert "nowhere/model.json: expected a file, found nothing" in capsys.readouterr().err
-    assert main(["pack", "data/models/student", "out"]) == 1
+    assert main(["pack", "data/models/students/learn2talk", "out"]) == 1
     assert "dvc.lock: expected a finished run" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["page.pth"]

@@ -47,6 +47,7 @@ def test_protocol_frames_and_unit_are_printed(corpus):
     row = {"clips": 3, "frames": 90, "frames_trimmed": 0, "lve_mm": 1.0}
     results = {
         "seen": {},
+        "students": ["learn2talk"],
         "unseen": {"truth": row, "learn2talk": {**row, "frames_trimmed": 2}},
         "protocol": {"lve_mm": {"name": "LVE", "unit": "mm", "goal": "lower", "protocol": "x"}},
         "corpus": describe_corpus(dataclasses.replace(corpus, recipe="biwi-codetalker", mm_per_unit=185.0)),

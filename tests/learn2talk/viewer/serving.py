@@ -59,8 +59,8 @@ def serving(folder: Path, *sounds: Path) -> Iterator[Client]:
     """Serves `toy_run` in `folder`, and these sounds for the live page; preferences go to `folder/out`."""
     data = toy_run(folder)
     app = App(
-        [*find_viewer_clips([data]), *map(sound_clip, sounds)],
-        lambda: load_animator(data / "models/student", corpus=data / "corpus"),
+        [*find_clips([data]), *map(sound_clip, sounds)],
+        lambda: load_animator(data / "models/students/learn2talk", corpus=data / "corpus"),
         out=folder / "out",
         rng=random.Random(5),
     )

@@ -217,7 +217,7 @@ def test_a_sound_is_animated_as_the_command_does(client: Client, folder: Path) -
     about = client.ask(f"api/clips/{key}").json
     assert (about["title"], about["note"], about["truth"]) == ("my speech.wav", "Style B.", None)
     data = folder / "data"
-    animator = load_animator(data / "models/student", corpus=data / "corpus")
+    animator = load_animator(data / "models/students/learn2talk", corpus=data / "corpus")
     expected = animator.animate(folder / "speech.wav", style="B")
     states = np.frombuffer(client.ask(f"api/clips/{key}/0/rows/0").body, "<f4").reshape(expected.states.shape)
     np.testing.assert_array_equal(states, expected.states)
@@ -298,7 +298,7 @@ def test_live_speech_gives_the_states_of_the_stream(client: Client, folder: Path
     ]
     found = np.frombuffer(b"".join(answers), "<f4").reshape(-1, motion["columns"])
     data = folder / "data"
-    animator = load_animator(data / "models/student", corpus=data / "corpus")
+    animator = load_animator(data / "models/students/learn2talk", corpus=data / "corpus")
     expected = animator.animate(samples, style="A", chunk=0.4, look_ahead=0.4)
     np.testing.assert_array_equal(found, expected.states)
     rest = np.frombuffer(client.ask(f"api/arrays/{motion['rest']}").body, "<f4").reshape(-1, 3)

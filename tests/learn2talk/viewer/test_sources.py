@@ -65,7 +65,7 @@ def test_two_runs_stand_side_by_side(tmp_path: Path) -> None:
 
 def test_what_animate_made_is_shown_with_its_sound(tmp_path: Path) -> None:
     data = toy_run(tmp_path)
-    model = ["--model", str(data / "models/student"), "--corpus", str(data / "corpus"), "--style", "B"]
+    model = ["--model", str(data / "models/students/learn2talk"), "--corpus", str(data / "corpus"), "--style", "B"]
     for name in ("one", "two"):
         write_wave(tmp_path / f"{name}.wav", speech(0.6 + 0.1 * len(name)))
     sounds = [str(tmp_path / "one.wav"), str(tmp_path / "two.wav")]
