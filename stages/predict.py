@@ -9,7 +9,7 @@ from functools import partial
 import torch
 
 from learn2talk_core.corpus.format import open_corpus
-from learn2talk_core.evaluation.predict import Studio, speak, write_motions
+from learn2talk_core.evaluation.predict import Studio, predict_clip, write_motions
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.run.clip_map import Backend, map_clips
 from learn2talk_core.run.config import shared
@@ -36,7 +36,7 @@ def main(params: Params) -> str:
     motions, names = 0, student_names(params.students, params.taught_students)
     for name in names:
         spoken = map_clips(
-            speak, clips, partial(open_studio, name),
+            predict_clip, clips, partial(open_studio, name),
             backend=params.parallel, workers=params.workers, chunk=CHUNK, name=lambda clip: clip.id,
         )  # fmt: skip
         bar = progress(spoken, name, total=len(clips), unit="clip")

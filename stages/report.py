@@ -19,7 +19,7 @@ from learn2talk_core.report.figures import distance_histogram, empty, loss_curve
 from learn2talk_core.report.pictures import heat_map, opening, side_by_side_frames
 from learn2talk_core.report.png import save_png
 from learn2talk_core.report.side_by_side import sound
-from learn2talk_core.report.table import TESTS, expert_table, markdown, records, student_differences
+from learn2talk_core.report.table import TESTS, expert_table, markdown, result_records, student_differences
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.files import read_json, whole_folder, write_json
 from learn2talk_core.run.progress import progress

@@ -33,7 +33,7 @@ def predict_clip(studio: Studio, clip: Clip) -> Motions:
 
 
 def write_motions(folder: str | Path, studio: Studio, clips: Sequence[Clip], spoken: Iterable[Motions]) -> int:
-    """Write what `speak` gave for each of `clips`; `folder` is replaced as a whole. Returns the number of motions."""
+    """Write the motions of `predict_clip` for each of `clips`, replacing `folder` as a whole; returns their number."""
     count = 0
     with write_predictions(folder, *studio.student.map_arrays(), recipe=studio.corpus.recipe) as writer:
         for clip, motions in zip(clips, spoken, strict=True):

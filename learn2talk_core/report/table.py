@@ -54,7 +54,7 @@ def markdown(evaluate: Mapping[str, Any], differences: Mapping[str, Mapping[str,
     return "\n".join(lines) + "\n"
 
 
-def console(evaluate: Mapping[str, Any]) -> str:
+def result_table(evaluate: Mapping[str, Any]) -> str:
     """The tables as text of some 110 columns; the best student is marked with an asterisk."""
     blocks, students = [], evaluate["students"]
     for test, rows in _tests(evaluate).items():
@@ -71,7 +71,7 @@ def console(evaluate: Mapping[str, Any]) -> str:
     return "\n\n".join([*blocks, *(["\n".join(notes)] if notes else [])])
 
 
-def records(evaluate: Mapping[str, Any]) -> list[dict[str, Any]]:
+def result_records(evaluate: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The same for machines: one record a number, with name, unit, goal, interval, and whether it is the best
     student's."""
     found, students = [], evaluate["students"]

@@ -159,7 +159,7 @@ def train_student(
         size = min(batch * processes.count(), len(clips))
         together = [clips[i] for i in rng.choice(len(clips), size, replace=False)]
         chosen = together[processes.own_part(size)]
-        share = processes.count() * frame_count(chosen) / frame_count(together)
+        share = processes.count() * total_frames(chosen) / total_frames(together)
         states = speak(chosen)
         picked = slice(int(rng.integers(stride)), None, stride)  # mean over all, unbiased
         region = torch.arange(model.vertex_count)[picked] if stride > 1 else None

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from learn2talk_core.corpus.predictions import open_predictions
-from learn2talk_core.evaluation.predict import Studio, speak, write_motions
+from learn2talk_core.evaluation.predict import Studio, predict_clip, write_motions
 from learn2talk_core.models.students.faceformer import new_faceformer
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.run.weights import frozen

@@ -7,7 +7,6 @@ import pytest
 from learn2talk_core.metrics.protocol import protocols
 from learn2talk_core.report.table import (
     best_student,
-    console,
     expert_table,
     heading,
     markdown,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from learn2talk_core.corpus.predictions import open_predictions
-from learn2talk_core.evaluation.predict import Studio, speak, write_motions
+from learn2talk_core.evaluation.predict import Studio, predict_clip, write_motions
 from learn2talk_core.models.students import loading
 from learn2talk_core.models.students.faceformer import new_faceformer
 from learn2talk_core.models.students.loading import load_student
@@ -87,9 +87,7 @@ def test_states_with_an_affine_map() -> None:
 
 
 def test_a_network_without_a_stream_says_so() -> None:
-    with pytest.raises(
-        BadInput, match="a stream of nodding: expected a student that can speak while"
-    ):
+    with pytest.raises(BadInput, match="a stream of nodding: expected a student that can speak while"):
         Nodding(4, 2).open_stream(torch.ones(2), 30, 60)
 
 
@@ -100,7 +98,7 @@ def test_any_network_is_saved_loaded_and_speaks_a_corpus(tmp_path: Path, known: 
     assert isinstance(student, Nodding)
     clips = corpus.split("test_seen", "test_unseen")
     studio = Studio(corpus, student, speakers)
-    assert write_motions(tmp_path / "predicted", studio, clips, (speak(studio, clip) for clip in clips)) == 3
+    assert write_motions(tmp_path / "predicted", studio, clips, (predict_clip(studio, clip) for clip in clips)) == 3
     found = open_predictions(tmp_path / "predicted", corpus)
     clip = clips[0]
     style = torch.eye(2)[[speakers.index(clip.speaker)]]
