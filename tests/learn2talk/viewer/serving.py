@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from learn2talk.viewer.app import App
 from learn2talk.viewer.server import ViewServer
-from learn2talk.viewer.sources import sound_clip
+from learn2talk.viewer.sources import find_viewer_clips, sound_clip
 from learn2talk_core.animation.animator import load_animator
 from tests.learn2talk.viewer.scene import toy_run
 
