@@ -202,7 +202,7 @@ def test_a_lambda_reruns_the_student_and_what_follows(weight: str) -> None:
 def test_the_seed_of_the_trainings_leaves_the_data_alone() -> None:
     data = {"corpus", "talking_video"}
     assert not data & downstream(reading("seed"))
-    assert {"speech_encoder", "student", "baseline"} <= reading("seed")
+    assert {"speech_encoder", "student@faceformer", "taught_student@learn2talk"} <= reading("seed")
     assert {stage: reading(f"{stage}.seed") for stage in data} == {stage: {stage} for stage in data}
 
 

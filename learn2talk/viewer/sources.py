@@ -7,24 +7,26 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from learn2talk.viewer.scene import Motion, ViewerClip, as_wav
+from learn2talk_core.audio.sound import SUFFIXES as SOUNDS
 from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import Corpus, open_corpus
-from learn2talk_core.corpus.motion_file import SUFFIXES, motion_arrays
+from learn2talk_core.corpus.motion_file import SUFFIXES, motion_arrays, mouth_mm, refuse_other_size
 from learn2talk_core.corpus.predictions import Predictions, open_predictions
-from learn2talk_core.mesh.files import read_mesh
+from learn2talk_core.mesh.files import is_mesh, read_mesh
 from learn2talk_core.mesh.regions import SKIN
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.report.examples import reported_style
 from learn2talk_core.report.names import row_title
 from learn2talk_core.report.table import TESTS
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import read_json
+from learn2talk_core.run.files import by_stem, read_json, visible
 from learn2talk_core.untrusted.pickles import load_array
-from learn2talk_core.video.footage import SOUNDS
 from learn2talk_core.video.recorded import SUFFIXES as VIDEOS
 
 MANIFEST = "manifest.json"
+HEAD_MM, HEADS = 250.0, (0.1, 10.0)  # diagonal of a head, and what share of it a mesh of which nothing is known may be
+LOOKED_AT = 32  # frames of a motion by which its size is told
 FIX = "Run make repro first, or name a data folder, a folder of learn2talk animate, or .npz and .npy files."
 
 
@@ -151,18 +153,18 @@ def _label(name: str, folder: Path, folders: Sequence[Path]) -> str:
 
 
 def _motion_files(root: Path) -> Iterator[Named]:
-    if root.suffix in SUFFIXES and not root.is_dir():
+    if root.suffix.lower() in SUFFIXES and not root.is_dir():
         yield Named("Files", root.stem, root)
         return
     if not root.is_dir():
         found = "something else" if root.exists() else "nothing"
         raise BadInput(root, expected="something that moves", found=found, fix=FIX)
-    made = [root] if (root / MANIFEST).is_file() else sorted(path.parent for path in root.glob(f"*/{MANIFEST}"))
+    made = [root] if (root / MANIFEST).is_file() else [path.parent for path in visible(root, f"*/{MANIFEST}")]
     if made:
         for folder in made:
             yield Named(folder.name, str(folder.parent), _motion_of(folder))
         return
-    files = sorted(path for path in root.iterdir() if path.suffix in SUFFIXES)
+    files = [path for path in visible(root) if path.suffix.lower() in SUFFIXES]
     if not files:
         raise BadInput(root, expected="something that moves", found="neither motion nor a run", fix=FIX)
     for path in files:
@@ -202,8 +204,7 @@ def _clip_of_files(
 
 def _sound_beside(path: Path) -> Path | None:
     """A sound of the same name, or the film that `learn2talk animate` made."""
-    names = (path.with_suffix(suffix) for suffix in (*SOUNDS, *VIDEOS))
-    return next((name for name in names if name.is_file()), None)
+    return by_stem(path.parent, (*SOUNDS, *sorted(VIDEOS))).get(path.stem)
 
 
 def _motion(name: str, path: Path, mesh: "_Mesh", fps: float | None, mm_per_unit: float | None) -> Motion:
@@ -226,6 +227,7 @@ def _motion(name: str, path: Path, mesh: "_Mesh", fps: float | None, mm_per_unit
         fix = "Save vertices, float32, frame after frame."
         raise BadInput(path, expected="numbers of shape (frames, V, 3) or (frames, 3 V)", found=found, fix=fix)
     topology = mesh.topology(path, vertices.shape[1], arrays.get("faces"))
+    mesh.refuse_other_size(path, vertices, unit)
     return Motion(name, vertices, None, np.zeros(vertices.shape[1:], np.float32), topology, rate, unit)
 
 
@@ -250,8 +252,24 @@ class _Mesh:
     def __init__(self, corpus: str | Path | None, template: str | None) -> None:
         known = corpus is not None and (Path(corpus) / "corpus.json").is_file()
         self._corpus: Corpus | None = open_corpus(str(corpus)) if known else None
-        self._mesh = read_mesh(template) if template and Path(template).suffix in (".obj", ".ply") else None
+        self._mesh = read_mesh(template) if template and is_mesh(template) else None
         self.mm_per_unit = None if self._corpus is None else self._corpus.mm_per_unit
+
+    def refuse_other_size(self, path: Path, vertices: np.ndarray, unit: float) -> None:
+        """Refuse (T, V, 3) that are no positions of a face in `unit` millimetres, by some of its frames."""
+        frames = vertices[np.unique(np.linspace(0, len(vertices) - 1, LOOKED_AT).astype(int))].astype(np.float32)
+        frames = frames[np.isfinite(frames).all(axis=(1, 2))]  # others are named when they are shown
+        if not len(frames):
+            return
+        if self._corpus is not None and len(self._corpus.topology.colours) == vertices.shape[1]:
+            faces, own = self._corpus.templates.values(), self._corpus.mm_per_unit
+            typical = float(np.mean([mouth_mm(face, own) for face in faces]))
+            refuse_other_size(path, frames, unit, typical, what="face")
+        elif self._mesh is not None and len(self._mesh[0]) == vertices.shape[1]:  # in the unit of the motion
+            typical = mouth_mm(self._mesh[0], unit)
+            refuse_other_size(path, frames, unit, typical, what="face, as the template,", units=())
+        else:
+            refuse_other_size(path, frames, unit, HEAD_MM, what="face", sizes=HEADS)
 
     def topology(self, path: Path, count: int, faces: np.ndarray | None) -> Topology:
         """For a mesh of `count` vertices, whose own triangles come before all others."""

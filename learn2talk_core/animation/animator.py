@@ -25,7 +25,8 @@ from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16
 from learn2talk_core.checkpoints.faceformer import published_student
 from learn2talk_core.corpus.format import Corpus, open_corpus, sha256
 from learn2talk_core.datasets.embedded.face import load_face
-from learn2talk_core.mesh.files import read_mesh
+from learn2talk_core.mesh.files import is_mesh, read_mesh
+from learn2talk_core.mesh.orientation import refuse_rotated
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.mesh.transfer import (
     Correspondence,
@@ -464,13 +465,13 @@ def load_animator(
         head_model: PoseVAE's weights (`head_motion.load_head_model`); None is the one that comes with this package.
 
     Raises:
-        BadInput: no such model, speaker or file; a template of another topology, or in another unit.
+        BadInput: no such model, speaker or file; a template of another topology, in another unit, or rotated.
     """
     if not 0 < mm_per_unit < math.inf:
         fix = "1000 is metres, 1 is millimetres."
         raise BadInput("mm_per_unit", expected="a positive number", found=f"{mm_per_unit:g}", fix=fix)
     model, about = Path(model), dict[str, Any]()
-    mesh = read_mesh(template) if template is not None and Path(template).suffix in (".obj", ".ply") else None
+    mesh = read_mesh(template) if template is not None and is_mesh(template) else None
     opened = None
     if corpus is not None and (mesh is None or (Path(corpus) / "corpus.json").is_file()):
         opened = open_corpus(corpus)
@@ -552,6 +553,7 @@ def _check_template(path: str, mesh: tuple[np.ndarray, np.ndarray], vertices: in
     if not 0.5 < ratio < 2:
         fix = f"Scale it by {1 / ratio:.3g}: the unit is {corpus.mm_per_unit:g} mm."
         raise BadInput(path, expected=f"a head about {size:.3g} high", found=f"{ratio * size:.3g}", fix=fix)
+    refuse_rotated(path, positions, np.mean(list(corpus.templates.values()), axis=0))
 
 
 def _correspondence(

@@ -16,6 +16,11 @@ from learn2talk_core.audio.waveform import SAMPLE_RATE, SILENCE_PEAK, from_int16
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import log
 
+# Of files that libsndfile and ffmpeg read, to find a sound by its name; the format is told by the content.
+SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus", ".oga", ".aif", ".aiff", ".aifc", ".au", ".snd"),
+    *(".caf", ".w64", ".rf64", ".wma", ".amr", ".ac3", ".mka", ".mp2", ".3gp", ".weba"),
+)
 SHORTEST = SAMPLE_RATE // 10  # samples; of these every speech encoder makes something
 RATES = (1_000, 768_000)  # Hz; a header's flipped bit can ask for 2 GHz, and 300 GB to resample from there
 PIECE = 30.0  # seconds read at a time

@@ -10,12 +10,13 @@ from typing import NamedTuple
 import numpy as np
 
 from learn2talk_core.corpus.format import Corpus
-from learn2talk_core.mesh.files import read_mesh
+from learn2talk_core.mesh.files import is_mesh, read_mesh
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import missing
 from learn2talk_core.untrusted.pickles import load_array
 
 SIZES = (0.5, 2.0)  # how many times as large as the corpus's mean mouth one may be: outside, the unit is another one
+UNITS = (1.0, 10.0, 1000.0)  # millimetres per unit that are usual
 SUFFIXES = (".npy", ".npz")
 _INFLATED, _SPARE = 100, 64 << 20  # an .npz may hold so many times its size, and so many bytes more
 
@@ -78,18 +79,57 @@ def read_mouth(
     unit = _number(path, "mm_per_unit", mm_per_unit, arrays)
     scale = 1.0 if unit is None else unit / corpus.mm_per_unit
     rest = _template(path, arrays.get("template"), template, corpus, scale)
+    typical = np.mean([mouth_mm(corpus.template(name, "mouth"), corpus.mm_per_unit) for name in corpus.templates])
+    refuse_other_size(path, vertices, corpus.mm_per_unit if unit is None else unit, float(typical))
     vertices = vertices * np.float32(scale)
     notes: tuple[str, ...] = ()
     if rest is None:
         rest = vertices.mean(axis=0)
         notes = ("no template: the mean of the motion stands for the resting face (--template)",)
-    _refuse_other_size(path, vertices, corpus, unit)
     return Mouth(vertices, rest, rate, notes)
 
 
 def mouth_mm(mouth: np.ndarray, mm_per_unit: float) -> float:
-    """Diagonal in millimetres of the box around a mouth (n, 3)."""
+    """Diagonal in millimetres of the box around a mouth, or a face (n, 3)."""
     return float(np.linalg.norm(np.ptp(mouth, axis=0)) * mm_per_unit)
+
+
+def refuse_other_size(
+    path: str | Path,
+    positions: np.ndarray,
+    mm_per_unit: float,
+    typical_mm: float,
+    *,
+    what: str = "mouth",
+    sizes: tuple[float, float] = SIZES,
+    units: Sequence[float] = UNITS,
+) -> None:
+    """Refuse displacements, and positions in another unit; the error says which unit fits, none is guessed.
+
+    Args:
+        path: what the error names.
+        positions: (T, n, 3) finite, in a unit of `mm_per_unit`; of a long motion some frames are enough.
+        mm_per_unit: millimetres per unit.
+        typical_mm: diagonal of the box around the resting vertices, see `mouth_mm`.
+        what: whose vertices they are.
+        sizes: least and largest share of `typical_mm` that is accepted.
+        units: that the error may propose.
+    """
+    found = mouth_mm(np.median(positions, axis=0), mm_per_unit)
+    centred = positions - positions.mean(axis=1, keepdims=True)
+    least, most = np.percentile(centred, (5, 95), axis=0)  # a frame that is broken is no motion
+    moves = float(np.linalg.norm(most - least, axis=1).max()) * mm_per_unit >= found
+    if sizes[0] * typical_mm <= found <= sizes[1] * typical_mm and not moves:  # no face moves by as much as it is large
+        return
+    fits = [mm for mm in units if sizes[0] * typical_mm <= found / mm_per_unit * mm <= sizes[1] * typical_mm]
+    fix = "Give positions, not displacements, and --mm-per-unit."
+    raise BadInput(
+        path,
+        expected=f"a {what} some {typical_mm:.0f} mm across",
+        found=f"one of {found:.3g} mm, with {mm_per_unit:g} mm per unit"
+        + (", and it moves by more: displacements" if moves else ""),
+        fix=f"It fits --mm-per-unit {fits[0]:g}." if fits and not moves else fix,
+    )
 
 
 def motion_arrays(
@@ -100,11 +140,11 @@ def motion_arrays(
     An `.npy` is left on disk. So are the vertices of an `.npz` that is not compressed if `mapped`; its checksum is then
     not looked at, for which all of it would have to be read.
     """
-    if path.suffix not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         raise BadInput(path, expected="a name that ends in .npy or .npz", found=path.name, fix="Save it by NumPy.")
     if not path.is_file():
         raise missing(path, "check the path")
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         return {"vertices": load_array(path, mmap=True)}
     try:
         with zipfile.ZipFile(path) as archive:
@@ -193,7 +233,7 @@ def _template(
         name = str(stored) if given is None else str(given)
         if name in corpus.templates:
             return corpus.template(name, "mouth")
-        if given is None or Path(name).suffix not in (".obj", ".ply"):  # a motion file names no other files
+        if given is None or not is_mesh(name):  # a motion file names no other files
             raise BadInput(
                 where,
                 expected=f"a speaker ({', '.join(list(corpus.templates)[:4])} …), or an .obj or .ply",
@@ -204,20 +244,3 @@ def _template(
     if not np.isfinite(positions).all():
         raise BadInput(where, expected="finite positions", found="NaN or infinity", fix="Export the face again.")
     return positions * np.float32(scale)
-
-
-def _refuse_other_size(path: Path, vertices: np.ndarray, corpus: Corpus, unit: float | None) -> None:
-    """A mouth of 60 m is one in millimetres taken for metres: the error says which unit fits, none is guessed."""
-    ours = [mouth_mm(corpus.template(speaker, "mouth"), corpus.mm_per_unit) for speaker in corpus.templates]
-    typical, found = float(np.mean(ours)), mouth_mm(np.median(vertices, axis=0), corpus.mm_per_unit)
-    if SIZES[0] * typical <= found <= SIZES[1] * typical:
-        return
-    used = corpus.mm_per_unit if unit is None else unit
-    fits = [mm for mm in (1.0, 10.0, 1000.0) if SIZES[0] * typical <= found / used * mm <= SIZES[1] * typical]
-    fix = f"It fits --mm-per-unit {fits[0]:g}." if fits else "Give positions, not displacements, and --mm-per-unit."
-    raise BadInput(
-        path,
-        expected=f"a mouth some {typical:.0f} mm across",
-        found=f"one of {found:.3g} mm, with {used:g} mm per unit",
-        fix=fix,
-    )

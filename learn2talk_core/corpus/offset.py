@@ -108,7 +108,7 @@ def lip_curves(opening: np.ndarray, audio: np.ndarray, fps: float) -> LipCurves:
     return LipCurves(sound_level(audio, times), np.interp(times, frames, opening) if len(times) else times)
 
 
-def lip_opening(topology: Topology, motion: np.ndarray) -> np.ndarray:
+def opening_curve(topology: Topology, motion: np.ndarray) -> np.ndarray:
     """(T,) how far the lips are apart along y; without pairs of facing vertices, how far the lips spread.
 
     Args:
@@ -162,7 +162,7 @@ def peak_seconds(row: np.ndarray) -> float:
 
 
 def _opening(corpus: Corpus, clip: Clip) -> np.ndarray:
-    """`lip_opening` less a constant, at the cost of the lips alone."""
+    """`opening_curve` less a constant, at the cost of the lips alone."""
     pairs = corpus.topology.lip_pairs
     if len(pairs):
         y = corpus.displacement(clip, pairs.T.reshape(-1))[:, :, 1]

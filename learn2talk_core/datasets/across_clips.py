@@ -12,7 +12,7 @@ from itertools import combinations
 import numpy as np
 
 from learn2talk_core.corpus.format import Corpus, Recording
-from learn2talk_core.corpus.offset import STEP, AudioOffset, correlations, lip_curves, lip_opening, mean_offset
+from learn2talk_core.corpus.offset import STEP, AudioOffset, correlations, lip_curves, mean_offset, opening_curve
 from learn2talk_core.datasets.problem import Problem
 from learn2talk_core.datasets.source import Source
 
@@ -46,7 +46,7 @@ class Trace:
 
 def trace(data: Source | Corpus, clip: Recording) -> Trace:
     """What to keep of a clip that is not `clip_checks.broken`."""
-    curves = lip_curves(lip_opening(data.topology, clip.motion), clip.audio, data.fps)
+    curves = lip_curves(opening_curve(data.topology, clip.motion), clip.audio, data.fps)
     smallest = 1e-6 * float(np.ptp(data.templates[clip.speaker]))
     rows = [correlations(curves, smallest, backwards=backwards) for backwards in (False, True)]
     fit = None if rows[0] is None else np.array(rows)

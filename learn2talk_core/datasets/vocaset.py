@@ -26,6 +26,7 @@ from learn2talk_core.mesh.files import read_mesh
 from learn2talk_core.mesh.regions import face_colours, read_ids, regions_from_lips
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import by_stem
 from learn2talk_core.run.progress import log
 from learn2talk_core.untrusted.pickles import load_array, load_pickle
 
@@ -276,8 +277,8 @@ class _Sound:
 
 
 def _faceformer(folder: Path) -> tuple[dict[Key, Callable[[], np.ndarray]], dict[Key, Callable[[], np.ndarray]]]:
-    motion = {_key(path): _Flat(path) for path in sorted((folder / "vertices_npy").glob("*.npy"))}
-    sound = {_key(path): partial(read_sound, path) for path in sorted((folder / "wav").glob("*.wav"))}
+    motion = {_key(path): _Flat(path) for path in by_stem(folder / "vertices_npy", (".npy",)).values()}
+    sound = {_key(path): partial(read_sound, path) for path in by_stem(folder / "wav", (".wav",)).values()}
     return dict(motion), dict(sound)
 
 

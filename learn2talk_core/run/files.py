@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,7 +82,7 @@ def read_json(path: str | Path, *, made_by: str) -> Any:
     """Read a JSON file that another stage made; `made_by` is named in the error when it is missing or broken."""
     path = Path(path)
     try:
-        return json.loads(path.read_text())
+        return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise missing(path, made_by) from None
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
@@ -100,6 +100,22 @@ def map_array(path: str | Path, *, made_by: str) -> np.ndarray:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError) as error:  # cut short, or not a NumPy file
         raise BadInput(path, expected="a whole array", found=str(error), fix=f"Make it again: {made_by}.") from error
+
+
+def visible(folder: Path, pattern: str = "*") -> list[Path]:
+    """What a folder holds, sorted, without what is hidden: macOS writes `.DS_Store` and a `._NAME` for each file."""
+    found = folder.glob(pattern)
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+
+
+def by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """The files of a folder with one of these suffixes, in capitals or not, by their stem.
+
+    Of several with the same stem it is the one whose suffix comes first in `suffixes`.
+    """
+    files = [path for path in visible(folder) if path.suffix.lower() in suffixes]
+    files.sort(key=lambda path: suffixes.index(path.suffix.lower()), reverse=True)
+    return {path.stem: path for path in files}
 
 
 def missing(path: str | Path, made_by: str) -> BadInput:

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import visible
 from learn2talk_core.video.landmarks import FindFaces, follow_face, similarity, smooth_landmarks
 from learn2talk_core.video.talking_video import (
     MOUTH_SIZE,
@@ -46,7 +47,7 @@ def recorded_films(folder: str | Path, find: FindFaces) -> Iterator[tuple[VideoC
 def videos(folder: str | Path) -> list[tuple[Path, str]]:
     """The video files and the split of each: every tenth speaker for validation, the others in turn."""
     folder = Path(folder)
-    files = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES)
+    files = [path for path in visible(folder, "*/*") if path.suffix.lower() in SUFFIXES]
     speakers = sorted({path.parent.name for path in files})
     if len(speakers) < 3:
         raise BadInput(

@@ -121,13 +121,16 @@ def test_templates(tmp_path: Path) -> None:
     write_mesh(tmp_path / "small.obj", head[:50], faces[(faces < 50).all(axis=1)])
     write_mesh(tmp_path / "other.obj", head, faces[:, ::-1][:-1])
     write_mesh(tmp_path / "large.obj", 1000 * head, faces)
+    write_mesh(tmp_path / "z up.PLY", head[:, [0, 2, 1]] * [1, -1, 1], faces)
     for name, text in (
-        ("small", "small.obj: expected 64 vertices, as the model, found 50. Export the head in the model's topology"),
-        ("other", "other.obj: expected the 98 triangles of the model, found 97, of which 97 are the model's"),
-        ("large", "Scale it by 0.001"),
+        ("small.obj", "small.obj: expected 64 vertices, as the model, found 50. Export the head in the model's"),
+        ("other.obj", "other.obj: expected the 98 triangles of the model, found 97, of which 97 are the model's"),
+        ("large.obj", "Scale it by 0.001"),
+        ("z up.PLY", "z up.PLY: expected a head whose left is x, up is y, and which looks along z, as the model's, "),
+        ("z up.PLY", "found one that is rotated by 90° about x: left is x, up is z, the face looks along -y. Export"),
     ):
         with pytest.raises(BadInput) as refused:
-            load_animator(student, corpus=corpus, template=tmp_path / f"{name}.obj")
+            load_animator(student, corpus=corpus, template=tmp_path / name)
         assert text in str(refused.value)
 
 

@@ -23,6 +23,7 @@ from learn2talk_core.datasets.vocaset import TEST, TRAIN, VALIDATION, read_vocas
 from learn2talk_core.mesh.files import read_mesh, write_mesh
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.untrusted.pickles import load_array, load_pickle
+from tests.datasets.hidden import with_hidden_files
 from tests.pickles import chumpy, malicious, python2_array
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "vocaset"
@@ -70,6 +71,19 @@ def test_both_layouts_give_the_same_corpus(both: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(a.audio(clip), b.audio(clip), atol=2 / 32768)
     assert a.topology.regions.keys() == b.topology.regions.keys()
     assert len(a.topology.lip_pairs) >= 5
+
+
+@pytest.mark.parametrize("layout", ["distribution", "faceformer"])
+def test_hidden_files_and_capitals(both: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, layout: str) -> None:
+    folder = Path(shutil.copytree(both / layout, tmp_path / layout))
+    for path in [*folder.glob("wav/*"), *folder.glob("vertices_npy/*")]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    caplog.set_level(logging.INFO)
+    read_vocaset(both / layout)
+    expected, _ = caplog.text.replace(str(both / layout), ""), caplog.clear()
+    found = corpus_of(read_vocaset(with_hidden_files(folder)), tmp_path / "found")
+    assert [clip.id for clip in found.clips] == [clip.id for clip in read_vocaset(both / layout).recordings]
+    assert caplog.text.replace(str(folder), "").startswith(expected)
 
 
 def test_motion_is_every_second_frame_and_sound_has_16_khz(both: Path, tmp_path: Path) -> None:

@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import map_array, missing, read_json, whole_file, whole_folder, write_json
+from learn2talk_core.run.files import (
+    by_stem,
+    map_array,
+    missing,
+    read_json,
+    visible,
+    whole_file,
+    whole_folder,
+    write_json,
+)
 
 
 def test_whole_file_keeps_the_old_one_when_the_writer_fails(tmp_path: Path) -> None:
@@ -157,3 +166,16 @@ def test_arrays_are_mapped_or_named(tmp_path: Path) -> None:
 def test_errors_survive_a_process_pool() -> None:
     error = pickle.loads(pickle.dumps(missing("a.wav", "dvc repro corpus")))
     assert str(error) == "a.wav: expected a file, found nothing. Make it first: dvc repro corpus."
+
+
+def test_files_by_stem_and_those_that_are_not_hidden(tmp_path):
+    for name in ("a.wav", "A.WAV", "a.mp3", "b.MP3", "._b.wav", ".DS_Store", "c.txt", "d.x.wav"):
+        (tmp_path / name).touch()
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / ".hidden" / "e.wav").touch()
+    found = {stem: path.name for stem, path in by_stem(tmp_path, (".wav", ".mp3")).items()}
+    assert found == {"a": "a.wav", "A": "A.WAV", "b": "b.MP3", "d.x": "d.x.wav"}
+    assert [path.name for path in visible(tmp_path)] == ["A.WAV", "a.mp3", "a.wav", "b.MP3", "c.txt", "d.x.wav"]
+    assert visible(tmp_path, "**/*.wav") == [tmp_path / "a.wav", tmp_path / "d.x.wav"]
+    assert visible(tmp_path / "nowhere") == []
+    assert visible(tmp_path / ".hidden") == [tmp_path / ".hidden" / "e.wav"], "a folder that is named itself is read"

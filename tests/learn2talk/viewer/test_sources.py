@@ -15,7 +15,7 @@ from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.run.errors import BadInput
 from tests.animation.test_animator import speech
 from tests.learn2talk.viewer.scene import toy_run
-from tests.toy import sheet, topology
+from tests.toy import sheet, topology, toy_corpus
 
 
 def named(clip: ViewerClip) -> list[str]:
@@ -120,6 +120,57 @@ def test_an_array_alone_takes_its_mesh_from_elsewhere(tmp_path: Path) -> None:
     (clip,) = find_viewer_clips([tmp_path / "y.npy"], corpus=corpus, fps=30.0)
     assert len(clip.motions[0].topology.lip_pairs) == 4
     assert clip.motions[0].mm_per_unit == 1000
+
+
+DISPLACED = "and it moves by more: displacements. Give positions, not displacements, and --mm-per-unit."
+
+
+@pytest.mark.parametrize("corpus", [True, False])
+@pytest.mark.parametrize(
+    ("scale", "rest", "unit", "text"),
+    [
+        (1000, 0, 1000.0, "mm across, found one of 1.14e+05 mm, with 1000 mm per unit. It fits --mm-per-unit 1."),
+        (1, 0, 1.0, "found one of 0.114 mm, with 1 mm per unit. It fits --mm-per-unit 1000."),
+        (1, 1, 1000.0, DISPLACED),
+        (1000, 1, 1000.0, DISPLACED),
+        (1000, 1, 1.0, DISPLACED),
+        (0, 0, 1000.0, DISPLACED),
+    ],
+)
+def test_displacements_and_other_units_are_refused(
+    tmp_path: Path, corpus: bool, scale: float, rest: float, unit: float, text: str
+) -> None:
+    vertices = save(tmp_path / "base.npz", 40)
+    np.savez(tmp_path / "x.npz", vertices=scale * (vertices - rest * sheet()), faces=topology().faces)
+    given = {"corpus": toy_corpus(tmp_path / "corpus").folder if corpus else None, "fps": 30.0}
+    find_clips([tmp_path / "base.npz"], **given)
+    with pytest.raises(BadInput, match=re.escape("x.npz: expected a face some ") + ".*" + re.escape(text)):
+        find_clips([tmp_path / "x.npz"], **given, mm_per_unit=unit)
+
+
+def test_a_motion_is_as_large_as_its_template(tmp_path: Path) -> None:
+    vertices = save(tmp_path / "x.npz", 40)
+    write_mesh(tmp_path / "head.PLY", sheet(), topology().faces)
+    given = {"template": str(tmp_path / "head.PLY"), "fps": 30.0, "mm_per_unit": 1000.0}
+    for name, change in (("ok", vertices), ("mm", 1000 * vertices), ("offsets", vertices - sheet())):
+        np.save(tmp_path / f"{name}.npy", change)
+    find_clips([tmp_path / "ok.npy"], **given)
+    with pytest.raises(BadInput, match=r"mm.npy: expected a face, as the template, some 113 mm across, found one of 1"):
+        find_clips([tmp_path / "ok.npy", tmp_path / "mm.npy"], **given)
+    with pytest.raises(BadInput, match=r"offsets.npy: expected a face, as the template, .* displacements\. Give"):
+        find_clips([tmp_path / "offsets.npy"], **given)
+
+
+def test_capitals_and_hidden_files(tmp_path: Path) -> None:
+    save(tmp_path / "made.npz")
+    (tmp_path / "made.npz").rename(tmp_path / "X.NPZ")
+    write_wave(tmp_path / "X.wav", speech(0.3))
+    (tmp_path / "X.wav").rename(tmp_path / "X.WAV")
+    for name in ("._X.NPZ", "._X.WAV", ".DS_Store"):
+        (tmp_path / name).write_bytes(b"\0\5\x16\7")
+    for path in (tmp_path, tmp_path / "X.NPZ"):
+        (clip,) = find_clips([path])
+        assert clip.note == f"Sound: {tmp_path / 'X.WAV'}"
 
 
 @pytest.mark.parametrize(
