@@ -17,11 +17,7 @@ from learn2talk_core.corpus.phonemes import BILABIALS, Phoneme
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.render.shading import Light
 from learn2talk_core.report.face import portrait_camera, portraits
-<<<<<<< HEAD
-from learn2talk_core.report.names import SECOND, method_colours, row_title
-=======
 from learn2talk_core.report.names import SECOND, row_colours, row_title
->>>>>>> main
 from learn2talk_core.report.png import DPI
 
 OTHERS = ("#d98a00", "#009e73", "#cc79a7", "#777777", "#56b4e9")
@@ -143,7 +139,7 @@ def loss_curves(curves: Mapping[str, pd.DataFrame], *, columns: int = 4) -> Figu
     return figure
 
 
-def lip_opening_figure(clips: Sequence[tuple[str, Mapping[str, np.ndarray], Sequence[Phoneme]]], fps: float) -> Figure:
+def lip_opening(clips: Sequence[tuple[str, Mapping[str, np.ndarray], Sequence[Phoneme]]], fps: float) -> Figure:
     """How far the lips are apart over time, true and predicted, with what is said. Grey bands: p, b, m.
 
     Args:
@@ -152,11 +148,7 @@ def lip_opening_figure(clips: Sequence[tuple[str, Mapping[str, np.ndarray], Sequ
     figure = Figure(figsize=(11, 2.9 * max(1, len(clips))), layout="constrained")
     axes = figure.subplots(max(1, len(clips)), squeeze=False)[:, 0]
     for axis, (title, gaps, phonemes) in zip(axes, clips, strict=False):
-<<<<<<< HEAD
-        shades = method_colours(list(gaps))
-=======
         shades = row_colours(list(gaps))
->>>>>>> main
         for name, gap in gaps.items():
             time = (np.arange(len(gap)) + 0.5) / fps
             axis.plot(time, gap, color=shades[name], label=row_title(name), linewidth=1.4)

@@ -16,11 +16,7 @@ def row_title(name: str) -> str:
     return REFERENCES.get(name) or STUDENTS.get(name, name)
 
 
-<<<<<<< HEAD
-def method_colours(names: Sequence[str]) -> dict[str, str]:
-=======
 def row_colours(names: Sequence[str]) -> dict[str, str]:
->>>>>>> main
     """A colour for each of `names`: `truth` is nearly black, the students take the palette in their order."""
     others = [name for name in names if name != "truth"]
     return {"truth": TRUTH} | {name: PALETTE[i % len(PALETTE)] for i, name in enumerate(others)}

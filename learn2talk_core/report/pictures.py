@@ -9,7 +9,7 @@ from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.mesh.topology import lip_gap
 from learn2talk_core.report.examples import Example, viseme_frames
 from learn2talk_core.report.face import portrait_camera, portraits
-from learn2talk_core.report.figures import error_heat_maps, lip_opening_figure
+from learn2talk_core.report.figures import error_heat_maps, lip_opening
 from learn2talk_core.report.names import row_title
 from learn2talk_core.report.side_by_side import at_rate, fitted, side_by_side
 from learn2talk_core.video.talking_video import VIDEO_FPS
@@ -39,7 +39,7 @@ def opening(corpus: Corpus, examples: Mapping[str, Example]) -> Figure:
             if len(pairs)
         }
         clips.append((f"{title}: “{example.clip.text}”", gaps, example.clip.phonemes))
-    return lip_opening_figure(clips, corpus.fps)
+    return lip_opening(clips, corpus.fps)
 
 
 def side_by_side_frames(

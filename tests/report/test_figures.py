@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from learn2talk_core.report.figures import distance_histogram, error_heat_maps, lip_opening_figure, loss_curves
+from learn2talk_core.report.figures import distance_histogram, error_heat_maps, lip_opening, loss_curves
 from learn2talk_core.report.png import save_png
 from tests.report.scene import PHONEMES, grid
 
@@ -62,7 +62,7 @@ def test_distance_histogram_shows_shares() -> None:
 
 def test_lip_opening(tmp_path: Path) -> None:
     gaps = {"truth": np.arange(20.0), "learn2talk": np.arange(18.0)}
-    figure = lip_opening_figure([("title", gaps, PHONEMES)], 30.0)
+    figure = lip_opening([("title", gaps, PHONEMES)], 30.0)
     (axis,) = figure.axes
     assert [line.get_label() for line in axis.lines] == ["Truth", "Learn2Talk"]
     np.testing.assert_allclose(axis.lines[1].get_xdata(), (np.arange(18) + 0.5) / 30)
