@@ -143,9 +143,9 @@ def test_displacements_and_other_units_are_refused(
     vertices = save(tmp_path / "base.npz", 40)
     np.savez(tmp_path / "x.npz", vertices=scale * (vertices - rest * sheet()), faces=topology().faces)
     given = {"corpus": toy_corpus(tmp_path / "corpus").folder if corpus else None, "fps": 30.0}
-    find_clips([tmp_path / "base.npz"], **given)
+    find_viewer_clips([tmp_path / "base.npz"], **given)
     with pytest.raises(BadInput, match=re.escape("x.npz: expected a face some ") + ".*" + re.escape(text)):
-        find_clips([tmp_path / "x.npz"], **given, mm_per_unit=unit)
+        find_viewer_clips([tmp_path / "x.npz"], **given, mm_per_unit=unit)
 
 
 def test_a_motion_is_as_large_as_its_template(tmp_path: Path) -> None:
@@ -154,11 +154,11 @@ def test_a_motion_is_as_large_as_its_template(tmp_path: Path) -> None:
     given = {"template": str(tmp_path / "head.PLY"), "fps": 30.0, "mm_per_unit": 1000.0}
     for name, change in (("ok", vertices), ("mm", 1000 * vertices), ("offsets", vertices - sheet())):
         np.save(tmp_path / f"{name}.npy", change)
-    find_clips([tmp_path / "ok.npy"], **given)
+    find_viewer_clips([tmp_path / "ok.npy"], **given)
     with pytest.raises(BadInput, match=r"mm.npy: expected a face, as the template, some 113 mm across, found one of 1"):
-        find_clips([tmp_path / "ok.npy", tmp_path / "mm.npy"], **given)
+        find_viewer_clips([tmp_path / "ok.npy", tmp_path / "mm.npy"], **given)
     with pytest.raises(BadInput, match=r"offsets.npy: expected a face, as the template, .* displacements\. Give"):
-        find_clips([tmp_path / "offsets.npy"], **given)
+        find_viewer_clips([tmp_path / "offsets.npy"], **given)
 
 
 def test_capitals_and_hidden_files(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_capitals_and_hidden_files(tmp_path: Path) -> None:
     for name in ("._X.NPZ", "._X.WAV", ".DS_Store"):
         (tmp_path / name).write_bytes(b"\0\5\x16\7")
     for path in (tmp_path, tmp_path / "X.NPZ"):
-        (clip,) = find_clips([path])
+        (clip,) = find_viewer_clips([path])
         assert clip.note == f"Sound: {tmp_path / 'X.WAV'}"
 
 
