@@ -94,7 +94,8 @@ def animate_files(
     animator = load_animator(shapes=shapes, **model)
     for source, name in zip(sources, names, strict=True):
         with _as_file(source) as path:
-            wave, content = read_sound(path, allow_silence=True), sha256(path)
+            wave = read_sound(path, allow_silence=True, name="standard input" if source == STDIN else None)
+            content = sha256(path)
         weights = animator.style_weights(style, wave)
         animation = animator.animate(wave, style=weights, fps=fps, chunk=chunk, life=life)
         about = {

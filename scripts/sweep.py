@@ -48,7 +48,7 @@ def run_arm(network: str, lambda1: float, lambda2: float, seed: int, out: Path) 
     corpus = open_corpus(stage.CORPUS)
     inputs = [stage.CORPUS, stage.ENCODER]
     inputs += ([stage.SYNCNET3D] if lambda1 else []) + ([stage.LIPREADER, stage.TEACHER] if lambda2 else [])
-    with open_scratch("sweep", (params, network, recipe), inputs) as scratch:
+    with open_scratch(f"sweep-{network}", (params, recipe), inputs) as scratch:
         model, _ = stage.train(params, network, recipe, corpus, scratch, folder.name)
         spoken = corpus.split("validation", "test_seen", "test_unseen")
         studio = Studio(corpus, frozen(model), corpus.train_speakers)

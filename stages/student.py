@@ -4,7 +4,7 @@ It depends on no λ, so a sweep never trains it again. Or published weights, tra
 alignment of sound and motion that they were made with.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from learn2talk_core.corpus.format import Corpus, open_corpus
 from learn2talk_core.models.speech_encoder import load_speech_encoder
@@ -36,7 +36,8 @@ def main(params: Params, name: str) -> str:
     training = training_of(student.network, f"students.{name}.network")
     recipe = load_params(training.Recipe, student.network)
     encoder = load_speech_encoder(ENCODER)
-    with open_scratch(f"student-{name}", (params.seed, student, recipe), [CORPUS, ENCODER]) as scratch:
+    keyed = (replace(params, students={name: student}), recipe)
+    with open_scratch(f"student-{name}", keyed, [CORPUS, ENCODER]) as scratch:
         clips = spoken_clips(corpus, encoder, corpus.split("train"), "speech features")
         model, history = training.train_network(
             corpus, encoder, clips, recipe, seed=params.seed, scratch=scratch, description=name

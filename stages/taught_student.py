@@ -4,7 +4,7 @@ A student that is trained on Eq. 8 with `lambda1` and `lambda2`: Learn2Talk, whe
 0 it equals the student of the same network that is trained on its own losses.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from learn2talk_core.corpus.format import Corpus, open_corpus
@@ -39,9 +39,9 @@ class Params:
 def main(params: Params, name: str) -> str:
     corpus, network = open_corpus(CORPUS), params.taught_students[name].network
     recipe = load_params(training_of(network, f"taught_students.{name}.network").Recipe, network)
-    keyed = (params.seed, params.lambda1, params.lambda2, params.balance, params.lipread_frames, params.lipread_clips)
+    keyed = (replace(params, taught_students={name: params.taught_students[name]}), recipe)
     inputs = [CORPUS, ENCODER, SYNCNET3D, LIPREADER, TEACHER]
-    with open_scratch(f"taught_student-{name}", (*keyed, network, recipe), inputs) as scratch:
+    with open_scratch(f"taught_student-{name}", keyed, inputs) as scratch:
         model, history = train(params, network, recipe, corpus, scratch, name)
         with whole_folder(f"{OUT}/{name}") as folder:
             save_student(

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
+from learn2talk_core.run.imports import closure, imports
 from learn2talk_core.run.networks import network_names
-from scripts.code_deps import closure, code_of, imports
+from scripts.code_deps import code_of
 
 ROOT = Path(__file__).parents[1]
 PARAMS = YAML(typ="safe").load((ROOT / "params.yaml").read_text())

@@ -6,6 +6,7 @@ it, the chin 35 mm below.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from scipy.sparse import coo_array
@@ -22,8 +23,11 @@ VIEW = (64.0, 58.0, 80.0)  # mm: half width, half height and depth of `mouth_vie
 CAVITY = (45.0, 45.0, 115.0)  # mm: the same of the box in which what the face hides is the mouth's inside
 UPPER_FACE = (60.0, 50.0, 36.0)  # mm: half width, height above the lips, depth behind their front
 HIDDEN = 3.0  # mm that a surface lies in front of a hidden vertex, more than lips overlap when pressed
+LAST = 2**31 - 1  # the greatest vertex number that is taken for one
 COLUMN = 5.0  # mm between two pairs of facing lip vertices
 SKIN, LIPS, CAVITY_COLOUR = (0.86, 0.66, 0.56), (0.74, 0.40, 0.35), (0.30, 0.11, 0.11)  # albedo, RGB
+
+_FIX = "Write one list of whole numbers from 0, or of truth values."
 
 
 def regions_from_lips(
@@ -112,6 +116,9 @@ def read_ids(path: str | Path) -> np.ndarray:
 
     `.txt` (separated by blanks, commas or lines; CodeTalker's region files of BIWI), `.npy`, `.json` (a list), or one
     of the masks in a pickle, `FLAME_masks.pkl:lips`; an array of truth values gives the numbers of the true ones.
+
+    Raises:
+        BadInput: no file, or anything but whole numbers from 0 to 2³¹ - 1 in one flat list or an array.
     """
     file, _, key = str(path).partition(".pkl:")
     where = Path(f"{file}.pkl" if key else path)
@@ -122,7 +129,7 @@ def read_ids(path: str | Path) -> np.ndarray:
         if not isinstance(found, Mapping):
             raise _not_ids(where, f"a {type(found).__name__}", "Name a pickle of masks.")
         if key not in found:
-            names = ", ".join(sorted(map(str, found)))
+            names = ", ".join(sorted(str(name)[:40] for name in found if isinstance(name, str))[:20])
             raise BadInput(where, expected=f"one of the masks {names}", found=repr(key), fix=f"Write {where}:NAME.")
         found = found[key]
     elif where.suffix.lower() == ".npy":
@@ -133,16 +140,38 @@ def read_ids(path: str | Path) -> np.ndarray:
         try:
             found = [int(word) for word in where.read_text().replace(",", " ").split()]
         except ValueError as error:
-            raise _not_ids(where, str(error), "Write whole numbers, separated by blanks or commas.") from None
-    try:
-        ids = np.asarray(found).reshape(-1)
-    except ValueError as error:
-        raise _not_ids(where, str(error), "Write one list of numbers.") from None
+            fix = "Write whole numbers, separated by blanks or commas."
+            raise _not_ids(where, str(error)[:100], fix) from None
+    return _vertex_numbers(where, found)
+
+
+def _vertex_numbers(where: Path, found: Any) -> np.ndarray:
+    """The numbers (n,) int64 in an array, or in a list, which becomes an array only if it is flat and all of it are
+    numbers of one kind: nested lists and text can need any memory, and numbers of more than 64 bits become objects."""
+    if isinstance(found, list | tuple):
+        booleans = [isinstance(number, bool | np.bool_) for number in found]
+        strange = [n for n in found if not isinstance(n, int | float | np.integer | np.floating | np.bool_)]
+        if strange or (any(booleans) and not all(booleans)):
+            kind = type(strange[0]).__name__ if strange else "bool among numbers"
+            raise _not_ids(where, f"a list with a {kind} in it", _FIX)
+        strange = [number for number in found if not 0 <= number <= LAST]
+        if strange:
+            raise _not_ids(where, _shown(strange[0]), _FIX)
+    ids = np.asarray(found).reshape(-1)
     if ids.dtype == bool:
         ids = np.flatnonzero(ids)
-    if not ids.size or not np.issubdtype(ids.dtype, np.number) or (ids != np.floor(ids)).any() or ids.min() < 0:
-        raise _not_ids(where, f"{ids.size} values of type {ids.dtype}", "Number vertices from 0.")
+    if not ids.size or ids.dtype.kind not in "iuf":
+        raise _not_ids(where, f"{ids.size} values of type {ids.dtype}", _FIX)
+    right = (ids >= 0) & (ids <= LAST) & (ids == np.floor(ids))
+    if not right.all():
+        raise _not_ids(where, _shown(ids[~right][0]), _FIX)
     return ids.astype(np.int64)
+
+
+def _shown(number: Any) -> str:
+    """A number of a stranger's file, which may have a million digits."""
+    bits = number.bit_length() if isinstance(number, int) else 0
+    return f"the number {number}" if bits <= 64 else f"the number of {bits} bits"
 
 
 def _front(points: np.ndarray) -> np.ndarray:

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,10 +85,9 @@ def read_json(path: str | Path, *, made_by: str) -> Any:
         return json.loads(path.read_bytes())
     except FileNotFoundError:
         raise missing(path, made_by) from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadInput(
-            path, expected="JSON", found=f"text that is not ({error})", fix=f"Delete it and make it again: {made_by}."
-        ) from error
+    except (ValueError, RecursionError, OSError) as error:  # no JSON, no UTF-8, a number of 5000 digits, a folder
+        found = f"text that is not ({str(error)[:200]})"
+        raise BadInput(path, expected="JSON", found=found, fix=f"Delete it and make it again: {made_by}.") from error
 
 
 def map_array(path: str | Path, *, made_by: str) -> np.ndarray:
@@ -108,12 +107,17 @@ def visible(folder: Path, pattern: str = "*") -> list[Path]:
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
+def visible_files(folder: str | Path, suffixes: Collection[str]) -> list[Path]:
+    """The visible files of a folder with one of these suffixes, in capitals or not, by name."""
+    return [path for path in visible(Path(folder)) if path.suffix.lower() in suffixes and path.is_file()]
+
+
 def by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     """The files of a folder with one of these suffixes, in capitals or not, by their stem.
 
     Of several with the same stem it is the one whose suffix comes first in `suffixes`.
     """
-    files = [path for path in visible(folder) if path.suffix.lower() in suffixes]
+    files = visible_files(folder, suffixes)
     files.sort(key=lambda path: suffixes.index(path.suffix.lower()), reverse=True)
     return {path.stem: path for path in files}
 

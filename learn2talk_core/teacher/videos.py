@@ -14,6 +14,7 @@ import numpy as np
 
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import visible_files
 from learn2talk_core.video.landmarks import FindFaces
 from learn2talk_core.video.recorded import SUFFIXES, SteadyFace, hold_still
 from learn2talk_core.video.stills import Still
@@ -49,8 +50,11 @@ def taught_clips(corpus: Corpus, tests: int) -> list[Clip]:
 def find_video(folder: str | Path, clip_id: str) -> Path:
     """The video FOLDER/CLIP.mp4, or with another ending of a video."""
     folder = Path(folder)
-    found = [folder / f"{clip_id}{suffix}" for suffix in sorted(SUFFIXES)]
-    found = [path for path in found if path.is_file()]
+    found = (
+        [path for path in visible_files(folder, SUFFIXES) if path.stem == clip_id and path.is_file()]
+        if folder.is_dir()
+        else []
+    )
     if len(found) != 1:
         raise BadInput(
             folder / f"{clip_id}.mp4",

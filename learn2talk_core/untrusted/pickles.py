@@ -3,16 +3,23 @@
 A pickle is a program. Python's own unpickler runs it, and even with a whitelist of classes leaves it `__setstate__`,
 the attributes of whatever it was given, the extension registry and a memory of any size. Here the program runs on a
 machine that knows plain containers and makes arrays itself, from bytes whose length it has checked; a name in the file
-is only looked up in the table `_KNOWN`. That is enough for what the field distributes: NumPy arrays of Python 2 and 3,
+is only looked up in the table `KNOWN`. That is enough for what the field distributes: NumPy arrays of Python 2 and 3,
 SciPy's sparse matrices, and chumpy's arrays (FLAME), which come back as NumPy arrays without chumpy.
+
+A few bytes may also name one list a million times, or nest lists that share their parts until printing, comparing,
+hashing or copying one takes for ever. So every operation is charged for the memory that it may take, before the next
+one runs; nothing from the file is printed, compared or hashed unless its type is simple; and the result is measured
+as if every shared part were written out.
 """
 
 import os
 import pickle
 import re
-from collections.abc import Callable, Iterable
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, ClassVar, NoReturn
 
@@ -24,7 +31,16 @@ from learn2talk_core.run.errors import BadInput
 _PLAIN = "plain data (numbers, text, lists, dictionaries, NumPy arrays)"
 _GET_AGAIN = "Get the file again from where it is published."
 _DTYPE = re.compile(r"[<>=|]?(\?|b1|[iu][1248]|f2|f4|f8|f16|c8|c16|c32|[SU][1-9]\d{0,5})")
-_KEYS = (str, bytes, int, float, bool, type(None), np.generic)
+_KEYS = (str, bytes, int, float, bool, type(None), np.integer, np.floating, np.bool_, np.str_, np.bytes_)
+_WIDEST_KEY = 63  # bits of a number: longer ones can be chosen so that all hash alike
+_MOST_PAIRS = 10_000  # keys that are tuples of several numbers, for the same reason
+_MOST_NESTED = 100  # containers in one another
+_MULTIPLE, _SPARE = 50, 16 << 20  # what may be charged: so many times the file's size, and so many bytes more
+# Bytes that are charged, from above: a place on the stack or in a list; an item of a dictionary or set, in tables that
+# are at most two thirds full; an entry in the memo with its number; what a mark, a call and an empty object take.
+_PLACE, _ITEM, _MEMO, _MARK, _CALL, _OBJECT_SIZE = 16, 110, 112, 112, 300, 1000
+_MOST_PARTS = 32  # of a key, a shape
+_COPIES = 4  # that are held of an array's bytes while it is made
 
 
 def load_pickle(path: str | Path) -> Any:
@@ -32,15 +48,18 @@ def load_pickle(path: str | Path) -> Any:
 
     Numbers, text, bytes, lists, tuples, dictionaries, sets, NumPy arrays and scalars (no object arrays), CSC and CSR
     matrices of SciPy. Arrays of chumpy come back as NumPy arrays. Anything else is refused by name with `BadInput`, and
-    so is a file that is cut short or damaged. Needs memory for about twice the file.
+    so is a file that is cut short or damaged.
+
+    Never takes more memory than 64 times the file's size and 32 MB; arrays need about three times theirs. What comes
+    back would be no larger than 50 times the file and 16 MB if each shared part were written out (a sparse matrix
+    counts as a dense one), is nested at most 100 deep, and holds no container that holds itself.
     """
     path = _existing(path)
     size = path.stat().st_size
     with path.open("rb") as file:
-        machine = _Machine(_Bounded(file, size), path, budget=8 * size + (1 << 20))
+        machine = Machine(file, size, path)
         try:
-            result = machine.load()
-            machine.refuse_unfinished(result)
+            result = machine.plain()
         except BadInput:
             raise
         except Exception as error:  # whatever a damaged program leads to
@@ -71,8 +90,8 @@ def load_array(path: str | Path, *, mmap: bool = False) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class _Name:
-    """A class or function that the file mentions. It has no behaviour; `_KNOWN` says what is made for it."""
+class Name:
+    """A class or function that the file mentions. It has no behaviour; `KNOWN` says what is made for it."""
 
     module: str
     name: str
@@ -113,62 +132,186 @@ class _Bounded:
 _PythonUnpickler: Any = pickle._Unpickler  # the one in C cannot be opened up
 
 
-class _Machine(_PythonUnpickler):
+def _opcodes(names: str) -> set[int]:
+    return {getattr(pickle, name)[0] for name in names.split()}
+
+
+_VALUES = _opcodes(
+    "NONE NEWTRUE NEWFALSE INT BININT BININT1 BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING "
+    "BINBYTES BINBYTES8 SHORT_BINBYTES UNICODE BINUNICODE BINUNICODE8 SHORT_BINUNICODE BYTEARRAY8 TUPLE EMPTY_TUPLE "
+    "TUPLE1 TUPLE2 TUPLE3 EMPTY_LIST EMPTY_DICT EMPTY_SET LIST DICT FROZENSET"
+)
+_REPEATS = _opcodes("DUP GET BINGET LONG_BINGET")
+_COSTS = {
+    **dict.fromkeys(_opcodes("PUT BINPUT LONG_BINPUT MEMOIZE"), _MEMO),
+    **dict.fromkeys(_opcodes("GLOBAL STACK_GLOBAL REDUCE"), _CALL),
+    pickle.MARK[0]: _MARK,
+    pickle.NEWOBJ[0]: _OBJECT_SIZE,
+}
+
+
+def _charged(code: int, handler: Callable[["Machine"], None]) -> Callable[["Machine"], None]:
+    """`handler` of an opcode, followed by the charge for what it put onto the stack."""
+    cost = _COSTS.get(code, _PLACE)
+    if code in _REPEATS:
+
+        def step(machine: "Machine") -> None:
+            handler(machine)
+            machine.spend(cost)
+            machine.note_shared(machine.stack[-1])
+
+    elif code in _VALUES:
+
+        def step(machine: "Machine") -> None:
+            handler(machine)
+            machine.spend(cost + sys.getsizeof(machine.stack[-1]))
+
+    else:
+
+        def step(machine: "Machine") -> None:
+            handler(machine)
+            machine.spend(cost)
+
+    return step
+
+
+class Machine(_PythonUnpickler):
     """Python's unpickler written in Python, with every operation that could reach beyond plain data replaced.
 
     Attributes:
         path: of the file, for messages.
-        budget: bytes that may still be copied; so that a small file cannot ask for one array a thousand times.
+        budget: bytes of memory that may still be taken.
+        known: every name that a file may mention → what a call of it gives.
+        content: class → how an empty object of it is made, and what takes its content.
     """
 
-    def __init__(self, file: _Bounded, path: Path, budget: int) -> None:
-        super().__init__(file, encoding="latin1")
-        self.path, self.budget = path, budget
+    known: ClassVar[dict[Name, Callable[..., Any]]]
+    content: ClassVar[dict[Name, tuple[Callable[[], Any], Callable[..., None]]]]
+
+    def __init__(self, file: BinaryIO, size: int, path: Path) -> None:
+        super().__init__(_Bounded(file, size), encoding="latin1")
+        self.path, self.pairs = path, 0
+        self.most = self.budget = _MULTIPLE * size + _SPARE
+        self.shared: set[int] = set()  # ids of containers that the file named again: the only ones with two owners
         # Objects that were made empty and wait for their content, by id, with what takes it.
         self.unfinished: dict[int, tuple[Any, Callable[[Any], None]]] = {}
 
+    def plain(self) -> Any:
+        """What the file holds, if it is plain data and not too large; see `load_pickle`."""
+        result = self.load()
+        self.memo.clear()
+        self.refuse_unfolded(result)
+        return result
+
     def find_class(self, module: str, name: str) -> Any:
-        found = _Name(module, name)
-        if found not in _KNOWN:
-            _refuse(self.path, f"the name {found}")
+        found = Name(module, name)
+        if found not in self.known:
+            self.refuse_name(found)
         return found
+
+    def refuse_name(self, name: Name) -> NoReturn:
+        _refuse(self.path, f"the name {name}")
 
     def spend(self, count: int) -> None:
         self.budget -= count
         if self.budget < 0:
-            raise MemoryError("its arrays are larger than the file")
+            found = f"one that unpacks to more than {_MULTIPLE} times its size"
+            _refuse(self.path, found, expected="a pickle that holds what it takes")
+
+    def note_shared(self, value: Any) -> None:
+        if isinstance(value, _CONTAINERS) and id(value) not in self.shared:
+            self.spend(_MEMO)
+            self.shared.add(id(value))
+
+    def key(self, key: Any) -> Any:
+        """A key of a dictionary or a set, if hashing it is quick: nested tuples may share their parts, a long text or
+        number may be named often, and numbers may be chosen so that their hashes are the same."""
+        parts = key if isinstance(key, tuple) else (key,)
+        self.spend(_ITEM)
+        if len(parts) > _MOST_PARTS:
+            raise ValueError(f"a key of more than {_MOST_PARTS} parts")
+        numbers = 0
+        for part in parts:
+            if not isinstance(part, _KEYS) or isinstance(part, np.longdouble):
+                raise TypeError(f"a key of type {type(part).__name__}")
+            if isinstance(part, int | float | np.number):
+                numbers += 1
+                if isinstance(part, int) and part.bit_length() > _WIDEST_KEY:
+                    raise ValueError("a key that is a number of more than 63 bits")
+            elif part is not None:
+                self.spend(len(part) if isinstance(part, str | bytes) else 1)
+        self.pairs += numbers > 1
+        if self.pairs > _MOST_PAIRS:
+            raise ValueError(f"more than {_MOST_PAIRS} keys that are tuples of numbers")
+        return key
+
+    def pairs_of(self, items: list) -> Iterable[tuple[Any, Any]]:
+        return zip(map(self.key, items[::2]), items[1::2], strict=True)
 
     def make(self, name: Any, args: Any) -> Any:
         """What the file calls: only names of the table, and of those only the ones that make something."""
-        maker = _KNOWN.get(name) if isinstance(name, _Name) else None
+        maker = self.known.get(name) if isinstance(name, Name) else None
         if maker is None or not isinstance(args, tuple):
-            _refuse(self.path, f"a call of {name if isinstance(name, _Name) else type(name).__name__}")
+            _refuse(self.path, f"a call of {_said(name)}")
         return maker(self, *args)
 
     def new(self, cls: Any) -> Any:
         """An empty object of a class; the content follows in a BUILD."""
-        content = _CONTENT.get(cls) if isinstance(cls, _Name) else None
+        content = self.content.get(cls) if isinstance(cls, Name) else None
         if content is None:
-            _refuse(self.path, f"an object of {cls if isinstance(cls, _Name) else type(cls).__name__}")
+            _refuse(self.path, f"an object of {_said(cls)}")
+        self.spend(_OBJECT_SIZE)
         made, fill = content
         value = made()
         self.unfinished[id(value)] = (value, lambda state: fill(self, value, state))
         return value
 
-    def refuse_unfinished(self, result: Any) -> None:
-        """Names, dtypes and empty objects are means to an end; a result that holds one is not plain data."""
-        todo, seen = [result], set()
-        while todo:
-            value = todo.pop()
-            if id(value) in seen:
-                continue
-            seen.add(id(value))
-            if isinstance(value, _Name | _DType) or id(value) in self.unfinished:
-                _refuse(self.path, f"a bare {value}" if isinstance(value, _Name) else "an object without its content")
-            if isinstance(value, dict):
-                todo += value.values()
-            elif isinstance(value, list | tuple):
-                todo += value
+    def refuse_unfolded(self, result: Any) -> None:
+        """Refuse a result that is not plain data, or is larger than `most` bytes where each shared part counts as often
+        as it is named. Shared containers are measured once; the way down is a list, for it may be long."""
+        sizes: dict[int, int] = {}  # of shared containers; 0 while one is being measured
+        sizes_above: list[int] = []
+        way = [iter((result,))]
+        owners: list[int] = []
+        total = 0
+        while way:
+            value = next(way[-1], way)
+            if value is way:  # the end of a container
+                way.pop()
+                if owners:
+                    owner = owners.pop()
+                    if owner in sizes:
+                        sizes[owner] = total
+                    total += sizes_above.pop()
+            elif isinstance(value, _CONTAINERS):
+                if id(value) in sizes:
+                    if not sizes[id(value)]:
+                        raise ValueError("a container that holds itself")
+                    total += sizes[id(value)]
+                else:
+                    if len(way) > _MOST_NESTED:
+                        raise ValueError(f"containers nested more than {_MOST_NESTED} deep")
+                    if id(value) in self.shared:
+                        sizes[id(value)] = 0
+                    owners.append(id(value))
+                    sizes_above.append(total)
+                    total = sys.getsizeof(value)
+                    way.append(_inside(value))
+            else:
+                total += self.plain_size(value)
+            if total > self.most:
+                found = "one that names its parts again and again, without end"
+                _refuse(self.path, found, expected="a pickle that holds what it takes")
+
+    def plain_size(self, value: Any) -> int:
+        """Bytes of what is no container; a sparse matrix counts as the dense one."""
+        if isinstance(value, Name | _DType) or id(value) in self.unfinished:
+            _refuse(self.path, f"a bare {value}" if isinstance(value, Name) else "an object without its content")
+        if isinstance(value, np.ndarray):
+            return 112 + value.nbytes
+        if scipy.sparse.issparse(value):
+            return _dense_size(value)
+        return sys.getsizeof(value)
 
     def load_reduce(self) -> None:
         args = self.stack.pop()
@@ -177,21 +320,26 @@ class _Machine(_PythonUnpickler):
     def load_newobj(self) -> None:
         args, cls = self.stack.pop(), self.stack.pop()
         if args != ():
-            _refuse(self.path, f"an object of {cls} with arguments")
+            _refuse(self.path, f"an object of {_said(cls)} with arguments")
         self.append(self.new(cls))
 
     def load_build(self) -> None:
         state, value = self.stack.pop(), self.stack[-1]
         if isinstance(value, _DType):
-            version, order, *structure = state[:5]
-            if version not in (1, 3, 4) or order not in ("<", ">", "|", "=") or any(structure):
+            version, order, *structure = state[:5] if isinstance(state, tuple) else (None, None)
+            plain = isinstance(version, int) and isinstance(order, str) and structure == [None] * 3
+            if not plain or version not in (1, 3, 4) or order not in ("<", ">", "|", "="):
                 _refuse(self.path, "a structured dtype", expected="arrays of numbers")
             value.order = order
             return
         if id(value) not in self.unfinished:
-            _refuse(self.path, f"a state for {value if isinstance(value, _Name) else type(value).__name__}")
+            _refuse(self.path, f"a state for {_said(value)}")
         _, fill = self.unfinished.pop(id(value))
         fill(state)
+
+    def pop_mark(self) -> list:
+        self.budget += _MARK  # its list is given back, or charged again as a value
+        return super().pop_mark()
 
     def load_append(self) -> None:
         value = self.stack.pop()
@@ -199,27 +347,28 @@ class _Machine(_PythonUnpickler):
 
     def load_appends(self) -> None:
         items = self.pop_mark()
+        self.spend(_PLACE * len(items))
         self._top(list).extend(items)
 
     def load_setitem(self) -> None:
         value, key = self.stack.pop(), self.stack.pop()
-        self._top(dict)[_key(key)] = value
+        self._top(dict)[self.key(key)] = value
 
     def load_setitems(self) -> None:
         items = self.pop_mark()
-        self._top(dict).update(_pairs(items))
+        self._top(dict).update(self.pairs_of(items))
 
     def load_dict(self) -> None:
         items = self.pop_mark()  # before `append` is looked up: it changes with the stack
-        self.append(dict(_pairs(items)))
+        self.append(dict(self.pairs_of(items)))
 
     def load_additems(self) -> None:
         items = self.pop_mark()
-        self._top(set).update(map(_key, items))
+        self._top(set).update(map(self.key, items))
 
     def load_frozenset(self) -> None:
         items = self.pop_mark()
-        self.append(frozenset(map(_key, items)))
+        self.append(frozenset(map(self.key, items)))
 
     def load_bytearray8(self) -> None:
         self.append(bytearray(self.read(int.from_bytes(self.read(8), "little"))))
@@ -236,7 +385,7 @@ class _Machine(_PythonUnpickler):
             raise TypeError(f"items for {type(self.stack[-1]).__name__}")
         return self.stack[-1]
 
-    dispatch: ClassVar = {
+    _handlers: ClassVar = {
         **_PythonUnpickler.dispatch,
         **{
             code[0]: handler
@@ -267,42 +416,59 @@ class _Machine(_PythonUnpickler):
     }
 
 
-def _key(key: Any) -> Any:
-    """Hashing nested tuples that share their parts takes for ever, so keys are simple."""
-    if not all(isinstance(part, _KEYS) for part in (key if isinstance(key, tuple) else (key,))):
-        raise TypeError(f"a key of type {type(key).__name__}")
-    return key
+Machine.dispatch = {code: _charged(code, handler) for code, handler in Machine._handlers.items()}
+_CONTAINERS = (list, tuple, dict, set, frozenset)
 
 
-def _pairs(items: list) -> Iterable[tuple[Any, Any]]:
-    return zip(map(_key, items[::2]), items[1::2], strict=True)
+def _inside(container: Any) -> Iterator[Any]:
+    return chain(container, container.values()) if isinstance(container, dict) else iter(container)
 
 
-def _array_from(machine: _Machine, shape: Any, dtype: Any, data: Any, order: str) -> np.ndarray:
+def _said(value: Any) -> str:
+    """A name of the file, or the type of whatever stands in its place: printing that could take for ever."""
+    return str(value) if isinstance(value, Name) else type(value).__name__
+
+
+def _dense_size(matrix: Any) -> int:
+    return int(matrix.shape[0]) * int(matrix.shape[1]) * matrix.dtype.itemsize
+
+
+def whole_numbers(values: Any, kind: str) -> tuple[int, ...]:
+    """A shape or an order of axes: a short tuple of whole numbers and nothing else."""
+    if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iu" and len(values) <= _MOST_PARTS:
+        return tuple(values.tolist())
+    if not isinstance(values, tuple | list) or len(values) > _MOST_PARTS or not all(type(n) is int for n in values):
+        raise TypeError(f"{kind} that is no tuple of whole numbers")
+    return tuple(values)
+
+
+def _array_from(machine: Machine, shape: Any, dtype: Any, data: Any, order: str) -> np.ndarray:
     """An array from raw bytes, or from the Latin-1 text that Python 2's bytes were read as."""
     if not isinstance(dtype, _DType):
         _refuse(machine.path, f"an array of {type(dtype).__name__}", expected="an array of numbers")
     if isinstance(data, str):
         data = data.encode("latin1")
-    if not isinstance(data, bytes | bytearray) or not all(type(n) is int and n >= 0 for n in shape):
+    shape = whole_numbers(shape, "a shape")
+    if not isinstance(data, bytes | bytearray) or not all(n >= 0 for n in shape):
         raise TypeError("an array without bytes or shape")
-    machine.spend(len(data))
+    machine.spend(_COPIES * len(data))
     return np.frombuffer(data, dtype.dtype()).reshape(shape, order="F" if order == "F" else "C")
 
 
-def _make_dtype(machine: _Machine, text: Any, *_flags: Any) -> _DType:
+def _make_dtype(machine: Machine, text: Any, *_flags: Any) -> _DType:
     if not isinstance(text, str) or not _DTYPE.fullmatch(text):
-        _refuse(machine.path, f"an array of dtype {text!r:.40}", expected="arrays of numbers, not of objects")
+        said = repr(text[:40]) if isinstance(text, str) else f"a {type(text).__name__}"
+        _refuse(machine.path, f"an array of dtype {said}", expected="arrays of numbers, not of objects")
     return _DType(text)
 
 
-def _reconstruct(machine: _Machine, cls: Any, shape: Any, kind: Any) -> Any:
-    if cls not in _ARRAYS or shape != (0,):
-        _refuse(machine.path, f"an array of class {cls}")
+def _reconstruct(machine: Machine, cls: Any, shape: Any, kind: Any) -> Any:
+    if not isinstance(cls, Name) or cls not in _ARRAYS or whole_numbers(shape, "a shape") != (0,):
+        _refuse(machine.path, f"an array of class {_said(cls)}")
     return machine.new(cls)
 
 
-def _fill_array(machine: _Machine, value: np.ndarray, state: Any) -> None:
+def _fill_array(machine: Machine, value: np.ndarray, state: Any) -> None:
     _, shape, dtype, fortran, data = state
     _become(value, _array_from(machine, shape, dtype, data, "F" if fortran else "C"))
 
@@ -315,102 +481,116 @@ def _become(value: np.ndarray, content: np.ndarray) -> None:
     restore((1, content.shape, content.dtype, fortran, content_bytes))
 
 
-def _from_buffer(machine: _Machine, data: Any, dtype: Any, shape: Any, order: Any, *_axes: Any) -> np.ndarray:
-    return _array_from(machine, shape, dtype, data, order).copy(order="K")
+def _from_buffer(machine: Machine, data: Any, dtype: Any, shape: Any, order: Any, *_axes: Any) -> np.ndarray:
+    return _array_from(machine, shape, dtype, data, order if isinstance(order, str) else "C").copy(order="K")
 
 
-def _scalar(machine: _Machine, dtype: Any, data: Any) -> Any:
+def _scalar(machine: Machine, dtype: Any, data: Any) -> Any:
     return _array_from(machine, (), dtype, data, "C")[()]
 
 
-def _reconstructor(machine: _Machine, cls: Any, base: Any, state: Any) -> Any:
-    if base not in _OBJECT or state is not None:
-        _refuse(machine.path, f"an object of {cls} made from {base}")
+def _reconstructor(machine: Machine, cls: Any, base: Any, state: Any) -> Any:
+    if not isinstance(base, Name) or base not in _OBJECT or state is not None:
+        _refuse(machine.path, f"an object of {_said(cls)} made from {_said(base)}")
     return machine.new(cls)
 
 
-def _encode(machine: _Machine, text: str, encoding: str) -> bytes:
-    machine.spend(len(text))
-    if encoding not in ("latin1", "latin-1") or not isinstance(text, str):
-        raise ValueError(f"the encoding {encoding!r:.40}")
+def _encode(machine: Machine, text: Any, encoding: Any) -> bytes:
+    if not isinstance(text, str) or not isinstance(encoding, str) or encoding not in ("latin1", "latin-1"):
+        raise ValueError("text in an encoding other than Latin-1")
+    machine.spend(_COPIES * len(text))
     return text.encode("latin1")
 
 
-def _fill_sparse(kind: type) -> Callable[[_Machine, Any, Any], None]:
-    def fill(machine: _Machine, value: Any, state: Any) -> None:
+def _fill_sparse(kind: type) -> Callable[[Machine, Any, Any], None]:
+    def fill(machine: Machine, value: Any, state: Any) -> None:
         parts = [state["data"], state["indices"], state["indptr"]]
+        shape = whole_numbers(state.get("_shape", state.get("shape")), "a shape")
         if not all(isinstance(part, np.ndarray) for part in parts) or any(p.dtype.kind not in "iu" for p in parts[1:]):
             raise TypeError("a sparse matrix without its arrays")
-        machine.spend(sum(part.nbytes for part in parts))
-        built = kind(tuple(parts), shape=state.get("_shape", state.get("shape")), copy=True)
+        machine.spend(sum(part.nbytes + 16 * part.size for part in parts))  # indices may become wider
+        built = kind(tuple(parts), shape=shape, copy=True)
         built.check_format(full_check=True)  # an index outside would be read by SciPy's compiled code
+        machine.spend(_dense_size(built))  # who reads it may want it dense
         value.__dict__.update(built.__dict__)
 
     return fill
 
 
-def _fill_chumpy(kind: str) -> Callable[[_Machine, Any, Any], None]:
-    def fill(machine: _Machine, value: np.ndarray, state: Any) -> None:
+def _fill_chumpy(kind: str) -> Callable[[Machine, Any, Any], None]:
+    def fill(machine: Machine, value: np.ndarray, state: Any) -> None:
         content = state["x"] if kind == "Ch" else state["a"]
         if not isinstance(content, np.ndarray | np.generic | int | float):
             raise TypeError(f"chumpy around {type(content).__name__}")
         content = np.asarray(content)
+        if content.dtype.hasobject:  # a number of more than 64 bits
+            raise TypeError("chumpy around a number that no array holds")
         if kind == "Select":
-            content = content.ravel()[np.asarray(state["idxs"])]
+            ids = state["idxs"]
+            ids = ids if isinstance(ids, np.ndarray) else np.array(whole_numbers(ids, "a list of numbers"), np.int64)
+            machine.spend(_COPIES * ids.size * content.itemsize)
+            content = content.ravel()[ids]
             if state.get("preferred_shape") is not None:
-                content = content.reshape(state["preferred_shape"])
+                content = content.reshape(whole_numbers(state["preferred_shape"], "a shape"))
         elif kind == "Reshape":
-            content = content.reshape(state["newshape"])
+            content = content.reshape(whole_numbers(state["newshape"], "a shape"))
         elif kind == "transpose":
-            content = content.transpose(state.get("axes"))
-        machine.spend(content.nbytes)
+            axes = state.get("axes")
+            content = content.transpose(None if axes is None else whole_numbers(axes, "axes"))
+        machine.spend(_COPIES * content.nbytes)
         _become(value, content)
 
     return fill
 
 
-def _bytearray(machine: _Machine, data: Any = b"", *encoding: Any) -> bytearray:
+def _bytearray(machine: Machine, data: Any = b"", *encoding: Any) -> bytearray:
     data = _encode(machine, data, *encoding) if encoding else data
     if not isinstance(data, bytes):
         raise TypeError("a bytearray without bytes")
-    machine.spend(len(data))
+    machine.spend(_COPIES * len(data))
     return bytearray(data)
 
 
 def _set(kind: type) -> Callable[..., Any]:
-    def make(machine: _Machine, items: Any = ()) -> Any:
+    def make(machine: Machine, items: Any = ()) -> Any:
         if not isinstance(items, list | tuple):
             raise TypeError(f"a set of {type(items).__name__}")
-        machine.spend(len(items))
-        return kind(map(_key, items))
+        return kind(map(machine.key, items))
 
     return make
 
 
-def _dictionary(machine: _Machine, *args: Any) -> dict:
+def _dictionary(machine: Machine, *args: Any) -> dict:
     """OrderedDict and defaultdict, as plain dictionaries: both keep the order, and a factory is code."""
-    items = [] if not args or isinstance(args[0], _Name) or args[0] is None else args[0]
-    machine.spend(len(items))
-    return {_key(key): value for key, value in items}
+    items = [] if not args or isinstance(args[0], Name) or args[0] is None else args[0]
+    if not isinstance(items, list | tuple):
+        raise TypeError(f"a dictionary of {type(items).__name__}")
+    return {machine.key(key): value for key, value in items}
 
 
-def _no_call(machine: _Machine, *_args: Any) -> NoReturn:
+def _complex(machine: Machine, real: Any, imag: Any) -> complex:
+    if not isinstance(real, int | float) or not isinstance(imag, int | float):
+        raise TypeError("a complex number of other parts")
+    return complex(real, imag)
+
+
+def _no_call(machine: Machine, *_args: Any) -> NoReturn:
     _refuse(machine.path, "a call of a class")
 
 
-def _names(modules: str, names: str) -> list[_Name]:
-    return [_Name(module, name) for module in modules.split() for name in names.split()]
+def names(modules: str, names: str) -> list[Name]:
+    return [Name(module, name) for module in modules.split() for name in names.split()]
 
 
-_OBJECT = set(_names("__builtin__ builtins", "object"))
-_ARRAYS = {*_names("numpy", "ndarray memmap"), *_names("numpy.core.memmap numpy._core.memmap", "memmap")}
+_OBJECT = set(names("__builtin__ builtins", "object"))
+_ARRAYS = {*names("numpy", "ndarray memmap"), *names("numpy.core.memmap numpy._core.memmap", "memmap")}
 _CHUMPY = {
-    _Name("chumpy.ch", "Ch"): "Ch",
-    **{n: n.name for n in _names("chumpy.reordering", "Select Reshape transpose")},
+    Name("chumpy.ch", "Ch"): "Ch",
+    **{n: n.name for n in names("chumpy.reordering", "Select Reshape transpose")},
 }
 _SPARSE = {
-    **dict.fromkeys(_names("scipy.sparse.csc scipy.sparse._csc", "csc_matrix"), scipy.sparse.csc_matrix),
-    **dict.fromkeys(_names("scipy.sparse.csr scipy.sparse._csr", "csr_matrix"), scipy.sparse.csr_matrix),
+    **dict.fromkeys(names("scipy.sparse.csc scipy.sparse._csc", "csc_matrix"), scipy.sparse.csc_matrix),
+    **dict.fromkeys(names("scipy.sparse.csr scipy.sparse._csr", "csr_matrix"), scipy.sparse.csr_matrix),
 }
 
 
@@ -419,27 +599,30 @@ def _empty_array() -> np.ndarray:
 
 
 # Class → how an empty object of it is made, and what takes its content.
-_CONTENT: dict[_Name, tuple[Callable[[], Any], Callable[[_Machine, Any, Any], None]]] = {
+CONTENT: dict[Name, tuple[Callable[[], Any], Callable[[Machine, Any, Any], None]]] = {
     **dict.fromkeys(_ARRAYS, (_empty_array, _fill_array)),
     **{name: (_empty_array, _fill_chumpy(kind)) for name, kind in _CHUMPY.items()},
     **{name: (partial(kind, (1, 1)), _fill_sparse(kind)) for name, kind in _SPARSE.items()},
 }
 # Every name that a file may mention → what a call of it gives.
-_KNOWN: dict[_Name, Callable[..., Any]] = {
-    **dict.fromkeys([*_OBJECT, *_CONTENT, *_names("__builtin__ builtins", "list dict int float")], _no_call),
-    **dict.fromkeys(_names("numpy.core.multiarray numpy._core.multiarray", "_reconstruct"), _reconstruct),
-    **dict.fromkeys(_names("numpy.core.multiarray numpy._core.multiarray", "scalar"), _scalar),
-    **dict.fromkeys(_names("numpy.core.numeric numpy._core.numeric", "_frombuffer"), _from_buffer),
-    **dict.fromkeys(_names("copy_reg copyreg", "_reconstructor"), _reconstructor),
-    **dict.fromkeys(_names("collections", "OrderedDict defaultdict"), _dictionary),
-    **dict.fromkeys(_names("__builtin__ builtins", "set"), _set(set)),
-    **dict.fromkeys(_names("__builtin__ builtins", "frozenset"), _set(frozenset)),
-    **dict.fromkeys(_names("__builtin__ builtins", "bytes"), lambda machine: b""),
-    **dict.fromkeys(_names("__builtin__ builtins", "bytearray"), _bytearray),
-    **dict.fromkeys(_names("__builtin__ builtins", "complex"), lambda machine, real, imag: complex(real, imag)),
-    _Name("_codecs", "encode"): _encode,
-    _Name("numpy", "dtype"): _make_dtype,
+KNOWN: dict[Name, Callable[..., Any]] = {
+    **dict.fromkeys([*_OBJECT, *CONTENT, *names("__builtin__ builtins", "list dict int float")], _no_call),
+    **dict.fromkeys(names("numpy.core.multiarray numpy._core.multiarray", "_reconstruct"), _reconstruct),
+    **dict.fromkeys(names("numpy.core.multiarray numpy._core.multiarray", "scalar"), _scalar),
+    **dict.fromkeys(names("numpy.core.numeric numpy._core.numeric", "_frombuffer"), _from_buffer),
+    **dict.fromkeys(names("copy_reg copyreg", "_reconstructor"), _reconstructor),
+    **dict.fromkeys(names("collections", "OrderedDict defaultdict"), _dictionary),
+    **dict.fromkeys(names("__builtin__ builtins", "set"), _set(set)),
+    **dict.fromkeys(names("__builtin__ builtins", "frozenset"), _set(frozenset)),
+    **dict.fromkeys(names("__builtin__ builtins", "bytes"), lambda machine: b""),
+    **dict.fromkeys(names("__builtin__ builtins", "bytearray"), _bytearray),
+    **dict.fromkeys(names("__builtin__ builtins", "complex"), _complex),
+    Name("_codecs", "encode"): _encode,
+    Name("numpy", "dtype"): _make_dtype,
 }
+
+
+Machine.known, Machine.content = KNOWN, CONTENT
 
 
 def _existing(path: str | Path) -> Path:

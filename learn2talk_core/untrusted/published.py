@@ -4,26 +4,19 @@ Read are safetensors, what `torch.save` writes now (a zip) and wrote before, and
 whose code is left alone.
 """
 
-import math
-import pickle
-import re
-import zipfile
-from collections import OrderedDict
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.weights import frozen
+from learn2talk_core.untrusted.torch_files import AGAIN, DTYPES, Module, broken, read_archive, read_legacy
 
-AGAIN = "Download it again."
-LARGEST_RATIO = 20  # of an archive's members to the archive
-MOST_ATTRIBUTES = 1_000_000  # of a TorchScript archive; the largest of the field have some thousands
 State = dict[str, Tensor]
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -53,26 +46,30 @@ def read_state(path: str | Path) -> State:
 
     Raises:
         BadInput: nothing there, a web page or Git LFS pointer, a part of a file, objects of unknown classes, no
-            state dict, numbers that are not finite.
+            state dict, tensors larger than what is stored or of exotic types, numbers that are not finite.
     """
     path = Path(path)
     found = read_file(path)
     if isinstance(found, dict):
         found = next((found[key] for key in ("state_dict", "model_state_dict", "model") if key in found), found)
     if not isinstance(found, dict) or not found or not all(isinstance(value, Tensor) for value in found.values()):
-        kind = f"keys {', '.join(map(str, list(found)[:5]))}" if isinstance(found, dict) else type(found).__name__
+        keys = ", ".join(str(key)[:60] for key in islice(found, 5)) if isinstance(found, dict) else ""
+        kind = f"keys {keys}" if isinstance(found, dict) else type(found).__name__
         raise BadInput(path, expected="a state dict: tensors by name", found=kind, fix="Name a file of weights.")
     state = {str(key): value for key, value in found.items()}
     if all(key.startswith("module.") for key in state):
         state = {key.removeprefix("module."): value for key, value in state.items()}
     for key, value in state.items():
+        if value.dtype not in DTYPES.values():
+            fix = "Ask for its state_dict as float32."
+            raise BadInput(f"{path}: {key}", expected="ordinary numbers", found=str(value.dtype), fix=fix)
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise BadInput(f"{path}: {key}", expected="finite weights", found="NaN or infinity", fix=AGAIN)
     return state
 
 
 def read_file(path: str | Path) -> Any:
-    """What a file of weights holds at its top level; see `read_state`."""
+    """What a file of weights holds at its top level; see `read_state` for errors, `read_archive` for memory."""
     path = Path(path)
     if not path.is_file():
         raise BadInput(path, expected="a file of weights", found="nothing", fix="Mend the path.")
@@ -83,23 +80,16 @@ def read_file(path: str | Path) -> Any:
     if head.lstrip()[:1] in (b"<", b"{") and b"\0" not in head:  # a safetensors header of 0x3c20 bytes begins with " <"
         fix = "Download it again, in a browser if the site asks for a confirmation."
         raise BadInput(path, expected="a file of weights", found="a web page or other text", fix=fix)
-    if path.suffix == ".safetensors":
-        try:
-            return load_file(path)
-        except (SafetensorError, ValueError, OSError) as error:
-            raise _broken(path, "a whole safetensors file", error) from error
-    script = False
-    if head.startswith(b"PK"):
-        script = _checked_archive(path)
     try:
-        return torchscript_state(path) if script else torch.load(path, map_location="cpu", weights_only=True)
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        found = read_archive(path) if head.startswith(b"PK") else read_legacy(path)
     except BadInput:
         raise
-    except Exception as error:  # a broken or foreign pickle may raise anything
-        refused = re.search(r"GLOBAL (\S+)|Trying to \S+ (\S+)|class (\S+)", str(error))
-        if isinstance(error, pickle.UnpicklingError) and refused:
-            raise _unknown_class(path, next(filter(None, refused.groups()))) from error
-        raise _broken(path, "a whole file that torch.save wrote", error) from error
+    except Exception as error:  # a broken or foreign file may raise anything
+        expected = "safetensors file" if path.suffix == ".safetensors" else "file that torch.save wrote"
+        raise broken(path, f"a whole {expected}", error) from error
+    return _collected(found) if isinstance(found, Module) else found
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], path: object, *, what: str, fix: str) -> None:
@@ -141,117 +131,15 @@ def export_state(network: nn.Module) -> State:
     return {old_name(key): value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
 
 
-def torchscript_state(path: str | Path) -> State:
-    """Parameters and buffers of a TorchScript archive by name. Its code is not read, let alone run.
-
-    The archive's `data.pkl` is the tree of modules, each with its attributes; the path to a tensor is its name.
-    """
+def _collected(module: Module, name: str = "") -> State:
+    """Parameters and buffers of a TorchScript by name: the path to them in its tree of modules."""
     state: State = {}
-    with zipfile.ZipFile(path) as archive:
-        pickled = next((n for n in archive.namelist() if n.count("/") == 1 and n.endswith("/data.pkl")), None)
-        if pickled is None:
-            raise BadInput(path, expected="a TorchScript archive with data.pkl", found="none", fix=AGAIN)
-        with archive.open(pickled) as file:
-            tree = _ModuleUnpickler(file, archive, pickled.removesuffix(".pkl"), Path(path)).load()
-
-    attributes = 0
-
-    def collect(node: Any, name: str) -> None:
-        nonlocal attributes
-        for key, value in vars(node).items():
-            attributes += 1
-            if attributes > MOST_ATTRIBUTES:  # a few modules that share each other have any number of paths
-                found = f"more than {MOST_ATTRIBUTES}"
-                raise BadInput(path, expected="a network with some thousand attributes", found=found, fix=AGAIN)
-            if isinstance(value, Tensor):
-                state[name + key] = value.clone()
-            elif isinstance(value, _Attributes):
-                collect(value, f"{name}{key}.")
-
-    collect(tree, "")
+    for key, value in module.items():
+        if isinstance(value, Tensor):
+            state[f"{name}{key}"] = value
+        elif isinstance(value, Module):
+            state |= _collected(value, f"{name}{key}.")
     return state
-
-
-class _Attributes:
-    """Any module of a TorchScript archive: nothing but its attributes."""
-
-
-class _ModuleUnpickler(pickle.Unpickler):
-    """Knows modules without code, tensors and plain containers; everything else is refused."""
-
-    def __init__(self, file: Any, archive: zipfile.ZipFile, folder: str, path: Path) -> None:
-        super().__init__(file)
-        self.archive, self.folder, self.path = archive, folder, path
-        self.storages: dict[tuple[str, torch.dtype], Tensor] = {}
-
-    def find_class(self, module: str, name: str) -> Any:
-        if module.startswith("__torch__"):
-            return _Attributes
-        if module == "torch" and name.endswith("Storage") and name in _DTYPES:
-            return _DTYPES[name]
-        if (module, name) == ("collections", "OrderedDict"):
-            return OrderedDict
-        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _rebuilt
-        if module == "torch.jit._pickle" and name in ("build_intlist", "build_doublelist", "build_boollist"):
-            return list
-        raise _unknown_class(self.path, f"{module}.{name}")
-
-    def persistent_load(self, pid: Any) -> Tensor:
-        _, dtype, key, _, _ = pid
-        if (key, dtype) not in self.storages:  # tensors may share one
-            data = bytearray(self.archive.read(f"{self.folder}/{key}"))
-            self.storages[key, dtype] = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
-        return self.storages[key, dtype]
-
-
-_DTYPES = {
-    "FloatStorage": torch.float32,
-    "DoubleStorage": torch.float64,
-    "HalfStorage": torch.float16,
-    "BFloat16Storage": torch.bfloat16,
-    "LongStorage": torch.int64,
-    "IntStorage": torch.int32,
-    "BoolStorage": torch.bool,
-}
-
-
-def _rebuilt(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any) -> Tensor:
-    if math.prod(size) > storage.numel():  # stride 0 makes one number any number of them
-        raise ValueError(f"a tensor of {math.prod(size)} numbers in a storage of {storage.numel()}")
-    return torch.as_strided(storage, size, stride, offset)  # refuses what lies outside the storage
-
-
-def _checked_archive(path: Path) -> bool:
-    """Whether a zip file is TorchScript; one that is cut short or has a wrong checksum is refused.
-
-    So is one whose members are much larger than the file: torch compresses TorchScript's code, but no numbers.
-    """
-    try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(member.file_size for member in archive.infolist()) > LARGEST_RATIO * path.stat().st_size:
-                raise ValueError(f"its members are more than {LARGEST_RATIO} times as large as the file")
-            wrong = archive.testzip()
-            names = archive.namelist()
-    except Exception as error:  # zipfile raises many kinds of error at broken files
-        raise _broken(path, "a whole file that torch.save wrote", error) from error
-    if wrong is not None:
-        raise BadInput(path, expected="a whole file", found=f"a wrong checksum of {wrong}", fix=AGAIN)
-    return any(name.endswith("/constants.pkl") or "/code/" in name for name in names)
-
-
-def _broken(path: Path, expected: str, error: Exception) -> BadInput:
-    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return BadInput(path, expected=expected, found=f"a part of one, or something else ({reason[:160]})", fix=AGAIN)
-
-
-def _unknown_class(path: Path, name: str) -> BadInput:
-    return BadInput(
-        path,
-        expected="nothing but tensors and plain containers",
-        found=f"an object of {name}, which could run code",
-        fix="Ask for its state_dict, saved alone.",
-    )
 
 
 def _some(keys: list[str]) -> str:

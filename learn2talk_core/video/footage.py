@@ -10,7 +10,7 @@ from learn2talk_core.audio.sound import SUFFIXES as SOUNDS
 from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SILENCE_PEAK
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import by_stem, visible
+from learn2talk_core.run.files import by_stem, visible_files
 from learn2talk_core.video.face_crops import landmarks_of_box, landmarks_of_crop, syncnet_crops
 from learn2talk_core.video.landmarks import FindFaces, follow_face, mouth_crops
 from learn2talk_core.video.recorded import SUFFIXES
@@ -83,8 +83,7 @@ def films_of(
             corpus = open_talking_video(path)
             found += [_from_corpus(corpus, clip) for clip in corpus.clips]
         elif path.is_dir():
-            suffixes = SUFFIXES | STILLS if stills else SUFFIXES
-            files = [file for file in visible(path) if file.suffix.lower() in suffixes]
+            files = visible_files(path, SUFFIXES | STILLS if stills else SUFFIXES)
             if not files:
                 raise BadInput(
                     path,

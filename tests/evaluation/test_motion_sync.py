@@ -360,12 +360,12 @@ def test_a_folder_with_bad_ones_among_good_ones(
 
 
 def test_which_files_belong_together(tmp_path: Path) -> None:
-    for name in ("one/a.wav", "one/a.npy", "two/a.flac", "two/a.npz", "two/film.mp4"):
+    for name in ("one/a.wav", "one/a.npy", "two/a.FLAC", "two/a.npz", "two/film.mp4", "two/._a.npz"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     pairs, videos = find_pairs([tmp_path / "one", tmp_path / "two"], ["x.wav"], ["b.npy"])
     assert [pair.name for pair in pairs] == ["b", "a", "a-2"]
-    assert pairs[2].audio == tmp_path / "two/a.flac"
+    assert pairs[2].audio == tmp_path / "two/a.FLAC"
     assert videos == [tmp_path / "two/film.mp4"]
     (tmp_path / "one/b.npy").touch()
     with pytest.raises(BadInput, match=r"b.npy: expected a sound of the same name with one of .wav, .*found none"):

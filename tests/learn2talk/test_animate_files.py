@@ -118,7 +118,9 @@ def test_blinks_by_shapes_are_in_the_arkit_weights(words: list[str], tmp_path: P
     np.testing.assert_allclose(found, expected, atol=0.15)  # what the student moves is fitted with them
 
 
-def test_several_files_and_standard_input(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_files_and_standard_input(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_wave(tmp_path / "more.wav", speech(0.5))
     content = (tmp_path / "speech.wav").read_bytes()
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
@@ -127,6 +129,9 @@ def test_several_files_and_standard_input(words: list[str], tmp_path: Path, monk
     assert sorted(path.name for path in out.iterdir()) == ["more", "speech", "stdin"]
     assert (out / "stdin" / "stdin.npy").read_bytes() == (out / "speech" / "speech.npy").read_bytes()
     assert len(np.load(out / "more" / "more.npy")) == 15
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content[:1000])))
+    assert main(["animate", "-", *words, "--format", "npy"]) == 1
+    assert "standard input: expected " in capsys.readouterr().err
 
 
 def test_a_second_run_replaces_the_first_and_nothing_else(

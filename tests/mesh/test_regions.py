@@ -151,7 +151,77 @@ def test_lists_in_arrays_json_and_masks(tmp_path):
         read_ids(f"{tmp_path}/FLAME_masks.pkl:lip")
 
 
-@pytest.mark.parametrize("content", ["", "1, x", "-3 4", "1.5 2"])
+NUMBERS = "Write one list of whole numbers from 0, or of truth values."
+
+
+@pytest.mark.parametrize(
+    ("content", "found"),
+    [
+        ("[1, 1e400]", "the number inf"),
+        ("[1, 1e300]", "the number 1e+300"),
+        ("[1, -Infinity]", "the number -inf"),
+        ("[NaN]", "the number nan"),
+        ("[1, -1]", "the number -1"),
+        ("[1, 2.5]", "the number 2.5"),
+        ("[4294967296]", "the number 4294967296"),
+        ("[1" + 200 * "0" + "]", "the number of 665 bits"),
+        ("[1, true]", "a list with a bool among numbers in it"),
+        ('["1", 2]', "a list with a str in it"),
+        ("[[1], [2]]", "a list with a list in it"),
+        ('{"a": 1}', "1 values of type object"),
+        ("[]", "0 values of type float64"),
+        ("null", "1 values of type object"),
+    ],
+)
+def test_numbers_that_number_no_vertex_are_refused(tmp_path, content, found):
+    (tmp_path / "lips.json").write_text(content)
+    with pytest.raises(BadInput) as refused:
+        read_ids(tmp_path / "lips.json")
+    assert f"expected a list of vertex numbers, found {found}. {NUMBERS}" in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([1, np.inf], "the number inf"),
+        ([1, 1e300], "the number 1e+300"),
+        ([np.nan, 2], "the number nan"),
+        ([1, -2], "the number -2"),
+        ([0.5], "the number 0.5"),
+        ([1 + 2j], "1 values of type complex128"),
+        (["1"], "1 values of type <U1"),
+        (np.array([2**64 - 1], np.uint64), "the number 18446744073709551615"),
+    ],
+)
+def test_arrays_of_numbers_that_number_no_vertex_are_refused(tmp_path, values, found):
+    np.save(tmp_path / "lips.npy", np.array(values))
+    (tmp_path / "masks.pkl").write_bytes(pickle.dumps({"lips": np.array(values)}))
+    for path in (tmp_path / "lips.npy", f"{tmp_path / 'masks.pkl'}:lips"):
+        with pytest.raises(BadInput) as refused:
+            read_ids(path)
+        assert f"expected a list of vertex numbers, found {found}. {NUMBERS}" in str(refused.value)
+
+
+def test_a_list_of_truth_values_gives_the_numbers_of_the_true_ones(tmp_path):
+    (tmp_path / "ids.json").write_text("[false, true, true]")
+    assert read_ids(tmp_path / "ids.json").tolist() == [1, 2]
+
+
+def test_masks_whose_lists_share_their_parts_are_refused(tmp_path):
+    """Forty lists, each of which names the next one twice."""
+    mask: list = [1]
+    for _ in range(40):
+        mask = [mask, mask]
+    (tmp_path / "masks.pkl").write_bytes(pickle.dumps({"lips": mask}))
+    with pytest.raises(BadInput, match="found one that names its parts again and again"):
+        read_ids(f"{tmp_path}/masks.pkl:lips")
+    (tmp_path / "masks.pkl").write_bytes(pickle.dumps({"lips": [[1], "a"], "nose": complex(1)}))
+    for name, found in (("lips", "a list with a list in it"), ("nose", "1 values of type complex128")):
+        with pytest.raises(BadInput, match=f"found {found}"):
+            read_ids(f"{tmp_path}/masks.pkl:{name}")
+
+
+@pytest.mark.parametrize("content", ["", "1, x", "-3 4", "1.5 2", "1" + 30 * "0", 5000 * "9"])
 def test_what_is_no_list_of_numbers_is_refused(tmp_path, content):
     (tmp_path / "lips.txt").write_text(content)
     with pytest.raises(BadInput, match=r"lips.txt: expected a list of vertex numbers, found"):

@@ -180,12 +180,41 @@ BOMBS = {
     "long": b"\x80\x02\x8b" + struct.pack("<i", 2**31 - 1) + b"\x01.",
     "one text encoded many times": b"\x80\x02X" + struct.pack("<I", 10**6) + b"a" * 10**6 + b"q\x00](" + 40 * (
         b"c_codecs\nencode\nh\x00X\x06\x00\x00\x00latin1\x86R") + b"e.",
+    "sets": b"\x80\x04](" + b"\x8f" * 300_000 + b"e.",
+    "sparse matrices": b"\x80\x02](cscipy.sparse.csc\ncsc_matrix\nq\x00" + b"h\x00)\x81" * 100_000 + b"e.",
+    "entries in the memo": b"\x80\x04N" + b"\x94" * 300_000 + b".",
     "hashed by SETITEM": b"\x80\x02})" + b"2\x86" * 100 + b"Ns.",
     "hashed by SETITEMS": b"\x80\x02}()" + b"2\x86" * 100 + b"Nu.",
     "hashed by DICT": b"\x80\x02()" + b"2\x86" * 100 + b"Nd.",
     "hashed by ADDITEMS": b"\x80\x04\x8f()" + b"2\x86" * 100 + b"\x90.",
     "hashed by FROZENSET": b"\x80\x04()" + b"2\x86" * 100 + b"\x91.",
     "hashed by set": b"\x80\x02c__builtin__\nset\n])" + b"2\x86" * 100 + b"a\x85R.",
+}  # fmt: skip
+LADDER = b"2\x86" * 60  # tuples, each of which holds the one before twice
+LISTS = b"](NN" + b"eq\x00(h\x00h\x00l" * 60  # the same of lists
+BOMBS |= {
+    "printed as a dtype": b"cnumpy\ndtype\n(" + LISTS + b"tR.",
+    "printed as a class": b"\x80\x02" + LISTS + b"N\x81.",
+    "printed as a base": b"ccopy_reg\n_reconstructor\n(" + LISTS + b"NNtR.",
+    "hashed as a class": b"cnumpy.core.multiarray\n_reconstruct\n()" + LADDER + b"I0\ntI0\ntR.",
+    "hashed as a base": b"ccopy_reg\n_reconstructor\n(N)" + LADDER + b"NtR.",
+    "compared as a byte order": b"cnumpy\ndtype\n(S'f8'\ntR(I3\n)" + LADDER + b"NNNtb.",
+    "made an array": b"\x80\x02)" + LADDER + b".",
+    "filled from above": b"\x80\x02" + b"".join(b"]q%c0" % n for n in range(60))
+    + b"".join(b"h%ch%cah%ca0" % (n, n + 1, n + 1) for n in range(59)) + b"h\x00.",
+    "in a dictionary": b"\x80\x02}(U\x01a" + LISTS + b"u.",
+    "holds itself": b"\x80\x02]q\x00h\x00a.",
+    "deep": b"\x80\x02" + b"]" * 5000 + b"a" * 4999 + b".",
+    "one array many times": pickle.dumps([np.zeros(50_000)] * 100_000),
+    "one text many times": pickle.dumps(["a" * 500_000] * 100_000),
+    "keys that are long": b"\x80\x02(" + b"N" * 100_000 + b"tq\x000}" + b"h\x00Ns" * 100_000 + b".",
+    "keys that hash alike": b"\x80\x02}(" + b"".join(
+        b"\x8a\x0c" + ((2**61 - 1) * n).to_bytes(12, "little") + b"N" for n in range(1, 50_000)) + b"u.",
+    "keys that are pairs": pickle.dumps({(n, n): None for n in range(20_000)}),
+    "a wide sparse matrix": pickle.dumps(scipy.sparse.csr_matrix((1, 10**9))),
+    "one entry of an array many times": chumpy(
+        "Select", a=chumpy("Ch", x=python2_array(np.array(["a" * 100_000]))), idxs=python2_array(np.zeros(100_000, int))
+    ) + b".",
 }  # fmt: skip
 
 GUARDED = """

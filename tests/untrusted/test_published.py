@@ -1,7 +1,10 @@
 """Reading of files of weights: the right numbers, or the reason why not, and never any code of theirs."""
 
+import collections
 import pickle
 import re
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -151,7 +154,7 @@ def test_code_and_unknown_classes_in_a_pickle(tmp_path: Path, legacy: bool) -> N
 
 
 def test_code_in_a_torchscript_pickle(tmp_path: Path) -> None:
-    for value in (Evil(tmp_path / "touched"), np.zeros(3)):
+    for value in (Evil(tmp_path / "touched"), Stranger()):
         with zipfile.ZipFile(tmp_path / "w.pt", "w") as archive:
             archive.writestr("w/data.pkl", pickle.dumps({"a": value}, protocol=2))
             archive.writestr("w/constants.pkl", pickle.dumps(()))
@@ -194,7 +197,102 @@ def test_modules_that_share_each_other(tmp_path: Path) -> None:
     for _ in range(40):
         modules += b"0h\x00)\x81q\x02}(X\x01\x00\x00\x00ah\x01X\x01\x00\x00\x00bh\x01ubq\x01"
     path = write_torchscript(tmp_path / "w.pt", modules + b".")
-    assert re.search("expected a network with some thousand attributes, found more than 1000000", refusal(path))
+    assert re.search("found one that names its parts again and again, without end", refusal(path))
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_tensors_that_are_larger_than_the_file_or_of_another_kind(tmp_path: Path, legacy: bool) -> None:
+    path, one = tmp_path / "w.pth", torch.zeros(1)
+    for value, said in (
+        (one.expand(10**10), "a tensor of 10000000000 numbers in a storage of 1"),
+        (torch.zeros(3, device="meta"), "found torch._utils._rebuild_meta_tensor_no_storage. Ask for its state_dict"),
+        (torch.eye(3).to_sparse(), "found torch._utils._rebuild_sparse_tensor. Ask"),
+        (torch.zeros(3, dtype=torch.complex64), "found torch.ComplexFloatStorage"),
+        (
+            torch.zeros(3, dtype=torch.float8_e4m3fn),
+            "expected tensors of ordinary numbers, whole and on the CPU, found",
+        ),
+    ):
+        torch.save({"x": value}, path, _use_new_zipfile_serialization=not legacy)
+        assert said in refusal(path)
+    save_file({"x": torch.zeros(3, dtype=torch.float8_e4m3fn)}, tmp_path / "w.safetensors")
+    assert "x: expected ordinary numbers, found torch.float8_e4m3fn" in refusal(tmp_path / "w.safetensors")
+
+
+GUARDED = """
+import resource, sys
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.untrusted.published import read_state
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+for path in sys.argv[1:]:
+    try:
+        read_state(path)
+        print("read")
+    except BadInput as error:
+        print("refused")
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+@pytest.mark.filterwarnings("ignore")  # of torch: quantised tensors are deprecated
+def test_no_file_makes_itself_larger(tmp_path: Path) -> None:
+    large = torch.zeros(250_000)
+    contents = {
+        "clones": {f"p{number}": large for number in range(20_000)},
+        "clones in parts": {f"p{number}": large[number:] for number in range(2_000)},
+        "expanded": {"x": torch.zeros(1).expand(2**40)},
+        "quantised": {"x": torch.quantize_per_tensor(torch.zeros(3), 1.0, 0, torch.quint8)},
+        "long": {"x": torch.zeros(0).expand(0)},
+    }
+    paths = []
+    for legacy in (False, True):
+        for name, content in contents.items():
+            paths.append(tmp_path / f"{name} {legacy}.pth")
+            torch.save(content, paths[-1], _use_new_zipfile_serialization=not legacy)
+    ladder = b"\x80\x02})" + b"2\x86" * 60 + b"Ns."
+    paths += [write_torchscript(tmp_path / "ladder.pt", ladder), tmp_path / "ladder.pth", tmp_path / "numel.pth"]
+    paths[-2].write_bytes(ladder)
+    torch.save(STATE, paths[-1], _use_new_zipfile_serialization=False)
+    program = paths[-1].read_bytes()
+    assert program.count(b"K\x06N") == 1
+    paths[-1].write_bytes(program.replace(b"K\x06N", b"\x8a\x06" + (2**40).to_bytes(6, "little") + b"N"))
+    run = subprocess.run([sys.executable, "-c", GUARDED, *paths], capture_output=True, text=True, timeout=60)
+    *said, kilobytes = run.stdout.split()
+    assert run.returncode == 0, run.stderr
+    assert dict(zip((p.stem for p in paths), said, strict=True)) == {
+        path.stem: "read" if path.stem.startswith("long") else "refused" for path in paths
+    }
+    assert int(kilobytes) < 150_000
+
+
+def test_one_tensor_of_several_names(tmp_path: Path) -> None:
+    weight = torch.arange(6.0)
+    for legacy in (False, True):
+        torch.save({"a": weight, "b": weight, "c": weight[3:]}, tmp_path / "w.pth",
+                   _use_new_zipfile_serialization=not legacy)  # fmt: skip
+        state = read_state(tmp_path / "w.pth")
+        assert {key: value.tolist() for key, value in state.items()} == {
+            "a": [0, 1, 2, 3, 4, 5], "b": [0, 1, 2, 3, 4, 5], "c": [3, 4, 5]
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_types_layouts_and_what_lies_beside(tmp_path: Path, legacy: bool) -> None:
+    """The same as torch's own reader gives."""
+    value = {
+        "model": collections.OrderedDict(
+            half=torch.arange(3).half(), bf=torch.arange(3).bfloat16(), long=torch.arange(3), none=torch.zeros(0, 2),
+            t=torch.arange(6.0).reshape(2, 3).T, one=torch.tensor(2.0), yes=torch.tensor([True]),
+            parameter=torch.nn.Parameter(torch.ones(2)), byte=torch.arange(3, dtype=torch.uint8),
+        ),
+        "epoch": 3, "dtype": torch.float32, "device": torch.device("cpu"), "lr": [1e-3, None], "best": np.float64(2),
+    }  # fmt: skip
+    torch.save(value, tmp_path / "w.pth", _use_new_zipfile_serialization=not legacy)
+    state = read_state(tmp_path / "w.pth")
+    assert list(state) == list(value["model"])
+    for key, expected in value["model"].items():
+        assert (state[key].dtype, state[key].shape) == (expected.dtype, expected.shape)
+        assert torch.equal(state[key], expected)
 
 
 def test_an_archive_that_unpacks_to_more_than_it_is(tmp_path: Path) -> None:

@@ -1,0 +1,240 @@
+"""What `torch.save` and TorchScript write, read by the machine of `pickles`: tensors and plain containers come out.
+
+Neither `torch.load` nor `torch.jit.load` is asked: both make tensors that say they are larger than what is stored, of
+any kind, on any device, and hash whatever the file wants hashed.
+"""
+
+import math
+import os
+import pickle
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, ClassVar, NoReturn
+
+import torch
+from torch import Tensor
+
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.untrusted.pickles import KNOWN, Machine, Name, names, whole_numbers
+
+AGAIN = "Download it again."
+COPIES = 4  # times that the tensors may name the file's bytes: tied weights are one tensor of several names
+LARGEST_RATIO = 20  # of an archive's members to the archive
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # what files of `torch.save` before 1.6 begin with
+DTYPES = {
+    "FloatStorage": torch.float32,
+    "DoubleStorage": torch.float64,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+
+
+class Module(dict):
+    """A module of a TorchScript archive: its attributes by name, and no code."""
+
+
+def read_archive(path: Path) -> Any:
+    """What the zip file at `path` holds: what `torch.save` was given, or the tree of `Module`s of a TorchScript.
+
+    Takes no more memory than 64 times the file and 32 MB; where nearly all of it are weights, about its size.
+
+    Raises:
+        BadInput: a part of a file, a wrong checksum, members much larger than the file, classes of others, tensors
+            that are larger than what is stored or of another kind than `DTYPES`.
+        Exception: any, where the file is damaged otherwise.
+    """
+    _check_members(path)
+    with zipfile.ZipFile(path) as archive:
+        pickled = next((n for n in archive.namelist() if n.count("/") == 1 and n.endswith("/data.pkl")), None)
+        if pickled is None:
+            raise BadInput(path, expected="an archive of torch with data.pkl", found="none", fix=AGAIN)
+        folder = pickled.removesuffix(".pkl")
+        order = pickled.removesuffix("data.pkl") + "byteorder"
+        if order in archive.namelist() and archive.read(order) != b"little":
+            raise ValueError("numbers with their largest byte first")
+        stored: dict[str, Tensor] = {}
+
+        def storage(key: str, _dtype: torch.dtype, _count: int) -> Tensor:
+            if key not in stored:  # tensors may share one, and may take its bytes for several types
+                data = bytearray(archive.read(f"{folder}/{key}"))
+                stored[key] = torch.frombuffer(data, dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
+            return stored[key]
+
+        size = min(archive.getinfo(pickled).file_size, path.stat().st_size)
+        with archive.open(pickled) as file:
+            return _WeightsMachine(file, size, path, storage).plain()  # type: ignore[arg-type]
+
+
+def read_legacy(path: Path) -> Any:
+    """What a file of `torch.save` before 1.6 holds; as `read_archive`."""
+    size = path.stat().st_size
+    waiting: dict[str, Tensor] = {}
+    left = size
+
+    def storage(key: str, dtype: torch.dtype, count: int) -> Tensor:
+        nonlocal left
+        if key not in waiting:
+            left -= count * dtype.itemsize
+            if count < 0 or left < 0:
+                raise EOFError("the file is cut short")
+            waiting[key] = torch.zeros(count * dtype.itemsize, dtype=torch.uint8)
+        return waiting[key]
+
+    with path.open("rb") as file:
+        for expected in (MAGIC, PROTOCOL):
+            if (found := Machine(file, size, path).plain()) != expected or type(found) is not int:
+                raise ValueError("no file of torch.save")
+        Machine(file, size, path).plain()  # the sizes of numbers on the machine that wrote it
+        result = _WeightsMachine(file, size, path, storage).plain()
+        keys = Machine(file, size, path).plain()
+        if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(waiting):
+            raise ValueError("tensors without their numbers")
+        for key in keys:
+            raw = waiting[str(key)]
+            (count,) = struct.unpack("<q", file.read(8))
+            if not (count == 0 == len(raw)) and (count <= 0 or len(raw) % count):
+                raise ValueError("a tensor of another length than it says")
+            if file.readinto(memoryview(raw.numpy())) != len(raw):  # type: ignore[arg-type]
+                raise EOFError("the file is cut short")
+    return result
+
+
+class _WeightsMachine(Machine):
+    """A machine that also knows tensors, and modules of TorchScript, without their code.
+
+    Args:
+        file, size, path: see `Machine`; size of the pickle in the file.
+        storage: the bytes under a key, given type and count of numbers.
+    """
+
+    known: ClassVar[dict[Name, Callable[..., Any]]]
+
+    def __init__(
+        self, file: BinaryIO, size: int, path: Path, storage: Callable[[str, torch.dtype, int], Tensor]
+    ) -> None:
+        super().__init__(file, size, path)
+        self.budget += COPIES * path.stat().st_size
+        self.most += COPIES * path.stat().st_size
+        self.storage = storage
+
+    def find_class(self, module: str, name: str) -> Any:
+        return Name("__torch__", "") if module.startswith("__torch__") else super().find_class(module, name)
+
+    def refuse_name(self, name: Name) -> NoReturn:
+        if name.module == "torch" or name.module.startswith("torch."):
+            raise BadInput(
+                self.path,
+                expected="tensors of ordinary numbers, whole and on the CPU",
+                found=str(name),
+                fix="Ask for its state_dict, saved alone, as float32.",
+            )
+        raise BadInput(
+            self.path,
+            expected="nothing but tensors and plain containers",
+            found=f"an object of {name}, which could run code",
+            fix="Ask for its state_dict, saved alone.",
+        )
+
+    def new(self, cls: Any) -> Any:
+        if cls != Name("__torch__", ""):
+            return super().new(cls)
+        module = Module()
+        self.unfinished[id(module)] = (module, lambda state: module.update(_attributes(state)))
+        return module
+
+    def load_build(self) -> None:
+        if type(self.stack[-2]) is dict:  # the `_metadata` of an OrderedDict of weights
+            self.stack.pop()
+        else:
+            super().load_build()
+
+    def persistent_load(self, pid: Any) -> Tensor:
+        kind, dtype, key, _, count, *view = pid
+        if not isinstance(dtype, Name) or dtype.name not in DTYPES or not isinstance(key, str | int):
+            raise TypeError(f"numbers of {dtype if isinstance(dtype, Name) else type(dtype).__name__}")
+        if kind != "storage" or type(count) is not int:
+            raise TypeError("something else than numbers")
+        numbers = self.storage(str(key), DTYPES[dtype.name], count).view(DTYPES[dtype.name])
+        if view and view[0] is not None:
+            _, first, length = view[0]
+            numbers = numbers[first : first + length]
+        return numbers
+
+    def plain_size(self, value: Any) -> int:
+        if isinstance(value, Tensor):
+            return 100 + value.nbytes
+        mentioned = isinstance(value, Name) and value.module == "torch"  # a dtype among the settings of a training
+        return 100 if mentioned else super().plain_size(value)
+
+
+def _attributes(state: Any) -> dict:
+    if not isinstance(state, dict):
+        raise TypeError(f"a module that is a {type(state).__name__}")
+    return state
+
+
+def _tensor(machine: Machine, storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
+    """`torch._utils._rebuild_tensor_v2`, for tensors that are no larger than what is stored."""
+    size, stride = whole_numbers(size, "a shape"), whole_numbers(stride, "strides")
+    if not isinstance(storage, Tensor) or type(offset) is not int:
+        raise TypeError("a tensor without numbers")
+    if math.prod(size) > storage.numel():  # stride 0 makes one number any number of them
+        raise ValueError(f"a tensor of {math.prod(size)} numbers in a storage of {storage.numel()}")
+    machine.spend(500)  # what torch needs beside the numbers
+    return torch.as_strided(storage, size, stride, offset)  # refuses what lies outside the storage
+
+
+def _parameter(machine: Machine, data: Any, *_: Any) -> Tensor:
+    if not isinstance(data, Tensor):
+        raise TypeError("a parameter without a tensor")
+    return data
+
+
+def _list(machine: Machine, items: Any) -> list:
+    if not isinstance(items, list):
+        raise TypeError(f"a list of {type(items).__name__}")
+    return items
+
+
+def _mention(machine: Machine, *_: Any) -> None:
+    """A call of what is only mentioned, such as a dtype or a device: none of it matters for the weights."""
+
+
+_WeightsMachine.known = {
+    **KNOWN,
+    **dict.fromkeys(names("torch._utils", "_rebuild_tensor _rebuild_tensor_v2"), _tensor),
+    **dict.fromkeys(names("torch._utils", "_rebuild_parameter _rebuild_parameter_with_state"), _parameter),
+    **dict.fromkeys(names("torch.jit._pickle", "build_intlist build_doublelist build_boollist"), _list),
+    **dict.fromkeys(names("torch", " ".join(DTYPES)), _mention),
+    **dict.fromkeys(names("torch", "device Size"), _mention),
+    **dict.fromkeys(names("torch", "float32 float64 float16 bfloat16 int64 int32 int16 int8 uint8 bool"), _mention),
+}
+_WeightsMachine.dispatch = Machine.dispatch | {pickle.BINPERSID[0]: Machine.load_binpersid}
+
+
+def _check_members(path: Path) -> None:
+    """Refuse a zip file that is cut short, has a wrong checksum, or has members that are much larger than the file:
+    torch compresses TorchScript's code, but no numbers."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > LARGEST_RATIO * os.path.getsize(path):
+                raise ValueError(f"its members are more than {LARGEST_RATIO} times as large as the file")
+            wrong = archive.testzip()
+    except Exception as error:  # zipfile raises many kinds of error at broken files
+        raise broken(path, "a whole file that torch.save wrote", error) from error
+    if wrong is not None:
+        raise BadInput(path, expected="a whole file", found=f"a wrong checksum of {wrong[:80]}", fix=AGAIN)
+
+
+def broken(path: Path, expected: str, error: Exception) -> BadInput:
+    """The error for a file that cannot be read to its end."""
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return BadInput(path, expected=expected, found=f"a part of one, or something else ({reason[:160]})", fix=AGAIN)
