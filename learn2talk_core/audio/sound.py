@@ -33,7 +33,7 @@ STATED = {"mov", "matroska", "asf", "avi", "flv", "wav", "aiff", "caf", "w64", "
 FILTER = 10  # half the length of SciPy's resampling filter, in samples at the lower of the two rates
 
 
-class _Source(NamedTuple):
+class SoundPart(NamedTuple):
     """A file, or bytes `start` to `end` of it. Where libsndfile finds fewer than `least` frames, ffmpeg reads it."""
 
     path: Path
@@ -151,21 +151,21 @@ class _Forward(soundfile.SoundFile):
         return False
 
 
-def _sources(path: Path, where: object) -> list[_Source]:
+def _sources(path: Path, where: object) -> list[SoundPart]:
     parts = mp3_parts(path)
     if not parts:
-        return [_Source(path, frames_promised(path, where))]
+        return [SoundPart(path, frames_promised(path, where))]
     for part in parts:
         if part.cut_short:
             raise cut_short(where, f"{part.told} frames of MP3, as its header says", str(part.found))
     # libsndfile believes the header's count of frames; without one it guesses, and reads no more than that.
     least = [(part.found - SLACK) * part.frame.samples if part.told is None else 0 for part in parts]
     if len(parts) == 1:
-        return [_Source(path, least[0])]
-    return [_Source(path, low, (part.start, part.end)) for part, low in zip(parts, least, strict=True)]
+        return [SoundPart(path, least[0])]
+    return [SoundPart(path, low, (part.start, part.end)) for part, low in zip(parts, least, strict=True)]
 
 
-def _pieces(source: _Source, limit: Limit, where: object, mixer: Mixer) -> Iterator[np.ndarray]:
+def _pieces(source: SoundPart, limit: Limit, where: object, mixer: Mixer) -> Iterator[np.ndarray]:
     try:
         file = _Forward(source.opened())
     except (RuntimeError, TypeError, ValueError):  # not one of its formats, or a header without sense
@@ -200,7 +200,7 @@ def _exact(file: soundfile.SoundFile) -> bool:
     return file.frames != MANY and file.format != "MP3"
 
 
-def _by_ffmpeg(source: _Source, where: object, mixer: Mixer) -> Iterator[np.ndarray]:
+def _by_ffmpeg(source: SoundPart, where: object, mixer: Mixer) -> Iterator[np.ndarray]:
     file = source.opened()
     try:
         with av.open(for_ffmpeg(file) if isinstance(file, Path) else file, "r", metadata_errors="replace") as container:

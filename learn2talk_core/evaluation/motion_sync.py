@@ -205,7 +205,7 @@ def score_files(
     template: str | Path | None = None,
     trim: bool = False,
 ) -> SyncScore:
-    """Score a sound file and a motion in an `.npy` or `.npz`; arguments as `corpus.motion_file.read_mouth`, `score_motion`.
+    """Score a sound file and a motion in an `.npy` or `.npz`; arguments as `read_mouth` and `score_motion`.
 
     Without a scorer that of the last run judges.
     """
