@@ -1,6 +1,5 @@
 """The lip readers of Ma et al. as published: `model.pth`, the `model.json` beside it, and the list of its units."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +9,10 @@ from torch import nn
 from learn2talk_core.corpus.phonemes import PHONEMES
 from learn2talk_core.models.lipreader import CROP, LipReader, load_lipreader, official_shape
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import write_json
+from learn2talk_core.run.files import read_json, write_json
 from learn2talk_core.run.own_folder import EXPORT, own_folder
-from learn2talk_core.run.weights import load_config
-from learn2talk_core.untrusted.published import export_state, fill, read_state
+from learn2talk_core.run.weights import check_description, described, load_config
+from learn2talk_core.untrusted.published import check_state, export_state, fill, read_state
 
 FIX = "Name the model.pth of a video-only LRS3 or LRS2 reader, with its model.json beside it."
 # Options without which it is another network: what they must be, and what a model.json that leaves them out means.
@@ -24,6 +23,8 @@ NETWORK = {
     "macaron_style": True,
     "use_cnn_module": True,
 }
+SIZES = ("adim", "aheads", "eunits", "elayers", "dlayers", "cnn_module_kernel", "dropout_rate")
+READ = {*NETWORK, *SIZES, "rel_pos_type", "labels_type", "char_list"}
 
 
 def import_lipreader(
@@ -52,7 +53,7 @@ def import_lipreader(
     state = read_state(weights)
     if "ctc.ctc_lo.bias" not in state:
         raise BadInput(weights, expected="the weights of a lip reader", found="no ctc.ctc_lo.bias", fix=FIX)
-    vocabulary = len(state["ctc.ctc_lo.bias"])
+    vocabulary = state["ctc.ctc_lo.bias"].numel()
     if size is not None and size != vocabulary:
         raise BadInput(config, expected=f"a vocabulary of {vocabulary}, as {weights.name}", found=str(size), fix=FIX)
     names = _units(options, weights, None if units is None else Path(units))
@@ -63,10 +64,12 @@ def import_lipreader(
         shape = {"vocabulary": vocabulary, **official_shape(options)}
     except KeyError as error:
         raise BadInput(config, expected=f"an option {error}", found="none", fix=FIX) from None
-    with torch.device("meta"):  # up to 250 million weights: not drawn just to be overwritten
-        reader = LipReader(**shape)
+    # up to 250 million weights: not drawn just to be overwritten, and compared before memory is taken for them
+    what = "the lip reader that its model.json describes"
+    reader = described(lambda: LipReader(**shape), config, expected="the options of a lip reader", fix=FIX)
+    check_state(reader, state, weights, what=what, fix=FIX)
     reader = reader.to_empty(device="cpu")
-    fill(reader, state, weights, what="the lip reader that its model.json describes", fix=FIX)
+    fill(reader, state, weights, what=what, fix=FIX)
     return reader.eval(), shape, names
 
 
@@ -120,27 +123,26 @@ def export_lipreader(folder: str | Path, out: str | Path) -> None:
 
 def _options(path: Path) -> tuple[int | None, dict[str, Any]]:
     """The vocabulary's size, where `model.json` says it, and the options."""
-    try:
-        described = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise BadInput(path, expected="the model.json of a lip reader", found=str(error), fix=FIX) from error
+    options = read_json(path, made_by="the options of the lip reader")
     size = None
-    if isinstance(described, list) and len(described) == 3:
-        _, size, described = described
-    if not isinstance(described, dict):
-        found = type(described).__name__
+    if isinstance(options, list) and len(options) == 3:
+        _, size, options = options
+    if not isinstance(options, dict):
+        found = type(options).__name__
         raise BadInput(path, expected="options, or [input size, vocabulary, options]", found=found, fix=FIX)
+    options = {key: value for key, value in options.items() if key in READ}
+    check_description(options, path, fix=FIX)
     for key, value in NETWORK.items():
-        found = described.get(key, value)
+        found = options.get(key, value)
         if (bool(found) if isinstance(value, bool) else found) != value:
-            raise BadInput(path, expected=f"{key}: {value}", found=str(found), fix=FIX)
-    return size, described
+            raise BadInput(path, expected=f"{key}: {value}", found=str(found)[:80], fix=FIX)
+    return size, options
 
 
 def _units(options: dict[str, Any], weights: Path, given: Path | None) -> tuple[str, ...]:
     listed = options.get("char_list")
     if given is None and options.get("labels_type", "char") == "char" and isinstance(listed, list):
-        return tuple(map(str, listed))
+        return tuple(str(unit)[:100] for unit in listed if isinstance(unit, str))
     path = given or next(iter(sorted(weights.parent.glob("*units.txt"))), None)
     if path is None:
         raise BadInput(

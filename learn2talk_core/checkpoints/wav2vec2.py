@@ -3,7 +3,6 @@
 No tokenizer is needed or read. Weight normalisation may have its old or its new names.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,14 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers import Wav2Vec2Config
-from transformers.utils import cached_file
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
-from learn2talk_core.models.speech_encoder import SpeechEncoder, load_speech_encoder
+from learn2talk_core.models.speech_encoder import SpeechEncoder, beside, load_speech_encoder, speech_config
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import write_json
+from learn2talk_core.run.files import read_json, write_json
 from learn2talk_core.run.own_folder import EXPORT, own_folder
-from learn2talk_core.untrusted.published import export_state, fill, read_state
+from learn2talk_core.run.weights import check_description
+from learn2talk_core.untrusted.published import check_state, export_state, fill, read_state
 
 HEAD_WIDTH = 64  # numbers in an attention head, in every published size
 FIX = "Name a wav2vec 2.0 in the format of transformers: a folder, a file of weights, or a hub model in the cache."
@@ -57,13 +56,18 @@ def encoder_from(state: Mapping[str, Tensor], path: object, config: Wav2Vec2Conf
 
     The mask embedding, which only pre-training uses, may be missing.
     """
-    encoder = SpeechEncoder(encoder_config(state, path) if config is None else config)
-    mask = {"masked_spec_embed": torch.zeros(encoder.config.hidden_size)}
-    own = encoder.state_dict()
+    config = encoder_config(state, path) if config is None else config
+    with torch.device("meta"):  # compared before memory is taken for it
+        skeleton = SpeechEncoder(config)
+    mask = {"masked_spec_embed": torch.zeros(config.hidden_size)}
+    own = skeleton.state_dict()
     given = {**({key: value for key, value in mask.items() if key in own}), **state}
     if "masked_spec_embed" not in own:
         given.pop("masked_spec_embed", None)
-    fill(encoder, given, path, what="a wav2vec 2.0 of this configuration", fix=FIX)
+    what = "a wav2vec 2.0 of this configuration"
+    check_state(skeleton, given, path, what=what, fix=FIX)
+    encoder = SpeechEncoder(config)
+    fill(encoder, given, path, what=what, fix=FIX)
     return encoder.eval()
 
 
@@ -82,36 +86,35 @@ def encoder_config(state: Mapping[str, Tensor], path: object) -> Wav2Vec2Config:
             for name in ("weight_v", "parametrizations.weight.original1")
             if f"encoder.pos_conv_embed.conv.{name}" in state
         )
+        per_layer = "feature_extractor.conv_layers.1.layer_norm.weight" in state
+        numbers = {
+            "conv_dim": [len(weight) for weight in conv],
+            "conv_kernel": [weight.shape[-1] for weight in conv],
+            "conv_bias": "feature_extractor.conv_layers.0.conv.bias" in state,
+            "feat_extract_norm": "layer" if per_layer else "group",
+            "do_stable_layer_norm": per_layer,
+            "hidden_size": hidden,
+            "num_hidden_layers": len({key.split(".")[2] for key in state if key.startswith("encoder.layers.")}),
+            "num_attention_heads": max(1, hidden // HEAD_WIDTH),
+            "intermediate_size": inner,
+            "num_conv_pos_embeddings": direction.shape[-1],
+            "num_conv_pos_embedding_groups": max(1, hidden // direction.shape[1]),
+        }
     except (KeyError, StopIteration) as error:
         absent = str(error.args[0]) if error.args else "encoder.pos_conv_embed.conv.weight_v"
         raise BadInput(path, expected="the weights of a wav2vec 2.0", found=f"no {absent}", fix=FIX) from None
-    layers = 1 + max(int(key.split(".")[2]) for key in state if key.startswith("encoder.layers."))
-    per_layer = "feature_extractor.conv_layers.1.layer_norm.weight" in state
-    return Wav2Vec2Config(
-        conv_dim=tuple(len(weight) for weight in conv),
-        conv_kernel=tuple(weight.shape[-1] for weight in conv),
-        conv_bias="feature_extractor.conv_layers.0.conv.bias" in state,
-        feat_extract_norm="layer" if per_layer else "group",
-        do_stable_layer_norm=per_layer,
-        hidden_size=hidden,
-        num_hidden_layers=layers,
-        num_attention_heads=max(1, hidden // HEAD_WIDTH),
-        intermediate_size=inner,
-        num_conv_pos_embeddings=direction.shape[-1],
-        num_conv_pos_embedding_groups=max(1, hidden // direction.shape[1]),
-    )
+    except (TypeError, IndexError, ZeroDivisionError) as error:  # fewer axes than they have, or none in one
+        found = f"some of other shapes ({error})"
+        raise BadInput(path, expected="the weights of a wav2vec 2.0", found=found, fix=FIX) from error
+    return speech_config(numbers, path, fix=FIX)
 
 
 def read_config(path: str | Path) -> Wav2Vec2Config:
     """A `config.json` of transformers, refused where it is of another model."""
-    about = _json(Path(path))
+    about = _description(Path(path))
     if about.get("model_type", "wav2vec2") != "wav2vec2":
-        raise BadInput(path, expected="a wav2vec 2.0", found=f"a {about['model_type']}", fix=FIX)
-    try:
-        return Wav2Vec2Config.from_dict(about)
-    except Exception as error:  # transformers' own checks raise several kinds
-        reason = str(error).splitlines()[0]
-        raise BadInput(path, expected="the configuration of a wav2vec 2.0", found=reason, fix=FIX) from error
+        raise BadInput(path, expected="a wav2vec 2.0", found=f"a {about['model_type']}"[:80], fix=FIX)
+    return speech_config(about, path, fix=FIX)
 
 
 def export_wav2vec2(encoder: SpeechEncoder, out: str | Path) -> None:
@@ -140,10 +143,12 @@ def config_dict(encoder: SpeechEncoder) -> dict[str, Any]:
 
 def _check_about(source: str | Path) -> None:
     """Refuse another kind of model, another sample rate, or sound that is not normalised, where files say so."""
-    about = _beside(source, "config.json")
+    path = beside(source, "config.json")
+    about = None if path is None else _description(path)
     if about is not None and about.get("model_type", "wav2vec2") != "wav2vec2":
-        raise BadInput(source, expected="a wav2vec 2.0", found=f"a {about['model_type']}", fix=FIX)
-    heard = _beside(source, "preprocessor_config.json") or {}
+        raise BadInput(source, expected="a wav2vec 2.0", found=f"a {about['model_type']}"[:80], fix=FIX)
+    path = beside(source, "preprocessor_config.json")
+    heard = {} if path is None else _description(path)
     if heard.get("sampling_rate", SAMPLE_RATE) != SAMPLE_RATE:
         raise BadInput(source, expected="a model for 16 kHz", found=f"{heard['sampling_rate']} Hz", fix=FIX)
     if not heard.get("do_normalize", True):
@@ -151,23 +156,5 @@ def _check_about(source: str | Path) -> None:
         raise BadInput(source, expected="a model for sound with mean 0 and variance 1", found=found, fix=FIX)
 
 
-def _beside(source: str | Path, name: str) -> dict[str, Any] | None:
-    """A JSON file of a folder or of a hub model in the cache; None where there is none."""
-    if Path(source).is_dir():
-        path = Path(source) / name
-        return _json(path) if path.is_file() else None
-    try:
-        found = cached_file(str(source), name, local_files_only=True, _raise_exceptions_for_missing_entries=False)
-    except (OSError, ValueError):
-        return None  # not in the cache: `load_speech_encoder` says so
-    return None if found is None else _json(Path(found))
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise BadInput(path, expected="JSON", found=str(error), fix="Download it again.") from error
-    if not isinstance(found, dict):
-        raise BadInput(path, expected="keys and values", found=type(found).__name__, fix="Download it again.")
-    return found
+def _description(path: Path) -> dict[str, Any]:
+    return check_description(read_json(path, made_by="download it again"), path, fix=FIX)

@@ -22,12 +22,11 @@ from learn2talk_core.metrics.protocol import Metric
 from learn2talk_core.models.arcface import Embed, load_arcface
 from learn2talk_core.models.inception import Inception, inception_features, load_inception
 from learn2talk_core.models.lipreader import LipReader, load_lipreader
-from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, audio_embeddings, face_embeddings
+from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, audio_embeddings, face_embeddings, load_expert
 from learn2talk_core.models.syncnet2d import SyncNet, embeddings, load_syncnet
 from learn2talk_core.run import paths
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import progress
-from learn2talk_core.run.weights import frozen, load_config, load_weights
 from learn2talk_core.video.face_crops import arcface_crop, face_crops
 from learn2talk_core.video.footage import Film, Footage, heard
 from learn2talk_core.video.talking_video import VIDEO_FPS, frames_of
@@ -268,11 +267,7 @@ def _absent(mean: Row, judges: VideoJudges, reference: bool) -> dict[str, str]:
 
 
 def _own_expert(folder: str | Path) -> SyncExpert2D:
-    made_by = "dvc repro teacher, or give the published one with --syncnet"
-    expert = SyncExpert2D(**load_config(folder, made_by=made_by))
-    load_weights(folder, expert, made_by=made_by)
-    frozen(expert)
-    return expert
+    return load_expert(folder, made_by="dvc repro teacher, or give the published one with --syncnet")
 
 
 def _greys(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:

@@ -22,7 +22,7 @@ from learn2talk_core.models.conformer import (
     sinusoids,
 )
 from learn2talk_core.models.resnet_frontend import ResNetFrontend
-from learn2talk_core.run.weights import frozen, load_config, load_weights
+from learn2talk_core.run.weights import load_config, load_network
 
 FPS = 25.0  # the frame rate that lip readers are trained at
 CROP = 88  # pixels; the crop that the network sees, cut from the centre of larger mouth pictures
@@ -271,10 +271,9 @@ def load_lipreader(folder: str | Path) -> tuple[LipReader, nn.Linear | None]:
     """The frozen lip reader that `stages.lipreader` made, and its linear head (dim → 40): which phoneme, or silence
     (class 0), is spoken at each frame. Official readers have no such head."""
     made_by = "dvc repro lipreader"
-    config = load_config(folder, made_by=made_by)
-    model = with_head(LipReader(**config["reader"]), config["classes"])
-    load_weights(folder, model, made_by=made_by)
-    frozen(model)
+    model, config = load_network(
+        folder, lambda config: with_head(LipReader(**config["reader"]), config["classes"]), made_by=made_by
+    )
     return model["reader"], model["head"] if config["classes"] else None  # type: ignore[return-value]
 
 

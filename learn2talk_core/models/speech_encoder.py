@@ -6,9 +6,8 @@ between the two, so that the transformer already runs at the rate of the motion.
 
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
@@ -17,15 +16,27 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model
+from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.models.linear import by_onednn
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import inner_file, plain_name, read_json
+from learn2talk_core.run.weights import check_description, described, stored_shapes
+from learn2talk_core.untrusted.published import old_name, read_state
 
 transformers_logging.disable_progress_bar()  # they would tell of milliseconds
 PIECE = 30 * SAMPLE_RATE  # samples that go through the TCN at once where no gradient is wanted
+
+
+LARGEST = 16384  # of the numbers in a configuration; XLS-R of 2 billion weights has 1920 and 7680
+MOST = {
+    **dict.fromkeys(("hidden_size", "intermediate_size", "output_hidden_size"), LARGEST),
+    **dict.fromkeys(("num_conv_pos_embeddings", "num_conv_pos_embedding_groups", "num_attention_heads"), 1024),
+    **dict.fromkeys(("conv_dim", "conv_kernel", "conv_stride"), 4096),
+    **dict.fromkeys(("num_hidden_layers", "num_adapter_layers", "adapter_kernel_size", "adapter_stride"), 100),
+}
 
 
 class SpeechEncoder(Wav2Vec2Model):
@@ -173,6 +184,38 @@ def align_as_faceformer(features: Tensor, dataset: str, frames: int | None = Non
     raise ValueError(f"dataset: expected vocaset or biwi, found {dataset}")
 
 
+def speech_config(numbers: Mapping[str, Any], path: object, *, fix: str) -> Wav2Vec2Config:
+    """The configuration that transformers makes of `numbers`, the content of a `config.json`.
+
+    Raises:
+        BadInput: a size that no wav2vec 2.0 has (see `MOST`), sizes that do not divide each other, or anything else
+            that transformers cannot make a network of; `path` says whose numbers they are.
+    """
+    for key, most in MOST.items():
+        given = numbers.get(key)
+        for number in given if isinstance(given, list | tuple) else () if given is None else (given,):
+            if type(number) is not int or not 1 <= number <= most:
+                found = f"{number}"[:40] if isinstance(number, int | float | str) else f"a {type(number).__name__}"
+                raise BadInput(f"{path}: {key}", expected=f"a whole number 1 … {most}", found=found, fix=fix)
+    try:
+        config = Wav2Vec2Config.from_dict(dict(numbers))
+        described(lambda: SpeechEncoder(config), path, expected="the configuration of a wav2vec 2.0", fix=fix)
+    except BadInput:
+        raise
+    except Exception as error:  # transformers' own checks raise several kinds
+        reason = " ".join(str(error).split())[:200]
+        raise BadInput(path, expected="the configuration of a wav2vec 2.0", found=reason, fix=fix) from error
+    sizes = {"num_attention_heads": config.num_attention_heads, "groups": config.num_conv_pos_embedding_groups}
+    for name, size in sizes.items():
+        if config.hidden_size % size:
+            found = f"hidden_size {config.hidden_size} and {name} {size}"
+            raise BadInput(path, expected="sizes that divide each other", found=found, fix=fix)
+    if math.prod(config.conv_stride) > SAMPLE_RATE or len(config.conv_dim) > 20:
+        found = f"{len(config.conv_dim)} convolutions whose strides are {math.prod(config.conv_stride)}"
+        raise BadInput(path, expected="some 50 features a second", found=found, fix=fix)
+    return config
+
+
 def load_speech_encoder(source: str | Path) -> SpeechEncoder:
     """The encoder in a folder as `save_pretrained` writes it, with or without a CTC head on top.
 
@@ -184,11 +227,12 @@ def load_speech_encoder(source: str | Path) -> SpeechEncoder:
     fix = "Give a folder with config.json and model.safetensors (or pytorch_model.bin) of a wav2vec 2.0."
     if Path(source).is_dir():
         _check_files(Path(source))
+    _check_weights(source, fix)
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity(logging.ERROR)  # what a checkpoint has too much (a CTC head) is no news
     try:
         loaded: Any = SpeechEncoder.from_pretrained(str(source), local_files_only=True, output_loading_info=True)
-    except (OSError, ValueError, RuntimeError, SafetensorError, UnpicklingError) as error:
+    except Exception as error:  # of transformers, torch, safetensors and pickle
         found = str(error).partition("\n")[0]
         raise BadInput(source, expected="a wav2vec 2.0 on this machine", found=found, fix=fix) from error
     finally:
@@ -199,6 +243,56 @@ def load_speech_encoder(source: str | Path) -> SpeechEncoder:
         found = f"none for {absent[0]} and {len(absent) - 1} more"
         raise BadInput(source, expected="weights for the whole encoder", found=found, fix=fix)
     return model
+
+
+def _check_weights(source: str | Path, fix: str) -> None:
+    """Refuse a configuration that its weights are not of, before transformers makes the network.
+
+    What is not there, or not of one of the usual names, is left for transformers to tell.
+    """
+    config_file = beside(source, "config.json")
+    if config_file is None:
+        return
+    about = check_description(read_json(config_file, made_by="download the model"), config_file, fix=fix)
+    config = speech_config(about, config_file, fix=fix)
+    whole = beside(source, "model.safetensors") or beside(source, "pytorch_model.bin")
+    index = beside(source, "model.safetensors.index.json") or beside(source, "pytorch_model.bin.index.json")
+    files = [whole] if whole else []
+    if index and not whole:
+        told = read_json(index, made_by="download the model")
+        parts = told.get("weight_map") if isinstance(told, dict) else None
+        names = {str(name) for name in parts.values()} if isinstance(parts, dict) else set()
+        files = [file for name in names if (file := beside(source, name))]
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in files:
+        try:
+            binary = file.suffix != ".safetensors"
+            found = {k: v.shape for k, v in read_state(file).items()} if binary else stored_shapes(file)
+        except SafetensorError:
+            return
+        shapes |= {old_name(key.removeprefix("wav2vec2.")): tuple(shape) for key, shape in found.items()}
+    with torch.device("meta"):
+        own = {old_name(key): tuple(value.shape) for key, value in SpeechEncoder(config).state_dict().items()}
+    absent = sorted(key for key in own if key not in shapes and key != "masked_spec_embed")
+    if files and absent:
+        found_text = f"none for {absent[0]} and {len(absent) - 1} more"
+        raise BadInput(source, expected="weights for the whole encoder", found=found_text, fix=fix)
+    wrong = [key for key in own if key in shapes and shapes[key] != own[key]]
+    if wrong:
+        found_text = f"{wrong[0]} of shape {shapes[wrong[0]]} instead of {own[wrong[0]]}"
+        raise BadInput(source, expected="the weights of its config.json", found=found_text, fix=fix)
+
+
+def beside(source: str | Path, name: str) -> Path | None:
+    """A file of a folder, or of a hub model in the local cache; None where there is none."""
+    if Path(source).is_dir():
+        path = Path(source) / name
+        return path if path.is_file() else None
+    try:
+        found = cached_file(str(source), name, local_files_only=True, _raise_exceptions_for_missing_entries=False)
+    except (OSError, ValueError):
+        return None
+    return None if found is None else Path(found)
 
 
 def _check_files(folder: Path) -> None:

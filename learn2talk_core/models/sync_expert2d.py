@@ -14,7 +14,7 @@ from torch import nn
 from torch.nn import functional
 
 from learn2talk_core.models.wav2lip import ConvBlock, residual_blocks, scaled, to_tensor
-from learn2talk_core.run.weights import frozen, load_config, load_weights, save_weights
+from learn2talk_core.run.weights import load_network, save_weights
 
 FRAMES = 5  # video frames of a window: 0.2 s at 25 fps
 
@@ -97,10 +97,7 @@ def save_expert(folder: str | Path, expert: SyncExpert2D, *, width: float) -> No
 
 def load_expert(folder: str | Path, *, made_by: str = "dvc repro teacher") -> SyncExpert2D:
     """What `save_expert` wrote, frozen and in evaluation mode."""
-    expert = SyncExpert2D(**load_config(folder, made_by=made_by))
-    load_weights(folder, expert, made_by=made_by)
-    frozen(expert)
-    return expert
+    return load_network(folder, lambda config: SyncExpert2D(**config), made_by=made_by)[0]
 
 
 @torch.inference_mode()

@@ -9,6 +9,7 @@ Frame t of a clip shows time t / fps. Window k is frames k … k + W − 1 and t
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from torch.nn import functional as F
 
 from learn2talk_core.audio.mel import BANDS, COLUMNS_PER_SECOND, HOP, WINDOW_COLUMNS, mel_spectrogram
 from learn2talk_core.run.recipe import refuse_other_recipe
-from learn2talk_core.run.weights import frozen, load_config, load_weights
+from learn2talk_core.run.weights import load_network
 
 WINDOW_SECONDS = WINDOW_COLUMNS / COLUMNS_PER_SECOND
 MADE_BY = "dvc repro syncnet3d"
@@ -152,14 +153,13 @@ class SyncNet3D(nn.Module):
 
 def load_syncnet3d(folder: str | Path, recipe: str | None = None) -> SyncNet3D:
     """The trained network in `folder`, frozen; refused when its corpus had another recipe than `recipe`."""
-    numbers = load_config(folder, made_by=MADE_BY)
-    own_recipe = numbers.pop("recipe", None)
-    if recipe is not None:
-        refuse_other_recipe(folder, own_recipe, recipe)
-    model = SyncNet3D(Shape(**numbers))
-    load_weights(folder, model, made_by=MADE_BY)
-    frozen(model)
-    return model
+
+    def build(numbers: dict[str, Any]) -> SyncNet3D:
+        if recipe is not None:
+            refuse_other_recipe(folder, numbers.get("recipe"), recipe)
+        return SyncNet3D(Shape(**{key: value for key, value in numbers.items() if key != "recipe"}))
+
+    return load_network(folder, build, made_by=MADE_BY)[0]
 
 
 def config(model: SyncNet3D, recipe: str | None = None) -> dict[str, int | str | None]:

@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from learn2talk_core.run.weights import frozen, load_config, load_weights, save_weights
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.weights import load_network, save_weights
 
 MADE_BY = "dvc repro teacher"
 
@@ -226,8 +227,10 @@ def save_generator(folder: str | Path, generator: Wav2Lip, *, width: float, audi
 
 def load_generator(folder: str | Path) -> tuple[Wav2Lip, Inputs]:
     """What `save_generator` wrote: the generator, frozen and in evaluation mode, and how it wants to be fed."""
-    config = load_config(folder, made_by=MADE_BY)
-    generator = Wav2Lip(**config["shape"])
-    load_weights(folder, generator, made_by=MADE_BY)
-    frozen(generator)
-    return generator.to(memory_format=torch.channels_last), Inputs(**config["inputs"])  # type: ignore[call-overload]
+    generator, config = load_network(folder, lambda config: Wav2Lip(**config["shape"]), made_by=MADE_BY)
+    try:
+        inputs = Inputs(**config["inputs"])
+    except (KeyError, TypeError) as error:
+        where, fix = Path(folder) / "model.json", f"Make it again: {MADE_BY}."
+        raise BadInput(where, expected="how the generator is fed", found=str(error), fix=fix) from error
+    return generator.to(memory_format=torch.channels_last), inputs  # type: ignore[call-overload]

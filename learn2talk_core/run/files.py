@@ -116,7 +116,7 @@ def read_json(path: str | Path, *, made_by: str) -> Any:
     path = Path(path)
     try:
         return json.loads(regular(path, made_by=made_by).read_bytes())
-    except (ValueError, RecursionError, OSError) as error:  # no JSON, no UTF-8, a number of 5000 digits
+    except (ValueError, RecursionError, OSError) as error:  # no JSON, no UTF-8, a number of 5000 digits, no rights
         found = f"text that is not ({str(error)[:200]})"
         raise BadInput(path, expected="JSON", found=found, fix=f"Delete it and make it again: {made_by}.") from error
 

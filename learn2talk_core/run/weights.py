@@ -1,14 +1,23 @@
 """A model on disk: `model.safetensors` for the weights, `model.json` for what is needed to rebuild the network."""
 
+import math
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from safetensors import SafetensorError
+import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import nn
 
 from learn2talk_core.run.errors import BadInput, some_of
 from learn2talk_core.run.files import inner_file, read_json, whole_file, write_json
+
+MOST_LAYERS = 200  # of one kind, in a network that a file describes
+WIDEST = 1 << 20  # the largest whole number in a description: widths, counts of vertices and of units
+LONGEST = 100_000  # entries of a list in it: names of speakers, units
+Network = TypeVar("Network", bound=nn.Module)
+Shapes = Mapping[str, Sequence[int]]
 
 
 def save_weights(folder: str | Path, model: nn.Module, config: dict[str, Any]) -> None:
@@ -21,8 +30,89 @@ def save_weights(folder: str | Path, model: nn.Module, config: dict[str, Any]) -
 
 
 def load_config(folder: str | Path, *, made_by: str) -> dict[str, Any]:
-    """Read the configuration that `save_weights` wrote; `made_by` says how to make the folder when it is missing."""
-    return read_json(inner_file(Path(folder) / "model.json", made_by=made_by), made_by=made_by)
+    """Read the configuration that `save_weights` wrote; `made_by` says how to make the folder when it is missing.
+
+    Its numbers are those of a network (see `check_description`); `load_network` compares them with the weights.
+    """
+    path = inner_file(Path(folder) / "model.json", made_by=made_by)
+    return check_description(read_json(path, made_by=made_by), path, fix=f"Make it again: {made_by}.")
+
+
+def check_description(about: Any, path: object, *, fix: str) -> dict[str, Any]:
+    """`about`, read from JSON, where it can describe a network: keys and values whose numbers are of a sane size.
+
+    Raises:
+        BadInput: another kind of value at the top, whole numbers above 2²⁰, more than 200 layers or long lists of
+            numbers (a list of numbers has one for each layer), NaN or infinity.
+    """
+    if not isinstance(about, dict):
+        raise BadInput(path, expected="keys and values", found=f"a {type(about).__name__}", fix=fix)
+    todo: list[tuple[str, Any]] = list(about.items())
+    while todo:
+        key, value = todo.pop()
+        most = WIDEST
+        if isinstance(value, dict):
+            todo += value.items()
+        elif isinstance(value, list):
+            todo += ((key, item) for item in value)
+            numbers = any(isinstance(item, int | float) for item in value)
+            value, most = len(value), MOST_LAYERS if numbers else LONGEST
+        elif key.endswith("layers"):
+            most = MOST_LAYERS
+        if isinstance(value, int | float) and not (math.isfinite(value) and abs(value) <= most):
+            found = f"{value:.4g}" if isinstance(value, float) else f"more than {most}"
+            raise BadInput(f"{path}: {key}", expected=f"a number of at most {most}", found=found, fix=fix)
+    return about
+
+
+def described(build: Callable[[], Network], path: object, *, expected: str, fix: str) -> Network:
+    """The network that `build` makes from a description in `path`, without memory for its weights.
+
+    Raises:
+        BadInput: it makes none, for whatever reason.
+    """
+    try:
+        with torch.device("meta"):
+            return build()
+    except BadInput:
+        raise
+    except Exception as error:  # each network, and torch, has its own errors for numbers that do not fit
+        found = f"one that none can be made of ({type(error).__name__}: {str(error)[:200]})"
+        raise BadInput(path, expected=expected, found=found, fix=fix) from error
+
+
+def load_network(
+    folder: str | Path, build: Callable[[dict[str, Any]], Network], *, made_by: str
+) -> tuple[Network, dict[str, Any]]:
+    """The frozen network that `save_weights` wrote, and its configuration.
+
+    Names and shapes of the weights are compared with the network before it takes any memory.
+
+    Args:
+        folder: where it lies.
+        build: makes the network from the configuration.
+        made_by: how to make the folder when it is missing or wrong.
+    """
+    folder = Path(folder)
+    config = load_config(folder, made_by=made_by)
+    fix = f"Make it again: {made_by}."
+    skeleton = described(lambda: build(config), folder / "model.json", expected="what describes a network", fix=fix)
+    path = inner_file(folder / "model.safetensors", made_by=made_by)
+    try:
+        shapes = stored_shapes(path)
+    except SafetensorError as error:
+        raise _broken(path, error, made_by) from error
+    _refuse_others(path, shapes, skeleton, made_by)
+    network = build(config)
+    load_weights(folder, network, made_by=made_by)
+    frozen(network)
+    return network, config
+
+
+def stored_shapes(path: Path) -> Shapes:
+    """Name → shape of the tensors in a safetensors file, of which only the header is read."""
+    with safe_open(path, "pt") as file:
+        return {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
 
 
 def load_weights(folder: str | Path, model: nn.Module, *, made_by: str) -> None:
@@ -31,18 +121,8 @@ def load_weights(folder: str | Path, model: nn.Module, *, made_by: str) -> None:
     try:
         state = load_file(path)
     except SafetensorError as error:
-        raise BadInput(
-            path, expected="a whole safetensors file", found=str(error), fix=f"Delete it and run {made_by}."
-        ) from error
-    own = model.state_dict()
-    wrong = {
-        "no": [key for key in own if key not in state],
-        "what it does not have,": [key for key in state if key not in own],
-        "another shape of": [key for key in own if key in state and state[key].shape != own[key].shape],
-    }
-    if any(wrong.values()):
-        found = "; ".join(f"{what} {some_of(keys)}" for what, keys in wrong.items() if keys)
-        raise BadInput(path, expected="the weights of this network", found=found, fix=f"Make it again: {made_by}.")
+        raise _broken(path, error, made_by) from error
+    _refuse_others(path, {key: value.shape for key, value in state.items()}, model, made_by)
     model.load_state_dict(state, strict=True)
 
 
@@ -57,3 +137,19 @@ def frozen(model: nn.Module) -> nn.Module:
 def parameter_count(model: nn.Module) -> int:
     """Number of learnable numbers in `model`."""
     return sum(p.numel() for p in model.parameters())
+
+
+def _broken(path: Path, error: SafetensorError, made_by: str) -> BadInput:
+    return BadInput(path, expected="a whole safetensors file", found=str(error), fix=f"Delete it and run {made_by}.")
+
+
+def _refuse_others(path: Path, shapes: Shapes, model: nn.Module, made_by: str) -> None:
+    own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
+    wrong = {
+        "no": [key for key in own if key not in shapes],
+        "what it does not have,": [key for key in shapes if key not in own],
+        "another shape of": [key for key in own if key in shapes and tuple(shapes[key]) != own[key]],
+    }
+    if any(wrong.values()):
+        found = "; ".join(f"{what} {some_of(keys)}" for what, keys in wrong.items() if keys)
+        raise BadInput(path, expected="the weights of this network", found=found, fix=f"Make it again: {made_by}.")

@@ -105,18 +105,32 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: object, *, what:
         what: which network it is to be, for errors.
         fix: what to do when it is another one.
     """
-    own = {old_name(key): key for key in network.state_dict()}
-    counters = {key: torch.tensor(0) for key in own if key.endswith("num_batches_tracked")}
+    names = check_state(network, state, path, what=what, fix=fix)
+    counters = {key: torch.tensor(0) for key in names if key.endswith("num_batches_tracked")}
     given = counters | {old_name(key): value for key, value in state.items()}
+    network.load_state_dict({names[key]: value for key, value in given.items()}, strict=True)
+
+
+def check_state(
+    network: nn.Module, state: Mapping[str, Tensor], path: object, *, what: str, fix: str
+) -> dict[str, str]:
+    """Refuse a `state` that `fill` would refuse; `network` may lie on the device "meta".
+
+    Returns:
+        The old names of its weights (see `old_name`) and its own.
+    """
+    own = {old_name(key): key for key in network.state_dict()}
+    given = {old_name(key): value for key, value in state.items()}
     shapes = {key: tuple(value.shape) for key, value in network.state_dict().items()}
-    absent, extra = [key for key in own if key not in given], [key for key in given if key not in own]
+    absent = [key for key in own if key not in given and not key.endswith("num_batches_tracked")]
+    extra = [key for key in given if key not in own]
     wrong = [key for key in own if key in given and tuple(given[key].shape) != shapes[own[key]]]
     problems = [f"no {_some(absent)}"] if absent else []
     problems += [f"{_some(extra)}, which it does not have"] if extra else []
     problems += [f"{key} of shape {tuple(given[key].shape)} instead of {shapes[own[key]]}" for key in wrong[:1]]
     if problems:
         raise BadInput(path, expected=f"the weights of {what}", found="; ".join(problems), fix=fix)
-    network.load_state_dict({own[key]: value for key, value in given.items()}, strict=True)
+    return own
 
 
 def old_name(key: str) -> str:

@@ -102,7 +102,7 @@ def read_legacy(path: Path) -> Any:
             (count,) = struct.unpack("<q", file.read(8))
             if not (count == 0 == len(raw)) and (count <= 0 or len(raw) % count):
                 raise ValueError("a tensor of another length than it says")
-            if file.readinto(memoryview(raw.numpy())) != len(raw):  # type: ignore[arg-type]
+            if file.readinto(raw.numpy().data) != len(raw):
                 raise EOFError("the file is cut short")
     return result
 

@@ -128,7 +128,7 @@ def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"expected options, or .*, found list"):
         import_lipreader(path)
     (tmp_path / "model.json").unlink()
-    with pytest.raises(BadInput, match=r"expected the model.json of a lip reader, found .*No such file"):
+    with pytest.raises(BadInput, match=r"model\.json: expected a file, found nothing"):
         import_lipreader(path)
     small(tmp_path, {"adim": None})
     options = json.loads((tmp_path / "model.json").read_text())
@@ -139,3 +139,47 @@ def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
     torch.save({"w": torch.zeros(1)}, path)
     with pytest.raises(BadInput, match=r"found no ctc\.ctc_lo\.bias\. Name the model\.pth of a video-only"):
         import_lipreader(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"elayers": 10**9}, "elayers: expected a number of at most 200, found more than 200"),
+        ({"adim": 10**12}, "adim: expected a number of at most 1048576"),
+        ({"adim": 2**19}, "instead of"),
+        ({"adim": "wide"}, "expected the options of a lip reader, found one that none can be made of"),
+        ({"aheads": 3}, "instead of"),
+        ({"dropout_rate": 7.0}, "expected the options of a lip reader, found one that none can be made of"),
+        ({"dlayers": 100}, "found no decoder.decoders.1."),
+    ],
+)
+def test_options_of_no_such_network(tmp_path: Path, change: dict, found: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        import_lipreader(small(tmp_path, change))
+    assert found in str(refused.value)
+
+
+@pytest.mark.parametrize("content", [100_000 * "[", "[[1, 2, 3], 4, 5]", "nothing"])
+def test_options_that_are_none(tmp_path: Path, content: str) -> None:
+    path = small(tmp_path)
+    path.with_name("model.json").write_text(content)
+    with pytest.raises(BadInput, match=r"model\.json: expected"):
+        import_lipreader(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        ({"encoder_layers": 10**9}, "encoder_layers: expected a number of at most 200, found more than 200"),
+        ({"encoder_layers": 150}, "found no reader.encoder.encoders.1."),
+        ({"dim": 2**19}, "found another shape of reader."),
+        ({"heads": 0}, "expected what describes a network, found one that none can be made of"),
+        ({"depth": 3}, "expected what describes a network, found one that none can be made of"),
+    ],
+)
+def test_our_folder_whose_numbers_are_not_those_of_its_weights(tmp_path: Path, change: dict, found: str) -> None:
+    model, config = import_reader(small(tmp_path / "published"))
+    save_weights(tmp_path / "ours", model, {**config, "reader": {**config["reader"], **change}})
+    with pytest.raises(BadInput) as refused:
+        load_lipreader(tmp_path / "ours")
+    assert found in str(refused.value)

@@ -1,12 +1,13 @@
 """Students on disk: which network a folder holds, and the network with its weights."""
 
 from pathlib import Path
+from typing import Any
 
 from learn2talk_core.models.students.faceformer import FaceFormer
 from learn2talk_core.models.students.student import Student
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.recipe import refuse_other_recipe
-from learn2talk_core.run.weights import frozen, load_config, load_weights
+from learn2talk_core.run.weights import load_network
 
 NETWORKS: tuple[type[Student], ...] = (FaceFormer,)
 
@@ -28,12 +29,12 @@ def load_student(folder: str | Path, *, made_by: str, recipe: str | None = None)
         made_by: the command that makes it, for the message when nothing is there.
         recipe: of the corpus whose clips it is to speak; a student that was trained on another recipe is refused.
     """
-    config = load_config(folder, made_by=made_by)
-    if recipe is not None:
-        refuse_other_recipe(folder, config["notes"].get("recipe"), recipe)
-    speakers = tuple(config["speakers"])
-    network = network_class(config.get("network", FaceFormer.network), folder)
-    student = network.from_settings({**config, "style_count": len(speakers)})
-    load_weights(folder, student, made_by=made_by)
-    frozen(student)
-    return student, speakers
+
+    def build(config: dict[str, Any]) -> Student:
+        if recipe is not None:
+            refuse_other_recipe(folder, config["notes"].get("recipe"), recipe)
+        network = network_class(config.get("network", FaceFormer.network), folder)
+        return network.from_settings({**config, "style_count": len(config["speakers"])})
+
+    student, config = load_network(folder, build, made_by=made_by)
+    return student, tuple(config["speakers"])
