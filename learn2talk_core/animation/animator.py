@@ -21,7 +21,7 @@ from learn2talk_core.animation.head_motion import LOOK_AHEAD, HeadMotion, in_uni
 from learn2talk_core.animation.life import Life
 from learn2talk_core.audio.sound import SHORTEST, checked_wave, read_sound
 from learn2talk_core.audio.voice import nearest_voice, voice_of
-from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16
+from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16, whole_frames
 from learn2talk_core.checkpoints.faceformer import import_faceformer
 from learn2talk_core.corpus.format import Corpus, open_corpus, sha256
 from learn2talk_core.datasets.embedded.face import load_face
@@ -532,7 +532,7 @@ def load_animator(
 
 def frame_count(samples: int, fps: float) -> int:
     """Frames that a sound of so many samples at 16 kHz has: those that end with it or before, at least one."""
-    return max(1, int((samples + 0.5) * fps / SAMPLE_RATE))  # a frame may end between two samples
+    return max(1, whole_frames(samples, fps))
 
 
 def _check_template(path: str, mesh: tuple[np.ndarray, np.ndarray], vertices: int, corpus: Corpus | None) -> None:

@@ -21,7 +21,8 @@ from learn2talk_core.evaluation.lag_confidence import Calibration, confidence, e
 from learn2talk_core.metrics.lse import lse
 from learn2talk_core.models.syncnet3d import WINDOW_SECONDS, SyncNet3D, audio_windows, load_syncnet3d
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.statistics.synchrony import MAX_SHIFT, shifted_distances
+from learn2talk_core.run.resample import resampled
+from learn2talk_core.statistics.synchrony import MAX_SHIFT, shifted_distances, sync_error
 
 SYNCNET = "data/models/syncnet3d/metric"
 CORPUS = "data/corpus"
@@ -260,17 +261,6 @@ def distances_of(pair: Compared) -> tuple[np.ndarray, np.ndarray]:
     return rows, pair.speech[: len(rows)]
 
 
-def resampled(motion: np.ndarray, fps: float, rate: float) -> np.ndarray:
-    """Motion (T, n, 3) at `fps` → (T', n, 3) float32 at `rate`, linear in time; frame t shows t / rate seconds."""
-    if fps == rate or len(motion) == 0:
-        return np.ascontiguousarray(motion, dtype=np.float32)
-    at = np.arange(int((len(motion) - 1) / fps * rate + 1e-6) + 1) / rate * fps
-    left = np.minimum(at.astype(np.int64), len(motion) - 1)
-    right = np.minimum(left + 1, len(motion) - 1)
-    share = (at - left).astype(np.float32)[:, None, None]
-    return np.ascontiguousarray(motion[left] * (1 - share) + motion[right] * share, dtype=np.float32)
-
-
 def window_loudness(wave: np.ndarray, rate: float) -> np.ndarray:
     """Level of the 0.2 s from each frame on, in dB of full scale: (M',) for all that begin inside the sound."""
     energy = np.concatenate([[0.0], np.cumsum(np.square(wave, dtype=np.float64))])
@@ -365,7 +355,7 @@ def _over_time(
                 "time_s": (start + (len(part) - 1) / 2) / rate + WINDOW_SECONDS / 2,
                 "mouth_late_ms": None if found is None else found.mouth_late_ms,
                 "confidence": None if found is None or scale is None else confidence(scale, found),
-                "lse_d": None if found is None else float(np.nanmin(found.curve)),
+                "lse_d": None if found is None else sync_error(found.curve)[0],
                 "lse_c": None if found is None else found.contrast,
                 "speech": float(keep.mean()),
             }
