@@ -16,7 +16,7 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 
 import torch
 
@@ -67,7 +67,7 @@ class Scratch:
             return
         with whole_file(self.checkpoint) as partial, partial.open("wb") as file:
             stream = _Stream(file)
-            torch.save(state, stream)
+            torch.save(state, cast(IO[bytes], stream))
             if stream.error:
                 raise stream.error
 

@@ -6,7 +6,7 @@ from learn2talk_core.run import imports
 from learn2talk_core.run.imports import closure, data_beside
 
 FILES = {
-    "stages/toy.py": "import torch\nfrom learn2talk_core.corpus import clips\ndef f():\n    import learn2talk_core.run.a\n",
+    "stages/toy.py": "import torch\nfrom learn2talk_core.corpus import clips\ndef f():\n import learn2talk_core.run.a",
     "learn2talk_core/corpus/__init__.py": "",
     "learn2talk_core/corpus/clips.py": "from learn2talk_core.run.b import x",
     "learn2talk_core/corpus/unused.py": "import stages.toy",
