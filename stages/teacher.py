@@ -26,7 +26,7 @@ from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.weights import frozen
 from learn2talk_core.statistics.face_videos import lower_half_l1, mouth_opening_agreement
-from learn2talk_core.statistics.synchrony import at_shifts, auc, mean_distances, shifted_distances
+from learn2talk_core.statistics.synchrony import at_shifts, auc, mean_distances, shifted_distances, sync_error
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.training.wav2lip import (
@@ -181,11 +181,11 @@ def sync_scores(face: np.ndarray, audio: np.ndarray, keep: np.ndarray) -> dict[s
     curve = mean_distances(shifted_distances(face, audio), keep)
     if not np.isfinite(curve).any():
         raise ValueError(f"no window to compare: {len(face)} of video, {len(audio)} of audio")
-    lowest = float(np.nanmin(curve))
+    lse_d, lse_c = sync_error(curve)
     return {
         "cosine": float((face * audio).sum(axis=1)[keep].mean()),
-        "lse_d": lowest,
-        "lse_c": float(np.nanmedian(curve)) - lowest,
+        "lse_d": lse_d,
+        "lse_c": lse_c,
         "distance_at_0": float(curve[len(curve) // 2]),
     }
 

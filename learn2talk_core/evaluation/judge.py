@@ -24,6 +24,7 @@ from learn2talk_core.models.lipreader import FPS as VIDEO_FPS
 from learn2talk_core.models.lipreader import LipReader, Reading, load_lipreader, load_units, read_lips
 from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows, load_syncnet3d
 from learn2talk_core.render.mouth import mouth_view, render_mouth
+from learn2talk_core.run.resample import resample_frames
 from learn2talk_core.statistics.recognition import plain_text
 
 VISEME_CLASSES = np.array([0] + [VISEMES[name] for name in PHONEMES])
@@ -53,18 +54,8 @@ def lip_read_motion(corpus: Corpus, clip: Clip, mouth: np.ndarray, judges: Motio
         mouth: vertices (T, R, 3) of the region `mouth_view` at the corpus's frame rate.
     """
     view = mouth_view(corpus.topology, corpus.template(clip.speaker), corpus.mm_per_unit)
-    grey = render_mouth(view, torch.from_numpy(at_video_rate(mouth, corpus.fps)))
+    grey = render_mouth(view, torch.from_numpy(resample_frames(mouth, corpus.fps, VIDEO_FPS)))
     return read_lips(judges.reader, judges.head, grey.numpy())
-
-
-def at_video_rate(motion: np.ndarray, fps: float) -> np.ndarray:
-    """Motion (T, n, 3) at `fps` → (T', n, 3) float32 at 25 fps, linear in time; frame t shows t / 25 s."""
-    count = int((len(motion) - 1) / fps * VIDEO_FPS + 1e-9) + 1
-    at = np.arange(count) / VIDEO_FPS * fps
-    left = np.minimum(at.astype(int), len(motion) - 1)
-    right = np.minimum(left + 1, len(motion) - 1)
-    share = (at - left).astype(np.float32)[:, None, None]
-    return np.ascontiguousarray(motion[left] * (1 - share) + motion[right] * share, dtype=np.float32)
 
 
 @torch.no_grad()

@@ -22,7 +22,8 @@ from learn2talk_core.metrics.lse import lse
 from learn2talk_core.models.syncnet3d import WINDOW_SECONDS, SyncNet3D, audio_windows, load_syncnet3d
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.paths import CORPUS, SYNCNET3D
-from learn2talk_core.statistics.synchrony import MAX_SHIFT, shifted_distances
+from learn2talk_core.run.resample import resample_frames
+from learn2talk_core.statistics.synchrony import MAX_SHIFT, shifted_distances, sync_error
 
 SYNCNET = f"{SYNCNET3D}/metric"
 LEAST_SECONDS = 1.0
@@ -158,7 +159,7 @@ def score_motion(
         wave: (samples,) float32 in [−1, 1], 16 kHz mono.
         vertices: (T, n, 3) of the corpus's region `mouth`, in its unit.
         template: (n, 3) the same vertices of the resting face.
-        fps: frames a second of `vertices`; another rate than the corpus's is resampled in time, linearly.
+        fps: frames a second of `vertices`; another rate than the corpus's is resample_frames in time, linearly.
         name: what errors call it.
         trim: lengths that differ by more than half a second and a tenth are cut too, instead of refused.
 
@@ -237,7 +238,7 @@ def score_animation(animation: Animation, scorer: Scorer | None = None) -> SyncS
 def compare(scorer: Scorer, wave: np.ndarray, vertices: np.ndarray, template: np.ndarray, fps: float) -> Compared:
     """Bring a pair to the corpus's frame rate and embed it; arguments as in `score_motion`."""
     rate = scorer.corpus.fps
-    displacement = resample_motion(vertices - template, fps, rate)
+    displacement = resample_frames(vertices - template, fps, rate)
     loudness = window_loudness(wave, rate)
     audio = embed_audio_windows(scorer.syncnet, audio_windows(wave, rate))
     loudness = loudness[: len(audio)]
@@ -258,17 +259,6 @@ def distances_of(pair: Compared) -> tuple[np.ndarray, np.ndarray]:
     # that is shifted forwards is a sound that is shifted back.
     rows = shifted_distances(pair.audio, pair.mesh)[:, ::-1]
     return rows, pair.speech[: len(rows)]
-
-
-def resample_motion(motion: np.ndarray, fps: float, rate: float) -> np.ndarray:
-    """Motion (T, n, 3) at `fps` → (T', n, 3) float32 at `rate`, linear in time; frame t shows t / rate seconds."""
-    if fps == rate or len(motion) == 0:
-        return np.ascontiguousarray(motion, dtype=np.float32)
-    at = np.arange(int((len(motion) - 1) / fps * rate + 1e-6) + 1) / rate * fps
-    left = np.minimum(at.astype(np.int64), len(motion) - 1)
-    right = np.minimum(left + 1, len(motion) - 1)
-    share = (at - left).astype(np.float32)[:, None, None]
-    return np.ascontiguousarray(motion[left] * (1 - share) + motion[right] * share, dtype=np.float32)
 
 
 def window_loudness(wave: np.ndarray, rate: float) -> np.ndarray:
@@ -365,7 +355,7 @@ def _over_time(
                 "time_s": (start + (len(part) - 1) / 2) / rate + WINDOW_SECONDS / 2,
                 "mouth_late_ms": None if found is None else found.mouth_late_ms,
                 "confidence": None if found is None or scale is None else confidence(scale, found),
-                "lse_d": None if found is None else float(np.nanmin(found.curve)),
+                "lse_d": None if found is None else sync_error(found.curve)[0],
                 "lse_c": None if found is None else found.contrast,
                 "speech": float(keep.mean()),
             }

@@ -17,7 +17,6 @@ from learn2talk_core.evaluation.motion_sync import (
     SyncScore,
     mesh_embeddings,
     open_scorer,
-    resample_motion,
     score_animation,
     score_files,
     score_motion,
@@ -221,12 +220,7 @@ def test_long_clips_are_embedded_in_pieces(scorer: Scorer, monkeypatch: pytest.M
     assert mesh_embeddings(scorer.syncnet, displacement[:5]).shape == (0, 32)
 
 
-def test_resampling_against_interp_and_loudness_by_hand() -> None:
-    motion = np.random.default_rng(0).normal(size=(40, 2, 3)).astype(np.float32)
-    found = resample_motion(motion, 25, 30)
-    assert len(found) == 47
-    expected = np.interp(np.arange(47) / 30, np.arange(40) / 25, motion[:, 1, 2])
-    np.testing.assert_allclose(found[:, 1, 2], expected, atol=1e-5)
+def test_loudness_by_hand() -> None:
     wave = np.zeros(16000, np.float32)
     wave[8000:] = 0.1
     level = window_loudness(wave, 30)

@@ -18,7 +18,7 @@ from learn2talk_core.run.weights import frozen
 from learn2talk_core.training import loop
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.student import ExtraTerm, motion_unit, principal_components, spoken_clips
-from learn2talk_core.training.student_terms import embed_speech, interpolated, lipread_term, sync_term
+from learn2talk_core.training.student_terms import embed_speech, lipread_term, sync_term
 from learn2talk_core.training.students.faceformer import FaceFormerRecipe, train_network
 from tests.toy import SIDE, toy_corpus
 
@@ -224,13 +224,6 @@ def test_save_load_predict(corpus: Corpus, tmp_path: Path) -> None:
     torch.testing.assert_close(both[1:], one)
     with pytest.raises(BadInput, match=r"expected a file, found nothing. Make it first: dvc repro student"):
         load_student(tmp_path / "none", made_by="dvc repro student")
-
-
-def test_interpolated_against_numpy() -> None:
-    states = torch.randn(7, 3, dtype=torch.float64)
-    at = torch.tensor([0.0, 1.2, 2.4, 3.6, 5.99, 6.0], dtype=torch.float64)
-    expected = np.stack([np.interp(at.numpy(), np.arange(7), states[:, i].numpy()) for i in range(3)], 1)
-    np.testing.assert_allclose(interpolated(states, at).numpy(), expected)
 
 
 def test_a_corpus_that_does_not_move_is_refused(corpus: Corpus) -> None:
