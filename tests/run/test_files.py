@@ -244,7 +244,10 @@ def test_a_folder_that_a_killed_run_moved_away_comes_back(tmp_path: Path) -> Non
 )
 def test_a_full_disk_is_known_however_it_is_told(error: Exception, text: str, tmp_path: Path) -> None:
     for whole in (whole_file, whole_folder):
-        with pytest.raises(BadInput, match=f"x: expected to be able to write it, found .*{text}"), whole(tmp_path / "x"):
+        with (
+            pytest.raises(BadInput, match=f"x: expected to be able to write it, found .*{text}"),
+            whole(tmp_path / "x"),
+        ):
             raise error
     assert list(tmp_path.iterdir()) == []
 
@@ -290,7 +293,7 @@ def test_files_of_a_folder_lead_nowhere_else(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "/dev/zero", "a/b", "a\\b", "a\0", "x" * 201, None, 3])
 def test_names_that_lead_out_of_a_folder(name: object) -> None:
-    with pytest.raises(BadInput, match="c.json: expected a plain name without separators of paths, of at most 200"):
+    with pytest.raises(BadInput, match=r"c.json: expected a plain name without separators of paths, of at most 200"):
         plain_name(name, "c.json")
 
 
@@ -301,5 +304,5 @@ def test_plain_names(name: str) -> None:
 
 def test_json_of_a_device_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "a.json").symlink_to("/dev/zero")
-    with pytest.raises(BadInput, match="a.json: expected a file, found a device or a pipe"):
+    with pytest.raises(BadInput, match=r"a.json: expected a file, found a device or a pipe"):
         read_json(tmp_path / "a.json", made_by="x")

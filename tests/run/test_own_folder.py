@@ -38,7 +38,9 @@ def test_a_folder_of_anybody_else_is_refused_and_stays(other: str | None, tmp_pa
     if other is not None:
         (folder / "manifest.json").write_text(other)
     before = left(tmp_path)
-    with pytest.raises(BadInput, match=r"d(/manifest.json)?: expected (a folder that learn2talk pack made, or none|JSON)"):
+    with pytest.raises(
+        BadInput, match=r"d(/manifest.json)?: expected (a folder that learn2talk pack made, or none|JSON)"
+    ):
         make(folder, "a")
     assert left(tmp_path) == before
     assert (folder / "thesis.tex").read_text() == "years of work"
