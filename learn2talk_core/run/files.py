@@ -239,7 +239,8 @@ def _unwritten(error: Exception, partial: Path) -> str | None:
     if isinstance(error, OSError) and error.errno is not None:
         other = error.filename is not None and not _belongs(Path(os.fsdecode(error.filename)), partial)
         return None if other else error.strerror or str(error)
-    return str(error).strip().splitlines()[0] if _UNWRITTEN.search(str(error)) else None
+    told = str(error).strip()
+    return f"that not all could be ({told.splitlines()[0]})" if _UNWRITTEN.search(told) else None
 
 
 def _belongs(file: Path, partial: Path) -> bool:
