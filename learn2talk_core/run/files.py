@@ -23,7 +23,7 @@ _LEFT = re.compile(r"\.(.+)\.(\d+)\.(?:partial(?:\..*)?|old)", re.DOTALL)
 _CONTENT = re.compile("[0-9a-f]{30,64}")
 # How NumPy, safetensors and torch tell of a full disk.
 _UNWRITTEN = re.compile(
-    r"requested and \d+ written|os error (?:5|27|28|30|122)\b|PytorchStreamWriter failed|file write failed"
+    r"requested and \d+ written|os error (?:5|27|28|30|122)\b|inline_container|PytorchStreamWriter|iostream"
 )
 UNWRITTEN_FIX = "Free disk space or choose a folder that can be written; nothing half-written was left behind."
 SYNCING = 8  # files of a folder that are synced at a time: a disk does several in the time of one
