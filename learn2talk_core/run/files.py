@@ -23,7 +23,7 @@ _LEFT = re.compile(r"\.(.+)\.(\d+)\.(?:partial(?:\..*)?|old)", re.DOTALL)
 _CONTENT = re.compile("[0-9a-f]{30,64}")
 # How NumPy, safetensors and torch tell of a full disk.
 _UNWRITTEN = re.compile(
-    r"requested and \d+ written|os error (?:5|27|28|30|122)\b|PytorchStreamWriter failed|file write failed"
+    r"requested and \d+ written|os error (?:5|27|28|30|122)\b|inline_container|PytorchStreamWriter|iostream"
 )
 UNWRITTEN_FIX = "Free disk space or choose a folder that can be written; nothing half-written was left behind."
 SYNCING = 8  # files of a folder that are synced at a time: a disk does several in the time of one
@@ -259,7 +259,8 @@ def _unwritten(error: Exception, partial: Path) -> str | None:
     if isinstance(error, OSError) and error.errno is not None:
         other = error.filename is not None and not _belongs(Path(os.fsdecode(error.filename)), partial)
         return None if other else error.strerror or str(error)
-    return str(error).strip().splitlines()[0] if _UNWRITTEN.search(str(error)) else None
+    told = str(error).strip()
+    return f"that not all could be ({told.splitlines()[0]})" if _UNWRITTEN.search(told) else None
 
 
 def _belongs(file: Path, partial: Path) -> bool:

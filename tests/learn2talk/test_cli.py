@@ -59,6 +59,36 @@ def test_each_command_is_a_file_and_is_listed() -> None:
     assert len(COMMANDS) == len(files)
 
 
+def test_help_that_nobody_reads_on_is_quiet() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, "-m", "learn2talk.cli", "animate", "--help"]
+    run = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert run.stderr == ""
+    assert run.returncode in (0, 141)  # argparse hides the error where a text is longer than the buffer
+
+
+def test_a_corpus_that_leads_out_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    toy_corpus(tmp_path / "corpus")
+    path = tmp_path / "corpus" / "corpus.json"
+    header = json.loads(path.read_text())
+    path.write_text(json.dumps({**header, "sha256": {**header["sha256"], "/dev/zero": "0"}}))
+    assert main(["check-corpus", str(tmp_path / "corpus")]) == 1
+    assert "expected a plain name without separators of paths" in capsys.readouterr().out
+    path.write_text(json.dumps({**header, "sha256": {**header["sha256"], "zero": "0"}}))
+    (tmp_path / "corpus" / "zero").symlink_to("/dev/zero")
+    assert main(["check-corpus", str(tmp_path / "corpus")]) == 1
+    assert "zero: expected a file, found a device or a pipe" in capsys.readouterr().out
+
+
+def test_escapes_in_names_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show-corpus", str(tmp_path / "a\x1b]0;owned\x07")]) == 1
+    err = capsys.readouterr().err
+    assert r"a\x1b]0;owned\x07/corpus.json: expected a file, found nothing" in err
+    assert "\x1b" not in err
+
+
 def test_results_before_and_after_a_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

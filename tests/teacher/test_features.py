@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from learn2talk_core.run.errors import BadInput
@@ -29,3 +30,12 @@ def test_errors(tmp_path) -> None:
     write_teacher_features(tmp_path / "f", [("a", np.zeros((2, 3)))], kind="encoder", fps=25.0)
     with pytest.raises(BadInput, match="expected the clip 'b', found no features of it"):
         open_teacher_features(tmp_path / "f").features("b")
+
+
+def test_an_index_that_leads_out(tmp_path) -> None:
+    write_teacher_features(tmp_path / "f", [("../x", np.zeros((2, 3)))], kind="encoder", fps=25.0)
+    with pytest.raises(BadInput, match=r"index.parquet: a clip: expected a plain name"):
+        open_teacher_features(tmp_path / "f")
+    pd.DataFrame([{"clip": "a", "shard": "../x", "start": 0, "frames": 2}]).to_parquet(tmp_path / "f/index.parquet")
+    with pytest.raises(BadInput, match=r"f: expected numbers of shards, found '../x'"):
+        open_teacher_features(tmp_path / "f").features("a")
