@@ -1,8 +1,8 @@
 """The scratch folder of one training: its checkpoint, keyed by everything that decides the result.
 
 The key is a hash of the stage's name, its parameters, the source code that it imports and the content of its inputs. A
-killed stage finds its checkpoint again; a stage whose parameters, code or data changed never finds an old one. A lock in the folder
-keeps two trainers apart. Of several processes that train together the first one locks, saves and removes.
+killed stage finds its checkpoint again; a stage whose parameters, code or data changed never finds an old one. A lock
+in the folder keeps two trainers apart. Of several processes that train together the first one locks, saves and removes.
 """
 
 import fcntl
