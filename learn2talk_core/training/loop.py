@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from learn2talk_core.run import processes
-from learn2talk_core.run.exchange import demand_same, in_turn, mean_gradients, mean_tensors, mean_values
+from learn2talk_core.run.collectives import demand_same, mean_gradients, mean_tensors, mean_values
 from learn2talk_core.run.progress import log, progress
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.training.scratch import Scratch
@@ -60,7 +60,7 @@ def train(
         FloatingPointError: the loss is not finite.
     """
     history: list[dict[str, float]] = []
-    saved = in_turn(scratch.load)
+    saved = processes.in_turn(scratch.load)
     if saved is not None:
         for name, value in state.items():
             value.load_state_dict(saved["state"][name])

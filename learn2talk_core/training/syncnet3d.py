@@ -20,8 +20,8 @@ from learn2talk_core.corpus.phonemes import frame_labels
 from learn2talk_core.losses.contrastive import cosine_bce_loss, margin_loss
 from learn2talk_core.models.syncnet3d import Shape, SyncNet3D, audio_windows, window_frames
 from learn2talk_core.run import processes
+from learn2talk_core.run.collectives import gathered
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.exchange import gathered
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import generator, mix, seed_torch
 from learn2talk_core.training.loop import train, update, warmup_cosine

@@ -22,8 +22,7 @@ def speaks_as_the_reference(golden: Golden, model: FaceFormer, frames: int) -> N
     assert states.shape[1] == frames
     template = torch.from_numpy(normal("template", (1, model.vertice_map_r.out_features), 0.1))
     vertices = model.displacement(states).flatten(2) + template
-    tolerance = 10 * golden.info["noise_floor_predict_f32_vs_f64"]["max_abs"]
-    golden.assert_close("predict", vertices, atol=tolerance)
+    golden.assert_close("predict", vertices)
 
 
 @pytest.mark.parametrize(("dataset", "frames"), [("vocaset", 59), ("BIWI", 49)])

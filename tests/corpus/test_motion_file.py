@@ -43,8 +43,8 @@ def test_npz_says_rate_unit_and_template(tmp_path: Path, corpus: Corpus) -> None
     for template in ("A", sheet() * 1000):
         np.savez(path, vertices=MOTION * 1000, fps=25, mm_per_unit=1.0, template=template)
         found = read_mouth(path, corpus)
-        np.testing.assert_allclose(found.vertices, MOTION[:, ids], rtol=1e-5)
-        np.testing.assert_allclose(found.template, sheet()[ids], rtol=1e-5)
+        np.testing.assert_allclose(found.vertices, MOTION[:, ids], rtol=1e-5, atol=1e-8)
+        np.testing.assert_allclose(found.template, sheet()[ids], rtol=1e-5, atol=1e-8)
         assert found.fps == 25
     assert read_mouth(path, corpus, fps=50).fps == 50
 

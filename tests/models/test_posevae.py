@@ -34,9 +34,9 @@ def test_keys_and_shapes_are_the_official_ones(network):
 
 def test_poses_are_the_references(network):
     found = poses(network, 50, torch.from_numpy(GOLDEN["z"].dense()))
-    GOLDEN.assert_close("pose_pred", found[None], atol=4e-6)
-    GOLDEN.assert_close("pose_motion_pred", found[None] - STILL, atol=4e-6)
-    GOLDEN.assert_close("pose_pred_savgol13_2", smooth_poses(found)[None], atol=4e-6)
+    GOLDEN.assert_close("pose_pred", found[None])
+    GOLDEN.assert_close("pose_motion_pred", found[None] - STILL)
+    GOLDEN.assert_close("pose_pred_savgol13_2", smooth_poses(found)[None])
 
 
 def test_training_networks_are_the_references(network):
@@ -49,8 +49,8 @@ def test_training_networks_are_the_references(network):
         means, logarithms = network.netG.encoder(motion, heard, still, style)
         GOLDEN.assert_close("enc_mu", means, atol=1e-5)
         GOLDEN.assert_close("enc_logvar", logarithms, atol=1e-5)
-        GOLDEN.assert_close("dec_from_mu", network.netG.decoder(means, heard, still, style), atol=4e-6)
-        GOLDEN.assert_close("disc", network.netD_motion(motion), atol=4e-6)
+        GOLDEN.assert_close("dec_from_mu", network.netG.decoder(means, heard, still, style))
+        GOLDEN.assert_close("disc", network.netD_motion(motion))
 
 
 @pytest.mark.parametrize("frames", [0, 1, 2, 20, 32, 33, 34, 50])

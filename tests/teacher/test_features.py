@@ -18,7 +18,7 @@ def test_every_clip_comes_back(tmp_path, monkeypatch: pytest.MonkeyPatch, dtype:
     assert len(list((tmp_path / "f").glob("*.npy"))) > 1
     for clip, features in clips.items():
         assert opened.features(clip).dtype == np.float32
-        np.testing.assert_allclose(opened.features(clip), features, rtol=tolerance)
+        np.testing.assert_allclose(opened.features(clip), features, rtol=tolerance, atol=1e-7)
 
 
 def test_errors(tmp_path) -> None:

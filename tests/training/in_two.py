@@ -10,8 +10,8 @@ from torch import nn
 
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.run import processes
+from learn2talk_core.run.collectives import demand_same, gathered, mean_gradients, mean_tensors
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.exchange import demand_same, gathered, in_turn, mean_gradients, mean_tensors
 from learn2talk_core.run.seed import generator, seed_torch
 from learn2talk_core.training.loop import train, update
 from learn2talk_core.training.scratch import Scratch
@@ -110,7 +110,7 @@ def main(folder: Path) -> dict[str, Any]:
         "compared_rows": compared_rows(processes.own_part(7)),
         "constant": constant,
         "refused": refused(),
-        "in_turn": in_turn(lambda: (folder / "first").exists() or (folder / "first").touch()),
+        "in_turn": processes.in_turn(lambda: (folder / "first").exists() or (folder / "first").touch()),
         "normalised": normalised(folder, 4),
         "student": student(folder, 1),
         "student_sync": student(folder, 1, sync=0.3),

@@ -250,11 +250,8 @@ def test_scratch_key_follows_what_the_stage_imports(tmp_path: Path, monkeypatch:
         return open_scratch("s", Params(1, 0.5), []).folder.name
 
     keys = [open_scratch("s", Params(1, 0.5), []).folder.name]
-    for name in (
-        "learn2talk_core/run/unused.py",
-        "learn2talk_core/report/style.json",
-        "learn2talk/viewer/static/view.js",
-    ):
+    unused = ("learn2talk_core/run/unused.py", "learn2talk_core/report/style.json", "learn2talk/viewer/static/view.js")
+    for name in unused:
         assert key_after_an_edit_of(name) == keys[0], name
     for name in ("stages/toy.py", "learn2talk_core/run/used.py", "learn2talk_core/run/mean.npz"):
         keys.append(key_after_an_edit_of(name))

@@ -25,7 +25,7 @@ def test_vertices_are_rest_and_states_times_basis() -> None:
     assert face.basis is not None
     for t in (0, 6):
         expected = face.rest + sum(face.rows[t, k] * face.basis[k] for k in range(2))
-        np.testing.assert_allclose(face.vertices(slice(t, t + 1))[0], expected, rtol=1e-5)
+        np.testing.assert_allclose(face.vertices(slice(t, t + 1))[0], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_states_go_to_the_browser_as_they_are() -> None:
