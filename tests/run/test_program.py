@@ -57,6 +57,17 @@ def test_what_torch_says_without_memory_is_known(capsys: pytest.CaptureFixture[s
     assert "x: memory: expected enough of it, found " in capsys.readouterr().err
 
 
+def test_no_memory_behind_another_error_is_found(capsys: pytest.CaptureFixture[str]) -> None:
+    def work() -> int:
+        try:
+            raise ImportError("regex.so: failed to map segment from shared object")
+        except ImportError as error:
+            raise RuntimeError("no module x") from error
+
+    assert run_program("x", work) == 1
+    assert "x: memory: expected enough of it, found regex.so: failed to map segment" in capsys.readouterr().err
+
+
 def test_a_fault_of_ours_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
         run_program("x", failing(ZeroDivisionError()))
