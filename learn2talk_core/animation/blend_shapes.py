@@ -7,6 +7,7 @@ import numpy as np
 
 from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.untrusted.npz import read_npz
 
 _EYE = ("Blink", "LookDown", "LookIn", "LookOut", "LookUp", "Squint", "Wide")
 # In the order of the app's files (which have right before left for jaw and mouth); ARKit writes the first letter small.
@@ -47,16 +48,16 @@ def load_shapes(path: str | Path) -> BlendShapes:
     Names may also begin with a capital, as in the CSV, or end in `_L` and `_R`.
     """
     path = Path(path)
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            names, deltas = [str(name) for name in stored["names"]], np.asarray(stored["deltas"], np.float32)
-    except Exception as error:  # zip, zlib, NumPy and key errors all mean the same here
-        raise BadInput(
-            path,
-            expected="an .npz with names (K,) and deltas (K, V, 3)",
-            found=f"{type(error).__name__}: {error}",
-            fix="Write it with numpy.savez, docs/export.md shows how.",
-        ) from error
+    expected, fix = (
+        "an .npz with names (K,) and deltas (K, V, 3)",
+        "Write it with numpy.savez, docs/export.md shows how.",
+    )
+    stored = read_npz(path, ("names", "deltas"), expected=expected, fix=fix, needed=("names", "deltas"))
+    if stored["names"].ndim != 1 or stored["names"].dtype.kind not in "US" or stored["deltas"].dtype.kind not in "biuf":
+        found = f"names and deltas of types {stored['names'].dtype} and {stored['deltas'].dtype}"
+        raise BadInput(path, expected=expected, found=found, fix=fix)
+    with np.errstate(over="ignore"):  # numbers that single precision does not have are not finite below
+        names, deltas = [str(name) for name in stored["names"]], np.asarray(stored["deltas"], np.float32)
     known = {name.lower(): name for name in ARKIT}
     names = [known.get(_long(name).lower(), name) for name in names]
     if deltas.shape != (len(names), *deltas.shape[1:2], 3) or not np.isfinite(deltas).all():

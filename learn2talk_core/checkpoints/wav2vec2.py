@@ -157,4 +157,4 @@ def _check_about(source: str | Path) -> None:
 
 
 def _description(path: Path) -> dict[str, Any]:
-    return check_description(read_json(path, made_by="download it again"), path, fix=FIX)
+    return check_description(read_json(path, made_by="download it"), path, fix=FIX)

@@ -27,12 +27,18 @@ from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16, to_int16, wh
 from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.mesh.topology import Topology, load_topology, save_topology
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import inner_file, map_array, map_shard, plain_name, read_json, whole_folder, write_json
+from learn2talk_core.run.files import inner_file, map_array, map_shard, plain_name, read_about, whole_folder, write_json
 from learn2talk_core.run.progress import log
+from learn2talk_core.untrusted.parquet import PHONEMES, read_rows
 
 SPLITS = ("train", "validation", "test_seen", "test_unseen")
 MADE_BY = "dvc repro corpus"
-_PHONEMES = pa.list_(pa.struct([("start", pa.float64()), ("end", pa.float64()), ("name", pa.string())]))
+_COLUMNS: list[tuple[str, pa.DataType]] = [
+    *[(name, pa.string()) for name in ("id", "speaker", "sentence", "text", "split")],
+    ("fps", pa.float64()),
+    *[(name, pa.int64()) for name in ("frames", "samples", "shard", "first_frame", "first_sample")],
+    ("phonemes", PHONEMES),
+]
 
 
 @dataclass(frozen=True)
@@ -220,10 +226,7 @@ def write_corpus(
         if not rows:
             raise BadInput(folder, expected="at least one clip", found="none", fix="Check the source of the corpus.")
         opened.close()
-        names = [("id", pa.string()), ("speaker", pa.string()), ("sentence", pa.string()), ("text", pa.string())]
-        counts = [(n, pa.int64()) for n in ("frames", "samples", "shard", "first_frame", "first_sample")]
-        schema = pa.schema([*names, ("split", pa.string()), ("fps", pa.float64()), *counts, ("phonemes", _PHONEMES)])
-        parquet.write_table(pa.Table.from_pylist(rows, schema=schema), partial / "clips.parquet")
+        parquet.write_table(pa.Table.from_pylist(rows, schema=pa.schema(_COLUMNS)), partial / "clips.parquet")
         np.save(partial / "templates.npy", np.stack([templates[s] for s in speakers]).astype(np.float32))
         if basis is not None:
             np.save(partial / "basis.npy", np.asarray(basis, np.float32))
@@ -276,24 +279,40 @@ def open_corpus(folder: str | Path) -> Corpus:
         BadInput: a file is missing or broken, is none of the folder, or a name could lead out of a folder.
     """
     folder = Path(folder)
-    header = read_json(inner_file(folder / "corpus.json", made_by=MADE_BY), made_by=MADE_BY)
-    kind, shards = header["storage"], range(header["shards"])
-    for name in (kind, *header["speakers"], *header["train_speakers"], *header["sha256"]):
-        plain_name(name, folder / "corpus.json")
-    clips = tuple(_clips(folder / "clips.parquet"))
-    templates = map_array(folder / "templates.npy", made_by=MADE_BY)
+    where = folder / "corpus.json"
+    header = read_about(
+        where, made_by=MADE_BY, storage=str, shards=int, speakers=list, train_speakers=list, sha256=dict, recipe=str,
+        fps=float, mm_per_unit=float,
+    )  # fmt: skip
+    kind, shards, speakers = header["storage"], range(header["shards"]), header["speakers"]
+    for name in (kind, *speakers, *header["train_speakers"], *header["sha256"]):
+        plain_name(name, where)
+    if kind not in ("vertices", "coefficients") or not set(header["train_speakers"]) <= set(speakers):
+        expected = "vertices or coefficients, and training speakers that are among its speakers"
+        raise BadInput(where, expected=expected, found="others", fix=f"Make it again: {MADE_BY}.")
+    topology = load_topology(folder / "topology.npz")
+    vertices = len(topology.colours)
+    templates = map_array(folder / "templates.npy", made_by=MADE_BY, shape=(len(speakers), vertices, 3), kinds="f4")
+    basis: np.ndarray | None = None
+    shape: tuple[int | None, ...] = (None, vertices, 3)
+    if kind == "coefficients":
+        basis = map_array(folder / "basis.npy", made_by=MADE_BY, shape=(None, vertices, 3), kinds="f4")
+        shape = (None, len(basis))
+    motion = tuple(map_shard(folder, kind, n, made_by=MADE_BY, shape=shape, kinds="f4") for n in shards)
+    audio = tuple(map_shard(folder, "audio", n, made_by=MADE_BY, shape=(None,), kinds="i2") for n in shards)
+    lengths = [(len(frames), len(samples)) for frames, samples in zip(motion, audio, strict=True)]
     return Corpus(
         folder=folder,
-        clips=clips,
-        topology=load_topology(folder / "topology.npz"),
-        templates=dict(zip(header["speakers"], np.array(templates), strict=True)),
+        clips=tuple(_clips(folder / "clips.parquet", lengths, set(speakers))),
+        topology=topology,
+        templates=dict(zip(speakers, np.array(templates), strict=True)),
         train_speakers=tuple(header["train_speakers"]),
         fps=header["fps"],
         mm_per_unit=header["mm_per_unit"],
         recipe=header["recipe"],
-        _motion=tuple(map_shard(folder, kind, shard, made_by=MADE_BY) for shard in shards),
-        _audio=tuple(map_shard(folder, "audio", shard, made_by=MADE_BY) for shard in shards),
-        _basis=map_array(folder / "basis.npy", made_by=MADE_BY) if kind == "coefficients" else None,
+        _motion=motion,
+        _audio=audio,
+        _basis=basis,
     )
 
 
@@ -358,16 +377,31 @@ def _report_trim(recording: Recording, frames: int, fps: float) -> None:
         )
 
 
-def _clips(path: Path) -> Iterable[Clip]:
-    try:
-        rows = parquet.read_table(inner_file(path, made_by=MADE_BY)).to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise BadInput(
-            path, expected="a parquet file", found=str(error).splitlines()[0], fix=f"Make it again: {MADE_BY}."
-        ) from error
-    for row in rows:
+def _clips(path: Path, lengths: list[tuple[int, int]], speakers: set[str]) -> Iterable[Clip]:
+    """The clips of a table; each lies in its shard, whose frames and samples `lengths` counts."""
+    seen: set[str] = set()
+    for row in read_rows(inner_file(path, made_by=MADE_BY), _COLUMNS, made_by=MADE_BY):
         for name in ("id", "speaker"):  # pictures and sounds are named by them
             plain_name(row[name], f"{path}: {name} of a clip")
         row.pop("fps")
-        phonemes = tuple(Phoneme(**phoneme) for phoneme in row.pop("phonemes"))
-        yield Clip(**row, phonemes=phonemes)
+        clip = Clip(**{**row, "phonemes": tuple(Phoneme(**phoneme) for phoneme in row["phonemes"])})
+        _check_place(path, clip, lengths)
+        if clip.id in seen or clip.speaker not in speakers or clip.split not in SPLITS:
+            found = f"{clip.speaker}, {clip.split}" if clip.id not in seen else "this id twice"
+            expected, fix = "an id of its own, one of the speakers and of the splits", f"Make it again: {MADE_BY}."
+            raise BadInput(f"{path}: clip {clip.id}", expected=expected, found=found, fix=fix)
+        seen.add(clip.id)
+        yield clip
+
+
+def _check_place(path: Path, clip: Clip, lengths: list[tuple[int, int]]) -> None:
+    shard = lengths[clip.shard] if 0 <= clip.shard < len(lengths) else (0, 0)
+    ends = (clip.first_frame + clip.frames, clip.first_sample + clip.samples)
+    if (
+        min(clip.frames, clip.samples, clip.first_frame, clip.first_sample) < 0
+        or ends[0] > shard[0]
+        or ends[1] > shard[1]
+    ):
+        found = f"frames up to {ends[0]} and samples up to {ends[1]}"
+        expected = f"a place in its shard {clip.shard} of {shard[0]} frames and {shard[1]} samples"
+        raise BadInput(f"{path}: clip {clip.id}", expected=expected, found=found, fix=f"Make it again: {MADE_BY}.")

@@ -13,6 +13,7 @@ from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.mesh.files import is_mesh, read_mesh
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import missing
+from learn2talk_core.untrusted.npz import array_header, read_npz
 from learn2talk_core.untrusted.pickles import load_array
 
 SIZES = (0.5, 2.0)  # how many times as large as the corpus's mean mouth one may be: outside, the unit is another one
@@ -20,7 +21,6 @@ LOOKED_AT = 32  # frames by which the size of a motion is told
 ALIKE = 0.8  # least likeness with a resting mouth of positions that are only in another unit
 UNITS = (1.0, 10.0, 1000.0)  # millimetres per unit that are usual
 SUFFIXES = (".npy", ".npz")
-_INFLATED, _SPARE = 100, 64 << 20  # an .npz may hold so many times its size, and so many bytes more
 
 
 class Mouth(NamedTuple):
@@ -163,35 +163,24 @@ def motion_arrays(
         raise missing(path, "check the path")
     if path.suffix.lower() == ".npy":
         return {"vertices": load_array(path, mmap=True)}
+    expected, fix = "a whole .npz of numbers with vertices", "Save the motion again: np.savez(…, vertices=…, fps=…)."
+    vertices = _mapped(path, "vertices.npy") if mapped else None
+    if vertices is not None:
+        return {"vertices": vertices, **read_npz(path, names, expected=expected, fix=fix)}
+    return read_npz(path, ("vertices", *names), expected=expected, fix=fix, needed=("vertices",))
+
+
+def _mapped(path: Path, name: str) -> np.ndarray | None:
+    """An array that lies uncompressed in a zip, mapped read-only; None where it is compressed or damaged."""
     try:
         with zipfile.ZipFile(path) as archive:
-            vertices = _mapped(path, archive, "vertices.npy") if mapped else None
-            size = sum(entry.file_size for entry in archive.infolist())
-        if size > _INFLATED * path.stat().st_size + _SPARE:
-            raise ValueError(f"{size} bytes packed into {path.stat().st_size}")
-        with np.load(path, allow_pickle=False) as stored:
-            known = {} if vertices is None else {"vertices": vertices}
-            known |= {key: stored[key] for key in ("vertices", *names) if key in stored.files and key not in known}
-            found = ", ".join(map(str, stored.files[:5])) or "nothing"
-    except Exception as error:  # zip, zlib and NumPy each have their own errors for the same thing
-        why = f"{type(error).__name__}: {str(error)[:200]}"
-        raise BadInput(path, expected="a whole .npz of numbers", found=why, fix="Save the motion again.") from error
-    if "vertices" not in known:
-        raise BadInput(path, expected="an array named vertices", found=found, fix="np.savez(…, vertices=…, fps=…).")
-    return known
-
-
-def _mapped(path: Path, archive: zipfile.ZipFile, name: str) -> np.ndarray | None:
-    """An array that lies uncompressed in a zip, mapped read-only; None where it is compressed, or not there."""
-    if name not in archive.namelist() or (entry := archive.getinfo(name)).compress_type != zipfile.ZIP_STORED:
+            entry = archive.getinfo(name)
+            shape, fortran, dtype, header = array_header(archive, entry)
+    except Exception:  # for `read_npz` to tell
         return None
-    with archive.open(entry) as member:
-        version = np.lib.format.read_magic(member)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, fortran, dtype = read(member)
-        header = member.tell()
-    if dtype.hasobject or fortran or header + math.prod(shape) * dtype.itemsize != entry.file_size:
-        return None  # for np.load to judge
+    whole = header + math.prod(shape) * dtype.itemsize == entry.file_size
+    if dtype.hasobject or fortran or not whole or entry.compress_type != zipfile.ZIP_STORED:
+        return None
     with path.open("rb") as file:  # the local header may be of another length than the directory's (APPNOTE 4.3.7)
         file.seek(entry.header_offset + 26)
         start = entry.header_offset + 30 + sum(struct.unpack("<HH", file.read(4))) + header

@@ -12,6 +12,7 @@ either way. In the folder:
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,6 +23,7 @@ from learn2talk_core.run.recipe import refuse_other_recipe
 
 SHARD_BYTES = 256 * 2**20
 MADE_BY = "dvc repro predict"
+AGAIN = f"Make it again: {MADE_BY}."
 
 
 class PredictionWriter:
@@ -91,21 +93,26 @@ class Predictions:
     """
 
     def __init__(self, folder: Path, corpus: Corpus) -> None:
-        about = read_json(inner_file(folder / "predictions.json", made_by=MADE_BY), made_by=MADE_BY)
+        where = folder / "predictions.json"
+        about = read_json(inner_file(where, made_by=MADE_BY), made_by=MADE_BY)
+        rows = _rows(where, about)
         refuse_other_recipe(folder, about["recipe"], corpus.recipe)
-        rows = about["rows"]
-        for row in rows:
-            for name in ("clip", "style"):
-                plain_name(row[name], f"{folder / 'predictions.json'}: {name}")
         self.folder = folder
         self.corpus = corpus
         self.clips: list[tuple[str, str]] = [(row["clip"], row["style"]) for row in rows]
         self._rows = {(row["clip"], row["style"]): row for row in rows}
         self._speakers = {clip.id: clip.speaker for clip in corpus.clips}
-        shards = sorted({row["shard"] for row in rows})
-        self._shards = [map_shard(folder, "states", number, made_by=MADE_BY) for number in shards]
+        width = 3 * len(corpus.topology.colours)
         basis = folder / "basis.npy"
-        self._map = map_array(basis, made_by=MADE_BY) if basis.is_file() else None
+        self._map = map_array(basis, made_by=MADE_BY, shape=(None, width), kinds="f4") if basis.is_file() else None
+        shape = (None, width if self._map is None else len(self._map) - 1)
+        shards = range(1 + max((row["shard"] for row in rows), default=-1))
+        self._shards = [map_shard(folder, "states", n, made_by=MADE_BY, shape=shape, kinds="f4") for n in shards]
+        for row in rows:
+            if row["start"] + row["frames"] > len(self._shards[row["shard"]]):
+                expected = f"rows of its shard of {len(self._shards[row['shard']])}"
+                found = f"rows up to {row['start'] + row['frames']}"
+                raise BadInput(f"{where}: clip {row['clip']}", expected=expected, found=found, fix=AGAIN)
         self._region_maps: dict[str | None, np.ndarray] = {None: self._map} if self._map is not None else {}
 
     def styles(self, clip_id: str) -> list[str]:
@@ -126,6 +133,8 @@ class Predictions:
             region: a region of the corpus's topology; all vertices when left out.
         """
         states = self.states(clip_id, style)
+        if clip_id not in self._speakers:
+            raise BadInput(self.folder, expected="clips of the corpus", found=clip_id, fix=AGAIN)
         template = self.corpus.template(self._speakers[clip_id], region)
         if self._map is None:
             displacement = states.reshape(len(states), -1, 3)
@@ -154,6 +163,22 @@ class Predictions:
                 fix="Name one of them.",
             )
         return styles[0]
+
+
+def _rows(where: Path, about: Any) -> list[dict[str, Any]]:
+    """The rows of `predictions.json`, each with the place of its states."""
+    rows = about.get("rows") if isinstance(about, dict) else None
+    if not isinstance(rows, list) or not isinstance(about.get("recipe", 0), str | None):
+        raise BadInput(where, expected="a recipe and rows", found="something else", fix=AGAIN)
+    for row in rows:
+        row = row if isinstance(row, dict) else {}
+        counts: list[Any] = [row.get(name) for name in ("shard", "start", "frames")]
+        if not all(type(count) is int and 0 <= count < 2**40 for count in counts) or counts[0] > len(rows):
+            expected = "rows with clip, style, shard, start and frames"
+            raise BadInput(where, expected=expected, found=f"{str(counts)[:80]}", fix=AGAIN)
+        for name in ("clip", "style"):
+            plain_name(row.get(name), f"{where}: {name}")
+    return rows
 
 
 def open_predictions(folder: str | Path, corpus: Corpus) -> Predictions:

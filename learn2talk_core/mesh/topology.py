@@ -9,6 +9,7 @@ import numpy as np
 
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import inner_file, whole_file
+from learn2talk_core.untrusted.npz import read_npz
 
 REGION = "region_"  # prefix of a region's array in the file
 
@@ -48,19 +49,24 @@ def save_topology(path: str | Path, topology: Topology) -> None:
 def load_topology(path: str | Path, *, made_by: str = "dvc repro corpus") -> Topology:
     """Read what `save_topology` wrote and check that every vertex number exists."""
     path = inner_file(path, made_by=made_by)
-    try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
-            arrays = dict(stored)
-        topology = Topology(
-            faces=arrays["faces"],
-            regions={key.removeprefix(REGION): value for key, value in arrays.items() if key.startswith(REGION)},
-            lip_pairs=arrays["lip_pairs"],
-            colours=arrays["colours"],
+    needed, fix = ("faces", "lip_pairs", "colours"), f"Make it again: {made_by}."
+    arrays = read_npz(path, expected="a topology file", fix=fix, needed=needed)
+    topology = Topology(
+        faces=arrays["faces"],
+        regions={key.removeprefix(REGION): value for key, value in arrays.items() if key.startswith(REGION)},
+        lip_pairs=arrays["lip_pairs"],
+        colours=arrays["colours"],
+    )
+    ends = {"faces": (3,), "lip_pairs": (2,), "colours": (3,)}
+    for name, array in arrays.items():
+        right = (
+            array.shape[1:] == ends.get(name, ())
+            and array.ndim
+            and array.dtype.kind in ("f" if name == "colours" else "iu")
         )
-    except Exception as error:  # zip, zlib, NumPy and key errors all mean the same here
-        raise BadInput(
-            path, expected="a topology file", found=f"{type(error).__name__}: {error}", fix=f"Make it again: {made_by}."
-        ) from error
+        if not right or not np.isfinite(array).all():
+            found = f"{array.dtype} of shape {array.shape}"
+            raise BadInput(f"{path}: {name}", expected="numbers of a topology file", found=found, fix=fix)
     vertex_count = len(topology.colours)
     for name, ids in {"faces": topology.faces, "lip_pairs": topology.lip_pairs, **topology.regions}.items():
         if ids.size and (ids.min() < 0 or ids.max() >= vertex_count):

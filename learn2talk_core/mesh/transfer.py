@@ -17,6 +17,7 @@ from scipy.spatial import cKDTree
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
+from learn2talk_core.untrusted.npz import read_npz
 
 ROUNDS, KEPT = 60, 0.7  # of the ICP: at most, and the share of points, the nearest, that count
 STARTS = (0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5)  # sizes that it begins with, of the ratio of the widths
@@ -121,14 +122,16 @@ def save_correspondence(path: str | Path, found: Correspondence) -> None:
 
 def load_correspondence(path: str | Path, old_count: int, new_count: int) -> Correspondence:
     """Read one, for meshes of so many vertices."""
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            found = Correspondence(stored["corners"], stored["weights"], stored["turn"], int(stored["count"]))
-            shapes: Any = (found.corners.shape, found.weights.shape, found.turn.shape, found.count)
-    except Exception as error:  # zip, zlib, NumPy and key errors all mean the same here
-        fix = "Delete it, and it is computed again."
-        found_text = f"{type(error).__name__}: {error}"
-        raise BadInput(path, expected="a correspondence of two meshes", found=found_text, fix=fix) from error
+    what, fix = "a correspondence of two meshes", "Delete it, and it is computed again."
+    stored = read_npz(Path(path), expected=what, fix=fix, needed=("corners", "weights", "turn", "count"))
+    kinds = [stored[name].dtype.kind for name in ("corners", "weights", "turn", "count")]
+    if (
+        not all(kind in right for kind, right in zip(kinds, ("iu", "f", "f", "iu"), strict=True))
+        or stored["count"].size != 1
+    ):
+        raise BadInput(path, expected=what, found=f"arrays of the kinds {', '.join(kinds)}", fix=fix)
+    found = Correspondence(stored["corners"], stored["weights"], stored["turn"], int(stored["count"].item()))
+    shapes: Any = (found.corners.shape, found.weights.shape, found.turn.shape, found.count)
     expected = ((new_count, 3), (new_count, 3), (3, 3), old_count)
     in_range = found.corners.size == 0 or (found.corners.min() >= 0 and found.corners.max() < old_count)
     if shapes != expected or not in_range:

@@ -121,13 +121,60 @@ def read_json(path: str | Path, *, made_by: str) -> Any:
         raise BadInput(path, expected="JSON", found=found, fix=f"Delete it and make it again: {made_by}.") from error
 
 
-def map_array(path: str | Path, *, made_by: str) -> np.ndarray:
-    """Map an `.npy` file that another stage made; it is read as it is used."""
+def read_about(path: str | Path, *, made_by: str, **kinds: type) -> dict[str, Any]:
+    """A JSON file that says what lies beside it, with the fields `kinds`.
+
+    Args:
+        path: the file.
+        made_by: see `read_json`.
+        kinds: name of a field → `str`; `int`, a whole number from 0 to a million; `float`, a number above 0 and below a
+            million; `list`, of texts that differ; `dict`.
+
+    Raises:
+        BadInput: no such file, or a field that is absent or of another kind.
+    """
+    about = read_json(inner_file(path, made_by=made_by), made_by=made_by)
+    for name, kind in kinds.items():
+        value: Any = about.get(name) if isinstance(about, dict) else None
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        right = {
+            int: number and isinstance(value, int) and 0 <= value <= 10**6,
+            float: number and 0 < value < 10**6,
+            list: isinstance(value, list) and all(isinstance(v, str) for v in value) and len(set(value)) == len(value),
+        }.get(kind, isinstance(value, kind))
+        if not right:
+            found = f"{value!r:.80}" if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
+            expected = {int: "a count", float: "a number above 0", str: "text", list: "a list of different texts"}
+            fix = f"Make it again: {made_by}."
+            raise BadInput(f"{path}: {name}", expected=expected.get(kind, "keys and values"), found=found, fix=fix)
+    return about
+
+
+def map_array(
+    path: str | Path, *, made_by: str, shape: Sequence[int | None] | None = None, kinds: str = "biuf"
+) -> np.ndarray:
+    """Map an `.npy` file that another stage made; it is read as it is used.
+
+    Args:
+        path: the file.
+        made_by: how to make it when it is missing, damaged or another one.
+        shape: what it must be, None where any length will do.
+        kinds: codes of the dtypes that it may have, or of their kinds: "f4", "i2", "biuf".
+    """
     path = inner_file(path, made_by=made_by)
+    fix = f"Make it again: {made_by}."
     try:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError) as error:  # cut short, or not a NumPy file
-        raise BadInput(path, expected="a whole array", found=str(error), fix=f"Make it again: {made_by}.") from error
+        array = np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # cut short, not a NumPy file, or a header that says nonsense, as many kinds of error
+        raise BadInput(path, expected="a whole array", found=str(error)[:200], fix=fix) from error
+    sizes = shape is None or (
+        array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
+    )
+    if not sizes or (array.dtype.kind not in kinds and array.dtype.str[1:] not in kinds):
+        lengths = "" if shape is None else f" of shape ({', '.join('any' if n is None else str(n) for n in shape)})"
+        found = f"{str(array.dtype)[:80]} of shape {array.shape}"
+        raise BadInput(path, expected=f"an array of numbers{lengths}", found=found, fix=fix)
+    return array
 
 
 def visible(folder: Path, pattern: str = "*") -> list[Path]:
@@ -151,12 +198,20 @@ def by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
     return {path.stem: path for path in files}
 
 
-def map_shard(folder: Path, kind: str, number: object, *, made_by: str) -> np.ndarray:
-    """Map `KIND-000.npy` of a folder, with the number that a table of its tells."""
+def map_shard(
+    folder: Path,
+    kind: str,
+    number: object,
+    *,
+    made_by: str,
+    shape: Sequence[int | None] | None = None,
+    kinds: str = "biuf",
+) -> np.ndarray:
+    """Map `KIND-000.npy` of a folder, with the number that a table of its tells; see `map_array`."""
     if not isinstance(number, int) or not 0 <= number < 10**6:
         found = repr(number)[:40]
         raise BadInput(folder, expected="numbers of shards", found=found, fix=f"Make it again: {made_by}.")
-    return map_array(folder / f"{kind}-{number:03d}.npy", made_by=made_by)
+    return map_array(folder / f"{kind}-{number:03d}.npy", made_by=made_by, shape=shape, kinds=kinds)
 
 
 def inner_file(path: str | Path, *, made_by: str) -> Path:

@@ -11,12 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import inner_file, map_shard, plain_name, read_json, whole_folder, write_json
+from learn2talk_core.run.files import inner_file, map_shard, plain_name, read_about, whole_folder, write_json
+from learn2talk_core.untrusted.parquet import read_rows
 
 MADE_BY = "dvc repro teacher_features"
 SHARD_BYTES = 64 * 2**20
+_COLUMNS = [("clip", pa.string()), ("shard", pa.int64()), ("start", pa.int64()), ("frames", pa.int64())]
 
 
 @dataclass(frozen=True)
@@ -36,20 +39,25 @@ class TeacherFeatures:
                 self.folder, expected=f"the clip {clip!r}", found="no features of it", fix=f"Make it again: {MADE_BY}."
             )
         shard, start, frames = self._where[clip]
-        rows = map_shard(self.folder, "features", shard, made_by=MADE_BY)
+        rows = map_shard(self.folder, "features", shard, made_by=MADE_BY, shape=(None, None), kinds="f")
+        if start + frames > len(rows):
+            expected, found = f"rows of its shard of {len(rows)}", f"rows up to {start + frames}"
+            raise BadInput(f"{self.folder}: {clip}", expected=expected, found=found, fix=f"Make it again: {MADE_BY}.")
         return np.asarray(rows[start : start + frames], np.float32)
 
 
 def open_teacher_features(folder: str | Path) -> TeacherFeatures:
     """Open what `write_teacher_features` wrote; features are read when asked for."""
     folder = Path(folder)
-    about = read_json(inner_file(folder / "features.json", made_by=MADE_BY), made_by=MADE_BY)
-    index = pd.read_parquet(inner_file(folder / "index.parquet", made_by=MADE_BY))
-    numbers = index[["shard", "start", "frames"]].to_numpy().tolist()
-    where = {
-        plain_name(clip, f"{folder / 'index.parquet'}: a clip"): (shard, start, frames)
-        for clip, (shard, start, frames) in zip(index["clip"], numbers, strict=True)
-    }
+    about = read_about(folder / "features.json", made_by=MADE_BY, kind=str, fps=float)
+    path = inner_file(folder / "index.parquet", made_by=MADE_BY)
+    where = {}
+    for row in read_rows(path, _COLUMNS, made_by=MADE_BY):
+        clip, shard, start, frames = (row[name] for name, _ in _COLUMNS)
+        if min(start, frames) < 0:
+            found, fix = f"{start} and {frames}", f"Make it again: {MADE_BY}."
+            raise BadInput(f"{path}: {clip}", expected="a start and a number of frames", found=found, fix=fix)
+        where[plain_name(clip, f"{path}: a clip")] = (shard, start, frames)
     return TeacherFeatures(folder, about["kind"], about["fps"], tuple(where), where)
 
 

@@ -3,6 +3,7 @@
 mouths-000.parquet   clip, frame, png (96 x 96 grey, without loss)
 """
 
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,11 @@ import pyarrow.parquet as parquet
 
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import inner_file, missing, plain_name, whole_folder
+from learn2talk_core.untrusted.parquet import read_rows
 from learn2talk_core.video.talking_video import CLIPS_A_SHARD
 
 MADE_BY = "dvc repro mouths"
+LARGEST = 512  # pixels on a side of a crop: a few bytes of PNG may say any number
 _SCHEMA = pa.schema([("clip", pa.string()), ("frame", pa.int64()), ("png", pa.binary())])
 
 
@@ -30,9 +33,12 @@ class Mouths:
     def frames(self, clip: str) -> np.ndarray:
         """All crops of a clip, uint8 (T, H, W) grey."""
         path, group = self._where[clip]
-        with parquet.ParquetFile(path) as shard:
-            images = shard.read_row_group(group, columns=["png"])["png"]
-        return np.stack([_decoded(image.as_py(), f"{path}, clip {clip}") for image in images])
+        rows = read_rows(path, [("png", pa.binary())], made_by=MADE_BY, group=group)
+        frames = [_decoded(row["png"], f"{path}, clip {clip}") for row in rows]
+        if len({frame.shape for frame in frames}) != 1:
+            found, fix = f"{len({frame.shape for frame in frames})} sizes", f"Make it again: {MADE_BY}."
+            raise BadInput(f"{path}, clip {clip}", expected="pictures of one size", found=found, fix=fix)
+        return np.stack(frames)
 
 
 def open_mouths(folder: str | Path) -> Mouths:
@@ -40,18 +46,17 @@ def open_mouths(folder: str | Path) -> Mouths:
     shards = sorted(Path(folder).glob("mouths-*.parquet"))
     if not shards:
         raise missing(Path(folder) / "mouths-000.parquet", MADE_BY)
-    where = {}
+    where: dict[str, tuple[Path, int]] = {}
     for path in shards:
+        inner_file(path, made_by=MADE_BY)
         try:
-            with parquet.ParquetFile(
-                inner_file(path, made_by=MADE_BY)
-            ) as shard:  # one clip a row group, whose least and greatest clip are the same
-                for group in range(shard.num_row_groups):
-                    clip = shard.metadata.row_group(group).column(0).statistics.min
-                    where[plain_name(clip, f"{path}: a clip")] = (path, group)
-        except (pa.ArrowInvalid, OSError) as error:
-            found = str(error).splitlines()[0]
+            with parquet.ParquetFile(path) as shard:  # one clip a row group: its least and greatest clip are the same
+                groups = range(shard.num_row_groups)
+                clips = [shard.metadata.row_group(group).column(0).statistics.min for group in groups]
+        except Exception as error:  # Arrow has its own errors for each kind of damage
+            found = str(error)[:200]
             raise BadInput(path, expected="a parquet file", found=found, fix=f"Make it again: {MADE_BY}.") from error
+        where |= {plain_name(clip, f"{path}: a clip"): (path, group) for group, clip in enumerate(clips)}
     return Mouths(tuple(where), where)
 
 
@@ -85,7 +90,10 @@ def write_mouths(folder: str | Path, crops: Iterable[tuple[str, np.ndarray]]) ->
 
 
 def _decoded(png: bytes, where: str) -> np.ndarray:
-    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE)
+    small = png[:8] == b"\x89PNG\r\n\x1a\n" and all(
+        0 < side <= LARGEST for side in struct.unpack(">II", png[16:24].ljust(8, b"\0"))
+    )
+    image = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_GRAYSCALE) if small else None
     if image is None:
         raise BadInput(where, expected="PNG pictures", found="other bytes", fix=f"Make it again: {MADE_BY}.")
     return image

@@ -21,6 +21,7 @@ from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16, to_int16
 from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import inner_file, missing, plain_name, whole_folder
+from learn2talk_core.untrusted.parquet import PHONEMES, read_rows
 from learn2talk_core.video.video_file import read_video
 
 SPLITS = ("loss", "metric", "validation")
@@ -34,7 +35,7 @@ Box = tuple[float, float, float, float]
 _COLUMNS: list[tuple[str, pa.DataType]] = [
     *[(name, pa.string()) for name in ("id", "speaker", "text", "split")],
     *[(name, pa.int64()) for name in ("frames", "samples")],
-    ("phonemes", pa.list_(pa.struct([("start", pa.float64()), ("end", pa.float64()), ("name", pa.string())]))),
+    ("phonemes", PHONEMES),
     *[(name, pa.list_(pa.float64())) for name in ("face_box", "mouth_box")],
 ]
 _SCHEMA = pa.schema([*_COLUMNS, ("mp4", pa.binary()), ("audio", pa.binary())])
@@ -98,7 +99,11 @@ class TalkingVideo:
 
     def audio(self, clip: VideoClip) -> np.ndarray:
         """The sound, float32 (samples,) in [-1, 1] at 16 kHz."""
-        return from_int16(np.frombuffer(self._cell(clip, "audio"), "<i2"))
+        stored = self._cell(clip, "audio")
+        if len(stored) != 2 * clip.samples:
+            where, found = f"{self._shards[clip.shard]}, clip {clip.id}", f"{len(stored)} bytes"
+            raise BadInput(where, expected=f"{clip.samples} samples", found=found, fix="Make the corpus again.")
+        return from_int16(np.frombuffer(stored, "<i2"))
 
     def faces(self, clip: VideoClip, size: int = FACE_SIZE) -> np.ndarray:
         """The face box of every picture, uint8 (T, size, size, 3) RGB."""
@@ -109,8 +114,12 @@ class TalkingVideo:
         return crop(grey(self.frames(clip)), clip.mouth_box, size)
 
     def _cell(self, clip: VideoClip, column: str) -> bytes:
-        with parquet.ParquetFile(self._shards[clip.shard]) as shard:  # one row a row group: only this clip is read
-            return shard.read_row_group(clip.row, columns=[column])[column][0].as_py()
+        path, made_by = self._shards[clip.shard], "the stage that wrote it"
+        rows = read_rows(path, [(column, pa.binary())], made_by=made_by, group=clip.row)  # one row a row group
+        if len(rows) != 1:
+            found, fix = f"{len(rows)} rows", "Make the corpus again."
+            raise BadInput(f"{path}, clip {clip.id}", expected="a row group of one clip", found=found, fix=fix)
+        return rows[0][column]
 
 
 def open_talking_video(folder: str | Path, *, made_by: str = "dvc repro talking_video") -> TalkingVideo:
@@ -200,14 +209,15 @@ def _write_shard(folder: Path, number: int, rows: list[dict[str, Any]]) -> None:
 
 
 def _clips(path: Path, shard: int, made_by: str) -> list[VideoClip]:
-    try:
-        rows = parquet.read_table(inner_file(path, made_by=made_by), columns=[name for name, _ in _COLUMNS]).to_pylist()
-    except (pa.ArrowInvalid, OSError) as error:
-        found = str(error).splitlines()[0]
-        raise BadInput(path, expected="a parquet file", found=found, fix=f"Make it again: {made_by}.") from error
+    rows = read_rows(inner_file(path, made_by=made_by), _COLUMNS, made_by=made_by)
     for row in rows:
         for name in ("id", "speaker"):
             plain_name(row[name], f"{path}: {name} of a clip")
+        boxes = [row["face_box"], row["mouth_box"]]
+        boxed = all(len(b) == 4 and all(abs(n) < 1e5 for n in b) and b[0] < b[2] and b[1] < b[3] for b in boxes)
+        if not boxed or row["frames"] <= 0 or row["samples"] <= 0:
+            expected, found = "frames, samples and two boxes", f"{row['frames']}, {row['samples']}, {boxes}"
+            raise BadInput(f"{path}, {row['id']}", expected=expected, found=found, fix=f"Make it again: {made_by}.")
     return [replace(_clip(row), shard=shard, row=number) for number, row in enumerate(rows)]
 
 

@@ -9,7 +9,6 @@ from learn2talk_core.animation.loading import load_animator
 from learn2talk_core.checkpoints.faceformer import PUBLISHED, import_faceformer
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.mesh.files import write_mesh
-from learn2talk_core.models.students.student import predict_states
 from learn2talk_core.run.errors import BadInput
 from tests.animation.test_animator import speech
 from tests.checkpoints.test_faceformer import small
@@ -70,7 +69,7 @@ def test_a_published_file_animates_a_head_of_its_topology(tmp_path: Path) -> Non
     face = animator.animate(wave, style=names[3])
     student = import_faceformer(weights)[0].eval()
     with torch.no_grad():
-        states = predict_states(student, wave, 30, torch.eye(8)[3:4], 36)
+        states = student.predict_states(wave, 30, torch.eye(8)[3:4], 36)
         expected = head + student.displacement(states)[0].numpy()
     assert face.vertices().shape == (36, 5, 3)
     assert len(expected) == 35  # FaceFormer's alignment: features of two make a frame, and the last one is half

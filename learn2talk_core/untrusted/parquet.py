@@ -1,0 +1,117 @@
+"""Rows of parquet files from strangers: of the types that are asked for, whole, and in bounded memory.
+
+A parquet file may say of a few bytes that they are any number of rows, or name one long text in each of them.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as compute
+import pyarrow.parquet as parquet
+
+from learn2talk_core.run.errors import BadInput
+
+MULTIPLE, SPARE = 100, 64 << 20  # rows may need so many times the file's size, and so many bytes more
+CELL, RECORD = 64, 300  # bytes of a value and of a record in Python, beside the text in it
+PHONEMES = pa.list_(pa.struct([("start", pa.float64()), ("end", pa.float64()), ("name", pa.string())]))
+
+
+def read_rows(
+    path: Path, columns: Sequence[tuple[str, pa.DataType]], *, made_by: str, group: int | None = None
+) -> list[dict[str, Any]]:
+    """The rows of a parquet file, or of one of its row groups, as dictionaries.
+
+    Takes no more memory than about 100 times the file and 64 MB.
+
+    Args:
+        path: the file.
+        columns: name and type of the columns to read.
+        made_by: how to make the file, for errors.
+        group: the row group to read; all when not given.
+
+    Raises:
+        BadInput: no parquet file, or a damaged one; a column that is not there, is of another type or has empty cells;
+            more than it can hold; another compression than Snappy, which cannot pack more than twenty times.
+    """
+    leaves = [leaf for name, kind in columns for leaf in _text_in(name, kind)]
+    try:
+        absent = {name for name, _ in columns} - set(parquet.read_schema(path).names)
+        if absent:
+            raise ValueError(f"no column {', '.join(sorted(absent))}")
+        with parquet.ParquetFile(path, read_dictionary=leaves) as file:
+            groups = _groups(file, path.stat().st_size, [name for name, _ in columns], group)
+            for name, kind in columns:
+                found = _without_dictionary(file.schema_arrow.field(name).type)
+                if found != kind:
+                    raise ValueError(f"{name} of type {found}")
+            rows: list[dict[str, Any]] = []
+            left = MULTIPLE * path.stat().st_size + SPARE
+            for number in groups:  # one at a time: Arrow cannot join the dictionaries of nested columns
+                table = file.read_row_group(number, columns=[name for name, _ in columns], use_threads=False)
+                table.validate(full=True)
+                left -= sum(_size(chunk) for column in table.columns for chunk in column.chunks)
+                if left < 0:
+                    raise ValueError(f"rows of more than {MULTIPLE} times its size")
+                rows += table.to_pylist()
+            return rows
+    except Exception as error:  # Arrow has its own errors for each kind of damage
+        found = f"a damaged one or another ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+        raise BadInput(path, expected="a parquet file", found=found, fix=f"Make it again: {made_by}.") from error
+
+
+def _groups(file: parquet.ParquetFile, size: int, names: Sequence[str], group: int | None) -> list[int]:
+    """The row groups to read, if what the file says of them can be true of a file of this size."""
+    about = file.metadata
+    groups = list(range(about.num_row_groups)) if group is None else [group]
+    if group is not None and not 0 <= group < about.num_row_groups:
+        raise ValueError(f"no row group {group}")
+    values = unpacked = 0
+    for number in groups:
+        part = about.row_group(number)
+        values += part.num_rows
+        for column in (part.column(i) for i in range(part.num_columns)):
+            if column.path_in_schema.split(".")[0] in names:
+                if column.compression not in ("UNCOMPRESSED", "SNAPPY"):
+                    raise ValueError(f"columns compressed by {column.compression}")
+                values += column.num_values
+                unpacked += column.total_uncompressed_size
+    if not 0 <= values <= size or not 0 <= unpacked <= MULTIPLE * size + SPARE:
+        raise ValueError(f"{values} values, {unpacked} bytes, in {size} bytes")
+    return groups
+
+
+def _text_in(name: str, kind: pa.DataType) -> list[str]:
+    """Paths of the texts in a column: those are read as numbers of a dictionary, so that each lies in memory once."""
+    if pa.types.is_list(kind):
+        return _text_in(f"{name}.list.element", kind.value_type)
+    if pa.types.is_struct(kind):
+        return [leaf for field in kind for leaf in _text_in(f"{name}.{field.name}", field.type)]
+    return [name] if pa.types.is_string(kind) or pa.types.is_binary(kind) else []
+
+
+def _without_dictionary(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_dictionary(kind):
+        return _without_dictionary(kind.value_type)
+    if pa.types.is_large_string(kind):
+        return pa.string()
+    if pa.types.is_list(kind):
+        return pa.list_(_without_dictionary(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _without_dictionary(field.type)) for field in kind])
+    return kind
+
+
+def _size(array: pa.Array) -> int:
+    """Bytes that the values need as objects of Python, each text as often as it is named; empty cells are refused."""
+    if array.null_count:
+        raise ValueError("empty cells")
+    if pa.types.is_dictionary(array.type):
+        lengths = compute.take(compute.binary_length(array.dictionary), array.indices)
+        return CELL * len(array) + int(compute.sum(compute.cast(lengths, pa.int64())).as_py() or 0)
+    if pa.types.is_list(array.type):
+        return CELL * len(array) + _size(array.flatten())
+    if pa.types.is_struct(array.type):
+        return RECORD * len(array) + sum(_size(field) for field in array.flatten())
+    return CELL * len(array) + array.nbytes
