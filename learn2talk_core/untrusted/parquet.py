@@ -12,8 +12,10 @@ import pyarrow.compute as compute
 import pyarrow.parquet as parquet
 
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.untrusted.parquet_footer import read_footer
 
 MULTIPLE, SPARE = 100, 64 << 20  # rows may need so many times the file's size, and so many bytes more
+COMPRESSIONS = (0, 1)  # none and Snappy
 CELL, RECORD = 64, 300  # bytes of a value and of a record in Python, beside the text in it
 PHONEMES = pa.list_(pa.struct([("start", pa.float64()), ("end", pa.float64()), ("name", pa.string())]))
 
@@ -37,11 +39,11 @@ def read_rows(
     """
     leaves = [leaf for name, kind in columns for leaf in _text_in(name, kind)]
     try:
+        groups = _groups(path, [name for name, _ in columns], group)
         absent = {name for name, _ in columns} - set(parquet.read_schema(path).names)
         if absent:
             raise ValueError(f"no column {', '.join(sorted(absent))}")
         with parquet.ParquetFile(path, read_dictionary=leaves) as file:
-            groups = _groups(file, path.stat().st_size, [name for name, _ in columns], group)
             for name, kind in columns:
                 found = _without_dictionary(file.schema_arrow.field(name).type)
                 if found != kind:
@@ -61,25 +63,21 @@ def read_rows(
         raise BadInput(path, expected="a parquet file", found=found, fix=f"Make it again: {made_by}.") from error
 
 
-def _groups(file: parquet.ParquetFile, size: int, names: Sequence[str], group: int | None) -> list[int]:
-    """The row groups to read, if what the file says of them can be true of a file of this size."""
-    about = file.metadata
-    groups = list(range(about.num_row_groups)) if group is None else [group]
-    if group is not None and not 0 <= group < about.num_row_groups:
+def _groups(path: Path, names: Sequence[str], group: int | None) -> list[int]:
+    """The row groups to read, if what the file says of them can be true of a file of its size."""
+    size, groups = path.stat().st_size, read_footer(path)
+    if group is not None and not 0 <= group < len(groups):
         raise ValueError(f"no row group {group}")
-    values = unpacked = 0
-    for number in groups:
-        part = about.row_group(number)
-        values += part.num_rows
-        for column in (part.column(i) for i in range(part.num_columns)):
-            if column.path_in_schema.split(".")[0] in names:
-                if column.compression not in ("UNCOMPRESSED", "SNAPPY"):
-                    raise ValueError(f"columns compressed by {column.compression}")
-                values += column.num_values
-                unpacked += column.total_uncompressed_size
-    if not 0 <= values <= size or not 0 <= unpacked <= MULTIPLE * size + SPARE:
+    chosen = list(range(len(groups))) if group is None else [group]
+    columns = [column for number in chosen for column in groups[number].columns if column.path[0] in names]
+    packed = [column for column in columns if column.compression not in COMPRESSIONS]
+    if packed:
+        raise ValueError(f"columns that are compressed in another way ({packed[0].compression})")
+    values = sum(column.values for column in columns) + sum(groups[number].rows for number in chosen)
+    unpacked = sum(column.unpacked for column in columns)
+    if values > size or unpacked > MULTIPLE * size + SPARE:
         raise ValueError(f"{values} values, {unpacked} bytes, in {size} bytes")
-    return groups
+    return chosen
 
 
 def _text_in(name: str, kind: pa.DataType) -> list[str]:

@@ -217,7 +217,10 @@ _WeightsMachine.known = {
     **dict.fromkeys(names("torch", "device Size"), _mention),
     **dict.fromkeys(names("torch", "float32 float64 float16 bfloat16 int64 int32 int16 int8 uint8 bool"), _mention),
 }
-_WeightsMachine.dispatch = Machine.dispatch | {pickle.BINPERSID[0]: Machine.load_binpersid}
+_WeightsMachine.dispatch = Machine.dispatch | {
+    pickle.BINPERSID[0]: Machine.load_binpersid,
+    pickle.BUILD[0]: _WeightsMachine.load_build,
+}
 
 
 def _check_members(path: Path) -> None:

@@ -19,7 +19,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from learn2talk_core.animation.blend_shapes import load_shapes
-from learn2talk_core.corpus.format import Recording, open_corpus, write_corpus
+from learn2talk_core.corpus.format import Corpus, Recording, open_corpus, write_corpus
 from learn2talk_core.corpus.motion_file import motion_arrays, read_mouth
 from learn2talk_core.corpus.predictions import open_predictions, write_predictions
 from learn2talk_core.mesh.topology import load_topology, save_topology
@@ -63,11 +63,10 @@ def make(folder: Path) -> None:
     np.savez(folder / "shapes.npz", names=["jawOpen", "mouthClose"], deltas=rng.normal(size=(2, 64, 3)))
     np.savez(folder / "transfer.npz", corners=np.zeros((9, 3), int), weights=np.ones((9, 3), np.float32),
              turn=np.eye(3, dtype=np.float32), count=np.int64(64))  # fmt: skip
-    toy_corpus(folder / "whole", clips=2)
 
 
-def use(folder: Path, part: str) -> None:
-    """Open what a file of `folder` belongs to, and read all of it."""
+def use(folder: Path, part: str, whole: Corpus) -> None:
+    """Open what a file of `folder` belongs to, and read all of it; `whole` is a corpus for what needs one."""
     path = folder / part
     if part in ("vertices", "coefficients"):
         corpus = open_corpus(path)
@@ -76,7 +75,7 @@ def use(folder: Path, part: str) -> None:
             for region in corpus.topology.regions:
                 corpus.vertices(found, region)
     elif part in ("states", "displacements"):
-        predictions = open_predictions(path, open_corpus(folder / "whole"))
+        predictions = open_predictions(path, whole)
         for name, style in predictions.clips:
             predictions.vertices(name, style), predictions.vertices(name, style, "mouth")
     elif part == "features":
@@ -99,7 +98,7 @@ def use(folder: Path, part: str) -> None:
         load_correspondence(path, 64, 9)
     else:
         np.array(motion_arrays(path, mapped=True)["vertices"])
-        read_mouth(path, open_corpus(folder / "whole"), fps=30.0)
+        read_mouth(path, whole, fps=30.0)
 
 
 # --- changes
@@ -236,10 +235,11 @@ CHANGES: dict[str, Callable[[Path, random.Random], None]] = {
 
 def fuzz(folder: Path, count: int, seed: int) -> tuple[Counter[str], dict[str, Exception]]:
     """What became of `count` changes, and by their numbers the errors that no user should see."""
+    whole = toy_corpus(folder / "whole", clips=2)
     make(folder / "good")
-    for part in (folder / "good").iterdir():
-        use(folder / "good", part.name if part.name != "whole" else "vertices")
-    files = sorted(path for path in (folder / "good").rglob("*") if path.is_file() and "whole" not in path.parts)
+    for place in (folder / "good").iterdir():
+        use(folder / "good", place.name, whole)
+    files = sorted(path for path in (folder / "good").rglob("*") if path.is_file())
     found: Counter[str] = Counter()
     wrong: dict[str, Exception] = {}
     for number in range(count):
@@ -247,13 +247,15 @@ def fuzz(folder: Path, count: int, seed: int) -> tuple[Counter[str], dict[str, E
         good = choose.choice(files)
         part = good.relative_to(folder / "good").parts[0]
         shutil.rmtree(folder / "bad", ignore_errors=True)
-        shutil.copytree(folder / "good", folder / "bad")
+        (folder / "bad").mkdir()
+        place = folder / "good" / part
+        (shutil.copytree if place.is_dir() else shutil.copy)(place, folder / "bad" / part)
         path = folder / "bad" / good.relative_to(folder / "good")
         change = CHANGES[path.suffix] if choose.random() < 0.5 else bytes_changed
         change(path, choose)
         result = "read"
         try:
-            use(folder / "bad", part)
+            use(folder / "bad", part, whole)
         except BadInput as error:
             result = "refused"
             assert str(folder) in str(error) or part in str(error)  # noqa: PT017

@@ -265,6 +265,15 @@ def test_no_file_makes_itself_larger(tmp_path: Path) -> None:
     assert int(kilobytes) < 150_000
 
 
+@pytest.mark.parametrize("legacy", [False, True])
+def test_a_state_dict_with_its_metadata(tmp_path: Path, legacy: bool) -> None:
+    net = Net()
+    torch.save(net.state_dict(), tmp_path / "w.pth", _use_new_zipfile_serialization=not legacy)
+    assert b"_metadata" in (tmp_path / "w.pth").read_bytes()
+    state = read_state(tmp_path / "w.pth")
+    assert all(torch.equal(state[key], value) for key, value in net.state_dict().items())
+
+
 def test_one_tensor_of_several_names(tmp_path: Path) -> None:
     weight = torch.arange(6.0)
     for legacy in (False, True):
