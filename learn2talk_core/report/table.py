@@ -33,7 +33,7 @@ def markdown(evaluate: Mapping[str, Any], differences: Mapping[str, Mapping[str,
         evaluate: see the module.
         differences: test → pair of students → key → how they differ (see `student_differences`); may be empty.
     """
-    protocol, students = evaluate["protocol"], evaluate["students"]
+    protocol, students = evaluate["protocol"], evaluate.get("students", ())
     lines: list[str] = []
     for test, rows in _tests(evaluate).items():
         about = describe_test(evaluate, test)
@@ -56,7 +56,7 @@ def markdown(evaluate: Mapping[str, Any], differences: Mapping[str, Mapping[str,
 
 def result_table(evaluate: Mapping[str, Any]) -> str:
     """The tables as text of some 110 columns; the best student is marked with an asterisk."""
-    blocks, students = [], evaluate["students"]
+    blocks, students = [], evaluate.get("students", ())
     for test, rows in _tests(evaluate).items():
         about = describe_test(evaluate, test)
         blocks.append("\n".join([TESTS.get(test, test), *([about] if about else [])]))
@@ -74,7 +74,7 @@ def result_table(evaluate: Mapping[str, Any]) -> str:
 def result_records(evaluate: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The same for machines: one record a number, with name, unit, goal, interval, and whether it is the best
     student's."""
-    found, students = [], evaluate["students"]
+    found, students = [], evaluate.get("students", ())
     for test, rows in _tests(evaluate).items():
         for name, row in _ordered(rows, students):
             for key in _keys(evaluate["protocol"]):

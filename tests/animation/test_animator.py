@@ -35,7 +35,7 @@ def test_an_animation_is_what_the_student_says(animator: Animator) -> None:
     wave = speech(1.3)
     face = animator.animate(wave, style="B")
     with torch.no_grad():
-        states = animator.student.wave.predict_states(30, torch.tensor([[0.0, 1.0]]), 39)
+        states = animator.student.predict_states(wave, 30, torch.tensor([[0.0, 1.0]]), 39)
         expected = animator.templates["B"] + animator.student.displacement(states)[0].numpy()
     np.testing.assert_allclose(face.vertices(), expected, atol=1e-6)
     assert np.ptp(face.vertices(), axis=0).max() > 1e-4

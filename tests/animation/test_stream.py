@@ -64,7 +64,7 @@ def test_a_stream_holds_no_more_than_it_hears(animator: Animator) -> None:
         stream.feed(speech(0.25))
         held.append(len(stream._held))
     assert max(held) <= (0.5 + 0.5 + 0.2 + 0.25) * 16000 + 1100
-    assert stream._roll_out._keys.shape[1] == 30
+    assert stream._spoken._roll_out._keys.shape[1] == 30
 
 
 def test_a_stream_refuses(animator: Animator) -> None:

@@ -116,8 +116,8 @@ def test_errors(tmp_path: Path, corpus: Corpus) -> None:
     [
         ({"clip": "../../x"}, "predictions.json: clip: expected a plain name"),
         ({"style": "/x"}, "predictions.json: style: expected a plain name"),
-        ({"shard": "../x"}, "expected rows with clip, style, shard, start and frames, found \['../x', 0, 3\]"),
-        ({"shard": -1}, "expected rows with clip, style, shard, start and frames, found \[-1, 0, 3\]"),
+        ({"shard": "../x"}, r"expected rows with clip, style, shard, start and frames, found \['../x', 0, 3\]"),
+        ({"shard": -1}, r"expected rows with clip, style, shard, start and frames, found \[-1, 0, 3\]"),
     ],
 )
 def test_rows_that_lead_out_of_the_folder(tmp_path: Path, corpus: Corpus, change: dict, text: str) -> None:
