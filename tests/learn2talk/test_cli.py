@@ -5,6 +5,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -146,10 +147,12 @@ def test_what_the_system_refuses_is_one_line(
     write_wave(tmp_path / "a.wav", np.full(8000, 0.1, np.float32))
     opened = Path.open
 
-    def refused(path: Path, *how: str) -> object:  # as root, who may run the tests, one may read everything
+    def refused(
+        path: Path, *how: Any, **named: Any
+    ) -> object:  # as root, who may run the tests, one may read everything
         if path.name == "a.wav":
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return opened(path, *how)
+        return opened(path, *how, **named)
 
     monkeypatch.setattr(Path, "open", refused)
     assert main(["live", str(tmp_path / "a.wav")]) == 1
