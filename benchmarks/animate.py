@@ -35,7 +35,7 @@ from benchmarks.decode import peak_kilobytes
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.checkpoints.faceformer import export_faceformer, import_faceformer
 from learn2talk_core.models.speech_encoder import SpeechEncoder, align_as_faceformer, normalise_wave
-from learn2talk_core.models.students.student import OFFICIAL_EPS, audio_encoder, new_student, predict_states
+from learn2talk_core.models.students.faceformer import OFFICIAL_EPS, new_faceformer
 
 FPS, VERTICES, STYLES, WIDTH = 30, 5023, 8, 64
 CHUNK = 256  # frames of vertices at a time, as our writers ask for them
@@ -54,14 +54,14 @@ Run = Callable[[np.ndarray], Tensor]  # of a wave
 def ours(weights: Path) -> tuple[Run, Run]:
     """The speech encoder alone, and all from sound to vertices (T, V, 3), of long sound the last of each chunk only."""
     student, _ = import_faceformer(weights)
-    encoder = audio_encoder(student)
+    encoder = student.speech_encoder
 
     def listen(wave: np.ndarray) -> Tensor:
         normal = normalise_wave(torch.from_numpy(wave), OFFICIAL_EPS)[None]
         return encoder.encode_long(align_as_faceformer(encoder.conv_features(normal), "vocaset"), FPS)
 
     def speak(wave: np.ndarray) -> Tensor:
-        states = predict_states(student, wave, FPS, STYLE, len(wave) * FPS // SAMPLE_RATE)
+        states = student.predict_states(wave, FPS, STYLE, len(wave) * FPS // SAMPLE_RATE)
         parts = (student.displacement(part)[0] for part in states.split(CHUNK, dim=1))
         return torch.cat([part if len(wave) <= LONG else part[-1:].clone() for part in parts])
 
@@ -177,7 +177,7 @@ def main() -> None:
         folder = Path(place)
         torch.manual_seed(0)
         encoder = SpeechEncoder.from_numbers()
-        student = new_student(encoder, VERTICES, STYLES, FPS, width=WIDTH, dropout=0.1, alignment="vocaset")
+        student = new_faceformer(encoder, VERTICES, STYLES, FPS, width=WIDTH, dropout=0.1, alignment="vocaset")
         torch.nn.init.normal_(student.vertice_map_r.weight, std=0.02)
         export_faceformer(student, folder / "weights.pth")
         for seconds in arguments.seconds:

@@ -43,8 +43,9 @@ from learn2talk_core.datasets.fixtures_biwi import write_frames, write_template
 from learn2talk_core.models.speech_encoder import SpeechEncoder
 from learn2talk_core.models.syncnet3d import window_frames
 from learn2talk_core.run.config import load_params
-from learn2talk_core.training import student
 from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.training.student import spoken_clips
+from learn2talk_core.training.students import faceformer
 from learn2talk_core.training.syncnet3d import read_windows, train_syncnet3d
 from stages.syncnet3d import Params
 
@@ -54,7 +55,7 @@ SLIT = 24  # quads left out at the mouth: 46068 triangles
 SOUND_RATE = 44_100
 WINDOWS = 500
 COPIED = 1e9  # bytes at most
-STUDENT = student.Recipe(
+STUDENT = faceformer.FaceFormerRecipe(
     width=128, dropout=0.1, start="zeros", vertex_loss="sum", vertex_stride=1, steps=0, batch=1, learning_rate=1e-4,
     encoder_learning_rate=1e-4,
 )  # fmt: skip
@@ -236,9 +237,9 @@ def train(what: str, folder: Path, steps: int) -> dict[str, float]:
             found["windows"] = found["chosen"] * recipe.windows
         else:
             encoder = SpeechEncoder.from_numbers(**({} if what == "base" else SMALL))
-            spoken = student.spoken_clips(corpus, encoder, clips, "speech features")
+            spoken = spoken_clips(corpus, encoder, clips, "speech features")
             paper = replace(STUDENT, steps=steps)
-            student.train_student(corpus, encoder, spoken, paper, seed=0, scratch=scratch, description="faceformer")
+            faceformer.train_network(corpus, encoder, spoken, paper, seed=0, scratch=scratch, description="faceformer")
     hook.remove()
     step = float(np.median(np.diff(ends)))
     return {**found, "ready": ends[0] - start - step, "step": step, "peak_mb": peak_kilobytes() / 1024}

@@ -12,6 +12,7 @@ from learn2talk_core.corpus.format import Clip, Corpus, open_corpus
 from learn2talk_core.corpus.phonemes import BILABIALS, PHONEMES, SILENCE, VOWELS, frame_labels
 from learn2talk_core.datasets.embedded.face_motion import loudness
 from learn2talk_core.mesh.topology import lip_gap
+from learn2talk_core.run.paths import CORPUS
 
 CLASSES = {
     "p b m": BILABIALS,
@@ -27,7 +28,7 @@ LAGS = range(-8, 9)
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--corpus", default="data/corpus", help="default: %(default)s")
+    parser.add_argument("--corpus", default=CORPUS, help="default: %(default)s")
     corpus = open_corpus(parser.parse_args().corpus)
     gaps = [opening(corpus, clip) for clip in corpus.clips]
     labels = np.concatenate([frame_labels(clip.phonemes, clip.frames, corpus.fps) for clip in corpus.clips])

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from learn2talk.animate_files import FORMATS
 from learn2talk_core.animation.animation import Animation
 from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.export.flame import EXPRESSIONS, Flame, write_flame
+from learn2talk_core.export.formats import FORMATS
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.run.files import whole_folder
 
@@ -85,7 +85,7 @@ def animation(
 
 
 def write_head(name: str, head: Animation, folder: Path) -> None:
-    FORMATS[name](folder, "face", head)
+    FORMATS[name](folder / "face", head)
 
 
 def measure(name: str, write: Callable[[Path], object], seconds: float) -> None:
@@ -116,7 +116,7 @@ def main() -> None:
     with threadpool_limits(1):
         for name in arguments.formats.split(","):
             if name == "flame":
-                measure(name, lambda folder: write_flame(folder / "face.npz", bust, flame), seconds)
+                measure(name, lambda folder: write_flame(folder / "face", bust, flame), seconds)
             else:
                 measure(name, partial(write_head, name, head), seconds)
 

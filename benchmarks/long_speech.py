@@ -17,14 +17,15 @@ from benchmarks.decode import peak_kilobytes
 from benchmarks.stream import speech
 from learn2talk.cli import main as learn2talk
 from learn2talk_core.audio.waveform import write_wave
+from learn2talk_core.run.paths import CORPUS, STUDENT
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--minutes", type=float, nargs="+", default=(15,), help="of speech (default: %(default)s)")
     parser.add_argument("--formats", default="npy,glb,mp4", help="default: %(default)s")
-    parser.add_argument("--model", default="data/models/student")
-    parser.add_argument("--corpus", default="data/corpus")
+    parser.add_argument("--model", default=STUDENT)
+    parser.add_argument("--corpus", default=CORPUS)
     parser.add_argument("--alone", nargs=2, metavar=("WAV", "OUT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     given = ["--model", arguments.model, "--corpus", arguments.corpus]

@@ -1,6 +1,6 @@
 """A stream's delay, its real-time factor and its memory at chunks of 0.4, 1, 2 and 5 s.
 
-    python -m benchmarks.stream [--model data/models/student] [--corpus data/corpus] [--seconds 60] [--hour]
+    python -m benchmarks.stream [--model data/models/students/learn2talk] [--corpus data/corpus] [--seconds 60] [--hour]
 
 Sound is fed in pieces of 0.1 s, as a microphone gives it. For each frame the delay is the time from its instant to when
 `feed` returns it, if the pieces come in real time and feeding is all the machine does: what is waited for the chunk's
@@ -17,8 +17,11 @@ import numpy as np
 import torch
 
 from benchmarks.decode import peak_kilobytes
-from learn2talk_core.animation.animator import Animator, Stream, load_animator
+from learn2talk_core.animation.animator import Animator
+from learn2talk_core.animation.loading import load_animator
+from learn2talk_core.animation.stream import Stream
 from learn2talk_core.corpus.format import open_corpus
+from learn2talk_core.run.paths import CORPUS, STUDENT
 
 PIECE = 1600  # samples
 FPS = 30
@@ -26,8 +29,8 @@ FPS = 30
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--model", default="data/models/student")
-    parser.add_argument("--corpus", default="data/corpus")
+    parser.add_argument("--model", default=STUDENT)
+    parser.add_argument("--corpus", default=CORPUS)
     parser.add_argument("--seconds", type=int, default=60, help="of speech (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--hour", action="store_true", help="memory over an hour, at chunks of 1 s")

@@ -18,7 +18,7 @@ from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.losses.sync import sync_loss
 from learn2talk_core.run.config import load_params
 from learn2talk_core.training.scratch import Scratch
-from learn2talk_core.training.syncnet3d import cut_windows, mouth_motion, new_model, train_syncnet3d
+from learn2talk_core.training.syncnet3d import cut_windows, mouth_displacement, new_model, train_syncnet3d
 from stages.syncnet3d import CORPUS, Params
 
 
@@ -40,7 +40,7 @@ def main() -> None:
     steps = 5 if quick else 20
     recipe = replace(params.training, steps=steps)
     model = new_model(corpus, clips, params.network, "loss", 0).eval()
-    motion = mouth_motion(corpus, chosen[0])[None].requires_grad_()
+    motion = mouth_displacement(corpus, chosen[0])[None].requires_grad_()
     target = model.embed_audio(clips[0].mel).detach()[None]
 
     def train() -> None:

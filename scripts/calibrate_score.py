@@ -24,7 +24,7 @@ from learn2talk_core.evaluation.lag_confidence import (
     Evidence,
     confidence,
     evidence,
-    fit,
+    fit_calibration,
     reliability,
     save_calibration,
 )
@@ -115,7 +115,7 @@ def main(words: Sequence[str] | None = None) -> None:
     corpus = open_corpus(arguments.corpus)
     scorer = Scorer(corpus, load_syncnet3d(arguments.syncnet, corpus.recipe), None)
     tried, right = try_lags(scorer, corpus.split("validation"), arguments.lags, arguments.seed)
-    fitted = fit(
+    fitted = fit_calibration(
         tried,
         right,
         recipe=corpus.recipe,

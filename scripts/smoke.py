@@ -85,8 +85,8 @@ def prove_reruns(folder: Path) -> None:
     """Nothing runs a second time, and a change of lambda only what it touches."""
     assert repro(folder) == [], "a second run must do nothing"
     override(folder / "params.yaml", {"lambda1": 0.123})
-    assert repro(folder) == ["student", "predict", "evaluate", "report"]
-    print("smoke: a change of lambda1 ran student, predict, evaluate and report only")
+    assert repro(folder) == ["taught_student@learn2talk", "predict", "evaluate", "report"]
+    print("smoke: a change of lambda1 ran the taught student, predict, evaluate and report only")
 
 
 def prove_data_is_watched(folder: Path, raw: Path) -> None:

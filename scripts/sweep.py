@@ -20,14 +20,15 @@ from joblib import Parallel, delayed
 
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.evaluation.judge import judge_clip, open_judging, read_clip, summarise
-from learn2talk_core.evaluation.predict import Studio, speak, write_motions
+from learn2talk_core.evaluation.predict import Studio, predict_clip, write_motions
 from learn2talk_core.run.config import load_params
 from learn2talk_core.run.files import read_json, write_json
+from learn2talk_core.run.networks import training_of
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.weights import frozen
 from learn2talk_core.training.scratch import open_scratch
 from stages import evaluate
-from stages import student as stage
+from stages import taught_student as stage
 
 KEYS = (
     "lse_d", "lse_c", "lse_d0", "lve", "lve_mm", "fdd_mm2", "fdd_abs_mm2", "lrp", "mve_mm", "closure_mm",
@@ -35,22 +36,24 @@ KEYS = (
 )  # fmt: skip
 
 
-def run_arm(lambda1: float, lambda2: float, seed: int, out: Path) -> list[dict[str, Any]]:
+def run_arm(network: str, lambda1: float, lambda2: float, seed: int, out: Path) -> list[dict[str, Any]]:
     """Train one student and judge it on validation and both tests."""
     folder = out / f"sync{lambda1:g}-lipread{lambda2:g}-seed{seed}"
     if (folder / "rows.json").is_file():
         return read_json(folder / "rows.json", made_by="scripts.sweep")
     torch.set_num_threads(1)
-    params = dataclasses.replace(load_params(stage.Params, "student"), lambda1=lambda1, lambda2=lambda2, seed=seed)
+    params = load_params(stage.Params, "taught_student")
+    params = dataclasses.replace(params, lambda1=lambda1, lambda2=lambda2, seed=seed)
+    recipe = load_params(training_of(network, "--network").Recipe, network)
     corpus = open_corpus(stage.CORPUS)
     inputs = [stage.CORPUS, stage.ENCODER]
     inputs += ([stage.SYNCNET3D] if lambda1 else []) + ([stage.LIPREADER, stage.TEACHER] if lambda2 else [])
-    with open_scratch("sweep", params, inputs) as scratch:
-        model, _ = stage.train(params, corpus, scratch, folder.name)
+    with open_scratch(f"sweep-{network}", (params, recipe), inputs) as scratch:
+        model, _ = stage.train(params, network, recipe, corpus, scratch, folder.name)
         spoken = corpus.split("validation", "test_seen", "test_unseen")
         studio = Studio(corpus, frozen(model), corpus.train_speakers)
         bar = progress(spoken, folder.name, unit="clip")
-        write_motions(folder / "predicted", studio, spoken, (speak(studio, clip) for clip in bar))
+        write_motions(folder / "predicted", studio, spoken, (predict_clip(studio, clip) for clip in bar))
         judged = load_params(evaluate.Params, "evaluate")
         judging = open_judging(stage.CORPUS, {"student": str(folder / "predicted")}, evaluate.JUDGES)
         each = partial(judge_clip, judging, lrp_threshold_mm=judged.lrp_threshold_mm, references=False)
@@ -74,12 +77,13 @@ def run_arm(lambda1: float, lambda2: float, seed: int, out: Path) -> list[dict[s
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--arms", nargs="+", required=True, metavar="LAMBDA1,LAMBDA2")
+    parser.add_argument("--network", default="faceformer", help="of the students (default: %(default)s)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--out", type=Path, default=Path("out/sweep"))
     parser.add_argument("--jobs", type=int, default=2, help="arms at the same time, one thread each")
     words = parser.parse_args()
     arms = [tuple(map(float, arm.split(","))) for arm in words.arms]
-    jobs = [delayed(run_arm)(*arm, seed, words.out) for seed in words.seeds for arm in arms]
+    jobs = [delayed(run_arm)(words.network, *arm, seed, words.out) for seed in words.seeds for arm in arms]
     rows = [row for found in Parallel(n_jobs=words.jobs, batch_size=1)(jobs) for row in found]
     table = pd.DataFrame(rows).sort_values(["split", "style", "lambda1", "lambda2", "seed"])
     table.to_csv(words.out / "sweep.csv", index=False, float_format="%.6g")

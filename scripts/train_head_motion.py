@@ -44,6 +44,7 @@ from learn2talk_core.corpus.phonemes import SILENCE, VOWELS, Phoneme
 from learn2talk_core.datasets.embedded.face_motion import loudness, wander
 from learn2talk_core.models.posevae import BLOCK, LATENT, POSE, PoseVAE
 from learn2talk_core.run.files import whole_file, write_json
+from learn2talk_core.run.paths import CORPUS, TALKING_VIDEO
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import generator, seed_torch
 from learn2talk_core.run.weights import frozen
@@ -373,8 +374,8 @@ def store(folder: Path, network: PoseVAE, shape: dict[str, int], about: dict[str
 
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--corpus", default="data/corpus")
-    parser.add_argument("--video", default="data/talking_video", help="more speakers and sentences")
+    parser.add_argument("--corpus", default=CORPUS)
+    parser.add_argument("--video", default=TALKING_VIDEO, help="more speakers and sentences")
     parser.add_argument("--width", type=int, default=4, help="channels; the published network has 32")
     parser.add_argument("--hearing", type=int, default=350, help="steps of the audio encoder (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=1000, help="of the rest (default: %(default)s)")

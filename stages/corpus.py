@@ -11,10 +11,11 @@ from learn2talk_core.datasets.settings import Settings, open_source, write_sourc
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import write_json
+from learn2talk_core.run.paths import CORPUS, METRICS
 from learn2talk_core.run.progress import log
 from learn2talk_core.run.stage import run
 
-OUT = "data/corpus"
+OUT = CORPUS
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Params:
     seen_test_sentences: int
     other_sentences: int
     variation: float
-    seed: int = shared()
+    seed: int
     dataset: Literal["embedded", "vocaset", "biwi", "folder"] = shared()
 
 
@@ -38,7 +39,7 @@ def main(params: Params) -> str:
         write_source(OUT, open_source(params.dataset, params.source))
     corpus = open_corpus(OUT)
     found = contents(corpus)
-    write_json("metrics/corpus.json", found)
+    write_json(f"{METRICS}/corpus.json", found)
     return f"{found['clips']} clips of {found['speakers']} speakers, {found['minutes']:.1f} minutes"
 
 

@@ -1,4 +1,4 @@
-"""predicted motion, corpus, judges → metrics/{evaluate,validation,syncnet3d,lipreader}.json, metrics/per_clip.csv.
+"""predicted motion, corpus, judges → metrics/{evaluate,summary,validation,syncnet3d,lipreader}.json, per_clip.csv.
 
 The judges are the SyncNet3D and the lip reader of role `metric`; that they are not the losses' is checked by hash.
 """
@@ -7,6 +7,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -14,17 +15,18 @@ from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.evaluation.judge import judge_clip, open_judging, read_clip, summarise
 from learn2talk_core.metrics.protocol import describe_corpus, describe_test, protocols
 from learn2talk_core.models.lipreader import load_units
+from learn2talk_core.report.summary import summary
 from learn2talk_core.run.clip_map import Backend, map_clips
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import missing, read_json, whole_file, write_json
+from learn2talk_core.run.paths import CORPUS, EVALUATION, LIPREADER, METRICS, MODELS, PREDICTED, SUMMARY, SYNCNET3D
 from learn2talk_core.run.progress import log, progress
 from learn2talk_core.run.stage import run
+from learn2talk_core.run.students import PlainStudent, TaughtStudent, student_names
 
-CORPUS = "data/corpus"
-PREDICTED = {"faceformer": "data/predicted/faceformer", "learn2talk": "data/predicted/learn2talk"}
 EXPERTS = ("syncnet3d", "lipreader")
-JUDGES = ("data/models/syncnet3d/metric", "data/models/lipreader/metric")
+JUDGES = (f"{SYNCNET3D}/metric", f"{LIPREADER}/metric")
 CHUNK = 8  # clips for which the judges are loaded once
 
 
@@ -34,15 +36,18 @@ class Params:
     workers: int
     parallel: Backend = shared()
     seed: int = shared()
+    students: dict[str, PlainStudent] = shared()
+    taught_students: dict[str, TaughtStudent] = shared()
 
 
 def main(params: Params) -> str:
     for expert in EXPERTS:
-        refuse_same_weights(f"data/models/{expert}/metric", f"data/models/{expert}/loss")
-    corpus = open_corpus(CORPUS)
+        refuse_same_weights(f"{MODELS}/{expert}/metric", f"{MODELS}/{expert}/loss")
+    corpus, names = open_corpus(CORPUS), student_names(params.students, params.taught_students)
+    predicted = {name: f"{PREDICTED}/{name}" for name in names}
     clips = [clip.id for clip in corpus.split("validation", "test_seen", "test_unseen")]
     by_clip = partial(
-        map_clips, prepare=partial(open_judging, CORPUS, PREDICTED, JUDGES),
+        map_clips, prepare=partial(open_judging, CORPUS, predicted, JUDGES),
         backend=params.parallel, workers=params.workers, chunk=CHUNK,
     )  # fmt: skip
     judged = by_clip(partial(judge_clip, lrp_threshold_mm=params.lrp_threshold_mm), clips)
@@ -52,28 +57,30 @@ def main(params: Params) -> str:
         return list(by_clip(read_clip, wanted, name=lambda motion: motion[0]))
 
     tests = {
-        name: summarise(corpus, split, rows, list(PREDICTED), read, params.seed)
+        name: summarise(corpus, split, rows, names, read, params.seed)
         for name, split in (("seen", "test_seen"), ("unseen", "test_unseen"), ("validation", "validation"))
     }
     read_units = "phonemes" if load_units(JUDGES[1]) is None else "characters"
     protocol = protocols(corpus.topology, corpus.mm_per_unit, params.lrp_threshold_mm, read=read_units)
-    write_json("metrics/validation.json", tests["validation"].table)
+    write_json(f"{METRICS}/validation.json", tests["validation"].table)
     about = describe_corpus(corpus)
-    results = {"seen": tests["seen"].table, "unseen": tests["unseen"].table, "protocol": protocol, "corpus": about}
-    write_json("metrics/evaluate.json", results)
+    results: dict[str, Any] = {test: tests[test].table for test in ("seen", "unseen")}
+    results |= {"protocol": protocol, "corpus": about, "students": names}
+    write_json(EVALUATION, results)
+    write_json(SUMMARY, summary(results, names[-1]))
     for test in ("seen", "unseen"):
         log.info("%s: %s", test, describe_test(results, test))
     for note in about["notes"]:
         log.info("%s", note)
-    with whole_file("metrics/per_clip.csv") as file:
+    with whole_file(f"{METRICS}/per_clip.csv") as file:
         table = pd.DataFrame([row for test in tests.values() for row in test.clips])
         table.to_csv(file, index=False, float_format="%.7g")
     for expert in EXPERTS:
         reports = {
-            role: read_json(f"metrics/{expert}/{role}.json", made_by=f"dvc repro {expert}@{role}")
+            role: read_json(f"{METRICS}/{expert}/{role}.json", made_by=f"dvc repro {expert}@{role}")
             for role in ("metric", "loss")
         }
-        write_json(f"metrics/{expert}.json", reports)
+        write_json(f"{METRICS}/{expert}.json", reports)
     return f"{len(rows)} motions of {len(clips)} clips judged"
 
 

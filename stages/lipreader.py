@@ -17,6 +17,7 @@ from learn2talk_core.models.lipreader import LipReader, read_lips
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_folder, write_json
+from learn2talk_core.run.paths import CURVES, LIPREADER, METRICS, TALKING_VIDEO
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import mix, seed_torch
 from learn2talk_core.run.stage import run
@@ -32,8 +33,8 @@ from learn2talk_core.statistics.recognition import (
 from learn2talk_core.training.lipreader import (
     CLASSES,
     VOCABULARY,
+    LipReaderTraining,
     MouthClip,
-    Recipe,
     mouth_clips,
     train_lipreader,
 )
@@ -41,7 +42,6 @@ from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.video.talking_video import TalkingVideo, open_talking_video
 
-VIDEO = "data/talking_video"
 VISEMES = visemes_of(np.arange(CLASSES))
 
 
@@ -69,7 +69,7 @@ class Checkpoints:
 class Params:
     checkpoint: Checkpoints
     network: Network
-    training: Recipe
+    training: LipReaderTraining
     seed: int = shared()
 
 
@@ -82,12 +82,12 @@ def main(params: Params, role: str) -> str:
             fix="Set one of them to null, or name another reader.",
         )
     seed = mix(params.seed, "lipreader", role)
-    video = open_talking_video(VIDEO)
+    video = open_talking_video(TALKING_VIDEO)
     checkpoint = getattr(params.checkpoint, role)
     if checkpoint is not None:
         return take_over(checkpoint, role, video)
     config = {"vocabulary": VOCABULARY, **asdict(params.network)}
-    with open_scratch(f"lipreader-{role}", params, [VIDEO]) as scratch:
+    with open_scratch(f"lipreader-{role}", params, [TALKING_VIDEO]) as scratch:
         clips = mouth_clips(video, role)
         seed_torch(seed, "weights")
         reader = LipReader(**config)
@@ -97,9 +97,9 @@ def main(params: Params, role: str) -> str:
         held_out = mouth_clips(video, "validation")
         seen = scores(reader, model["head"], held_out)
         blind = scores(reader, model["head"], held_out, blind=True)
-        with whole_folder(f"data/models/lipreader/{role}") as folder:
+        with whole_folder(f"{LIPREADER}/{role}") as folder:
             save_weights(folder, model, {"reader": config, "classes": CLASSES})
-        write_curve(history, f"metrics/curves/lipreader-{role}.csv")
+        write_curve(history, f"{CURVES}/lipreader-{role}.csv")
         spoken, said = (np.concatenate([clip.labels for clip in part]) for part in (clips, held_out))
         metrics = {
             **seen,
@@ -107,7 +107,7 @@ def main(params: Params, role: str) -> str:
             "viseme_accuracy_most_frequent": most_frequent_accuracy(spoken, said, VISEMES),
             "parameters": parameter_count(model),
         }
-        write_json(f"metrics/lipreader/{role}.json", metrics)
+        write_json(f"{METRICS}/lipreader/{role}.json", metrics)
         scratch.remove()
     return (
         f"held-out phoneme error {seen['phoneme_error']:.3f} (without video {blind['phoneme_error']:.3f}), "
@@ -127,11 +127,11 @@ def take_over(checkpoint: str, role: str, video: TalkingVideo) -> str:
             **scores(reader, model["head"], held_out),
             **{f"{k}_no_video": v for k, v in scores(reader, model["head"], held_out, blind=True).items()},
         }
-    with whole_folder(f"data/models/lipreader/{role}") as folder:
+    with whole_folder(f"{LIPREADER}/{role}") as folder:
         save_weights(folder, model, config)
-    write_curve([{"step": 0.0}], f"metrics/curves/lipreader-{role}.csv")
+    write_curve([{"step": 0.0}], f"{CURVES}/lipreader-{role}.csv")
     write_json(
-        f"metrics/lipreader/{role}.json", {"checkpoint": checkpoint, "parameters": parameter_count(model), **found}
+        f"{METRICS}/lipreader/{role}.json", {"checkpoint": checkpoint, "parameters": parameter_count(model), **found}
     )
     return f"took over {checkpoint}; held-out " + ", ".join(f"{key} {value:.3f}" for key, value in found.items())
 

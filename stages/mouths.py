@@ -9,13 +9,14 @@ import numpy as np
 
 from learn2talk_core.run.clip_map import Backend, map_clips
 from learn2talk_core.run.config import shared
+from learn2talk_core.run.paths import MOUTHS, TEACHER_VIDEO
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.video.landmarks import follow_face, mediapipe_faces, mouth_crops
 from learn2talk_core.video.mouths import write_mouths
 from learn2talk_core.video.talking_video import TalkingVideo, VideoClip, open_talking_video
 
-VIDEO, OUT = "data/teacher_video", "data/mouths"
+VIDEO, OUT = TEACHER_VIDEO, MOUTHS
 CHUNK = 8  # clips a job
 FindMouths = Callable[[VideoClip], np.ndarray]  # film → uint8 (T, 96, 96) grey
 

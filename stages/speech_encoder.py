@@ -14,6 +14,7 @@ from learn2talk_core.run import processes
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_folder, write_json
+from learn2talk_core.run.paths import CORPUS, CURVES, METRICS, SPEECH_ENCODER, TALKING_VIDEO
 from learn2talk_core.run.seed import generator, mix, seed_torch
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.weights import parameter_count
@@ -23,14 +24,14 @@ from learn2talk_core.training.speech_encoder import (
     PhonemeRecogniser,
     SpokenText,
     blind_scores,
-    random_batch,
+    random_speech_batch,
     recognition_loss,
     recognition_scores,
 )
 from learn2talk_core.video.talking_video import TalkingVideo, open_talking_video
 
-CORPUS, VIDEO, OUT = "data/corpus", "data/talking_video", "data/models/speech_encoder"
-CURVE, METRICS = "metrics/curves/speech_encoder.csv", "metrics/speech_encoder.json"
+VIDEO, OUT = TALKING_VIDEO, SPEECH_ENCODER
+CURVE, NUMBERS = f"{CURVES}/speech_encoder.csv", f"{METRICS}/speech_encoder.json"
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ def main(params: Params) -> str:
         with whole_folder(OUT) as folder:
             encoder.save_pretrained(folder)
         write_curve([{"step": 0.0}], CURVE)
-        write_json(METRICS, {"checkpoint": params.checkpoint, "parameters": parameter_count(encoder)})
+        write_json(NUMBERS, {"checkpoint": params.checkpoint, "parameters": parameter_count(encoder)})
         return f"took over {params.checkpoint}, {parameter_count(encoder) / 1e6:.1f} million parameters"
 
     seed = mix(params.seed, "speech_encoder")
@@ -72,7 +73,7 @@ def main(params: Params) -> str:
 
     def step(index: int) -> dict[str, float]:
         rng = generator(seed, "batch", index, *processes.mark())
-        batch = random_batch(clips, rng, params.batch, params.window, corpus.fps, params.noise)
+        batch = random_speech_batch(clips, rng, params.batch, params.window, corpus.fps, params.noise)
         loss, row = recognition_loss(model, batch, corpus.fps, params.alignment_weight)
         update(loss, optimizer, learning_rate=warmup_cosine(index, params.steps, params.learning_rate))
         return row
@@ -94,7 +95,7 @@ def main(params: Params) -> str:
             "train_clips": len(clips),
             "validation_clips": len(held_out),
         }
-        write_json(METRICS, {**scores, **{f"{key}_no_audio": value for key, value in blind.items()}, **about})
+        write_json(NUMBERS, {**scores, **{f"{key}_no_audio": value for key, value in blind.items()}, **about})
         scratch.remove()
     return (
         f"phoneme error {scores['phoneme_error']:.3f} on unseen speakers ({blind['phoneme_error']:.3f} without audio)"

@@ -1,68 +1,68 @@
-"""corpus, speech encoder, SyncNet3D (loss), lip reader (loss), teacher features → data/models/student: Learn2Talk.
+"""corpus, speech encoder → data/models/students/NAME: a student, trained on the losses of its own paper.
 
-The student is trained on Eq. 8 with `lambda1` and `lambda2`; with both 0 it equals the baseline.
+It depends on no λ, so a sweep never trains it again. Or published weights, trained on this very corpus, in the
+alignment of sound and motion that they were made with.
 """
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
 
 from learn2talk_core.corpus.format import Corpus, open_corpus
 from learn2talk_core.models.speech_encoder import load_speech_encoder
-from learn2talk_core.models.students.faceformer import FaceFormer
 from learn2talk_core.models.students.student import save_student
-from learn2talk_core.run.config import shared
-from learn2talk_core.run.files import whole_folder
+from learn2talk_core.run import paths
+from learn2talk_core.run.config import load_params, shared
+from learn2talk_core.run.files import whole_folder, write_json
+from learn2talk_core.run.networks import checkpoints_of, training_of
 from learn2talk_core.run.stage import run
+from learn2talk_core.run.students import PlainStudent
+from learn2talk_core.run.weights import parameter_count
 from learn2talk_core.training.loop import write_curve
-from learn2talk_core.training.scratch import Scratch, open_scratch
-from learn2talk_core.training.student import Recipe, spoken_clips, train_student
-from learn2talk_core.training.student_terms import extra_terms
+from learn2talk_core.training.scratch import open_scratch
+from learn2talk_core.training.student import spoken_clips
 
-CORPUS, ENCODER, OUT = "data/corpus", "data/models/speech_encoder", "data/models/student"
-SYNCNET3D, LIPREADER, TEACHER = "data/models/syncnet3d/loss", "data/models/lipreader/loss", "data/teacher_features"
+CORPUS, ENCODER, OUT = paths.CORPUS, paths.SPEECH_ENCODER, paths.STUDENTS
+METRICS, CURVES = f"{paths.METRICS}/students", f"{paths.CURVES}/students"
 
 
 @dataclass(frozen=True)
 class Params:
-    balance: Literal["gradient", "none"]
-    lipread_frames: int
-    lipread_clips: int
     seed: int = shared()
-    lambda1: float = shared()
-    lambda2: float = shared()
-    faceformer: Recipe = shared()
+    students: dict[str, PlainStudent] = shared()
 
 
-def main(params: Params) -> str:
-    corpus = open_corpus(CORPUS)
-    with open_scratch("student", params, [CORPUS, ENCODER, SYNCNET3D, LIPREADER, TEACHER]) as scratch:
-        model, history = train(params, corpus, scratch, "learn2talk")
-        with whole_folder(OUT) as folder:
-            save_student(
-                folder, model, fps=corpus.fps, speakers=corpus.train_speakers, recipe=corpus.recipe,
-                lambda1=params.lambda1, lambda2=params.lambda2, balance=params.balance,
-            )  # fmt: skip
-        write_curve(history, "metrics/curves/student.csv")
-        scratch.remove()
-    return f"Learn2Talk from {len(corpus.split('train'))} clips, vertex loss {history[-1]['vertex']:.3g}"
-
-
-def train(
-    params: Params, corpus: Corpus, scratch: Scratch, description: str
-) -> tuple[FaceFormer, list[dict[str, float]]]:
-    """A student and the curve of its losses, see `train_student`; `description` labels the progress bar."""
+def main(params: Params, name: str) -> str:
+    corpus, student = open_corpus(CORPUS), params.students[name]
+    if student.checkpoint is not None:
+        return take_over(name, student, student.checkpoint, corpus)
+    training = training_of(student.network, f"students.{name}.network")
+    recipe = load_params(training.Recipe, student.network)
     encoder = load_speech_encoder(ENCODER)
-    clips = spoken_clips(corpus, encoder, corpus.split("train"), "speech features")
-    extra = extra_terms(
-        corpus, clips, lambda1=params.lambda1, lambda2=params.lambda2,
-        syncnet3d=SYNCNET3D, lipreader=LIPREADER, teacher_features=TEACHER,
-        lipread_frames=params.lipread_frames, lipread_clips=params.lipread_clips, seed=params.seed,
-    )  # fmt: skip
-    return train_student(
-        corpus, encoder, clips, params.faceformer, seed=params.seed, scratch=scratch, description=description,
-        extra=extra, balanced=params.balance == "gradient",
-    )  # fmt: skip
+    keyed = (replace(params, students={name: student}), recipe)
+    with open_scratch(f"student-{name}", keyed, [CORPUS, ENCODER]) as scratch:
+        clips = spoken_clips(corpus, encoder, corpus.split("train"), "speech features")
+        model, history = training.train_network(
+            corpus, encoder, clips, recipe, seed=params.seed, scratch=scratch, description=name
+        )
+        with whole_folder(f"{OUT}/{name}") as folder:
+            save_student(folder, model, fps=corpus.fps, speakers=corpus.train_speakers, recipe=corpus.recipe)
+        write_curve(history, f"{CURVES}/{name}.csv")
+        write_json(f"{METRICS}/{name}.json", {"network": student.network, "parameters": parameter_count(model)})
+        scratch.remove()
+    return f"{model} from {len(clips)} clips, vertex loss {history[-1]['vertex']:.3g}"
+
+
+def take_over(name: str, student: PlainStudent, checkpoint: str, corpus: Corpus) -> str:
+    """Bring published weights into the stage's place, if they are for this corpus."""
+    training_of(student.network, f"students.{name}.network")
+    model, speakers = checkpoints_of(student.network).import_student(checkpoint, corpus)
+    with whole_folder(f"{OUT}/{name}") as folder:
+        save_student(folder, model, fps=corpus.fps, speakers=speakers, recipe=corpus.recipe, checkpoint=checkpoint)
+    write_curve([{"step": 0.0}], f"{CURVES}/{name}.csv")
+    parameters = parameter_count(model)
+    about = {"network": student.network, "parameters": parameters, "checkpoint": checkpoint}
+    write_json(f"{METRICS}/{name}.json", about)
+    return f"took over {checkpoint}: {model}, {parameters / 1e6:.1f} million parameters"
 
 
 if __name__ == "__main__":
-    run(main, Params)
+    run(main, Params, roles="students")

@@ -11,20 +11,19 @@ from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.models.syncnet3d import config
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.files import whole_file, whole_folder, write_json
+from learn2talk_core.run.paths import CORPUS, CURVES, METRICS, PLOTS, SYNCNET3D
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.weights import save_weights
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
-from learn2talk_core.training.syncnet3d import Network, Recipe, Role, read_windows, train_syncnet3d
-from learn2talk_core.training.syncnet3d_check import check
-
-CORPUS = "data/corpus"
+from learn2talk_core.training.syncnet3d import Network, Role, SyncNet3DTraining, read_windows, train_syncnet3d
+from learn2talk_core.training.syncnet3d_check import check_syncnet3d
 
 
 @dataclass(frozen=True)
 class Params:
     network: Network
-    training: Recipe
+    training: SyncNet3DTraining
     lags_per_clip: int
     seed: int = shared()
 
@@ -36,14 +35,14 @@ def main(params: Params, role: Role) -> str:
         model, history = train_syncnet3d(
             corpus, clips, params.network, params.training, role, seed=params.seed, scratch=scratch
         )
-        with whole_folder(f"data/models/syncnet3d/{role}") as folder:
+        with whole_folder(f"{SYNCNET3D}/{role}") as folder:
             save_weights(folder, model, config(model, corpus.recipe))
-        write_curve(history, f"metrics/curves/syncnet3d-{role}.csv")
+        write_curve(history, f"{CURVES}/syncnet3d-{role}.csv")
         validation, unseen = read_windows(corpus, "validation"), read_windows(corpus, "test_unseen")
-        result = check(corpus, model, validation, unseen, lags=params.lags_per_clip, seed=params.seed)
-        write_json(f"metrics/syncnet3d/{role}.json", result.numbers)
+        result = check_syncnet3d(corpus, model, validation, unseen, lags=params.lags_per_clip, seed=params.seed)
+        write_json(f"{METRICS}/syncnet3d/{role}.json", result.numbers)
         for name, rows in (("histogram", result.histogram), ("shifts", result.shifts)):
-            with whole_file(f"metrics/plots/syncnet3d-{role}-{name}.csv") as partial:
+            with whole_file(f"{PLOTS}/syncnet3d-{role}-{name}.csv") as partial:
                 pd.DataFrame(rows).to_csv(partial, index=False, float_format="%.6g")
         scratch.remove()
     found = result.numbers

@@ -7,14 +7,14 @@ import numpy as np
 from joblib import cpu_count
 
 from learn2talk_core.datasets.embedded.films import make_films
-from learn2talk_core.run.config import shared
+from learn2talk_core.run.paths import TALKING_VIDEO
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.video.landmarks import mediapipe_faces
 from learn2talk_core.video.recorded import recorded_films, videos
 from learn2talk_core.video.talking_video import VIDEO_FPS, VideoClip, open_talking_video, write_talking_video
 
-OUT = "data/talking_video"
+OUT = TALKING_VIDEO
 MOST_WORKERS = 8  # each takes half a gigabyte
 Film = tuple[VideoClip, bytes, np.ndarray]
 
@@ -27,7 +27,7 @@ class Params:
     validation_speakers: int
     validation_sentences: int
     variation: float
-    seed: int = shared()
+    seed: int
 
 
 def main(params: Params) -> str:

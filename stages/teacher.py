@@ -21,16 +21,17 @@ from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, one_shot, save_gener
 from learn2talk_core.report.teacher_sheet import write_teacher_sheet
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.files import whole_folder, write_json
+from learn2talk_core.run.paths import CURVES, METRICS, PLOTS, TALKING_VIDEO, TEACHER
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.weights import frozen
-from learn2talk_core.statistics.face_videos import lower_half_l1, mouth_motion
-from learn2talk_core.statistics.synchrony import at_shifts, auc, mean_distances, shifted_distances
+from learn2talk_core.statistics.face_videos import lower_half_l1, mouth_opening_agreement
+from learn2talk_core.statistics.synchrony import at_shifts, auc, mean_distances, shifted_distances, sync_error
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.training.wav2lip import (
-    ExpertRecipe,
-    GeneratorRecipe,
+    ExpertTraining,
+    GeneratorTraining,
     SpeakingFace,
     train_audio_encoder,
     train_expert,
@@ -38,7 +39,7 @@ from learn2talk_core.training.wav2lip import (
 )
 from learn2talk_core.video.talking_video import FACE_SIZE, VIDEO_FPS, TalkingVideo, VideoClip, open_talking_video
 
-VIDEO, OUT = "data/talking_video", "data/models/teacher"
+VIDEO, OUT = TALKING_VIDEO, TEACHER
 PARTS = ("expert", "audio_encoder", "generator")
 SHEET_CLIPS, SHEET_FRAMES = 3, 12
 SHEET_MARGIN = 10  # pixels of the face around the lips
@@ -51,8 +52,8 @@ class Params:
     expert_checkpoint: str | None
     threads: int
     evaluation_clips: int
-    expert: ExpertRecipe
-    generator: GeneratorRecipe
+    expert: ExpertTraining
+    generator: GeneratorTraining
     seed: int = shared()
 
 
@@ -71,7 +72,7 @@ def main(params: Params) -> str:
             expert, curve = expert_taken[0], [{"step": 0.0}]
         else:
             expert, curve = train_expert(clips, params.expert, seed=params.seed, scratch=scratch[0])
-        write_curve(curve, "metrics/curves/teacher_expert.csv")
+        write_curve(curve, f"{CURVES}/teacher_expert.csv")
         if taken is not None:
             (generator, shape, inputs), curve = taken, [{"step": 0.0}]
         else:
@@ -80,13 +81,13 @@ def main(params: Params) -> str:
                 listening, _ = train_audio_encoder(clips, recipe, seed=params.seed, scratch=scratch[1])
             generator, curve = train_generator(clips, expert, listening, recipe, seed=params.seed, scratch=scratch[2])
             shape, inputs = {"width": recipe.width, "audio_width": recipe.audio_width}, Inputs(lead=recipe.lead)
-        write_curve(curve, "metrics/curves/teacher.csv")
+        write_curve(curve, f"{CURVES}/teacher.csv")
         mean_face = np.mean([clip.faces.mean(axis=0) for clip in clips], axis=0)
         frozen(expert)
         frozen(generator)
         scores = judge(video, expert, generator, inputs, mean_face, params.evaluation_clips)
         sources = {"checkpoint": params.checkpoint, "expert_checkpoint": params.expert_checkpoint}
-        write_json("metrics/teacher.json", {**scores, **{key: value for key, value in sources.items() if value}})
+        write_json(f"{METRICS}/teacher.json", {**scores, **{key: value for key, value in sources.items() if value}})
         with whole_folder(OUT) as folder:
             save_generator(folder, generator, inputs=inputs, **shape)
             save_expert(folder / "sync_expert", expert, width=expert_width)
@@ -136,7 +137,7 @@ def judge(
         seen = {name: face_embeddings(expert, faces) for name, faces in videos.items()}
         truth.append(shifted_distances(seen["truth"], heard)[speech])
         left, top, right, bottom = face.lips
-        correlation, amplitude = mouth_motion(
+        correlation, amplitude = mouth_opening_agreement(
             *(videos[name][:, top:bottom, left:right] for name in ("generated", "truth"))
         )
         drawn = {
@@ -160,7 +161,7 @@ def judge(
             mouths = {name: faces[at][:, *around] for name, faces in videos.items()}
             sheet.append((f"{clip.id}: {clip.text}", mouths))
             labels.append([f"{t / VIDEO_FPS:.2f} s {('', *PHONEMES)[phonemes[t]]}" for t in at])
-    write_teacher_sheet("metrics/plots/teacher.png", sheet, labels)
+    write_teacher_sheet(f"{PLOTS}/teacher.png", sheet, labels)
     distances = np.concatenate(truth)
     apart = {f"auc_shift{n}": auc(at_shifts(distances, 0, 0), at_shifts(distances, n, 15)) for n in (1, 3)}
     return {"clips": len(chosen), "expert": mean_of([apart]), **mean_of(rows)}
@@ -180,11 +181,11 @@ def sync_scores(face: np.ndarray, audio: np.ndarray, keep: np.ndarray) -> dict[s
     curve = mean_distances(shifted_distances(face, audio), keep)
     if not np.isfinite(curve).any():
         raise ValueError(f"no window to compare: {len(face)} of video, {len(audio)} of audio")
-    lowest = float(np.nanmin(curve))
+    lse_d, lse_c = sync_error(curve)
     return {
         "cosine": float((face * audio).sum(axis=1)[keep].mean()),
-        "lse_d": lowest,
-        "lse_c": float(np.nanmedian(curve)) - lowest,
+        "lse_d": lse_d,
+        "lse_c": lse_c,
         "distance_at_0": float(curve[len(curve) // 2]),
     }
 

@@ -15,13 +15,14 @@ from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.corpus.phonemes import PHONEMES, frame_labels, visemes_of
 from learn2talk_core.models.lipreader import FPS, load_lipreader, load_units, read_lips
 from learn2talk_core.run.files import write_json
+from learn2talk_core.run.paths import CORPUS, LIPREADER, METRICS, MOUTHS, TEACHER_FEATURES
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.statistics.recognition import ctc_greedy, error_rate, plain_text, spelled, viseme_accuracy
 from learn2talk_core.teacher.features import write_teacher_features
 from learn2talk_core.video.mouths import open_mouths
 
-OUT, READER = "data/teacher_features", "data/models/lipreader/loss"
+OUT, READER = TEACHER_FEATURES, f"{LIPREADER}/loss"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Params:
 
 
 def main(params: Params) -> str:
-    mouths, corpus = open_mouths("data/mouths"), open_corpus("data/corpus")
+    mouths, corpus = open_mouths(MOUTHS), open_corpus(CORPUS)
     reader, head = load_lipreader(READER)
     units = load_units(READER)  # of a published reader, which reads text
     spoken = {clip.id: clip for clip in corpus.clips}
@@ -69,7 +70,7 @@ def main(params: Params) -> str:
     if labels:
         visemes = visemes_of(np.arange(1 + len(PHONEMES)))
         recognised["viseme_accuracy"] = viseme_accuracy(np.concatenate(logits), np.concatenate(labels), visemes)
-    write_json("metrics/teacher_features.json", recognised)
+    write_json(f"{METRICS}/teacher_features.json", recognised)
     return f"{params.features} features of {len(mouths.clips)} clips, {recognised}"
 
 

@@ -18,6 +18,7 @@ from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, load_generator, one_
 from learn2talk_core.run.clip_map import map_clips
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
+from learn2talk_core.run.paths import CORPUS, TALKING_VIDEO, TEACHER, TEACHER_VIDEO
 from learn2talk_core.run.progress import log, progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.teacher.command import check_command, clear_unfinished, make_video, video_path
@@ -29,7 +30,7 @@ from learn2talk_core.video.stills import Still, choose_stills
 from learn2talk_core.video.talking_video import VIDEO_FPS, frames_of, open_talking_video, write_talking_video
 from learn2talk_core.video.video_file import encode_video
 
-CORPUS, VIDEO, TEACHER, OUT = "data/corpus", "data/talking_video", "data/models/teacher", "data/teacher_video"
+VIDEO, OUT = TALKING_VIDEO, TEACHER_VIDEO
 SCRATCH = "teacher_videos"  # in .scratch: what a command made, kept until somebody deletes it
 CHUNK = 8  # clips for which the generator is loaded once
 HOPELESS = 5  # clips at the start: when a command fails for all of them it will not do better
@@ -97,7 +98,9 @@ def open_workshop(params: Params, scratch: Path) -> Workshop:
     stills = choose_stills(corpus.templates, open_talking_video(VIDEO), params.still)
     if params.kind == "wav2lip":
         generator, inputs = load_generator(TEACHER)
-        return Workshop(corpus, stills, lambda clip, audio, still: (film(clip, audio, still, generator, inputs), ""))
+        return Workshop(
+            corpus, stills, lambda clip, audio, still: (wav2lip_film(clip, audio, still, generator, inputs), "")
+        )
     find = mediapipe_faces() if params.face == "landmarks" else None
 
     def found(clip: Clip, audio: np.ndarray, still: Still) -> Made:
@@ -160,7 +163,7 @@ def passed(
     )
 
 
-def film(clip: Clip, audio: np.ndarray, still: Still, generator: Wav2Lip, inputs: Inputs) -> Film:
+def wav2lip_film(clip: Clip, audio: np.ndarray, still: Still, generator: Wav2Lip, inputs: Inputs) -> Film:
     """The teacher's video of one clip's audio: the generated face pasted into the still, nothing else moves."""
     frames = frames_of(len(audio))
     mels = mel_windows(mel_spectrogram(audio), window_starts(frames, VIDEO_FPS))

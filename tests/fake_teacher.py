@@ -62,6 +62,10 @@ def main() -> None:
     if mode == "hangs":
         print("loading weights", flush=True)
         time.sleep(600)
+    if mode == "link":
+        Path("private.mp4").write_bytes(b"a file of the user")
+        path.symlink_to(Path("private.mp4").resolve())
+        return
     if mode == "once" and Path("calls.txt").read_text().count("\n") == 2:
         sys.exit("the second clip is hard")
     if mode == "folder":

@@ -1,7 +1,9 @@
 """The main promise of the pipeline: a change reruns what depends on it, all of it, and nothing else."""
 
+import ast
 import dataclasses
 import importlib
+import re
 import typing
 from functools import cache
 from pathlib import Path
@@ -9,9 +11,12 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from scripts.code_deps import closure, imports
+from learn2talk_core.run.imports import closure, imports
+from learn2talk_core.run.networks import network_names
+from scripts.code_deps import code_of
 
 ROOT = Path(__file__).parents[1]
+PARAMS = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
 FIRST_PARTY = ("stages", "learn2talk_core")
 # What each room of the library may import besides itself. A new room needs a line here.
 ARROWS = {
@@ -32,9 +37,15 @@ ARROWS = {
     "training": {"run", "audio", "render", "corpus", "video", "teacher", "models", "losses", "statistics"},
     "animation": {"run", "untrusted", "audio", "mesh", "corpus", "datasets", "models", "checkpoints"},
     "evaluation": {"run", "audio", "render", "corpus", "video", "models", "metrics", "statistics", "animation"},
-    "export": {"run", "untrusted", "audio", "datasets", "animation"},
     "report": {"run", "audio", "mesh", "render", "corpus", "video", "metrics"},
+    "export": {"run", "untrusted", "audio", "render", "corpus", "video", "datasets", "animation", "report"},
 }
+
+
+STUDENTS = ("students", "taught_students")
+OF_NETWORK = tuple(
+    f"learn2talk_core/{room}/${{item.network}}.py" for room in ("models/students", "training/students", "checkpoints")
+)
 
 
 class Stage(typing.NamedTuple):
@@ -50,12 +61,16 @@ def stages() -> list[Stage]:
     """dvc.yaml, with `foreach` unrolled."""
     found = []
     for name, body in YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"].items():
-        for item in body.get("foreach", [None]):
-            text = body["do"] if "foreach" in body else body
+        items = body.get("foreach", [None])
+        groups = PARAMS[items[2:-1]] if isinstance(items, str) else {}
+        for item in groups or items:
+            text, network = body["do"] if "foreach" in body else body, groups.get(item, {}).get("network", "")
 
-            def fill(value: typing.Any, item: str | None = item) -> str:
+            def fill(value: typing.Any, item: str | None = item, network: str = network) -> str:
                 value = next(iter(value)) if isinstance(value, dict) else value
-                return value.replace("${item}", item) if item else value
+                if item:
+                    value = value.replace("${item}", item).replace("${key}", item).replace("${item.network}", network)
+                return value
 
             command = fill(text["cmd"]).split()
             assert command[:2] == ["python", "-m"], f"{name}: {command}"
@@ -95,29 +110,54 @@ def covered(file: Path, deps: tuple[str, ...]) -> bool:
 
 
 def test_deps_cover_imports(stage: Stage) -> None:
-    missing = sorted(file for file in closure(stage.module) if not covered(Path(file), stage.deps))
+    files = closure(stage.module)
+    for network in stage.params & set(network_names()):
+        files |= closure(f"learn2talk_core.training.students.{network}")
+        files |= set() if stage.module == "stages.taught_student" else closure(f"learn2talk_core.checkpoints.{network}")
+    missing = sorted(file for file in files if not covered(Path(file), stage.deps))
     assert not missing, f"{stage.name}: imported but not in deps: {missing}; run python -m scripts.code_deps"
 
 
 def test_code_deps_are_used(stage: Stage) -> None:
     code = {dep for dep in stage.deps if dep.split("/")[0] in FIRST_PARTY and dep.endswith(".py")}
-    assert code <= closure(stage.module), f"{stage.name}: in deps but never imported"
+    own = [dep for dep in OF_NETWORK if dep.replace("${item.network}", "faceformer") in code]
+    used = code_of(stage.module, own) | {
+        dep.replace("${item.network}", name) for dep in own for name in network_names()
+    }
+    assert code <= used, f"{stage.name}: in deps but never imported"
 
 
 def test_params_equal_dataclass(stage: Stage) -> None:
+    """Of the groups of students a stage names its own one, and the group of its network, which it reads besides."""
     params = importlib.import_module(stage.module).Params
-    assert set(stage.params) == leaves(params, stage.module.split(".")[1])
+    found = {param.split(".")[0] if param.split(".")[0] in STUDENTS else param for param in stage.params}
+    assert found - set(network_names()) == leaves(params, stage.module.split(".")[1])
+
+
+def test_a_student_reads_its_own_groups() -> None:
+    for group, name in (("students", "student"), ("taught_students", "taught_student")):
+        for student, settings in PARAMS[group].items():
+            read = next(stage.params for stage in stages() if stage.name == f"{name}@{student}")
+            assert {f"{group}.{student}", settings["network"]} <= read
 
 
 def test_every_parameter_is_read_by_a_stage() -> None:
-    values = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
-
     def flat(value: typing.Any, prefix: str) -> set[str]:
         if not isinstance(value, dict):
             return {prefix}
         return {leaf for key, inner in value.items() for leaf in flat(inner, f"{prefix}.{key}" if prefix else key)}
 
-    assert flat(values, "") == {param for stage in stages() for param in stage.params}
+    read = {param for stage in stages() for param in stage.params}
+    unread = {leaf for leaf in flat(PARAMS, "") if not any(leaf == one or leaf.startswith(f"{one}.") for one in read)}
+    assert not unread
+    assert all(_found(param) is not None for param in read)
+
+
+def _found(param: str) -> typing.Any:
+    value = PARAMS
+    for key in param.split("."):
+        value = value[key]
+    return param
 
 
 def test_small_results_stay_out_of_the_run_cache_trap() -> None:
@@ -159,7 +199,14 @@ def importing(file: str) -> set[str]:
 
 @pytest.mark.parametrize("weight", ["lambda1", "lambda2"])
 def test_a_lambda_reruns_the_student_and_what_follows(weight: str) -> None:
-    assert downstream(reading(weight)) == {"student", "predict", "evaluate", "report"}
+    assert downstream(reading(weight)) == {"taught_student@learn2talk", "predict", "evaluate", "report"}
+
+
+def test_the_seed_of_the_trainings_leaves_the_data_alone() -> None:
+    data = {"corpus", "talking_video"}
+    assert not data & downstream(reading("seed"))
+    assert {"speech_encoder", "student@faceformer", "taught_student@learn2talk"} <= reading("seed")
+    assert {stage: reading(f"{stage}.seed") for stage in data} == {stage: {stage} for stage in data}
 
 
 def test_a_metric_reruns_evaluate_and_report() -> None:
@@ -172,9 +219,9 @@ def test_a_metric_reruns_evaluate_and_report() -> None:
 def test_syncnet3d_reruns_its_two_stages_and_their_downstream() -> None:
     changed = importing("learn2talk_core/models/syncnet3d.py")
     assert {"syncnet3d@metric", "syncnet3d@loss"} <= changed
-    expected = {"syncnet3d@metric", "syncnet3d@loss", "student", "predict", "evaluate", "report"}
+    expected = {"syncnet3d@metric", "syncnet3d@loss", "taught_student@learn2talk", "predict", "evaluate", "report"}
     assert downstream(changed) == expected
-    assert "baseline" not in downstream({"syncnet3d@metric", "syncnet3d@loss"})
+    assert "student@faceformer" not in downstream({"syncnet3d@metric", "syncnet3d@loss"})
 
 
 def modules() -> list[Path]:
@@ -202,6 +249,17 @@ def test_front_door_and_stages_do_not_know_each_other() -> None:
             assert not any(name.split(".")[0] == other for name in imports(file)), f"{file} imports {other}"
 
 
-def test_init_files_are_empty() -> None:
-    for file in [*(ROOT / "learn2talk_core").rglob("__init__.py"), *(ROOT / "stages").rglob("__init__.py")]:
-        assert file.read_text() == "", file
+def test_only_the_front_door_has_an_init_file_with_content() -> None:
+    files = [file for one in ("learn2talk", "learn2talk_core", "stages") for file in (ROOT / one).rglob("__init__.py")]
+    assert [file for file in files if file.read_text()] == [ROOT / "learn2talk" / "__init__.py"]
+
+
+def test_paths_are_named_once() -> None:
+    """In `run/paths.py`; help texts and sentences may name them."""
+    for folder in ("learn2talk", "learn2talk_core", "stages", "scripts", "benchmarks"):
+        for file in (ROOT / folder).rglob("*.py"):
+            if file != ROOT / "learn2talk_core" / "run" / "paths.py":
+                for node in ast.walk(ast.parse(file.read_text())):
+                    text = node.value if isinstance(node, ast.Constant) else None
+                    path = isinstance(text, str) and re.fullmatch(r"(data|metrics)/[\w/.]*", text)
+                    assert not path, f"{file.relative_to(ROOT)}: {text}"

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import trimesh
 
-from learn2talk.animate_files import FORMATS
 from learn2talk.cli import main
 from learn2talk_core.audio.waveform import write_wave
 from learn2talk_core.corpus.format import open_corpus
+from learn2talk_core.export.formats import FORMATS
 from learn2talk_core.mesh.files import read_mesh, write_mesh
 from learn2talk_core.models.syncnet3d import config
 from learn2talk_core.run.weights import save_weights
@@ -25,8 +25,8 @@ DOCS = Path(__file__).parents[1] / "docs"
 
 def test_the_tour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     student, folder = toy_student(tmp_path)
-    (tmp_path / "data" / "models").mkdir(parents=True)
-    student.rename(tmp_path / "data" / "models" / "student")
+    (tmp_path / "data" / "models" / "students").mkdir(parents=True)
+    student.rename(tmp_path / "data" / "models" / "students" / "learn2talk")
     folder.rename(tmp_path / "data" / "corpus")
     corpus = open_corpus(tmp_path / "data" / "corpus")
     judge = new_model(corpus, read_windows(corpus, "train"), NETWORK, "metric", 0)
@@ -43,6 +43,7 @@ def test_the_tour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert names["vertices"].shape == (10, 64, 3)
     with np.load("out/speech.npz", allow_pickle=False) as stored:
         np.testing.assert_array_equal(stored["vertices"], names["animation"].vertices())
+    assert [path.name for path in names["files"]] == ["speech.npz", "speech_ply", "speech.glb", "speech.wav"]
     assert len(list(Path("out/speech_ply").iterdir())) == int(1.7 * 60)
     assert not np.allclose(names["mixed"].states, names["other"].states)
     assert np.ptp(names["alive"].pose, axis=0).max() > 0

@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from learn2talk.viewer.blind import QUESTIONS, BlindSessions
-from learn2talk.viewer.length import refuse_long
 from learn2talk.viewer.live import LiveSpeech
 from learn2talk.viewer.messages import BINARY, WAV, Refused, Request, Response, as_json, as_numbers, remember
 from learn2talk.viewer.preference import Records
-from learn2talk.viewer.scene import Clip, Motion, as_wav, motion_of, peaks
-from learn2talk_core.run.errors import BadInput
+from learn2talk.viewer.scene import Motion, ViewerClip, as_wav, motion_of, peaks
 
 if TYPE_CHECKING:
     from learn2talk_core.animation.animator import Animator
@@ -54,7 +52,7 @@ class App:
 
     def __init__(
         self,
-        clips: Sequence[Clip],
+        clips: Sequence[ViewerClip],
         load: "Callable[[], Animator]",
         *,
         out: Path = Path("out/view"),
@@ -67,7 +65,7 @@ class App:
         self.clips, self._load, self._style = clips, load, style
         self._live = LiveSpeech(chunk, look_ahead, **live)
         self._blind = BlindSessions(Records(out), rng or random.SystemRandom())
-        self._uploads: dict[str, Clip] = {}
+        self._uploads: dict[str, ViewerClip] = {}
         self._arrays: dict[str, bytes] = {}
         self._animating, self._loading = threading.Lock(), threading.Lock()
 
@@ -149,11 +147,7 @@ class App:
         with tempfile.NamedTemporaryFile() as file:
             file.write(request.body)
             file.flush()
-            try:
-                clip = self._animated(Path(file.name), name, request)
-            except BadInput as error:  # by the name that the user knows
-                where = name if str(error.where) == file.name else error.where
-                raise BadInput(where, expected=error.expected, found=error.found, fix=error.fix) from error
+            clip = self._animated(Path(file.name), name, request)
         return as_json({"id": remember(self._uploads, clip, KEPT)})
 
     def live_start(self, request: Request) -> Response:
@@ -188,12 +182,13 @@ class App:
     def _animator(self) -> "Animator":
         return self._load()
 
-    def _animated(self, path: Path, name: str, request: Request) -> Clip:
+    def _animated(self, path: Path, name: str, request: Request) -> ViewerClip:
         from learn2talk_core.animation.animator import AUTO
+        from learn2talk_core.audio.mono import Limit
         from learn2talk_core.audio.sound import read_sound
 
-        refuse_long(path, LONGEST)
-        wave = read_sound(path, allow_silence=True)
+        limit = Limit(LONGEST, f"up to {LONGEST:g} s of sound", "Cut it, or take learn2talk animate.")
+        wave = read_sound(path, allow_silence=True, limit=limit, name=name)
         while not self._animating.acquire(timeout=0.2):  # one at a time
             request.refuse_if_gone()
         try:
@@ -203,9 +198,11 @@ class App:
         finally:
             self._animating.release()
         request.refuse_if_gone()
-        return Clip(name, "Yours", (motion_of(animation, METHOD),), as_wav(wave), note=f"Style {'+'.join(weights)}.")
+        return ViewerClip(
+            name, "Yours", (motion_of(animation, METHOD),), as_wav(wave), note=f"Style {'+'.join(weights)}."
+        )
 
-    def _clip(self, key: str) -> Clip:
+    def _clip(self, key: str) -> ViewerClip:
         if key.isdecimal() and int(key) < len(self.clips):
             return self.clips[int(key)]
         clip = self._uploads.get(key) or self._blind.clips.get(key)

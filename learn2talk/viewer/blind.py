@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 from learn2talk.viewer.messages import Refused, remember
-from learn2talk.viewer.preference import CHOICES, Preference, Records, Trial, trials, verdict
-from learn2talk.viewer.scene import Clip
+from learn2talk.viewer.preference import CHOICES, Preference, Records, Trial, count_preferences, trials
+from learn2talk.viewer.scene import ViewerClip
 from learn2talk_core.run.errors import BadInput
 
 QUESTIONS = {"lips": "Whose lips fit the sound better?", "natural": "Which face looks more natural?"}
@@ -41,12 +41,12 @@ class BlindSessions:
     """
 
     def __init__(self, records: Records, rng: random.Random) -> None:
-        self.clips: dict[str, Clip] = {}
+        self.clips: dict[str, ViewerClip] = {}
         self._records, self._rng = records, rng
         self._sessions: dict[str, Session] = {}
         self._turn = threading.Lock()
 
-    def start(self, asked: dict[str, Any], clips: Sequence[Clip]) -> dict[str, Any]:
+    def start(self, asked: dict[str, Any], clips: Sequence[ViewerClip]) -> dict[str, Any]:
         """Draw trials among `clips`; what is given back does not say which method is on which side."""
         first, second, question = (str(asked.get(name)) for name in ("first", "second", "question"))
         person, count = str(asked.get("person", "")), asked.get("trials")
@@ -95,7 +95,9 @@ class BlindSessions:
         """Shares and p-values, of this session and of all that is recorded."""
         session, everything = self._session(key), self._records.read()
         own = [one for one in everything if one.session == key]
-        here, there = (asdict(verdict(some, *session.methods, session.question)) for some in (own, everything))
+        here, there = (
+            asdict(count_preferences(some, *session.methods, session.question)) for some in (own, everything)
+        )
         return {"session": here, "all": there, "file": str(self._records.path)}
 
     def _session(self, key: str) -> Session:
@@ -105,7 +107,7 @@ class BlindSessions:
         return session
 
 
-def _nameless(clip: Clip, trial: Trial) -> Clip:
+def _nameless(clip: ViewerClip, trial: Trial) -> ViewerClip:
     by_name = {motion.name: motion for motion in clip.motions}
     sides = ((trial.left, "Left"), (trial.right, "Right"))
     motions = tuple(replace(by_name[name], name=side) for name, side in sides)

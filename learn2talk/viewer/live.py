@@ -11,7 +11,8 @@ from learn2talk_core.audio.waveform import SAMPLE_RATE
 
 if TYPE_CHECKING:
     from learn2talk_core.animation.animation import Animation
-    from learn2talk_core.animation.animator import Animator, Stream
+    from learn2talk_core.animation.animator import Animator
+    from learn2talk_core.animation.stream import Stream
 
 MOST = 4  # sessions at a time; the oldest ends first
 

@@ -71,7 +71,7 @@ def trials(clips: Sequence[str], first: str, second: str, count: int, rng: rando
     return [Trial(clip, left, right) for clip, (left, right) in zip(chosen, sides, strict=True)]
 
 
-def verdict(preferences: Sequence[Preference], first: str, second: str, question: str) -> Verdict:
+def count_preferences(preferences: Sequence[Preference], first: str, second: str, question: str) -> Verdict:
     """Count those of `preferences` that are about these two methods and this question."""
     own = [one for one in preferences if {one.left, one.right} == {first, second} and one.question == question]
     wins, losses = (sum(one.preferred == name for one in own) for name in (first, second))

@@ -83,7 +83,7 @@ class Motion:
 
 
 @dataclass(frozen=True)
-class Clip:
+class ViewerClip:
     """A sound and what moves to it.
 
     Attributes:

@@ -2,8 +2,12 @@
 
 Every address begins with a random word, new with each run. `Host` must name this machine, which a name that an attacker
 lets point here does not; a request that another page caused is refused by `Origin` and `Sec-Fetch-Site`.
+
+Whoever does not know the word can take up to `MOST` connections, each for `DEADLINE` seconds, and no thread or memory
+beyond that.
 """
 
+import io
 import json
 import logging
 import re
@@ -11,8 +15,12 @@ import secrets
 import select
 import socket
 import sys
+import threading
+import time
 from collections.abc import Callable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from learn2talk.viewer.app import App, largest_body
@@ -20,7 +28,9 @@ from learn2talk.viewer.messages import JSON, Refused, Request, Response
 from learn2talk_core.run.errors import BadInput
 
 HOST = "127.0.0.1"
-IDLE = 30  # seconds that a connection may be silent
+MOST = 64  # connections at a time; a browser opens six
+DEADLINE = 30  # seconds for a whole header, counted from the last answer; as many for a body, and for taking an answer
+FULL = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "media-src 'self'; connect-src 'self'; worker-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -41,6 +51,7 @@ class ViewServer(ThreadingHTTPServer):
 
     def __init__(self, app: App, port: int = 0) -> None:
         self.app, self.token = app, secrets.token_urlsafe(16)
+        self._free = threading.BoundedSemaphore(MOST)
         try:
             super().__init__((HOST, port), _Handler)
         except (OSError, OverflowError) as error:
@@ -52,17 +63,72 @@ class ViewServer(ThreadingHTTPServer):
         """Of the first page."""
         return f"http://{HOST}:{self.server_port}/{self.token}/"
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Give a connection its thread; one too many is turned away."""
+        if not self._free.acquire(blocking=False):
+            request.setblocking(False)
+            with suppress(OSError):
+                request.send(FULL)
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:  # no thread could be started
+            self._free.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a connection to its end."""
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._free.release()
+
     def handle_error(self, request: object, client_address: object) -> None:
         """A browser that hangs up is no error."""
         if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
             log.exception("viewer")
 
 
+class _InTime(io.RawIOBase):
+    """What a connection sends, up to a deadline: a byte now and then does not extend it."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection, self._end = connection, 0.0
+
+    def start(self) -> None:
+        """From now on there are `DEADLINE` seconds."""
+        self._end = time.monotonic() + DEADLINE
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        try:
+            return self._connection.recv_into(buffer)
+        finally:
+            self._connection.settimeout(DEADLINE)
+
+
 class _Handler(BaseHTTPRequestHandler):
     server: ViewServer
     protocol_version = "HTTP/1.1"
     server_version, sys_version = "Learn2Talk", ""
-    timeout = IDLE
+    timeout = DEADLINE
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self._incoming = _InTime(self.connection)
+        self.rfile = io.BufferedReader(self._incoming)
+
+    def handle_one_request(self) -> None:
+        self._incoming.start()
+        super().handle_one_request()
 
     def do_GET(self) -> None:
         self._answer("GET")
@@ -124,6 +190,7 @@ class _Handler(BaseHTTPRequestHandler):
         length, most = int(told[0]), largest_body(path)
         if length > most:
             raise Refused(413, f"Up to {most / 2**20:.3g} MiB are taken, this has {length / 2**20:.3g}.")
+        self._incoming.start()
         body = self.rfile.read(length)
         if len(body) < length:
             raise ConnectionResetError

@@ -1,29 +1,31 @@
 """From what the user names (a run, folders of `learn2talk animate`, motion files) to the clips to show."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from learn2talk.viewer.scene import Clip, Motion, as_wav
+from learn2talk.viewer.scene import Motion, ViewerClip, as_wav
+from learn2talk_core.audio.sound import SUFFIXES as SOUNDS
 from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import Corpus, open_corpus
-from learn2talk_core.corpus.motion_file import SUFFIXES, motion_arrays
+from learn2talk_core.corpus.motion_file import SUFFIXES, motion_arrays, mouth_mm, refuse_other_size
 from learn2talk_core.corpus.predictions import Predictions, open_predictions
-from learn2talk_core.mesh.files import read_mesh
+from learn2talk_core.mesh.files import is_mesh, read_mesh
 from learn2talk_core.mesh.regions import SKIN
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.report.examples import reported_style
-from learn2talk_core.report.table import NAMES, TESTS
+from learn2talk_core.report.names import row_title
+from learn2talk_core.report.table import TESTS
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import read_json
+from learn2talk_core.run.files import by_stem, read_json, visible
 from learn2talk_core.run.own_folder import ANIMATE, MANIFEST
 from learn2talk_core.untrusted.pickles import load_array
-from learn2talk_core.video.footage import SOUNDS
 from learn2talk_core.video.recorded import SUFFIXES as VIDEOS
 
+HEAD_MM, HEADS = 250.0, (0.1, 10.0)  # diagonal of a head, and what share of it a mesh of which nothing is known may be
 FIX = "Run make repro first, or name a data folder, a folder of learn2talk animate, or .npz and .npy files."
 
 
@@ -35,7 +37,7 @@ class Named(NamedTuple):
     path: Path
 
 
-def find_clips(
+def find_viewer_clips(
     paths: Sequence[str | Path],
     *,
     audio: str | Path | None = None,
@@ -43,7 +45,7 @@ def find_clips(
     template: str | None = None,
     fps: float | None = None,
     mm_per_unit: float | None = None,
-) -> list[Clip]:
+) -> list[ViewerClip]:
     """What is to be shown, in order.
 
     Args:
@@ -71,19 +73,18 @@ def find_clips(
     return clips
 
 
-def sound_clip(path: str | Path) -> Clip:
+def sound_clip(path: str | Path) -> ViewerClip:
     """A sound with nothing that moves to it yet."""
-    return Clip(Path(path).name, "Sounds", (), as_wav(read_sound(path, allow_silence=True)))
+    return ViewerClip(Path(path).name, "Sounds", (), as_wav(read_sound(path, allow_silence=True)))
 
 
-def _clips_of_runs(folders: Sequence[Path]) -> list[Clip]:
+def _clips_of_runs(folders: Sequence[Path]) -> list[ViewerClip]:
     """The test clips: the truth of the first run, the predictions of all."""
     corpus = open_corpus(folders[0] / "corpus")
     students = {
         _label(path.name, folder, folders): _Student(open_predictions(path, corpus), _affine(path), path.name, scores)
         for folder, scores in zip(folders, map(_scores, folders), strict=True)
-        for path in sorted((folder / "predicted").glob("*"))
-        if (path / "predictions.json").is_file()
+        for path in _predicted(folder, scores)
     }
     basis, about = _affine(corpus.folder), (corpus.topology, corpus.fps, corpus.mm_per_unit)
     clips = []
@@ -104,7 +105,7 @@ def _clips_of_runs(folders: Sequence[Path]) -> list[Clip]:
                     linear = affine[:-1].reshape(-1, *rest.shape)
                     motions.append(Motion(label, states, linear, rest + affine[-1].reshape(rest.shape), *about))
             clips.append(
-                Clip(
+                ViewerClip(
                     title=f"{clip.id}  {clip.text}".strip(),
                     group=group,
                     motions=tuple(motions),
@@ -133,6 +134,13 @@ def _affine(folder: Path) -> np.ndarray | None:
     return load_array(path, mmap=True) if path.is_file() else None
 
 
+def _predicted(folder: Path, scores: Mapping[str, Any]) -> list[Path]:
+    """The predictions of a run, in the order of its result table."""
+    found = sorted(path.parent for path in (folder / "predicted").glob("*/predictions.json"))
+    order = {name: place for place, name in enumerate(scores.get("students", ()))}
+    return sorted(found, key=lambda path: order.get(path.name, len(order)))
+
+
 def _scores(folder: Path) -> dict[str, Any]:
     """The result table of a run, which knows the styles that it reports; empty where there is none."""
     path = folder.absolute().parent / "metrics" / "evaluate.json"
@@ -140,22 +148,22 @@ def _scores(folder: Path) -> dict[str, Any]:
 
 
 def _label(name: str, folder: Path, folders: Sequence[Path]) -> str:
-    return NAMES.get(name, name) + (f" ({folder})" if len(folders) > 1 else "")
+    return row_title(name) + (f" ({folder})" if len(folders) > 1 else "")
 
 
 def _motion_files(root: Path) -> Iterator[Named]:
-    if root.suffix in SUFFIXES and not root.is_dir():
+    if root.suffix.lower() in SUFFIXES and not root.is_dir():
         yield Named("Files", root.stem, root)
         return
     if not root.is_dir():
         found = "something else" if root.exists() else "nothing"
         raise BadInput(root, expected="something that moves", found=found, fix=FIX)
-    made = [root] if _animation(root) else sorted(filter(_animation, root.iterdir()))
+    made = [root] if _animation(root) else list(filter(_animation, visible(root)))
     if made:
         for folder in made:
             yield Named(folder.name, str(folder.parent), _motion_of(folder))
         return
-    files = sorted(path for path in root.iterdir() if path.suffix in SUFFIXES)
+    files = [path for path in visible(root) if path.suffix.lower() in SUFFIXES]
     if not files:
         raise BadInput(root, expected="something that moves", found="neither motion nor a run", fix=FIX)
     for path in files:
@@ -178,7 +186,7 @@ def _clip_of_files(
     audio: str | Path | None,
     fps: float | None,
     mm_per_unit: float | None,
-) -> Clip:
+) -> ViewerClip:
     names = [entry.column for entry in named]
     motions = tuple(
         _motion(entry.column if names.count(entry.column) == 1 else str(entry.path), entry.path, mesh, fps, mm_per_unit)
@@ -190,13 +198,12 @@ def _clip_of_files(
         np.zeros(round(seconds * SAMPLE_RATE), np.float32) if sound is None else read_sound(sound, allow_silence=True)
     )
     note = "No sound: none of the same name lies beside it (--audio)." if sound is None else f"Sound: {sound}"
-    return Clip(title=title, group="Files", motions=motions, sound=as_wav(wave), note=note)
+    return ViewerClip(title=title, group="Files", motions=motions, sound=as_wav(wave), note=note)
 
 
 def _sound_beside(path: Path) -> Path | None:
     """A sound of the same name, or the film that `learn2talk animate` made."""
-    names = (path.with_suffix(suffix) for suffix in (*SOUNDS, *VIDEOS))
-    return next((name for name in names if name.is_file()), None)
+    return by_stem(path.parent, (*SOUNDS, *sorted(VIDEOS))).get(path.stem)
 
 
 def _motion(name: str, path: Path, mesh: "_Mesh", fps: float | None, mm_per_unit: float | None) -> Motion:
@@ -217,6 +224,7 @@ def _motion(name: str, path: Path, mesh: "_Mesh", fps: float | None, mm_per_unit
         fix = "Save vertices, float32, frame after frame."
         raise BadInput(path, expected="numbers of shape (frames, V, 3) or (frames, 3 V)", found=found, fix=fix)
     topology = mesh.topology(path, vertices.shape[1], arrays.get("faces"))
+    mesh.refuse_other_size(path, vertices, unit)
     return Motion(name, vertices, None, np.zeros(vertices.shape[1:], np.float32), topology, rate, unit)
 
 
@@ -249,8 +257,21 @@ class _Mesh:
     def __init__(self, corpus: str | Path | None, template: str | None) -> None:
         known = corpus is not None and (Path(corpus) / "corpus.json").is_file()
         self._corpus: Corpus | None = open_corpus(str(corpus)) if known else None
-        self._mesh = read_mesh(template) if template and Path(template).suffix in (".obj", ".ply") else None
+        self._mesh = read_mesh(template) if template and is_mesh(template) else None
         self.mm_per_unit = None if self._corpus is None else self._corpus.mm_per_unit
+
+    def refuse_other_size(self, path: Path, vertices: np.ndarray, unit: float) -> None:
+        """Refuse (T, V, 3) that are no positions of a face in `unit` millimetres."""
+        if self._corpus is not None and len(self._corpus.topology.colours) == vertices.shape[1]:
+            faces, own = list(self._corpus.templates.values()), self._corpus.mm_per_unit
+            typical = float(np.mean([mouth_mm(face, own) for face in faces]))
+            refuse_other_size(path, vertices, unit, typical, rest=faces[0], what="face")
+        elif self._mesh is not None and len(self._mesh[0]) == vertices.shape[1]:  # in the unit of the motion
+            rest = self._mesh[0]
+            what = "face, as the template,"
+            refuse_other_size(path, vertices, unit, mouth_mm(rest, unit), rest=rest, what=what, units=())
+        else:
+            refuse_other_size(path, vertices, unit, HEAD_MM, what="face", sizes=HEADS)
 
     def topology(self, path: Path, count: int, faces: np.ndarray | None) -> Topology:
         """For a mesh of `count` vertices, whose own triangles come before all others."""

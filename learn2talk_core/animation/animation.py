@@ -5,7 +5,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from learn2talk_core.audio.waveform import whole_frames
 from learn2talk_core.mesh.topology import Topology
+from learn2talk_core.run.resample import interpolated
 
 
 @dataclass(frozen=True)
@@ -85,8 +87,9 @@ def resample_states(states: np.ndarray, from_fps: float, to_fps: float, frames: 
     Returns:
         (len(frames), d) float32.
     """
-    position = np.minimum(np.asarray(frames, np.float64) * (from_fps / to_fps), first + len(states) - 1)
-    left = position.astype(np.int64)
-    share = (position - left).astype(np.float32)[:, None]
-    right = np.minimum(left + 1, first + len(states) - 1)
-    return (1 - share) * states[left - first] + share * states[right - first]
+    return interpolated(states, np.asarray(frames, np.float64) * (from_fps / to_fps) - first)
+
+
+def frame_count(samples: int, fps: float) -> int:
+    """Frames that a sound of so many samples at 16 kHz has: those that end with it or before, at least one."""
+    return max(1, whole_frames(samples, fps))

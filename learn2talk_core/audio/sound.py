@@ -1,54 +1,93 @@
 """Sound of any kind and length: files of every format, rate and number of channels, read piece by piece."""
 
+import io
 import math
-import struct
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain, groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import av
 import numpy as np
 import soundfile
 from scipy.signal import resample_poly
 
+from learn2talk_core.audio.containers import MANY, cut_short, frames_promised
+from learn2talk_core.audio.mono import Limit, Mixer, limit_of, read_mono
+from learn2talk_core.audio.mp3 import SLACK, mp3_parts
 from learn2talk_core.audio.waveform import SAMPLE_RATE, SILENCE_PEAK, from_int16
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import log
 
+# Of files that libsndfile and ffmpeg read, to find a sound by its name; the format is told by the content.
+SUFFIXES = (
+    *(".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus", ".oga", ".aif", ".aiff", ".aifc", ".au", ".snd"),
+    *(".caf", ".w64", ".rf64", ".wma", ".amr", ".ac3", ".mka", ".mp2", ".3gp", ".weba"),
+)
 SHORTEST = SAMPLE_RATE // 10  # samples; of these every speech encoder makes something
 RATES = (1_000, 768_000)  # Hz; a header's flipped bit can ask for 2 GHz, and 300 GB to resample from there
 PIECE = 30.0  # seconds read at a time
+LARGEST = 2**24  # samples of all channels read at a time
+STATED = {"mov", "matroska", "asf", "avi", "flv", "wav", "aiff", "caf", "w64", "tta", "wv", "ape"}  # ffmpeg's formats
 FILTER = 10  # half the length of SciPy's resampling filter, in samples at the lower of the two rates
 
 
-def read_sound(path: str | Path, *, allow_silence: bool = False) -> np.ndarray:
+class SoundPart(NamedTuple):
+    """A file, or bytes `start` to `end` of it. Where libsndfile finds fewer than `least` frames, ffmpeg reads it."""
+
+    path: Path
+    least: int
+    span: tuple[int, int] | None = None
+
+    def opened(self) -> Path | io.BytesIO:
+        if self.span is None:
+            return self.path
+        with self.path.open("rb") as file:
+            file.seek(self.span[0])
+            return io.BytesIO(file.read(self.span[1] - self.span[0]))
+
+
+def read_sound(
+    path: str | Path, *, allow_silence: bool = False, limit: Limit | None = None, name: str | None = None
+) -> np.ndarray:
     """Read the sound of a file that libsndfile or ffmpeg knows: the mean of its channels, resampled to 16 kHz.
 
-    No more than half a minute is held at the file's own rate, so memory is that of the result: 230 MB an hour. Only MP3
-    is read whole.
+    No more than half a minute is held at the file's own rate, so memory is that of the result: 230 MB an hour. Where
+    the channels cancel each other in their mean, the loudest is taken, with a warning. MP3s that lie end to end in one
+    file are all read. A length that the writer did not know, or missed by no more than a header, is no error.
+
+    Args:
+        path: the file.
+        allow_silence: warn of silence instead of refusing it.
+        limit: how long it may be; `limit_of` the file's size if None.
+        name: what errors and warnings call it, the path if None.
 
     Returns:
         (samples,) float32 in [-1, 1].
 
     Raises:
         BadInput: missing, empty, cut short, without sound, of a rate outside of `RATES`, not finite, shorter than a
-            tenth of a second, or silent; with `allow_silence` there is a warning instead.
+            tenth of a second, too long, or silent.
     """
-    path = Path(path)
+    path, where = Path(path), name or path
     if not path.is_file():
-        raise BadInput(path, expected="a sound file", found="nothing", fix="Check the path.")
+        raise BadInput(where, expected="a sound file", found="nothing", fix="Check the path.")
     if path.stat().st_size == 0:
-        raise BadInput(path, expected="sound", found="an empty file", fix="Record or copy it again.")
-    _refuse_truncated(path)
-    try:
-        file = soundfile.SoundFile(path)
-    except (RuntimeError, TypeError, ValueError):  # not one of its formats, or a header without sense
-        pieces = list(_finite(_by_ffmpeg(path), path))
-    else:
-        with file:
-            pieces = list(resampled(_finite(_by_libsndfile(file, path), path), file.samplerate))
-    return checked_wave(np.concatenate([np.zeros(0, np.float32), *pieces]), path, allow_silence=allow_silence)
+        raise BadInput(where, expected="sound", found="an empty file", fix="Record or copy it again.")
+    limit = limit or limit_of(path.stat().st_size)
+    sources = _sources(path, where)
+
+    def read(mixer: Mixer) -> Iterator[np.ndarray]:
+        for source in sources:
+            yield from _pieces(source, limit, where, mixer)
+
+    return checked_wave(read_mono(read, limit, where), where, allow_silence=allow_silence)
+
+
+def for_ffmpeg(path: str | Path) -> str:
+    """A path in which ffmpeg finds no protocol, whatever colons are in it."""
+    return str(Path(path).absolute())
 
 
 def checked_wave(wave: np.ndarray, where: object = "wave", *, allow_silence: bool = False) -> np.ndarray:
@@ -66,11 +105,11 @@ def checked_wave(wave: np.ndarray, where: object = "wave", *, allow_silence: boo
         raise BadInput(where, expected="at least 0.1 s of sound", found=found, fix="Record or copy it again.")
     if not np.isfinite(wave).all():
         raise BadInput(where, expected="finite samples", found="NaN or infinity", fix="Write the file again.")
-    if np.abs(wave).max() < SILENCE_PEAK:
+    if max(wave.max(), -wave.min()) < SILENCE_PEAK:
         if not allow_silence:
             raise BadInput(where, expected="speech", found="silence", fix="Check the microphone and the channel.")
         log.warning("%s: silent, so the mouth hardly moves", where)
-    return np.clip(wave, -1, 1).astype(np.float32)
+    return np.clip(wave, -1, 1).astype(np.float32, copy=False)
 
 
 def resampled(pieces: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
@@ -93,53 +132,109 @@ def resampled(pieces: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
         yield resample_poly(held, up, down)[start * up // down :].astype(np.float32)
 
 
-def mono_pieces(frames: Iterable[av.AudioFrame], where: object) -> Iterator[np.ndarray]:
-    """What ffmpeg decoded as the mean of its channels, float32 at 16 kHz; rate and channels may change on the way."""
+def mono_pieces(frames: Iterable[av.AudioFrame], mixer: Mixer, where: object) -> Iterator[np.ndarray]:
+    """What ffmpeg decoded, made mono, float32 at 16 kHz; rate and channels may change on the way."""
     for (rate, *_), alike in groupby(frames, lambda f: (f.sample_rate, f.layout.name, f.format.name)):
         _refuse_rate(rate, where)
-        resampler = av.AudioResampler(format="fltp", rate=SAMPLE_RATE)  # ffmpeg's own mono is √2 times the mean
+        # ffmpeg's own mono is √2 times the mean; of 8 and more channels PyAV reads planes where there are none.
+        resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
         for frame in chain(alike, [None]):
-            yield from (piece.to_ndarray().mean(axis=0) for piece in resampler.resample(frame))
+            for piece in resampler.resample(frame):
+                block = piece.to_ndarray().reshape(-1, piece.layout.nb_channels)
+                yield mixer.mono(np.ascontiguousarray(block.T))
 
 
-def _by_libsndfile(file: soundfile.SoundFile, path: Path) -> Iterator[np.ndarray]:
+class _Forward(soundfile.SoundFile):
+    """Reads on without the seek to where it is already, which loses the place in an MP3 and fails in a FLAC."""
+
+    def seekable(self) -> bool:
+        return False
+
+
+def _sources(path: Path, where: object) -> list[SoundPart]:
+    parts = mp3_parts(path)
+    if not parts:
+        return [SoundPart(path, frames_promised(path, where))]
+    for part in parts:
+        if part.cut_short:
+            raise cut_short(where, f"{part.told} frames of MP3, as its header says", str(part.found))
+    # libsndfile believes the header's count of frames; without one it guesses, and reads no more than that.
+    least = [(part.found - SLACK) * part.frame.samples if part.told is None else 0 for part in parts]
+    if len(parts) == 1:
+        return [SoundPart(path, least[0])]
+    return [SoundPart(path, low, (part.start, part.end)) for part, low in zip(parts, least, strict=True)]
+
+
+def _pieces(source: SoundPart, limit: Limit, where: object, mixer: Mixer) -> Iterator[np.ndarray]:
+    try:
+        file = _Forward(source.opened())
+    except (RuntimeError, TypeError, ValueError):  # not one of its formats, or a header without sense
+        yield from _finite(_by_ffmpeg(source, where, mixer), where)
+        return
+    with file:
+        if file.frames < source.least:
+            yield from _finite(_by_ffmpeg(source, where, mixer), where)
+        else:
+            if _exact(file):
+                limit.refuse(file.frames / max(1, file.samplerate), where)
+            yield from resampled(_finite(_by_libsndfile(file, where, mixer), where), file.samplerate)
+
+
+def _by_libsndfile(file: soundfile.SoundFile, where: object, mixer: Mixer) -> Iterator[np.ndarray]:
     rate, count = file.samplerate, 0
-    _refuse_rate(rate, path)
-    # libsndfile loses its place in an MP3 between two reads
-    size = file.frames if file.format == "MP3" else min(file.frames, int(PIECE * rate))
+    _refuse_rate(rate, where)
+    size = max(1, min(file.frames, int(PIECE * rate), LARGEST // file.channels))
     try:
-        for block in file.blocks(max(1, size), dtype="float32", always_2d=True):
+        # What was read, not what there was room for: the rest of the room is memory that nobody wrote.
+        while len(block := file.read(size, dtype="float32", always_2d=True)):
             count += len(block)
-            yield block.mean(axis=1)
+            yield mixer.mono(block.T)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise _not_sound(path, f"something else, or a part of one ({str(error)[:200]})") from error
-    if count < file.frames:
-        raise _cut_short(path, count / rate, file.frames / rate)
+        raise _not_sound(where, f"something else, or a part of one ({str(error)[:200]})") from error
+    if count < file.frames and _exact(file):
+        raise cut_short(where, f"{file.frames / rate:.2f} s of sound, as its header says", f"{count / rate:.2f} s")
 
 
-def _by_ffmpeg(path: Path) -> Iterator[np.ndarray]:
+def _exact(file: soundfile.SoundFile) -> bool:
+    """Whether its count of frames is none of a stream, which is not known, or of an MP3, where it may be a guess."""
+    return file.frames != MANY and file.format != "MP3"
+
+
+def _by_ffmpeg(source: SoundPart, where: object, mixer: Mixer) -> Iterator[np.ndarray]:
+    file = source.opened()
     try:
-        with av.open(str(path), metadata_errors="replace") as container:
+        with av.open(for_ffmpeg(file) if isinstance(file, Path) else file, "r", metadata_errors="replace") as container:
             if not container.streams.audio:
-                raise _not_sound(path, "a file without sound in it")
+                raise _not_sound(where, "a file without sound in it")
             stream, count = container.streams.audio[0], 0
             if stream.codec_context is None:
-                raise _not_sound(path, "a codec that ffmpeg does not know")
-            for piece in mono_pieces(container.decode(stream), path):
+                raise _not_sound(where, "a codec that ffmpeg does not know")
+            for piece in mono_pieces(container.decode(stream), mixer, where):
                 count += len(piece)
                 yield piece
-            told = float((stream.duration or 0) * (stream.time_base or 0))
+            told = _stated_seconds(container)
             if count / SAMPLE_RATE < told - 0.5:
-                raise _cut_short(path, count / SAMPLE_RATE, told)
+                expected = f"{told:.2f} s of sound, as its header says"
+                raise cut_short(where, expected, f"{count / SAMPLE_RATE:.2f} s")
     except av.FFmpegError as error:
-        raise _not_sound(path, f"something else, or a part of one ({error.strerror})") from error
+        raise _not_sound(where, f"something else, or a part of one ({error.strerror})") from error
 
 
-def _finite(pieces: Iterable[np.ndarray], path: Path) -> Iterator[np.ndarray]:
+def _stated_seconds(container: av.container.InputContainer) -> float:
+    """The length of the first sound track where the container states it; of others ffmpeg guesses it by the size."""
+    if not STATED & set(container.format.name.split(",")):
+        return 0.0
+    stream = container.streams.audio[0]
+    if stream.duration is None and len(container.streams) == 1:  # Matroska states that of the whole
+        return (container.duration or 0) / av.time_base
+    return float((stream.duration or 0) * (stream.time_base or 0))
+
+
+def _finite(pieces: Iterable[np.ndarray], where: object) -> Iterator[np.ndarray]:
     """Before resampling spreads a NaN."""
     for piece in pieces:
         if not np.isfinite(piece).all():
-            raise BadInput(path, expected="finite samples", found="NaN or infinity", fix="Write the file again.")
+            raise BadInput(where, expected="finite samples", found="NaN or infinity", fix="Write the file again.")
         yield piece
 
 
@@ -149,41 +244,6 @@ def _refuse_rate(rate: int, where: object) -> None:
         raise BadInput(where, expected=expected, found=str(rate), fix="Record or copy it again.")
 
 
-def _not_sound(path: Path, found: str) -> BadInput:
-    return BadInput(
-        path, expected="a sound file that libsndfile or ffmpeg reads", found=found, fix="Convert it to WAV."
-    )
-
-
-def _cut_short(path: Path, found: float, told: float) -> BadInput:
-    return BadInput(
-        path,
-        expected=f"{told:.2f} s of sound, as its header says",
-        found=f"{found:.2f} s: the file is cut short",
-        fix="Copy or record it again.",
-    )
-
-
-def _refuse_truncated(path: Path) -> None:
-    """libsndfile reads a WAV whose end is missing without a word, so compare the RIFF sizes with the file's."""
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        header = file.read(12)
-        if header[:4] != b"RIFF" or header[8:12] != b"WAVE":
-            return
-        while len(chunk := file.read(8)) == 8:
-            name, length = struct.unpack("<4sI", chunk)
-            if name == b"data":
-                found = size - file.tell()
-                if length != 0xFFFFFFFF and found < length:  # all ones: written to a pipe, length unknown
-                    raise BadInput(
-                        path,
-                        expected=f"{length} bytes of samples",
-                        found=f"{found}: the file is cut short",
-                        fix="Copy or record it again.",
-                    )
-                return
-            file.seek(length + length % 2, 1)
-    raise BadInput(
-        path, expected="a WAV file with samples", found="no data chunk: the file is cut short", fix="Copy it again."
-    )
+def _not_sound(where: object, found: str) -> BadInput:
+    expected = "a sound file that libsndfile or ffmpeg reads"
+    return BadInput(where, expected=expected, found=found, fix="Convert it to WAV.")

@@ -19,6 +19,11 @@ def write_wave(path: str | Path, wave: np.ndarray) -> None:
         soundfile.write(partial, to_int16(wave), SAMPLE_RATE, subtype="PCM_16", format="WAV")
 
 
+def whole_frames(samples: int, fps: float) -> int:
+    """How many frames at `fps` end with so many samples or before; a frame may end between two samples."""
+    return int((samples + 0.5) * fps / SAMPLE_RATE)
+
+
 def resample(wave: np.ndarray, rate: int) -> np.ndarray:
     """Band-limited conversion of (samples,) from `rate` to `SAMPLE_RATE`, float32."""
     ratio = Fraction(SAMPLE_RATE, rate)

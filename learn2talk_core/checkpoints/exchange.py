@@ -21,7 +21,9 @@ from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.models.expnet import load_expnet
 from learn2talk_core.models.posevae import load_posevae
 from learn2talk_core.models.speech_encoder import load_speech_encoder
-from learn2talk_core.models.students.student import load_student, save_student
+from learn2talk_core.models.students.faceformer import FaceFormer
+from learn2talk_core.models.students.loading import load_student
+from learn2talk_core.models.students.student import save_student
 from learn2talk_core.models.sync_expert2d import load_expert, save_expert
 from learn2talk_core.models.syncnet2d import load_syncnet
 from learn2talk_core.models.wav2lip import load_generator, save_generator
@@ -48,7 +50,9 @@ def _parameter(files: str, name: str) -> Takes:
 _SADTALKER = "SadTalker_V0.0.2_256.safetensors or, of the older release, "
 TAKES: dict[ImportKind, Takes] = {
     "wav2vec2": _parameter("weights, folder or cached hub name [config.json]", "speech_encoder.checkpoint"),
-    "faceformer": _parameter("biwi.pth or vocaset.pth [config.json of its speech encoder]", "baseline.checkpoint"),
+    "faceformer": _parameter(
+        "biwi.pth or vocaset.pth [config.json of its speech encoder]", "students.faceformer.checkpoint"
+    ),
     "wav2lip": _parameter("wav2lip.pth, wav2lip_gan.pth or Wav2Lip-SD-*.pt", "teacher.checkpoint"),
     "lipsync-expert": _parameter("lipsync_expert.pth", "teacher.expert_checkpoint"),
     "lipreader": _parameter("model.pth [model.json] [unigram5000_units.txt]", "lipreader.checkpoint.loss"),
@@ -103,10 +107,9 @@ def import_checkpoint(files: Sequence[str], kind: ImportKind, out: str | Path, c
             fps, notes = float(student.period), {}
         with own_folder(out, IMPORT) as folder:
             save_student(folder, student, fps=fps, speakers=speakers, checkpoint=Path(source).name, **notes)
-        vertices = student.vertice_map_r.out_features // 3
         return (
-            f"FaceFormer of {vertices} vertices and {len(speakers)} styles at {fps:g} frames per second, alignment "
-            f"{student.alignment}, {_size(parameter_count(student))}"
+            f"FaceFormer of {student.vertex_count} vertices and {len(speakers)} styles at {fps:g} frames per second, "
+            f"alignment {student.alignment}, {_size(parameter_count(student))}"
         )
     if kind == "wav2lip":
         generator = import_wav2lip(source)
@@ -148,7 +151,12 @@ def export_checkpoint(folder: str | Path, kind: Kind, out: str | Path) -> list[s
     if kind == "wav2vec2":
         export_wav2vec2(load_speech_encoder(folder), out)
     elif kind == "faceformer":
-        return export_faceformer(load_student(folder, made_by="dvc repro student")[0], out)
+        student, _ = load_student(folder, made_by="make repro")
+        if not isinstance(student, FaceFormer):
+            raise BadInput(
+                folder, expected="a FaceFormer", found=f"a {student.network}", fix="Export it as what it is."
+            )
+        return export_faceformer(student, out)
     elif kind == "wav2lip":
         generator, inputs = load_generator(folder)
         export_wav2lip(generator, out, inputs)

@@ -10,11 +10,11 @@ from transformers import Wav2Vec2Config
 from learn2talk_core.checkpoints.wav2vec2 import config_dict, encoder_from, read_config
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.speech_encoder import SpeechEncoder
-from learn2talk_core.models.students.faceformer import AudioAlignment, FaceFormer
-from learn2talk_core.models.students.student import audio_encoder, load_student, new_student
+from learn2talk_core.models.students.faceformer import AudioAlignment, FaceFormer, new_faceformer, state_sizes
+from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file, write_json
-from learn2talk_core.run.weights import load_config
+from learn2talk_core.run.weights import frozen, load_config
 from learn2talk_core.untrusted.published import State, export_state, fill, read_state
 
 FIX = "Name FaceFormer's biwi.pth or vocaset.pth, or a file that its code saved."
@@ -64,10 +64,10 @@ def import_faceformer(
     """
     path = Path(path)
     state = read_state(path)
-    for key in ("vertice_map_r.weight", "obj_vector.weight", "audio_feature_map.weight"):
-        if key not in state or state[key].ndim != 2:
-            raise BadInput(path, expected="the weights of FaceFormer", found=f"no {key}", fix=FIX)
-    vertices, styles = len(state["vertice_map_r.weight"]) // 3, state["obj_vector.weight"].shape[1]
+    try:
+        vertices, styles, width = state_sizes(state)
+    except KeyError as error:
+        raise BadInput(path, expected="the weights of FaceFormer", found=f"no {error.args[0]}", fix=FIX) from None
     alignment = _alignment(state, vertices, path)
     rate, _, published = PUBLISHED[alignment]
     _check_corpus(path, styles, vertices, rate, speakers, vertex_count, fps)
@@ -76,12 +76,19 @@ def import_faceformer(
         raise BadInput(path, expected=f"{len(published)} styles, as published", found=f"{styles}", fix=fix)
     if speakers is None or set(speakers) == set(published):
         speakers = published
-    model = new_student(
+    model = new_faceformer(
         _encoder(state, path, config), vertices, styles, rate,
-        width=state["obj_vector.weight"].shape[0], dropout=0.1, alignment=alignment,
+        width=width, dropout=0.1, alignment=alignment,
     )  # fmt: skip
     fill(model, {"PPE.pe": model.PPE.pe, **state}, path, what="FaceFormer", fix=FIX)
     return model.eval(), tuple(speakers)
+
+
+def published_student(path: str | Path) -> tuple[FaceFormer, tuple[str, ...], float]:
+    """A published file as a frozen student, with its training speakers and its frame rate."""
+    student, speakers = import_faceformer(path)
+    frozen(student)
+    return student, speakers, float(student.period)
 
 
 def import_student(
@@ -96,10 +103,14 @@ def import_student(
     source = Path(source)
     vertices = len(corpus.topology.colours)
     if source.is_dir():
-        about = load_config(source, made_by="dvc repro baseline")
-        model, speakers = load_student(source, made_by="dvc repro baseline")
-        count = model.vertice_map_r.out_features // 3
-        _check_corpus(source, len(speakers), count, about["fps"], corpus.train_speakers, vertices, corpus.fps)
+        about = load_config(source, made_by="make repro")
+        student, speakers = load_student(source, made_by="make repro")
+        if not isinstance(student, FaceFormer):
+            raise BadInput(source, expected="a FaceFormer", found=f"a {student.network}", fix=FIX)
+        model = student
+        _check_corpus(
+            source, len(speakers), model.vertex_count, about["fps"], corpus.train_speakers, vertices, corpus.fps
+        )
         if set(speakers) != set(corpus.train_speakers):
             expected = f"the training speakers of the corpus, {', '.join(corpus.train_speakers)}"
             raise BadInput(source, expected=expected, found=", ".join(speakers), fix=OTHER_CORPUS)
@@ -131,7 +142,7 @@ def export_faceformer(model: FaceFormer, out: str | Path) -> list[str]:
     out = Path(out)
     with whole_file(out) as partial:
         torch.save(export_state(model), partial)
-    encoder = audio_encoder(model)
+    encoder = model.speech_encoder
     write_json(_config_beside(out), config_dict(encoder))
     notes = []
     if _differs_from_base(encoder):

@@ -17,26 +17,23 @@ from learn2talk_core.run.config import read_yaml
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json, write_json
 from learn2talk_core.run.own_folder import PACK, check_own, own_folder
+from learn2talk_core.run.paths import CORPUS, COST, EVALUATION, METRICS, MODELS, STUDENTS
 
-MODELS = "data/models"
-ROWS = {"student": "learn2talk", "baseline": "faceformer"}  # of metrics/evaluate.json
 ABOUT = {
-    "student": "Learn2Talk: speech in, 3D face motion out; FaceFormer trained with a 3D sync and a lipread loss.",
-    "baseline": "FaceFormer: speech in, 3D face motion out, the baseline of Learn2Talk.",
+    "students": "A student of Learn2Talk's pipeline: speech in, 3D face motion out.",
     "speech_encoder": "wav2vec 2.0: speech in, features out.",
     "teacher": "Wav2Lip and its lip-sync expert: a face and speech in, a talking face out.",
     "lipreader": "Lip reader: mouth pictures in, phonemes or text out.",
     "syncnet3d": "SyncNet3D: tells whether the 3D motion of a mouth and speech are in sync.",
 }
 LOADING = {  # module, what to write
-    "student": ("student", 'student, speakers = load_student("FOLDER", made_by="a download")'),
+    "students": ("students.loading", 'student, speakers = load_student("FOLDER", made_by="a download")'),
     "speech_encoder": ("speech_encoder", 'encoder = load_speech_encoder("FOLDER")'),
     "teacher": ("wav2lip", 'generator, inputs = load_generator("FOLDER")'),
     "lipreader": ("lipreader", 'reader, head = load_lipreader("FOLDER")'),
     "syncnet3d": ("syncnet3d", 'syncnet = load_syncnet3d("FOLDER")'),
 }
 PARAMETER = {
-    "baseline": "baseline.checkpoint",
     "speech_encoder": "speech_encoder.checkpoint",
     "teacher": "teacher.checkpoint",
     "lipreader": "lipreader.checkpoint.loss",
@@ -78,7 +75,7 @@ def pack(model: str, out: str | Path, project: str | Path = ".") -> None:
         "content": expected,
         "parameters": dict(entry.get("params", {}).get("params.yaml", {})),
         "corpus": _corpus(project, entry),
-        "metrics": dict(_metrics(project, stages, stage, model, expected)),
+        "metrics": dict(_metrics(project, stages, stage, model)),
     }
     with own_folder(out, PACK) as partial:
         shutil.copytree(folder, partial, dirs_exist_ok=True)
@@ -142,7 +139,7 @@ def model_card(about: Mapping[str, Any]) -> str:
     lines = ["---", "library_name: learn2talk", f"license: {licence}"]
     lines += ["tags:", "- talking-head", "- speech-driven-animation", "---"]
     lines += ["", f"# {name.replace('/', ', ')}", "", ABOUT.get(kind, ""), ""]
-    if loading := LOADING.get("student" if kind == "baseline" else kind):
+    if loading := LOADING.get(kind):
         module, call = loading
         function = call.partition(" = ")[2].partition("(")[0]
         lines += ["```python", f"from learn2talk_core.models.{module} import {function}", "", call, "```", ""]
@@ -183,19 +180,17 @@ def _made_by(stages: Mapping[str, Any], model: str) -> tuple[str, dict[str, Any]
 
 def _corpus(project: Path, entry: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the corpus was, where the model was made from it, and it is still the same."""
-    used = next((dep["md5"] for dep in entry.get("deps", []) if dep["path"] == "data/corpus"), None)
-    if used is None or not (project / "data/corpus").is_dir() or content_hash(project / "data/corpus") != used:
+    used = next((dep["md5"] for dep in entry.get("deps", []) if dep["path"] == CORPUS), None)
+    if used is None or not (project / CORPUS).is_dir() or content_hash(project / CORPUS) != used:
         return None
-    header = read_json(project / "data/corpus/corpus.json", made_by="dvc repro corpus")
+    header = read_json(project / CORPUS / "corpus.json", made_by="dvc repro corpus")
     return {key: header[key] for key in ("recipe", "fps", "mm_per_unit", "train_speakers", "storage")} | {
         "content": used
     }
 
 
-def _metrics(
-    project: Path, stages: Mapping[str, Any], stage: str, model: str, content: str
-) -> Iterator[tuple[str, Any]]:
-    """The stage's own metrics, and for a student its rows of the evaluation, if they are of these very weights."""
+def _metrics(project: Path, stages: Mapping[str, Any], stage: str, model: str) -> Iterator[tuple[str, Any]]:
+    """The stage's own metrics, and for a student its rows of the evaluation, if they are of these very students."""
 
     def unchanged(name: str, out: Mapping[str, Any]) -> bool:
         path = project / name
@@ -203,15 +198,16 @@ def _metrics(
 
     for out in stages[stage]["outs"]:
         name = out["path"]
-        own = name.startswith("metrics/") and not name.startswith("metrics/cost") and name.endswith(".json")
+        own = name.startswith(f"{METRICS}/") and not name.startswith(COST) and name.endswith(".json")
         if own and unchanged(name, out):
             yield "training", json.loads((project / name).read_text())
-    row = ROWS.get(stage)
-    judged = [dep["md5"] for dep in stages.get("predict", {}).get("deps", []) if dep["path"] == model]
+    row = Path(model).name if Path(model).parent.name == "students" else None
+    judged = [dep["md5"] for dep in stages.get("predict", {}).get("deps", []) if dep["path"] == STUDENTS]
+    same = row is not None and judged == [content_hash(project / STUDENTS)]
     for out in stages.get("evaluate", {}).get("outs", []):
-        if row and judged == [content] and out["path"] == "metrics/evaluate.json" and unchanged(out["path"], out):
+        if same and out["path"] == EVALUATION and unchanged(out["path"], out):
             found = json.loads((project / out["path"]).read_text())
-            for test in (test for test in found if test != "protocol" and row in found[test]):
+            for test in (test for test in ("seen", "unseen") if row in found.get(test, {})):
                 yield test, {key: value for key, value in found[test][row].items() if key != "styles"}
             yield "protocol", found["protocol"]
 

@@ -23,7 +23,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16, to_int16
+from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16, to_int16, whole_frames
 from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.mesh.topology import Topology, load_topology, save_topology
 from learn2talk_core.run.errors import BadInput
@@ -318,7 +318,7 @@ def open_corpus(folder: str | Path) -> Corpus:
 
 def common_duration(frames: int, samples: int, fps: float) -> tuple[int, int]:
     """How many of `frames` and `samples` last equally long: whole frames, and the samples that end with the last."""
-    frames = min(frames, int((samples + 0.5) * fps / SAMPLE_RATE))  # a frame may end between two samples
+    frames = min(frames, whole_frames(samples, fps))
     return frames, min(samples, round(frames * SAMPLE_RATE / fps))
 
 

@@ -10,13 +10,16 @@ from typing import NamedTuple
 import numpy as np
 
 from learn2talk_core.corpus.format import Corpus
-from learn2talk_core.mesh.files import read_mesh
+from learn2talk_core.mesh.files import is_mesh, read_mesh
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import missing
 from learn2talk_core.untrusted.npz import array_header, read_npz
 from learn2talk_core.untrusted.pickles import load_array
 
 SIZES = (0.5, 2.0)  # how many times as large as the corpus's mean mouth one may be: outside, the unit is another one
+LOOKED_AT = 32  # frames by which the size of a motion is told
+ALIKE = 0.8  # least likeness with a resting mouth of positions that are only in another unit
+UNITS = (1.0, 10.0, 1000.0)  # millimetres per unit that are usual
 SUFFIXES = (".npy", ".npz")
 
 
@@ -78,18 +81,72 @@ def read_mouth(
     unit = _number(path, "mm_per_unit", mm_per_unit, arrays)
     scale = 1.0 if unit is None else unit / corpus.mm_per_unit
     rest = _template(path, arrays.get("template"), template, corpus, scale)
+    mouths = [corpus.template(name, "mouth") for name in corpus.templates]
+    typical = float(np.mean([mouth_mm(mouth, corpus.mm_per_unit) for mouth in mouths]))
+    refuse_other_size(path, vertices, corpus.mm_per_unit if unit is None else unit, typical, rest=mouths[0])
     vertices = vertices * np.float32(scale)
     notes: tuple[str, ...] = ()
     if rest is None:
         rest = vertices.mean(axis=0)
         notes = ("no template: the mean of the motion stands for the resting face (--template)",)
-    _refuse_other_size(path, vertices, corpus, unit)
     return Mouth(vertices, rest, rate, notes)
 
 
 def mouth_mm(mouth: np.ndarray, mm_per_unit: float) -> float:
-    """Diagonal in millimetres of the box around a mouth (n, 3)."""
+    """Diagonal in millimetres of the box around a mouth, or a face (n, 3)."""
     return float(np.linalg.norm(np.ptp(mouth, axis=0)) * mm_per_unit)
+
+
+def refuse_other_size(
+    path: str | Path,
+    positions: np.ndarray,
+    mm_per_unit: float,
+    typical_mm: float,
+    *,
+    rest: np.ndarray | None = None,
+    what: str = "mouth",
+    sizes: tuple[float, float] = SIZES,
+    units: Sequence[float] = UNITS,
+) -> None:
+    """Refuse displacements, and positions in another unit; the error says which unit fits, none is guessed.
+
+    Args:
+        path: what the error names.
+        positions: (T, n, 3), of which some frames are looked at, if they are finite.
+        mm_per_unit: millimetres per unit.
+        typical_mm: diagonal of the box around the resting vertices, see `mouth_mm`.
+        rest: (n, 3) where the vertices rest, in any unit and direction; displacements are told by their other shape.
+        what: whose vertices they are.
+        sizes: least and largest share of `typical_mm` that is accepted.
+        units: that the error may propose.
+    """
+    frames = positions[np.unique(np.linspace(0, len(positions) - 1, LOOKED_AT).astype(int))].astype(np.float32)
+    frames = frames[np.isfinite(frames).all(axis=(1, 2))]
+    if not len(frames):
+        return
+    middle = np.median(frames, axis=0)
+    found = mouth_mm(middle, mm_per_unit)
+    centred = frames - frames.mean(axis=1, keepdims=True)
+    least, most = np.percentile(centred, (5, 95), axis=0)  # a frame that is broken is no motion
+    moves = float(np.linalg.norm(most - least, axis=1).max()) * mm_per_unit >= found  # no face does by its own size
+    if sizes[0] * typical_mm <= found <= sizes[1] * typical_mm and not moves:
+        return
+    displaced = moves or (rest is not None and _likeness(middle, rest) < ALIKE)
+    fits = [mm for mm in units if sizes[0] * typical_mm <= found / mm_per_unit * mm <= sizes[1] * typical_mm]
+    fix = "Give positions, not displacements, and --mm-per-unit."
+    raise BadInput(
+        path,
+        expected=f"a {what} some {typical_mm:.0f} mm across",
+        found=f"one of {found:.3g} mm, with {mm_per_unit:g} mm per unit" + (": displacements" if displaced else ""),
+        fix=f"It fits --mm-per-unit {fits[0]:g}." if fits and not displaced else fix,
+    )
+
+
+def _likeness(points: np.ndarray, others: np.ndarray) -> float:
+    """Correlation of two shapes (n, 3) in the best rotation, 0 … 1."""
+    a, b = ((some - some.mean(axis=0)).astype(np.float64) for some in (points, others))
+    norm = float(np.linalg.norm(a) * np.linalg.norm(b))
+    return float(np.linalg.svd(a.T @ b, compute_uv=False).sum()) / norm if norm else 0.0
 
 
 def motion_arrays(
@@ -100,11 +157,11 @@ def motion_arrays(
     An `.npy` is left on disk. So are the vertices of an `.npz` that is not compressed if `mapped`; its checksum is then
     not looked at, for which all of it would have to be read.
     """
-    if path.suffix not in SUFFIXES:
+    if path.suffix.lower() not in SUFFIXES:
         raise BadInput(path, expected="a name that ends in .npy or .npz", found=path.name, fix="Save it by NumPy.")
     if not path.is_file():
         raise missing(path, "check the path")
-    if path.suffix == ".npy":
+    if path.suffix.lower() == ".npy":
         return {"vertices": load_array(path, mmap=True)}
     expected, fix = "a whole .npz of numbers with vertices", "Save the motion again: np.savez(…, vertices=…, fps=…)."
     vertices = _mapped(path, "vertices.npy") if mapped else None
@@ -182,7 +239,7 @@ def _template(
         name = str(stored) if given is None else str(given)
         if name in corpus.templates:
             return corpus.template(name, "mouth")
-        if given is None or Path(name).suffix not in (".obj", ".ply"):  # a motion file names no other files
+        if given is None or not is_mesh(name):  # a motion file names no other files
             raise BadInput(
                 where,
                 expected=f"a speaker ({', '.join(list(corpus.templates)[:4])} …), or an .obj or .ply",
@@ -193,20 +250,3 @@ def _template(
     if not np.isfinite(positions).all():
         raise BadInput(where, expected="finite positions", found="NaN or infinity", fix="Export the face again.")
     return positions * np.float32(scale)
-
-
-def _refuse_other_size(path: Path, vertices: np.ndarray, corpus: Corpus, unit: float | None) -> None:
-    """A mouth of 60 m is one in millimetres taken for metres: the error says which unit fits, none is guessed."""
-    ours = [mouth_mm(corpus.template(speaker, "mouth"), corpus.mm_per_unit) for speaker in corpus.templates]
-    typical, found = float(np.mean(ours)), mouth_mm(np.median(vertices, axis=0), corpus.mm_per_unit)
-    if SIZES[0] * typical <= found <= SIZES[1] * typical:
-        return
-    used = corpus.mm_per_unit if unit is None else unit
-    fits = [mm for mm in (1.0, 10.0, 1000.0) if SIZES[0] * typical <= found / used * mm <= SIZES[1] * typical]
-    fix = f"It fits --mm-per-unit {fits[0]:g}." if fits else "Give positions, not displacements, and --mm-per-unit."
-    raise BadInput(
-        path,
-        expected=f"a mouth some {typical:.0f} mm across",
-        found=f"one of {found:.3g} mm, with {used:g} mm per unit",
-        fix=fix,
-    )

@@ -7,6 +7,7 @@ import numpy as np
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import Clip, Corpus
+from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.run.errors import BadInput
 
 STEP = 0.005  # seconds between two points of the curves
@@ -41,6 +42,19 @@ class AudioOffset:
         )
 
 
+@dataclass(frozen=True)
+class LipCurves:
+    """A clip every `STEP` seconds.
+
+    Attributes:
+        level: (n,) of the sound, dB of full scale.
+        opening: (n,) of the lips, in the unit of the mesh.
+    """
+
+    level: np.ndarray
+    opening: np.ndarray
+
+
 def measure_offset(corpus: Corpus, clips: Sequence[Clip] | None = None) -> AudioOffset:
     """Correlate level and lip opening of `clips`, by default of `ENOUGH` spread over the corpus.
 
@@ -52,17 +66,26 @@ def measure_offset(corpus: Corpus, clips: Sequence[Clip] | None = None) -> Audio
     """
     if clips is None:
         clips = corpus.clips[:: max(1, len(corpus.clips) // ENOUGH)]
-    curves = np.array([curve for clip in clips if (curve := _correlations(corpus, clip)) is not None])
-    if not len(curves):
+    found = [
+        correlations(lip_curves(_opening(corpus, clip), corpus.audio(clip), corpus.fps), _smallest(corpus, clip))
+        for clip in clips
+    ]
+    rows = [row for row in found if row is not None]
+    if not rows:
         raise BadInput(
             corpus.folder,
             expected=f"clips longer than {2 * LIMIT:g} s with sound and moving lips",
             found="none",
             fix="The offset between sound and motion cannot be measured.",
         )
-    mean = curves.mean(axis=0)
-    low, high = np.percentile([_peak(curve) for curve in curves], [25, 75])
-    return AudioOffset(1000 * _peak(mean), 1000 * low, 1000 * high, float(mean.max()), len(curves))
+    return mean_offset(np.array(rows))
+
+
+def mean_offset(rows: np.ndarray) -> AudioOffset:
+    """The offset of clips from their `correlations`, (clips, lags)."""
+    mean = rows.mean(axis=0)
+    low, high = np.percentile([peak_seconds(row) for row in rows], [25, 75])
+    return AudioOffset(1000 * peak_seconds(mean), 1000 * low, 1000 * high, float(mean.max()), len(rows))
 
 
 def shifted(motion: np.ndarray, audio: np.ndarray, seconds: float, fps: float) -> tuple[np.ndarray, np.ndarray]:
@@ -78,20 +101,41 @@ def shifted(motion: np.ndarray, audio: np.ndarray, seconds: float, fps: float) -
     return motion[frames:], audio[round((frames / fps - seconds) * SAMPLE_RATE) :]
 
 
-def _correlations(corpus: Corpus, clip: Clip) -> np.ndarray | None:
-    """Correlation of level and opening for each lag of motion in -`LIMIT` … `LIMIT`; None where there is nothing."""
-    frames = np.arange(clip.frames) / corpus.fps
-    times = np.arange(0, frames[-1] if clip.frames else 0, STEP)
-    opening = np.interp(times, frames, _opening(corpus, clip)) if len(times) else times
-    level = _level(corpus.audio(clip), times)
-    most = round(LIMIT / STEP)
-    if (
-        len(times) <= 2 * most
-        or np.ptp(opening) < 1e-6 * np.ptp(corpus.templates[clip.speaker])
-        or np.ptp(level) < 1e-6
-    ):
+def lip_curves(opening: np.ndarray, audio: np.ndarray, fps: float) -> LipCurves:
+    """The curves of a clip from its lip opening (T,) at `fps`, and its sound at 16 kHz."""
+    frames = np.arange(len(opening)) / fps
+    times = np.arange(0, frames[-1] if len(opening) else 0, STEP)
+    return LipCurves(sound_level(audio, times), np.interp(times, frames, opening) if len(times) else times)
+
+
+def opening_curve(topology: Topology, motion: np.ndarray) -> np.ndarray:
+    """(T,) how far the lips are apart along y; without pairs of facing vertices, how far the lips spread.
+
+    Args:
+        topology: of the mesh.
+        motion: (T, V, 3).
+    """
+    upper, lower = topology.lip_pairs.T
+    if len(upper):
+        return (motion[:, upper, 1] - motion[:, lower, 1]).mean(axis=1)
+    return motion[:, topology.regions["lips"], 1].std(axis=1)
+
+
+def correlations(curves: LipCurves, smallest: float, *, backwards: bool = False) -> np.ndarray | None:
+    """Correlation of level and opening for each lag of the motion in -`LIMIT` … `LIMIT`, every `STEP`; (lags,).
+
+    Args:
+        curves: of a clip.
+        smallest: range of the opening below which lips count as still.
+        backwards: with the sound played backwards.
+
+    Returns:
+        None where the clip is no longer than twice `LIMIT`, or where sound or lips do not change.
+    """
+    level, opening = curves.level[::-1] if backwards else curves.level, curves.opening
+    most, length = round(LIMIT / STEP), len(opening)
+    if length <= 2 * most or np.ptp(opening) < smallest or np.ptp(level) < 1e-6:
         return None
-    length = len(times)
     return np.array(
         [
             _cosine(level[max(0, -lag) : length - max(0, lag)], opening[max(0, lag) : length - max(0, -lag)])
@@ -100,8 +144,25 @@ def _correlations(corpus: Corpus, clip: Clip) -> np.ndarray | None:
     )
 
 
+def sound_level(wave: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """(n,) level of the sound (samples,) at 16 kHz around each time (n,) in seconds; dB of full scale."""
+    power = np.concatenate([[0.0], np.cumsum(wave.astype(np.float64) ** 2)])
+    ends = np.clip(np.round((times[:, None] + np.array([-0.5, 0.5]) * WINDOW) * SAMPLE_RATE), 0, len(wave)).astype(int)
+    mean = (power[ends[:, 1]] - power[ends[:, 0]]) / np.maximum(ends[:, 1] - ends[:, 0], 1)
+    return 10 * np.log10(np.maximum(mean, FLOOR))
+
+
+def peak_seconds(row: np.ndarray) -> float:
+    """The lag at which a row of `correlations` is highest, between its points by the parabola through three of them."""
+    top = int(np.clip(row.argmax(), 1, len(row) - 2))
+    left, middle, right = row[top - 1 : top + 2]
+    bend = left - 2 * middle + right
+    shift = 0.5 * (left - right) / bend if bend < 0 else 0.0
+    return (top - len(row) // 2 + float(np.clip(shift, -1, 1))) * STEP
+
+
 def _opening(corpus: Corpus, clip: Clip) -> np.ndarray:
-    """(T,) how far the lips are apart along y; without pairs of facing vertices, how far the lips spread."""
+    """`opening_curve` less a constant, at the cost of the lips alone."""
     pairs = corpus.topology.lip_pairs
     if len(pairs):
         y = corpus.displacement(clip, pairs.T.reshape(-1))[:, :, 1]
@@ -109,23 +170,10 @@ def _opening(corpus: Corpus, clip: Clip) -> np.ndarray:
     return corpus.vertices(clip, "lips")[:, :, 1].std(axis=1)
 
 
-def _level(wave: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """(n,) level of the sound around each time, in dB."""
-    power = np.concatenate([[0.0], np.cumsum(wave.astype(np.float64) ** 2)])
-    ends = np.clip(np.round((times[:, None] + np.array([-0.5, 0.5]) * WINDOW) * SAMPLE_RATE), 0, len(wave)).astype(int)
-    mean = (power[ends[:, 1]] - power[ends[:, 0]]) / np.maximum(ends[:, 1] - ends[:, 0], 1)
-    return 10 * np.log10(np.maximum(mean, FLOOR))
+def _smallest(corpus: Corpus, clip: Clip) -> float:
+    return 1e-6 * float(np.ptp(corpus.templates[clip.speaker]))
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:
     a, b = a - a.mean(), b - b.mean()
     return float(a @ b / max(np.sqrt((a @ a) * (b @ b)), 1e-30))
-
-
-def _peak(curve: np.ndarray) -> float:
-    """Lag in seconds of the maximum, between the points by the parabola through three of them."""
-    top = int(np.clip(curve.argmax(), 1, len(curve) - 2))
-    left, middle, right = curve[top - 1 : top + 2]
-    bend = left - 2 * middle + right
-    shift = 0.5 * (left - right) / bend if bend < 0 else 0.0
-    return (top - len(curve) // 2 + float(np.clip(shift, -1, 1))) * STEP

@@ -37,6 +37,7 @@ from learn2talk_core.mesh.files import read_mesh
 from learn2talk_core.mesh.regions import face_colours, read_ids, regions_from_lips
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import by_stem, visible
 from learn2talk_core.run.progress import log
 from learn2talk_core.untrusted.pickles import load_array, load_pickle
 from learn2talk_core.video.video_file import video_audio
@@ -58,7 +59,7 @@ FLIP = np.array([1.0, -1.0, -1.0])  # the rotation by π about x
 UNIT_TOLERANCE = 1e-3  # of area and centre of what claims to be of unit area
 
 _SEQUENCE = re.compile(r"(?P<speaker>.+)_(?P<sentence>e?\d\d)")
-_SOUND = re.compile(r"(?:^|/)(?P<speaker>[FM]\d)[/_](?P<sentence>e?\d\d)(?P<cut>_cut)?\.(?:wav|flac|flv|mp4)$")
+_SOUND = re.compile(r"(?:^|/)(?P<speaker>[FM]\d)[/_](?P<sentence>e?\d\d)(?P<cut>_cut)?\.(?i:wav|flac|flv|mp4)$")
 
 Key = tuple[str, str]  # speaker, sentence
 
@@ -154,7 +155,7 @@ def _is_distribution(folder: Path) -> bool:
     if (folder / "faces").is_dir():
         return True
     if not (folder / "vertices_npy").is_dir():
-        packed = [path.name for path in sorted(folder.glob("*.tgz"))]
+        packed = [path.name for path in visible(folder, "*.tgz")]
         raise BadInput(
             folder,
             expected="BIWI: the folders faces, rigid_scans and audio, or vertices_npy and wav",
@@ -166,7 +167,7 @@ def _is_distribution(folder: Path) -> bool:
 
 def _distribution(folder: Path, recipe: Recipe) -> _Data:
     log.info("%s: BIWI as distributed, recipe %s", folder, recipe)
-    raw = {s: read_mesh(p) for s in SPEAKERS if (p := folder / "rigid_scans" / f"{s}.obj").is_file()}
+    raw = _scans(folder)
     if not raw:
         fix = "Unpack the archive with the templates (rest.tgz) here."
         raise BadInput(folder / "rigid_scans", expected="templates F1.obj … M6.obj", found="none", fix=fix)
@@ -181,7 +182,7 @@ def _distribution(folder: Path, recipe: Recipe) -> _Data:
     paths: dict[Key, Path] = {}
     # a sequence has a .tar with its .vl files and a .tgz with something else; who unpacked it has a folder besides
     for kind in ("*.tgz", "*.tar", "*/"):
-        for path in sorted((folder / "faces").glob(f"*/{kind}")):
+        for path in visible(folder / "faces", f"*/{kind}"):
             paths[path.parent.name, path.name.split(".")[0]] = path
     return _Data(
         templates={speaker: normal(speaker, vertices[None].copy())[0] for speaker, (vertices, _) in raw.items()},
@@ -191,6 +192,12 @@ def _distribution(folder: Path, recipe: Recipe) -> _Data:
         frames=count_frames,
         motion=lambda speaker, path: normal(speaker, read_frames(path, len(raw[speaker][0]))),
     )
+
+
+def _scans(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The templates of the distribution, positions and triangles by speaker."""
+    found = by_stem(folder / "rigid_scans", (".obj",))
+    return {speaker: read_mesh(found[speaker]) for speaker in SPEAKERS if speaker in found}
 
 
 def _processed(folder: Path, recipe: Recipe) -> _Data:
@@ -230,11 +237,11 @@ def _processed(folder: Path, recipe: Recipe) -> _Data:
         _refuse_other_recipe(path, frames, faces)
         return frames
 
-    raw = {s: read_mesh(p) for s in SPEAKERS if (p := folder / "rigid_scans" / f"{s}.obj").is_file()}
+    raw = _scans(folder)
     if not raw:
         log.info("%s: no rigid_scans/*.obj; a unit is taken for %g mm, an estimate", folder, UNIT_MM)
     paths = {}
-    for path in sorted((folder / "vertices_npy").glob("*.npy")):
+    for path in by_stem(folder / "vertices_npy", (".npy",)).values():
         if match := _SEQUENCE.fullmatch(path.stem):
             paths[match["speaker"], match["sentence"]] = path
     return _Data(
@@ -287,7 +294,9 @@ def find_sounds(folder: Path) -> dict[Key, Path]:
     """
     found: dict[Key, Path] = {}
     for name in ("videos", "audio", "wav"):
-        matches = [(p, m) for p in (folder / name).rglob("*") if (m := _SOUND.search(p.relative_to(folder).as_posix()))]
+        matches = [
+            (p, m) for p in visible(folder / name, "**/*") if (m := _SOUND.search(p.relative_to(folder).as_posix()))
+        ]
         for path, match in sorted(matches, key=lambda item: (item[1]["cut"] or "", item[0])):
             found[match["speaker"], match["sentence"]] = path
     return found
@@ -314,7 +323,7 @@ def _recordings(data: _Data, keys: Sequence[Key], sounds: Mapping[Key, Path], of
 
 
 def _sound(path: Path) -> np.ndarray:
-    wave = video_audio(path) if path.suffix in (".flv", ".mp4") else read_sound(path)
+    wave = video_audio(path) if path.suffix.lower() in (".flv", ".mp4") else read_sound(path)
     if wave is None:
         raise BadInput(path, expected="a sound track", found="none", fix="Give the sound as a wav in the folder audio.")
     return wave

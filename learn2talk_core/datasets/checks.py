@@ -4,15 +4,16 @@ import logging
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
-from learn2talk_core.audio.waveform import SAMPLE_RATE, SILENCE_PEAK
+from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import SPLITS, Clip, Corpus, Recording, common_duration, open_corpus, sha256
-from learn2talk_core.corpus.offset import measure_offset
+from learn2talk_core.datasets.across_clips import Trace, across_clips, trace
+from learn2talk_core.datasets.clip_checks import broken_clip, doubtful
+from learn2talk_core.datasets.problem import Problem, Severity
 from learn2talk_core.datasets.settings import Dataset, Settings, open_source
 from learn2talk_core.datasets.source import Source
 from learn2talk_core.mesh.topology import Topology
@@ -20,29 +21,7 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import inner_file, read_json
 from learn2talk_core.run.progress import log, progress
 
-Severity = Literal["error", "warning", "note"]
 REGIONS = ("lips", "mouth", "mouth_view", "upper_face")
-IN_STEP = 10.0  # ms by which lips open after the sound in speech that is in step, see `corpus.offset`
-MEANS_SOMETHING = 0.2  # correlation of loudness and lip opening from which on the offset is worth a word
-DRIFT = 5.0  # mm; a head that moves by more is not held still
-STILL = 0.1  # mm; lips that move by less do not speak
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong.
-
-    Attributes:
-        where: file, clip, speaker or setting.
-        what: is the matter.
-        severity: error (it will not work, or results are wrong), warning (something is lost or doubtful), note.
-        fix: what to do.
-    """
-
-    where: str
-    what: str
-    severity: Severity
-    fix: str
 
 
 def check_corpus(folder: str | Path) -> tuple[list[str], list[Problem]]:
@@ -60,13 +39,13 @@ def check_corpus(folder: str | Path) -> tuple[list[str], list[Problem]]:
             problems.append(
                 Problem(f"speaker {speaker}", what, "error", "Mend the template and make the corpus again.")
             )
+    traces: list[Trace] = []
     for clip in progress(corpus.clips, "checking", unit="clip"):
-        problems += _clip(corpus, clip)
+        problems += _clip(corpus, clip, traces)
+    problems += across_clips(corpus, traces, str(folder))
     if not any(clip.phonemes for clip in corpus.clips):
         what = "no phonemes: no closure error, reading error and viseme accuracy"
         problems.append(Problem(str(folder), what, "note", "Nothing, unless you need these metrics."))
-    if not any(problem.severity == "error" for problem in problems):
-        problems += _offset(corpus)
     return _contents(corpus), problems
 
 
@@ -77,30 +56,38 @@ def check_dataset(dataset: Dataset, settings: Settings) -> tuple[list[str], list
         What it holds, one line each, and what is wrong with it.
     """
     problems: list[Problem] = []
-    counts: Counter[str] = Counter()
-    speakers: dict[str, set[str]] = {name: set() for name in SPLITS}
     with _logged(settings.path, problems):
         try:
             source = open_source(dataset, settings)
         except BadInput as error:
             return [f"{settings.path}: read as {dataset}"], [*problems, from_error(error)]
-        problems += _topology(source.topology, settings.path)
-        recordings = iter(source.recordings)
-        while True:
-            try:
-                recording = next(recordings, None)
-            except BadInput as error:
-                problems.append(from_error(error))
-                continue
-            if recording is None:
-                break
-            found = _recording(source, recording)
-            problems += found
-            counts[recording.split] += 1
-            speakers[recording.split].add(recording.speaker)
-            if not any(problem.severity == "error" for problem in found):
-                frames, _ = common_duration(len(recording.motion), len(recording.audio), source.fps)
-                counts[recording.split + " frames"] += frames
+        contents, found = check_source(source, settings.path)
+    return contents, problems + found
+
+
+def check_source(source: Source, where: str) -> tuple[list[str], list[Problem]]:
+    """The same for a dataset that was opened at `where`."""
+    problems = _topology(source.topology, where)
+    traces: list[Trace] = []
+    counts: Counter[str] = Counter()
+    speakers: dict[str, set[str]] = {name: set() for name in SPLITS}
+    recordings = iter(source.recordings)
+    while True:
+        try:
+            recording = next(recordings, None)
+        except BadInput as error:
+            problems.append(from_error(error))
+            continue
+        if recording is None:
+            break
+        found = _recording(source, recording, traces)
+        problems += found
+        counts[recording.split] += 1
+        speakers[recording.split].add(recording.speaker)
+        if not any(problem.severity == "error" for problem in found):
+            frames, _ = common_duration(len(recording.motion), len(recording.audio), source.fps)
+            counts[recording.split + " frames"] += frames
+    problems += across_clips(source, traces, where)
     lines = [_about(source.recipe, source.fps, source.topology, source.mm_per_unit)]
     lines += [
         f"{name}: {counts[name]} clips of {len(speakers[name])} speakers, {counts[name + ' frames']} frames"
@@ -192,10 +179,11 @@ def _topology(topology: Topology, where: object) -> list[Problem]:
     return problems
 
 
-def _clip(corpus: Corpus, clip: Clip) -> list[Problem]:
+def _clip(corpus: Corpus, clip: Clip, traces: list[Trace]) -> list[Problem]:
+    """What is wrong with a clip of a corpus; what is kept of it is added to `traces`."""
     where, again = f"clip {clip.id}", "Make the corpus again: dvc repro -f corpus."
     problems = []
-    motion, audio = corpus.stored(clip), corpus.audio(clip)
+    motion, audio = corpus.vertices(clip), corpus.audio(clip)
     if len(motion) != clip.frames or len(audio) != clip.samples:
         what = f"{len(motion)} of {clip.frames} frames and {len(audio)} of {clip.samples} samples are there"
         problems.append(Problem(where, what, "error", again))
@@ -203,7 +191,8 @@ def _clip(corpus: Corpus, clip: Clip) -> list[Problem]:
     if abs(difference) > 1 / corpus.fps:
         what = f"motion lasts {1000 * difference:+.0f} ms longer than audio"
         problems.append(Problem(where, what, "error", again))
-    problems += _finite(where, motion) + _sound(where, audio)
+    recording = Recording(clip.id, clip.speaker, clip.sentence, clip.text, clip.split, audio, motion)
+    problems += _motion_and_sound(corpus, recording, traces)
     if not clip.text.strip():
         problems.append(Problem(where, "no text", "note", "Nothing, unless pictures shall show what is said."))
     starts = [phoneme.start for phoneme in clip.phonemes]
@@ -213,63 +202,24 @@ def _clip(corpus: Corpus, clip: Clip) -> list[Problem]:
     return problems
 
 
-def _recording(source: Source, recording: Recording) -> list[Problem]:
-    """What is doubtful in a clip on its way into the corpus."""
-    where, motion = f"clip {recording.id}", recording.motion
-    problems = _finite(where, motion) + _sound(where, recording.audio)
-    template = source.templates[recording.speaker]
-    if motion.shape[1:] != template.shape or not len(motion):
-        what = f"motion of shape {motion.shape} for a template of shape {template.shape}"
-        return [*problems, Problem(where, what, "error", "Check that clip and template belong to one mesh.")]
-    if problems:
-        return problems
-    difference = len(motion) / source.fps - len(recording.audio) / SAMPLE_RATE
+def _recording(source: Source, recording: Recording, traces: list[Trace]) -> list[Problem]:
+    """What is wrong with a clip on its way into the corpus; what is kept of it is added to `traces`."""
+    problems = []
+    difference = len(recording.motion) / source.fps - len(recording.audio) / SAMPLE_RATE
     if abs(difference) > 1 / source.fps:
         what = f"motion lasts {1000 * difference:+.0f} ms longer than audio; the longer one is cut at its end"
         severity: Severity = "warning" if abs(difference) < 0.5 else "error"
-        problems.append(Problem(where, what, severity, "Check fps and whether both start together."))
-    ratio = float(np.ptp(motion[0], axis=0).max() / max(np.ptp(template, axis=0).max(), 1e-12))
-    if not 0.8 < ratio < 1.25:
-        what = f"the face is {ratio:.3g} times as large as the speaker's template"
-        problems.append(Problem(where, what, "error", "Bring motion and templates to one unit and one recipe."))
+        problems.append(Problem(f"clip {recording.id}", what, severity, "Check fps and whether both start together."))
+    frames, samples = common_duration(len(recording.motion), len(recording.audio), source.fps)
+    common = replace(recording, motion=recording.motion[:frames], audio=recording.audio[:samples])
+    return problems + _motion_and_sound(source, common, traces)
+
+
+def _motion_and_sound(data: Source | Corpus, recording: Recording, traces: list[Trace]) -> list[Problem]:
+    if problems := broken_clip(data, recording):
         return problems
-    lips, skull = source.topology.regions["lips"], source.topology.regions["upper_face"]
-    mm = source.mm_per_unit
-    moved = mm * float(np.ptp(motion[:, lips] - template[lips], axis=0).max(initial=0))
-    if moved < STILL:
-        problems.append(Problem(where, f"the lips move by {moved:.2g} mm only", "error", "Leave out the clip."))
-    away = mm * float(np.linalg.norm((motion[:, skull] - template[skull]).mean(axis=1), axis=1).max(initial=0))
-    if away > DRIFT:
-        what = f"the upper face moves {away:.0f} mm away from the template"
-        problems.append(Problem(where, what, "warning", "Take the head's own motion out of the vertices."))
-    return problems
-
-
-def _finite(where: str, motion: np.ndarray) -> list[Problem]:
-    finite = np.isfinite(motion.reshape(len(motion), -1)).all(axis=1)
-    if finite.all():
-        return []
-    what = f"frame {int(np.argmin(finite))}: NaN or infinity in the motion"
-    return [Problem(where, what, "error", "Repair or leave out the clip.")]
-
-
-def _sound(where: str, audio: np.ndarray) -> list[Problem]:
-    if np.abs(audio).max(initial=0) >= SILENCE_PEAK:
-        return []
-    return [Problem(where, "silent audio", "error", "Give it its sound, or leave out the clip.")]
-
-
-def _offset(corpus: Corpus) -> list[Problem]:
-    """Sound and lips that are out of step by more than a frame and a half."""
-    try:
-        offset = measure_offset(corpus)
-    except BadInput:
-        return []
-    late = offset.lag_ms - IN_STEP
-    if offset.correlation < MEANS_SOMETHING or abs(late) < 1500 / corpus.fps:
-        return []
-    fix = f"Add {late:+.0f} to corpus.source.audio_offset_ms."
-    return [Problem(str(corpus.folder), str(offset), "warning", fix)]
+    traces.append(trace(data, recording))
+    return doubtful(data, recording)
 
 
 @contextmanager

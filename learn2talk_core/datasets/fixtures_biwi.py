@@ -18,10 +18,10 @@ from scipy.signal import resample_poly
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.datasets.biwi import FPS, SPEAKERS, TEST, TRAIN_SPEAKERS
 from learn2talk_core.datasets.embedded.face import load_face
-from learn2talk_core.datasets.embedded.face_motion import animate
+from learn2talk_core.datasets.embedded.face_motion import move_face
 from learn2talk_core.datasets.embedded.sentences import make_sentences
 from learn2talk_core.datasets.embedded.speakers import Speaker, make_speakers
-from learn2talk_core.datasets.embedded.speech import speak
+from learn2talk_core.datasets.embedded.speech import synthesise
 from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.mesh.topology import submesh
 
@@ -64,10 +64,10 @@ def write_biwi(
         raw_templates[name] = _raw(load_face().identity(speaker)[ids], name)
         said = [f"e{n:02d}" for n in sentences if name in TRAIN_SPEAKERS or n in TEST]
         said += [f"{n:02d}" for n in neutral if name == speakers[0]]
-        spoken = speak(speaker, [texts[int(sentence[-2:]) - 1] for sentence in said])
+        spoken = synthesise(speaker, [texts[int(sentence[-2:]) - 1] for sentence in said])
         for sentence, (wave, phonemes) in zip(said, spoken, strict=True):
             rng = np.random.default_rng([seed, speaker.seed, *sentence.encode()])
-            coefficients = animate(speaker, wave, phonemes, FPS, VARIATION, rng)
+            coefficients = move_face(speaker, wave, phonemes, FPS, VARIATION, rng)
             if seconds is not None:
                 coefficients, wave = coefficients[: int(seconds * FPS)], wave[: int(seconds * SAMPLE_RATE)]
             basis = load_face().basis[:, ids]

@@ -9,10 +9,10 @@ import numpy as np
 
 from learn2talk_core.audio.waveform import write_wave
 from learn2talk_core.datasets.embedded.face import load_face
-from learn2talk_core.datasets.embedded.face_motion import animate
+from learn2talk_core.datasets.embedded.face_motion import move_face
 from learn2talk_core.datasets.embedded.sentences import make_sentences
 from learn2talk_core.datasets.embedded.speakers import make_speakers
-from learn2talk_core.datasets.embedded.speech import speak
+from learn2talk_core.datasets.embedded.speech import synthesise
 from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.mesh.topology import submesh
 
@@ -55,9 +55,9 @@ def write_folder(
         template = face.identity(speaker)
         templates[speaker.id] = np.ascontiguousarray(template[kept]) * MILLIMETRES
         said = texts[s * sentences : (s + 1) * sentences]
-        for i, (wave, phonemes) in enumerate(speak(speaker, said)):
+        for i, (wave, phonemes) in enumerate(synthesise(speaker, said)):
             sentence = f"{s * sentences + i + 1:02d}"
-            coefficients = animate(speaker, wave, phonemes, fps, 1.0, rng)
+            coefficients = move_face(speaker, wave, phonemes, fps, 1.0, rng)
             motion = face.vertices(template, coefficients)[:, kept] * MILLIMETRES
             _write_clip(folder, layout, speaker.id, sentence, wave, motion, None if rows else faces)
             held = "test_unseen" if s == speakers - 1 else "validation" if s == speakers - 2 else None

@@ -16,10 +16,10 @@ from scipy.signal import resample_poly
 
 from learn2talk_core.audio.waveform import to_int16
 from learn2talk_core.datasets.embedded.face import Face, load_face
-from learn2talk_core.datasets.embedded.face_motion import animate
+from learn2talk_core.datasets.embedded.face_motion import move_face
 from learn2talk_core.datasets.embedded.sentences import make_sentences
 from learn2talk_core.datasets.embedded.speakers import Speaker, make_speakers
-from learn2talk_core.datasets.embedded.speech import speak
+from learn2talk_core.datasets.embedded.speech import synthesise
 from learn2talk_core.datasets.vocaset import SOURCE_FPS, SPLITS, TEST, TRAIN, UNPUBLISHED, VALIDATION
 from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.mesh.topology import submesh
@@ -122,8 +122,10 @@ def _clips(
     face = load_face()
     template, basis = face.identity(speaker)[ids], face.basis[:, ids]
     made = []
-    for i, (wave, phonemes) in enumerate(speak(speaker, texts)):
-        coefficients = animate(speaker, wave, phonemes, SOURCE_FPS, 1.0, np.random.default_rng([seed, speaker.seed, i]))
+    for i, (wave, phonemes) in enumerate(synthesise(speaker, texts)):
+        coefficients = move_face(
+            speaker, wave, phonemes, SOURCE_FPS, 1.0, np.random.default_rng([seed, speaker.seed, i])
+        )
         offsets = coefficients @ basis.reshape(len(basis), -1)
         motion = template + offsets.reshape(len(coefficients), -1, 3)
         samples = to_int16(resample_poly(wave, 11, 8))

@@ -13,7 +13,9 @@ underscore is the speaker. `clips.csv` (or `clips.json`) may say otherwise; see 
 split by `default_splits`.
 """
 
+import codecs
 import csv
+import io
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,20 +24,20 @@ from pathlib import Path
 
 import numpy as np
 
+from learn2talk_core.audio.sound import SUFFIXES as SOUNDS
 from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.corpus.format import SPLITS, Recording
 from learn2talk_core.corpus.offset import shifted
 from learn2talk_core.datasets.source import Source, read_ahead
-from learn2talk_core.mesh.files import read_mesh
+from learn2talk_core.mesh.files import SUFFIXES as MESHES
+from learn2talk_core.mesh.files import is_mesh, read_mesh
 from learn2talk_core.mesh.regions import face_colours, read_ids, regions_from_lips
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import read_json
+from learn2talk_core.run.files import by_stem, read_json, visible
 from learn2talk_core.run.progress import log
 from learn2talk_core.untrusted.pickles import load_array, load_pickle
 
-SOUND = (".wav", ".flac", ".ogg", ".mp3")
-MESH = (".ply", ".obj")
 TABLES = ("clips.csv", "clips.json")
 HELD_OUT = 0.15  # share of the speakers, and of the sentences, that the default rule keeps for each test
 
@@ -148,15 +150,13 @@ def read_clip_table(folder: Path) -> dict[str, dict[str, str]]:
     The CSV has a column `clip` and any of these; the JSON is an object of objects. Clips that it does not name are left
     out. Empty when there is no table.
     """
-    path = next((folder / name for name in TABLES if (folder / name).is_file()), None)
+    path = next((path for name in TABLES for path in visible(folder) if path.name.lower() == name), None)
     if path is None:
         return {}
-    if path.suffix == ".json":
+    if path.suffix.lower() == ".json":
         table = read_json(path, made_by="a table of the clips")
     else:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = [{k: v for k, v in row.items() if v} for row in csv.DictReader(file, skipinitialspace=True)]
-        table = {row.pop("clip", ""): row for row in rows}
+        table = {row.pop("clip", ""): row for row in _csv_rows(path)}
     fields = {"split", "speaker", "sentence", "text"}
     whole = isinstance(table, dict) and all(isinstance(row, dict) and row.keys() <= fields for row in table.values())
     if not whole or "" in table or not table:
@@ -175,6 +175,45 @@ def read_clip_table(folder: Path) -> dict[str, dict[str, str]]:
                 fix="Mend the split.",
             )
     return table
+
+
+def _csv_rows(path: Path) -> list[dict[str, str]]:
+    """The rows of a table in UTF-8, or in UTF-16 with its mark, whose columns commas part; without empty fields."""
+    content = path.read_bytes()
+    utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        text, found = content.decode("utf-16" if utf16 else "utf-8-sig"), "perhaps UTF-16"
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        text, found = "\0", f"perhaps Latin-1: byte 0x{error.object[error.start]:02x} in line {line}"
+    if "\0" in text:
+        fix = "Save it in UTF-8 (Excel: CSV UTF-8)."
+        raise BadInput(path, expected="text in UTF-8", found=f"another encoding, {found}", fix=fix)
+    _refuse_other_separator(path, next(iter(text.splitlines()), ""))
+    reader = csv.DictReader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+    rows = []
+    try:
+        for row in reader:
+            if None in row:
+                raise BadInput(
+                    f"{path}, line {reader.line_num}",
+                    expected="as many fields as in the first line",
+                    found="more",
+                    fix="Put quotes around a text that has commas.",
+                )
+            rows.append({name.strip(): field for name, field in row.items() if field})
+    except csv.Error as error:
+        where = f"{path}, after line {reader.line_num}"
+        raise BadInput(where, expected="fields between commas", found=str(error), fix="Mend the line.") from error
+    return rows
+
+
+def _refuse_other_separator(path: Path, header: str) -> None:
+    for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        columns = {column.strip(' "') for column in header.split(separator)}
+        if "clip" in columns and len(columns) > 1:
+            fix = "Save it as a CSV with commas; a text that has commas stands in quotes."
+            raise BadInput(path, expected="columns separated by commas", found=name, fix=fix)
 
 
 def split_clips(rows: Mapping[str, Row], table: Mapping[str, Mapping[str, str]]) -> dict[str, Row]:
@@ -227,7 +266,7 @@ def default_splits(rows: Mapping[str, Row]) -> dict[str, Row]:
 
 def read_motion(paths: Sequence[Path], vertex_count: int) -> np.ndarray:
     """The motion (T, V, 3) float32 of one array or of the meshes of all frames, in order."""
-    if len(paths) == 1 and paths[0].suffix == ".npy":
+    if len(paths) == 1 and paths[0].suffix.lower() == ".npy":
         array = load_array(paths[0], mmap=True)
         shapes = ((vertex_count, 3), (3 * vertex_count,))
         if array.dtype.kind != "f" or array.shape[1:] not in shapes:
@@ -254,8 +293,7 @@ def read_motion(paths: Sequence[Path], vertex_count: int) -> np.ndarray:
 
 
 def _faceformer_layout(folder: Path) -> dict[str, Files]:
-    motion = {path.stem: path for path in (folder / "vertices_npy").glob("*.npy")}
-    sound = {path.stem: path for path in (folder / "wav").glob("*") if path.suffix in SOUND}
+    motion, sound = by_stem(folder / "vertices_npy", (".npy",)), by_stem(folder / "wav", SOUNDS)
     _log_missing(folder, motion.keys() - sound.keys(), "no sound in wav")
     _log_missing(folder, sound.keys() - motion.keys(), "no motion in vertices_npy")
     return {name: Files(sound[name], (motion[name],)) for name in motion.keys() & sound.keys()}
@@ -264,11 +302,11 @@ def _faceformer_layout(folder: Path) -> dict[str, Files]:
 def _folders_of_clips(folder: Path) -> dict[str, Files]:
     """Every folder with one sound file and with motion; its name is its path, the parts joined by underscores."""
     found, silent, still = {}, set(), set()
-    for place in sorted(path for path in folder.rglob("*") if path.is_dir() and path != folder / "templates"):
-        files = sorted(path for path in place.iterdir() if path.is_file())
-        sound = [path for path in files if path.suffix in SOUND]
-        arrays = [path for path in files if path.suffix == ".npy"]
-        motion = arrays or sorted((path for path in files if path.suffix in MESH), key=_number)
+    for place in (path for path in visible(folder, "**/*") if path.is_dir() and path != folder / "templates"):
+        files = [path for path in visible(place) if path.is_file()]
+        sound = [path for path in files if path.suffix.lower() in SOUNDS]
+        arrays = [path for path in files if path.suffix.lower() == ".npy"]
+        motion = arrays or sorted(filter(is_mesh, files), key=_number)
         if not sound or not motion:
             silent |= {_clip_name(folder, place)} if motion else set()
             still |= {_clip_name(folder, place)} if sound else set()
@@ -315,10 +353,8 @@ def _templates(
     folder: Path, clips: Mapping[str, Files], speakers: Sequence[str]
 ) -> tuple[dict[str, np.ndarray], np.ndarray]:
     """Each speaker's neutral face as stored, and the triangles."""
-    meshes = [
-        path for place in (folder, folder / "templates") for path in sorted(place.glob("*")) if path.suffix in MESH
-    ]
-    sequence = next((files.motion[0] for files in clips.values() if files.motion[0].suffix in MESH), None)
+    meshes = [path for place in (folder, folder / "templates") for path in visible(place) if is_mesh(path)]
+    sequence = next((files.motion[0] for files in clips.values() if is_mesh(files.motion[0])), None)
     if not meshes and sequence is None:
         raise BadInput(
             folder / "templates",
@@ -339,14 +375,14 @@ def _templates(
             found=f"a {type(pickled).__name__}",
             fix="Write {speaker: array (V, 3)}.",
         )
-    named = {path.stem: path for path in (folder / "templates").glob("*") if path.suffix in (*MESH, ".npy")}
+    named = by_stem(folder / "templates", (*MESHES, ".npy"))
     templates = {}
     for speaker in speakers:
         if speaker in pickled:
             where, found = f"{folder / 'templates.pkl'}, {speaker}", np.asarray(pickled[speaker])
         elif speaker in named:
             where = str(named[speaker])
-            found = load_array(named[speaker]) if named[speaker].suffix == ".npy" else read_mesh(named[speaker])[0]
+            found = read_mesh(named[speaker])[0] if is_mesh(named[speaker]) else load_array(named[speaker])
         else:
             raise BadInput(
                 folder / "templates",

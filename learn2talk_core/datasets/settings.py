@@ -10,6 +10,7 @@ from learn2talk_core.datasets.folder import read_folder
 from learn2talk_core.datasets.source import Source
 from learn2talk_core.datasets.vocaset import read_vocaset
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import visible
 
 Dataset = Literal["vocaset", "biwi", "folder"]
 DATASETS: tuple[Dataset, ...] = get_args(Dataset)
@@ -105,7 +106,7 @@ def guess_dataset(folder: Path) -> Dataset:
     if not folder.is_dir():
         raise BadInput(folder, expected="the folder of a dataset", found="nothing", fix="Check the path.")
     names = {path.name for path in folder.iterdir()}
-    clips = [path.stem for path in (folder / "vertices_npy").glob("*.npy")]
+    clips = [path.stem for path in visible(folder / "vertices_npy") if path.suffix.lower() == ".npy"]
     if "data_verts.npy" in names or any(name.startswith("FaceTalk_") for name in clips):
         return "vocaset"
     biwi = any(name[:1] in "FM" and name[1:2].isdigit() and name[2:4] == "_e" for name in clips)

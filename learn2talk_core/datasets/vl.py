@@ -10,7 +10,7 @@ import numpy as np
 
 from learn2talk_core.run.errors import BadInput
 
-_FRAME = re.compile(r"(?:^|/)[^/]*?(?P<number>\d+)\.vl$")
+_FRAME = re.compile(r"(?:^|/)(?!\.)[^/]*?(?P<number>\d+)\.vl$")
 _LARGEST = 1 << 24  # bytes; no more is read of a frame, whatever an archive claims
 
 

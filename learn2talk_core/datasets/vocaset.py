@@ -8,6 +8,7 @@ Both hold 60 frames a second in metres, x to the speaker's left, y up, z out of 
 Neither has the triangles nor the lips of FLAME's mesh: `FLAME_sample.ply` and `FLAME_masks.pkl` have.
 """
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -25,6 +26,7 @@ from learn2talk_core.mesh.files import read_mesh
 from learn2talk_core.mesh.regions import face_colours, read_ids, regions_from_lips
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import by_stem
 from learn2talk_core.run.progress import log
 from learn2talk_core.untrusted.pickles import load_array, load_pickle
 
@@ -178,9 +180,10 @@ class _Clip:
         if len(motion) > SOURCE_FPS / 2 and abs(len(motion) / FPS - seconds) < abs(len(motion) / SOURCE_FPS - seconds):
             raise BadInput(
                 f"clip {self.name}",
-                expected="60 frames of motion a second, as VOCASET has",
+                expected=f"60 frames of motion a second, some {SOURCE_FPS * seconds:.0f}",
                 found=f"{len(motion)} frames for {seconds:.2f} s of sound",
-                fix="Every second frame seems to be gone already: convert it again, or read it with dataset: folder.",
+                fix="Either half of the motion is missing: get the file again. Or it was stored at 30 frames a second: "
+                "convert it again, or read it with dataset: folder.",
             )
         return motion, audio
 
@@ -274,8 +277,8 @@ class _Sound:
 
 
 def _faceformer(folder: Path) -> tuple[dict[Key, Callable[[], np.ndarray]], dict[Key, Callable[[], np.ndarray]]]:
-    motion = {_key(path): _Flat(path) for path in sorted((folder / "vertices_npy").glob("*.npy"))}
-    sound = {_key(path): partial(read_sound, path) for path in sorted((folder / "wav").glob("*.wav"))}
+    motion = {_key(path): _Flat(path) for path in by_stem(folder / "vertices_npy", (".npy",)).values()}
+    sound = {_key(path): partial(read_sound, path) for path in by_stem(folder / "wav", (".wav",)).values()}
     return dict(motion), dict(sound)
 
 
@@ -380,14 +383,18 @@ def _search(folder: Path, names: tuple[str, ...], expected: str, fix: str) -> Pa
 
 
 def _report(contents: Contents) -> None:
-    for keys, says in (
-        (contents.unpublished, "%d sentences that VOCASET never had: %s"),
-        (contents.missing, "%d sentences are missing here, though VOCASET has them (a partial download?): %s"),
-        (contents.half, "%d sentences have no sound or no motion and are left out: %s"),
-        (contents.unused, "%d clips belong to no split and are left out: %s"),
+    for level, keys, says in (
+        (logging.INFO, contents.unpublished, "%d sentences were never published: %s"),
+        (
+            logging.WARNING,
+            contents.missing,
+            "%d published sentences are missing here (a partial download?): %s",
+        ),
+        (logging.WARNING, contents.half, "%d sentences have no sound or no motion and are left out: %s"),
+        (logging.WARNING, contents.unused, "%d clips belong to no split and are left out: %s"),
     ):
         if keys:
-            log.warning("VOCASET: " + says, len(keys), _listed(keys))
+            log.log(level, "VOCASET: " + says, len(keys), _listed(keys))
     absent = [speaker for speaker in TRAIN if all(key[0] != speaker for key in contents.clips)]
     if absent:
         log.warning(

@@ -24,6 +24,7 @@ from learn2talk_core.models.lipreader import FPS as VIDEO_FPS
 from learn2talk_core.models.lipreader import LipReader, Reading, load_lipreader, load_units, read_lips
 from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows, load_syncnet3d
 from learn2talk_core.render.mouth import mouth_view, render_mouth
+from learn2talk_core.run.resample import resample_frames
 from learn2talk_core.statistics.recognition import plain_text
 
 VISEME_CLASSES = np.array([0] + [VISEMES[name] for name in PHONEMES])
@@ -31,7 +32,7 @@ REFERENCES = ("truth", "template", "mean_motion")
 
 
 @dataclass(frozen=True)
-class Judges:
+class MotionJudges:
     """The networks that judge, frozen. An official lip reader has no frame-wise head and reads `units` of text."""
 
     syncnet: SyncNet3D
@@ -40,35 +41,27 @@ class Judges:
     units: tuple[str, ...] | None
 
 
-def load_judges(syncnet: str, lipreader: str, corpus: Corpus) -> Judges:
+def load_motion_judges(syncnet: str, lipreader: str, corpus: Corpus) -> MotionJudges:
     """Load the judging networks from their folders; `corpus` is what they will judge."""
-    return Judges(load_syncnet3d(syncnet, corpus.recipe), *load_lipreader(lipreader), load_units(lipreader))
+    return MotionJudges(load_syncnet3d(syncnet, corpus.recipe), *load_lipreader(lipreader), load_units(lipreader))
 
 
 @torch.no_grad()
-def read_mouth(corpus: Corpus, clip: Clip, mouth: np.ndarray, judges: Judges) -> Reading:
+def lip_read_motion(corpus: Corpus, clip: Clip, mouth: np.ndarray, judges: MotionJudges) -> Reading:
     """Resample a motion to 25 fps, render its mouth and read it.
 
     Args:
         mouth: vertices (T, R, 3) of the region `mouth_view` at the corpus's frame rate.
     """
     view = mouth_view(corpus.topology, corpus.template(clip.speaker), corpus.mm_per_unit)
-    grey = render_mouth(view, torch.from_numpy(at_video_rate(mouth, corpus.fps)))
+    grey = render_mouth(view, torch.from_numpy(resample_frames(mouth, corpus.fps, VIDEO_FPS)))
     return read_lips(judges.reader, judges.head, grey.numpy())
 
 
-def at_video_rate(motion: np.ndarray, fps: float) -> np.ndarray:
-    """Motion (T, n, 3) at `fps` → (T', n, 3) float32 at 25 fps, linear in time; frame t shows t / 25 s."""
-    count = int((len(motion) - 1) / fps * VIDEO_FPS + 1e-9) + 1
-    at = np.arange(count) / VIDEO_FPS * fps
-    left = np.minimum(at.astype(int), len(motion) - 1)
-    right = np.minimum(left + 1, len(motion) - 1)
-    share = (at - left).astype(np.float32)[:, None, None]
-    return np.ascontiguousarray(motion[left] * (1 - share) + motion[right] * share, dtype=np.float32)
-
-
 @torch.no_grad()
-def sync_ratios(corpus: Corpus, clip: Clip, mouth: np.ndarray, audio: torch.Tensor, judges: Judges) -> dict[str, Ratio]:
+def sync_ratios(
+    corpus: Corpus, clip: Clip, mouth: np.ndarray, audio: torch.Tensor, judges: MotionJudges
+) -> dict[str, Ratio]:
     """LSE-D, LSE-C and the distance at shift 0 of a motion (T, M, 3) of the region `mouth` against audio embeddings."""
     window = judges.syncnet.shape.window
     if len(mouth) < window or not len(audio):
@@ -120,7 +113,7 @@ class ClipJudge:
         lrp_threshold_mm: μ of LRP.
     """
 
-    def __init__(self, corpus: Corpus, clip: Clip, judges: Judges, lrp_threshold_mm: float) -> None:
+    def __init__(self, corpus: Corpus, clip: Clip, judges: MotionJudges, lrp_threshold_mm: float) -> None:
         self.corpus, self.clip, self.judges, self.threshold = corpus, clip, judges, lrp_threshold_mm
         self.truth = corpus.vertices(clip)
         self.mouth = corpus.topology.regions["mouth"]
@@ -128,7 +121,7 @@ class ClipJudge:
         with torch.no_grad():
             windows = torch.from_numpy(audio_windows(corpus.audio(clip), corpus.fps))
             self.audio = judges.syncnet.embed_audio(windows) if len(windows) else torch.zeros(0, 1)
-        self.true_reading = read_mouth(corpus, clip, self.truth[:, self.view], judges)
+        self.true_reading = lip_read_motion(corpus, clip, self.truth[:, self.view], judges)
 
     def scores(self, motion: np.ndarray, *, perception: bool) -> ClipScores:
         """Judge a motion (T, V, 3); `perception` also has it lip-read, the slowest part."""
@@ -140,7 +133,7 @@ class ClipJudge:
 
     def perception(self, motion: np.ndarray) -> dict[str, Ratio]:
         """The lip reader's part alone."""
-        reading = read_mouth(self.corpus, self.clip, motion[:, self.view], self.judges)
+        reading = lip_read_motion(self.corpus, self.clip, motion[:, self.view], self.judges)
         return perception_ratios(self.clip, reading, self.true_reading, self.judges.units)
 
 
@@ -161,7 +154,7 @@ class Judging:
     """What one job needs to judge any motion; see `open_judging`."""
 
     corpus: Corpus
-    judges: Judges
+    judges: MotionJudges
     predicted: dict[str, Predictions]
     true_readings: dict[str, Reading] = field(default_factory=dict)
 
@@ -181,7 +174,7 @@ def open_judging(corpus_folder: str, predicted: dict[str, str], judges: tuple[st
     torch.set_num_threads(1)
     corpus = open_corpus(corpus_folder)
     models = {name: open_predictions(folder, corpus) for name, folder in predicted.items()}
-    return Judging(corpus, load_judges(*judges, corpus), models)
+    return Judging(corpus, load_motion_judges(*judges, corpus), models)
 
 
 def judge_clip(judging: Judging, clip_id: str, *, lrp_threshold_mm: float, references: bool = True) -> list[Row]:
@@ -207,10 +200,10 @@ def read_clip(judging: Judging, wanted: tuple[str, str, str]) -> dict[str, Ratio
     clip_id, model, style = wanted
     corpus, clip, truth = judging.corpus, judging.clips[clip_id], judging.true_readings
     if clip_id not in truth:
-        truth[clip_id] = read_mouth(corpus, clip, corpus.vertices(clip, "mouth_view"), judging.judges)
+        truth[clip_id] = lip_read_motion(corpus, clip, corpus.vertices(clip, "mouth_view"), judging.judges)
     mouth = judging.predicted[model].vertices(clip_id, style, "mouth_view")
     return perception_ratios(
-        clip, read_mouth(corpus, clip, mouth, judging.judges), truth[clip_id], judging.judges.units
+        clip, lip_read_motion(corpus, clip, mouth, judging.judges), truth[clip_id], judging.judges.units
     )
 
 

@@ -15,7 +15,7 @@ from scipy.optimize import minimize
 
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json, write_json
-from learn2talk_core.statistics.synchrony import Array, lag, mean_distances
+from learn2talk_core.statistics.synchrony import Array, lag, mean_distances, sync_error
 
 FEW = 6  # a mean over fewer windows is left out of a curve
 NEAR = 2  # frames around the least distance that belong to it: windows overlap
@@ -47,7 +47,7 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Calibration:
-    """See `fit`.
+    """See `fit_calibration`.
 
     Attributes:
         recipe: of the corpus (`Corpus.recipe`) that SyncNet3D and this were made with.
@@ -84,10 +84,10 @@ def evidence(distances: Array, keep: NDArray[np.bool_], fps: float) -> Evidence 
         return None
     best = int(np.nanargmin(curve))
     others = np.concatenate([curve[: max(0, best - NEAR)], curve[best + NEAR + 1 :]])
-    least = float(curve[best])
+    least, contrast = sync_error(curve)
     return Evidence(
         mouth_late_ms=-lag(curve, fps).milliseconds,
-        contrast=float(np.nanmedian(curve)) - least,
+        contrast=contrast,
         margin=float(np.nanmin(others)) - least,
         windows=len(kept),
         edge=best in (reached[0], reached[-1]),
@@ -103,7 +103,7 @@ def confidence(calibration: Calibration, found: Evidence) -> float:
     return float(_sigmoid(_features([found]) @ weights)[0])
 
 
-def fit(
+def fit_calibration(
     tried: Sequence[Evidence],
     right: NDArray[np.bool_],
     *,

@@ -21,10 +21,11 @@ from learn2talk_core.evaluation.lag_confidence import Calibration, confidence, e
 from learn2talk_core.metrics.lse import lse
 from learn2talk_core.models.syncnet3d import WINDOW_SECONDS, SyncNet3D, audio_windows, load_syncnet3d
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.statistics.synchrony import MAX_SHIFT, shifted_distances
+from learn2talk_core.run.paths import CORPUS, SYNCNET3D
+from learn2talk_core.run.resample import resample_frames
+from learn2talk_core.statistics.synchrony import MAX_SHIFT, shifted_distances, sync_error
 
-SYNCNET = "data/models/syncnet3d/metric"
-CORPUS = "data/corpus"
+SYNCNET = f"{SYNCNET3D}/metric"
 LEAST_SECONDS = 1.0
 EXCERPT_SECONDS, HOP_SECONDS = 2.0, 0.25  # of the curve over the clip
 SPEECH_DB = 30.0  # windows so much quieter than the loud ones (95th percentile) are silence
@@ -141,7 +142,7 @@ def open_scorer(
     return Scorer(opened, network, scale, notes)
 
 
-def score(
+def score_motion(
     scorer: Scorer,
     wave: np.ndarray,
     vertices: np.ndarray,
@@ -158,7 +159,7 @@ def score(
         wave: (samples,) float32 in [−1, 1], 16 kHz mono.
         vertices: (T, n, 3) of the corpus's region `mouth`, in its unit.
         template: (n, 3) the same vertices of the resting face.
-        fps: frames a second of `vertices`; another rate than the corpus's is resampled in time, linearly.
+        fps: frames a second of `vertices`; another rate than the corpus's is resample_frames in time, linearly.
         name: what errors call it.
         trim: lengths that differ by more than half a second and a tenth are cut too, instead of refused.
 
@@ -205,14 +206,14 @@ def score_files(
     template: str | Path | None = None,
     trim: bool = False,
 ) -> SyncScore:
-    """Score a sound file and a motion in an `.npy` or `.npz`; arguments as `corpus.motion_file.read_mouth` and `score`.
+    """Score a sound file and a motion in an `.npy` or `.npz`; arguments as `read_mouth` and `score_motion`.
 
     Without a scorer that of the last run judges.
     """
     judge = open_scorer() if scorer is None else scorer
     mouth = read_mouth(motion, judge.corpus, fps=fps, mm_per_unit=mm_per_unit, template=template)
     name = f"{audio} + {motion}"
-    found = score(judge, read_sound(audio), mouth.vertices, mouth.template, mouth.fps, name=name, trim=trim)
+    found = score_motion(judge, read_sound(audio), mouth.vertices, mouth.template, mouth.fps, name=name, trim=trim)
     return replace(found, notes=(*mouth.notes, *found.notes))
 
 
@@ -231,15 +232,15 @@ def score_animation(animation: Animation, scorer: Scorer | None = None) -> SyncS
     ids, scale = corpus.topology.regions["mouth"], np.float32(animation.mm_per_unit / corpus.mm_per_unit)
     parts = {"basis": animation.basis[:, ids], "offset": animation.offset[ids], "template": animation.template[ids]}
     mouth = replace(animation.unposed(), **parts)
-    return score(judge, animation.wave, scale * mouth.vertices(), scale * mouth.template, animation.fps)
+    return score_motion(judge, animation.wave, scale * mouth.vertices(), scale * mouth.template, animation.fps)
 
 
 def compare(scorer: Scorer, wave: np.ndarray, vertices: np.ndarray, template: np.ndarray, fps: float) -> Compared:
-    """Bring a pair to the corpus's frame rate and embed it; arguments as in `score`."""
+    """Bring a pair to the corpus's frame rate and embed it; arguments as in `score_motion`."""
     rate = scorer.corpus.fps
-    displacement = resampled(vertices - template, fps, rate)
+    displacement = resample_frames(vertices - template, fps, rate)
     loudness = window_loudness(wave, rate)
-    audio = audio_embeddings(scorer.syncnet, audio_windows(wave, rate))
+    audio = embed_audio_windows(scorer.syncnet, audio_windows(wave, rate))
     loudness = loudness[: len(audio)]
     loud = float(np.percentile(loudness, 95)) if len(loudness) else 0.0
     return Compared(
@@ -258,17 +259,6 @@ def distances_of(pair: Compared) -> tuple[np.ndarray, np.ndarray]:
     # that is shifted forwards is a sound that is shifted back.
     rows = shifted_distances(pair.audio, pair.mesh)[:, ::-1]
     return rows, pair.speech[: len(rows)]
-
-
-def resampled(motion: np.ndarray, fps: float, rate: float) -> np.ndarray:
-    """Motion (T, n, 3) at `fps` → (T', n, 3) float32 at `rate`, linear in time; frame t shows t / rate seconds."""
-    if fps == rate or len(motion) == 0:
-        return np.ascontiguousarray(motion, dtype=np.float32)
-    at = np.arange(int((len(motion) - 1) / fps * rate + 1e-6) + 1) / rate * fps
-    left = np.minimum(at.astype(np.int64), len(motion) - 1)
-    right = np.minimum(left + 1, len(motion) - 1)
-    share = (at - left).astype(np.float32)[:, None, None]
-    return np.ascontiguousarray(motion[left] * (1 - share) + motion[right] * share, dtype=np.float32)
 
 
 def window_loudness(wave: np.ndarray, rate: float) -> np.ndarray:
@@ -292,7 +282,7 @@ def mesh_embeddings(model: SyncNet3D, displacement: np.ndarray) -> np.ndarray:
 
 
 @torch.inference_mode()
-def audio_embeddings(model: SyncNet3D, mel: np.ndarray) -> np.ndarray:
+def embed_audio_windows(model: SyncNet3D, mel: np.ndarray) -> np.ndarray:
     """Embeddings (M, E) of mel windows (M, 80, 16)."""
     assert mel.shape[-1] == WINDOW_COLUMNS
     parts = [model.embed_audio(part).numpy() for part in torch.from_numpy(mel).split(BATCH)] if len(mel) else []
@@ -365,7 +355,7 @@ def _over_time(
                 "time_s": (start + (len(part) - 1) / 2) / rate + WINDOW_SECONDS / 2,
                 "mouth_late_ms": None if found is None else found.mouth_late_ms,
                 "confidence": None if found is None or scale is None else confidence(scale, found),
-                "lse_d": None if found is None else float(np.nanmin(found.curve)),
+                "lse_d": None if found is None else sync_error(found.curve)[0],
                 "lse_c": None if found is None else found.contrast,
                 "speech": float(keep.mean()),
             }

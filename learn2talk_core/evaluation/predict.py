@@ -9,34 +9,33 @@ import torch
 
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.corpus.predictions import write_predictions
-from learn2talk_core.models.students.faceformer import FaceFormer
-from learn2talk_core.models.students.student import predict_states
+from learn2talk_core.models.students.student import Student
 
-Motions = list[tuple[str, np.ndarray]]  # style, and the decoder's states (T, d) float32
+Motions = list[tuple[str, np.ndarray]]  # style, and the student's states (T, d) float32
 
 
 class Studio(NamedTuple):
     """What it takes to speak a clip: the frozen student's `speakers` are in the order of its style one-hot."""
 
     corpus: Corpus
-    student: FaceFormer
+    student: Student
     speakers: tuple[str, ...]
 
 
-def speak(studio: Studio, clip: Clip) -> Motions:
+def predict_clip(studio: Studio, clip: Clip) -> Motions:
     """A training speaker speaks in the own style, all others in every training style, as the paper does."""
     corpus, student, speakers = studio
     styles = (clip.speaker,) if clip.speaker in speakers else speakers
     one_hot = torch.eye(len(speakers))[[speakers.index(style) for style in styles]]
-    states = predict_states(student, corpus.audio(clip), corpus.fps, one_hot, clip.frames)
+    template = corpus.template(clip.speaker)
+    states = student.predict_states(corpus.audio(clip), corpus.fps, one_hot, clip.frames, template)
     return list(zip(styles, states.numpy(), strict=True))
 
 
 def write_motions(folder: str | Path, studio: Studio, clips: Sequence[Clip], spoken: Iterable[Motions]) -> int:
-    """Write what `speak` gave for each of `clips`; `folder` is replaced as a whole. Returns the number of motions."""
-    weight, bias = studio.student.vertice_map_r.weight.T.numpy(), studio.student.vertice_map_r.bias.numpy()
+    """Write the motions of `predict_clip` for each of `clips`, replacing `folder` as a whole; returns their number."""
     count = 0
-    with write_predictions(folder, weight, bias, recipe=studio.corpus.recipe) as writer:
+    with write_predictions(folder, *studio.student.map_arrays(), recipe=studio.corpus.recipe) as writer:
         for clip, motions in zip(clips, spoken, strict=True):
             for style, states in motions:
                 writer.add(clip.id, style, states)

@@ -24,20 +24,21 @@ from learn2talk_core.models.inception import Inception, inception_features, load
 from learn2talk_core.models.lipreader import LipReader, load_lipreader
 from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, audio_embeddings, face_embeddings, load_expert
 from learn2talk_core.models.syncnet2d import SyncNet, embeddings, load_syncnet
+from learn2talk_core.run import paths
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import progress
 from learn2talk_core.video.face_crops import arcface_crop, face_crops
 from learn2talk_core.video.footage import Film, Footage, heard
 from learn2talk_core.video.talking_video import VIDEO_FPS, frames_of
 
-EXPERT = "data/models/teacher/sync_expert"  # the project's own SyncNet of 2D videos
-LIPREADER = "data/models/lipreader/metric"
+EXPERT = paths.SYNC_EXPERT  # the project's own SyncNet of 2D videos
+LIPREADER = f"{paths.LIPREADER}/metric"
 T = TypeVar("T")
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Judges:
+class VideoJudges:
     """The networks that score. `sync` is the published SyncNet or the project's own expert; the others may be absent.
 
     inception makes FID; where it is absent, reader makes a distance of the mouths instead. recogniser: the stem of the
@@ -70,16 +71,16 @@ class VideoTable:
     absent: dict[str, str] = field(default_factory=dict)
 
 
-def load_judges(
+def load_video_judges(
     *,
     syncnet: str | Path | None = None,
     inception: str | Path | None = None,
     arcface: str | Path | None = None,
     expert: str | Path = EXPERT,
     reader: str | Path | None = None,
-) -> Judges:
+) -> VideoJudges:
     """Load what is given; the project's own expert where no SyncNet is."""
-    return Judges(
+    return VideoJudges(
         sync=_own_expert(expert) if syncnet is None else load_syncnet(syncnet),
         inception=None if inception is None else load_inception(inception),
         reader=None if reader is None else load_lipreader(reader)[0],
@@ -89,7 +90,7 @@ def load_judges(
 
 
 def score_videos(
-    films: Sequence[Film], judges: Judges, *, reference: Sequence[Film] | None = None, every: int = 5
+    films: Sequence[Film], judges: VideoJudges, *, reference: Sequence[Film] | None = None, every: int = 5
 ) -> VideoTable:
     """Score every video by itself and all of them as a set. A bad one goes to `problems`, the others are scored.
 
@@ -138,7 +139,7 @@ def sync_of_videos(films: Sequence[Film], sync: SyncNet | SyncExpert2D) -> tuple
     return rows, problems
 
 
-def records(table: VideoTable) -> list[Row]:
+def video_records(table: VideoTable) -> list[Row]:
     """The rows and, as the last one, the mean, all with the same keys in the same order: for CSV."""
     keys = ["video", "frames", *table.protocol]
     return [{key: row.get(key) for key in keys} for row in [*table.rows, {"video": "mean", **table.mean}]]
@@ -160,7 +161,7 @@ METRICS: Mapping[str, Metric] = {
 }
 
 
-def _protocol(key: str, judges: Judges, every: int) -> dict[str, str]:
+def _protocol(key: str, judges: VideoJudges, every: int) -> dict[str, str]:
     published = isinstance(judges.sync, SyncNet)
     whose = "lse/syncnet_v2" if published else "lse/own-expert"
     padding = ", zero padding" if published else ", no padding"
@@ -217,7 +218,7 @@ def _embeddings(footage: Footage, embed: Embed, every: int) -> np.ndarray:
 
 
 @torch.inference_mode()
-def _set_features(film: Film, footage: Footage | None, judges: Judges, every: int) -> np.ndarray:
+def _set_features(film: Film, footage: Footage | None, judges: VideoJudges, every: int) -> np.ndarray:
     """(N, d) features of a video's pictures for the distance between sets; `footage` where the video is open."""
     if judges.inception is not None:
         return inception_features(judges.inception, _sampled(film.pictures(), every))
@@ -231,7 +232,7 @@ def _set_features(film: Film, footage: Footage | None, judges: Judges, every: in
 def _distance(
     features: Sequence[np.ndarray],
     reference: Sequence[Film],
-    judges: Judges,
+    judges: VideoJudges,
     every: int,
     problems: list[dict[str, str]],
 ) -> Row:
@@ -251,7 +252,7 @@ def _distance(
     return {"fid" if judges.inception is not None else "mouth_distance": frechet_distance(seen, true), **sizes}
 
 
-def _absent(mean: Row, judges: Judges, reference: bool) -> dict[str, str]:
+def _absent(mean: Row, judges: VideoJudges, reference: bool) -> dict[str, str]:
     """What the metrics that are not there would need."""
     weights = {"FID": (judges.inception, "its Inception (--inception)"), "CSIM": (judges.embed, "ArcFace (--arcface)")}
     found = {}

@@ -15,6 +15,7 @@ from learn2talk_core.animation.animation import Animation
 from learn2talk_core.animation.blend_shapes import ARKIT, BlendShapes, embedded_shapes
 from learn2talk_core.animation.life import LOOK_DEGREES, SIDES
 from learn2talk_core.datasets.embedded.face import load_face
+from learn2talk_core.export.geometry import check_animation, suffixed, write_sound
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
 
@@ -26,6 +27,18 @@ CHUNK = 256  # frames that are solved together: 5 MB for 52 shapes
 RIDGE = 1e-9  # of the shapes' mean square, on the diagonal: decides between shapes that are alike
 STEPS = 1000  # many more than are ever needed, should rounding make it go in circles
 TOLERANCE = 1e-9  # in weights
+
+
+def write_arkit(stem: Path, animation: Animation, shapes: BlendShapes | None = None) -> list[Path]:
+    """Write `STEM_arkit.csv`, `STEM_arkit.json` and `STEM.wav`; arguments as `arkit_weights`."""
+    check_animation(stem, animation)
+    weights = arkit_weights(animation, shapes)
+    head = None if animation.pose is None else head_turns(animation)
+    return [
+        write_arkit_csv(suffixed(stem, "_arkit.csv"), weights, animation.fps, head),
+        write_arkit_json(suffixed(stem, "_arkit.json"), weights, animation.fps, head),
+        write_sound(suffixed(stem, ".wav"), animation),
+    ]
 
 
 def arkit_weights(animation: Animation, shapes: BlendShapes | None = None) -> np.ndarray:

@@ -19,7 +19,7 @@ import scipy.sparse
 from scipy.spatial.transform import Rotation
 
 from learn2talk_core.animation.animation import Animation
-from learn2talk_core.export.geometry import check
+from learn2talk_core.export.geometry import check_animation, suffixed, write_sound
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
 from learn2talk_core.untrusted.pickles import load_pickle
@@ -106,7 +106,7 @@ def load_flame(path: str | Path, expressions: int = EXPRESSIONS) -> Flame:
     )
 
 
-def fit(flame: Flame, animation: Animation) -> tuple[np.ndarray, np.ndarray]:
+def fit_flame(flame: Flame, animation: Animation) -> tuple[np.ndarray, np.ndarray]:
     """Expression (T, E) and jaw (T, 3), axis times angle in radians, that come nearest to every frame's vertices.
 
     The identity is the animation's template itself, so that only motion is fitted.
@@ -138,16 +138,16 @@ def fit_identity(flame: Flame, face: np.ndarray) -> np.ndarray:
     return np.linalg.solve(gram, basis.T @ (face - flame.template).reshape(-1))
 
 
-def write_flame(path: str | Path, animation: Animation, flame: Flame) -> Path:
-    """Write an `.npz`; returns its path.
+def write_flame(stem: Path, animation: Animation, flame: Flame) -> list[Path]:
+    """Write `STEM_flame.npz` and `STEM.wav`.
 
     Arrays, float32: `shape` (up to 300,), `expression` (T, E), `pose` (T, 15) as axis times angle of root, neck, jaw
     and the eyes (only the jaw's, columns 6 to 8, are not zero, and the root's where the head moves), `translation`
     (T, 3) of the whole head in metres, `fps` ().
     """
-    path = Path(path)
-    check(path, animation)
-    expression, jaw = fit(flame, animation)
+    path = suffixed(stem, "_flame.npz")
+    check_animation(path, animation)
+    expression, jaw = fit_flame(flame, animation)
     pose = np.zeros((len(jaw), 15), np.float32)
     pose[:, 3 * JAW : 3 * JAW + 3] = jaw
     metres = animation.mm_per_unit / 1000
@@ -166,7 +166,7 @@ def write_flame(path: str | Path, animation: Animation, flame: Flame) -> Path:
             translation=translation.astype(np.float32),
             fps=np.float32(animation.fps),
         )
-    return path
+    return [path, write_sound(suffixed(stem, ".wav"), animation)]
 
 
 def _same_mesh(flame: Flame, animation: Animation) -> None:

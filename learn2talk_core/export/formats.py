@@ -1,45 +1,32 @@
-"""Formats by name, for the command line: what each writes, given the animation and a path without suffix."""
+"""All formats by name, and what writes each."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from learn2talk_core.animation.animation import Animation
 from learn2talk_core.animation.blend_shapes import load_shapes
-from learn2talk_core.export.arkit import arkit_weights, head_turns, write_arkit_csv, write_arkit_json
+from learn2talk_core.export.arkit import write_arkit
 from learn2talk_core.export.flame import load_flame, write_flame
-from learn2talk_core.export.geometry import check, write_sound
 from learn2talk_core.export.gltf import write_gltf
+from learn2talk_core.export.meshes import write_obj, write_ply
+from learn2talk_core.export.mp4 import write_mp4
 from learn2talk_core.export.usd import write_usd
+from learn2talk_core.export.vertices import write_npy, write_npz
 from learn2talk_core.run.errors import BadInput
 
-Writer = Callable[[Path, Animation], list[Path]]
+Writer = Callable[[Path, Animation], list[Path]]  # takes a path without suffix, returns what it wrote
 
 
 def formats(blend_shapes: str | Path | None = None, flame_model: str | Path | None = None) -> dict[str, Writer]:
-    """Name → writer, which takes the output's path without suffix and returns the paths of what it wrote.
-
-    Each writes the sound as `STEM.wav`, too.
+    """Name → writer.
 
     Args:
         blend_shapes: an `.npz` with the animated mesh's ARKit shapes; without it only the embedded head has `arkit`.
         flame_model: FLAME's `generic_model.pkl`, which `flame` needs.
     """
 
-    def gltf(stem: Path, animation: Animation) -> list[Path]:
-        return write_gltf(_add(stem, ".glb"), animation)
-
-    def usd(stem: Path, animation: Animation) -> list[Path]:
-        return write_usd(_add(stem, ".usda"), animation)
-
     def arkit(stem: Path, animation: Animation) -> list[Path]:
-        check(stem, animation)
-        weights = arkit_weights(animation, None if blend_shapes is None else load_shapes(blend_shapes))
-        head = None if animation.pose is None else head_turns(animation)
-        return [
-            write_arkit_csv(_add(stem, "_arkit.csv"), weights, animation.fps, head),
-            write_arkit_json(_add(stem, "_arkit.json"), weights, animation.fps, head),
-            write_sound(_add(stem, ".wav"), animation),
-        ]
+        return write_arkit(stem, animation, None if blend_shapes is None else load_shapes(blend_shapes))
 
     def flame(stem: Path, animation: Animation) -> list[Path]:
         if flame_model is None:
@@ -49,15 +36,38 @@ def formats(blend_shapes: str | Path | None = None, flame_model: str | Path | No
                 found="none",
                 fix="Download generic_model.pkl from flame.is.tue.mpg.de; its licence does not let us carry it.",
             )
-        model = load_flame(flame_model)
-        return [write_flame(_add(stem, "_flame.npz"), animation, model), write_sound(_add(stem, ".wav"), animation)]
+        return write_flame(stem, animation, load_flame(flame_model))
 
-    return {"glb": gltf, "usd": usd, "arkit": arkit, "flame": flame}
+    return {
+        "mp4": write_mp4,
+        "npy": write_npy,
+        "npz": write_npz,
+        "obj": write_obj,
+        "ply": write_ply,
+        "glb": write_gltf,
+        "usd": write_usd,
+        "arkit": arkit,
+        "flame": flame,
+    }
 
 
 FORMATS: dict[str, Writer] = formats()
 
 
-def _add(stem: Path, suffix: str) -> Path:
-    """Unlike `with_suffix`, leaves dots in the name alone."""
-    return stem.with_name(stem.name + suffix)
+def check_names(names: Iterable[str], where: str) -> None:
+    """Refuse names that are no formats, and none at all; `where` is what the error calls the place of the names."""
+    names = list(names)
+    unknown = [name for name in names if name not in FORMATS]
+    if unknown or not names:
+        found = unknown[0] if unknown else "none"
+        raise BadInput(where, expected=f"some of {', '.join(FORMATS)}", found=found, fix="Choose among them.")
+
+
+def write_formats(
+    stem: str | Path, animation: Animation, names: Iterable[str], writers: Mapping[str, Writer] = FORMATS
+) -> list[Path]:
+    """Write an animation in several formats, as `STEM.SUFFIX`; returns the paths of all that was written."""
+    stem = Path(stem)
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    written = [path for name in dict.fromkeys(names) for path in writers[name](stem, animation)]
+    return list(dict.fromkeys(written))  # several formats share the sound

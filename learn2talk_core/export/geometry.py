@@ -1,4 +1,4 @@
-"""What several formats want of a mesh: metres, normals, colours in linear light; and the sound in a file beside it."""
+"""What several formats need: normals, colours in linear light, the sound in a file, and the paths of all of them."""
 
 from pathlib import Path
 
@@ -9,7 +9,7 @@ from learn2talk_core.audio.waveform import write_wave
 from learn2talk_core.run.errors import BadInput
 
 
-def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
+def mesh_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
     """Unit normals (V, 3) float32: the sum of the adjacent triangles' normals, weighted by area; +z where none is."""
     a, b, c = (vertices[faces[:, corner]].astype(np.float64) for corner in range(3))
     of_face = np.cross(b - a, c - a)
@@ -28,7 +28,7 @@ def linear_light(colours: np.ndarray) -> np.ndarray:
     return np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
-def check(path: Path, animation: Animation) -> None:
+def check_animation(path: Path, animation: Animation) -> None:
     """Refuse, before anything is written, what no format can hold: no frames, or numbers that are none."""
     if not len(animation.states):
         raise BadInput(path, expected="an animation", found="no frames", fix="Give sound of at least one frame.")
@@ -40,7 +40,11 @@ def check(path: Path, animation: Animation) -> None:
 
 
 def write_sound(path: Path, animation: Animation) -> Path:
-    """Write the sound as `path` with the suffix .wav, and return that."""
-    sound = path.with_suffix(".wav")
-    write_wave(sound, animation.wave)
-    return sound
+    """Write the sound as a WAV file; returns its path."""
+    write_wave(path, animation.wave)
+    return path
+
+
+def suffixed(stem: Path, suffix: str) -> Path:
+    """`stem` with a suffix; unlike `Path.with_suffix` it leaves dots in the name alone."""
+    return stem.with_name(stem.name + suffix)

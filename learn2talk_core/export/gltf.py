@@ -19,7 +19,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from learn2talk_core.animation.animation import Animation
-from learn2talk_core.export.geometry import check, linear_light, vertex_normals, write_sound
+from learn2talk_core.export.geometry import check_animation, linear_light, mesh_normals, suffixed, write_sound
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
 
@@ -29,8 +29,8 @@ KIND = {1: "SCALAR", 3: "VEC3", 4: "VEC4"}
 LARGEST = 2**32 - 1  # bytes of a GLB, §4.4
 
 
-def write_gltf(path: str | Path, animation: Animation) -> list[Path]:
-    """Write a `.glb`, and a `.wav` beside it.
+def write_gltf(stem: Path, animation: Animation) -> list[Path]:
+    """Write `STEM.glb` and `STEM.wav`.
 
     Metres, y up, the face looks along +z; frame t at t / fps seconds, linear in between; no time before the sound's
     start. glTF itself knows no sound: the scene's `extras` name the file.
@@ -41,8 +41,8 @@ def write_gltf(path: str | Path, animation: Animation) -> list[Path]:
     Raises:
         BadInput: no frames, numbers that are not finite, more than 4 GiB, or a place that cannot be written.
     """
-    path = Path(path)
-    check(path, animation)
+    path, sound = suffixed(stem, ".glb"), suffixed(stem, ".wav")
+    check_animation(path, animation)
     metres = animation.mm_per_unit / 1000
     states = animation.states.astype(np.float64)
     least, span = states.min(axis=0), np.ptp(states, axis=0)
@@ -54,7 +54,7 @@ def write_gltf(path: str | Path, animation: Animation) -> list[Path]:
     file = _File()
     attributes = {
         "POSITION": file.add(metres * animation.template, VERTICES, bounds=True),
-        "NORMAL": file.add(vertex_normals(animation.template, animation.topology.faces), VERTICES),
+        "NORMAL": file.add(mesh_normals(animation.template, animation.topology.faces), VERTICES),
         "COLOR_0": file.add(linear_light(animation.topology.colours), VERTICES),
     }
     indices = file.add(animation.topology.faces.reshape(-1), INDICES, kind=UNSIGNED_INT)
@@ -81,7 +81,6 @@ def write_gltf(path: str | Path, animation: Animation) -> list[Path]:
         nodes.append({"name": "head", "children": [0], "translation": pivot.tolist()})
         animate(1, "rotation", file.add(turns.as_quat(canonical=True)))
         animate(1, "translation", file.add(pivot + metres * animation.pose[:, 3:]))
-    sound = path.with_suffix(".wav")
     extras = {"sound": sound.name, "sound_start": 0, "fps": float(animation.fps)}
     own = len(span) - len(animation.shapes)
     names = ["start", *(f"state_{k:03d}" for k in range(own)), *animation.shapes]
@@ -109,7 +108,7 @@ def write_gltf(path: str | Path, animation: Animation) -> list[Path]:
         "animations": [{"name": "speech", "channels": channels, "samplers": samplers}],
     }
     file.write(path, document)
-    return [path, write_sound(path, animation)]
+    return [path, write_sound(sound, animation)]
 
 
 class _File:

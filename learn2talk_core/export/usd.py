@@ -10,15 +10,15 @@ from pathlib import Path
 import numpy as np
 
 from learn2talk_core.animation.animation import Animation
-from learn2talk_core.export.geometry import check, linear_light, write_sound
+from learn2talk_core.export.geometry import check_animation, linear_light, suffixed, write_sound
 from learn2talk_core.export.text import decimals, triples
 from learn2talk_core.run.files import whole_file
 
 CHUNK = 16  # frames that are in memory at a time
 
 
-def write_usd(path: str | Path, animation: Animation) -> list[Path]:
-    """Write a `.usda`, and a `.wav` beside it.
+def write_usd(stem: Path, animation: Animation) -> list[Path]:
+    """Write `STEM.usda` and `STEM.wav`.
 
     The template's unit, which `metersPerUnit` tells; y up. Time code t is frame t; the sound begins at time code 0. The
     points are those of the still head, whose motion is a transform of the mesh, `xformOp:transform:head`.
@@ -29,12 +29,11 @@ def write_usd(path: str | Path, animation: Animation) -> list[Path]:
     Raises:
         BadInput: no frames, numbers that are not finite, or a place that cannot be written.
     """
-    path = Path(path)
-    check(path, animation)
-    sound = path.with_suffix(".wav")
+    path, sound = suffixed(stem, ".usda"), suffixed(stem, ".wav")
+    check_animation(path, animation)
     with whole_file(path) as partial, partial.open("wb") as out:
         out.writelines(_pieces(animation, sound.name, decimals(animation.mm_per_unit)))
-    return [path, write_sound(path, animation)]
+    return [path, write_sound(sound, animation)]
 
 
 def _pieces(animation: Animation, sound: str, places: int) -> Iterator[bytes]:

@@ -4,10 +4,10 @@ from typing import Literal
 
 import torch
 
+Form = Literal["mean", "sum"]
 
-def vertex_loss(
-    predicted: torch.Tensor, truth: torch.Tensor, mask: torch.Tensor, form: Literal["mean", "sum"] = "mean"
-) -> torch.Tensor:
+
+def vertex_loss(predicted: torch.Tensor, truth: torch.Tensor, mask: torch.Tensor, form: Form = "mean") -> torch.Tensor:
     """Distance between predicted and true motion over the frames that exist.
 
     Eq. 3 sums Euclidean norms over vertices and frames; the paper's text says "mean squared error", and FaceFormer's

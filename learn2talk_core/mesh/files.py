@@ -1,28 +1,43 @@
 """Meshes in files that other programs read: OBJ and PLY. Order and number of the vertices are kept."""
 
-from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import trimesh
 
+from learn2talk_core.mesh.obj import read_obj
+from learn2talk_core.mesh.ply import read_ply
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import missing, whole_file
 
+SUFFIXES = (".obj", ".ply")
+
+
+def is_mesh(path: str | Path) -> bool:
+    """Whether the name is that of a mesh, in capitals or not."""
+    return Path(path).suffix.lower() in SUFFIXES
+
 
 def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (V, 3) float32 and triangles (F, 3) int32 of an `.obj` or `.ply`; polygons are cut into triangles."""
+    """Positions (V, 3) float32 and triangles (F, 3) int32 of an `.obj` or `.ply`; polygons are cut into triangles.
+
+    Raises:
+        BadInput: another name, no such file, not such a mesh, or triangles of vertices that are not there.
+    """
     path = Path(path)
-    if path.suffix not in (".obj", ".ply"):
+    if not is_mesh(path):
         raise _unknown(path)
     if not path.is_file():
         raise missing(path, "check the path")
     try:
-        vertices, faces = _read_obj(path) if path.suffix == ".obj" else _read_ply(path)
+        positions, corners, counts = read_obj(path) if path.suffix.lower() == ".obj" else read_ply(path)
     except Exception as error:  # whatever a parser says about a file that is not what it claims to be
         raise BadInput(
             path, expected="a mesh", found=f"{type(error).__name__}: {error}", fix="Export the mesh again."
         ) from error
+    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+        vertices = positions.astype(np.float32)
+    faces = _triangles(corners, counts)
     least, most = faces.min(initial=0), faces.max(initial=-1)
     if not len(vertices) or not np.isfinite(vertices).all() or least < 0 or most >= len(vertices):
         raise BadInput(
@@ -31,15 +46,15 @@ def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
             found=f"{len(vertices)} vertices, {len(faces)} triangles, vertex numbers from {least} to {most}",
             fix="Export the mesh again.",
         )
-    return vertices, faces
+    return vertices, faces.astype(np.int32)
 
 
 def write_mesh(path: str | Path, vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray | None = None) -> None:
     """Write an `.obj` or `.ply`; `colours` are (V, 3) RGB in 0..1."""
     path = Path(path)
-    if path.suffix not in (".obj", ".ply"):
+    if not is_mesh(path):
         raise _unknown(path)
-    if path.suffix == ".obj":
+    if path.suffix.lower() == ".obj":
         rows = vertices if colours is None else np.concatenate([vertices, colours], axis=1)
         lines = ["v " + " ".join(f"{number:.9g}" for number in row) for row in rows.tolist()]
         lines += ["f " + " ".join(str(corner + 1) for corner in face) for face in faces.tolist()]
@@ -51,26 +66,12 @@ def write_mesh(path: str | Path, vertices: np.ndarray, faces: np.ndarray, colour
         partial.write_bytes(content)
 
 
-def _read_obj(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    # trimesh splits the vertices along texture seams; here they have to stay as they are
-    vertices, faces = [], []
-    for line in path.read_text().splitlines():
-        kind, *fields = line.split() or [""]
-        if kind == "v":
-            vertices.append([float(field) for field in fields[:3]])
-        elif kind == "f":
-            numbers = [int(field.split("/")[0]) for field in fields]
-            corners = [number - 1 if number > 0 else len(vertices) + number for number in numbers]
-            faces += [[corners[0], b, c] for b, c in pairwise(corners[1:])]
-    return np.array(vertices, np.float32).reshape(-1, 3), np.array(faces, np.int32).reshape(-1, 3)
-
-
-def _read_ply(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    with path.open("rb") as file:
-        content = trimesh.exchange.ply.load_ply(file)
-    faces = content.get("faces")
-    triangles = np.zeros((0, 3)) if faces is None else faces
-    return np.array(content["vertices"], np.float32).reshape(-1, 3), np.array(triangles, np.int32)
+def _triangles(corners: np.ndarray, counts: np.ndarray) -> np.ndarray:
+    """Fans (N, 3) of polygons with so many corners; what has fewer than three has no area and gives none."""
+    wanted = np.maximum(counts - 2, 0)
+    first = np.repeat(np.cumsum(counts) - counts, wanted)
+    step = np.arange(len(first)) - np.repeat(np.cumsum(wanted) - wanted, wanted)
+    return corners[np.stack([first, first + step + 1, first + step + 2], axis=1)]
 
 
 def _unknown(path: Path) -> BadInput:

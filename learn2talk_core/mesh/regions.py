@@ -132,9 +132,9 @@ def read_ids(path: str | Path) -> np.ndarray:
             names = ", ".join(sorted(str(name)[:40] for name in found if isinstance(name, str))[:20])
             raise BadInput(where, expected=f"one of the masks {names}", found=repr(key), fix=f"Write {where}:NAME.")
         found = found[key]
-    elif where.suffix == ".npy":
+    elif where.suffix.lower() == ".npy":
         found = load_array(where)
-    elif where.suffix == ".json":
+    elif where.suffix.lower() == ".json":
         found = read_json(where, made_by="a list of vertex numbers")
     else:
         try:

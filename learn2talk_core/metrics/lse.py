@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from learn2talk_core.statistics.synchrony import MAX_SHIFT, Array, lag, mean_distances, shifted_distances
+from learn2talk_core.statistics.synchrony import MAX_SHIFT, Array, lag, mean_distances, shifted_distances, sync_error
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,11 @@ def lse(
     curve = mean_distances(shifted_distances(mesh, audio, max_shift=max_shift, zero_padding=zero_padding), keep)
     if not np.isfinite(curve).any():
         raise ValueError(f"no window to compare: {len(mesh)} of motion, {len(audio)} of audio")
-    lowest = float(np.nanmin(curve))
+    lse_d, lse_c = sync_error(curve)
     offset, lag_ms = lag(curve, fps)
     return Lse(
-        lse_d=lowest,
-        lse_c=float(np.nanmedian(curve)) - lowest,
+        lse_d=lse_d,
+        lse_c=lse_c,
         distance_at_0=float(curve[max_shift]),
         offset=offset,
         lag_ms=lag_ms,

@@ -27,7 +27,7 @@ class ExpNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.audio_encoder = audio_encoder()
+        self.audio_encoder = wav2lip_audio_encoder()
         self.mapping1 = nn.Linear(AUDIO + EXPRESSION + 1, EXPRESSION)
 
     def forward(self, mels: torch.Tensor, reference: torch.Tensor, blink: torch.Tensor) -> torch.Tensor:
@@ -45,7 +45,7 @@ class ExpNet(nn.Module):
         return self.mapping1(torch.cat([heard, reference.expand(len(mels), -1), blink[:, None]], dim=1))
 
 
-def audio_encoder(width: int = 32) -> nn.Sequential:
+def wav2lip_audio_encoder(width: int = 32) -> nn.Sequential:
     """Wav2Lip's, at full size for a width of 32: (N, 1, 80, 16) mel windows → (N, 16 width, 1, 1)."""
     return nn.Sequential(
         ConvBlock(1, width, 3, 1, 1),

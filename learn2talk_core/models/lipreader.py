@@ -32,7 +32,7 @@ BLANK = 0  # of CTC; token V-1 both starts and ends a sentence for the decoder
 Features = Literal["frontend", "encoder"]
 
 
-class Encoder(nn.Module):
+class LipReaderEncoder(nn.Module):
     """Visual front-end, a linear map to `dim`, and conformer blocks."""
 
     def __init__(
@@ -85,7 +85,7 @@ class DecoderBlock(nn.Module):
         return x + self.dropout(self.feed_forward(self.norm3(x)))
 
 
-class Decoder(nn.Module):
+class LipReaderDecoder(nn.Module):
     """Transformer decoder: what token comes next, given those before it and the encoded video."""
 
     def __init__(self, vocabulary: int, dim: int, heads: int, hidden: int, layers: int, dropout: float) -> None:
@@ -145,8 +145,8 @@ class LipReader(nn.Module):
     ) -> None:
         super().__init__()
         self.vocabulary, self.normalise, self.size = vocabulary, normalise, size
-        self.encoder = Encoder(width, dim, heads, hidden, encoder_layers, kernel, dropout, legacy_positions)
-        self.decoder = Decoder(vocabulary, dim, heads, hidden, decoder_layers, dropout)
+        self.encoder = LipReaderEncoder(width, dim, heads, hidden, encoder_layers, kernel, dropout, legacy_positions)
+        self.decoder = LipReaderDecoder(vocabulary, dim, heads, hidden, decoder_layers, dropout)
         self.ctc = nn.ModuleDict({"ctc_lo": nn.Linear(dim, vocabulary)})
 
     def preprocess(self, grey: Tensor, lengths: Tensor | None = None) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from scipy.signal import savgol_filter
 from torch import nn
 
-from learn2talk_core.models.expnet import FIX, audio_encoder
+from learn2talk_core.models.expnet import FIX, wav2lip_audio_encoder
 from learn2talk_core.untrusted.published import load_published
 
 BLOCK = 32  # frames
@@ -87,7 +87,7 @@ class ResUNet(nn.Module):
         return self.output_layer(self.up_residual_conv3(torch.cat([x, whole], dim=1)))[:, 0]
 
 
-class Encoder(nn.Module):
+class PoseEncoder(nn.Module):
     """Motion, sound, still pose and style → the distribution of the latent vector. Only training needs it."""
 
     def __init__(self, width: int, styles: int, *, published: bool) -> None:
@@ -114,7 +114,7 @@ class Encoder(nn.Module):
         return means, means if self.published else self.linear_logvar(hidden)
 
 
-class Decoder(nn.Module):
+class PoseDecoder(nn.Module):
     """Latent vector, sound, still pose and style → motion relative to the still pose."""
 
     def __init__(self, width: int, styles: int) -> None:
@@ -137,14 +137,14 @@ class Decoder(nn.Module):
 class Autoencoder(nn.Module):
     def __init__(self, width: int, styles: int, *, published: bool) -> None:
         super().__init__()
-        self.encoder = Encoder(width, styles, published=published)
-        self.decoder = Decoder(width, styles)
+        self.encoder = PoseEncoder(width, styles, published=published)
+        self.decoder = PoseDecoder(width, styles)
 
 
 class AudioEncoder(nn.Module):
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.audio_encoder = audio_encoder(width)
+        self.audio_encoder = wav2lip_audio_encoder(width)
 
     def forward(self, mels: torch.Tensor) -> torch.Tensor:
         """(T, 80, 16) → (T, 16 width)."""
@@ -183,7 +183,7 @@ class PoseVAE(nn.Module):
     Args:
         width: channels of the first convolutions; the published network has 32.
         styles: manners of moving that can be told apart.
-        published: with the discriminator and the variance of the published network, see `Encoder`.
+        published: with the discriminator and the variance of the published network, see `PoseEncoder`.
     """
 
     def __init__(self, width: int = 32, styles: int = STYLES, *, published: bool = True) -> None:
@@ -199,7 +199,7 @@ class PoseVAE(nn.Module):
 
         The first frame is the still pose itself. The others come in blocks of 32, each with a latent vector of its own;
         when frames are left over, the last 32 are made once more and the end of that is kept. Blocks do not know of
-        each other, so the pose jumps where they meet: see `smooth`.
+        each other, so the pose jumps where they meet: see `smooth_poses`.
 
         Args:
             mels: (T, 80, 16) of `expnet.centred_windows`.
@@ -257,7 +257,7 @@ def sample(
         rng: where the latent vectors come from; the same generator state gives the same motion.
         style: 0 … styles − 1, the manner of one of the training speakers.
         still: (6,) pose that the head starts from; looking straight ahead where None.
-        smoothed: apply `smooth`, as SadTalker does.
+        smoothed: apply `smooth_poses`, as SadTalker does.
 
     Returns:
         (T, 6) float32, see the module for units.
@@ -267,10 +267,10 @@ def sample(
     latents = rng.standard_normal((blocks(len(mels)), LATENT), dtype=np.float32)
     start = torch.from_numpy(np.zeros(POSE, np.float32) if still is None else np.asarray(still, np.float32))
     poses = network(torch.from_numpy(mels), start, style, torch.from_numpy(latents)).numpy()
-    return smooth(poses) if smoothed else poses
+    return smooth_poses(poses) if smoothed else poses
 
 
-def smooth(poses: np.ndarray) -> np.ndarray:
+def smooth_poses(poses: np.ndarray) -> np.ndarray:
     """Fit a parabola to the 13 frames around each one, as SadTalker does (fewer in shorter clips). (T, 6) → (T, 6)."""
     window = min(SMOOTHING, (len(poses) - 1) // 2 * 2 + 1)
     if window <= SMOOTHING_ORDER:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
@@ -22,6 +23,7 @@ from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.models.linear import by_onednn
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import inner_file, plain_name, read_json
+from learn2talk_core.run.resample import interpolated_tensor
 from learn2talk_core.run.weights import check_description, described, stored_shapes
 from learn2talk_core.untrusted.published import old_name, read_state
 
@@ -111,13 +113,8 @@ class SpeechEncoder(Wav2Vec2Model):
         Feature frame k stands for the centre of what it sees, (k * 320 + 200) / 16000 s. Between two centres the
         features are interpolated linearly; before the first and after the last they are held. Nothing is stretched.
         """
-        last = features.shape[1] - 1
         time = torch.arange(frames, device=features.device, dtype=torch.float64) / fps
-        position = ((time * SAMPLE_RATE - self.receptive_field // 2) / self.stride).clamp(0, last)
-        left = position.floor().long()
-        right = (left + 1).clamp(max=last)
-        share = (position - left).to(features.dtype)[:, None]
-        return torch.lerp(features[:, left], features[:, right], share)
+        return interpolated_tensor(features, (time * SAMPLE_RATE - self.receptive_field // 2) / self.stride)
 
     def encode(self, features: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         """Transformer: features (B, T, C) -> hidden states (B, T, H).
@@ -156,6 +153,13 @@ def normalise_wave(wave: Tensor, eps: float = 1e-7) -> Tensor:
     """
     centred = wave - wave.mean(-1, keepdim=True)
     return centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt()
+
+
+@torch.no_grad()
+def tcn_features(encoder: SpeechEncoder, wave: np.ndarray, frames: int, fps: float) -> Tensor:
+    """Features (T, C) of the speech encoder's TCN for a clip (samples,), one for each of `frames` motion frames."""
+    normal = normalise_wave(torch.from_numpy(np.ascontiguousarray(wave)))[None]
+    return encoder.resample(encoder.conv_features(normal), frames, fps)[0]
 
 
 def align_as_faceformer(features: Tensor, dataset: str, frames: int | None = None) -> Tensor:

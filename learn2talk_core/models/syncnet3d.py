@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from learn2talk_core.audio.mel import BANDS, COLUMNS_PER_SECOND, HOP, WINDOW_COLUMNS, mel_spectrogram
 from learn2talk_core.run.recipe import refuse_other_recipe
+from learn2talk_core.run.resample import interpolated, resampled_count
 from learn2talk_core.run.weights import load_network
 
 WINDOW_SECONDS = WINDOW_COLUMNS / COLUMNS_PER_SECOND
@@ -72,14 +73,9 @@ def audio_windows(wave: np.ndarray, fps: float) -> np.ndarray:
     if len(wave) < (WINDOW_COLUMNS - 1) * HOP:
         return np.empty((0, BANDS, WINDOW_COLUMNS), np.float32)
     mel = mel_spectrogram(wave)
-    columns = mel.shape[1]
-    count = int((columns - WINDOW_COLUMNS) * fps / COLUMNS_PER_SECOND + 1e-6) + 1
+    count = resampled_count(mel.shape[1] - WINDOW_COLUMNS + 1, COLUMNS_PER_SECOND, fps)
     position = np.arange(count)[:, None] * (COLUMNS_PER_SECOND / fps) + np.arange(WINDOW_COLUMNS)
-    left = np.minimum(position.astype(np.int64), columns - 1)
-    right = np.minimum(left + 1, columns - 1)
-    share = (position - left).astype(np.float32)
-    windows = mel[:, left] * (1 - share) + mel[:, right] * share
-    return np.ascontiguousarray(windows.transpose(1, 0, 2))
+    return np.ascontiguousarray(interpolated(mel.T, position).transpose(0, 2, 1))
 
 
 class SyncNet3D(nn.Module):

@@ -42,12 +42,12 @@ def render(
         clip_barycentric_coords=False,
         cull_backfaces=True,
     )
-    at_vertices = torch.cat([vertex_normals(vertices, triangles), colours.expand(len(vertices), -1, -1)], dim=-1)
+    at_vertices = torch.cat([_vertex_normals(vertices, triangles), colours.expand(len(vertices), -1, -1)], dim=-1)
     at_corners = at_vertices[:, triangles].flatten(0, 1)  # (N F, 3, K), numbered as pytorch3d packs a batch
     surface = pytorch3d.interpolate_face_attributes(pix_to_face, barycentrics, at_corners)[..., 0, :]
     albedo = surface[..., 3:] if texture is None else texture(surface[..., 3:])
     covered = pix_to_face >= 0  # (N, H, W, 1)
-    return torch.where(covered, shade(surface[..., :3], albedo, light, axes(camera)), vertices.new_tensor(background))
+    return torch.where(covered, _shade(surface[..., :3], albedo, light, axes(camera)), vertices.new_tensor(background))
 
 
 def to_ndc(screen: Tensor, height: int, width: int) -> Tensor:
@@ -56,7 +56,7 @@ def to_ndc(screen: Tensor, height: int, width: int) -> Tensor:
     return torch.stack([(width / 2 - screen[..., 0]) / half, (height / 2 - screen[..., 1]) / half, screen[..., 2]], -1)
 
 
-def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
+def _vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
     """As `shading.vertex_normals`, in torch."""
     a, b, c = vertices[:, triangles].unbind(dim=2)
     of_faces = torch.linalg.cross(b - a, c - a)
@@ -66,7 +66,7 @@ def vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
     return F.normalize(sums, dim=-1, eps=1e-30)
 
 
-def shade(normals: Tensor, albedo: Tensor, light: Light, axes: Tensor) -> Tensor:
+def _shade(normals: Tensor, albedo: Tensor, light: Light, axes: Tensor) -> Tensor:
     """As `shading.shade`, in torch: Lambert and Blinn-Phong."""
     towards_light = F.normalize(torch.tensor(light.direction, dtype=torch.float64) @ axes, dim=0)
     halfway = F.normalize(towards_light + axes[2], dim=0).to(normals)

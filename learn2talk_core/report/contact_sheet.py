@@ -44,7 +44,7 @@ def show_corpus(folder: str | Path, out: str | Path, clip_id: str | None = None)
 
 def write_contact_sheet(path: str | Path, corpus: Corpus, clip: Clip, columns: int = 8, rows: int = 3) -> None:
     """A PNG of frames spread over a clip, face above mouth, with time and phoneme under each."""
-    frames, names = moments(clip, corpus.fps, columns * rows)
+    frames, names = phoneme_frames(clip, corpus.fps, columns * rows)
     vertices = np.concatenate([corpus.vertices(clip, frames=slice(frame, frame + 1)) for frame in frames])
     camera = portrait_camera(corpus.topology, corpus.template(clip.speaker))
     faces = portraits(vertices, corpus.topology, camera, 200, 200)
@@ -61,7 +61,7 @@ def write_contact_sheet(path: str | Path, corpus: Corpus, clip: Clip, columns: i
         figure.savefig(partial, format="png", metadata={"Software": None})
 
 
-def moments(clip: Clip, fps: float, count: int) -> tuple[list[int], list[str]]:
+def phoneme_frames(clip: Clip, fps: float, count: int) -> tuple[list[int], list[str]]:
     """`count` frames in the middle of phonemes that are spread over the clip, and the names of these phonemes.
 
     Where phonemes are not known, the frames are spread over the clip, and the names are empty.

@@ -42,7 +42,7 @@ def load_example(
     return Example(clip, {name: motion[:frames] for name, motion in motions.items()})
 
 
-def moments(phonemes: Sequence[Phoneme], frames: int, fps: float, count: int) -> list[tuple[int, str]]:
+def viseme_frames(phonemes: Sequence[Phoneme], frames: int, fps: float, count: int) -> list[tuple[int, str]]:
     """Frames worth looking at, with what is said there: the middle of the longest phoneme of each mouth shape.
 
     Shapes come in the order p b m, f v, th, … of the viseme table, vowels included, until there are `count`; a clip

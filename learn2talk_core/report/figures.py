@@ -17,17 +17,10 @@ from learn2talk_core.corpus.phonemes import BILABIALS, Phoneme
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.render.shading import Light
 from learn2talk_core.report.face import portrait_camera, portraits
+from learn2talk_core.report.names import SECOND, row_colours, row_title
 from learn2talk_core.report.png import DPI
 
-COLOURS = {"truth": "#222222", "faceformer": "#d98a00", "learn2talk": "#0072b2"}  # told apart by the colour-blind too
 OTHERS = ("#d98a00", "#009e73", "#cc79a7", "#777777", "#56b4e9")
-NAMES = {
-    "truth": "Truth",
-    "template": "Template",
-    "mean_motion": "Mean motion",
-    "faceformer": "FaceFormer",
-    "learn2talk": "Learn2Talk",
-}
 ERROR_MAP = "YlOrRd"
 
 
@@ -89,7 +82,7 @@ def error_heat_maps(
             axis.imshow(image)
     for row, name in enumerate(["truth", *errors]):
         middle = (bottom + (rows - row - 0.5) * size) / total_height
-        figure.text(17 / total_width, middle, NAMES.get(name, name), rotation=90, ha="center", va="center", fontsize=11)
+        figure.text(17 / total_width, middle, row_title(name), rotation=90, ha="center", va="center", fontsize=11)
     bar = figure.add_axes((1 - (right - 12) / total_width, bottom / total_height + 0.06, 14 / total_width, 0.5))
     figure.colorbar(ScalarMappable(scale, colour_map), cax=bar, label="distance from the truth (mm)")
     return figure
@@ -106,7 +99,7 @@ def distance_histogram(table: pd.DataFrame, title: str) -> Figure:
     distance = table["distance"].to_numpy(float)
     step = float(np.diff(distance).mean()) if len(distance) > 1 else 1.0
     for column, colour, label in (
-        ("genuine", COLOURS["learn2talk"], "genuine pairs"),
+        ("genuine", SECOND, "genuine pairs"),
         ("false", "#cc3311", "false pairs (sound shifted)"),
     ):
         share = table[column].to_numpy(float)
@@ -134,7 +127,7 @@ def loss_curves(curves: Mapping[str, pd.DataFrame], *, columns: int = 4) -> Figu
         positive = bool((curve.drop(columns="step") > 0).all(axis=None))
         for column, colour in zip(others, itertools.cycle(OTHERS), strict=False):
             axis.plot(curve["step"], curve[column], label=column, color=colour, linewidth=0.9)
-        axis.plot(curve["step"], curve["loss"], label="loss", color=COLOURS["learn2talk"], linewidth=1.6)
+        axis.plot(curve["step"], curve["loss"], label="loss", color=SECOND, linewidth=1.6)
         if positive:
             axis.set_yscale("log")
         axis.set_title(name, fontsize=10)
@@ -155,9 +148,10 @@ def lip_opening(clips: Sequence[tuple[str, Mapping[str, np.ndarray], Sequence[Ph
     figure = Figure(figsize=(11, 2.9 * max(1, len(clips))), layout="constrained")
     axes = figure.subplots(max(1, len(clips)), squeeze=False)[:, 0]
     for axis, (title, gaps, phonemes) in zip(axes, clips, strict=False):
+        shades = row_colours(list(gaps))
         for name, gap in gaps.items():
             time = (np.arange(len(gap)) + 0.5) / fps
-            axis.plot(time, gap, color=COLOURS.get(name), label=NAMES.get(name, name), linewidth=1.4)
+            axis.plot(time, gap, color=shades[name], label=row_title(name), linewidth=1.4)
         for phoneme in phonemes:
             bilabial = phoneme.name in BILABIALS
             if bilabial:

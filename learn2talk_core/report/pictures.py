@@ -7,11 +7,11 @@ from matplotlib.figure import Figure
 
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.mesh.topology import lip_gap
-from learn2talk_core.report.examples import Example, moments
+from learn2talk_core.report.examples import Example, viseme_frames
 from learn2talk_core.report.face import portrait_camera, portraits
 from learn2talk_core.report.figures import error_heat_maps, lip_opening
+from learn2talk_core.report.names import row_title
 from learn2talk_core.report.side_by_side import at_rate, fitted, side_by_side
-from learn2talk_core.report.table import NAMES
 from learn2talk_core.video.talking_video import VIDEO_FPS
 
 MOMENTS = 6  # columns of a heat map
@@ -20,7 +20,7 @@ MOMENTS = 6  # columns of a heat map
 def heat_map(corpus: Corpus, example: Example, means: Mapping[str, np.ndarray]) -> Figure:
     """Fig. 7 for one clip; `means` is student → mean error of each vertex over the whole test (V,) in mm."""
     clip = example.clip
-    shown = moments(clip.phonemes, len(example.motions["truth"]), corpus.fps, MOMENTS)
+    shown = viseme_frames(clip.phonemes, len(example.motions["truth"]), corpus.fps, MOMENTS)
     frames = [frame for frame, _ in shown]
     at = {name: motion[frames] for name, motion in example.motions.items()}
     truth, template = at.pop("truth"), corpus.template(clip.speaker)
@@ -42,7 +42,9 @@ def opening(corpus: Corpus, examples: Mapping[str, Example]) -> Figure:
     return lip_opening(clips, corpus.fps)
 
 
-def film(corpus: Corpus, example: Example, teacher: np.ndarray | None, height: int, note: str) -> Iterator[np.ndarray]:
+def side_by_side_frames(
+    corpus: Corpus, example: Example, teacher: np.ndarray | None, height: int, note: str
+) -> Iterator[np.ndarray]:
     """Frames of the side-by-side video of one clip.
 
     Args:
@@ -53,7 +55,7 @@ def film(corpus: Corpus, example: Example, teacher: np.ndarray | None, height: i
     clip, width = example.clip, int(0.8 * height)
     camera = portrait_camera(corpus.topology, corpus.template(clip.speaker))
     panels: dict[str, np.ndarray | None] = {
-        NAMES[name]: portraits(motion, corpus.topology, camera, height, width, supersample=1)
+        row_title(name): portraits(motion, corpus.topology, camera, height, width, supersample=1)
         for name, motion in example.motions.items()
     }
     frames = len(example.motions["truth"])

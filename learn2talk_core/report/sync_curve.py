@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from matplotlib.figure import Figure
 
-from learn2talk_core.report.figures import COLOURS
+from learn2talk_core.report.names import FIRST, SECOND
 
 
 def sync_curve(
@@ -27,9 +27,9 @@ def sync_curve(
     """
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 2))
-    left.plot(shifts_ms, distances, color=COLOURS["learn2talk"], linewidth=1.6)
+    left.plot(shifts_ms, distances, color=SECOND, linewidth=1.6)
     if late_ms is not None:
-        left.axvline(late_ms, color=COLOURS["faceformer"], linewidth=1.2, linestyle="--")
+        left.axvline(late_ms, color=FIRST, linewidth=1.2, linestyle="--")
     left.set(xlabel="mouth late by (ms)", ylabel="mean distance, windows with speech")
     told = [row for row in rows if row["mouth_late_ms"] is not None]
     sure = [1.0 if row["confidence"] is None else row["confidence"] for row in told]

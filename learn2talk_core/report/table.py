@@ -1,8 +1,8 @@
 """The result table: from the numbers of `metrics/evaluate.json` to Markdown, records, and text for a terminal.
 
 `evaluate.json` holds, for each test, rows (truth, template, …, students) of key → value, in each of them `interval`
-with key → (low, high), and, beside the tests, `protocol` with key → name, unit, goal and definition of a metric, and
-`corpus` with recipe, unit, and the protocol of each test.
+with key → (low, high), and, beside the tests, `protocol` with key → name, unit, goal and definition of a metric,
+`corpus` with recipe, unit, and the protocol of each test, and `students`, their names in order.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,17 +13,8 @@ import pandas as pd
 from learn2talk_core.metrics.bootstrap import paired_interval
 from learn2talk_core.metrics.protocol import METRICS, describe_test
 from learn2talk_core.metrics.ratio import Ratio, add
+from learn2talk_core.report.names import MEAN_STYLE, REFERENCES, row_title
 
-STUDENTS = ("faceformer", "learn2talk")
-NAMES = {
-    "truth": "Truth",
-    "template": "Static template",
-    "mean_motion": "Mean motion",
-    "faceformer": "FaceFormer",
-    "learn2talk": "Learn2Talk",
-    "faceformer_mean_style": "FaceFormer, all styles",
-    "learn2talk_mean_style": "Learn2Talk, all styles",
-}
 TESTS = {"seen": "Seen speakers, new sentences", "unseen": "Unseen speakers"}
 ARROWS = {"lower": "↓", "higher": "↑", "zero": "→ 0", "one": "→ 1"}
 # Two tables of a readable width: what judges say, and geometry. The first has these; FDD in mm² repeats FDD.
@@ -31,28 +22,30 @@ JUDGED = ("lse_d", "lse_c", "lse_d0", "lipread_error", "viseme_accuracy", "lipre
 LEFT_OUT = ("fdd_mm2", "fdd_abs_mm2")
 
 Rows = Mapping[str, Mapping[str, Any]]  # row → key → value
-Difference = tuple[float, tuple[float, float]]  # Learn2Talk − FaceFormer, and its interval
+Difference = tuple[float, tuple[float, float]]  # of two students, and its interval
+MINUS = " − "
 
 
-def markdown(evaluate: Mapping[str, Any], differences: Mapping[str, Mapping[str, Difference]]) -> str:
-    """The tables of all tests with 95 % intervals, the better student in bold, and what each column means.
+def markdown(evaluate: Mapping[str, Any], differences: Mapping[str, Mapping[str, Mapping[str, Difference]]]) -> str:
+    """The tables of all tests with 95 % intervals, the best student in bold, and what each column means.
 
     Args:
         evaluate: see the module.
-        differences: test → key → how Learn2Talk differs from FaceFormer (see `student_differences`); may be empty.
+        differences: test → pair of students → key → how they differ (see `student_differences`); may be empty.
     """
-    protocol = evaluate["protocol"]
+    protocol, students = evaluate["protocol"], evaluate.get("students", ())
     lines: list[str] = []
     for test, rows in _tests(evaluate).items():
         about = describe_test(evaluate, test)
         lines += [f"## {TESTS.get(test, test)}", *(["", f"{about}."] if about else [])]
         for keys in _groups(rows, protocol):
             lines += ["", _line(["", *(heading(key, protocol) for key in keys)]), _line(["---"] + ["---:"] * len(keys))]
-            for name, row in _ordered(rows):
-                lines.append(_line([NAMES.get(name, name), *(_cell(rows, name, row, key, protocol) for key in keys)]))
-            if test in differences:
-                cells = [_difference(differences[test].get(key)) for key in keys]
-                lines.append(_line(["Learn2Talk − FaceFormer", *cells]))
+            best = {key: best_student(rows, students, key, protocol) for key in keys}
+            for name, row in _ordered(rows, students):
+                lines.append(_line([row_title(name), *(_cell(row, key, best[key] == name) for key in keys)]))
+            for pair, found in differences.get(test, {}).items():
+                names = MINUS.join(map(row_title, pair.split(MINUS)))
+                lines.append(_line([names, *(_difference(found.get(key)) for key in keys)]))
         lines.append("")
     lines += [_HOW_TO_READ, ""]
     lines += [f"- {note}" for note in evaluate.get("corpus", {}).get("notes", ())]
@@ -61,29 +54,29 @@ def markdown(evaluate: Mapping[str, Any], differences: Mapping[str, Mapping[str,
     return "\n".join(lines) + "\n"
 
 
-def console(evaluate: Mapping[str, Any]) -> str:
-    """The tables as text of some 110 columns; the better student is marked with an asterisk."""
-    blocks = []
+def result_table(evaluate: Mapping[str, Any]) -> str:
+    """The tables as text of some 110 columns; the best student is marked with an asterisk."""
+    blocks, students = [], evaluate.get("students", ())
     for test, rows in _tests(evaluate).items():
         about = describe_test(evaluate, test)
         blocks.append("\n".join([TESTS.get(test, test), *([about] if about else [])]))
         for keys in _groups(rows, evaluate["protocol"]):
-            best = {key: better_student(rows, key, evaluate["protocol"]) for key in keys}
+            best = {key: best_student(rows, students, key, evaluate["protocol"]) for key in keys}
             lines = [["", *(f"{heading(key, evaluate['protocol'])} " for key in keys)]]
-            for name, row in _ordered(rows):
+            for name, row in _ordered(rows, students):
                 cells = [number(row.get(key)) + ("*" if best[key] == name else " ") for key in keys]
-                lines.append([NAMES.get(name, name), *cells])
+                lines.append([row_title(name), *cells])
             blocks.append(_aligned(lines))
     notes = evaluate.get("corpus", {}).get("notes", ())
     return "\n\n".join([*blocks, *(["\n".join(notes)] if notes else [])])
 
 
-def records(evaluate: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The same for machines: one record a number, with name, unit, goal, interval, and whether it is the better
+def result_records(evaluate: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The same for machines: one record a number, with name, unit, goal, interval, and whether it is the best
     student's."""
-    found = []
+    found, students = [], evaluate.get("students", ())
     for test, rows in _tests(evaluate).items():
-        for name, row in _ordered(rows):
+        for name, row in _ordered(rows, students):
             for key in _keys(evaluate["protocol"]):
                 if key not in row:
                     continue
@@ -92,53 +85,56 @@ def records(evaluate: Mapping[str, Any]) -> list[dict[str, Any]]:
                 found.append(
                     {"test": test, "row": name, "key": key, "value": row[key], "low": low, "high": high}
                     | {field: about[field] for field in ("name", "unit", "goal")}
-                    | {"better_student": better_student(rows, key, evaluate["protocol"]) == name}
+                    | {"best_student": best_student(rows, students, key, evaluate["protocol"]) == name}
                 )
     return found
 
 
 def expert_table(reports: Mapping[str, Any]) -> str:
     """Markdown: every number of the experts' own reports, named by its path, such as `lipreader.metric.error`, and
-    the files of those that were taken over, such as `baseline.checkpoint`."""
+    the files of those that were taken over, such as `faceformer.checkpoint`."""
     rows = [(name, value) for name, value in _flat(reports, "") if isinstance(value, int | float | str)]
     shown = [[name, value if isinstance(value, str) else number(value)] for name, value in rows]
     lines = [["number", "value"], ["---", "---:"], *shown]
     return "\n".join(map(_line, lines)) + "\n"
 
 
-def student_differences(per_clip: pd.DataFrame, keys: Sequence[str], seed: int) -> dict[str, dict[str, Difference]]:
-    """Learn2Talk minus FaceFormer on the same clips, with the paired bootstrap's 95 % interval.
+def student_differences(
+    per_clip: pd.DataFrame, pairs: Sequence[tuple[str, str]], keys: Sequence[str], seed: int
+) -> dict[str, dict[str, dict[str, Difference]]]:
+    """One student minus another on the same clips, with the paired bootstrap's 95 % interval.
 
     Args:
         per_clip: columns `split`, `clip`, `row`, and for each key its value and `<key>_weight`.
+        pairs: the students to compare, such as ("learn2talk", "faceformer").
         keys: the metrics to compare.
         seed: of the bootstrap.
 
     Returns:
-        test → key → difference, for tests where both students have the same clips.
+        test → "learn2talk − faceformer" → key → difference, for tests where both students have the same clips.
     """
-    found: dict[str, dict[str, Difference]] = {}
+    found: dict[str, dict[str, dict[str, Difference]]] = {}
     for split in per_clip["split"].unique():
         table = per_clip[per_clip["split"] == split].set_index("clip")
-        first, second = (table[table["row"] == student].sort_index() for student in STUDENTS)
-        if len(first) == 0 or list(first.index) != list(second.index):
-            continue
-        test = str(split).removeprefix("test_")
-        found[test] = {}
-        for key in (key for key in keys if key in table):
-            one, two = _ratios(first, key), _ratios(second, key)
-            interval, values = paired_interval(one, two, seed=seed), (add(one).value, add(two).value)
-            if interval is not None and values[0] is not None and values[1] is not None:
-                found[test][key] = (values[1] - values[0], interval)
+        for pair in pairs:
+            second, first = (table[table["row"] == student].sort_index() for student in pair)
+            if len(first) == 0 or list(first.index) != list(second.index):
+                continue
+            of_pair = found.setdefault(str(split).removeprefix("test_"), {}).setdefault(MINUS.join(pair), {})
+            for key in (key for key in keys if key in table):
+                one, two = _ratios(first, key), _ratios(second, key)
+                interval, values = paired_interval(one, two, seed=seed), (add(one).value, add(two).value)
+                if interval is not None and values[0] is not None and values[1] is not None:
+                    of_pair[key] = (values[1] - values[0], interval)
     return found
 
 
-def better_student(rows: Rows, key: str, protocol: Mapping[str, Any]) -> str | None:
-    """Which of the two students is better at `key`; None when they are equal, or nobody can say."""
+def best_student(rows: Rows, students: Sequence[str], key: str, protocol: Mapping[str, Any]) -> str | None:
+    """Which of the students is the best at `key`; None when they are equal, or there is nobody to compare with."""
     goal = protocol.get(key, {}).get("goal")
-    values = {student: rows.get(student, {}).get(key) for student in STUDENTS}
+    values = {student: rows.get(student, {}).get(key) for student in students}
     known = {student: float(value) for student, value in values.items() if value is not None}
-    if goal is None or len(known) < len(STUDENTS) or len(set(known.values())) == 1:
+    if goal is None or len(known) < 2 or len(set(known.values())) == 1:
         return None
     badness = {
         student: {"lower": value, "higher": -value, "zero": abs(value), "one": abs(value - 1)}[goal]
@@ -167,15 +163,15 @@ def number(value: float | None) -> str:
 
 _HOW_TO_READ = """## How to read it
 
-Bold: the better of the two students. Below a value: its 95 % interval, from a bootstrap over clips. The last row is the
-difference of the students on the same clips; in bold where its 95 % interval leaves out zero. An unseen speaker speaks
+Bold: the best student. Below a value: its 95 % interval, from a bootstrap over clips. The last rows are differences of
+two students on the same clips; in bold where the 95 % interval leaves out zero. An unseen speaker speaks
 in the training style with the lowest LVE, as in the paper; “all styles” is the mean over all of them. The truth's own
 row is the floor of what a network judges: a lower LSE-D than the truth's is not a better face."""
 
 
-def _cell(rows: Rows, name: str, row: Mapping[str, Any], key: str, protocol: Mapping[str, Any]) -> str:
+def _cell(row: Mapping[str, Any], key: str, best: bool) -> str:
     text = number(row.get(key))
-    if better_student(rows, key, protocol) == name:
+    if best:
         text = f"**{text}**"
     interval = row.get("interval", {}).get(key)
     return (
@@ -194,7 +190,7 @@ def _difference(found: Difference | None) -> str:
 
 
 def _tests(evaluate: Mapping[str, Any]) -> dict[str, Rows]:
-    return {test: rows for test, rows in evaluate.items() if test not in ("protocol", "corpus") and rows}
+    return {test: rows for test, rows in evaluate.items() if test not in ("protocol", "corpus", "students") and rows}
 
 
 def _keys(protocol: Mapping[str, Any]) -> list[str]:
@@ -210,8 +206,10 @@ def _groups(rows: Rows, protocol: Mapping[str, Any]) -> list[list[str]]:
     return [group for group in (judged, others) if group]
 
 
-def _ordered(rows: Rows) -> list[tuple[str, Mapping[str, Any]]]:
-    return [(name, rows[name]) for name in [*NAMES, *sorted(set(rows) - set(NAMES))] if name in rows]
+def _ordered(rows: Rows, students: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Rows in the order of the table: references, students, students averaged over all styles."""
+    order = [*REFERENCES, *students, *(f"{student}{MEAN_STYLE}" for student in students)]
+    return [(name, rows[name]) for name in [*order, *sorted(set(rows) - set(order))] if name in rows]
 
 
 def _ratios(table: pd.DataFrame, key: str) -> list[Ratio]:

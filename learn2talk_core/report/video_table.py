@@ -11,7 +11,7 @@ from learn2talk_core.run.files import whole_file
 Row = Mapping[str, Any]
 
 
-def console(rows: Sequence[Row], protocol: Mapping[str, Mapping[str, str]], absent: Mapping[str, str]) -> str:
+def video_score_table(rows: Sequence[Row], protocol: Mapping[str, Mapping[str, str]], absent: Mapping[str, str]) -> str:
     """The table, what each column means, and what is missing for the others.
 
     Args:

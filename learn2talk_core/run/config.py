@@ -101,6 +101,10 @@ def _checked(hint: Any, value: Any, key: str, path: Path) -> Any:
         if not isinstance(value, list):
             raise _wrong_type(path, key, "a list", value)
         return tuple(_checked(arguments[0], item, f"{key}[{i}]", path) for i, item in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise _wrong_type(path, key, "a group of keys", value)
+        return {str(name): _checked(arguments[1], item, f"{key}.{name}", path) for name, item in value.items()}
     if origin in (typing.Union, types.UnionType):
         if value is None:
             return None

@@ -5,7 +5,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -23,7 +23,7 @@ _LEFT = re.compile(r"\.(.+)\.(\d+)\.(?:partial(?:\..*)?|old)", re.DOTALL)
 _CONTENT = re.compile("[0-9a-f]{30,64}")
 # How NumPy, safetensors and torch tell of a full disk.
 _UNWRITTEN = re.compile(
-    r"requested and \d+ written|os error (?:5|27|28|30|122)\b|PytorchStreamWriter failed|file write failed"
+    r"requested and \d+ written|os error (?:5|27|28|30|122)\b|inline_container|PytorchStreamWriter|iostream"
 )
 UNWRITTEN_FIX = "Free disk space or choose a folder that can be written; nothing half-written was left behind."
 SYNCING = 8  # files of a folder that are synced at a time: a disk does several in the time of one
@@ -115,7 +115,7 @@ def read_json(path: str | Path, *, made_by: str) -> Any:
     """Read a JSON file that another stage made; `made_by` is named in the error when it is missing or broken."""
     path = Path(path)
     try:
-        return json.loads(regular(path, made_by=made_by).read_text())
+        return json.loads(regular(path, made_by=made_by).read_bytes())
     except (ValueError, RecursionError, OSError) as error:  # no JSON, no UTF-8, a number of 5000 digits, no rights
         found = f"text that is not ({str(error)[:200]})"
         raise BadInput(path, expected="JSON", found=found, fix=f"Delete it and make it again: {made_by}.") from error
@@ -175,6 +175,27 @@ def map_array(
         found = f"{str(array.dtype)[:80]} of shape {array.shape}"
         raise BadInput(path, expected=f"an array of numbers{lengths}", found=found, fix=fix)
     return array
+
+
+def visible(folder: Path, pattern: str = "*") -> list[Path]:
+    """What a folder holds, sorted, without what is hidden: macOS writes `.DS_Store` and a `._NAME` for each file."""
+    found = folder.glob(pattern)
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+
+
+def visible_files(folder: str | Path, suffixes: Collection[str]) -> list[Path]:
+    """The visible files of a folder with one of these suffixes, in capitals or not, by name."""
+    return [path for path in visible(Path(folder)) if path.suffix.lower() in suffixes and path.is_file()]
+
+
+def by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
+    """The files of a folder with one of these suffixes, in capitals or not, by their stem.
+
+    Of several with the same stem it is the one whose suffix comes first in `suffixes`.
+    """
+    files = visible_files(folder, suffixes)
+    files.sort(key=lambda path: suffixes.index(path.suffix.lower()), reverse=True)
+    return {path.stem: path for path in files}
 
 
 def map_shard(
@@ -293,7 +314,8 @@ def _unwritten(error: Exception, partial: Path) -> str | None:
     if isinstance(error, OSError) and error.errno is not None:
         other = error.filename is not None and not _belongs(Path(os.fsdecode(error.filename)), partial)
         return None if other else error.strerror or str(error)
-    return str(error).strip().splitlines()[0] if _UNWRITTEN.search(str(error)) else None
+    told = str(error).strip()
+    return f"that not all could be ({told.splitlines()[0]})" if _UNWRITTEN.search(told) else None
 
 
 def _belongs(file: Path, partial: Path) -> bool:

@@ -4,7 +4,7 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from typing import Any, TextIO, cast
 
@@ -12,7 +12,9 @@ from learn2talk_core.run.errors import BadInput, printable
 
 # What torch, OpenCV, the loader of libraries and C++ say when there is no memory: none of them raises MemoryError.
 _MEMORY = re.compile(
-    r"(can't|cannot) allocate memory|not enough memory|insufficient memory|out of memory|bad_alloc", re.I
+    r"(can't|cannot) allocate memory|(not enough|insufficient|out of) memory|bad_alloc|failed to map segment|"
+    r"can't start new thread",
+    re.IGNORECASE,
 )
 INTERRUPTED, CLOSED_PIPE = 130, 141  # as a shell says of programs that SIGINT and SIGPIPE ended
 
@@ -65,14 +67,21 @@ def _explained(error: Exception) -> BadInput | None:
     """The error as a user is to read it; None for a fault of ours, whose traceback is wanted."""
     if isinstance(error, BadInput):
         return error
-    if isinstance(error, MemoryError) or _MEMORY.search(str(error)):
-        found = str(error).strip().splitlines()[0][:200] if str(error).strip() else "no more"
+    if short := next((e for e in _chain(error) if isinstance(e, MemoryError) or _MEMORY.search(str(e))), None):
+        found = str(short).strip().splitlines()[0][:200] if str(short).strip() else "no more"
         fix = "Give it less at a time (a shorter clip, smaller batches, fewer workers), or raise the limit of memory."
         return BadInput("memory", expected="enough of it", found=found, fix=fix)
     if isinstance(error, OSError):
         where, fix = error.filename or "a file", "Check its permissions and the space on its disk."
         return BadInput(where, expected="to read or write it", found=error.strerror or str(error), fix=fix)
     return None
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what it came from."""
+    while error is not None:
+        yield error
+        error = error.__cause__ if error.__cause__ is not None else error.__context__
 
 
 class Escaping:

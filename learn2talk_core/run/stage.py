@@ -11,23 +11,29 @@ from typing import TypeVar
 
 from learn2talk_core.run import processes
 from learn2talk_core.run.config import load_params
+from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import write_json
+from learn2talk_core.run.paths import COST
 from learn2talk_core.run.program import INTERRUPTED, run_program
 from learn2talk_core.run.progress import log
 
 P = TypeVar("P")
 
 
-def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] = ()) -> None:
+def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | str = ()) -> None:
     """Run one stage as a program: `python -m stages.NAME [ROLE]`.
 
     `main(params)`, or `main(params, role)` where the stage is run once for each of `roles`, does the work and returns
-    one sentence that says what it made. Time and peak memory go to `metrics/cost/NAME[-ROLE].json`. How errors end it:
-    `run_program`. Under `accelerate launch` or `torchrun` it joins the other processes.
+    one sentence that says what it made. Where the roles are the students of a run, `roles` names the parameter that
+    holds them. Time and peak memory go to `metrics/cost/NAME[-ROLE].json`, those of a student to
+    `metrics/cost/students/ROLE.json`. How errors end it: `run_program`. Under `accelerate launch` or `torchrun` it
+    joins the other processes.
     """
     name = sys.modules["__main__"].__spec__.name.rpartition(".")[2]  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(prog=f"python -m stages.{name}", description=sys.modules["__main__"].__doc__)
-    if roles:
+    if isinstance(roles, str):
+        parser.add_argument("role", metavar="NAME", help=f"which of `{roles}` in params.yaml")
+    elif roles:
         parser.add_argument("role", choices=roles, help="which of the trainings to run")
     role = getattr(parser.parse_args(), "role", None)
     label = f"{name}-{role}" if role else name
@@ -38,12 +44,16 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] = (
         with processes.joined():
             if processes.rank() > 0:
                 logging.getLogger().setLevel(logging.WARNING)
-            made = main(load_params(params, name), *([role] if role else []))
+            values = load_params(params, name)
+            if isinstance(roles, str) and role not in (known := getattr(values, roles)):
+                expected = f"one of {', '.join(known) or 'none'}"
+                raise BadInput(f"params.yaml: {roles}", expected=expected, found=repr(role), fix="Add it there.")
+            made = main(values, *([role] if role else []))
             seconds = time.perf_counter() - start
             memory = peak_memory_mb()
-            write_json(
-                f"metrics/cost/{label}.json", {label: {"seconds": round(seconds, 1), "peak_memory_mb": round(memory)}}
-            )
+            place = f"students/{role}" if isinstance(roles, str) else label
+            cost = {"seconds": round(seconds, 1), "peak_memory_mb": round(memory)}
+            write_json(f"{COST}/{place}.json", {label: cost})
             log.info("%s: %s (%.1f s, %.0f MB at most)", label, made, seconds, memory)
         return 0
 

@@ -14,7 +14,7 @@ def lower_half_l1(generated: np.ndarray, truth: np.ndarray) -> float:
     return float(np.abs(difference).mean()) / 255
 
 
-def mouth_motion(generated: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
+def mouth_opening_agreement(generated: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
     """Does the generated mouth move with the filmed one, and as much?
 
     Both are measured along the first principal component over time of the filmed mouth, which is how far it is open.

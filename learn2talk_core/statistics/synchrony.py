@@ -77,6 +77,12 @@ def lag(curve: Array, fps: float) -> Lag:
     return Lag(max_shift - best, 1000 / fps * (best - max_shift + _vertex(curve, best)))
 
 
+def sync_error(curve: Array) -> tuple[float, float]:
+    """LSE-D and LSE-C of `curve`, mean distances (2 S + 1,): the smallest, and how far the median lies above it."""
+    smallest = float(np.nanmin(curve))
+    return smallest, float(np.nanmedian(curve)) - smallest
+
+
 def _vertex(curve: Array, best: int) -> float:
     """Where the parabola through the minimum and its neighbours has its own minimum, relative to `best`."""
     if not 0 < best < len(curve) - 1:

@@ -1,20 +1,25 @@
-"""A teacher that is a program of the user's: run once a clip, in its own checkout and environment.
+"""A teacher that is a program of the user: run once per clip, in its own checkout and environment.
 
-The program gets its words as they are; no shell reads them. It is killed, with all that it started, when its time is
-over. Its video appears under the clip's name only when it is whole, so that a run that is killed at any moment goes on
-with the clips that are not there yet.
+The program gets its arguments as they are, without a shell. A supervisor process kills it, with everything that it
+started, at the time limit and when our process ends for any reason (Ctrl-C, a closed terminal, SIGKILL). A video
+appears under the clip's name only when it is complete, so that an interrupted run continues with the missing clips.
 """
 
 import hashlib
 import json
+import multiprocessing
 import os
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+import time
 from dataclasses import asdict, dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
+from typing import IO
 
 import cv2
 import numpy as np
@@ -22,10 +27,13 @@ import numpy as np
 from learn2talk_core.audio.waveform import to_int16, write_wave
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
+from learn2talk_core.teacher import supervisor
 
 PLACES = ("audio", "image", "output", "folder")
 TAIL_LINES, TAIL_LETTERS = 12, 1500
-WORK = "work-"  # prefix of the folders of clips in the making
+WORK = "work-"  # prefix of the working folders of clips
+POLL_SECONDS = 1.0  # how often a worker process checks that the process that started it is alive
+_PARENT = os.getppid()
 # Of our own Python: another one would take our packages for its own.
 _OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 
@@ -35,11 +43,12 @@ class Command:
     """How to call the program.
 
     Attributes:
-        arguments: its words. `{audio}` becomes the path of the sound (WAV, 16 kHz, mono, 16 bit), `{image}` of the
-            still (PNG), `{output}` of the video to be made, `{folder}` of the empty folder that `{output}` lies in.
-        cwd: the folder to run it in; None is the current one.
-        made: which file in the folder is the video: a name or a glob pattern that fits one file.
-        seconds: its time for one clip.
+        arguments: the program and its arguments. `{audio}` becomes the path of the sound (WAV, 16 kHz, mono, 16 bit),
+            `{image}` of the still image (PNG), `{output}` of the video to write, `{folder}` of the empty folder that
+            contains `{output}`.
+        cwd: the working directory; None is the current one.
+        made: which file in the folder is the video: a name or a glob pattern that matches one file.
+        seconds: time limit for one clip.
     """
 
     arguments: tuple[str, ...]
@@ -49,39 +58,46 @@ class Command:
 
 
 def check_command(command: Command, where: str) -> None:
-    """Refuse a command that cannot work, before any clip: `where` names the parameter."""
+    """Refuse a command that cannot work, before the first clip; `where` names the parameter in the error."""
     used = set(re.findall(r"\{(\w+)\}", " ".join(command.arguments)))
     if unknown := sorted(used - set(PLACES)):
         raise BadInput(
             f"{where}.arguments",
-            expected=f"no other places than {', '.join(f'{{{name}}}' for name in PLACES)}",
+            expected=f"no other placeholders than {', '.join(f'{{{name}}}' for name in PLACES)}",
             found=", ".join(f"{{{name}}}" for name in unknown),
-            fix="Mend the name.",
+            fix="Correct the name.",
         )
     if "audio" not in used or not used & {"output", "folder"}:
         raise BadInput(
             f"{where}.arguments",
-            expected="a list of words, among them {audio} and {output} or {folder}",
+            expected="a list of arguments, among them {audio} and {output} or {folder}",
             found=json.dumps(list(command.arguments)),
-            fix="See docs/teachers.md for some teachers' command lines.",
+            fix="docs/teachers.md has the command lines of some teachers.",
         )
     folder = Path(command.cwd or ".")
     if not folder.is_dir():
-        raise BadInput(f"{where}.cwd", expected="a folder", found=f"{command.cwd}: none", fix="Mend the path.")
+        raise BadInput(f"{where}.cwd", expected="a folder", found=f"{command.cwd}: none", fix="Correct the path.")
     program = command.arguments[0]
     if shutil.which(str(folder / program) if "/" in program else program) is None:
         raise BadInput(
             f"{where}.arguments",
-            expected="a program as the first word",
+            expected="a program as the first argument",
             found=f"{program!r}, which cannot be run",
             fix="Give its full path, such as that of python in the teacher's own environment.",
+        )
+    if not command.made or Path(command.made).is_absolute() or ".." in Path(command.made).parts:
+        raise BadInput(
+            f"{where}.made",
+            expected="a file name or a glob pattern, relative to {folder}",
+            found=repr(command.made),
+            fix="Give the name of the file that the teacher writes into {folder}.",
         )
     if command.seconds <= 0:
         raise BadInput(f"{where}.seconds", expected="more than 0", found=f"{command.seconds:g}", fix="Raise it.")
 
 
 def video_path(scratch: Path, clip_id: str, command: Command, audio: np.ndarray, image: np.ndarray) -> Path:
-    """Where a clip's video is kept: other words, another sound or another image never find an old one."""
+    """Where a clip's video is kept. The name depends on command, sound and image, so that a change makes a new one."""
     key = hashlib.sha256(json.dumps({**asdict(command), "seconds": 0}, sort_keys=True).encode())
     key.update(to_int16(audio).tobytes())
     key.update(repr(image.shape).encode() + image.tobytes())
@@ -89,9 +105,9 @@ def video_path(scratch: Path, clip_id: str, command: Command, audio: np.ndarray,
 
 
 def make_video(command: Command, audio: np.ndarray, image: np.ndarray, target: Path) -> None:
-    """Run the program for one clip, and put its video to `target`.
+    """Run the program for one clip and move its video to `target`.
 
-    What it printed is kept beside `target`, as .log, when it fails.
+    If it fails, what it printed is kept beside `target`, as .log.
 
     Args:
         command: see `Command`.
@@ -121,63 +137,85 @@ def make_video(command: Command, audio: np.ndarray, image: np.ndarray, target: P
             _run(command, words, target, printed)
             video = _only_video(folder, command, target)
         except BadInput:
-            shutil.copyfile(printed, log)
+            os.replace(printed, log)
             raise
         with whole_file(target) as partial:
             shutil.copyfile(video, partial)
 
 
 def clear_unfinished(scratch: Path) -> None:
-    """Remove what clips in the making left behind when their run was killed. Nobody else may be at work there."""
+    """Remove the working folders that a killed run left behind. No other run may use `scratch` at the same time."""
     for left in scratch.glob(f"{WORK}*.partial"):
         shutil.rmtree(left, ignore_errors=True)
 
 
 def _run(command: Command, words: list[str], target: Path, printed: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in _OURS}
-    with printed.open("wb") as output:
-        process = subprocess.Popen(
-            words, cwd=command.cwd, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )  # fmt: skip
+    supervised = [sys.executable, "-I", "-S", supervisor.__file__, str(printed), *words]
+    with subprocess.Popen(
+        supervised, cwd=command.cwd, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
         try:
-            status = process.wait(command.seconds)
-        except BaseException as error:  # its time is over, or ours: Ctrl-C does not reach another session
-            os.killpg(process.pid, signal.SIGKILL)
+            answer = process.stdout.read() if _ends_within(command.seconds, process.stdout) else None
+        finally:
+            process.stdin.close()  # the supervisor kills what still runs, and ends
             process.wait()
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
-            raise BadInput(
-                target,
-                expected=f"the teacher to be done within {command.seconds:g} s",
-                found=f"it at work still, and stopped it{_tail(printed)}",
-                fix="Raise teacher_video.command.seconds, or see why it hangs.",
-            ) from None
-    if status:
-        how = f"exit status {status}" if status > 0 else f"the end by signal {-status}"
+    if answer is None:
         raise BadInput(
             target,
-            expected="the teacher to end well",
+            expected=f"the teacher to finish within {command.seconds:g} s",
+            found=f"it still running, and stopped it{_tail(printed)}",
+            fix="Raise teacher_video.command.seconds, or find out why it hangs.",
+        )
+    status = int(answer or -signal.SIGKILL)  # no answer: the supervisor itself was killed
+    if status:
+        how = f"exit status {status}" if status > 0 else f"its end by signal {-status}"
+        raise BadInput(
+            target,
+            expected="the teacher to succeed",
             found=f"{how}{_tail(printed)}",
-            fix=f"The whole of what it printed is in {target.with_suffix('.log').name} beside.",
+            fix=f"All that it printed is in {target.with_suffix('.log').name} beside this video.",
         )
 
 
+def _ends_within(seconds: float, output: IO[bytes]) -> bool:
+    """Wait for the supervisor's answer. A worker process also stops waiting when the process that started it ends."""
+    deadline = time.monotonic() + seconds
+    while not wait([output.fileno()], max(0.0, min(POLL_SECONDS, deadline - time.monotonic()))):
+        orphan = multiprocessing.parent_process() is not None and os.getppid() != _PARENT
+        if orphan or time.monotonic() >= deadline:
+            return False
+    return True
+
+
 def _only_video(folder: Path, command: Command, target: Path) -> Path:
-    found = sorted(path for path in folder.glob(command.made) if path.is_file())
+    found = sorted(path for path in folder.glob(command.made) if path.is_symlink() or not path.is_dir())
     if len(found) != 1:
         others = sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
         raise BadInput(
             target,
-            expected=f"the teacher to leave one video {command.made}",
-            found=", ".join(path.name for path in found) or f"none, but {', '.join(others[:10]) or 'nothing at all'}",
-            fix="Have it write {output}, or say by teacher_video.command.made which file in {folder} it is.",
+            expected=f"one video {command.made} from the teacher",
+            found=", ".join(path.name for path in found) or f"none, but {', '.join(others[:10]) or 'no file at all'}",
+            fix="Have it write {output}, or name the file in {folder} by teacher_video.command.made.",
+        )
+    if found[0].resolve() != found[0] or not found[0].is_file():  # a link, of its folder perhaps; a pipe or a socket
+        raise BadInput(
+            target,
+            expected=f"a regular file {found[0].name} from the teacher",
+            found="a symbolic link" if found[0].resolve() != found[0] else "a special file",
+            fix="Have it write the video itself to {output} or into {folder}.",
         )
     return found[0]
 
 
 def _tail(printed: Path) -> str:
-    """The last lines of what the program printed, indented."""
-    text = printed.read_bytes()[-TAIL_LETTERS:].decode(errors="replace").replace("\r", "\n")
-    lines = [line for line in text.splitlines() if line.strip()][-TAIL_LINES:]
-    return ":\n" + "\n".join(f"    {line}" for line in lines) + "\n" if lines else ", without a word"
+    """The last lines of what the program printed, indented, control characters escaped."""
+    with printed.open("rb") as file:
+        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_LETTERS))
+        text = file.read(TAIL_LETTERS).decode(errors="replace").replace("\r", "\n")
+    lines = ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in text.splitlines()]
+    lines = [line for line in lines if line.strip()][-TAIL_LINES:]
+    return ":\n" + "\n".join(f"    {line}" for line in lines) + "\n" if lines else "; it printed nothing"

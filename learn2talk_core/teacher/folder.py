@@ -12,9 +12,9 @@ import pandas as pd
 from learn2talk_core.audio.waveform import SAMPLE_RATE, write_wave
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import whole_file
+from learn2talk_core.run.files import visible_files, whole_file
 from learn2talk_core.run.progress import progress
-from learn2talk_core.teacher.videos import find_video, look_at, resampled
+from learn2talk_core.teacher.videos import find_video, look_at, resample_note
 from learn2talk_core.video.landmarks import FindFaces
 from learn2talk_core.video.recorded import SUFFIXES
 from learn2talk_core.video.stills import Still
@@ -75,7 +75,7 @@ def check_teacher(
         source, still, samples = video
         try:
             look_at(source, samples, still, find, name=f"{folder}, clip {clip.id}")
-            if note := resampled(source):
+            if note := resample_note(source):
                 notes[note] += 1
         except BadInput as reason:
             refused.append((clip.id, reason))
@@ -147,4 +147,4 @@ def _made(folder: Path, clips: Sequence[Clip]) -> Iterator[tuple[Clip, Video | B
 
 
 def _others(folder: Path, known: Collection[str]) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.suffix in SUFFIXES and path.stem not in known)
+    return [path.name for path in visible_files(folder, SUFFIXES) if path.stem not in known]

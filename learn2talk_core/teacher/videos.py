@@ -1,8 +1,8 @@
-"""Teacher videos that another program made: found by clip, looked at, and brought into the form of the 2D corpus.
+"""Teacher videos that another program made: find them by clip, check them, convert them to the form of the 2D corpus.
 
-A video is refused when it cannot be read, lasts longer or shorter than its sound, does not show one face throughout, or
-shows a mouth that does not move. The measures of a picture, in `likeness` and `mouth_motion`, are our own; their bounds
-were set on films of the embedded corpus, its weak teacher, and stills under noise (docs/teachers.md).
+A video is refused when it cannot be read, is longer or shorter than its sound, does not show exactly one face, or shows
+a mouth that does not move. The measures `likeness` and `mouth_variation` are our own. Their bounds were set on films
+of the embedded corpus, its weak teacher, and still images with noise (docs/teachers.md).
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -14,6 +14,7 @@ import numpy as np
 
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import visible_files
 from learn2talk_core.video.landmarks import FindFaces
 from learn2talk_core.video.recorded import SUFFIXES, SteadyFace, hold_still
 from learn2talk_core.video.stills import Still
@@ -30,7 +31,7 @@ from learn2talk_core.video.video_file import encode_video, video_frames, video_r
 
 MOST_FRAMES_OFF = 2  # pictures at 25 a second: teachers drop some where their sound windows end
 LEAST_MOTION = (
-    3.0  # of `mouth_motion`: a still under strong noise has 1.9, the weakest teacher here 4.5, films 12 and more
+    3.0  # of `mouth_variation`: a still under strong noise has 1.9, the weakest teacher here 4.5, films 12 and more
 )
 LEAST_LIKENESS = (
     0.8  # of `likeness`: a face that swayed has 0.93 and more, moved by 4 % of its width 0.8, another one 0.4
@@ -49,8 +50,11 @@ def taught_clips(corpus: Corpus, tests: int) -> list[Clip]:
 def find_video(folder: str | Path, clip_id: str) -> Path:
     """The video FOLDER/CLIP.mp4, or with another ending of a video."""
     folder = Path(folder)
-    found = [folder / f"{clip_id}{suffix}" for suffix in sorted(SUFFIXES)]
-    found = [path for path in found if path.is_file()]
+    found = (
+        [path for path in visible_files(folder, SUFFIXES) if path.stem == clip_id and path.is_file()]
+        if folder.is_dir()
+        else []
+    )
     if len(found) != 1:
         raise BadInput(
             folder / f"{clip_id}.mp4",
@@ -87,7 +91,7 @@ def look_at(
             fix="Make it again from this clip's sound.",
         )
     frames = min(face.frames, wanted)
-    moved = mouth_motion(islice(face.pictures(), frames), face.mouth_box)
+    moved = mouth_variation(islice(face.pictures(), frames), face.mouth_box)
     if moved < LEAST_MOTION:
         raise BadInput(
             where,
@@ -98,7 +102,7 @@ def look_at(
     return SteadyFace(frames, lambda: islice(face.pictures(), frames), face.face_box, face.mouth_box)
 
 
-def resampled(source: str | Path | bytes) -> str:
+def resample_note(source: str | Path | bytes) -> str:
     """A note when a video has another frame rate than 25 and is therefore resampled in time; else empty."""
     rate = video_rate(source)
     return "" if rate == VIDEO_FPS else f"{float(rate):g} pictures a second, brought to 25 by taking the nearest one"
@@ -108,12 +112,12 @@ def foreign_film(
     clip: Clip, audio: np.ndarray, path: str | Path, still: Still | None, find: FindFaces | None
 ) -> tuple[Film, str]:
     """A teacher's video that passes, for `write_talking_video`, sound and pictures trimmed to their common duration;
-    and a note, see `resampled`.
+    and a note, see `resample_note`.
     """
     face = look_at(path, len(audio), still, find)
     samples = len(audio) if face.frames == frames_of(len(audio)) else face.frames * SAMPLES_PER_FRAME
     described = describe(clip, face.frames, samples, face.face_box, face.mouth_box)
-    return (described, encode_video(face.pictures(), VIDEO_FPS), audio[:samples]), resampled(path)
+    return (described, encode_video(face.pictures(), VIDEO_FPS), audio[:samples]), resample_note(path)
 
 
 def describe(clip: Clip, frames: int, samples: int, face_box: tuple[int, int, int, int], mouth_box: Box) -> VideoClip:
@@ -131,7 +135,7 @@ def describe(clip: Clip, frames: int, samples: int, face_box: tuple[int, int, in
     )
 
 
-def mouth_motion(pictures: Iterable[np.ndarray], box: Box) -> float:
+def mouth_variation(pictures: Iterable[np.ndarray], box: Box) -> float:
     """How much a mouth moves, in grey levels of 255: standard deviation over time of a 24 x 24 picture of the mouth,
     at the pixel that is the 98th of 100. Means over 4 x 4 pixels, and the brightness of the whole, are taken out, so
     that neither grain nor flicker counts.

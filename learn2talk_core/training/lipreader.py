@@ -64,7 +64,7 @@ def mouth_clips(video: TalkingVideo, split: str) -> list[MouthClip]:
 
 
 @dataclass(frozen=True)
-class Batch:
+class LipReaderBatch:
     """Windows of mouth crops.
 
     grey: (B, T, 88, 88) in 0..1; lengths: (B,) frames of each window; labels: (B, T) phoneme at each frame, -1 in the
@@ -77,7 +77,9 @@ class Batch:
     sentences: list[list[int]]
 
 
-def random_batch(clips: Sequence[MouthClip], rng: np.random.Generator, size: int, frames: int) -> Batch:
+def random_lipreader_batch(
+    clips: Sequence[MouthClip], rng: np.random.Generator, size: int, frames: int
+) -> LipReaderBatch:
     """`size` augmented random windows of at most `frames` frames."""
     grey = torch.zeros(size, frames, CROP, CROP)
     lengths = torch.zeros(size, dtype=torch.long)
@@ -91,7 +93,7 @@ def random_batch(clips: Sequence[MouthClip], rng: np.random.Generator, size: int
         grey[row, :length] = torch.from_numpy(augmented(clip.frames[window], rng))
         labels[row, :length] = torch.from_numpy(clip.labels[window])
         sentences.append(clip.tokens(window.start, window.stop))
-    return Batch(grey, lengths, labels, sentences)
+    return LipReaderBatch(grey, lengths, labels, sentences)
 
 
 def augmented(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -118,7 +120,7 @@ def augmented(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class LipReaderTraining:
     """How a lip reader is trained: group `lipreader.training` of params.yaml."""
 
     steps: int
@@ -132,7 +134,13 @@ class Recipe:
 
 
 def train_lipreader(
-    reader: LipReader, clips: Sequence[MouthClip], recipe: Recipe, *, seed: int, scratch: Scratch, description: str
+    reader: LipReader,
+    clips: Sequence[MouthClip],
+    recipe: LipReaderTraining,
+    *,
+    seed: int,
+    scratch: Scratch,
+    description: str,
 ) -> tuple[nn.ModuleDict, list[dict[str, float]]]:
     """Train `reader` and a frame-wise head on `clips`.
 
@@ -148,7 +156,7 @@ def train_lipreader(
     frames = max(1, round(recipe.window * FPS))
 
     def step(index: int) -> dict[str, float]:
-        batch = random_batch(clips, generator(seed, "batch", index, *processes.mark()), recipe.batch, frames)
+        batch = random_lipreader_batch(clips, generator(seed, "batch", index, *processes.mark()), recipe.batch, frames)
         encoded = reader.features(batch.grey, "encoder", batch.lengths)
         hybrid = ctc_attention_loss(
             reader, encoded, batch.sentences,

@@ -10,12 +10,13 @@ import torch
 from torch import nn
 
 from learn2talk_core.run import processes
-from learn2talk_core.run.exchange import demand_same, in_turn, mean_gradients, mean_tensors, mean_values
+from learn2talk_core.run.collectives import demand_same, mean_gradients, mean_tensors, mean_values
 from learn2talk_core.run.progress import log, progress
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.training.scratch import Scratch
 
-SAVE_SECONDS = 20.0
+SAVE_SECONDS = 20.0  # from one checkpoint to the next, at least
+SAVE_RATIO = 20.0  # and this many times as long as the last one took: saving costs 5 % of the run at most
 
 
 class Stateful(Protocol):
@@ -59,7 +60,7 @@ def train(
         FloatingPointError: the loss is not finite.
     """
     history: list[dict[str, float]] = []
-    saved = in_turn(scratch.load)
+    saved = processes.in_turn(scratch.load)
     if saved is not None:
         for name, value in state.items():
             value.load_state_dict(saved["state"][name])
@@ -69,7 +70,7 @@ def train(
     networks = [value for value in state.values() if isinstance(value, nn.Module)]
     mean_tensors(p for network in networks for p in network.parameters())
     parent = os.getppid()
-    last_save = time.monotonic()
+    next_save = time.monotonic() + SAVE_SECONDS
     bar = progress(range(len(history), steps), description, total=steps, start=len(history), unit="step")
     for index in bar:
         seed_torch(seed, "step", index, *processes.mark())
@@ -79,17 +80,20 @@ def train(
             raise FloatingPointError(f"{description}: the loss is {row['loss']} at step {index}")
         history.append({"step": float(index), **row})
         bar.set_postfix(loss=f"{row['loss']:.4g}", refresh=False)
-        if time.monotonic() - last_save > SAVE_SECONDS or index == steps - 1:
-            _save(scratch, state, history)
-            last_save = time.monotonic()
+        if time.monotonic() > next_save or index == steps - 1:
+            next_save = _save(scratch, state, history)
         if os.getppid() != parent:  # dvc was killed: another run may want this place
             _save(scratch, state, history)
             raise KeyboardInterrupt(f"{description}: the process that started this training is gone")
     return history
 
 
-def _save(scratch: Scratch, state: Mapping[str, Stateful], history: list[dict[str, float]]) -> None:
+def _save(scratch: Scratch, state: Mapping[str, Stateful], history: list[dict[str, float]]) -> float:
+    """Save a checkpoint; return when the next one is due, in `time.monotonic()`."""
+    began = time.monotonic()
     scratch.save({"state": {name: value.state_dict() for name, value in state.items()}, "history": history})
+    ended = time.monotonic()
+    return ended + max(SAVE_SECONDS, SAVE_RATIO * (ended - began))
 
 
 def update(

@@ -1,16 +1,16 @@
 """The scratch folder of one training: its checkpoint, keyed by everything that decides the result.
 
-The key is a hash of the stage's name, its parameters, the source code and the content of its inputs. A killed stage
-finds its checkpoint again; a stage whose parameters, code or data changed never finds an old one. A lock in the folder
-keeps two trainers apart. Of several processes that train together the first one locks, saves and removes.
+The key is a hash of the stage's name, its parameters, the source code that it imports and the content of its inputs. A
+killed stage finds its checkpoint again; a stage whose parameters, code or data changed never finds an old one. A lock
+in the folder keeps two trainers apart. Of several processes that train together the first one locks, saves and removes.
 """
 
 import fcntl
 import hashlib
-import io
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -23,9 +23,9 @@ import torch
 from learn2talk_core.run import processes
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
+from learn2talk_core.run.imports import ROOT, closure, data_beside
 from learn2talk_core.run.progress import log
 
-PACKAGE = Path(__file__).parents[1]
 WAIT_SECONDS = 60.0  # how long to wait for a trainer that is about to notice that its parent has died
 
 
@@ -62,13 +62,14 @@ class Scratch:
             self._lock = None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint by `state` (tensors and plain containers)."""
+        """Replace the checkpoint by `state` (tensors and plain containers), which is not copied in memory."""
         if processes.rank() > 0:
             return
-        with whole_file(self.checkpoint) as partial:
-            buffer = io.BytesIO()  # a full disk is then an ordinary OSError
-            torch.save(state, buffer)
-            partial.write_bytes(buffer.getbuffer())
+        with whole_file(self.checkpoint) as partial, partial.open("wb") as file:
+            stream = _Stream(file)
+            torch.save(state, stream)  # type: ignore[arg-type]
+            if stream.error:
+                raise stream.error
 
     def load(self) -> dict[str, Any] | None:
         """The checkpoint, or None when there is none. A broken one is set aside and training starts anew."""
@@ -87,6 +88,28 @@ class Scratch:
             gone = self.folder.with_name(f"{self.folder.name}.{os.getpid()}.done")
             self.folder.rename(gone)  # at once, so that nobody finds a part of it
             shutil.rmtree(gone, ignore_errors=True)
+
+
+class _Stream:
+    """A file for `torch.save`, which hides an OSError of `write` behind a RuntimeError of its own.
+
+    The first OSError is kept in `error`, and what follows it is dropped.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: memoryview) -> int:
+        if self.error is None:
+            try:
+                self._file.write(data)
+            except OSError as error:
+                self.error = error
+        return len(data)
+
+    def flush(self) -> None:
+        pass
 
 
 def _locked(path: Path) -> IO[str] | None:
@@ -113,24 +136,45 @@ def _owner(path: Path) -> str:
 
 
 def open_scratch(name: str, params: Any, inputs: Iterable[str | Path]) -> Scratch:
-    """The scratch folder for stage `name` with the dataclass `params` and the files or folders `inputs`.
+    """The scratch folder for stage `name` with `params` (a dataclass, or a tuple of dataclasses) and the files or
+    folders `inputs`.
 
-    It lies under `$DVC_ROOT/.scratch`, which stays the same when DVC runs an experiment in a temporary copy.
+    Its name follows their content, and that of the code which the modules of the classes of `params` import, directly
+    or not. It lies under `$DVC_ROOT/.scratch`, which stays the same when DVC runs an experiment in a temporary copy.
     """
     root = Path(os.environ.get("DVC_ROOT", "."))
     key = hashlib.sha256()
     together = [processes.count()] if processes.count() > 1 else []  # their batch is another one
-    key.update(json.dumps([name, asdict(params), *together], sort_keys=True).encode())
-    for path in [PACKAGE, PACKAGE.parent / "stages", *map(Path, sorted(map(str, inputs)))]:
+    key.update(json.dumps([name, *map(asdict, _each(params)), *together], sort_keys=True).encode())
+    for file in _code(params):
+        key.update(file.encode())
+        _hash_file(ROOT / file, key)
+    for path in map(Path, sorted(map(str, inputs))):
         _hash_tree(path, key)
     return Scratch(root / ".scratch" / f"{name}-{key.hexdigest()[:16]}")
+
+
+def _each(params: Any) -> tuple[Any, ...]:
+    return params if isinstance(params, tuple) else (params,)
+
+
+def _code(params: Any) -> list[str]:
+    """The files of code that a stage with these parameters runs, and the data files beside them."""
+    sources: set[str] = set()
+    for part in _each(params):
+        module = sys.modules[type(part).__module__].__spec__  # of a program (`python -m`) too
+        assert module is not None, "parameters of a script that was not started with python -m"
+        sources |= closure(module.name)
+    return sorted(sources | data_beside(sources))
 
 
 def _hash_tree(path: Path, key: Any) -> None:
     files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
     for file in files:
-        if "__pycache__" in file.parts:
-            continue
         key.update(str(file.relative_to(path)).encode())
-        with file.open("rb") as handle:
-            key.update(hashlib.file_digest(handle, "blake2b").digest())
+        _hash_file(file, key)
+
+
+def _hash_file(file: Path, key: Any) -> None:
+    with file.open("rb") as handle:
+        key.update(hashlib.file_digest(handle, "blake2b").digest())

@@ -37,7 +37,7 @@ class SpokenText:
 
 
 @dataclass(frozen=True)
-class Batch:
+class SpeechBatch:
     """Windows of speech.
 
     waves: (B, samples), normalised; labels: (B, T) what sounds at time t / fps of the window, 0 is silence; sentences:
@@ -57,9 +57,9 @@ def labels_at(phonemes: Sequence[Phoneme], times: np.ndarray) -> np.ndarray:
     return labels
 
 
-def random_batch(
+def random_speech_batch(
     clips: Sequence[SpokenText], rng: np.random.Generator, size: int, seconds: float, fps: float, noise: float = 0.1
-) -> Batch:
+) -> SpeechBatch:
     """`size` augmented random windows of `seconds`.
 
     Each is read out up to 12 % faster or slower, which moves pitch and formants as another throat would, and noise is
@@ -79,7 +79,7 @@ def random_batch(
         labels[row] = labels_at(clip.phonemes, start + speed * np.arange(frames) / fps)
         end = start + speed * seconds
         sentences.append([TOKENS[p.name] for p in clip.phonemes if start <= (p.start + p.end) / 2 < end])
-    return Batch(normalise_wave(torch.from_numpy(waves)), torch.from_numpy(labels), sentences)
+    return SpeechBatch(normalise_wave(torch.from_numpy(waves)), torch.from_numpy(labels), sentences)
 
 
 class PhonemeRecogniser(nn.Module):
@@ -98,7 +98,7 @@ class PhonemeRecogniser(nn.Module):
 
 
 def recognition_loss(
-    model: PhonemeRecogniser, batch: Batch, fps: float, alignment_weight: float
+    model: PhonemeRecogniser, batch: SpeechBatch, fps: float, alignment_weight: float
 ) -> tuple[Tensor, dict[str, float]]:
     """CTC plus `alignment_weight` times the cross-entropy of the phoneme at each frame; and the numbers to log."""
     frames = batch.labels.shape[1]

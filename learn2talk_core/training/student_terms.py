@@ -17,10 +17,11 @@ from learn2talk_core.losses.lipread import lipread_loss
 from learn2talk_core.losses.sync import sync_loss
 from learn2talk_core.models.lipreader import FPS as VIDEO_FPS
 from learn2talk_core.models.lipreader import Features, LipReader, load_lipreader
-from learn2talk_core.models.students.faceformer import FaceFormer
+from learn2talk_core.models.students.student import Student
 from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows, load_syncnet3d
 from learn2talk_core.render.mouth import mouth_view, render_mouth
 from learn2talk_core.run.progress import progress
+from learn2talk_core.run.resample import interpolated_tensor, resampled_count
 from learn2talk_core.run.seed import generator
 from learn2talk_core.teacher.features import open_teacher_features
 from learn2talk_core.training.student import ExtraTerm, SpokenClip
@@ -84,7 +85,7 @@ def sync_term(corpus: Corpus, syncnet: SyncNet3D, audio: Mapping[str, Tensor]) -
     """
     region = torch.from_numpy(corpus.topology.regions["mouth"])
 
-    def term(student: FaceFormer, h: Tensor, clips: Sequence[SpokenClip], *, unit: float, step: int) -> Tensor:
+    def term(student: Student, h: Tensor, clips: Sequence[SpokenClip], *, unit: float, step: int) -> Tensor:
         mesh = syncnet.embed_mesh(unit * student.displacement(h, region))  # (B, N, E)
         target, mask = torch.zeros_like(mesh), mesh.new_zeros(mesh.shape[:2])
         for row, spoken in enumerate(clips):
@@ -124,15 +125,15 @@ def lipread_term(
     region = torch.from_numpy(corpus.topology.regions["mouth_view"])
     views = {s: mouth_view(corpus.topology, corpus.template(s), corpus.mm_per_unit) for s in corpus.train_speakers}
 
-    def term(student: FaceFormer, h: Tensor, clips: Sequence[SpokenClip], *, unit: float, step: int) -> Tensor:
+    def term(student: Student, h: Tensor, clips: Sequence[SpokenClip], *, unit: float, step: int) -> Tensor:
         images, targets = [], []
         for row, spoken in enumerate(clips[:clips_per_step]):
             clip, known = spoken.clip, taught[spoken.clip.id]
-            available = min(len(known), int((clip.frames - 1) / corpus.fps * VIDEO_FPS) + 1)
+            available = min(len(known), resampled_count(clip.frames, corpus.fps, VIDEO_FPS))
             length = min(frames, available)
             first = int(generator(seed, "lipread window", step, row).integers(available - length + 1))
             at = (first + torch.arange(length, dtype=torch.float64)) / VIDEO_FPS * corpus.fps
-            displacement = unit * student.displacement(interpolated(h[row], at)[None], region)[0]
+            displacement = unit * student.displacement(interpolated_tensor(h[row], at)[None], region)[0]
             template = torch.from_numpy(np.ascontiguousarray(corpus.template(clip.speaker, "mouth_view")))
             images.append(render_mouth(views[clip.speaker], template + displacement))
             targets.append(known[first : first + length])
@@ -141,13 +142,6 @@ def lipread_term(
         return lipread_loss(read, nn.utils.rnn.pad_sequence(targets, batch_first=True), _judged(read, lengths, kind))
 
     return term
-
-
-def interpolated(states: Tensor, at: Tensor) -> Tensor:
-    """States (T, d) at fractional frame numbers `at` (N,), linearly; (N, d)."""
-    left = at.floor().long().clamp(max=len(states) - 1)
-    right = (left + 1).clamp(max=len(states) - 1)
-    return torch.lerp(states[left], states[right], (at - left).to(states.dtype)[:, None])
 
 
 def _judged(read: Tensor, lengths: Tensor, kind: Features) -> Tensor:

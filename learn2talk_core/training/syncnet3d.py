@@ -20,8 +20,8 @@ from learn2talk_core.corpus.phonemes import frame_labels
 from learn2talk_core.losses.contrastive import cosine_bce_loss, margin_loss
 from learn2talk_core.models.syncnet3d import Shape, SyncNet3D, audio_windows, window_frames
 from learn2talk_core.run import processes
+from learn2talk_core.run.collectives import gathered
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.exchange import gathered
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import generator, mix, seed_torch
 from learn2talk_core.training.loop import train, update, warmup_cosine
@@ -47,7 +47,7 @@ class Network:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class SyncNet3DTraining:
     """How SyncNet3D is trained.
 
     Attributes:
@@ -81,7 +81,7 @@ class Recipe:
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows of one clip, one a frame. Their motion stays in the corpus, see `mouth_motion`.
+    """The windows of one clip, one a frame. Their motion stays in the corpus, see `mouth_displacement`.
 
     Attributes:
         clip: whose they are.
@@ -106,7 +106,7 @@ def cut_windows(corpus: Corpus, clip: Clip, wave: np.ndarray | None = None) -> W
     return Windows(clip, torch.from_numpy(mel[:count]), share > 0.499)
 
 
-def mouth_motion(corpus: Corpus, clip: Clip) -> Tensor:
+def mouth_displacement(corpus: Corpus, clip: Clip) -> Tensor:
     """Mouth vertices of a clip minus the speaker's template, (T, n, 3), from which W-frame windows are cut.
 
     Read from the corpus whenever it is wanted: of all training clips of BIWI it would be 1.3 GB.
@@ -124,7 +124,7 @@ def sample_motion(corpus: Corpus, clips: Sequence[Clip], numbers: int = 1 << 25)
     """Mouth motion of the clips, (N, 3n): all frames, or every so many-th, so that it has about `numbers` numbers."""
     size = 3 * len(corpus.topology.regions["mouth"])
     every = math.ceil(sum(clip.frames for clip in clips) * size / numbers)
-    chosen = (mouth_motion(corpus, clip)[i % every :: every].flatten(1) for i, clip in enumerate(clips))
+    chosen = (mouth_displacement(corpus, clip)[i % every :: every].flatten(1) for i, clip in enumerate(clips))
     return torch.cat([frames.clone() for frames in chosen])  # a view would keep its whole clip
 
 
@@ -171,7 +171,7 @@ def train_syncnet3d(
     corpus: Corpus,
     clips: Sequence[Windows],
     network: Network,
-    recipe: Recipe,
+    recipe: SyncNet3DTraining,
     role: Role,
     *,
     seed: int,
@@ -193,7 +193,7 @@ def train_syncnet3d(
     seed = mix(seed, "syncnet3d", role)
     model = new_model(corpus, clips, network, role, seed)
     with torch.no_grad():
-        motions = [model.mode_weights(mouth_motion(corpus, windows.clip)) for windows in clips]
+        motions = [model.mode_weights(mouth_displacement(corpus, windows.clip)) for windows in clips]
     optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     farthest = round(MAX_FALSE_SHIFT * corpus.fps)
 
@@ -273,13 +273,13 @@ def pair_loss(cosine: Tensor, genuine: Tensor, weight: Tensor, role: Role, margi
     return margin_loss(distance, genuine, margin=margin, weight=weight)
 
 
-def restyle(motion: Tensor, recipe: Recipe) -> Tensor:
+def restyle(motion: Tensor, recipe: SyncNet3DTraining) -> Tensor:
     """Mode weights (N, W, modes) of a clip as another speaker might move: each mode stretched, and noise."""
     stretch = torch.exp(recipe.style * torch.randn(motion.shape[-1]))
     return motion * stretch + recipe.noise * torch.randn_like(motion)
 
 
-def revoice(mel: Tensor, mean: Tensor, recipe: Recipe) -> Tensor:
+def revoice(mel: Tensor, mean: Tensor, recipe: SyncNet3DTraining) -> Tensor:
     """Mel windows (N, 80, 16) of a clip as another voice might sound: frequencies stretched, some bands hidden."""
     bands = mel.shape[1]
     source = (torch.arange(bands) * torch.exp(recipe.pitch * torch.randn(()))).clamp(max=bands - 1)
@@ -310,7 +310,7 @@ def refuse_collapse(
         )
     longest = max(clips, key=lambda windows: len(windows.mel))
     spread = min(
-        float(model.embed_mesh(mouth_motion(corpus, longest.clip)[None])[0].std(0).norm()),
+        float(model.embed_mesh(mouth_displacement(corpus, longest.clip)[None])[0].std(0).norm()),
         float(model.embed_audio(longest.mel).std(0).norm()),
     )
     if spread < 0.02:

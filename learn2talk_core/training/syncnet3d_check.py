@@ -25,7 +25,7 @@ from learn2talk_core.statistics.synchrony import (
     mean_distances,
     shifted_distances,
 )
-from learn2talk_core.training.syncnet3d import MAX_FALSE_SHIFT, Windows, mouth_motion
+from learn2talk_core.training.syncnet3d import MAX_FALSE_SHIFT, Windows, mouth_displacement
 
 MAX_LAG = 10  # frames
 
@@ -43,7 +43,7 @@ class Check:
     shifts: list[dict[str, float]]
 
 
-def check(
+def check_syncnet3d(
     corpus: Corpus, model: SyncNet3D, validation: Sequence[Windows], unseen: Sequence[Windows], *, lags: int, seed: int
 ) -> Check:
     """Measure `model` on clips of speakers that it has never seen or heard.
@@ -83,7 +83,7 @@ def check(
 
 @torch.no_grad()
 def embed(model: SyncNet3D, motion: Tensor, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
-    """Mesh and audio embeddings (N, E) of a clip's windows, whose `mouth_motion` is given."""
+    """Mesh and audio embeddings (N, E) of a clip's windows, whose `mouth_displacement` is given."""
     mesh = model.embed_mesh(motion[None])[0, : len(windows.mel)]
     return mesh.numpy(), model.embed_audio(windows.mel).numpy()
 
@@ -92,7 +92,7 @@ def speech_distances(corpus: Corpus, model: SyncNet3D, clips: Sequence[Windows],
     """`shifted_distances` of all windows with speech of all clips, (windows, 2 farthest + 1)."""
     tables = []
     for windows in clips:
-        pair = embed(model, mouth_motion(corpus, windows.clip), windows)
+        pair = embed(model, mouth_displacement(corpus, windows.clip), windows)
         tables.append(shifted_distances(*pair, max_shift=farthest)[windows.speech])
     return np.concatenate(tables) if tables else np.empty((0, 2 * farthest + 1))
 
@@ -104,7 +104,7 @@ def lag_errors(corpus: Corpus, model: SyncNet3D, clips: Sequence[Windows], lags:
     """
     errors = []
     for windows in progress(clips, "known lags", unit="clip"):
-        motion, _ = embed(model, mouth_motion(corpus, windows.clip), windows)
+        motion, _ = embed(model, mouth_displacement(corpus, windows.clip), windows)
         wave = corpus.audio(windows.clip)
         for frames in generator(seed, "lags", windows.clip.id).integers(-MAX_LAG, MAX_LAG + 1, lags):
             # Audio that lags behind by some frames: motion that starts as many frames later, and the other way round.

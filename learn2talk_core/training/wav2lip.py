@@ -54,7 +54,7 @@ class SpeakingFace:
 
 
 @dataclass(frozen=True)
-class ExpertRecipe:
+class ExpertTraining:
     """How the sync expert is trained.
 
     Attributes:
@@ -73,11 +73,11 @@ class ExpertRecipe:
 
 
 @dataclass(frozen=True)
-class GeneratorRecipe:
+class GeneratorTraining:
     """How the generator is trained.
 
     Attributes:
-        width, steps, learning_rate: see `ExpertRecipe`.
+        width, steps, learning_rate: see `ExpertTraining`.
         audio_width: see `Wav2Lip`.
         audio_steps, audio_learning_rate: updates in which the audio encoder learns to tell the lips' motion before
             anything is drawn, and Adam's rate then.
@@ -147,7 +147,7 @@ def expert_loss(expert: SyncExpert2D, mels: torch.Tensor, faces: torch.Tensor, w
     return -(probability[genuine].log().mean() + (1 - probability[~genuine]).log().mean()) / 2
 
 
-def sync_probability(audio: torch.Tensor, face: torch.Tensor) -> torch.Tensor:
+def expert_sync_probability(audio: torch.Tensor, face: torch.Tensor) -> torch.Tensor:
     """P_sync (Eq. 1): cosine of unit embeddings that are nowhere negative, (B, E) each → (B,) in 0..1."""
     return (audio * face).sum(dim=1).clamp(0, 1)
 
@@ -255,7 +255,7 @@ def generator_loss(
     if sync_weight > 0:
         audio, face = expert(batch.heard, expert.look(generated, batch.mean))
         out_of_sync = functional.binary_cross_entropy(  # E_sync = −log P_sync, Eq. 3
-            sync_probability(audio, face), torch.ones(len(audio))
+            expert_sync_probability(audio, face), torch.ones(len(audio))
         )
         loss = loss + sync_weight * out_of_sync
         parts["sync"] = out_of_sync.item()
@@ -289,7 +289,7 @@ def elsewhere(start: int, windows: int, rng: np.random.Generator) -> int:
 
 
 def train_expert(
-    clips: Sequence[SpeakingFace], recipe: ExpertRecipe, *, seed: int, scratch: Scratch
+    clips: Sequence[SpeakingFace], recipe: ExpertTraining, *, seed: int, scratch: Scratch
 ) -> tuple[SyncExpert2D, list[dict[str, float]]]:
     """Train the sync expert; returns it, in evaluation mode, and its curve."""
     seed_torch(seed, "sync_expert2d")
@@ -342,7 +342,7 @@ def listening_batch(
 
 
 def train_audio_encoder(
-    clips: Sequence[SpeakingFace], recipe: GeneratorRecipe, *, seed: int, scratch: Scratch
+    clips: Sequence[SpeakingFace], recipe: GeneratorTraining, *, seed: int, scratch: Scratch
 ) -> tuple[nn.Module, list[dict[str, float]]]:
     """Teach an audio encoder of the generator's shape how lips move, by least squares; returns it and its curve.
 
@@ -371,7 +371,7 @@ def train_generator(
     clips: Sequence[SpeakingFace],
     expert: SyncExpert2D,
     audio_encoder: nn.Module | None,
-    recipe: GeneratorRecipe,
+    recipe: GeneratorTraining,
     *,
     seed: int,
     scratch: Scratch,

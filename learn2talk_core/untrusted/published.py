@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.weights import frozen
-from learn2talk_core.untrusted.torch_files import AGAIN, DTYPES, Module, broken, read_archive, read_legacy
+from learn2talk_core.untrusted.torch_files import AGAIN, DTYPES, Module, damaged_file, read_archive, read_legacy
 
 State = dict[str, Tensor]
 Network = TypeVar("Network", bound=nn.Module)
@@ -88,7 +88,7 @@ def read_file(path: str | Path) -> Any:
         raise
     except Exception as error:  # a broken or foreign file may raise anything
         expected = "safetensors file" if path.suffix == ".safetensors" else "file that torch.save wrote"
-        raise broken(path, f"a whole {expected}", error) from error
+        raise damaged_file(path, f"a whole {expected}", error) from error
     return _collected(found) if isinstance(found, Module) else found
 
 

@@ -232,12 +232,12 @@ def _check_members(path: Path) -> None:
                 raise ValueError(f"its members are more than {LARGEST_RATIO} times as large as the file")
             wrong = archive.testzip()
     except Exception as error:  # zipfile raises many kinds of error at broken files
-        raise broken(path, "a whole file that torch.save wrote", error) from error
+        raise damaged_file(path, "a whole file that torch.save wrote", error) from error
     if wrong is not None:
         raise BadInput(path, expected="a whole file", found=f"a wrong checksum of {wrong[:80]}", fix=AGAIN)
 
 
-def broken(path: Path, expected: str, error: Exception) -> BadInput:
+def damaged_file(path: Path, expected: str, error: Exception) -> BadInput:
     """The error for a file that cannot be read to its end."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
     return BadInput(path, expected=expected, found=f"a part of one, or something else ({reason[:160]})", fix=AGAIN)

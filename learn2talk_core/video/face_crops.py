@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from scipy.ndimage import median_filter
 
-from learn2talk_core.video.landmarks import REFERENCE, similarity, smooth
+from learn2talk_core.video.landmarks import REFERENCE, similarity, smooth_landmarks
 from learn2talk_core.video.recorded import FACE_BOX, LEFT, SIDE, SIZE, TOP
 from learn2talk_core.video.talking_video import FACE_SIZE, Box
 
@@ -71,7 +71,7 @@ def face_crops(frames: Iterable[np.ndarray], landmarks: np.ndarray) -> Iterator[
     """uint8 (96, 96, 3) RGB of each RGB picture, brows to chin, turned and scaled so that the face keeps still, as the
     faces of a 2D corpus made of videos are. Ends with the shorter of pictures and (T, 4, 2) landmarks."""
     target = _IN_FACE_BOX * FACE_SIZE - 0.5
-    for frame, points in zip(frames, smooth(landmarks), strict=False):
+    for frame, points in zip(frames, smooth_landmarks(landmarks), strict=False):
         matrix = similarity(points, target)
         yield cv2.warpAffine(frame, matrix, (FACE_SIZE, FACE_SIZE), borderMode=cv2.BORDER_REPLICATE)
 

@@ -1,14 +1,16 @@
 """Videos to be scored, from files, folders and 2D corpora: pictures 25 a second, sound, and where the face is."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from learn2talk_core.audio.sound import SUFFIXES as SOUNDS
 from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SILENCE_PEAK
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import by_stem, visible_files
 from learn2talk_core.video.face_crops import landmarks_of_box, landmarks_of_crop, syncnet_crops
 from learn2talk_core.video.landmarks import FindFaces, follow_face, mouth_crops
 from learn2talk_core.video.recorded import SUFFIXES
@@ -24,7 +26,6 @@ from learn2talk_core.video.talking_video import (
 from learn2talk_core.video.video_file import video_audio, video_frames
 
 STILLS = {".png", ".jpg", ".jpeg"}
-SOUNDS = (".wav", ".flac", ".ogg", ".mp3")
 
 Pictures = Callable[[], Iterator[np.ndarray]]
 
@@ -82,8 +83,7 @@ def films_of(
             corpus = open_talking_video(path)
             found += [_from_corpus(corpus, clip) for clip in corpus.clips]
         elif path.is_dir():
-            suffixes = SUFFIXES | STILLS if stills else SUFFIXES
-            files = sorted(file for file in path.iterdir() if file.suffix.lower() in suffixes)
+            files = visible_files(path, SUFFIXES | STILLS if stills else SUFFIXES)
             if not files:
                 raise BadInput(
                     path,
@@ -141,16 +141,15 @@ def _sound(path: Path, audio: str | Path | None) -> np.ndarray | None:
     if audio is None:
         return None if path.suffix.lower() in STILLS else video_audio(path)
     if Path(audio).is_dir():
-        files: Sequence[Path] = [Path(audio, path.stem + suffix) for suffix in SOUNDS]
-        there = [file for file in files if file.is_file()]
-        if not there:
+        sound = by_stem(Path(audio), SOUNDS).get(path.stem)
+        if sound is None:
             raise BadInput(
                 audio,
-                expected=f"a sound file {path.stem} with one of {', '.join(SOUNDS)}",
+                expected=f"a sound file {path.stem} with one of {', '.join(SOUNDS[:5])} …",
                 found="none",
                 fix="Name sound files after their videos.",
             )
-        return read_sound(there[0])
+        return read_sound(sound)
     return read_sound(audio)
 
 

@@ -54,7 +54,7 @@ def follow_face(frames: Iterable[np.ndarray], find: FindFaces, *, name: str) -> 
     return np.stack(found).astype(np.float64)
 
 
-def smooth(landmarks: np.ndarray, radius: int = SMOOTHING) -> np.ndarray:
+def smooth_landmarks(landmarks: np.ndarray, radius: int = SMOOTHING) -> np.ndarray:
     """Take the jitter out of (T, N, 2) landmarks: shape from a mean over ± `radius` frames (less at the ends, so that
     the window stays symmetric), place from the frame itself.
     """
@@ -79,7 +79,7 @@ def mouth_crops(frames: Iterable[np.ndarray], landmarks: np.ndarray, size: int =
 
     Every picture is aligned with the reference and cut around the smoothed landmarks' mouth.
     """
-    for frame, points in zip(frames, smooth(landmarks), strict=True):
+    for frame, points in zip(frames, smooth_landmarks(landmarks), strict=True):
         matrix = similarity(points)
         image = cv2.warpAffine(cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY), matrix, (ALIGNED, ALIGNED))
         centre = (matrix[:, :2] @ points[3] + matrix[:, 2]).clip(size / 2, ALIGNED - size / 2)

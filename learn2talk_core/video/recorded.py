@@ -13,7 +13,8 @@ import cv2
 import numpy as np
 
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.video.landmarks import FindFaces, follow_face, similarity, smooth
+from learn2talk_core.run.files import visible
+from learn2talk_core.video.landmarks import FindFaces, follow_face, similarity, smooth_landmarks
 from learn2talk_core.video.talking_video import (
     MOUTH_SIZE,
     SAMPLES_PER_FRAME,
@@ -40,13 +41,13 @@ def recorded_films(folder: str | Path, find: FindFaces) -> Iterator[tuple[VideoC
         find: the face landmarks of a picture.
     """
     for path, split in videos(folder):
-        yield film(path, split, find)
+        yield read_film(path, split, find)
 
 
 def videos(folder: str | Path) -> list[tuple[Path, str]]:
     """The video files and the split of each: every tenth speaker for validation, the others in turn."""
     folder = Path(folder)
-    files = sorted(path for path in folder.glob("*/*") if path.suffix.lower() in SUFFIXES)
+    files = [path for path in visible(folder, "*/*") if path.suffix.lower() in SUFFIXES]
     speakers = sorted({path.parent.name for path in files})
     if len(speakers) < 3:
         raise BadInput(
@@ -77,7 +78,7 @@ class SteadyFace:
     mouth_box: Box
 
 
-def film(path: Path, split: str, find: FindFaces) -> tuple[VideoClip, bytes, np.ndarray]:
+def read_film(path: Path, split: str, find: FindFaces) -> tuple[VideoClip, bytes, np.ndarray]:
     """One video at 25 pictures a second, its face held still. It is read twice, so that any length fits in memory."""
     face = hold_still(path, find)
     audio = video_audio(path)
@@ -108,7 +109,7 @@ def hold_still(source: str | Path | bytes, find: FindFaces, *, name: str = "vide
         name: what errors call it when `source` is bytes.
     """
     where = name if isinstance(source, bytes) else str(source)
-    landmarks = smooth(follow_face(video_frames(source, fps=VIDEO_FPS, name=name), find, name=where))
+    landmarks = smooth_landmarks(follow_face(video_frames(source, fps=VIDEO_FPS, name=name), find, name=where))
     shrink = SIZE / SIDE
     to_picture = np.array([[shrink, 0, -LEFT * shrink], [0, shrink, -TOP * shrink]])
     matrices = [to_picture @ np.vstack([similarity(points), [0, 0, 1]]) for points in landmarks]

@@ -3,18 +3,21 @@
 import io
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 
 import av
 import numpy as np
 
-from learn2talk_core.audio.sound import mono_pieces
+from learn2talk_core.audio.mono import HOUR, LONGEST, Mixer, limit_of, read_mono
+from learn2talk_core.audio.sound import for_ffmpeg, mono_pieces
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
 
 X264 = {"preset": "veryfast", "bf": "0", "x264-params": "b-adapt=0:scenecut=0:weightp=0:mbtree=0:rc-lookahead=0"}
+LONGEST_PICTURE = 60.0  # seconds that one picture is shown
+LARGEST = 2**26  # pixels: twice those of 8K
 
 
 def write_video(
@@ -65,19 +68,27 @@ def video_frames(source: str | Path | bytes, *, fps: float | None = None, name: 
 
     With `fps`, frame t is the picture shown at t / fps seconds after the first one, whatever the file's own rate,
     constant or not; without, every frame of the file once.
+
+    Raises:
+        BadInput: no video, or cut short; pictures without times, of more than `LARGEST` pixels, or, with `fps`, one
+            that is shown for longer than `LONGEST_PICTURE` or after `LONGEST`.
     """
     with _opened(source, name) as container:
         stream = container.streams.video[0]
         seconds_each = float(1 / _rate(stream))
-        image, given, start, end = None, 0, 0.0, 0.0
+        image, given, start, time, end = None, 0, 0.0, 0.0, 0.0
         for frame in _decoded(container, stream, source, name):
+            if frame.time is None:
+                raise _unreadable(source, name, "pictures without time stamps")
             start = frame.time if image is None else start
-            time = frame.time - start
+            before, time = time, frame.time - start
+            if fps is not None:
+                _refuse_gap(source, name, max(time - before, seconds_each), time)
             # The picture before this one is the nearest for times up to half-way between the two.
             while fps is not None and image is not None and given / fps < time - seconds_each / 2:
                 yield image
                 given += 1
-            image, end = _upright(frame), time + seconds_each
+            image, end = _upright(frame, source, name), time + seconds_each
             if fps is None:
                 yield image
         told = _seconds(stream, stream.duration)
@@ -89,7 +100,7 @@ def video_frames(source: str | Path | bytes, *, fps: float | None = None, name: 
 
 
 def video_audio(source: str | Path | bytes, *, name: str = "video") -> np.ndarray | None:
-    """The sound as float32 (N,) at 16 kHz, the mean of its channels, sample 0 at the first picture's time.
+    """The sound as float32 (N,) at 16 kHz, mono as by `read_sound`, sample 0 at the first picture's time.
 
     None without a sound track.
     """
@@ -97,12 +108,18 @@ def video_audio(source: str | Path | bytes, *, name: str = "video") -> np.ndarra
         if not container.streams.audio:
             return None
         video_start = _seconds(container.streams.video[0], container.streams.video[0].start_time)
-        frames = _decoded(container, container.streams.audio[0], source, name)
-        first = list(islice(frames, 1))
-        pieces = mono_pieces(chain(first, frames), name if isinstance(source, bytes) else source)
-        audio = np.concatenate([np.zeros(0, np.float32), *pieces])
-    start = (first[0].time or 0.0) if first else 0.0
+        first = next(_decoded(container, container.streams.audio[0], source, name), None)
+    start = (first.time or 0.0) if first else 0.0
     late = round((start - video_start) * SAMPLE_RATE)
+    where = name if isinstance(source, bytes) else source
+    limit = limit_of(len(source) if isinstance(source, bytes) else Path(source).stat().st_size)
+    limit.refuse(late / SAMPLE_RATE, where)
+
+    def read(mixer: Mixer) -> Iterator[np.ndarray]:
+        with _opened(source, name) as container:
+            yield from mono_pieces(_decoded(container, container.streams.audio[0], source, name), mixer, where)
+
+    audio = read_mono(read, limit, where)
     return np.concatenate([np.zeros(late, np.float32), audio]) if late > 0 else audio[-late:]
 
 
@@ -155,9 +172,24 @@ def _seconds(stream: av.VideoStream, ticks: int | None) -> float:
     return float((ticks or 0) * (stream.time_base or 0))
 
 
-def _upright(frame: av.VideoFrame) -> np.ndarray:
+def _upright(frame: av.VideoFrame, source: object, name: str) -> np.ndarray:
     """Telephones store pictures lying on their side, with a note of how to turn them."""
-    return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+    if frame.width * frame.height > LARGEST:
+        raise _unreadable(source, name, f"pictures of {frame.width} x {frame.height}, more than {LARGEST} pixels")
+    try:
+        return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+    except (av.FFmpegError, ValueError) as error:
+        raise _unreadable(source, name, f"broken data ({error})") from error
+
+
+def _refuse_gap(source: object, name: str, shown: float, time: float) -> None:
+    """A few bytes can say that a picture is shown for a year."""
+    if shown > LONGEST_PICTURE or time > LONGEST:
+        found = f"one shown for {shown:.4g} s, {time:.4g} s after the first"
+        expected = f"pictures that change every {LONGEST_PICTURE:g} s at least, for {LONGEST / HOUR:g} h at most"
+        raise BadInput(
+            name if isinstance(source, bytes) else source, expected=expected, found=found, fix="Cut the video."
+        )
 
 
 def _decoded(container: av.container.InputContainer, stream: av.stream.Stream, source: object, name: str) -> Iterator:
@@ -174,7 +206,7 @@ def _opened(source: str | Path | bytes, name: str) -> av.container.InputContaine
     if not isinstance(source, bytes) and not Path(source).is_file():
         raise BadInput(source, expected="a video file", found="no such file", fix="Mend the path.")
     try:
-        file = io.BytesIO(source) if isinstance(source, bytes) else str(source)
+        file = io.BytesIO(source) if isinstance(source, bytes) else for_ffmpeg(source)
         container = av.open(file, "r", metadata_errors="replace")
     except av.FFmpegError as error:
         raise _unreadable(source, name, f"something else, or a part of one ({error.strerror})") from error

@@ -23,7 +23,7 @@ from learn2talk_core.animation.head_motion import (
     neck,
 )
 from learn2talk_core.models.expnet import centred_windows
-from learn2talk_core.models.posevae import BLOCK, LATENT, PoseVAE, smooth
+from learn2talk_core.models.posevae import BLOCK, LATENT, PoseVAE, smooth_poses
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.seed import generator, seed_torch
 from tests.animation.test_animator import speech
@@ -81,7 +81,7 @@ def test_blocks_fade_into_each_other_and_are_smoothed(network: PoseVAE) -> None:
         share = (1 - math.cos(math.pi * (place + 1) / 16)) / 2 if number else 1.0
         whole[frame] = share * blocks._blocks[number][place]
         whole[frame] += (1 - share) * blocks._blocks[number - 1][15 + place] if number else 0
-    np.testing.assert_allclose(found[6:94], smooth(whole)[6:94], atol=1e-6)
+    np.testing.assert_allclose(found[6:94], smooth_poses(whole)[6:94], atol=1e-6)
 
 
 def test_no_jump_where_blocks_meet(network: PoseVAE) -> None:

@@ -1,4 +1,5 @@
 import io
+import tracemalloc
 from pathlib import Path
 
 import av
@@ -7,10 +8,12 @@ import pytest
 import soundfile
 
 from learn2talk_core.audio import sound
+from learn2talk_core.audio.mono import Limit, Mixer
 from learn2talk_core.audio.sound import checked_wave, mono_pieces, read_sound, resampled
 from learn2talk_core.audio.waveform import SAMPLE_RATE, resample, write_wave
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.video.video_file import write_video
+from tests.audio.sounds import encoded, written
 
 
 def tone(rate: int, seconds: float = 1.0) -> np.ndarray:
@@ -64,18 +67,20 @@ def test_formats_of_ffmpeg(tmp_path: Path, kind: str) -> None:
 
 
 def decoded(wave: np.ndarray, rate: int, layout: str) -> av.AudioFrame:
-    channels = {"mono": 1, "stereo": 2, "5.1": 6}[layout]
-    frame = av.AudioFrame.from_ndarray(np.repeat(wave[None], channels, 0), format="fltp", layout=layout)
+    channels = {"mono": 1, "stereo": 2, "5.1": 6, "hexadecagonal": 16}[layout]
+    frame = av.AudioFrame.from_ndarray(np.repeat(wave, channels)[None], format="flt", layout=layout)
     frame.sample_rate = rate
     return frame
 
 
 def test_rate_and_channels_may_change_on_the_way() -> None:
-    parts = [(48000, "mono"), (48000, "stereo"), (44100, "stereo"), (16000, "5.1")]
-    wave = np.concatenate(list(mono_pieces((decoded(tone(rate), rate, layout) for rate, layout in parts), "film")))
+    parts = [(48000, "mono"), (48000, "stereo"), (44100, "stereo"), (16000, "5.1"), (16000, "hexadecagonal")]
+    wave = np.concatenate(
+        list(mono_pieces((decoded(tone(rate), rate, layout) for rate, layout in parts), Mixer(), "film"))
+    )
     assert wave.dtype == np.float32
-    assert abs(len(wave) - 4 * SAMPLE_RATE) < 100
-    for second in range(4):
+    assert abs(len(wave) - 5 * SAMPLE_RATE) < 100
+    for second in range(5):
         part = wave[second * SAMPLE_RATE + 800 : (second + 1) * SAMPLE_RATE - 800]
         assert level(part) == pytest.approx(0.5, abs=0.01)
         assert np.abs(part).max() < 0.51
@@ -83,7 +88,7 @@ def test_rate_and_channels_may_change_on_the_way() -> None:
 
 def test_a_rate_that_would_fill_the_memory_is_refused() -> None:
     with pytest.raises(BadInput, match="film: expected 1000 to 768000 samples a second, found 1\\."):
-        list(mono_pieces([decoded(tone(16000), 1, "mono")], "film"))
+        list(mono_pieces([decoded(tone(16000), 1, "mono")], Mixer(), "film"))
 
 
 def wav_bytes(samples: np.ndarray, rate: int = 16000, subtype: str = "PCM_16") -> bytes:
@@ -144,3 +149,42 @@ def test_arrays_are_checked_and_clipped() -> None:
         checked_wave(np.zeros((2, 9), np.float32))
     with pytest.raises(BadInput, match="expected float or int16 samples, found int64"):
         checked_wave(np.zeros(9, np.int64))
+
+
+def test_a_small_file_of_many_hours_is_refused_before_it_takes_memory(tmp_path: Path) -> None:
+    path = tmp_path / "hours.flac"
+    with soundfile.SoundFile(path, "w", 1000, 1, "PCM_16") as file:
+        for _ in range(20):
+            file.write(np.zeros(1_000_000, np.int16))
+    assert path.stat().st_size < 100_000
+    tracemalloc.start()
+    try:
+        with pytest.raises(
+            BadInput, match=r"hours.flac: expected up to 1 h of sound in a file of its size, found more"
+        ):
+            read_sound(path)
+        assert tracemalloc.get_traced_memory()[1] < 10e6
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("kind", ["flac", "mp3", "aac", "m4a"])
+def test_a_caller_may_take_less(tmp_path: Path, kind: str) -> None:
+    path = written(tmp_path, kind, encoded(kind))
+    with pytest.raises(BadInput, match=r"Ann's: expected half a second, found more\. Cut it\."):
+        read_sound(path, limit=Limit(0.5, "half a second", "Cut it."), name="Ann's")
+    assert len(read_sound(path, limit=Limit(1.5, "", ""))) >= 16000
+
+
+@pytest.mark.parametrize("name", ["take:2", "concat:x", "file:a", "pipe:0"])
+def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(f"{name}.m4a").write_bytes(encoded("m4a"))
+    assert len(read_sound(f"{name}.m4a")) >= 16000
+
+
+def test_adts_whose_length_ffmpeg_guesses_is_not_cut_short(tmp_path: Path) -> None:
+    """Silence first: the guess is by the rate of the first frames."""
+    wave = np.concatenate([np.zeros(32000, np.float32), tone(16000)])
+    path = written(tmp_path, "aac", encoded("aac", wave[::-1].copy()) + encoded("aac", wave))
+    assert abs(len(read_sound(path)) - 2 * len(wave)) < 5000

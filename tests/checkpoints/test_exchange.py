@@ -1,5 +1,7 @@
 """`learn2talk import-checkpoint`, `export-checkpoint` and `pack` as a user meets them."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,7 @@ from learn2talk_core.models.expnet import ExpNet, load_expnet
 from learn2talk_core.models.lipreader import load_units
 from learn2talk_core.models.posevae import PoseVAE, load_posevae
 from learn2talk_core.models.speech_encoder import load_speech_encoder
-from learn2talk_core.models.students.student import load_student
+from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, load_expert
 from learn2talk_core.models.syncnet2d import SyncNet, load_syncnet
 from learn2talk_core.models.wav2lip import Wav2Lip, load_generator
@@ -84,7 +86,7 @@ def test_lipreader_with_its_files_in_any_order(tmp_path: Path, capsys: pytest.Ca
     assert "lip reader of 8 units" in capsys.readouterr().out
     assert load_units("ours") == ("<blank>", *(f"▁{c}" for c in "ABCDEF"), "<eos>")
     assert main(["export-checkpoint", "ours", "--as", "lipreader", "back"]) == 0
-    assert sorted(file.name for file in Path("back").iterdir()) == ["model.json", "model.pth"]
+    assert sorted(file.name for file in Path("back").iterdir()) == ["manifest.json", "model.json", "model.pth"]
 
 
 def test_networks_that_are_used_as_they_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -144,6 +146,71 @@ def test_wrong_files_leave_nothing_behind(tmp_path: Path, capsys: pytest.Capture
     assert "--as wav2lip: expected one file of weights, found a.pth, b.pth. Takes:" in capsys.readouterr().err
     assert main(["export-checkpoint", "nowhere", "--as", "faceformer", "out.pth"]) == 1
     assert "nowhere/model.json: expected a file, found nothing" in capsys.readouterr().err
-    assert main(["pack", "data/models/student", "out"]) == 1
+    assert main(["pack", "data/models/students/learn2talk", "out"]) == 1
     assert "dvc.lock: expected a finished run" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["page.pth"]
+
+
+def test_folders_of_others_are_refused_before_any_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("d").mkdir()
+    Path("d/thesis.tex").write_text("years of work")
+    Path("file").write_text("mine")
+    Path("link").symlink_to("d")
+    commands = [
+        ["import-checkpoint", "none.pt", "--as", "wav2vec2", "--out"],
+        ["export-checkpoint", "none", "--as", "wav2vec2"],
+        ["export-checkpoint", "none", "--as", "lipreader"],
+        ["prepare-fixtures", "folder"],
+        ["pack", "none"],
+    ]
+    for words in commands:
+        for place, found in (("d", "something else, which would be lost"), ("link", "something"), ("file", "a file")):
+            assert main([*words, place]) == 1
+            err = capsys.readouterr().err
+            assert f"{place}: expected a folder that learn2talk {words[0]} made, or none, found {found}" in err
+    for kind in ("faceformer", "wav2lip", "lipsync-expert"):
+        assert main(["export-checkpoint", "none", "--as", kind, "d"]) == 1
+        assert "d: expected a file to write, or nothing, found a folder" in capsys.readouterr().err
+    assert sorted(str(path) for path in Path().rglob("*")) == ["d", "d/thesis.tex", "file", "link"]
+    assert Path("file").read_text() == "mine"
+
+
+def test_what_a_command_made_it_replaces(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save(tiny().state_dict(), "weights.pt")
+    for _ in range(2):
+        assert main(["import-checkpoint", "weights.pt", "--as", "wav2vec2", "--out", "ours"]) == 0
+        assert main(["export-checkpoint", "ours", "--as", "wav2vec2", "theirs"]) == 0
+    assert main(["export-checkpoint", "ours", "--as", "wav2vec2", "ours"]) == 1
+    assert "ours: expected a folder that learn2talk export-checkpoint made, or none" in capsys.readouterr().err
+    Path("theirs/notes.txt").write_text("mine")
+    assert main(["export-checkpoint", "ours", "--as", "wav2vec2", "theirs"]) == 1
+    assert "found notes.txt there, which it did not make and which would be lost" in capsys.readouterr().err
+    assert Path("theirs/notes.txt").read_text() == "mine"
+
+
+LIMITED = """
+import resource, signal, sys
+from learn2talk.cli import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_full_disk_is_one_message_and_leaves_nothing(tmp_path: Path) -> None:
+    torch.save(tiny().state_dict(), "weights.pt")
+    assert main(["import-checkpoint", "weights.pt", "--as", "wav2vec2", "--out", "ours"]) == 0
+    student = str(faceformer(tmp_path, vertices=64, styles=2))
+    toy_corpus(tmp_path / "corpus")
+    assert main(["import-checkpoint", student, "--as", "faceformer", "--corpus", "corpus", "--out", "student"]) == 0
+    before = sorted(Path().iterdir())
+    for words in (
+        ["import-checkpoint", "weights.pt", "--as", "wav2vec2", "--out", "new"],
+        ["export-checkpoint", "ours", "--as", "wav2vec2", "new"],
+        ["export-checkpoint", "student", "--as", "faceformer", "new.pth"],
+    ):
+        run = subprocess.run([sys.executable, "-c", LIMITED, *words], capture_output=True, text=True, check=False)
+        assert (run.returncode, run.stderr.count("\n")) == (1, 1), run.stderr
+        assert f"learn2talk {words[0]}: new" in run.stderr.replace(f"{Path.cwd()}/", "")
+        assert "expected to be able to write it, found " in run.stderr
+        assert sorted(Path().iterdir()) == before

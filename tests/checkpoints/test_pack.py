@@ -11,13 +11,15 @@ from ruamel.yaml import YAML
 
 from learn2talk_core.checkpoints.faceformer import import_student
 from learn2talk_core.checkpoints.pack import content_hash, pack
-from learn2talk_core.models.students.student import load_student, new_student, save_student
+from learn2talk_core.models.students.faceformer import new_faceformer
+from learn2talk_core.models.students.loading import load_student
+from learn2talk_core.models.students.student import save_student
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json, write_json
 from tests.checkpoints.test_wav2vec2 import tiny
 from tests.toy import SIDE, toy_corpus
 
-MODEL = "data/models/student"
+MODEL = "data/models/students/learn2talk"
 
 
 def md5(path: Path) -> str:
@@ -27,6 +29,7 @@ def md5(path: Path) -> str:
 def lock(project: Path) -> None:
     """What `dvc repro` would leave behind."""
     model, corpus = content_hash(project / MODEL), content_hash(project / "data/corpus")
+    students = content_hash(project / "data/models/students")
     deps = [{"path": "stages/student.py", "md5": md5(project / "stages/student.py")}]
     stages = {
         "student": {
@@ -34,7 +37,7 @@ def lock(project: Path) -> None:
             "params": {"params.yaml": {"lambda1": 0.3, "faceformer.width": 8}},
             "outs": [{"path": MODEL, "md5": model}],
         },
-        "predict": {"deps": [{"path": MODEL, "md5": model}], "outs": []},
+        "predict": {"deps": [{"path": "data/models/students", "md5": students}], "outs": []},
         "evaluate": {"outs": [{"path": "metrics/evaluate.json", "md5": md5(project / "metrics/evaluate.json")}]},
     }
     YAML().dump({"schema": "2.0", "stages": stages}, project / "dvc.lock")
@@ -50,7 +53,7 @@ def project(tmp_path: Path) -> Path:
     project = tmp_path / "project"
     corpus = toy_corpus(project / "data/corpus")
     torch.manual_seed(0)
-    model = new_student(tiny(), SIDE * SIDE, 2, corpus.fps, width=8, dropout=0.0)
+    model = new_faceformer(tiny(), SIDE * SIDE, 2, corpus.fps, width=8, dropout=0.0)
     save_student(project / MODEL, model, fps=corpus.fps, speakers=corpus.train_speakers, recipe=corpus.recipe)
     row = {"lve_mm": 1.25, "interval": {"lve_mm": [1, 2]}, "styles": {"D": "A"}}
     tests = {"seen": {"learn2talk": row, "faceformer": {"lve_mm": 9}}, "unseen": {"learn2talk": row}}
@@ -117,7 +120,7 @@ def test_scores_of_another_model_are_left_out(project: Path, tmp_path: Path) -> 
 
 
 def test_what_cannot_be_packed(project: Path, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match="data/models/other: expected one of data/models/student, found another folder"):
+    with pytest.raises(BadInput, match="other: expected one of data/models/students/learn2talk, found another folder"):
         pack("data/models/other", tmp_path / "out", project)
     (project / MODEL / "model.json").write_text("{}")
     with pytest.raises(BadInput, match=r"expected the model that dvc\.lock describes .*, found another one .* student"):

@@ -1,8 +1,12 @@
 import dataclasses
+import json
 import logging
+import os
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 
 from learn2talk_core.corpus.format import Corpus, Recording, common_duration, open_corpus, write_corpus
@@ -196,4 +200,59 @@ def test_missing_and_half_written_files(tmp_path: Path, name: str) -> None:
 
 def test_missing_corpus(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"corpus\.json: expected a file, found nothing. Make it first: dvc"):
+        open_corpus(tmp_path / "corpus")
+
+
+def rewritten(folder: Path, **header: object) -> None:
+    path = folder / "corpus.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **header}))
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"storage": "../vertices"},
+        {"storage": "/dev/zero"},
+        {"speakers": ["../S0", "S1"]},
+        {"train_speakers": ["/tmp/S0"]},
+        {"sha256": {"/dev/zero": "0"}},
+        {"sha256": {"../x": "0"}},
+        {"sha256": {"..": "0"}},
+    ],
+)
+def test_a_header_names_nothing_outside(tmp_path: Path, header: dict) -> None:
+    write(tmp_path / "corpus", [recording(0)])
+    rewritten(tmp_path / "corpus", **header)
+    with pytest.raises(BadInput, match=r"corpus.json: expected a plain name without separators of paths"):
+        open_corpus(tmp_path / "corpus")
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/x", "a/b", "..", "", "a\\b", "a\0"])
+@pytest.mark.parametrize("column", ["id", "speaker"])
+def test_a_clip_is_named_plainly(tmp_path: Path, column: str, name: str) -> None:
+    write(tmp_path / "corpus", [recording(0)])
+    path = tmp_path / "corpus" / "clips.parquet"
+    table = parquet.read_table(path)
+    table = table.set_column(table.schema.get_field_index(column), column, pa.array([name]))
+    parquet.write_table(table, path)
+    with pytest.raises(BadInput, match=f"clips.parquet: {column} of a clip: expected a plain name"):
+        open_corpus(tmp_path / "corpus")
+    if column == "id":
+        with pytest.raises(BadInput, match="the id of a clip: expected a plain name"):
+            write(tmp_path / "new", [recording(0, id=name)])
+        assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("name", ["corpus.json", "clips.parquet", "audio-000.npy", "templates.npy", "topology.npz"])
+def test_a_corpus_reads_its_own_files_only(tmp_path: Path, name: str) -> None:
+    write(tmp_path / "corpus", [recording(0)])
+    path = tmp_path / "corpus" / name
+    path.rename(tmp_path / name)
+    for target, found in (("/dev/zero", "a device or a pipe"), (tmp_path / name, "a link that leads out of it")):
+        path.symlink_to(target)
+        with pytest.raises(BadInput, match=f"{name}: expected a file.*, found {found}"):
+            open_corpus(tmp_path / "corpus")
+        path.unlink()
+    os.mkfifo(path)
+    with pytest.raises(BadInput, match=f"{name}: expected a file, found a device or a pipe"):
         open_corpus(tmp_path / "corpus")

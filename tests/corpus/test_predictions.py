@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import numpy as np
@@ -108,3 +109,22 @@ def test_errors(tmp_path: Path, corpus: Corpus) -> None:
     shard.write_bytes(shard.read_bytes()[:150])
     with pytest.raises(BadInput, match=r"states-000\.npy: expected a whole array"):
         open_predictions(tmp_path / "out", corpus)
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        ({"clip": "../../x"}, "predictions.json: clip: expected a plain name"),
+        ({"style": "/x"}, "predictions.json: style: expected a plain name"),
+        ({"shard": "../x"}, r"expected rows with clip, style, shard, start and frames, found \['../x', 0, 3\]"),
+        ({"shard": -1}, r"expected rows with clip, style, shard, start and frames, found \[-1, 0, 3\]"),
+    ],
+)
+def test_rows_that_lead_out_of_the_folder(tmp_path: Path, corpus: Corpus, change: dict, text: str) -> None:
+    with write_predictions(tmp_path / "p", recipe="test") as writer:
+        writer.add("anna_s1", "anna", np.zeros((3, VERTICES, 3)))
+    path = tmp_path / "p" / "predictions.json"
+    about = json.loads(path.read_text())
+    path.write_text(json.dumps({**about, "rows": [{**about["rows"][0], **change}]}))
+    with pytest.raises(BadInput, match=text):
+        open_predictions(tmp_path / "p", corpus)

@@ -14,9 +14,11 @@ from learn2talk_core.corpus.format import Corpus, common_duration, open_corpus, 
 from learn2talk_core.datasets import biwi
 from learn2talk_core.datasets.biwi import Recipe, find_sounds, read_biwi, split_of, unit_area
 from learn2talk_core.datasets.fixtures_biwi import mask, write_biwi
+from learn2talk_core.datasets.settings import guess_dataset
 from learn2talk_core.mesh.files import read_mesh
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.video.video_file import write_video
+from tests.datasets.hidden import with_hidden_files
 from tests.mesh.test_area import bumpy
 
 SPEAKERS = ("F2", "M3", "F1")
@@ -180,6 +182,20 @@ def test_the_sound_of_e37_is_not_that_of_37(written: dict[str, Path]) -> None:
     for layout, name in (("distribution", "audio/F2_e37_cut.wav"), ("processed", "wav/F2_e37.wav")):
         assert find_sounds(written[layout])["F2", "e37"] == written[layout] / name
         assert find_sounds(written[layout])["F2", "37"] != written[layout] / name
+
+
+@pytest.mark.parametrize("layout", ["distribution", "processed"])
+def test_hidden_files_and_capitals(
+    written: dict[str, Path], copies: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture, layout: str
+) -> None:
+    folder = copies[layout]
+    for path in [path for name in ("rigid_scans", "audio", "wav", "vertices_npy") for path in folder.glob(f"{name}/*")]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    found = corpus_of(with_hidden_files(folder), tmp_path / "found")
+    assert "not BIWI's (use" not in caplog.text
+    assert found.clips == corpus_of(written[layout], tmp_path / "expected").clips
+    assert set(find_sounds(folder)) == set(find_sounds(written[layout]))
+    assert guess_dataset(folder) == "biwi"
 
 
 def test_where_sounds_lie(tmp_path: Path) -> None:

@@ -11,9 +11,11 @@ import soundfile
 from learn2talk_core.corpus.format import open_corpus, write_corpus
 from learn2talk_core.datasets.fixtures_folder import write_folder
 from learn2talk_core.datasets.folder import Row, default_splits, read_folder, split_clips
+from learn2talk_core.datasets.settings import guess_dataset
 from learn2talk_core.datasets.source import Source
 from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.run.errors import BadInput
+from tests.datasets.hidden import with_hidden_files
 from tests.toy import SIDE, sheet, topology
 
 TOPOLOGY = topology()
@@ -142,6 +144,88 @@ def test_wrong_tables_are_refused(tmp_path, table, text):
         opened(data)
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_tables_of_clips_in_the_encodings_that_they_name(tmp_path, encoding):
+    data = toy_folder(tmp_path / "data", ["a_1"])
+    (data / "Clips.CSV").write_bytes("clip,split,text \r\na_1,train,Grüße 你\r\n".encode(encoding))
+    assert next(iter(opened(data).recordings)).text == "Grüße 你"
+    (data / "Clips.CSV").unlink()
+    (data / "clips.json").write_bytes(json.dumps({"a_1": {"split": "train", "text": "é"}}).encode(encoding))
+    assert next(iter(opened(data).recordings)).text == "é"
+
+
+TABLE = "clip,split,text\na_1,train,Grüße\n"
+
+
+@pytest.mark.parametrize(
+    ("table", "text"),
+    [
+        (TABLE.encode("latin-1"), r"csv: expected text in UTF-8, found another encoding, perhaps Latin-1: byte 0x"),
+        (TABLE.encode("latin-1"), r"byte 0xfc in line 2\. Save it in UTF-8 \(Excel: CSV UTF-8\)"),
+        (TABLE.encode("cp1252"), r"csv: expected text in UTF-8, found another encoding"),
+        (TABLE.encode("mac-roman"), r"csv: expected text in UTF-8, found another encoding"),
+        (TABLE.replace("ü", "u").replace("ß", "s").encode("utf-16-le"), "found another encoding, perhaps UTF-16"),
+        (TABLE.encode("utf-16-be"), r"csv: expected text in UTF-8, found another encoding"),
+        (TABLE.encode("utf-16")[:-1], r"csv: expected text in UTF-8, found another encoding"),
+        (TABLE.replace(",", ";").encode(), r"csv: expected columns separated by commas, found semicolons\. Save it"),
+        (TABLE.replace(",", ";").encode("utf-8-sig"), r"csv: expected columns separated by commas, found semicolons"),
+        (TABLE.replace(",", " ; ").encode(), r"csv: expected columns separated by commas, found semicolons"),
+        (TABLE.replace(",", "\t").encode(), r"csv: expected columns separated by commas, found tabs"),
+        (TABLE.replace(",", "\t").encode("utf-16"), r"csv: expected columns separated by commas, found tabs"),
+        (TABLE.replace("clip,", '"clip"|').replace(",", "|").encode(), r"separated by commas, found bars"),
+        (TABLE.encode() + b"a_2,train,Hello, you\n", r"csv, line 3: expected as many fields as in the first line"),
+        (TABLE.encode() + b'a_2,train,"Hello you\na_3,train\n', r"csv, after line 2: expected fields between commas"),
+        (b"", r"csv: expected a row for each clip with `clip`, `split`"),
+    ],
+)  # fmt: skip
+def test_tables_in_other_encodings_or_with_other_separators_are_refused(tmp_path, table, text):
+    data = toy_folder(tmp_path / "data", ["a_1"])
+    (data / "clips.csv").write_bytes(table)
+    with pytest.raises(BadInput, match=text):
+        opened(data)
+
+
+@pytest.mark.parametrize("capitals", [True, False])
+def test_hidden_files_and_capitals_in_faceformers_layout(tmp_path, caplog, capitals):
+    data = toy_folder(tmp_path / "data", [f"{who}_{n}" for who in "ab" for n in range(4)])
+    (data / "templates.pkl").unlink()
+    for speaker in "ab":
+        write_mesh(data / "templates" / f"{speaker}.ply", sheet(), TOPOLOGY.faces)
+    for path in list(data.glob("*/*")) if capitals else []:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    with_hidden_files(data)
+    source = opened(data)
+    assert sorted(clip.id for clip in source.recordings) == [f"{who}_{n}" for who in "ab" for n in range(4)]
+    assert list(source.templates) == ["a", "b"]
+    assert "left out" not in caplog.text
+    assert guess_dataset(data) == "folder"
+
+
+@pytest.mark.parametrize("capitals", [True, False])
+def test_hidden_files_and_capitals_in_folders_of_clips(tmp_path, caplog, capitals):
+    data = tmp_path / "data"
+    for number, name in enumerate(("a/1", "a/2", "b/1", "b/2")):
+        (data / name).mkdir(parents=True)
+        if number % 2:
+            np.save(data / name / "motion.npy", motion(11))
+        else:
+            for t, frame in enumerate(motion(11)):
+                write_mesh(data / name / f"{t}.{'ply' if number else 'obj'}", frame, TOPOLOGY.faces)
+        soundfile.write(data / name / "talk.flac", wave(0.44), 16000)
+    (data / "templates").mkdir()
+    np.save(data / "templates" / "a.npy", sheet())
+    write_mesh(data / "templates" / "b.obj", sheet(), TOPOLOGY.faces)
+    for path in [path for path in data.rglob("*") if path.is_file() and capitals]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    with_hidden_files(data)
+    (data / "lips.txt").write_text(" ".join(map(str, LIPS)))
+    found = {clip.id: clip for clip in opened(data).recordings}
+    assert sorted(found) == ["a_1", "a_2", "b_1", "b_2"]
+    for clip in found.values():
+        np.testing.assert_allclose(clip.motion, motion(11), atol=1e-8)
+    assert "no sound" not in caplog.text + str(sorted(found))
+
+
 @pytest.mark.parametrize("speakers", [1, 2, 3, 4, 9, 20])
 @pytest.mark.parametrize("shared", [True, False])
 def test_default_splits_are_disjoint(speakers, shared):
@@ -242,8 +326,8 @@ def test_axes_and_unit_of_the_files(tmp_path):
     np.save(data / "vertices_npy" / "a_1.npy", np.repeat(stored_so[None], 25, 0))
     (data / "templates.pkl").write_bytes(pickle.dumps({"a": stored_so}, 2))
     source = opened(data, axes=("x", "z", "-y"), mm_per_unit=1)
-    np.testing.assert_allclose(source.templates["a"], sheet() * 1000, rtol=1e-6)
-    np.testing.assert_allclose(next(iter(source.recordings)).motion[3], sheet() * 1000, rtol=1e-6)
+    np.testing.assert_allclose(source.templates["a"], sheet() * 1000, rtol=1e-6, atol=1e-5)
+    np.testing.assert_allclose(next(iter(source.recordings)).motion[3], sheet() * 1000, rtol=1e-6, atol=1e-5)
     with pytest.raises(BadInput, match="expected axes that turn the mesh, found axes that mirror it"):
         opened(data, axes=("x", "z", "y"))
     with pytest.raises(BadInput, match="expected x, y and z in some order, each perhaps with a minus"):

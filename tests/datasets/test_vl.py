@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from learn2talk_core.datasets.vl import count_frames, read_frames, vl_vertices
 from learn2talk_core.run.errors import BadInput
+from tests.datasets.hidden import with_hidden_files
 
 BIWI = 23_370
 
@@ -84,6 +85,14 @@ def test_frames_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     frames = read_frames(folder, 5)
     for number in numbers:
         np.testing.assert_array_equal(frames[number - 1], frame(number))
+
+
+def test_hidden_frames_are_skipped(tmp_path: Path) -> None:
+    with_hidden_files(folder_of(tmp_path / "e01", [1, 2, 3]))
+    assert count_frames(tmp_path / "e01") == 3
+    with tarfile.open(tmp_path / "e01.tar", "w") as archive:
+        archive.add(tmp_path / "e01", arcname="e01")
+    np.testing.assert_array_equal(read_frames(tmp_path / "e01.tar", 5), [frame(n) for n in (1, 2, 3)])
 
 
 @pytest.mark.parametrize("mode", ["w", "w:gz"])

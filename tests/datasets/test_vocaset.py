@@ -4,6 +4,7 @@ tests/golden/vocaset holds every tenth vertex of a synthetic VOCASET, and what `
 `data_loader.py` made of it: normalised sound at 16 kHz, and some coordinates as (frame, vertex, axis) → value.
 """
 
+import logging
 import random
 import shutil
 from collections import Counter
@@ -22,6 +23,7 @@ from learn2talk_core.datasets.vocaset import TEST, TRAIN, VALIDATION, read_vocas
 from learn2talk_core.mesh.files import read_mesh, write_mesh
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.untrusted.pickles import load_array, load_pickle
+from tests.datasets.hidden import with_hidden_files
 from tests.pickles import chumpy, malicious, python2_array
 
 GOLDEN = Path(__file__).parents[1] / "golden" / "vocaset"
@@ -69,6 +71,19 @@ def test_both_layouts_give_the_same_corpus(both: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(a.audio(clip), b.audio(clip), atol=2 / 32768)
     assert a.topology.regions.keys() == b.topology.regions.keys()
     assert len(a.topology.lip_pairs) >= 5
+
+
+@pytest.mark.parametrize("layout", ["distribution", "faceformer"])
+def test_hidden_files_and_capitals(both: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, layout: str) -> None:
+    folder = Path(shutil.copytree(both / layout, tmp_path / layout))
+    for path in [*folder.glob("wav/*"), *folder.glob("vertices_npy/*")]:
+        path.rename(path.with_suffix(path.suffix.upper()))
+    caplog.set_level(logging.INFO)
+    read_vocaset(both / layout)
+    expected, _ = caplog.text.replace(str(both / layout), ""), caplog.clear()
+    found = corpus_of(read_vocaset(with_hidden_files(folder)), tmp_path / "found")
+    assert [clip.id for clip in found.clips] == [clip.id for clip in read_vocaset(both / layout).recordings]
+    assert caplog.text.replace(str(folder), "").startswith(expected)
 
 
 def test_motion_is_every_second_frame_and_sound_has_16_khz(both: Path, tmp_path: Path) -> None:
@@ -158,9 +173,12 @@ def test_what_is_missing_is_named(both: Path, tmp_path: Path, caplog: pytest.Log
     assert (TRAIN[0], "sentence01") in contents.missing
     assert (TRAIN[4], "sentence01") in contents.unpublished
     assert (TRAIN[4], "sentence01") not in contents.missing
-    source = read_vocaset(folder)
-    assert f"7 sentences that VOCASET never had: {TRAIN[4]}_sentence01," in caplog.text
-    assert f"are missing here, though VOCASET has them (a partial download?): {TRAIN[0]}_sentence01," in caplog.text
+    with caplog.at_level(logging.INFO):
+        source = read_vocaset(folder)
+    never = next(record for record in caplog.records if "never published" in record.message)
+    assert never.levelno == logging.INFO  # nothing that anybody could complete
+    assert f"7 sentences were never published: {TRAIN[4]}_sentence01," in never.message
+    assert f"published sentences are missing here (a partial download?): {TRAIN[0]}_sentence01," in caplog.text
     assert f"1 sentences have no sound or no motion and are left out: {VALIDATION[0]}_sentence21" in caplog.text
     assert "1 clips belong to no split and are left out: Anna_wav_x01" in caplog.text
     assert f"no clip of the training speakers {TRAIN[1]}, {TRAIN[2]}" in caplog.text
@@ -272,7 +290,8 @@ def test_motion_that_was_halved_already_is_refused(both: Path, tmp_path: Path) -
     folder = _copy(both / "faceformer", tmp_path)
     path = folder / "vertices_npy" / f"{TRAIN[0]}_sentence01.npy"
     np.save(path, np.load(path)[::2])
-    with pytest.raises(BadInput, match=r"sentence01: expected 60 frames of motion a second.* found \d+ frames for"):
+    said = r"sentence01: expected 60 frames of motion a second, some \d+, found \d+ frames for .*Either half"
+    with pytest.raises(BadInput, match=said):
         list(read_vocaset(folder).recordings)
 
 

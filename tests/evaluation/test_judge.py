@@ -11,9 +11,8 @@ from learn2talk_core.corpus.phonemes import PHONEMES
 from learn2talk_core.corpus.predictions import write_predictions
 from learn2talk_core.evaluation.judge import (
     ClipJudge,
-    at_video_rate,
     judge_clip,
-    load_judges,
+    load_motion_judges,
     mean_motion,
     open_judging,
     perception_ratios,
@@ -152,19 +151,12 @@ def test_mean_motion_against_a_loop(corpus: Corpus) -> None:
     np.testing.assert_allclose(mean_motion(corpus), np.mean(frames, axis=0), atol=1e-6)
 
 
-def test_video_rate_against_interp() -> None:
-    motion = np.random.default_rng(0).normal(size=(31, 2, 3)).astype(np.float32)
-    found = at_video_rate(motion, 30.0)
-    assert len(found) == 26  # 1.0 s, both ends shown
-    expected = np.interp(np.arange(26) / 25, np.arange(31) / 30, motion[:, 1, 2])
-    np.testing.assert_allclose(found[:, 1, 2], expected, atol=1e-5)
-    np.testing.assert_array_equal(at_video_rate(motion, 25.0), motion)
-
-
 def test_a_clip_without_known_phonemes_has_no_perception_score(corpus: Corpus, judges: tuple[str, str]) -> None:
     clip = corpus.split("test_seen")[0]
     object.__setattr__(clip, "phonemes", ())
-    scores = ClipJudge(corpus, clip, load_judges(*judges, corpus), 2.0).scores(corpus.vertices(clip), perception=True)
+    scores = ClipJudge(corpus, clip, load_motion_judges(*judges, corpus), 2.0).scores(
+        corpus.vertices(clip), perception=True
+    )
     assert scores.ratios["lipread_error"].value is None
     assert scores.ratios["viseme_accuracy"].value is None
     assert scores.ratios["closure_mm"].value is None

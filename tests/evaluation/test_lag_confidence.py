@@ -10,7 +10,7 @@ from learn2talk_core.evaluation.lag_confidence import (
     Evidence,
     confidence,
     evidence,
-    fit,
+    fit_calibration,
     load_calibration,
     reliability,
     save_calibration,
@@ -76,14 +76,14 @@ def test_the_fit_gives_back_the_probabilities_that_made_the_cases() -> None:
     ]
     true = replace(PLAIN, intercept=-6.0, contrast=3.0, margin=8.0, log_windows=0.7)
     truly = np.array([confidence(true, found) for found in tried])
-    fitted = fit(tried, rng.uniform(size=6000) < truly, recipe="toy", network="", ranges={}, about={})
+    fitted = fit_calibration(tried, rng.uniform(size=6000) < truly, recipe="toy", network="", ranges={}, about={})
     stated = np.array([confidence(fitted, found) for found in tried])
     assert np.abs(stated - truly).max() < 0.06
     honest = reliability(stated, rng.uniform(size=6000) < truly)
     assert honest["expected_calibration_error"] < 0.03
     assert sum(row["cases"] for row in honest["bins"]) == honest["cases"] == 6000
     with pytest.raises(BadInput, match="expected lags that are found and others that are not, found 6000 of one kind"):
-        fit(tried, np.ones(6000, bool), recipe="toy", network="", ranges={}, about={})
+        fit_calibration(tried, np.ones(6000, bool), recipe="toy", network="", ranges={}, about={})
 
 
 def test_reliability_by_hand() -> None:

@@ -9,9 +9,7 @@ import pytest
 import soundfile
 import torch
 
-from learn2talk.animate_files import write_formats
 from learn2talk.cli import main
-from learn2talk.score_command import find_pairs, score_pairs
 from learn2talk_core.animation.animation import Animation
 from learn2talk_core.evaluation.lag_confidence import Calibration, load_calibration, save_calibration
 from learn2talk_core.evaluation.motion_sync import (
@@ -19,13 +17,13 @@ from learn2talk_core.evaluation.motion_sync import (
     SyncScore,
     mesh_embeddings,
     open_scorer,
-    resampled,
-    score,
     score_animation,
     score_files,
+    score_motion,
     verdict,
     window_loudness,
 )
+from learn2talk_core.export.vertices import write_npz
 from learn2talk_core.metrics.lse import lse
 from learn2talk_core.models.sync_expert2d import SyncExpert2D
 from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows, config
@@ -58,7 +56,7 @@ def scorer(project: Path) -> Scorer:
 def judged(scorer: Scorer, late_ms: float = 0.0, **how: float) -> SyncScore:
     wave, motion = talk(late_ms, **how)
     ids = scorer.corpus.topology.regions["mouth"]
-    return score(scorer, wave, motion[:, ids], sheet()[ids], how.get("fps", FPS))
+    return score_motion(scorer, wave, motion[:, ids], sheet()[ids], how.get("fps", FPS))
 
 
 @pytest.mark.parametrize("late", [-300.0, -67.0, 0.0, 50.0, 233.0])
@@ -88,11 +86,11 @@ def test_a_mouth_that_speaks_something_else_has_no_lag(scorer: Scorer) -> None:
     for seed in range(6):
         wave, _ = talk(seed=50 + seed)
         _, motion = talk(seed=90 + seed)
-        sure.append(score(scorer, wave, motion[:, ids], sheet()[ids], FPS).confidence)
+        sure.append(score_motion(scorer, wave, motion[:, ids], sheet()[ids], FPS).confidence)
     right = [judged(scorer, 30.0, seed=seed).confidence for seed in range(6)]
     assert np.mean(sure) < np.mean(right) - 0.3
     still = np.repeat(sheet()[None, ids], 90, axis=0)
-    found = score(scorer, talk()[0], still, sheet()[ids], FPS)
+    found = score_motion(scorer, talk()[0], still, sheet()[ids], FPS)
     assert found.confidence is not None
     assert found.confidence < 0.5
     assert verdict(found).startswith("no lag can be told (best guess: the mouth is ")
@@ -116,7 +114,7 @@ def test_a_moving_head_changes_no_score(scorer: Scorer, project: Path, tmp_path:
     expected, found = judged(scorer, 60.0), score_animation(moved, scorer)
     assert (found.lse_d, found.lse_c) == pytest.approx((expected.lse_d, expected.lse_c), abs=1e-5)
     assert found.mouth_late_ms == pytest.approx(expected.mouth_late_ms, abs=0.1)
-    write_formats(tmp_path, "a", moved, ["npz"])
+    write_npz(tmp_path / "a", moved)
     soundfile.write(tmp_path / "a.wav", wave, 16000)
     by_file = score_files(tmp_path / "a.wav", tmp_path / "a.npz", scorer)
     assert by_file.lse_d == pytest.approx(expected.lse_d, abs=1e-4)
@@ -134,7 +132,7 @@ def test_what_is_no_speech_has_no_lag(scorer: Scorer, kind: str) -> None:
         "noise": 0.2 * np.random.default_rng(3).normal(size=48000),
         "music": 0.1 * (1.5 - np.cos(4 * np.pi * time)) * tones,
     }
-    found = score(scorer, sounds[kind].clip(-1, 1).astype(np.float32), talk()[1][:, ids], sheet()[ids], FPS)
+    found = score_motion(scorer, sounds[kind].clip(-1, 1).astype(np.float32), talk()[1][:, ids], sheet()[ids], FPS)
     assert found.confidence is not None
     assert found.confidence < 0.5
 
@@ -144,7 +142,7 @@ def test_the_curve_shows_where_the_lag_changes(scorer: Scorer) -> None:
     late = talk(200.0, seconds=9.0)[1]
     ids = scorer.corpus.topology.regions["mouth"]
     motion = np.concatenate([early[:135], late[135:]])[:, ids]
-    rows = score(scorer, wave, motion, sheet()[ids], FPS).curve
+    rows = score_motion(scorer, wave, motion, sheet()[ids], FPS).curve
     assert [row["time_s"] for row in rows[:2]] == pytest.approx([1.083, 1.35], abs=0.02)
     before = [row["mouth_late_ms"] for row in rows if row["time_s"] < 3.4]
     after = [row["mouth_late_ms"] for row in rows if row["time_s"] > 5.7]
@@ -156,7 +154,7 @@ def test_silence_between_words_has_no_lag_of_its_own(scorer: Scorer) -> None:
     wave, motion = talk(80.0, seconds=9.0)
     wave[3 * 16000 : 6 * 16000] = 0
     ids = scorer.corpus.topology.regions["mouth"]
-    found = score(scorer, wave, motion[:, ids], sheet()[ids], FPS)
+    found = score_motion(scorer, wave, motion[:, ids], sheet()[ids], FPS)
     assert found.mouth_late_ms == pytest.approx(80, abs=FRAME)
     quiet = [row for row in found.curve if 4.3 < row["time_s"] < 4.7]
     assert quiet
@@ -167,13 +165,13 @@ def test_what_training_did_not_have_is_said(scorer: Scorer) -> None:
     wave, motion = talk()
     ids = scorer.corpus.topology.regions["mouth"]
     assert not [text for text in judged(scorer).outside if "mouth moves" in text or "across" in text]
-    small = score(scorer, wave, sheet()[ids] + 0.02 * (motion[:, ids] - sheet()[ids]), sheet()[ids], FPS)
+    small = score_motion(scorer, wave, sheet()[ids] + 0.02 * (motion[:, ids] - sheet()[ids]), sheet()[ids], FPS)
     assert any(text.startswith("the mouth moves by ") and ", in training " in text for text in small.outside)
-    faint = score(scorer, 0.003 * wave, motion[:, ids], sheet()[ids], FPS)
+    faint = score_motion(scorer, 0.003 * wave, motion[:, ids], sheet()[ids], FPS)
     assert any("dB of full scale, in training" in text for text in faint.outside)
-    moved = score(scorer, wave, motion[:, ids] + np.float32(0.03), sheet()[ids], FPS)
+    moved = score_motion(scorer, wave, motion[:, ids] + np.float32(0.03), sheet()[ids], FPS)
     assert any("the mouth rests" in text for text in moved.outside)
-    large = score(scorer, wave, 1.5 * motion[:, ids], 1.5 * sheet()[ids], FPS)
+    large = score_motion(scorer, wave, 1.5 * motion[:, ids], 1.5 * sheet()[ids], FPS)
     assert any("mm across" in text for text in large.outside)
 
 
@@ -191,16 +189,16 @@ def test_lengths_that_do_not_do(scorer: Scorer, seconds: float, motion_seconds: 
     ids = scorer.corpus.topology.regions["mouth"]
     wave, motion = talk(seconds=seconds)[0], talk(seconds=motion_seconds)[1]
     with pytest.raises(BadInput, match=said):
-        score(scorer, wave, motion[:, ids], sheet()[ids], FPS)
+        score_motion(scorer, wave, motion[:, ids], sheet()[ids], FPS)
 
 
 def test_small_differences_are_cut_and_said(scorer: Scorer) -> None:
     ids = scorer.corpus.topology.regions["mouth"]
     wave, motion = talk(100.0)[0], talk(100.0)[1][:80]
-    found = score(scorer, wave, motion[:, ids], sheet()[ids], FPS)
+    found = score_motion(scorer, wave, motion[:, ids], sheet()[ids], FPS)
     assert "2.67 s of motion at 30 frames a second and 3.00 s of sound: the longer one was cut" in found.notes
     assert found.mouth_late_ms == pytest.approx(100, abs=FRAME)
-    half = score(scorer, wave, motion[:40, ids], sheet()[ids], FPS, trim=True)
+    half = score_motion(scorer, wave, motion[:40, ids], sheet()[ids], FPS, trim=True)
     assert half.seconds < 1.4
 
 
@@ -210,7 +208,7 @@ def test_sound_without_speech(scorer: Scorer) -> None:
     wave[:] = 0
     wave[-100:] = 0.5  # a click in the last window, for which there is no whole one
     with pytest.raises(BadInput, match=r"expected speech, found \d windows of sound that is loud enough"):
-        score(scorer, wave, motion[:, ids], sheet()[ids], FPS)
+        score_motion(scorer, wave, motion[:, ids], sheet()[ids], FPS)
 
 
 def test_long_clips_are_embedded_in_pieces(scorer: Scorer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -222,12 +220,7 @@ def test_long_clips_are_embedded_in_pieces(scorer: Scorer, monkeypatch: pytest.M
     assert mesh_embeddings(scorer.syncnet, displacement[:5]).shape == (0, 32)
 
 
-def test_resampling_against_interp_and_loudness_by_hand() -> None:
-    motion = np.random.default_rng(0).normal(size=(40, 2, 3)).astype(np.float32)
-    found = resampled(motion, 25, 30)
-    assert len(found) == 47
-    expected = np.interp(np.arange(47) / 30, np.arange(40) / 25, motion[:, 1, 2])
-    np.testing.assert_allclose(found[:, 1, 2], expected, atol=1e-5)
+def test_loudness_by_hand() -> None:
     wave = np.zeros(16000, np.float32)
     wave[8000:] = 0.1
     level = window_loudness(wave, 30)
@@ -359,30 +352,13 @@ def test_a_folder_with_bad_ones_among_good_ones(
     assert rows["a"]["error"] == ""
 
 
-def test_which_files_belong_together(tmp_path: Path) -> None:
-    for name in ("one/a.wav", "one/a.npy", "two/a.flac", "two/a.npz", "two/film.mp4"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    pairs, videos = find_pairs([tmp_path / "one", tmp_path / "two"], ["x.wav"], ["b.npy"])
-    assert [pair.name for pair in pairs] == ["b", "a", "a-2"]
-    assert pairs[2].audio == tmp_path / "two/a.flac"
-    assert videos == [tmp_path / "two/film.mp4"]
-    (tmp_path / "one/b.npy").touch()
-    with pytest.raises(BadInput, match=r"b.npy: expected a sound of the same name with one of .wav, .*found none"):
-        find_pairs([tmp_path / "one"])
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(BadInput, match=r"motions .* with their sounds, or videos, found neither"):
-        find_pairs([tmp_path / "empty"])
-    with pytest.raises(BadInput, match=r"a.wav: expected a video or a folder, found neither"):
-        find_pairs([tmp_path / "one/a.wav"])
-
-
-def test_nothing_is_written_of_a_pair_that_fails(scorer: Scorer, tmp_path: Path) -> None:
+def test_nothing_is_written_of_a_pair_that_fails(
+    project: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_pair(tmp_path, "a", 0.0)
     (tmp_path / "a.npz").write_bytes(b"PK")
-    pairs, _ = find_pairs([tmp_path])
-    rows = score_pairs(pairs, scorer, out=tmp_path / "out")
-    assert "expected a whole .npz of numbers" in rows[0]["error"]
+    assert main(command(project, str(tmp_path), "--out", str(tmp_path / "out"))) == 1
+    assert "expected a whole .npz of numbers" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from learn2talk.cli import main
-from learn2talk_core.evaluation.video_scores import Judges, load_judges, records, score_videos
+from learn2talk_core.evaluation.video_scores import VideoJudges, load_video_judges, score_videos, video_records
 from learn2talk_core.metrics.cpbd import cpbd
 from learn2talk_core.metrics.frechet import frechet_distance
 from learn2talk_core.metrics.lse import lse
@@ -68,7 +68,7 @@ def test_published_scores_are_the_references() -> None:
     blocks = np.floor(uniform("syncnet-blocks", (40, 28, 28, 3)) * 256).astype(np.uint8)
     faces = np.kron(blocks, np.ones((1, 8, 8, 1), np.uint8))[..., ::-1]
     wave = np.round(waveform(1.6).astype(np.float64) * 32767) / 32768
-    table = score_videos([film("golden", faces, wave)], Judges(network.eval()))
+    table = score_videos([film("golden", faces, wave)], VideoJudges(network.eval()))
     (row,) = table.rows
     assert row["lse_d"] == pytest.approx(golden.info["lse_d"], abs=1e-4)
     assert row["lse_c"] == pytest.approx(golden.info["lse_c"], abs=1e-4)
@@ -92,7 +92,7 @@ def test_own_expert_sees_the_faces_of_a_corpus(folder: Path, expert: SyncExpert2
     mels = mel_windows(mel_spectrogram(corpus.audio(clip)), window_starts(20, 25))
     expected = lse(face_embeddings(expert, corpus.faces(clip)), audio_embeddings(expert, mels[:16]), 25)
     films = films_of([folder / "corpus"], lambda: pytest.fail("no face had to be looked for"))
-    table = score_videos(films, load_judges())
+    table = score_videos(films, load_video_judges())
     assert table.rows[0]["lse_d"] == pytest.approx(expected.lse_d, abs=2e-3)
     assert table.rows[0]["lse_c"] == pytest.approx(expected.lse_c, abs=2e-3)
     assert table.rows[0]["offset"] == expected.offset
@@ -113,7 +113,7 @@ def test_bad_videos_are_named_and_the_others_scored(expert: SyncExpert2D) -> Non
         film("d", talking(2, count=5), voice),
         film("e", talking(3), voice),
     ]
-    table = score_videos(films, Judges(expert), every=3)
+    table = score_videos(films, VideoJudges(expert), every=3)
     assert [row["video"] for row in table.rows] == ["a", "e"]
     assert [(problem["video"], problem["error"].split(".")[0]) for problem in table.problems] == [
         ("b", "b"),
@@ -127,15 +127,15 @@ def test_bad_videos_are_named_and_the_others_scored(expert: SyncExpert2D) -> Non
         assert table.mean[key] == pytest.approx((table.rows[0][key] + table.rows[1][key]) / 2)
     greys = [np.dot(frame, [0.299, 0.587, 0.114]).round().astype(np.uint8) for frame in talking(0)[::3]]
     assert table.rows[0]["cpbd"] == pytest.approx(np.mean([cpbd(grey) for grey in greys]), abs=0.02)
-    assert [row["video"] for row in records(table)] == ["a", "e", "mean"]
-    assert score_videos(films[1:2], Judges(expert)).rows == []
+    assert [row["video"] for row in video_records(table)] == ["a", "e", "mean"]
+    assert score_videos(films[1:2], VideoJudges(expert)).rows == []
 
 
 def test_distance_of_sets_and_identity(tmp_path: Path, expert: SyncExpert2D) -> None:
     write_mean_colour(tmp_path / "mean.onnx")
     torch.manual_seed(0)
     reader = LipReader(5, width=2, dim=16, heads=2, hidden=16, encoder_layers=1, decoder_layers=1, kernel=3).eval()
-    judges = Judges(expert, reader=reader, embed=load_arcface_of(tmp_path), recogniser="mean")
+    judges = VideoJudges(expert, reader=reader, embed=load_arcface_of(tmp_path), recogniser="mean")
     voice = waveform(0.5)
     films = [film("a", talking(0), voice), film("b", talking(1), voice)]
     table = score_videos(films, judges, reference=films, every=2)
@@ -189,7 +189,7 @@ def test_fid_is_of_whole_pictures_of_all_videos(expert: SyncExpert2D) -> None:
     voice = waveform(0.5)
     films = [film("a", talking(0), voice), film("silent", talking(9), None), film("b", talking(1), voice)]
     reference = [Film("r", "r", lambda: iter(talking(4, count=7)), no_face)]
-    table = score_videos(films, Judges(expert, inception=MeanColour()), reference=reference, every=1)  # type: ignore[arg-type]
+    table = score_videos(films, VideoJudges(expert, inception=MeanColour()), reference=reference, every=1)  # type: ignore[arg-type]
     seen = np.concatenate([talking(0), talking(1)]).mean(axis=(1, 2)) / 255
     true = talking(4, count=7).mean(axis=(1, 2)) / 255
     assert table.mean["fid"] == pytest.approx(frechet_distance(seen, true), rel=1e-4)
@@ -207,7 +207,7 @@ def test_bad_reference_videos_are_named_and_the_others_used(expert: SyncExpert2D
     films = [film("a", talking(0), waveform(0.5))]
     real = film("real", talking(4), None)
     bad = Film("bad", "bad", torn, real.open)
-    judges = Judges(expert, inception=MeanColour())  # type: ignore[arg-type]
+    judges = VideoJudges(expert, inception=MeanColour())  # type: ignore[arg-type]
     table = score_videos(films, judges, reference=[bad, real], every=1)
     assert [problem["video"] for problem in table.problems] == ["reference bad"]
     assert table.mean["fid"] == score_videos(films, judges, reference=[real], every=1).mean["fid"]

@@ -30,7 +30,7 @@ print("VERTICES", json.dumps([list(face.matrix_world @ v.co) for v in moved.vert
 @pytest.mark.parametrize("sphere", [speaking_sphere, nodding_sphere])
 def test_blender_shows_the_face_at_its_frame(tmp_path, suffix, write, sphere):
     animation = sphere()
-    write(tmp_path / f"face.{suffix}", animation)
+    write(tmp_path / "face", animation)
     command = [sys.executable, "-c", SHOW, str(tmp_path / f"face.{suffix}")]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     (line,) = [line for line in shown.splitlines() if line.startswith("VERTICES")]

@@ -6,7 +6,7 @@ import scipy.sparse
 from scipy.spatial.transform import Rotation
 
 from learn2talk_core.animation.animation import Animation
-from learn2talk_core.export.flame import fit, fit_identity, load_flame, write_flame
+from learn2talk_core.export.flame import fit_flame, fit_identity, load_flame, write_flame
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.run.errors import BadInput
 
@@ -89,7 +89,7 @@ def speech(path, frames: int = 70, mm_per_unit: float = 1000):
 def test_known_parameters_are_found_again(tmp_path, mm_per_unit):
     path = model_file(tmp_path / "flame.pkl")
     animation, expression, jaw = speech(path, mm_per_unit=mm_per_unit)
-    found, turned = fit(load_flame(path), animation)
+    found, turned = fit_flame(load_flame(path), animation)
     np.testing.assert_allclose(turned, jaw, atol=2e-4)
     np.testing.assert_allclose(found, expression, atol=2e-3)
 
@@ -100,7 +100,7 @@ def test_fit_is_the_least_squares_minimum_when_no_parameters_fit(tmp_path):
     rng = np.random.default_rng(4)
     noise = rng.normal(size=animation.offset.shape).astype(np.float32) * 0.004
     animation = Animation(**{**vars(animation), "offset": animation.offset + noise})
-    expression, jaw = fit(load_flame(path), animation)
+    expression, jaw = fit_flame(load_flame(path), animation)
     face = animation.template.astype(float)
 
     def error(expression: np.ndarray, jaw: np.ndarray) -> np.ndarray:
@@ -126,8 +126,9 @@ def test_identity_of_a_face_is_found_again(tmp_path):
 def test_file_holds_shape_expression_and_pose(tmp_path):
     path = model_file(tmp_path / "flame.pkl")
     animation, _, _ = speech(path, frames=5)
-    assert write_flame(tmp_path / "face.npz", animation, load_flame(path, expressions=4)) == tmp_path / "face.npz"
-    with np.load(tmp_path / "face.npz") as stored:
+    written = write_flame(tmp_path / "face", animation, load_flame(path, expressions=4))
+    assert written == [tmp_path / "face_flame.npz", tmp_path / "face.wav"]
+    with np.load(written[0]) as stored:
         assert {name: stored[name].shape for name in stored} == {
             "shape": (300,), "expression": (5, 4), "pose": (5, 15), "translation": (5, 3), "fps": (),
         }  # fmt: skip
@@ -143,9 +144,9 @@ def test_a_head_that_moves_turns_about_flames_root(tmp_path, mm_per_unit):
     pose = np.random.default_rng(6).uniform(-0.4, 0.4, (5, 6)) * ([1] * 3 + [1000 / mm_per_unit] * 3)
     neck = np.array([0.01, -0.1, -0.05]) * 1000 / mm_per_unit
     moved = Animation(**{**vars(animation), "pose": pose.astype(np.float32), "pivot": neck.astype(np.float32)})
-    write_flame(tmp_path / "face.npz", moved, load_flame(path))
+    write_flame(tmp_path / "face", moved, load_flame(path))
     face = animation.template.astype(float) * mm_per_unit / 1000
-    with np.load(tmp_path / "face.npz") as stored:
+    with np.load(tmp_path / "face_flame.npz") as stored:
         rows = zip(stored["expression"], stored["pose"][:, 6:9], stored["pose"][:, :3], strict=True)
         found = np.stack([skinned(path, face, *row) for row in rows]) + stored["translation"][:, None]
     np.testing.assert_allclose(found, moved.vertices() * mm_per_unit / 1000, atol=2e-5)
@@ -172,6 +173,6 @@ def test_another_mesh_or_unit_is_refused(tmp_path):
     animation, _, _ = speech(path, frames=2)
     fewer = {**vars(animation), "template": animation.template[:80]}
     with pytest.raises(BadInput, match=r"FLAME: expected a mesh in FLAME's topology, 90 vertices, found 80"):
-        fit(load_flame(path), Animation(**fewer))
+        fit_flame(load_flame(path), Animation(**fewer))
     with pytest.raises(BadInput, match=r"FLAME: expected a head about \d+ mm high, found 0 mm"):
-        fit(load_flame(path), Animation(**{**vars(animation), "mm_per_unit": 1}))
+        fit_flame(load_flame(path), Animation(**{**vars(animation), "mm_per_unit": 1}))

@@ -3,7 +3,7 @@ import pytest
 
 from learn2talk_core.animation.animation import Animation
 from learn2talk_core.datasets.embedded.face import load_face
-from learn2talk_core.export.formats import FORMATS, formats
+from learn2talk_core.export.formats import FORMATS, check_names, formats, write_formats
 from learn2talk_core.run.errors import BadInput
 from tests.export.scene import speaking_sphere
 from tests.export.test_flame import model_file, speech
@@ -25,12 +25,18 @@ def embedded_head() -> Animation:
 
 def test_every_format_tells_what_it_wrote_and_keeps_dots_in_the_name(tmp_path):
     expected = {
+        "mp4": {"a.b.mp4"},
+        "npy": {"a.b.npy"},
+        "npz": {"a.b.npz"},
+        "obj": {"a.b_obj"},
+        "ply": {"a.b_ply"},
         "glb": {"a.b.glb", "a.b.wav"},
         "usd": {"a.b.usda", "a.b.wav"},
         "arkit": {"a.b_arkit.csv", "a.b_arkit.json", "a.b.wav"},
     }
-    assert set(FORMATS) == {*expected, "flame"}
+    assert list(FORMATS) == [*expected, "flame"]
     for name, files in expected.items():
+        (tmp_path / name).mkdir()
         written = FORMATS[name](tmp_path / name / "a.b", embedded_head())
         assert {path.name for path in written} == files == {path.name for path in (tmp_path / name).iterdir()}
 
@@ -49,3 +55,22 @@ def test_arkit_takes_the_shapes_of_another_mesh(tmp_path):
     written = formats(blend_shapes=tmp_path / "shapes.npz")["arkit"](tmp_path / "x", animation)
     assert [path.name for path in written] == ["x_arkit.csv", "x_arkit.json", "x.wav"]
     assert all(path.is_file() for path in written)
+
+
+def test_several_formats_share_one_sound(tmp_path):
+    written = write_formats(tmp_path / "new" / "a", embedded_head(), ["glb", "usd", "glb"])
+    assert [path.name for path in written] == ["a.glb", "a.wav", "a.usda"]
+
+
+@pytest.mark.parametrize(("names", "found"), [(["npy", "fbx"], "fbx"), ([], "none")])
+def test_unknown_formats_are_refused(names, found):
+    with pytest.raises(BadInput, match=rf"formats: expected some of mp4, npy, .*flame, found {found}"):
+        check_names(names, "formats")
+
+
+@pytest.mark.parametrize("name", ["obj", "ply"])
+def test_frames_of_another_animation_are_left_alone(tmp_path, name):
+    FORMATS[name](tmp_path / "a", embedded_head())
+    with pytest.raises(BadInput, match=rf"a_{name}: expected no folder, or an empty one, found files in it"):
+        FORMATS[name](tmp_path / "a", embedded_head())
+    assert len(list((tmp_path / f"a_{name}").iterdir())) == 4

@@ -16,7 +16,7 @@ from tests.export.scene import nodding_sphere, speaking_sphere, spoilt
 @pytest.mark.parametrize("sphere", [speaking_sphere, nodding_sphere])
 def test_file_obeys_the_specification_and_gives_every_frame_back(tmp_path, frames, sphere):
     animation = sphere(frames)
-    assert write_gltf(tmp_path / "face.glb", animation) == [tmp_path / "face.glb", tmp_path / "face.wav"]
+    assert write_gltf(tmp_path / "face", animation) == [tmp_path / "face.glb", tmp_path / "face.wav"]
     glb = Glb(tmp_path / "face.glb")
     times, vertices = glb.vertices()
     np.testing.assert_allclose(times, np.arange(frames) / 30, atol=1e-6)
@@ -24,7 +24,7 @@ def test_file_obeys_the_specification_and_gives_every_frame_back(tmp_path, frame
 
 
 def test_weights_stay_where_blender_does_not_clamp_them(tmp_path):
-    write_gltf(tmp_path / "face.glb", speaking_sphere())
+    write_gltf(tmp_path / "face", speaking_sphere())
     weights = Glb(tmp_path / "face.glb").weights()
     assert weights.min() == 0
     assert weights.max() == 1
@@ -36,7 +36,7 @@ def test_weights_stay_where_blender_does_not_clamp_them(tmp_path):
 def test_the_head_moves_apart_from_the_face(tmp_path):
     """Without the channels of the node `head`, it is the still head; its morph targets say which are blinks."""
     animation = nodding_sphere()
-    write_gltf(tmp_path / "face.glb", animation)
+    write_gltf(tmp_path / "face", animation)
     glb = Glb(tmp_path / "face.glb")
     (head,) = [node for node in glb.document["nodes"] if node["name"] == "head"]
     np.testing.assert_allclose(head["translation"], 0.25 * animation.pivot, atol=1e-7)
@@ -50,7 +50,7 @@ def test_the_head_moves_apart_from_the_face(tmp_path):
 
 def test_without_weights_the_face_rests(tmp_path):
     animation = speaking_sphere()
-    write_gltf(tmp_path / "face.glb", animation)
+    write_gltf(tmp_path / "face", animation)
     glb = Glb(tmp_path / "face.glb")
     (mesh,) = glb.document["meshes"]
     assert not any(mesh["weights"])
@@ -61,21 +61,21 @@ def test_without_weights_the_face_rests(tmp_path):
 
 def test_normals_of_a_sphere_point_outwards_and_colours_are_linear(tmp_path):
     animation = speaking_sphere()
-    write_gltf(tmp_path / "face.glb", animation)
+    write_gltf(tmp_path / "face", animation)
     glb = Glb(tmp_path / "face.glb")
     attributes = glb.document["meshes"][0]["primitives"][0]["attributes"]
     outwards = animation.template / np.linalg.norm(animation.template, axis=1, keepdims=True)
     assert ((glb.array(attributes["NORMAL"]) * outwards).sum(axis=1) > 0.3).all()
     grey = np.full((642, 3), 0.5, np.float32)
     topology = type(animation.topology)(**{**vars(animation.topology), "colours": grey})
-    write_gltf(tmp_path / "grey.glb", spoilt(animation, topology=topology))
+    write_gltf(tmp_path / "grey", spoilt(animation, topology=topology))
     glb = Glb(tmp_path / "grey.glb")
     np.testing.assert_allclose(glb.array(attributes["COLOR_0"]), 0.21404, atol=1e-5)  # of sRGB's definition
 
 
 def test_the_sound_lies_beside_and_is_named(tmp_path):
     animation = speaking_sphere()
-    write_gltf(tmp_path / "a b.glb", animation)
+    write_gltf(tmp_path / "a b", animation)
     extras = Glb(tmp_path / "a b.glb").document["scenes"][0]["extras"]
     assert extras == {"sound": "a b.wav", "sound_start": 0, "fps": 30.0}
     wave, rate = soundfile.read(tmp_path / "a b.wav")
@@ -93,14 +93,14 @@ def test_the_sound_lies_beside_and_is_named(tmp_path):
 )
 def test_what_no_file_can_hold_is_refused_and_nothing_is_written(tmp_path, fields, message):
     with pytest.raises(BadInput, match=message):
-        write_gltf(tmp_path / "x.glb", spoilt(speaking_sphere(), **fields))
+        write_gltf(tmp_path / "x", spoilt(speaking_sphere(), **fields))
     assert not list(tmp_path.iterdir())
 
 
 def test_more_than_a_glb_can_count_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("learn2talk_core.export.gltf.LARGEST", 10_000)
     with pytest.raises(BadInput, match=r"expected at most 4 GiB, all that a GLB can hold"):
-        write_gltf(tmp_path / "x.glb", speaking_sphere())
+        write_gltf(tmp_path / "x", speaking_sphere())
     assert not list(tmp_path.iterdir())
 
 
@@ -120,7 +120,7 @@ def has_validator() -> bool:
 def test_khronos_validator_finds_nothing(tmp_path):
     if not has_validator():
         pytest.skip("node with the package gltf-validator is not installed")
-    write_gltf(tmp_path / "face.glb", nodding_sphere())
+    write_gltf(tmp_path / "face", nodding_sphere())
     command = ["node", "-e", VALIDATE, str(tmp_path / "face.glb")]
     issues = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     assert not issues["messages"], issues

@@ -34,7 +34,7 @@ def samples(text: str, name: str) -> dict[int, np.ndarray]:
 @pytest.mark.parametrize("frames", [1, 37])  # less and more than what is in memory at a time
 def test_every_frame_and_the_mesh_are_in_the_text(tmp_path, frames):
     animation = speaking_sphere(frames, fps=25)
-    assert write_usd(tmp_path / "face.usda", animation) == [tmp_path / "face.usda", tmp_path / "face.wav"]
+    assert write_usd(tmp_path / "face", animation) == [tmp_path / "face.usda", tmp_path / "face.wav"]
     text = (tmp_path / "face.usda").read_text()
     assert text.startswith("#usda 1.0\n")
     points = samples(text, "points")
@@ -50,21 +50,21 @@ def test_every_frame_and_the_mesh_are_in_the_text(tmp_path, frames):
 
 
 def test_times_units_and_sound(tmp_path):
-    write_usd(tmp_path / "face.usda", speaking_sphere(9, fps=29.97))
+    write_usd(tmp_path / "face", speaking_sphere(9, fps=29.97))
     text = (tmp_path / "face.usda").read_text()
     head = {name: field(text, name) for name in ("startTimeCode", "endTimeCode", "timeCodesPerSecond", "upAxis")}
     assert head == {"startTimeCode": "0", "endTimeCode": "8", "timeCodesPerSecond": "29.97", "upAxis": '"Y"'}
     assert field(text, "metersPerUnit") == "0.25"
     assert field(text, "filePath") == "@./face.wav@"
     assert field(text, "startTime") == "0"
-    write_usd(tmp_path / "me@home.usda", speaking_sphere(1))
+    write_usd(tmp_path / "me@home", speaking_sphere(1))
     assert field((tmp_path / "me@home.usda").read_text(), "filePath") == "@@@./me@home.wav@@@"
 
 
 @pytest.mark.parametrize("frames", [1, 37])
 def test_the_head_is_a_transform_of_its_own(tmp_path, frames):
     animation = nodding_sphere(frames)
-    write_usd(tmp_path / "face.usda", animation)
+    write_usd(tmp_path / "face", animation)
     text = (tmp_path / "face.usda").read_text()
     points = np.stack(list(samples(text, "points").values()))
     np.testing.assert_allclose(points, animation.unposed().vertices(), atol=1e-4 / 250)
@@ -76,16 +76,16 @@ def test_the_head_is_a_transform_of_its_own(tmp_path, frames):
     whole = np.concatenate([points, np.ones((frames, 642, 1))], axis=2) @ matrix
     np.testing.assert_allclose(whole[:, :, :3], animation.vertices(), atol=1e-5)
     np.testing.assert_array_equal(whole[:, :, 3], 1)
-    assert "xformOp" not in write_usd(tmp_path / "still.usda", animation.unposed())[0].read_text()
+    assert "xformOp" not in write_usd(tmp_path / "still", animation.unposed())[0].read_text()
 
 
 def test_memory_does_not_grow_with_the_frames(tmp_path):
-    write_usd(tmp_path / "face.usda", speaking_sphere())  # compiles
+    write_usd(tmp_path / "face", speaking_sphere())  # compiles
     peaks = []
     for frames in (50, 400):
         animation = spoilt(speaking_sphere(frames), wave=np.zeros(100, np.float32))
         tracemalloc.start()
-        write_usd(tmp_path / "face.usda", animation)
+        write_usd(tmp_path / "face", animation)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     grown = 350 * 642 * 3 * 4  # bytes of the vertices of all frames
@@ -95,7 +95,7 @@ def test_memory_does_not_grow_with_the_frames(tmp_path):
 def test_nothing_is_written_of_what_is_not_finite(tmp_path):
     broken = spoilt(speaking_sphere(), template=np.full((642, 3), np.nan, np.float32))
     with pytest.raises(BadInput, match=r"face\.usda: expected finite numbers, found NaN or infinity in template"):
-        write_usd(tmp_path / "face.usda", broken)
+        write_usd(tmp_path / "face", broken)
     assert not list(tmp_path.iterdir())
 
 
@@ -104,7 +104,7 @@ def test_usd_reads_the_same(tmp_path):
     from pxr import Gf, Usd, UsdGeom
 
     animation = nodding_sphere(5)
-    write_usd(tmp_path / "face.usda", animation)
+    write_usd(tmp_path / "face", animation)
     stage = Usd.Stage.Open(str(tmp_path / "face.usda"))
     assert (stage.GetTimeCodesPerSecond(), stage.GetEndTimeCode()) == (30, 4)
     mesh = UsdGeom.Mesh(stage.GetPrimAtPath("/Face/Head"))

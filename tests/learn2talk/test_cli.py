@@ -2,12 +2,16 @@ import errno
 import json
 import os
 import shlex
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from learn2talk.cli import main
+from learn2talk import cli
+from learn2talk.cli import COMMANDS, main
 from learn2talk_core.audio.waveform import write_wave
 from learn2talk_core.run.files import write_json
 from tests.toy import toy_corpus
@@ -25,6 +29,8 @@ from tests.toy import toy_corpus
         ["export-checkpoint", "-h"],
         ["score-video", "-h"],
         ["score", "-h"],
+        ["check-teacher", "-h"],
+        ["teacher-inputs", "-h"],
         ["pack", "-h"],
         ["animate", "-h"],
         ["view", "-h"],
@@ -36,6 +42,52 @@ def test_help_everywhere(words: list[str], capsys: pytest.CaptureFixture[str]) -
         main(words)
     assert stop.value.code == 0
     assert capsys.readouterr().out.startswith("usage: learn2talk")
+
+
+def test_help_answers_at_once_and_the_module_is_the_command() -> None:
+    heavy = "import sys; from learn2talk.cli import main\ntry: main(['--help'])\n"
+    heavy += "finally: print(sorted({'numpy', 'torch', 'pandas', 'av'} & set(sys.modules)))"
+    shown = subprocess.run([sys.executable, "-c", heavy], check=True, capture_output=True, text=True).stdout
+    *usage, imported = shown.splitlines()
+    assert imported == "[]"
+    again = subprocess.run([sys.executable, "-m", "learn2talk", "--help"], check=True, capture_output=True, text=True)
+    assert again.stdout.splitlines() == usage
+
+
+def test_each_command_is_a_file_and_is_listed() -> None:
+    files = {path.stem for path in (Path(cli.__file__).parent / "commands").glob("*.py")} - {"__init__", "options"}
+    assert {command.__name__.rpartition(".")[2] for command in COMMANDS} == files
+    assert len(COMMANDS) == len(files)
+
+
+def test_help_that_nobody_reads_on_is_quiet() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, "-m", "learn2talk.cli", "animate", "--help"]
+    run = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert run.stderr == ""
+    assert run.returncode in (0, 141)  # argparse hides the error where a text is longer than the buffer
+
+
+def test_a_corpus_that_leads_out_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    toy_corpus(tmp_path / "corpus")
+    path = tmp_path / "corpus" / "corpus.json"
+    header = json.loads(path.read_text())
+    path.write_text(json.dumps({**header, "sha256": {**header["sha256"], "/dev/zero": "0"}}))
+    assert main(["check-corpus", str(tmp_path / "corpus")]) == 1
+    assert "expected a plain name without separators of paths" in capsys.readouterr().out
+    path.write_text(json.dumps({**header, "sha256": {**header["sha256"], "zero": "0"}}))
+    (tmp_path / "corpus" / "zero").symlink_to("/dev/zero")
+    assert main(["check-corpus", str(tmp_path / "corpus")]) == 1
+    assert "zero: expected a file, found a device or a pipe" in capsys.readouterr().out
+
+
+def test_escapes_in_names_are_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["show-corpus", str(tmp_path / "a\x1b]0;owned\x07")]) == 1
+    err = capsys.readouterr().err
+    assert r"a\x1b]0;owned\x07/corpus.json: expected a file, found nothing" in err
+    assert "\x1b" not in err
 
 
 def test_results_before_and_after_a_run(
@@ -95,10 +147,12 @@ def test_what_the_system_refuses_is_one_line(
     write_wave(tmp_path / "a.wav", np.full(8000, 0.1, np.float32))
     opened = Path.open
 
-    def refused(path: Path, *how: str) -> object:  # as root, who may run the tests, one may read everything
+    def refused(
+        path: Path, *how: Any, **named: Any
+    ) -> object:  # as root, who may run the tests, one may read everything
         if path.name == "a.wav":
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
-        return opened(path, *how)
+        return opened(path, *how, **named)
 
     monkeypatch.setattr(Path, "open", refused)
     assert main(["live", str(tmp_path / "a.wav")]) == 1

@@ -15,7 +15,8 @@ def test_codetalkers_script() -> None:
         upper_face_dynamics_deviation(truth, prediction, template, codetalker.UPPER_FACE)
         for _, truth, prediction, template in codetalker.clips()
     ]
-    np.testing.assert_allclose([ratio.value for ratio in found], codetalker.GOLDEN["fdd_clips"], rtol=1e-5)
+    golden = codetalker.GOLDEN["fdd_clips"]  # differences, of which one may be near zero
+    np.testing.assert_allclose([ratio.value for ratio in found], golden, rtol=1e-5, atol=1e-5 * np.abs(golden).max())
     assert add(found).value == pytest.approx(codetalker.GOLDEN["fdd"], rel=1e-5)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.metrics.protocol import describe_corpus, describe_test
-from learn2talk_core.report.table import console, markdown
+from learn2talk_core.report.table import markdown, result_table
 from tests.toy import toy_corpus
 
 
@@ -47,13 +47,14 @@ def test_protocol_frames_and_unit_are_printed(corpus):
     row = {"clips": 3, "frames": 90, "frames_trimmed": 0, "lve_mm": 1.0}
     results = {
         "seen": {},
+        "students": ["learn2talk"],
         "unseen": {"truth": row, "learn2talk": {**row, "frames_trimmed": 2}},
         "protocol": {"lve_mm": {"name": "LVE", "unit": "mm", "goal": "lower", "protocol": "x"}},
         "corpus": describe_corpus(dataclasses.replace(corpus, recipe="biwi-codetalker", mm_per_unit=185.0)),
     }
     says = "3 clips and 90 frames, 2 frames trimmed, protocol biwi-test-b/codetalker, 1 unit = 185 mm"
     assert describe_test(results, "unseen") == says
-    for text in (console(results), markdown(results, {})):
+    for text in (result_table(results), markdown(results, {})):
         assert says in text
         assert "BIWI-Test-A has 24 clips" in text
         assert "Seen speakers" not in text

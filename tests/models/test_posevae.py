@@ -6,7 +6,7 @@ import torch
 from safetensors.torch import save_file
 
 from learn2talk_core.models.expnet import centred_windows
-from learn2talk_core.models.posevae import BLOCK, PoseVAE, blocks, load_posevae, sample, smooth
+from learn2talk_core.models.posevae import BLOCK, PoseVAE, blocks, load_posevae, sample, smooth_poses
 from learn2talk_core.run.errors import BadInput
 from tests.golden.fill import Golden, fill_state_dict, normal, waveform
 
@@ -34,9 +34,9 @@ def test_keys_and_shapes_are_the_official_ones(network):
 
 def test_poses_are_the_references(network):
     found = poses(network, 50, torch.from_numpy(GOLDEN["z"].dense()))
-    GOLDEN.assert_close("pose_pred", found[None], atol=4e-6)
-    GOLDEN.assert_close("pose_motion_pred", found[None] - STILL, atol=4e-6)
-    GOLDEN.assert_close("pose_pred_savgol13_2", smooth(found)[None], atol=4e-6)
+    GOLDEN.assert_close("pose_pred", found[None])
+    GOLDEN.assert_close("pose_motion_pred", found[None] - STILL)
+    GOLDEN.assert_close("pose_pred_savgol13_2", smooth_poses(found)[None])
 
 
 def test_training_networks_are_the_references(network):
@@ -49,8 +49,8 @@ def test_training_networks_are_the_references(network):
         means, logarithms = network.netG.encoder(motion, heard, still, style)
         GOLDEN.assert_close("enc_mu", means, atol=1e-5)
         GOLDEN.assert_close("enc_logvar", logarithms, atol=1e-5)
-        GOLDEN.assert_close("dec_from_mu", network.netG.decoder(means, heard, still, style), atol=4e-6)
-        GOLDEN.assert_close("disc", network.netD_motion(motion), atol=4e-6)
+        GOLDEN.assert_close("dec_from_mu", network.netG.decoder(means, heard, still, style))
+        GOLDEN.assert_close("disc", network.netD_motion(motion))
 
 
 @pytest.mark.parametrize("frames", [0, 1, 2, 20, 32, 33, 34, 50])
@@ -89,10 +89,10 @@ def test_samples_are_repeatable_and_differ_by_seed_and_style(network):
 def test_smoothing_keeps_a_parabola_and_short_clips():
     time = np.arange(40, dtype=np.float32)[:, None]
     parabola = 0.01 * time**2 - 0.3 * time + np.arange(6)
-    np.testing.assert_allclose(smooth(parabola), parabola, atol=1e-4)
+    np.testing.assert_allclose(smooth_poses(parabola), parabola, atol=1e-4)
     for frames in (0, 1, 2):
-        np.testing.assert_array_equal(smooth(parabola[:frames]), parabola[:frames])
-    np.testing.assert_allclose(smooth(parabola[:4]), parabola[:4], atol=1e-4)
+        np.testing.assert_array_equal(smooth_poses(parabola[:frames]), parabola[:frames])
+    np.testing.assert_allclose(smooth_poses(parabola[:4]), parabola[:4], atol=1e-4)
 
 
 def test_both_releases_are_read(network, tmp_path):

@@ -1,5 +1,7 @@
 """The speech encoder against recorded hidden states, closed forms, and itself on single clips."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -187,3 +189,16 @@ def test_what_is_no_encoder_is_refused(tmp_path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"<html>")
     with pytest.raises(BadInput, match=r"expected a wav2vec 2\.0 on this machine"):
         load_speech_encoder(tmp_path)
+
+
+def test_a_folder_that_leads_out_of_itself_is_refused(tmp_path) -> None:
+    tiny().save_pretrained(tmp_path / "m")
+    (tmp_path / "m" / "model.safetensors").rename(tmp_path / "outside.safetensors")
+    index = tmp_path / "m" / "model.safetensors.index.json"
+    index.write_text(json.dumps({"metadata": {}, "weight_map": {"x": "../outside.safetensors"}}))
+    with pytest.raises(BadInput, match=r"index.json: expected a plain name without separators of paths"):
+        load_speech_encoder(tmp_path / "m")
+    index.unlink()
+    (tmp_path / "m" / "model.safetensors").symlink_to("../outside.safetensors")
+    with pytest.raises(BadInput, match=r"model.safetensors: expected a file of its folder, found a link"):
+        load_speech_encoder(tmp_path / "m")

@@ -7,7 +7,7 @@ from PIL import Image
 from learn2talk_core.corpus.format import Corpus, Recording, open_corpus, write_corpus
 from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.mesh.topology import Topology
-from learn2talk_core.report.contact_sheet import close_up, moments, show_corpus
+from learn2talk_core.report.contact_sheet import close_up, phoneme_frames, show_corpus
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.video.video_file import read_video
 
@@ -42,12 +42,12 @@ def test_sheet_and_video_with_sound(tmp_path: Path) -> None:
 
 def test_moments_are_middles_of_phonemes(tmp_path: Path) -> None:
     clip = write(tmp_path / "corpus").clips[0]
-    assert moments(clip, 30, 3) == ([5, 9, 14], ["M", "AA", "P"])
+    assert phoneme_frames(clip, 30, 3) == ([5, 9, 14], ["M", "AA", "P"])
 
 
 def test_moments_without_phonemes_are_spread(tmp_path: Path) -> None:
     clip = write(tmp_path / "corpus", ()).clips[0]
-    assert moments(clip, 30, 3) == ([0, 8, 17], ["", "", ""])
+    assert phoneme_frames(clip, 30, 3) == ([0, 8, 17], ["", "", ""])
 
 
 def test_close_up_looks_at_the_lips(tmp_path: Path) -> None:

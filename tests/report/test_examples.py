@@ -4,22 +4,22 @@ import numpy as np
 import pytest
 
 from learn2talk_core.corpus.predictions import open_predictions
-from learn2talk_core.report.examples import example_clips, load_example, mean_errors, moments, reported_style
+from learn2talk_core.report.examples import example_clips, load_example, mean_errors, reported_style, viseme_frames
 from tests.report.scene import FRAMES, PHONEMES, make_corpus, make_predictions
 
 
 def test_moments_show_different_mouth_shapes() -> None:
-    found = moments(PHONEMES, FRAMES, 30.0, 6)
+    found = viseme_frames(PHONEMES, FRAMES, 30.0, 6)
     assert [label for _, label in found] == ["m", "f", "s", "uw", "aa", "iy"]
     for frame, label in found:
         phoneme = next(p for p in PHONEMES if p.name.lower() == label)
         assert phoneme.start <= frame / 30 <= phoneme.end
-    assert [label for _, label in moments(PHONEMES, FRAMES, 30.0, 2)] == ["m", "iy"]
+    assert [label for _, label in viseme_frames(PHONEMES, FRAMES, 30.0, 2)] == ["m", "iy"]
 
 
 def test_moments_without_phonemes_are_spread() -> None:
-    assert moments((), 30, 30.0, 3) == [(5, "0.2 s"), (15, "0.5 s"), (25, "0.8 s")]
-    assert all(frame < 4 for frame, _ in moments(PHONEMES, 4, 30.0, 6))
+    assert viseme_frames((), 30, 30.0, 3) == [(5, "0.2 s"), (15, "0.5 s"), (25, "0.8 s")]
+    assert all(frame < 4 for frame, _ in viseme_frames(PHONEMES, 4, 30.0, 6))
 
 
 def test_examples(tmp_path: Path) -> None:

@@ -6,13 +6,13 @@ import pytest
 
 from learn2talk_core.metrics.protocol import protocols
 from learn2talk_core.report.table import (
-    better_student,
-    console,
+    best_student,
     expert_table,
     heading,
     markdown,
     number,
-    records,
+    result_records,
+    result_table,
     student_differences,
 )
 from tests.report.scene import grid
@@ -34,11 +34,16 @@ def evaluate() -> dict:
         for name, found in values.items()
     }
     rows["learn2talk"]["interval"] = {"lse_d": [1.5, 2.5], "closure_mm": None}
-    return {"seen": rows, "protocol": json.loads(json.dumps(PROTOCOL, sort_keys=True))}
+    return {
+        "seen": rows,
+        "students": ["faceformer", "learn2talk"],
+        "protocol": json.loads(json.dumps(PROTOCOL, sort_keys=True)),
+    }
 
 
 def test_markdown() -> None:
-    lines = markdown(evaluate(), {"seen": {"lse_d": (-1.0, (-1.5, -0.5)), "lve_mm": (0.5, (-0.1, 1.1))}}).splitlines()
+    found = {"lse_d": (-1.0, (-1.5, -0.5)), "lve_mm": (0.5, (-0.1, 1.1))}
+    lines = markdown(evaluate(), {"seen": {"learn2talk − faceformer": found}}).splitlines()
     assert lines[:3] == ["## Seen speakers, new sentences", "", "3 clips and 90 frames, 0 frames trimmed."]
     assert lines[4] == "|  | LSE-D ↓ | closure error (mm) ↓ |"
     assert "| Truth | 1.000 | – |" in lines
@@ -59,7 +64,7 @@ def test_markdown() -> None:
 
 
 def test_console() -> None:
-    text = console(evaluate())
+    text = result_table(evaluate())
     assert re.search(r"Learn2Talk +2\.000\* +–$", text, re.MULTILINE)
     assert re.search(r"FaceFormer +2\.000\* +-1\.00e-08 +0\.800$", text, re.MULTILINE)
     assert max(map(len, text.splitlines())) < 110
@@ -67,14 +72,14 @@ def test_console() -> None:
 
 
 def test_records() -> None:
-    found = {(r["test"], r["row"], r["key"]): r for r in records(evaluate())}
+    found = {(r["test"], r["row"], r["key"]): r for r in result_records(evaluate())}
     record = found["seen", "learn2talk", "lse_d"]
     assert record == {
         "test": "seen", "row": "learn2talk", "key": "lse_d", "value": 2.0, "low": 1.5, "high": 2.5,
-        "name": "LSE-D", "unit": "", "goal": "lower", "better_student": True,
+        "name": "LSE-D", "unit": "", "goal": "lower", "best_student": True,
     }  # fmt: skip
     assert found["seen", "learn2talk", "closure_mm"]["low"] is None
-    assert not found["seen", "truth", "lse_d"]["better_student"]
+    assert not found["seen", "truth", "lse_d"]["best_student"]
 
 
 @pytest.mark.parametrize(
@@ -89,9 +94,19 @@ def test_records() -> None:
         ("unheard_of", (1.0, 2.0), None),
     ],
 )
-def test_better_student(key: str, values: tuple[float | None, float], better: str | None) -> None:
+def test_best_student(key: str, values: tuple[float | None, float], better: str | None) -> None:
     rows = {name: {key: value} for name, value in zip(("faceformer", "learn2talk"), values, strict=True)}
-    assert better_student(rows, key, PROTOCOL) == better
+    assert best_student(rows, ("faceformer", "learn2talk"), key, PROTOCOL) == better
+
+
+def test_the_best_of_any_number_of_students() -> None:
+    table = evaluate()
+    table["students"] = ["faceformer", "learn2talk", "mine"]
+    table["seen"]["mine"] = {**table["seen"]["learn2talk"], "lse_d": 0.5}
+    lines = markdown(table, {}).splitlines()
+    assert "| Learn2Talk | 2.000<br>1.500 … 2.500 | – |" in lines
+    assert "| mine | **0.500**<br>1.500 … 2.500 | – |" in lines
+    assert best_student({"mine": {"lse_d": 1.0}}, ["mine"], "lse_d", PROTOCOL) is None
 
 
 def test_numbers_and_headings() -> None:
@@ -113,9 +128,9 @@ def test_student_differences() -> None:
             ("test_unseen", "c", "faceformer", 1.0, 10.0),
         ]
     ]
-    found = student_differences(pd.DataFrame(rows), ["lve_mm", "lse_d"], seed=0)
+    found = student_differences(pd.DataFrame(rows), [("learn2talk", "faceformer")], ["lve_mm", "lse_d"], seed=0)
     assert list(found) == ["seen"]
-    value, (low, high) = found["seen"]["lve_mm"]
+    value, (low, high) = found["seen"]["learn2talk − faceformer"]["lve_mm"]
     assert value == pytest.approx(3.0 - (2.0 * 10 + 4.0 * 30) / 40)
     assert low <= value <= high
 

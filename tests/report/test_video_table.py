@@ -1,6 +1,6 @@
 from pathlib import Path
 
-from learn2talk_core.report.video_table import console, write_csv
+from learn2talk_core.report.video_table import video_score_table, write_csv
 
 PROTOCOL = {
     "lse_d": {"name": "LSE-D", "unit": "", "goal": "lower", "protocol": "lse/syncnet_v2: least mean distance"},
@@ -14,7 +14,7 @@ ROWS = [
 
 
 def test_console_has_columns_meanings_and_what_is_missing() -> None:
-    lines = console(ROWS, PROTOCOL, {"CSIM": "ArcFace (--arcface)"}).splitlines()
+    lines = video_score_table(ROWS, PROTOCOL, {"CSIM": "ArcFace (--arcface)"}).splitlines()
     assert lines[:3] == [
         "video  frames  LSE-D ↓  AV offset (frames) → 0  FID ↓",
         "a.mp4      75    7.123                  -2.000      –",

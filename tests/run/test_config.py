@@ -82,3 +82,28 @@ def test_missing_file_and_wrong_shape(tmp_path: Path) -> None:
         read_yaml(write(tmp_path, "- 1"))
     with pytest.raises(BadInput, match="student: expected a group of keys, found 3"):
         load_params(Params, "student", write(tmp_path, "seed: 1\nlambda1: 0.0\nstudent: 3"))
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ("seed: \xe9".encode("latin-1"), "expected text in UTF-8, found 'utf-8' codec can't decode byte 0xe9"),
+        (100_000 * b"[", "expected a few groups of keys, found hundreds of brackets or indents within each other"),
+        ("".join(f"{' ' * i}a:\n" for i in range(500)).encode(), "expected a few groups of keys, found hundreds of"),
+        (b"a: 2024-13-45", "expected YAML 1.2, found month must be in 1..12"),
+        (b"a: !!bool perhaps", "expected YAML 1.2, found 'perhaps'"),
+        (b"a: " + 5000 * b"9", "expected YAML 1.2, found Exceeds the limit"),
+    ],
+)
+def test_files_that_no_editor_makes_are_refused_in_one_line(content: bytes, text: str, tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes(content)
+    with pytest.raises(BadInput, match=f"params.yaml: {text}"):
+        read_yaml(tmp_path / "params.yaml")
+
+
+def test_values_that_unfold_to_gigabytes_are_shown_cut(tmp_path: Path) -> None:
+    lines = ["a0: &a0 [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
+    lines += [f"a{i}: &a{i} [{', '.join(10 * [f'*a{i - 1}'])}]" for i in range(1, 12)]
+    (tmp_path / "params.yaml").write_text("\n".join([*lines, "stage: *a11"]))
+    with pytest.raises(BadInput, match=r"stage: expected a group of keys, found \[\[\[\.\.\.\]"):
+        load_params(Params, "stage", tmp_path / "params.yaml")

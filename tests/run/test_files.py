@@ -8,7 +8,20 @@ import numpy as np
 import pytest
 
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import map_array, missing, read_json, whole_file, whole_folder, write_json
+from learn2talk_core.run.files import (
+    by_stem,
+    check_file,
+    inner_file,
+    map_array,
+    map_shard,
+    missing,
+    plain_name,
+    read_json,
+    visible,
+    whole_file,
+    whole_folder,
+    write_json,
+)
 
 
 def test_whole_file_keeps_the_old_one_when_the_writer_fails(tmp_path: Path) -> None:
@@ -157,3 +170,154 @@ def test_arrays_are_mapped_or_named(tmp_path: Path) -> None:
 def test_errors_survive_a_process_pool() -> None:
     error = pickle.loads(pickle.dumps(missing("a.wav", "dvc repro corpus")))
     assert str(error) == "a.wav: expected a file, found nothing. Make it first: dvc repro corpus."
+
+
+def test_files_by_stem_and_those_that_are_not_hidden(tmp_path):
+    for name in ("a.wav", "A.WAV", "a.mp3", "b.MP3", "._b.wav", ".DS_Store", "c.txt", "d.x.wav"):
+        (tmp_path / name).touch()
+    (tmp_path / ".hidden").mkdir()
+    (tmp_path / ".hidden" / "e.wav").touch()
+    found = {stem: path.name for stem, path in by_stem(tmp_path, (".wav", ".mp3")).items()}
+    assert found == {"a": "a.wav", "A": "A.WAV", "b": "b.MP3", "d.x": "d.x.wav"}
+    assert [path.name for path in visible(tmp_path)] == ["A.WAV", "a.mp3", "a.wav", "b.MP3", "c.txt", "d.x.wav"]
+    assert visible(tmp_path, "**/*.wav") == [tmp_path / "a.wav", tmp_path / "d.x.wav"]
+    assert visible(tmp_path / "nowhere") == []
+    assert visible(tmp_path / ".hidden") == [tmp_path / ".hidden" / "e.wav"], "a folder that is named itself is read"
+
+
+def test_only_a_file_is_replaced_by_a_file_and_a_folder_by_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "mine").write_text("x")
+    (tmp_path / "file").write_text("x")
+    os.mkfifo(tmp_path / "pipe")
+    for name, found in (("folder", "a folder"), ("pipe", "a device or a pipe")):
+        text = f"{name}: expected a file to write, or nothing, found {found}. Name another place."
+        with pytest.raises(BadInput, match=text), whole_file(tmp_path / name):
+            raise AssertionError("not reached")
+        with pytest.raises(BadInput, match=text):
+            check_file(tmp_path / name)
+    for name, found in (("file", "a file"), ("pipe", "a device or a pipe")):
+        text = f"{name}: expected a folder to write, or nothing, found {found}."
+        with pytest.raises(BadInput, match=text), whole_folder(tmp_path / name):
+            raise AssertionError("not reached")
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["file", "folder", "mine", "pipe"]
+
+
+def test_a_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "disk" / "old").write_text("old")
+    (tmp_path / "link").symlink_to("disk/old")
+    with whole_file(tmp_path / "link") as partial:
+        partial.write_text("new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "disk" / "old").read_text() == "new"
+    (tmp_path / "folder").symlink_to("disk")
+    with whole_folder(tmp_path / "folder") as partial:
+        (partial / "b").write_text("x")
+    assert (tmp_path / "folder").is_symlink()
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["b"]
+
+
+DEAD = 2**22 + 1  # more than Linux has
+
+
+def test_what_killed_runs_left_is_cleared(tmp_path: Path) -> None:
+    ours = [f".a.csv.{DEAD}.partial.csv", f".out.{DEAD}.partial", f".out.{DEAD}.old"]
+    others = [
+        f".a.csv.{os.getppid()}.partial.csv",  # at work
+        f".b.csv.{DEAD}.partial.csv",  # of another output
+        f".a.csv.{DEAD}.partialx", f"a.csv.{DEAD}.partial.csv", ".a.csv.x.partial.csv", f".a.csv.{10**30}.partial.csv",
+    ]  # fmt: skip
+    for name in (ours[0], *others):
+        (tmp_path / name).write_text("half")
+    for name in ours[1:]:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").write_text("half")
+    (tmp_path / "out").mkdir()
+    with whole_file(tmp_path / "a.csv") as partial:
+        partial.write_text("x")
+    with whole_folder(tmp_path / "out") as partial:
+        (partial / "x").write_text("x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*others, "a.csv", "out"])
+
+
+def test_a_folder_that_a_killed_run_moved_away_comes_back(tmp_path: Path) -> None:
+    (tmp_path / f".out.{DEAD}.old").mkdir()
+    (tmp_path / f".out.{DEAD}.old" / "old").write_text("old")
+    with pytest.raises(RuntimeError), whole_folder(tmp_path / "out"):
+        raise RuntimeError
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*")] == ["out", "out/old"]
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), "os error 28"),
+        (RuntimeError("[enforce fail] . PytorchStreamWriter failed writing file data/3: file write failed"), "failed"),
+        (OSError("1250 requested and 0 written"), "1250 requested and 0 written"),
+    ],
+)
+def test_a_full_disk_is_known_however_it_is_told(error: Exception, text: str, tmp_path: Path) -> None:
+    for whole in (whole_file, whole_folder):
+        with (
+            pytest.raises(BadInput, match=f"x: expected to be able to write it, found .*{text}"),
+            whole(tmp_path / "x"),
+        ):
+            raise error
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_input_that_cannot_be_read_is_not_taken_for_the_output(tmp_path: Path) -> None:
+    with pytest.raises(PermissionError, match=r"input.wav"), whole_folder(tmp_path / "out"):
+        raise PermissionError(13, "Permission denied", str(tmp_path / "input.wav"))
+
+
+def test_a_cause_is_kept(tmp_path: Path) -> None:
+    with pytest.raises(BadInput) as caught, whole_file(tmp_path / "x"):
+        raise missing("a", "b") from ZeroDivisionError()
+    assert isinstance(caught.value.__cause__, ZeroDivisionError)
+
+
+def test_files_of_a_folder_lead_nowhere_else(tmp_path: Path) -> None:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    np.save(folder / "a-000.npy", np.arange(3))
+    np.save(tmp_path / "outside.npy", np.arange(3))
+    cache = tmp_path / "cache" / "files" / "md5" / "ab"
+    cache.mkdir(parents=True)
+    np.save(tmp_path / "x.npy", np.arange(3))
+    (tmp_path / "x.npy").rename(cache / ("0123456789abcdef" * 2)[2:])
+    (folder / "a-001.npy").symlink_to("a-000.npy")
+    (folder / "a-002.npy").symlink_to(next(cache.iterdir()))  # as DVC links its cache
+    (folder / "a-003.npy").symlink_to("../outside.npy")
+    (folder / "a-004.npy").symlink_to("/dev/zero")
+    os.mkfifo(folder / "a-005.npy")
+    (folder / "a-006.npy").mkdir()
+    (tmp_path / "linked").symlink_to("corpus")  # the folder itself may be anywhere
+    for number in range(3):
+        np.testing.assert_array_equal(map_shard(tmp_path / "linked", "a", number, made_by="x"), np.arange(3))
+    for number, found in enumerate(("a link that leads out", "a device", "a device or a pipe", "a folder"), 3):
+        with pytest.raises(BadInput, match=f"a-00{number}.npy: expected a file.*, found {found}"):
+            map_shard(folder, "a", number, made_by="x")
+    with pytest.raises(BadInput, match=r"a-007.npy: expected a file, found nothing. Make it first: x."):
+        inner_file(folder / "a-007.npy", made_by="x")
+    for number in ("../outside", -1, 1.5, None, 10**9):
+        with pytest.raises(BadInput, match="corpus: expected numbers of shards, found"):
+            map_shard(folder, "a", number, made_by="x")
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../x", "/dev/zero", "a/b", "a\\b", "a\0", "x" * 201, None, 3])
+def test_names_that_lead_out_of_a_folder(name: object) -> None:
+    with pytest.raises(BadInput, match=r"c.json: expected a plain name without separators of paths, of at most 200"):
+        plain_name(name, "c.json")
+
+
+@pytest.mark.parametrize("name", ["F2_e01", "take 2: Müller, 日本.v2", "..a", "-rf", ".hidden", "x" * 200])
+def test_plain_names(name: str) -> None:
+    assert plain_name(name, "c.json") == name
+
+
+def test_json_of_a_device_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "a.json").symlink_to("/dev/zero")
+    with pytest.raises(BadInput, match=r"a.json: expected a file, found a device or a pipe"):
+        read_json(tmp_path / "a.json", made_by="x")

@@ -43,7 +43,9 @@ def test_accelerate_that_started_only_one_process_is_told(monkeypatch):
 def test_a_half_told_rendezvous_is_told(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("RANK", raising=False)
-    with pytest.raises(BadInput, match=r"training on several processes.*RANK expected, but not set"):
+    monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
+    monkeypatch.setenv("MASTER_PORT", "1")
+    with pytest.raises(BadInput, match=r"the environment variables RANK, .*, found no RANK\. Start it with accelerate"):
         with processes.joined():
             pass
 
@@ -64,13 +66,12 @@ SILENT = """
 import sys, time
 from datetime import timedelta
 from learn2talk_core.run import processes
-from learn2talk_core.run.exchange import wait
 processes.TIMEOUT = timedelta(seconds=5)
 with processes.joined():
-    wait()
+    processes.wait()
     if processes.rank() == 1:
         sys.stdin.read()
-    wait()
+    processes.wait()
 """
 
 

@@ -9,7 +9,9 @@ import torch
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.corpus.predictions import open_predictions, write_predictions
 from learn2talk_core.models.speech_encoder import SpeechEncoder
-from learn2talk_core.models.students.student import load_student, new_student, save_student
+from learn2talk_core.models.students.faceformer import new_faceformer
+from learn2talk_core.models.students.loading import load_student
+from learn2talk_core.models.students.student import save_student
 from learn2talk_core.models.syncnet3d import Shape, SyncNet3D, config, load_syncnet3d
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.recipe import refuse_other_recipe
@@ -41,7 +43,7 @@ def encoder() -> SpeechEncoder:
 
 
 def test_a_student(metric: Corpus, unit: Corpus, tmp_path: Path, encoder: SpeechEncoder) -> None:
-    student = new_student(encoder, 64, 2, 25, width=8, dropout=0.0)
+    student = new_faceformer(encoder, 64, 2, 25, width=8, dropout=0.0)
     save_student(tmp_path / "made", student, fps=25, speakers=("A", "B"), recipe="biwi-codetalker")
     assert load_student(tmp_path / "made", made_by="me", recipe=unit.recipe)[1] == ("A", "B")
     with pytest.raises(BadInput, match=MIXED):

@@ -9,16 +9,20 @@ import numpy as np
 import pytest
 import torch
 
+from learn2talk_core.checkpoints.faceformer import import_student
 from learn2talk_core.corpus.predictions import open_predictions
 from learn2talk_core.models.lipreader import load_lipreader, load_units, read_lips
-from learn2talk_core.models.students.student import load_student, new_student, predict_states, save_student
+from learn2talk_core.models.students.faceformer import new_faceformer
+from learn2talk_core.models.students.loading import load_student
+from learn2talk_core.models.students.student import save_student
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, load_expert
 from learn2talk_core.models.wav2lip import Wav2Lip, load_generator
 from learn2talk_core.run.config import load_params
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.students import PlainStudent
 from learn2talk_core.untrusted.published import export_state
 from learn2talk_core.video.talking_video import write_talking_video
-from stages import baseline, lipreader, predict, speech_encoder, teacher
+from stages import lipreader, predict, speech_encoder, student, teacher
 from tests.checkpoints.files import save
 from tests.checkpoints.test_faceformer import small as faceformer
 from tests.checkpoints.test_lipreader import small as published_reader
@@ -30,6 +34,11 @@ from tests.video.test_talking_video import clip, film
 def changed(stage: Any, group: str, **values: object) -> Any:
     """The stage's parameters of params.yaml with some replaced; must run before the folder is left."""
     return dataclasses.replace(load_params(stage.Params, group), **values)
+
+
+def taken_over(checkpoint: str) -> Any:
+    """Parameters of `student` with a checkpoint in the place of FaceFormer."""
+    return changed(student, "student", students={"faceformer": PlainStudent("faceformer", checkpoint)})
 
 
 def report(path: str) -> Any:
@@ -44,30 +53,30 @@ def test_a_wav2vec2_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     same(speech_encoder.import_wav2vec2(speech_encoder.OUT), tiny())
 
 
-def test_a_faceformer_speaks_in_the_baselines_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params = changed(baseline, "baseline", checkpoint="faceformer.pth")
+def test_a_published_faceformer_speaks_in_the_place_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, speaking = taken_over("faceformer.pth"), load_params(predict.Params, "predict")
     monkeypatch.chdir(tmp_path)
     corpus = toy_corpus(tmp_path / "data/corpus")
     faceformer(tmp_path, vertices=SIDE * SIDE, styles=2).rename("faceformer.pth")
     Path("own.pth.config.json").rename("faceformer.pth.config.json")
-    assert "alignment vocaset" in baseline.main(params)
-    assert report("metrics/baseline.json")["checkpoint"] == "faceformer.pth"
-    model, speakers = load_student("data/models/baseline", made_by="the test")
+    assert "took over faceformer.pth: faceformer, 64 vertices, 2 styles" in student.main(params, "faceformer")
+    assert report("metrics/students/faceformer.json")["checkpoint"] == "faceformer.pth"
+    model, speakers = load_student("data/models/students/faceformer", made_by="the test")
     assert speakers == ("A", "B")
 
-    own = new_student(tiny(), SIDE * SIDE, 2, corpus.fps, width=8, dropout=0.0)
-    save_student("data/models/student", own, fps=corpus.fps, speakers=("A", "B"), recipe="toy")
-    predict.main(predict.Params(workers=1, parallel="processes"))
+    own = new_faceformer(tiny(), SIDE * SIDE, 2, corpus.fps, width=8, dropout=0.0)
+    save_student("data/models/students/learn2talk", own, fps=corpus.fps, speakers=("A", "B"), recipe="toy")
+    predict.main(speaking)
     spoken = open_predictions("data/predicted/faceformer", corpus)
     seen = corpus.split("test_seen")[0]
-    states = predict_states(model, corpus.audio(seen), 30, torch.eye(2)[:1], seen.frames)
+    states = model.predict_states(corpus.audio(seen), 30, torch.eye(2)[:1], seen.frames)
     np.testing.assert_allclose(spoken.states(seen.id, "A"), states[0].numpy(), atol=1e-6)
     assert len(spoken.states(seen.id, "A")) == seen.frames - 1  # FaceFormer's own count: 35 of the 36 frames of 1.2 s
     assert spoken.vertices(seen.id, "A").std(axis=0).max() > 0.01
 
 
 def test_a_faceformer_of_another_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params = changed(baseline, "baseline", checkpoint="own.pth")
+    params = taken_over("own.pth")
     monkeypatch.chdir(tmp_path)
     toy_corpus(tmp_path / "data/corpus")
     for numbers, pattern in (
@@ -77,24 +86,24 @@ def test_a_faceformer_of_another_corpus(tmp_path: Path, monkeypatch: pytest.Monk
     ):
         faceformer(tmp_path, **numbers)
         with pytest.raises(BadInput, match=pattern):
-            baseline.main(params)
+            student.main(params, "faceformer")
     assert not Path("data/models").exists()
 
 
 def test_a_folder_of_ours_for_another_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params = changed(baseline, "baseline", checkpoint="ours")
+    params = taken_over("ours")
     monkeypatch.chdir(tmp_path)
     corpus = toy_corpus(tmp_path / "data/corpus")
-    model = new_student(tiny(), SIDE * SIDE, 2, corpus.fps, width=8, dropout=0.0)
+    model = new_faceformer(tiny(), SIDE * SIDE, 2, corpus.fps, width=8, dropout=0.0)
     save_student("ours", model, fps=corpus.fps, speakers=("A", "C"), recipe="toy")
     with pytest.raises(BadInput, match=r"expected the training speakers of the corpus, A, B, found A, C. Use it on"):
-        baseline.main(params)
+        student.main(params, "faceformer")
     save_student("ours", model, fps=corpus.fps, speakers=("B", "A"), recipe="biwi-metric")
     with pytest.raises(BadInput, match="expected a model for toy, found for biwi-metric"):
-        baseline.main(params)
+        student.main(params, "faceformer")
     save_student("ours", model, fps=corpus.fps, speakers=("B", "A"), recipe="toy")
-    baseline.main(params)
-    assert load_student("data/models/baseline", made_by="the test")[1] == ("B", "A")  # the model's own order
+    student.main(params, "faceformer")
+    assert load_student("data/models/students/faceformer", made_by="the test")[1] == ("B", "A")  # the model's own order
 
 
 @pytest.mark.parametrize(("mm", "fits"), [(1000.0, True), (1.0, False)])
@@ -102,14 +111,14 @@ def test_published_weights_move_in_their_own_unit(
     mm: float, fits: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A face of VOCASET's 5023 vertices in millimetres would hardly move."""
-    monkeypatch.setitem(baseline.import_student.__globals__["PUBLISHED"], "vocaset", (30, SIDE * SIDE, ("A", "B")))
+    monkeypatch.setitem(import_student.__globals__["PUBLISHED"], "vocaset", (30, SIDE * SIDE, ("A", "B")))
     corpus = dataclasses.replace(toy_corpus(tmp_path / "corpus"), mm_per_unit=mm)
     path = faceformer(tmp_path, vertices=SIDE * SIDE, styles=2)
     if fits:
-        assert baseline.import_student(path, corpus)[1] == ("A", "B")
+        assert import_student(path, corpus)[1] == ("A", "B")
     else:
         with pytest.raises(BadInput, match=r"expected a corpus of 1000 to 1000 mm a unit, .*, found 1 mm \(toy\)"):
-            baseline.import_student(path, corpus)
+            import_student(path, corpus)
 
 
 @pytest.fixture

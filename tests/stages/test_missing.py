@@ -21,7 +21,8 @@ def test_nothing_upstream(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     stage = importlib.import_module(f"stages.{name}")
-    role = ["metric"] if "role" in inspect.signature(stage.main).parameters else []
+    roles = {"role": "metric", "name": {"student": "faceformer", "taught_student": "learn2talk"}.get(name)}
+    role = [roles[part] for part in inspect.signature(stage.main).parameters if part in roles]
     with pytest.raises(BadInput, match=r"expected .*, found (nothing|no .*)\. .*dvc repro"):
         stage.main(load_params(stage.Params, name), *role)
     left = [f for f in tmp_path.rglob("*") if f.is_file() and ".scratch" not in f.parts]

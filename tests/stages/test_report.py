@@ -12,12 +12,15 @@ from learn2talk_core.metrics.clip import clip_row, corpus_intervals, corpus_scor
 from learn2talk_core.metrics.protocol import protocols
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import write_json
+from learn2talk_core.run.students import PlainStudent, TaughtStudent
 from learn2talk_core.video.talking_video import VideoClip, write_talking_video
 from learn2talk_core.video.video_file import encode_video, read_video
 from stages.report import Params, main
 from tests.report.scene import FRAMES, make_corpus, make_predictions
 
-PARAMS = Params(clips=2, height=60, seed=0)
+STUDENTS = {"faceformer": PlainStudent("faceformer", None)}
+TAUGHT = {"learn2talk": TaughtStudent("faceformer")}
+PARAMS = Params(clips=2, height=60, seed=0, students=STUDENTS, taught_students=TAUGHT)
 
 
 @pytest.fixture
@@ -44,9 +47,10 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     evaluate_by_hand(corpus)
     for expert in ("speech_encoder", "lipreader", "teacher", "syncnet3d"):
         write_json(f"metrics/{expert}.json", {"metric": {"error": 0.5}})
-    write_json("metrics/baseline.json", {"checkpoint": "vocaset.pth", "parameters": 92e6})
-    write_json("metrics/cost/student.json", {"student": {"seconds": 60.0, "peak_memory_mb": 1024}})
-    for name in ("curves/student", "curves/baseline"):
+    write_json("metrics/students/faceformer.json", {"checkpoint": "vocaset.pth", "parameters": 92e6})
+    write_json("metrics/students/learn2talk.json", {"parameters": 92e6})
+    write_json("metrics/cost/students/learn2talk.json", {"student": {"seconds": 60.0, "peak_memory_mb": 1024}})
+    for name in ("curves/students/learn2talk", "curves/teacher_expert"):
         Path(f"metrics/{name}.csv").parent.mkdir(parents=True, exist_ok=True)
         pd.DataFrame({"step": [0, 1], "loss": [1.0, 0.5]}).to_csv(f"metrics/{name}.csv", index=False)
     Path("metrics/curves/teacher.csv").write_text("step\n0\n")  # of what was taken over
@@ -57,7 +61,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def evaluate_by_hand(corpus: Corpus) -> None:
-    table: dict = {"protocol": protocols(corpus.topology, 1000.0, 2.0)}
+    table: dict = {"protocol": protocols(corpus.topology, 1000.0, 2.0), "students": ["faceformer", "learn2talk"]}
     rows = []
     for test in ("seen", "unseen"):
         table[test] = {}
@@ -105,13 +109,13 @@ def test_report(project: Path) -> None:
         "| Truth |",
         "LVE (mm) ↓",
         "| lipreader.metric",
-        "| baseline.checkpoint | vocaset.pth |",
+        "| faceformer.checkpoint | vocaset.pth |",
     ):
         assert part in text
     records = json.loads((project / "data" / "report" / "report.json").read_text())
-    better = {(r["test"], r["row"]) for r in records["table"] if r["key"] == "lve_mm" and r["better_student"]}
+    better = {(r["test"], r["row"]) for r in records["table"] if r["key"] == "lve_mm" and r["best_student"]}
     assert better == {("seen", "learn2talk"), ("unseen", "learn2talk")}
-    difference, (_, high) = records["differences"]["unseen"]["lve_mm"]
+    difference, (_, high) = records["differences"]["unseen"]["learn2talk − faceformer"]["lve_mm"]
     assert difference < high < 0
 
     costs = json.loads((project / "metrics" / "cost.json").read_text())

@@ -20,16 +20,16 @@ ROOT = Path(__file__).parents[2]
 STEPS = 100
 DVC_YAML = """
 stages:
-  baseline:
-    cmd: {python} -m stages.baseline
+  student:
+    cmd: {python} -m stages.student faceformer
     deps: [data/corpus, data/models/speech_encoder]
-    params: [seed, faceformer]
-    outs: [data/models/baseline]
+    params: [seed, faceformer, students]
+    outs: [data/models/students/faceformer]
 """
 
 
 def project(folder: Path) -> Path:
-    """A folder in which `python -m stages.baseline` runs: toy corpus, toy encoder, the real params.yaml made small."""
+    """A folder in which `python -m stages.student` runs: toy corpus, toy encoder, the real params.yaml made small."""
     folder.mkdir()
     toy_corpus(folder / "data" / "corpus")
     seed_torch(0)
@@ -51,8 +51,9 @@ def environment() -> dict[str, str]:
 def start(folder: Path, *command: str) -> subprocess.Popen[str]:
     # checkpoints at every step, so that there is one to kill after
     code = (
-        "import runpy, learn2talk_core.training.loop as loop; loop.SAVE_SECONDS = 0.0;"
-        "runpy.run_module('stages.baseline', run_name='__main__', alter_sys=True)"
+        "import runpy, sys, learn2talk_core.training.loop as loop; loop.SAVE_SECONDS = 0.0;"
+        "sys.argv.append('faceformer');"
+        "runpy.run_module('stages.student', run_name='__main__', alter_sys=True)"
     )
     words = command or (sys.executable, "-c", code)
     return subprocess.Popen(words, cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True)
@@ -70,8 +71,8 @@ def checkpoint_there(folder: Path) -> bool:
 
 
 def digest(folder: Path) -> dict[str, str]:
-    model = folder / "data" / "models" / "baseline"
-    curve = folder / "metrics" / "curves" / "baseline.csv"
+    model = folder / "data" / "models" / "students" / "faceformer"
+    curve = folder / "metrics" / "curves" / "students" / "faceformer.csv"
     return {f.name: hashlib.sha256(f.read_bytes()).hexdigest() for f in [*sorted(model.iterdir()), curve]}
 
 
@@ -81,7 +82,7 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     process = start(folder)
     _, errors = process.communicate()
     assert process.returncode == 0, errors
-    assert "baseline: FaceFormer from 4 clips" in errors
+    assert "student-faceformer: faceformer, 64 vertices, 2 styles from 4 clips" in errors
     assert not any((folder / ".scratch").iterdir())
     return digest(folder)
 
@@ -92,7 +93,7 @@ def test_sigkill_and_resume(tmp_path: Path, uninterrupted: dict[str, str]) -> No
     wait_for(lambda: checkpoint_there(folder))
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
-    assert not (folder / "data" / "models" / "baseline").exists()
+    assert not (folder / "data" / "models" / "students" / "faceformer").exists()
     process = start(folder)
     _, errors = process.communicate()
     assert process.returncode == 0, errors
@@ -107,9 +108,9 @@ def test_ctrl_c_says_so_and_leaves_nothing_half_written(tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate()
     assert process.returncode == 130
-    assert "baseline: stopped; run it again to go on" in errors
+    assert "student-faceformer: stopped; run it again to go on" in errors
     assert "Traceback" not in errors
-    assert not (folder / "data" / "models" / "baseline").exists()
+    assert not (folder / "data" / "models" / "students" / "faceformer").exists()
     assert not list(folder.rglob("*.partial*"))
 
 
@@ -143,5 +144,5 @@ def test_params_change_never_an_old_checkpoint(tmp_path: Path) -> None:
     _, errors = process.communicate()
     assert process.returncode == 0, errors
     assert "resumed" not in errors
-    rows = (folder / "metrics" / "curves" / "baseline.csv").read_text().splitlines()
+    rows = (folder / "metrics" / "curves" / "students" / "faceformer.csv").read_text().splitlines()
     assert len(rows) == 1 + 5

@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 
 from learn2talk_core.models.syncnet3d import load_syncnet3d
-from learn2talk_core.training.syncnet3d import Network, Recipe
+from learn2talk_core.training.syncnet3d import Network, SyncNet3DTraining
 from stages.syncnet3d import Params, main
 from tests.toy import toy_corpus
 
@@ -13,7 +13,7 @@ from tests.toy import toy_corpus
 def test_stage_at_tiny_size(tmp_path, monkeypatch, role):
     monkeypatch.chdir(tmp_path)
     toy_corpus(tmp_path / "data" / "corpus")
-    recipe = Recipe(
+    recipe = SyncNet3DTraining(
         steps=2, clips=2, windows=4, learning_rate=1e-3, weight_decay=0.0, margin=1.0, other_clips=0.0, hardness=5.0,
         style=0.1, noise=0.01, pitch=0.1, masked_bands=4,
     )  # fmt: skip

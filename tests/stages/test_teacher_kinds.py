@@ -212,7 +212,7 @@ def test_parameters_that_are_missing(params: Params) -> None:
     for given in (None, "no/such"):
         with pytest.raises(BadInput, match=rf"^teacher_video.videos: expected a folder .*, found {given}\."):
             main(replace(params, kind="videos", videos=given))
-    with pytest.raises(BadInput, match=r"^teacher_video.command.arguments: expected a list of words"):
+    with pytest.raises(BadInput, match=r"^teacher_video.command.arguments: expected a list of arguments"):
         main(replace(params, command=replace(params.command, arguments=())))
     assert calls() == 0
 

@@ -9,7 +9,7 @@ from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, one_shot
 from learn2talk_core.video.stills import Still
 from learn2talk_core.video.talking_video import VideoClip
 from learn2talk_core.video.video_file import read_video
-from stages.teacher_video import film
+from stages.teacher_video import wav2lip_film
 
 
 def test_film_pastes_the_generated_face_into_the_still():
@@ -21,7 +21,7 @@ def test_film_pastes_the_generated_face_into_the_still():
     audio = np.random.default_rng(0).normal(size=6000).astype(np.float32) * 0.1
     clip = Clip("c", "speaker", "sentence", "text", "train", 11, 6000, (), 0, 0, 0)
     still = Still(image, shown)
-    made, mp4, sound = film(clip, audio, still, generator, Inputs())
+    made, mp4, sound = wav2lip_film(clip, audio, still, generator, Inputs())
     assert (made.id, made.split, made.frames, made.samples) == ("c", "loss", 9, 6000)
     assert made.face_box == shown.face_box
     np.testing.assert_array_equal(sound, audio)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from learn2talk_core.statistics.face_videos import lower_half_l1, mouth_motion
+from learn2talk_core.statistics.face_videos import lower_half_l1, mouth_opening_agreement
 
 RNG = np.random.default_rng(0)
 
@@ -27,17 +27,17 @@ def test_l1_counts_the_lower_half_only():
 def test_mouth_motion_finds_correlation_and_size():
     opening = 100 * np.abs(np.sin(np.arange(40) / 3))
     truth = speaking(opening)
-    correlation, amplitude = mouth_motion(speaking(0.5 * opening), truth)
+    correlation, amplitude = mouth_opening_agreement(speaking(0.5 * opening), truth)
     assert correlation == pytest.approx(1, abs=1e-3)
     assert amplitude == pytest.approx(0.5, abs=0.01)
-    correlation, amplitude = mouth_motion(speaking(opening.max() - opening), truth)
+    correlation, amplitude = mouth_opening_agreement(speaking(opening.max() - opening), truth)
     assert correlation == pytest.approx(-1, abs=1e-3)
     noise = speaking(100 * RNG.random(40))
-    assert abs(mouth_motion(noise, truth)[0]) < 0.5
+    assert abs(mouth_opening_agreement(noise, truth)[0]) < 0.5
 
 
 def test_a_still_has_no_correlation():
     truth = speaking(100 * RNG.random(20))
-    correlation, amplitude = mouth_motion(np.broadcast_to(truth[:1], truth.shape), truth)
+    correlation, amplitude = mouth_opening_agreement(np.broadcast_to(truth[:1], truth.shape), truth)
     assert np.isnan(correlation)
     assert amplitude == pytest.approx(0, abs=1e-6)

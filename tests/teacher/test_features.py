@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 
 from learn2talk_core.run.errors import BadInput
@@ -17,7 +18,7 @@ def test_every_clip_comes_back(tmp_path, monkeypatch: pytest.MonkeyPatch, dtype:
     assert len(list((tmp_path / "f").glob("*.npy"))) > 1
     for clip, features in clips.items():
         assert opened.features(clip).dtype == np.float32
-        np.testing.assert_allclose(opened.features(clip), features, rtol=tolerance)
+        np.testing.assert_allclose(opened.features(clip), features, rtol=tolerance, atol=1e-7)
 
 
 def test_errors(tmp_path) -> None:
@@ -29,3 +30,12 @@ def test_errors(tmp_path) -> None:
     write_teacher_features(tmp_path / "f", [("a", np.zeros((2, 3)))], kind="encoder", fps=25.0)
     with pytest.raises(BadInput, match="expected the clip 'b', found no features of it"):
         open_teacher_features(tmp_path / "f").features("b")
+
+
+def test_an_index_that_leads_out(tmp_path) -> None:
+    write_teacher_features(tmp_path / "f", [("../x", np.zeros((2, 3)))], kind="encoder", fps=25.0)
+    with pytest.raises(BadInput, match=r"index.parquet: a clip: expected a plain name"):
+        open_teacher_features(tmp_path / "f")
+    pd.DataFrame([{"clip": "a", "shard": "../x", "start": 0, "frames": 2}]).to_parquet(tmp_path / "f/index.parquet")
+    with pytest.raises(BadInput, match=r"index.parquet: expected a parquet file, found a damaged one"):
+        open_teacher_features(tmp_path / "f").features("a")

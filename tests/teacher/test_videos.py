@@ -6,7 +6,7 @@ import pytest
 
 from learn2talk_core.corpus.format import Clip
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.teacher.videos import find_video, foreign_film, likeness, look_at, mouth_motion, resampled
+from learn2talk_core.teacher.videos import find_video, foreign_film, likeness, look_at, mouth_variation, resample_note
 from learn2talk_core.video.stills import Still, choose_stills
 from learn2talk_core.video.talking_video import VideoClip, open_talking_video, write_talking_video
 from learn2talk_core.video.video_file import encode_video, read_video, write_video
@@ -59,9 +59,9 @@ def test_length(count: int) -> None:
 @pytest.mark.parametrize("fps", [30, 62.5, 15])
 def test_another_rate_is_resampled_in_time(fps: float, tmp_path: Path) -> None:
     write_video(tmp_path / "c.mp4", speak(AUDIO, STILL.image, fps), fps)
-    assert f"{fps:g} pictures a second, brought to 25" in resampled(tmp_path / "c.mp4")
+    assert f"{fps:g} pictures a second, brought to 25" in resample_note(tmp_path / "c.mp4")
     (clip, mp4, _), note = foreign_film(CLIP, AUDIO, tmp_path / "c.mp4", STILL, None)
-    assert note == resampled(tmp_path / "c.mp4")
+    assert note == resample_note(tmp_path / "c.mp4")
     assert abs(clip.frames - 31) <= 2
     own = read_video(encode_video(speak(AUDIO, STILL.image, 25), 25))[0]
     found = read_video(mp4)[0]
@@ -76,7 +76,7 @@ def test_a_static_mouth() -> None:
         with pytest.raises(BadInput, match=r"^a.mp4: expected a mouth that moves by 3 grey levels, found [012]\.\d: a"):
             look_at(mp4, len(AUDIO), STILL, None, name="a.mp4")
     flicker = [np.clip(STILL.image * s, 0, 255).astype(np.uint8) for s in np.linspace(0.9, 1.1, 31)]
-    assert mouth_motion(flicker, MOUTH_BOX) < 3
+    assert mouth_variation(flicker, MOUTH_BOX) < 3
 
 
 def test_black_pictures() -> None:

@@ -10,13 +10,14 @@ from torch import nn
 
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.run import processes
+from learn2talk_core.run.collectives import demand_same, gathered, mean_gradients, mean_tensors
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.exchange import demand_same, gathered, in_turn, mean_gradients, mean_tensors
 from learn2talk_core.run.seed import generator, seed_torch
 from learn2talk_core.training.loop import train, update
 from learn2talk_core.training.scratch import Scratch
-from learn2talk_core.training.student import spoken_clips, train_student
+from learn2talk_core.training.student import spoken_clips
 from learn2talk_core.training.student_terms import embed_speech, sync_term
+from learn2talk_core.training.students.faceformer import train_network
 from learn2talk_core.training.syncnet3d import read_windows, train_syncnet3d
 from tests.training import test_student, test_syncnet3d
 
@@ -34,7 +35,7 @@ def student(folder: Path, batch: int, *, sync: float = 0.0, steps: int = 8) -> R
     network = test_student.syncnet(corpus)
     extra = [("sync", sync, sync_term(corpus, network, embed_speech(corpus, clips, network)))] if sync else []
     with Scratch(folder / f"student-{batch}-{sync}-{processes.count()}") as scratch:
-        model, history = train_student(
+        model, history = train_network(
             corpus, speech, clips, recipe, seed=0, scratch=scratch, description="toy", extra=extra
         )
     return model.state_dict(), history
@@ -109,7 +110,7 @@ def main(folder: Path) -> dict[str, Any]:
         "compared_rows": compared_rows(processes.own_part(7)),
         "constant": constant,
         "refused": refused(),
-        "in_turn": in_turn(lambda: (folder / "first").exists() or (folder / "first").touch()),
+        "in_turn": processes.in_turn(lambda: (folder / "first").exists() or (folder / "first").touch()),
         "normalised": normalised(folder, 4),
         "student": student(folder, 1),
         "student_sync": student(folder, 1, sync=0.3),

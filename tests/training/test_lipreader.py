@@ -13,11 +13,11 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.training.lipreader import (
     TOKENS,
     VOCABULARY,
+    LipReaderTraining,
     MouthClip,
-    Recipe,
     augmented,
     mouth_clips,
-    random_batch,
+    random_lipreader_batch,
     train_lipreader,
 )
 from learn2talk_core.training.scratch import Scratch
@@ -60,7 +60,7 @@ def spoken_clip(frames: int) -> MouthClip:
 
 def test_batch_holds_what_is_said_in_its_windows() -> None:
     clips = [spoken_clip(40), spoken_clip(8)]
-    batch = random_batch(clips, np.random.default_rng(0), 20, 12)
+    batch = random_lipreader_batch(clips, np.random.default_rng(0), 20, 12)
     assert batch.grey.shape == (20, 12, 88, 88)
     assert set(batch.lengths.tolist()) == {12, 8}
     for row, length in enumerate(batch.lengths.tolist()):
@@ -92,7 +92,7 @@ def test_clips_without_phonemes_and_splits_without_clips_are_refused() -> None:
         mouth_clips(video, "metric")
 
 
-RECIPE = Recipe(
+RECIPE = LipReaderTraining(
     steps=60, batch=4, window=0.5, learning_rate=3e-3, weight_decay=0.0, ctc_weight=0.5, smoothing=0.0,
     alignment_weight=1.0,
 )  # fmt: skip

@@ -7,16 +7,20 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from learn2talk_core.run import imports
+from learn2talk_core.run.config import load_params
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.seed import generator, mix, seed_torch
 from learn2talk_core.training import loop, scratch
 from learn2talk_core.training.loop import train, update, warmup_cosine, write_curve
 from learn2talk_core.training.scratch import Scratch, open_scratch
+from stages import student
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,81 @@ def test_resume_gives_the_same_numbers(tmp_path: Path, monkeypatch: pytest.Monke
     assert [row["step"] for row in resumed_history] == list(range(12))
     for key, value in whole.items():
         assert torch.equal(value, resumed[key]), key
+
+
+@pytest.mark.parametrize(("save_takes", "saved_at"), [(0.5, [20, 41, 62, 83, 100]), (3.0, [20, 81, 100])])
+def test_saving_takes_a_bounded_share_of_the_run(
+    save_takes: float, saved_at: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step takes a second: the next checkpoint follows after 20 s and after 20 times what the last one took."""
+    now, saved = 0.0, []
+
+    class Clock:
+        @staticmethod
+        def monotonic() -> float:
+            return now
+
+    class Slow(Scratch):
+        def save(self, state: dict[str, Any]) -> None:
+            nonlocal now
+            now += save_takes
+            saved.append(len(state["history"]) - 1)
+
+    def step(index: int) -> dict[str, float]:
+        nonlocal now
+        now += 1.0
+        return {"loss": 1.0}
+
+    monkeypatch.setattr(loop, "time", Clock)
+    train(step, {}, steps=101, seed=0, scratch=Slow(Path("none")), description="toy")
+    assert saved == saved_at
+
+
+CHECKPOINT = """
+import resource, sys
+from pathlib import Path
+import torch
+from learn2talk_core.training.scratch import Scratch
+place = Scratch(Path(sys.argv[1]))
+place.save({"x": torch.zeros(10)})
+state = {"x": torch.ones(50_000_000)}  # 200 MB
+pages = int(Path("/proc/self/statm").read_text().split()[0])
+resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + 50_000_000,) * 2)
+place.save(state)
+"""
+
+
+def test_a_checkpoint_is_written_without_a_copy_in_memory(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", CHECKPOINT, str(tmp_path)], check=True)
+    assert Scratch(tmp_path).load()["x"].sum() == 50_000_000
+
+
+FULL = """
+import resource, signal, sys
+from pathlib import Path
+import torch
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.training.scratch import Scratch
+place = Scratch(Path(sys.argv[1]))
+place.save({"x": torch.zeros(10)})
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+for size in (2_000, 100_000, 925_000):  # at the beginning, in the middle, in the index at the end
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+    try:
+        place.save({str(i): torch.zeros(i, 1000) for i in range(22)})
+    except BadInput as error:
+        print(error)
+"""
+
+
+def test_a_full_disk_is_one_clear_error_and_the_old_checkpoint_stays(tmp_path: Path) -> None:
+    run = subprocess.run([sys.executable, "-c", FULL, str(tmp_path)], check=True, capture_output=True, text=True)
+    errors = run.stdout.splitlines()
+    assert len(errors) == 3, run.stderr
+    for error in errors:
+        assert "checkpoint.pt: expected to be able to write it, found File too large. Free disk space" in error
+    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint.pt"]
+    assert torch.equal(Scratch(tmp_path).load()["x"], torch.zeros(10))
 
 
 def test_a_damaged_checkpoint_starts_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,6 +224,44 @@ def test_scratch_key_follows_params_and_data(tmp_path: Path, monkeypatch: pytest
     assert open_scratch("t", Params(1, 0.5), [data]).folder != first
     (data / "a").write_text("2")
     assert open_scratch("s", Params(1, 0.5), [data]).folder != first
+
+
+def test_scratch_key_follows_what_the_stage_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`Params` as a class of a stage of a small project: an edit of the viewer keeps the key."""
+    files = {
+        "stages/toy.py": "from learn2talk_core.run import used",
+        "learn2talk_core/run/used.py": "x = 1",
+        "learn2talk_core/run/unused.py": "x = 1",
+        "learn2talk_core/run/mean.npz": "numbers",
+        "learn2talk_core/report/style.json": "{}",
+        "learn2talk/viewer/static/view.js": "let x = 1",
+    }
+    for name, text in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for module in (imports, scratch):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    monkeypatch.setattr(sys.modules[__name__].__spec__, "name", "stages.toy")
+    monkeypatch.setenv("DVC_ROOT", str(tmp_path))
+
+    def key_after_an_edit_of(name: str) -> str:
+        with (tmp_path / name).open("a") as file:
+            file.write("\n")
+        return open_scratch("s", Params(1, 0.5), []).folder.name
+
+    keys = [open_scratch("s", Params(1, 0.5), []).folder.name]
+    unused = ("learn2talk_core/run/unused.py", "learn2talk_core/report/style.json", "learn2talk/viewer/static/view.js")
+    for name in unused:
+        assert key_after_an_edit_of(name) == keys[0], name
+    for name in ("stages/toy.py", "learn2talk_core/run/used.py", "learn2talk_core/run/mean.npz"):
+        keys.append(key_after_an_edit_of(name))
+    assert len(set(keys)) == 4
+
+
+def test_scratch_key_of_a_real_stage_holds_what_it_imports() -> None:
+    code = scratch._code(load_params(student.Params, "student", Path(__file__).parents[2] / "params.yaml"))
+    assert {"stages/student.py", "learn2talk_core/training/loop.py", "learn2talk_core/corpus/format.py"} <= set(code)
+    assert not [name for name in code if name.startswith("learn2talk/") or name == "stages/taught_student.py"]
 
 
 def test_an_orphan_saves_and_stops(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from learn2talk_core.training.speech_encoder import (
     SpokenText,
     blind_scores,
     labels_at,
-    random_batch,
+    random_speech_batch,
     recognition_loss,
     recognition_scores,
 )
@@ -58,7 +58,7 @@ def test_labels_are_the_corpus_labels_half_a_frame_earlier() -> None:
 
 def test_a_window_and_its_labels_stay_together() -> None:
     """The pitch of each labelled frame, counted by its zero crossings, is that of the label."""
-    batch = random_batch([beeps(i) for i in range(4)], generator(1), 16, 0.8, 50, noise=0.0)
+    batch = random_speech_batch([beeps(i) for i in range(4)], generator(1), 16, 0.8, 50, noise=0.0)
     assert batch.waves.shape == (16, 12800)
     assert batch.labels.shape == (16, 40)
     names = {number: name for name, number in TOKENS.items()}
@@ -75,7 +75,7 @@ def test_a_window_and_its_labels_stay_together() -> None:
 
 def test_batches_repeat_and_short_clips_are_padded_with_silence() -> None:
     clips = [SpokenText(np.ones(4000, np.float32), (Phoneme(0.0, 0.25, "AA"),))]
-    one, two = (random_batch(clips, generator(3), 2, 1.0, 30) for _ in range(2))
+    one, two = (random_speech_batch(clips, generator(3), 2, 1.0, 30) for _ in range(2))
     torch.testing.assert_close(one.waves, two.waves, atol=0, rtol=0)
     assert one.sentences == [[TOKENS["AA"]]] * 2
     assert (one.labels[:, 0] == TOKENS["AA"]).all()
@@ -84,7 +84,7 @@ def test_batches_repeat_and_short_clips_are_padded_with_silence() -> None:
 
 def test_the_loss_is_ctc_plus_cross_entropy() -> None:
     model = tiny().eval()
-    batch = random_batch([beeps(0)], generator(0), 3, 1.0, 30)
+    batch = random_speech_batch([beeps(0)], generator(0), 3, 1.0, 30)
     loss, row = recognition_loss(model, batch, 30, 0.7)
     ctc_logits, logits = model(batch.waves, 30, 30)
     parts = [
@@ -101,7 +101,7 @@ def test_it_learns_to_tell_pitches() -> None:
     model = tiny().train()
     optimizer = torch.optim.AdamW(model.parameters())
     for index in range(100):
-        loss, _ = recognition_loss(model, random_batch(clips, generator(0, index), 6, 1.0, 30), 30, 1.0)
+        loss, _ = recognition_loss(model, random_speech_batch(clips, generator(0, index), 6, 1.0, 30), 30, 1.0)
         update(loss, optimizer, learning_rate=3e-3)
     scores, blind = recognition_scores(model.eval(), held_out, 30), blind_scores(clips, held_out, 30)
     assert scores["frame_accuracy"] > 0.85 > blind["frame_accuracy"]

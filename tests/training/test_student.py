@@ -9,26 +9,20 @@ from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.lipreader import LipReader
 from learn2talk_core.models.speech_encoder import SpeechEncoder
 from learn2talk_core.models.students.faceformer import FaceFormer
-from learn2talk_core.models.students.student import load_student, predict_states, save_student
+from learn2talk_core.models.students.loading import load_student
+from learn2talk_core.models.students.student import save_student
 from learn2talk_core.models.syncnet3d import Shape, SyncNet3D, window_frames
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.run.weights import frozen
 from learn2talk_core.training import loop
 from learn2talk_core.training.scratch import Scratch
-from learn2talk_core.training.student import (
-    ExtraTerm,
-    Recipe,
-    fold_unit,
-    motion_unit,
-    spoken_clips,
-    start_from_pca,
-    train_student,
-)
-from learn2talk_core.training.student_terms import embed_speech, interpolated, lipread_term, sync_term
+from learn2talk_core.training.student import ExtraTerm, motion_unit, principal_components, spoken_clips
+from learn2talk_core.training.student_terms import embed_speech, lipread_term, sync_term
+from learn2talk_core.training.students.faceformer import FaceFormerRecipe, train_network
 from tests.toy import SIDE, toy_corpus
 
-RECIPE = Recipe(
+RECIPE = FaceFormerRecipe(
     width=16, dropout=0.1, start="pca", vertex_loss="mean", vertex_stride=1, steps=6, batch=3,
     learning_rate=5e-3, encoder_learning_rate=1e-3,
 )  # fmt: skip
@@ -49,12 +43,15 @@ def encoder(**numbers: float) -> SpeechEncoder:
 
 
 def fit(
-    corpus: Corpus, folder: Path, recipe: Recipe = RECIPE, extra: list[tuple[str, float, ExtraTerm]] | None = None
+    corpus: Corpus,
+    folder: Path,
+    recipe: FaceFormerRecipe = RECIPE,
+    extra: list[tuple[str, float, ExtraTerm]] | None = None,
 ) -> tuple[FaceFormer, list[dict[str, float]]]:
     speech = encoder()
     clips = spoken_clips(corpus, speech, corpus.split("train"), "features")
     with Scratch(folder) as scratch:
-        return train_student(
+        return train_network(
             corpus, speech, clips, recipe, seed=0, scratch=scratch, description="toy", extra=extra or []
         )
 
@@ -149,7 +146,7 @@ def test_gradients_of_the_teachers_terms(corpus: Corpus, place: int) -> None:
     seed_torch(5)
     model, _ = _untrained(corpus)
     unit, sample = motion_unit(corpus, corpus.split("train"))
-    start_from_pca(model, sample)
+    model.start_from(*principal_components(sample, 16))
     clips = spoken_clips(corpus, encoder(), corpus.split("train")[:2], "features")
     _, _, term = extra_terms(corpus, 1.0)[place]
     h = torch.randn(2, max(s.clip.frames for s in clips), 16).requires_grad_()
@@ -189,7 +186,7 @@ def test_pca_start_against_svd(corpus: Corpus) -> None:
     unit, sample = motion_unit(corpus, corpus.split("train"))
     assert np.sqrt(np.mean(sample**2)) == pytest.approx(1.0, rel=1e-4)
     assert 1e-3 < unit < 1e-2  # metres: a lip that drops 8 mm
-    start_from_pca(model, sample)
+    model.start_from(*principal_components(sample, 16))
     centred = sample.astype(np.float64) - sample.mean(0, dtype=np.float64)
     _, deviations, directions = np.linalg.svd(centred, full_matrices=False)
     weight = model.vertice_map_r.weight.detach().numpy().T.astype(np.float64)
@@ -206,7 +203,7 @@ def test_folding_the_unit_keeps_states_and_scales_vertices(corpus: Corpus) -> No
     audio, style = torch.randn(1, 20, 16), torch.eye(2)[:1]
     with torch.no_grad():
         states, moved = model.states(audio, style), model.roll_out(audio, style)
-        fold_unit(model, 0.003)
+        model.scale_motion(0.003)
         torch.testing.assert_close(model.states(audio, style), states, rtol=1e-4, atol=1e-5)
         torch.testing.assert_close(model.roll_out(audio, style), 0.003 * moved, rtol=1e-4, atol=1e-6)
 
@@ -219,21 +216,14 @@ def test_save_load_predict(corpus: Corpus, tmp_path: Path) -> None:
     clip = corpus.split("test_unseen")[0]
     with torch.no_grad():
         model.eval()
-        states = predict_states(model, corpus.audio(clip), corpus.fps, torch.eye(2), clip.frames)
-        both = predict_states(again, corpus.audio(clip), corpus.fps, torch.eye(2), clip.frames)
-        one = predict_states(again, corpus.audio(clip), corpus.fps, torch.eye(2)[1:], clip.frames)
+        states = model.predict_states(corpus.audio(clip), corpus.fps, torch.eye(2), clip.frames)
+        both = again.predict_states(corpus.audio(clip), corpus.fps, torch.eye(2), clip.frames)
+        one = again.predict_states(corpus.audio(clip), corpus.fps, torch.eye(2)[1:], clip.frames)
     assert states.shape == (2, clip.frames, 16)
     assert torch.equal(states, both)
     torch.testing.assert_close(both[1:], one)
     with pytest.raises(BadInput, match=r"expected a file, found nothing. Make it first: dvc repro student"):
         load_student(tmp_path / "none", made_by="dvc repro student")
-
-
-def test_interpolated_against_numpy() -> None:
-    states = torch.randn(7, 3, dtype=torch.float64)
-    at = torch.tensor([0.0, 1.2, 2.4, 3.6, 5.99, 6.0], dtype=torch.float64)
-    expected = np.stack([np.interp(at.numpy(), np.arange(7), states[:, i].numpy()) for i in range(3)], 1)
-    np.testing.assert_allclose(interpolated(states, at).numpy(), expected)
 
 
 def test_a_corpus_that_does_not_move_is_refused(corpus: Corpus) -> None:

@@ -11,10 +11,10 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.training.syncnet3d import (
     Network,
-    Recipe,
+    SyncNet3DTraining,
     harder,
     motion_modes,
-    mouth_motion,
+    mouth_displacement,
     new_model,
     pair_loss,
     pairs,
@@ -25,11 +25,11 @@ from learn2talk_core.training.syncnet3d import (
     sample_motion,
     train_syncnet3d,
 )
-from learn2talk_core.training.syncnet3d_check import check, embed
+from learn2talk_core.training.syncnet3d_check import check_syncnet3d, embed
 from tests.toy import toy_corpus
 
 NETWORK = Network(modes=6, width=16, layers=1, heads=2, channels=4, embedding=32)
-RECIPE = Recipe(
+RECIPE = SyncNet3DTraining(
     steps=100, clips=6, windows=24, learning_rate=5e-3, weight_decay=0.01, margin=1.0, other_clips=0.25, hardness=1.0,
     style=0.1, noise=0.01, pitch=0.05, masked_bands=8,
 )  # fmt: skip
@@ -59,7 +59,7 @@ def test_windows_of_a_clip_and_which_of_them_are_speech(corpus):
     windows = read_windows(corpus, "train")[0]
     frames = windows.clip.frames
     assert windows.mel.shape == (frames - 5, 80, 16)
-    assert mouth_motion(corpus, windows.clip).shape == (frames, 32, 3)
+    assert mouth_displacement(corpus, windows.clip).shape == (frames, 32, 3)
     for k, speech in enumerate(windows.speech):
         inside = [any(p.start <= (t + 0.5) / 30 < p.end for p in windows.clip.phonemes) for t in range(k, k + 6)]
         assert speech == (sum(inside) >= 3)
@@ -157,7 +157,7 @@ def test_training_finds_lags_that_were_put_in_and_a_static_mouth_is_not_in_sync(
     model, history = trained(corpus, tmp_path, monkeypatch, role)
     assert history[-1]["loss"] < history[0]["loss"]
     unseen = read_windows(corpus, "test_seen", "validation", "test_unseen")
-    found = check(corpus, model, unseen, unseen, lags=6, seed=0)
+    found = check_syncnet3d(corpus, model, unseen, unseen, lags=6, seed=0)
     assert found.numbers["auc_shift3_unseen"] > 0.85
     assert found.numbers["lags_unseen"] == 18
     assert found.numbers["lag_within_1_frame"] >= 0.85
@@ -165,7 +165,7 @@ def test_training_finds_lags_that_were_put_in_and_a_static_mouth_is_not_in_sync(
     assert [row["shift"] for row in found.shifts] == list(range(1, 16))
     assert found.shifts[0]["auc"] == pytest.approx(found.numbers["auc_shift1_unseen"])
     for windows in unseen:
-        motion = mouth_motion(corpus, windows.clip)
+        motion = mouth_displacement(corpus, windows.clip)
         still, audio = embed(model, torch.zeros_like(motion), windows)
         moving, _ = embed(model, motion, windows)
         assert lse(moving, audio, 30).lse_c > 3 * lse(still, audio, 30, keep=windows.speech).lse_c

@@ -13,24 +13,24 @@ from learn2talk_core.models.wav2lip import Wav2Lip
 from learn2talk_core.run.seed import generator
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.wav2lip import (
-    ExpertRecipe,
-    GeneratorRecipe,
+    ExpertTraining,
+    GeneratorTraining,
     SpeakingFace,
     discriminator_loss,
     elsewhere,
     expert_batch,
     expert_loss,
+    expert_sync_probability,
     generator_batch,
     generator_loss,
     lip_motions,
     listening_batch,
-    sync_probability,
     train_audio_encoder,
     train_expert,
     train_generator,
 )
 
-RECIPE = GeneratorRecipe(
+RECIPE = GeneratorTraining(
     width=0.05, audio_width=0.05, audio_steps=2, audio_learning_rate=3e-3, steps=3, batch=1, learning_rate=1e-3,
     residual=False, lead=1,
     still_share=0.5, lip_weight=8.0, sync_weight=0.03, sync_start=0.5, adversarial_weight=0.07,
@@ -137,7 +137,7 @@ def test_generator_loss_is_equation_6():
     generated = torch.rand_like(batch.target)
     with torch.no_grad():
         reconstruction = float((generated - batch.target).abs().mean())
-        probability = sync_probability(*expert(batch.heard, lower_halves(generated - batch.mean)))
+        probability = expert_sync_probability(*expert(batch.heard, lower_halves(generated - batch.mean)))
         sync = float(-probability.log().mean())
         adversarial = float(-discriminator(generated).log().mean())
         loss, parts = generator_loss(
@@ -224,7 +224,7 @@ def test_training_moves_every_weight_and_repeats_itself(tmp_path):
     def trained(name: str) -> tuple[SyncExpert2D, Wav2Lip, list[dict[str, float]]]:
         folder = tmp_path / name
         with Scratch(folder / "1") as first, Scratch(folder / "2") as listening, Scratch(folder / "3") as second:
-            expert, _ = train_expert(clips, ExpertRecipe(0.05, 2, 2, 2, 1e-3), seed=1, scratch=first)
+            expert, _ = train_expert(clips, ExpertTraining(0.05, 2, 2, 2, 1e-3), seed=1, scratch=first)
             encoder, _ = train_audio_encoder(clips, RECIPE, seed=1, scratch=listening)
             network, history = train_generator(clips, expert, encoder, RECIPE, seed=1, scratch=second)
         return expert, network, history

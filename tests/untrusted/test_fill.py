@@ -18,9 +18,9 @@ def test_waveform():
 
 def test_named_inputs():
     np.testing.assert_allclose(
-        normal("template", (1, 4), 0.1), [[0.12775563, 0.00527615, 0.13494015, -0.00351252]], rtol=1e-5
+        normal("template", (1, 4), 0.1), [[0.12775563, 0.00527615, 0.13494015, -0.00351252]], rtol=1e-5, atol=1e-8
     )
-    np.testing.assert_allclose(uniform("x", (3,)), [0.21477389, 0.00449938, 0.83301908], rtol=1e-5)
+    np.testing.assert_allclose(uniform("x", (3,)), [0.21477389, 0.00449938, 0.83301908], rtol=1e-5, atol=1e-8)
 
 
 def test_zmuv():
@@ -31,7 +31,7 @@ def test_zmuv():
 
 def test_a_gain_is_chosen_by_the_key():
     weight = filled("audio_encoder.encoder.layers.0.attention.q_proj.weight", (2, 2), FILL)
-    np.testing.assert_allclose(weight, [[-0.14049177, 1.2442806], [-0.10788712, 1.1477901]], rtol=1e-6)
+    np.testing.assert_allclose(weight, [[-0.14049177, 1.2442806], [-0.10788712, 1.1477901]], rtol=1e-6, atol=1e-8)
 
 
 def test_fill_of_a_module():
@@ -46,7 +46,7 @@ def test_fill_of_a_module():
                 "1.running_mean": -0.01483229, "1.running_var": 1.0170672, "2.weight_orig": 0.37905732,
                 "2.weight_u": -0.09647503, "2.weight_v": -0.13879144, "3.weight": 1.0}  # fmt: skip
     for key, value in expected.items():
-        np.testing.assert_allclose(first[key], value, rtol=1e-5, err_msg=key)
+        np.testing.assert_allclose(first[key], value, rtol=1e-5, atol=1e-8, err_msg=key)
 
 
 def test_official_names_of_weight_normalisation():

@@ -117,3 +117,12 @@ def test_silence_is_refused(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", pictures(), 25, np.zeros(6400, np.float32))
     with pytest.raises(BadInput, match="a: expected speech, found silence"):
         heard(films_of([tmp_path / "a.mp4"], finder())[0].open(), "a")
+
+
+def test_hidden_files_are_skipped_and_sounds_found_in_capitals(tmp_path: Path) -> None:
+    write_video(tmp_path / "a.MP4", pictures(), 25)
+    (tmp_path / "._a.MP4").write_bytes(b"Mac OS X")
+    (tmp_path / ".DS_Store").touch()
+    write_wave(tmp_path / "a.WAV", VOICE)
+    (film,) = films_of([tmp_path], finder(), audio=tmp_path)
+    assert np.allclose(heard(film.open(), "a"), VOICE, atol=1e-4)

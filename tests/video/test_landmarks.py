@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from learn2talk_core.datasets.embedded.face import colours, load_face
-from learn2talk_core.datasets.embedded.films import boxes, draw_shot, film
+from learn2talk_core.datasets.embedded.films import boxes, draw_shot, render_film
 from learn2talk_core.datasets.embedded.speakers import make_speakers
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.video import landmarks as module
@@ -15,7 +15,7 @@ from learn2talk_core.video.landmarks import (
     mediapipe_faces,
     mouth_crops,
     similarity,
-    smooth,
+    smooth_landmarks,
 )
 from tests.golden.fill import FOLDER, uniform
 
@@ -40,7 +40,7 @@ def test_reference_is_the_mean_face() -> None:
 
 def test_alignment_is_the_lip_readers_own() -> None:
     _, points, arrays = golden()
-    found = np.stack([similarity(p) for p in smooth(points)])
+    found = np.stack([similarity(p) for p in smooth_landmarks(points)])
     assert np.abs(found[..., :2] - arrays["affine_matrices"][..., :2]).max() < 1e-4
     assert np.abs(found[..., 2] - arrays["affine_matrices"][..., 2]).max() < 1e-2
 
@@ -56,7 +56,7 @@ def test_crops_are_the_lip_readers_own() -> None:
 
 def test_smoothing_against_a_loop() -> None:
     points = np.random.default_rng(0).normal(size=(9, 4, 2))
-    found = smooth(points, radius=2)
+    found = smooth_landmarks(points, radius=2)
     for t, margin in enumerate([0, 1, 2, 2, 2, 2, 2, 1, 0]):
         window = [points[t + k] for k in range(-margin, margin + 1)]
         mean = sum(window) / len(window)
@@ -65,10 +65,10 @@ def test_smoothing_against_a_loop() -> None:
 
 def test_smoothing_keeps_a_moving_shape_and_quietens_jitter() -> None:
     moving = FACE + np.arange(20)[:, None, None] * [1.5, -0.5]
-    assert np.allclose(smooth(moving), moving)
+    assert np.allclose(smooth_landmarks(moving), moving)
     noise = np.random.default_rng(1).normal(size=moving.shape)
     noise -= noise.mean(axis=1, keepdims=True)
-    assert np.abs(smooth(moving + noise) - moving)[6:-6].mean() < 0.4 * np.abs(noise).mean()
+    assert np.abs(smooth_landmarks(moving + noise) - moving)[6:-6].mean() < 0.4 * np.abs(noise).mean()
 
 
 def test_similarity_undoes_a_similarity() -> None:
@@ -107,7 +107,7 @@ def test_networks_find_the_rendered_mouth() -> None:
         rng = np.random.default_rng(number)
         template, shot = face.identity(speaker), draw_shot(face.identity(speaker), 1, rng)
         _, (left, top, right, bottom) = boxes(face, template, shot)
-        picture = film(template, np.zeros((1, len(face.basis)), np.float32), colours(rng), shot)[0]
+        picture = render_film(template, np.zeros((1, len(face.basis)), np.float32), colours(rng), shot)[0]
         surroundings = np.pad(picture, ((60, 60), (80, 60), (0, 0)), mode="edge")
         (found,) = find(surroundings)
         size = right - left

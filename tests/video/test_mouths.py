@@ -37,3 +37,13 @@ def test_missing_and_broken(tmp_path: Path) -> None:
     (tmp_path / "mouths-000.parquet").write_bytes(b"PAR1 half")
     with pytest.raises(BadInput, match=r"mouths-000.parquet: expected a parquet file"):
         open_mouths(tmp_path)
+
+
+def test_clips_and_shards_that_lead_out(tmp_path: Path) -> None:
+    write_mouths(tmp_path / "m", [("../x", next(crops(1))[1])])
+    with pytest.raises(BadInput, match=r"mouths-000.parquet: a clip: expected a plain name"):
+        open_mouths(tmp_path / "m")
+    (tmp_path / "m" / "mouths-000.parquet").unlink()
+    (tmp_path / "m" / "mouths-000.parquet").symlink_to("/dev/zero")
+    with pytest.raises(BadInput, match=r"mouths-000.parquet: expected a file, found a device or a pipe"):
+        open_mouths(tmp_path / "m")

@@ -39,6 +39,9 @@ def find_dots(image: np.ndarray) -> list[np.ndarray]:
 def test_folder_of_videos_becomes_a_corpus(tmp_path: Path) -> None:
     for speaker in ("ann", "bob", "cyd"):
         record(tmp_path / f"in/{speaker}/one.mp4")
+    (tmp_path / "in/ann/._one.mp4").touch()
+    (tmp_path / "in/.trash").mkdir()
+    (tmp_path / "in/.trash/two.mp4").touch()
     (tmp_path / "in/ann/one.txt").write_text("hello\n there ")
     write_talking_video(tmp_path / "out", recorded_films(tmp_path / "in", find_dots))
     opened = open_talking_video(tmp_path / "out")

@@ -1,7 +1,10 @@
+import os
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as parquet
 import pytest
 
 from learn2talk_core.corpus.phonemes import Phoneme
@@ -121,3 +124,20 @@ def test_missing_half_written_and_false_files(tmp_path: Path) -> None:
     opened = open_talking_video(tmp_path / "video")
     with pytest.raises(BadInput, match=r"films-000.parquet, clip c0: expected 6 frames, found 5"):
         opened.frames(opened.clips[0])
+
+
+@pytest.mark.parametrize("change", [{"id": "../x"}, {"id": "/x"}, {"speaker": "a/b"}])
+def test_films_are_named_plainly(tmp_path: Path, change: dict) -> None:
+    write_talking_video(tmp_path / "video", [film(clip(0))])
+    path = tmp_path / "video" / "films-000.parquet"
+    table = parquet.read_table(path)
+    (column, name), *_ = change.items()
+    parquet.write_table(table.set_column(table.schema.get_field_index(column), column, pa.array([name])), path)
+    with pytest.raises(BadInput, match=f"films-000.parquet: {column} of a clip: expected a plain name"):
+        open_talking_video(tmp_path / "video")
+
+
+def test_a_film_is_no_device(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "films-000.parquet")
+    with pytest.raises(BadInput, match=r"films-000.parquet: expected a file, found a device or a pipe"):
+        open_talking_video(tmp_path)

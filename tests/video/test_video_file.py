@@ -8,7 +8,8 @@ import pytest
 import soundfile
 
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.video.video_file import encode_video, read_video, video_frames, write_video
+from learn2talk_core.video import video_file
+from learn2talk_core.video.video_file import encode_video, read_video, video_audio, video_frames, write_video
 
 
 def pictures(count: int = 40, size: int = 64) -> np.ndarray:
@@ -140,3 +141,67 @@ def test_an_unknown_codec_is_named(codec: bytes, kind: str) -> None:
     film = encode_video(pictures(3), 25, clicks(0.12)).replace(codec, b"zzzz").replace(b"esds", b"zzzz")
     with pytest.raises(BadInput, match=f"film: expected a video .*, found {kind} in a codec that ffmpeg does not know"):
         read_video(film, name="film")
+
+
+def timed(times: list[int]) -> bytes:
+    """A Matroska file of one picture after another at these milliseconds."""
+    film = io.BytesIO()
+    with av.open(film, "w", format="matroska") as container:
+        stream = container.add_stream("libx264", rate=25, options={"bf": "0", "preset": "ultrafast"})
+        stream.width = stream.height = 32
+        stream.codec_context.time_base = stream.time_base = Fraction(1, 1000)
+        for time in times:
+            frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+            frame.pts, frame.time_base = time, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return film.getvalue()
+
+
+def test_a_picture_that_is_shown_for_long_is_refused() -> None:
+    assert len(list(video_frames(timed([0, 40, 30_000, 30_040]), fps=25))) == 752
+    with pytest.raises(
+        BadInput, match=r"film: expected pictures that change every 60 s at least, .* one shown for 4e\+04 s"
+    ):
+        list(video_frames(timed([0, 40, 40_000_000]), fps=25, name="film"))
+    hours = [50_000 * number for number in range(13 * 72)]
+    with pytest.raises(BadInput, match=r"for 12 h at most, found one shown for 50 s, 4\.325e\+04 s after the first"):
+        sum(1 for _ in video_frames(timed(hours), fps=1))
+
+
+def test_pictures_without_times_are_refused(tmp_path: Path) -> None:
+    film = io.BytesIO(encode_video(pictures(3), 25))
+    with av.open(film) as timed, av.open(str(tmp_path / "raw.h264"), "w", format="h264") as raw:
+        stream = raw.add_stream_from_template(timed.streams.video[0])
+        for packet in timed.demux(video=0):
+            if packet.dts is not None:
+                packet.stream = stream
+                raw.mux(packet)
+    with pytest.raises(BadInput, match=r"raw\.h264: .*, found pictures without time stamps"):
+        read_video(tmp_path / "raw.h264")
+
+
+def test_huge_pictures_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(video_file, "LARGEST", 64 * 64 - 1)
+    with pytest.raises(BadInput, match="found pictures of 64 x 64, more than 4095 pixels"):
+        read_video(encode_video(pictures(3), 25))
+
+
+def test_a_colon_in_a_name_is_no_protocol(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_video("concat:x.mp4", pictures(3), 25)
+    assert len(read_video("concat:x.mp4")[0]) == 3
+
+
+@pytest.mark.parametrize("number", range(40))
+def test_damaged_films_are_refused_or_read(number: int) -> None:
+    rng = np.random.default_rng(number)
+    content = bytearray(encode_video(pictures(4, 32), 25, clicks(0.16)))
+    content = content[: int(rng.integers(1, len(content)))] if number % 2 else content
+    for _ in range(int(rng.integers(0, 6))):
+        content[int(rng.integers(len(content)))] ^= 1 << int(rng.integers(8))
+    try:
+        assert sum(1 for _ in video_frames(bytes(content), fps=25)) < 60 * 25 * 5
+        video_audio(bytes(content))
+    except BadInput:
+        pass

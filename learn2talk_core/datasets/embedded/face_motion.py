@@ -5,14 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.signal import lfilter
 
-from learn2talk_core.audio.waveform import SAMPLE_RATE
+from learn2talk_core.audio.waveform import SAMPLE_RATE, whole_frames
 from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.datasets.embedded.articulation import PARAMETERS, articulate
 from learn2talk_core.datasets.embedded.face import NOISE_WAVES, TONGUE_TIP, load_face
 from learn2talk_core.datasets.embedded.speakers import Speaker
 
 
-def animate(
+def move_face(
     speaker: Speaker,
     wave: np.ndarray,
     phonemes: Sequence[Phoneme],
@@ -34,7 +34,7 @@ def animate(
     Returns:
         (T, K) float32 coefficients of `Face.basis`, T = whole frames in `wave`.
     """
-    frames = int((len(wave) + 0.5) * fps / SAMPLE_RATE)
+    frames = whole_frames(len(wave), fps)
     late = [Phoneme(p.start + speaker.lag, p.end + speaker.lag, p.name) for p in phonemes]
     track = articulate(
         late, frames, fps, coarticulation=speaker.coarticulation, variation=variation, rng=rng

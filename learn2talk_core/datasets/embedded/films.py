@@ -12,10 +12,10 @@ from scipy.spatial.transform import Rotation
 from threadpoolctl import threadpool_limits
 
 from learn2talk_core.datasets.embedded.face import Face, colours, load_face
-from learn2talk_core.datasets.embedded.face_motion import animate
+from learn2talk_core.datasets.embedded.face_motion import move_face
 from learn2talk_core.datasets.embedded.sentences import make_sentences
 from learn2talk_core.datasets.embedded.speakers import Speaker, make_speakers
-from learn2talk_core.datasets.embedded.speech import speak
+from learn2talk_core.datasets.embedded.speech import synthesise
 from learn2talk_core.render.camera import Camera, project
 from learn2talk_core.render.mouth import CROP
 from learn2talk_core.render.render import render
@@ -121,7 +121,7 @@ def draw_shot(template: np.ndarray, frames: int, rng: np.random.Generator) -> Sh
     )
 
 
-def film(template: np.ndarray, coefficients: np.ndarray, skin: np.ndarray, shot: Shot) -> np.ndarray:
+def render_film(template: np.ndarray, coefficients: np.ndarray, skin: np.ndarray, shot: Shot) -> np.ndarray:
     """Pictures of a speaking head.
 
     Args:
@@ -191,9 +191,9 @@ def _filmed(
     template = face.identity(speaker)
     skin = colours(np.random.default_rng([speaker.seed, 2]))
     films = []
-    for number, (text, (wave, phonemes)) in enumerate(zip(texts, speak(speaker, texts), strict=True)):
+    for number, (text, (wave, phonemes)) in enumerate(zip(texts, synthesise(speaker, texts), strict=True)):
         rng = np.random.default_rng([speaker.seed, 3, number])
-        coefficients = animate(speaker, wave, phonemes, VIDEO_FPS, variation, rng)[: frames_of(len(wave))]
+        coefficients = move_face(speaker, wave, phonemes, VIDEO_FPS, variation, rng)[: frames_of(len(wave))]
         shot = draw_shot(template, len(coefficients), rng)
         face_box, mouth_box = boxes(face, template, shot)
         clip = VideoClip(
@@ -207,7 +207,7 @@ def _filmed(
             face_box=face_box,
             mouth_box=mouth_box,
         )
-        films.append((clip, encode_video(film(template, coefficients, skin, shot), VIDEO_FPS), wave))
+        films.append((clip, encode_video(render_film(template, coefficients, skin, shot), VIDEO_FPS), wave))
     return films
 
 

@@ -9,10 +9,10 @@ from joblib import Parallel, delayed
 
 from learn2talk_core.corpus.format import Recording, write_corpus
 from learn2talk_core.datasets.embedded.face import load_face
-from learn2talk_core.datasets.embedded.face_motion import animate
+from learn2talk_core.datasets.embedded.face_motion import move_face
 from learn2talk_core.datasets.embedded.sentences import make_sentences
 from learn2talk_core.datasets.embedded.speakers import Speaker, make_speakers
-from learn2talk_core.datasets.embedded.speech import speak
+from learn2talk_core.datasets.embedded.speech import synthesise
 from learn2talk_core.run.progress import progress
 
 FPS = 30.0
@@ -95,10 +95,10 @@ def _recordings(role: Role, numbers: dict[str, str], seed: int, variation: float
     speaker = role.speaker
     said = [(split, text) for split, texts in role.sentences for text in texts]
     recordings = []
-    for i, (wave, phonemes) in enumerate(speak(speaker, [text for _, text in said])):
+    for i, (wave, phonemes) in enumerate(synthesise(speaker, [text for _, text in said])):
         split, text = said[i]
         rng = np.random.default_rng([seed, speaker.seed, i])
-        motion = animate(speaker, wave, phonemes, FPS, variation, rng)
+        motion = move_face(speaker, wave, phonemes, FPS, variation, rng)
         recordings.append(
             Recording(
                 id=f"{speaker.id}_{numbers[text]}",

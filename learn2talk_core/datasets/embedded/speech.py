@@ -34,7 +34,7 @@ class _Sound:
     names: tuple[str, ...]
 
 
-def speak(speaker: Speaker, texts: Sequence[str]) -> list[tuple[np.ndarray, tuple[Phoneme, ...]]]:
+def synthesise(speaker: Speaker, texts: Sequence[str]) -> list[tuple[np.ndarray, tuple[Phoneme, ...]]]:
     """Read `texts` aloud, in one fresh process: the same speaker and texts give the same samples.
 
     Returns:

@@ -13,6 +13,7 @@ are kept.
 """
 
 import math
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -20,11 +21,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learn2talk_core.models.linear import linear
+from learn2talk_core.models.speech_encoder import SpeechEncoder, align_as_faceformer, normalise_wave, tcn_features
 from learn2talk_core.models.students.faceformer_compiled import Affine, DecoderLayer, decode
+from learn2talk_core.models.students.student import Student, StudentStream
 from learn2talk_core.run.threads import one_thread
 
 AudioAlignment = Literal["time", "vocaset", "biwi"]
+OFFICIAL_EPS = 1e-5  # of the wave's normalisation in transformers 4.6, which FaceFormer's weights were made with
 OFFICIAL_FRAMES = 600  # the length of the tables in published checkpoints; ours are computed, and have no limit
 
 
@@ -66,8 +69,9 @@ class PeriodicPositionalEncoding(nn.Module):
         self.register_buffer("pe", periodic_positions(period, width).repeat(repeats, 1)[None])
 
 
-class FaceFormer(nn.Module):
-    """The decoder; state-dict keys and their meaning as in FaceFormer's published checkpoints.
+class FaceFormer(Student):
+    """The decoder, and the speech encoder inside, so that one state dict holds the whole student; keys and their
+    meaning as in FaceFormer's published checkpoints.
 
     Args:
         vertex_count: V.
@@ -79,9 +83,11 @@ class FaceFormer(nn.Module):
         heads: of the attentions.
         dropout: share of numbers dropped in training (0.1 in FaceFormer).
         audio_encoder: a sub-module to hold under that name, for checkpoints that contain it.
-        alignment: how `models.student` brings speech features to motion frames for these weights: "time", by their
+        alignment: how `predict_states` brings speech features to motion frames for these weights: "time", by their
             time stamps; "vocaset" or "biwi", as FaceFormer's own code did with that dataset.
     """
+
+    network = "faceformer"
 
     def __init__(
         self,
@@ -113,6 +119,89 @@ class FaceFormer(nn.Module):
         nn.init.zeros_(self.vertice_map_r.weight)  # an untrained face rests
         nn.init.zeros_(self.vertice_map_r.bias)
 
+    @property
+    def vertex_count(self) -> int:
+        return self.vertice_map_r.out_features // 3
+
+    @property
+    def style_count(self) -> int:
+        return self.obj_vector.in_features
+
+    @property
+    def width(self) -> int:
+        """d, of the decoder and its states."""
+        return self.vertice_map_r.in_features
+
+    @property
+    def speech_encoder(self) -> SpeechEncoder:
+        """The speech encoder inside."""
+        encoder = self.audio_encoder
+        assert isinstance(encoder, SpeechEncoder)
+        return encoder
+
+    @property
+    def eps(self) -> float:
+        """Of the wave's normalisation."""
+        return 1e-7 if self.alignment == "time" else OFFICIAL_EPS
+
+    def settings(self) -> dict[str, Any]:
+        return {
+            "vertex_count": self.vertex_count,
+            "width": self.width,
+            "dropout": self.dropout,
+            "alignment": self.alignment,
+            "speech_encoder": self.speech_encoder.config.to_diff_dict(),
+        }
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, Any]) -> "FaceFormer":
+        return new_faceformer(
+            SpeechEncoder.from_numbers(**settings["speech_encoder"]),
+            settings["vertex_count"], settings["style_count"], settings["fps"],
+            width=settings["width"], dropout=settings["dropout"], alignment=settings["alignment"],
+        )  # fmt: skip
+
+    def affine_map(self) -> tuple[Tensor, Tensor]:
+        """v = W_out h."""
+        return self.vertice_map_r.weight, self.vertice_map_r.bias
+
+    @torch.no_grad()
+    def predict_states(
+        self, wave: np.ndarray, fps: float, styles: Tensor, frames: int, template: np.ndarray | None = None
+    ) -> Tensor:
+        """See `Student.predict_states`. With an official alignment a frame or two fewer come out, as in FaceFormer's
+        own code, whose count comes from the features: 119 for 4 s at 30 fps."""
+        encoder = self.speech_encoder
+        if self.alignment == "time":
+            features = tcn_features(encoder, wave, frames, fps)[None]
+        else:
+            normal = normalise_wave(torch.from_numpy(np.ascontiguousarray(wave)), self.eps)[None]
+            features = align_as_faceformer(encoder.conv_features(normal), self.alignment)
+        hidden = encoder.encode_long(features, fps * self.audio_rate)
+        return self.states(hidden.expand(len(styles), -1, -1), styles)[:, :frames]
+
+    def open_stream(self, style: Tensor, fps: float, memory: int) -> StudentStream:
+        from learn2talk_core.models.students.faceformer_streaming import FaceFormerStream
+
+        return FaceFormerStream(self, style, fps, memory)
+
+    @torch.no_grad()
+    def start_from(self, components: Tensor, mean: Tensor) -> None:
+        """Let states be weights of `components` (d, 3V) around `mean` (3V,)."""
+        self.vertice_map_r.weight.copy_(components.T)
+        self.vertice_map_r.bias.copy_(mean)
+
+    @torch.no_grad()
+    def scale_motion(self, unit: float) -> None:
+        """Turn a model that moves in `unit`s into one that moves in the corpus's unit; its states stay the same."""
+        self.vertice_map_r.weight.mul_(unit)
+        self.vertice_map_r.bias.mul_(unit)
+        self.vertice_map.weight.div_(unit)
+
+    def input_map(self) -> nn.Linear:
+        """W_in, from the vertices of the frame before to its token."""
+        return self.vertice_map
+
     def roll_out(self, audio: Tensor, style: Tensor, region: Tensor | None = None) -> Tensor:
         """Vertex displacements from the template, each frame from the model's own earlier ones.
 
@@ -127,14 +216,6 @@ class FaceFormer(nn.Module):
             (B, T, n, 3) in the unit of the training data.
         """
         return self.displacement(self.states(audio, style), region)
-
-    def displacement(self, states: Tensor, region: Tensor | None = None) -> Tensor:
-        """v = W_out h: decoder states (B, T, d) -> vertex displacements (B, T, n, 3)."""
-        weight, bias = self.vertice_map_r.weight, self.vertice_map_r.bias
-        if region is not None:
-            weight = weight.unflatten(0, (-1, 3))[region].flatten(0, 1)
-            bias = bias.unflatten(0, (-1, 3))[region].flatten()
-        return linear(states, weight, bias).unflatten(-1, (-1, 3))
 
     def states(self, audio: Tensor, style: Tensor) -> Tensor:
         """The decoder's states (B, T, d) of the roll-out; arguments as `roll_out`.
@@ -306,3 +387,50 @@ class Alignment:
         score = (key @ query[..., None]).squeeze(-1) * query.shape[-1] ** -0.5  # (..., heads, audio_rate)
         weight = self.model._drop(score.softmax(-1))
         return self.out_projection((weight[..., None] * value).sum(-2).flatten(-2))
+
+
+def new_faceformer(
+    encoder: SpeechEncoder,
+    vertex_count: int,
+    style_count: int,
+    fps: float,
+    *,
+    width: int,
+    dropout: float,
+    alignment: AudioAlignment = "time",
+) -> FaceFormer:
+    """A FaceFormer with `encoder` inside.
+
+    Args:
+        encoder: the speech encoder.
+        vertex_count: V.
+        style_count: training speakers.
+        fps: of the motion; the period of the positional encoding, as in FaceFormer (rounded).
+        width: d of the decoder.
+        dropout: in the decoder.
+        alignment: of speech features with motion frames; see `FaceFormer`.
+    """
+    return FaceFormer(
+        vertex_count,
+        style_count,
+        audio_width=encoder.config.hidden_size,
+        width=width,
+        period=round(fps),
+        audio_rate=2 if alignment == "biwi" else 1,
+        dropout=dropout,
+        audio_encoder=encoder,
+        alignment=alignment,
+    )
+
+
+def state_sizes(state: Mapping[str, Tensor]) -> tuple[int, int, int]:
+    """Vertices, styles and width of the FaceFormer whose state dict this is.
+
+    Raises:
+        KeyError: it is none; the key that it lacks.
+    """
+    for key in ("vertice_map_r.weight", "obj_vector.weight", "audio_feature_map.weight"):
+        if key not in state or state[key].ndim != 2:
+            raise KeyError(key)
+    width, styles = state["obj_vector.weight"].shape
+    return len(state["vertice_map_r.weight"]) // 3, styles, width

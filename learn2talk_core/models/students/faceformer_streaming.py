@@ -47,3 +47,18 @@ class RollOut:
                 phase = self._time % model.period
                 self._token = torch.addmm(self._constant[phase], states[-1], self._transition.T)
         return torch.cat(states)
+
+
+class FaceFormerStream:
+    """FaceFormer's `StudentStream`: the roll-out of one clip, and the speech encoder before it."""
+
+    def __init__(self, model: FaceFormer, style: Tensor, fps: float, memory: int) -> None:
+        self.eps, self._model, self._fps = model.eps, model, fps
+        self._roll_out = RollOut(model, style, memory)
+
+    @torch.no_grad()
+    def extend(self, wave: Tensor, skipped: int, wanted: int, frames: int) -> Tensor:
+        encoder, per_frame = self._model.speech_encoder, self._model.audio_rate
+        features = encoder.resample(encoder.conv_features(wave[None]), frames * per_frame, self._fps * per_frame)
+        hidden = encoder.encode(features)[0, skipped * per_frame : (skipped + wanted) * per_frame]
+        return self._roll_out.extend(hidden)

@@ -3,7 +3,7 @@ import pytest
 
 from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.datasets.embedded.face import load_face
-from learn2talk_core.datasets.embedded.face_motion import animate, loudness, wander
+from learn2talk_core.datasets.embedded.face_motion import loudness, move_face, wander
 from learn2talk_core.datasets.embedded.speakers import make_speakers
 from learn2talk_core.mesh.topology import lip_gap
 
@@ -12,7 +12,7 @@ WAVE = np.random.default_rng(0).normal(0, 0.1, 16_000).astype(np.float32)
 
 
 def move(seed: int = 0, *, fps: float = 30, variation: float = 1.0, speaker: int = 0) -> np.ndarray:
-    return animate(make_speakers(speaker + 1, 0)[-1], WAVE, SAID, fps, variation, np.random.default_rng(seed))
+    return move_face(make_speakers(speaker + 1, 0)[-1], WAVE, SAID, fps, variation, np.random.default_rng(seed))
 
 
 @pytest.mark.parametrize("fps", [25, 30])

@@ -12,8 +12,8 @@ from learn2talk_core.datasets.embedded.films import (
     Shot,
     boxes,
     draw_shot,
-    film,
     make_films,
+    render_film,
     short_sentences,
 )
 from learn2talk_core.datasets.embedded.sentences import make_sentences
@@ -32,7 +32,7 @@ def template() -> np.ndarray:
 
 def still(template: np.ndarray, shot: Shot) -> np.ndarray:
     """A neutral face filmed."""
-    return film(template, np.zeros((1, len(load_face().basis)), np.float32), colours(), shot)[0]
+    return render_film(template, np.zeros((1, len(load_face().basis)), np.float32), colours(), shot)[0]
 
 
 def frontal(template: np.ndarray, seed: int) -> Shot:

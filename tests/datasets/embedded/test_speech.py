@@ -8,7 +8,7 @@ import pytest
 from learn2talk_core.corpus.phonemes import PHONEMES
 from learn2talk_core.datasets.embedded import speech
 from learn2talk_core.datasets.embedded.speakers import make_speakers
-from learn2talk_core.datasets.embedded.speech import _Sound, corrected, speak
+from learn2talk_core.datasets.embedded.speech import _Sound, corrected, synthesise
 from learn2talk_core.run.errors import BadInput
 
 RATE = 22_050
@@ -38,14 +38,14 @@ def test_a_vowel_after_a_sonorant_begins_with_its_transition() -> None:
 def test_speech_is_the_same_in_two_processes() -> None:
     speaker = make_speakers(1, 0)[0]
     texts = ["Bob may pop five fuzzy balloons.", "We choose blue shoes."]
-    first, second = speak(speaker, texts), speak(speaker, texts)
+    first, second = synthesise(speaker, texts), synthesise(speaker, texts)
     for (wave, phonemes), (wave_again, phonemes_again) in zip(first, second, strict=True):
         np.testing.assert_array_equal(wave, wave_again)
         assert phonemes == phonemes_again
 
 
 def test_what_is_spoken() -> None:
-    [(wave, phonemes)] = speak(make_speakers(1, 0)[0], ["Bob may pop."])
+    [(wave, phonemes)] = synthesise(make_speakers(1, 0)[0], ["Bob may pop."])
     assert wave.dtype == np.float32
     assert len(wave) % 3200 == 0
     assert 0.49 < np.abs(wave).max() < 0.51
@@ -59,11 +59,11 @@ def test_what_is_spoken() -> None:
 def test_espeak_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"optional package espeakng-loader, found no such package. Install it: pip"):
-        speak(make_speakers(1, 0)[0], ["Hello."])
+        synthesise(make_speakers(1, 0)[0], ["Hello."])
 
 
 def test_espeak_that_fails() -> None:
     speaker = replace(make_speakers(1, 0)[0], voice="nobody")
     with pytest.raises(RuntimeError, match="eSpeak failed for S00: eSpeak has no voice 'nobody'"):
-        speak(speaker, ["Hello."])
+        synthesise(speaker, ["Hello."])
     assert speech.PADDING * 25 % 1 == speech.PADDING * 30 % 1 == 0

@@ -18,8 +18,8 @@ def toy_run(folder: Path) -> Path:
     data = folder / "data"
     data.mkdir()
     toy_student(data)
-    (data / "models").mkdir()
-    (data / "student").rename(data / "models" / "student")
+    (data / "models" / "students").mkdir(parents=True)
+    (data / "student").rename(data / "models" / "students" / "learn2talk")
     corpus = open_corpus(data / "corpus")
     lower = np.zeros((SIDE * SIDE, 3), np.float32)
     lower[SIDE * SIDE // 2 :, 1] = -1

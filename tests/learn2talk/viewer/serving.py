@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from learn2talk.viewer.app import App
 from learn2talk.viewer.server import ViewServer
-from learn2talk.viewer.sources import find_clips, sound_clip
-from learn2talk_core.animation.animator import load_animator
+from learn2talk.viewer.sources import find_viewer_clips, sound_clip
+from learn2talk_core.animation.loading import load_animator
 from tests.learn2talk.viewer.scene import toy_run
 
 
@@ -59,8 +59,8 @@ def serving(folder: Path, *sounds: Path) -> Iterator[Client]:
     """Serves `toy_run` in `folder`, and these sounds for the live page; preferences go to `folder/out`."""
     data = toy_run(folder)
     app = App(
-        [*find_clips([data]), *map(sound_clip, sounds)],
-        lambda: load_animator(data / "models/student", corpus=data / "corpus"),
+        [*find_viewer_clips([data]), *map(sound_clip, sounds)],
+        lambda: load_animator(data / "models/students/learn2talk", corpus=data / "corpus"),
         out=folder / "out",
         rng=random.Random(5),
     )

@@ -11,7 +11,7 @@ import pytest
 from scipy.signal import resample_poly
 from scipy.stats import binomtest
 
-from learn2talk_core.animation.animator import load_animator
+from learn2talk_core.animation.loading import load_animator
 from learn2talk_core.audio.waveform import write_wave
 from tests.animation.test_animator import speech
 from tests.learn2talk.viewer.chromium import Page, chromium
@@ -247,7 +247,9 @@ def test_a_dropped_sound_is_animated(page: Page, client: Client, folder: Path) -
     assert page.run(FRAMES) == [0]
     assert page.run("document.querySelector('audio').duration") == pytest.approx(0.9, abs=0.01)
     data = folder / "data"
-    expected = load_animator(data / "models/student", corpus=data / "corpus").animate(folder / "dropped.wav", style="B")
+    expected = load_animator(data / "models/students/learn2talk", corpus=data / "corpus").animate(
+        folder / "dropped.wav", style="B"
+    )
     seek(page, 20)
     found = page.module("view.js", "[...m.stage.panes[0].positions]")
     np.testing.assert_allclose(np.reshape(found, (-1, 3)), expected.vertices(slice(20, 21))[0], atol=1e-6)
@@ -501,7 +503,7 @@ def test_a_file_speaks_live(page: Page, client: Client, folder: Path) -> None:
     page.wait("document.querySelector('#stop').disabled")
     states = np.array(page.run("[...window.rows.entries()].sort((a, b) => a[0] - b[0]).map(([, row]) => [...row])"))
     data = folder / "data"
-    animator = load_animator(data / "models/student", corpus=data / "corpus")
+    animator = load_animator(data / "models/students/learn2talk", corpus=data / "corpus")
     expected = animator.animate(folder / "spoken.wav", style="A", chunk=0.4, look_ahead=0.4).states
     count = min(len(states), len(expected))
     assert 40 <= count <= 46

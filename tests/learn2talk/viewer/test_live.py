@@ -6,9 +6,9 @@ import pytest
 
 from learn2talk.cli import main
 from learn2talk.viewer.live import LiveSpeech
-from learn2talk_core.animation.animator import load_animator
 from learn2talk_core.animation.blend_shapes import BlendShapes
 from learn2talk_core.animation.life import Life
+from learn2talk_core.animation.loading import load_animator
 from learn2talk_core.audio.waveform import to_int16
 from tests.animation.test_animator import speech
 from tests.toy_student import toy_student

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from scipy.stats import binomtest
 
-from learn2talk.viewer.preference import Preference, Records, trials, verdict
+from learn2talk.viewer.preference import Preference, Records, count_preferences, trials
 from learn2talk_core.run.errors import BadInput
 
 
@@ -45,7 +45,7 @@ def test_every_order_is_drawn_and_the_odd_one_falls_on_either_side() -> None:
 )
 def test_p_is_the_exact_binomial_one(wins: int, losses: int, ties: int) -> None:
     answers = [said("left")] * wins + [said("left", "B", "A")] * losses + [said("tie")] * ties
-    found = verdict(answers, "A", "B", "lips")
+    found = count_preferences(answers, "A", "B", "lips")
     n = wins + losses
     chances = [math.comb(n, k) / 2**n for k in range(n + 1)]
     expected = sum(chance for chance in chances if chance <= chances[wins] * (1 + 1e-9))
@@ -56,7 +56,9 @@ def test_p_is_the_exact_binomial_one(wins: int, losses: int, ties: int) -> None:
 
 
 def test_nobody_preferring_one_is_no_evidence() -> None:
-    found = verdict([said("tie")] * 4 + [said("left", question="natural"), said("left", "A", "C")], "A", "B", "lips")
+    found = count_preferences(
+        [said("tie")] * 4 + [said("left", question="natural"), said("left", "A", "C")], "A", "B", "lips"
+    )
     assert (found.ties, found.share, found.p_value) == (4, 0.5, 1.0)
 
 

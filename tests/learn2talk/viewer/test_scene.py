@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from learn2talk.viewer.scene import PIECE_BYTES, Clip, Motion, as_wav, peaks
+from learn2talk.viewer.scene import PIECE_BYTES, Motion, ViewerClip, as_wav, peaks
 from learn2talk_core.mesh.topology import lip_gap
 from learn2talk_core.run.errors import BadInput
 from tests.toy import sheet, topology
@@ -25,7 +25,7 @@ def test_vertices_are_rest_and_states_times_basis() -> None:
     assert face.basis is not None
     for t in (0, 6):
         expected = face.rest + sum(face.rows[t, k] * face.basis[k] for k in range(2))
-        np.testing.assert_allclose(face.vertices(slice(t, t + 1))[0], expected, rtol=1e-5)
+        np.testing.assert_allclose(face.vertices(slice(t, t + 1))[0], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_states_go_to_the_browser_as_they_are() -> None:
@@ -71,7 +71,7 @@ def test_what_is_not_finite_is_refused_by_frame() -> None:
 
 def test_sound_is_a_wav_file() -> None:
     wave = RNG.uniform(-1, 1, 1601)
-    clip = Clip("x", "y", (), as_wav(wave))
+    clip = ViewerClip("x", "y", (), as_wav(wave))
     found, rate = soundfile.read(io.BytesIO(clip.sound))
     assert rate == 16000
     np.testing.assert_allclose(found, wave, atol=2e-5)

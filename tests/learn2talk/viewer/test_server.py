@@ -5,8 +5,11 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +18,10 @@ import soundfile
 from scipy.stats import binomtest
 
 from learn2talk.viewer import app as module
+from learn2talk.viewer import server
 from learn2talk.viewer.app import ASSETS, KEPT, STATIC, UPLOAD
 from learn2talk.viewer.server import ViewServer
-from learn2talk_core.animation.animator import load_animator
+from learn2talk_core.animation.loading import load_animator
 from learn2talk_core.audio.waveform import to_int16, write_wave
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.run.errors import BadInput
@@ -217,7 +221,7 @@ def test_a_sound_is_animated_as_the_command_does(client: Client, folder: Path) -
     about = client.ask(f"api/clips/{key}").json
     assert (about["title"], about["note"], about["truth"]) == ("my speech.wav", "Style B.", None)
     data = folder / "data"
-    animator = load_animator(data / "models/student", corpus=data / "corpus")
+    animator = load_animator(data / "models/students/learn2talk", corpus=data / "corpus")
     expected = animator.animate(folder / "speech.wav", style="B")
     states = np.frombuffer(client.ask(f"api/clips/{key}/0/rows/0").body, "<f4").reshape(expected.states.shape)
     np.testing.assert_array_equal(states, expected.states)
@@ -231,7 +235,7 @@ def test_a_sound_is_animated_as_the_command_does(client: Client, folder: Path) -
     [
         (b"I am a text and no sound.", "name=a.wav", "a.wav: expected a sound file that libsndfile or ffmpeg reads"),
         (b"", "name=speech.wav", "speech.wav: expected sound, found an empty file"),
-        (b"RIFF\xff\xff\0\0WAVE", "name=x.wav", "x.wav: expected a WAV file with samples, found no data chunk"),
+        (b"RIFF\xff\xff\0\0WAVE", "name=x.wav", "x.wav: expected a sound file with samples, found no chunk of samples"),
         (b"\x80\x04\x95", "", "sound: expected a sound file"),
         (None, "name=a.wav&style=Z", "style: expected one or a mixture of A, B, found Z"),
         (None, "name=a.wav&style=A%3D-1", "style: expected weights that are positive"),
@@ -298,7 +302,7 @@ def test_live_speech_gives_the_states_of_the_stream(client: Client, folder: Path
     ]
     found = np.frombuffer(b"".join(answers), "<f4").reshape(-1, motion["columns"])
     data = folder / "data"
-    animator = load_animator(data / "models/student", corpus=data / "corpus")
+    animator = load_animator(data / "models/students/learn2talk", corpus=data / "corpus")
     expected = animator.animate(samples, style="A", chunk=0.4, look_ahead=0.4)
     np.testing.assert_array_equal(found, expected.states)
     rest = np.frombuffer(client.ask(f"api/arrays/{motion['rest']}").body, "<f4").reshape(-1, 3)
@@ -418,6 +422,42 @@ def test_a_corpus_of_vertices_is_sent_quantised(client: Client, folder: Path) ->
     own = next(clip for clip in corpus.clips if clip.id == "D102")
     assert len(client.ask("api/clips/0/0/rows/0").body) == 4 + 2 * 192 * own.frames
     assert json.loads(client.ask("api/clips/0").body)["motions"][0]["frames"] == own.frames
+
+
+def test_connections_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MOST", 3)
+    with serving(tmp_path) as client:
+        threads = threading.active_count()
+        silent = [socket.create_connection(("127.0.0.1", client.port)) for _ in range(3)]
+        assert client.ask("").status == 503
+        for _ in range(50):
+            with socket.create_connection(("127.0.0.1", client.port), timeout=10) as one:
+                assert one.makefile("rb").readline() == b"HTTP/1.1 503 Service Unavailable\r\n"
+        assert threading.active_count() == threads + 3
+        for one in silent:
+            one.close()
+        while (status := client.ask("").status) == 503:  # until the threads have seen it
+            time.sleep(0.01)
+        assert status == 200
+        assert all(client.ask("api/clips").status in (200, 503) for _ in range(8)), "places are given back"
+
+
+@pytest.mark.parametrize("part", ["header", "body"])
+def test_a_request_that_trickles_in_is_given_up(part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "DEADLINE", 0.5)
+    with serving(tmp_path) as client, socket.create_connection(("127.0.0.1", client.port), timeout=0.02) as slow:
+        own = f"127.0.0.1:{client.port}"
+        head = f"POST /{client.token}/api/animate HTTP/1.1\r\nHost: {own}\r\nOrigin: http://{own}\r\n"
+        slow.sendall((head + "Content-Length: 1000\r\n\r\n" * (part == "body")).encode())
+        sent, answer = 0, None
+        while sent < 900 and answer is None:  # eighteen seconds and more; the server waits for half a one
+            with suppress(TimeoutError):
+                answer = slow.recv(1)
+            with suppress(ConnectionError):
+                slow.send(b"a")
+            sent += 1
+        assert answer == b"", "the server hangs up, without an answer"
+        assert client.ask("").status == 200
 
 
 def test_the_command_serves_until_ctrl_c(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from learn2talk.cli import main
-from learn2talk.viewer.scene import Clip
-from learn2talk.viewer.sources import find_clips, sound_clip
+from learn2talk.viewer.scene import ViewerClip
+from learn2talk.viewer.sources import find_viewer_clips, sound_clip
 from learn2talk_core.audio.waveform import write_wave
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.corpus.predictions import open_predictions
@@ -15,10 +15,10 @@ from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.run.errors import BadInput
 from tests.animation.test_animator import speech
 from tests.learn2talk.viewer.scene import toy_run
-from tests.toy import sheet, topology
+from tests.toy import sheet, topology, toy_corpus
 
 
-def named(clip: Clip) -> list[str]:
+def named(clip: ViewerClip) -> list[str]:
     return [motion.name for motion in clip.motions]
 
 
@@ -34,7 +34,7 @@ def save(path: Path, frames: int = 5, **more: object) -> np.ndarray:
 def test_a_run_shows_truth_and_students_in_the_style_that_is_reported(tmp_path: Path) -> None:
     data = toy_run(tmp_path)
     corpus = open_corpus(data / "corpus")
-    clips = find_clips([data])
+    clips = find_viewer_clips([data])
     assert [(clip.title.split()[0], clip.group) for clip in clips] == [
         ("D102", "Unseen speakers"),
         ("A100", "Seen speakers, new sentences"),
@@ -54,7 +54,7 @@ def test_two_runs_stand_side_by_side(tmp_path: Path) -> None:
     for name in "ab":
         (tmp_path / name).mkdir()
     first, second = (toy_run(tmp_path / name) for name in "ab")
-    assert named(find_clips([first, second])[0]) == [
+    assert named(find_viewer_clips([first, second])[0]) == [
         "Truth",
         f"FaceFormer ({first})",
         f"Learn2Talk ({first})",
@@ -65,7 +65,7 @@ def test_two_runs_stand_side_by_side(tmp_path: Path) -> None:
 
 def test_what_animate_made_is_shown_with_its_sound(tmp_path: Path) -> None:
     data = toy_run(tmp_path)
-    model = ["--model", str(data / "models/student"), "--corpus", str(data / "corpus"), "--style", "B"]
+    model = ["--model", str(data / "models/students/learn2talk"), "--corpus", str(data / "corpus"), "--style", "B"]
     for name in ("one", "two"):
         write_wave(tmp_path / f"{name}.wav", speech(0.6 + 0.1 * len(name)))
     sounds = [str(tmp_path / "one.wav"), str(tmp_path / "two.wav")]
@@ -73,7 +73,7 @@ def test_what_animate_made_is_shown_with_its_sound(tmp_path: Path) -> None:
     assert (
         main(["animate", sounds[0], "-o", str(tmp_path / "again"), "--format", "npy,mp4", *model, "--fps", "25"]) == 0
     )
-    clips = find_clips([tmp_path / "out", tmp_path / "again"], corpus=data / "corpus")
+    clips = find_viewer_clips([tmp_path / "out", tmp_path / "again"], corpus=data / "corpus")
     assert [(clip.title, named(clip)) for clip in clips] == [
         ("one", [str(tmp_path / "out"), str(tmp_path / "again")]),
         ("two", [str(tmp_path / "out")]),
@@ -84,7 +84,7 @@ def test_what_animate_made_is_shown_with_its_sound(tmp_path: Path) -> None:
     assert [motion.fps for motion in one.motions] == [30, 25]
     assert one.note == f"Sound: {tmp_path}/out/one/one.mp4"
     assert np.corrcoef(one.samples[:14000], speech(0.9)[:14000])[0, 1] > 0.5
-    assert find_clips([tmp_path / "out" / "two"])[0].title == "two"
+    assert find_viewer_clips([tmp_path / "out" / "two"])[0].title == "two"
     assert isinstance(one.motions[0].rows, np.memmap), "an hour of vertices stays on disk"
 
 
@@ -93,18 +93,18 @@ def test_files_are_compared_in_one_clip(tmp_path: Path) -> None:
     save(tmp_path / "b" / "x.npz", frames=8, fps=25.0)
     write_wave(tmp_path / "b" / "x.wav", speech(0.3))
     files = [tmp_path / "a" / "x.npz", tmp_path / "b" / "x.npz"]
-    (clip,) = find_clips(files)
+    (clip,) = find_viewer_clips(files)
     assert named(clip) == [str(file) for file in files], "two of the same name are told apart"
     np.testing.assert_array_equal(clip.motions[0].vertices(), first)
     assert clip.seconds == pytest.approx(0.3)
     assert clip.truth is None
-    (silent,) = find_clips(files[:1])
+    (silent,) = find_viewer_clips(files[:1])
     assert (named(silent), silent.seconds) == (["x"], pytest.approx(5 / 30, abs=1e-4))
     assert silent.note == "No sound: none of the same name lies beside it (--audio)."
     assert not silent.samples.any()
     write_wave(tmp_path / "other.wav", speech(0.4))
-    assert find_clips(files, audio=tmp_path / "other.wav")[0].seconds == pytest.approx(0.4)
-    merged = find_clips([tmp_path / "a", tmp_path / "b"])
+    assert find_viewer_clips(files, audio=tmp_path / "other.wav")[0].seconds == pytest.approx(0.4)
+    merged = find_viewer_clips([tmp_path / "a", tmp_path / "b"])
     assert [(clip.title, named(clip)) for clip in merged] == [("x", [str(tmp_path / "a"), str(tmp_path / "b")])]
 
 
@@ -113,13 +113,64 @@ def test_an_array_alone_takes_its_mesh_from_elsewhere(tmp_path: Path) -> None:
     np.save(tmp_path / "y.npy", vertices.reshape(5, -1))
     write_mesh(tmp_path / "head.obj", sheet(), topology().faces)
     given = {"fps": 30.0, "mm_per_unit": 1000.0}
-    (clip,) = find_clips([tmp_path / "y.npy"], template=str(tmp_path / "head.obj"), **given)
+    (clip,) = find_viewer_clips([tmp_path / "y.npy"], template=str(tmp_path / "head.obj"), **given)
     np.testing.assert_array_equal(clip.motions[0].vertices(), vertices)
     assert len(clip.motions[0].topology.lip_pairs) == 0
     corpus = toy_run(tmp_path) / "corpus"
-    (clip,) = find_clips([tmp_path / "y.npy"], corpus=corpus, fps=30.0)
+    (clip,) = find_viewer_clips([tmp_path / "y.npy"], corpus=corpus, fps=30.0)
     assert len(clip.motions[0].topology.lip_pairs) == 4
     assert clip.motions[0].mm_per_unit == 1000
+
+
+DISPLACED = "mm per unit: displacements. Give positions, not displacements, and --mm-per-unit."
+
+
+@pytest.mark.parametrize("corpus", [True, False])
+@pytest.mark.parametrize(
+    ("scale", "rest", "unit", "text"),
+    [
+        (1000, 0, 1000.0, "mm across, found one of 1.14e+05 mm, with 1000 mm per unit. It fits --mm-per-unit 1."),
+        (1, 0, 1.0, "found one of 0.114 mm, with 1 mm per unit. It fits --mm-per-unit 1000."),
+        (1, 1, 1000.0, DISPLACED),
+        (1000, 1, 1000.0, DISPLACED),
+        (1000, 1, 1.0, DISPLACED),
+        (0, 0, 1000.0, DISPLACED),
+    ],
+)
+def test_displacements_and_other_units_are_refused(
+    tmp_path: Path, corpus: bool, scale: float, rest: float, unit: float, text: str
+) -> None:
+    vertices = save(tmp_path / "base.npz", 40)
+    np.savez(tmp_path / "x.npz", vertices=scale * (vertices - rest * sheet()), faces=topology().faces)
+    given = {"corpus": toy_corpus(tmp_path / "corpus").folder if corpus else None, "fps": 30.0}
+    find_viewer_clips([tmp_path / "base.npz"], **given)
+    with pytest.raises(BadInput, match=re.escape("x.npz: expected a face some ") + ".*" + re.escape(text)):
+        find_viewer_clips([tmp_path / "x.npz"], **given, mm_per_unit=unit)
+
+
+def test_a_motion_is_as_large_as_its_template(tmp_path: Path) -> None:
+    vertices = save(tmp_path / "x.npz", 40)
+    write_mesh(tmp_path / "head.PLY", sheet(), topology().faces)
+    given = {"template": str(tmp_path / "head.PLY"), "fps": 30.0, "mm_per_unit": 1000.0}
+    for name, change in (("ok", vertices), ("mm", 1000 * vertices), ("offsets", vertices - sheet())):
+        np.save(tmp_path / f"{name}.npy", change)
+    find_viewer_clips([tmp_path / "ok.npy"], **given)
+    with pytest.raises(BadInput, match=r"mm.npy: expected a face, as the template, some 113 mm across, found one of 1"):
+        find_viewer_clips([tmp_path / "ok.npy", tmp_path / "mm.npy"], **given)
+    with pytest.raises(BadInput, match=r"offsets.npy: expected a face, as the template, .* displacements\. Give"):
+        find_viewer_clips([tmp_path / "offsets.npy"], **given)
+
+
+def test_capitals_and_hidden_files(tmp_path: Path) -> None:
+    save(tmp_path / "made.npz")
+    (tmp_path / "made.npz").rename(tmp_path / "X.NPZ")
+    write_wave(tmp_path / "X.wav", speech(0.3))
+    (tmp_path / "X.wav").rename(tmp_path / "X.WAV")
+    for name in ("._X.NPZ", "._X.WAV", ".DS_Store"):
+        (tmp_path / name).write_bytes(b"\0\5\x16\7")
+    for path in (tmp_path, tmp_path / "X.NPZ"):
+        (clip,) = find_viewer_clips([path])
+        assert clip.note == f"Sound: {tmp_path / 'X.WAV'}"
 
 
 @pytest.mark.parametrize(
@@ -137,27 +188,27 @@ def test_an_array_alone_takes_its_mesh_from_elsewhere(tmp_path: Path) -> None:
         ),
         ({"vertices": np.zeros((0, 64, 3))}, "found float64 of shape (0, 64, 3)"),
         ({"vertices": np.array(["a"])}, "found <U1 of shape (1,)"),
-        ({"vertices": None}, "x.npz: expected an array named vertices, found faces, fps, mm_per_unit"),
+        ({"vertices": None}, "x.npz: expected a whole .npz of numbers with vertices, found no vertices"),
     ],
 )
 def test_a_bad_motion_is_one_clear_error(tmp_path: Path, more: dict, text: str) -> None:
     save(tmp_path / "x.npz", **more)
     with pytest.raises(BadInput, match=re.escape(text)):
-        find_clips([tmp_path / "x.npz"])
+        find_viewer_clips([tmp_path / "x.npz"])
 
 
 def test_a_bad_path_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"nothing: expected something that moves, found nothing\. Run make repro first"):
-        find_clips([tmp_path / "nothing"])
+        find_viewer_clips([tmp_path / "nothing"])
     with pytest.raises(BadInput, match="expected something that moves, found neither motion nor a run"):
-        find_clips([tmp_path])
+        find_viewer_clips([tmp_path])
     (tmp_path / "x.npz").write_bytes(b"PK\3\4 and no more")
-    with pytest.raises(BadInput, match=r"x.npz: expected a whole .npz of numbers, found BadZipFile"):
-        find_clips([tmp_path / "x.npz"])
+    with pytest.raises(BadInput, match=r"x.npz: expected a whole .npz of numbers with vertices, found BadZipFile"):
+        find_viewer_clips([tmp_path / "x.npz"])
     (tmp_path / "speech").mkdir()
     (tmp_path / "speech" / "manifest.json").write_text("{}")
     with pytest.raises(BadInput, match=r"speech: expected speech.npz or .npy, found manifest.json. Make it again with"):
-        find_clips([tmp_path / "speech"])
+        find_viewer_clips([tmp_path / "speech"])
 
 
 def test_a_sound_waits_for_a_face(tmp_path: Path) -> None:

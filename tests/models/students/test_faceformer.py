@@ -48,10 +48,8 @@ def test_predict(official) -> None:
     dataset = golden.info["config"]["dataset"].lower()
     audio = model.audio_encoder.encode(align_as_faceformer(features, dataset))
     vertices = model.roll_out(audio, style).flatten(2) + template
-    # ten times the distance between the reference in single and in double precision
-    tolerance = 10 * golden.info["noise_floor_predict_f32_vs_f64"]["max_abs"]
-    golden.assert_close("predict", vertices, atol=tolerance)
-    golden.assert_close("predict_last_frame", vertices[0, -1], atol=tolerance)
+    golden.assert_close("predict", vertices)
+    golden.assert_close("predict_last_frame", vertices[0, -1])
     region = torch.tensor([7, 3, 4000])
     lips = model.roll_out(audio, style, region).flatten(2)
     expected = (vertices - template).unflatten(-1, (-1, 3))[:, :, region].flatten(2)
@@ -65,7 +63,7 @@ def test_teacher_forced_loss(official) -> None:
     audio = model.audio_encoder.encode(align_as_faceformer(features, dataset, truth.shape[1]))
     states = model.teacher_forced(audio, style, (truth - template).unflatten(-1, (-1, 3)))
     loss = F.mse_loss(model.displacement(states).flatten(2) + template, truth)
-    np.testing.assert_allclose(loss, golden.info["loss_teacher_forcing"], rtol=1e-6)
+    np.testing.assert_allclose(loss, golden.info["loss_teacher_forcing"], rtol=1e-5)
 
 
 def test_autoregressive_loss_and_its_gradients(official) -> None:
@@ -73,7 +71,7 @@ def test_autoregressive_loss_and_its_gradients(official) -> None:
     dataset = golden.info["config"]["dataset"].lower()
     audio = model.audio_encoder.encode(align_as_faceformer(features, dataset, truth.shape[1]))
     loss = F.mse_loss(model.roll_out(audio, style).flatten(2) + template, truth)
-    np.testing.assert_allclose(loss.item(), golden.info["loss_autoregressive"], rtol=1e-6)
+    np.testing.assert_allclose(loss.item(), golden.info["loss_autoregressive"], rtol=1e-5)
     loss.backward()
     gradients = {official_key(name): p.grad for name, p in model.named_parameters()}
     for name, norm in golden.info["grad_norms_autoregressive_loss"].items():

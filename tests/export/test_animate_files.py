@@ -12,14 +12,15 @@ import numpy as np
 import pytest
 import soundfile
 
-from learn2talk import animate_files as module
-from learn2talk.animate_files import FORMATS
 from learn2talk.cli import main
-from learn2talk_core.animation.animator import load_animator
 from learn2talk_core.animation.head_motion import STORED
 from learn2talk_core.animation.life import Life
+from learn2talk_core.animation.loading import load_animator
 from learn2talk_core.audio.waveform import write_wave
 from learn2talk_core.corpus.format import sha256
+from learn2talk_core.export import formats, mp4
+from learn2talk_core.export.formats import FORMATS
+from learn2talk_core.export.vertices import write_npy
 from learn2talk_core.mesh.files import read_mesh, write_mesh
 from learn2talk_core.video.video_file import read_video
 from tests.animation.test_animator import speech
@@ -118,7 +119,9 @@ def test_blinks_by_shapes_are_in_the_arkit_weights(words: list[str], tmp_path: P
     np.testing.assert_allclose(found, expected, atol=0.15)  # what the student moves is fitted with them
 
 
-def test_several_files_and_standard_input(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_several_files_and_standard_input(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     write_wave(tmp_path / "more.wav", speech(0.5))
     content = (tmp_path / "speech.wav").read_bytes()
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
@@ -127,6 +130,9 @@ def test_several_files_and_standard_input(words: list[str], tmp_path: Path, monk
     assert sorted(path.name for path in out.iterdir()) == ["more", "speech", "stdin"]
     assert (out / "stdin" / "stdin.npy").read_bytes() == (out / "speech" / "speech.npy").read_bytes()
     assert len(np.load(out / "more" / "more.npy")) == 15
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content[:1000])))
+    assert main(["animate", "-", *words, "--format", "npy"]) == 1
+    assert "standard input: expected " in capsys.readouterr().err
 
 
 def test_a_second_run_replaces_the_first_and_nothing_else(
@@ -258,28 +264,17 @@ def test_what_stops_in_the_middle_leaves_the_old_or_nothing(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
-    def stop(folder: Path, name: str, *_: Any) -> None:
-        (folder / f"{name}.mp4").write_bytes(b"half")
+    def stop(stem: Path, _: Any) -> None:
+        stem.with_suffix(".mp4").write_bytes(b"half")
         raise error
 
-    monkeypatch.setitem(FORMATS, "mp4", stop)
+    monkeypatch.setattr(formats, "write_mp4", stop)
     for before in ([], ["speech", "speech/manifest.json", "speech/speech.npy"]):
         if before:
             assert main(["animate", *words, "--format", "npy"]) == 0
         assert main(["animate", *words, "--format", "npy,mp4"]) == status
         assert text in capsys.readouterr().err
         assert left(tmp_path) == before
-
-
-def test_a_video_drawn_block_by_block_is_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    student, corpus = toy_student(tmp_path)
-    face = load_animator(student, corpus=corpus).animate(speech(0.4), style="B")
-    assert len(face.states) == 12
-    for frames in (64, 12, 5, 1):
-        monkeypatch.setattr(module, "DRAWN", frames)
-        (tmp_path / str(frames)).mkdir()
-        module.write_mp4(tmp_path / str(frames), "face", face)
-        assert (tmp_path / str(frames) / "face.mp4").read_bytes() == (tmp_path / "64" / "face.mp4").read_bytes()
 
 
 @contextmanager
@@ -310,7 +305,7 @@ def test_a_render_that_shows_nothing_fails(words: list[str], tmp_path: Path, mon
     def nothing(vertices: np.ndarray, *_: Any, **__: Any) -> np.ndarray:
         return np.full((len(vertices), 384, 384, 3), 200, np.uint8)
 
-    monkeypatch.setattr(module, "portraits", nothing)
+    monkeypatch.setattr(mp4, "portraits", nothing)
     assert main(["animate", *words]) == 1
     assert left(tmp_path) == []
 
@@ -320,22 +315,13 @@ def test_two_runs_at_one_folder_leave_one_whole_result(
 ) -> None:
     """The second runs from start to end while the first is writing."""
 
-    def meanwhile(folder: Path, name: str, animation: Any) -> None:
+    def meanwhile(stem: Path, animation: Any) -> list[Path]:
         with monkeypatch.context() as patch:
             patch.setattr(os, "getpid", lambda: 1)  # another process
             assert main(["animate", *words, "--format", "npz"]) == 0
         assert left(tmp_path)[-3:] == ["speech", "speech/manifest.json", "speech/speech.npz"]
-        module.write_npy(folder, name, animation)
+        return write_npy(stem, animation)
 
-    monkeypatch.setitem(FORMATS, "npy", meanwhile)
+    monkeypatch.setattr(formats, "write_npy", meanwhile)
     assert main(["animate", *words, "--format", "npy"]) == 0
     assert left(tmp_path) == ["speech", "speech/manifest.json", "speech/speech.npy"]
-
-
-def test_a_mesh_without_regions_has_a_picture(tmp_path: Path) -> None:
-    student, _ = toy_student(tmp_path)
-    write_mesh(tmp_path / "head.obj", sheet(), topology().faces)
-    face = load_animator(student, corpus=None, template=tmp_path / "head.obj").animate(speech(0.2), style="A")
-    module.write_mp4(tmp_path, "face", face)
-    frames, _, _ = read_video(tmp_path / "face.mp4")
-    assert np.ptp(frames[0].astype(int)) > 50

@@ -1,21 +1,17 @@
-"""What processes that train together exchange: means of gradients, of logged values and of buffers.
+"""Collective operations of processes that train together: means of gradients, of logged values and of buffers.
 
 The mean over N processes of the gradients of means over b clips is the gradient of the mean over N·b clips. With one
-process nothing is exchanged and nothing changes, not even last bits.
+process nothing is exchanged and nothing changes, not even last bits. accelerate does the exchange.
 """
 
-import zlib
-from collections.abc import Callable, Iterable, Mapping
-from typing import TypeVar
+from collections.abc import Iterable, Mapping
+from typing import Literal
 
 import torch
-import torch.distributed as dist
 from torch import Tensor, nn
 
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.processes import count, lost, rank
-
-T = TypeVar("T")
+from learn2talk_core.run.processes import all_answer, count
 
 
 def mean_gradients(parameters: Iterable[nn.Parameter]) -> None:
@@ -23,21 +19,19 @@ def mean_gradients(parameters: Iterable[nn.Parameter]) -> None:
     if count() == 1:
         return
     parameters = [p for p in parameters if p.requires_grad]
-    known = torch.tensor([p.grad is not None for p in parameters], dtype=torch.float32)
-    flat = torch.cat([known, *(torch.zeros(p.numel()) if p.grad is None else p.grad.flatten() for p in parameters)])
-    _sum(flat)
-    known, *sums = flat.split([len(parameters), *(p.numel() for p in parameters)])
-    for p, some, total in zip(parameters, known, sums, strict=True):
-        p.grad = total.view_as(p) / count() if some else None
+    known = parameters[0].new_tensor([p.grad is not None for p in parameters])
+    flat = torch.cat([known, *((torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters)])
+    known, *means = _reduced(flat, "mean").split([len(parameters), *(p.numel() for p in parameters)])
+    for p, some, mean in zip(parameters, known, means, strict=True):
+        p.grad = mean.view_as(p) if some else None
 
 
 def mean_values(values: Mapping[str, float]) -> dict[str, float]:
     """Each number's mean over the processes."""
     if count() == 1:
         return dict(values)
-    total = torch.tensor(list(values.values()), dtype=torch.float64)
-    _sum(total)
-    return dict(zip(values, (total / count()).tolist(), strict=True))
+    mean = _reduced(torch.tensor(list(values.values()), dtype=torch.float64), "mean")
+    return dict(zip(values, mean.tolist(), strict=True))
 
 
 @torch.no_grad()
@@ -49,10 +43,9 @@ def mean_tensors(tensors: Iterable[Tensor]) -> None:
     tensors = [t for t in tensors if t.is_floating_point()]
     if count() == 1 or not tensors:
         return
-    flat = torch.cat([t.double().flatten() for t in tensors])
-    _sum(flat)
-    for t, mean in zip(tensors, (flat / count()).split([t.numel() for t in tensors]), strict=True):
-        t.copy_(mean.view_as(t))
+    mean = _reduced(torch.cat([t.double().flatten() for t in tensors]), "mean")
+    for t, part in zip(tensors, mean.split([t.numel() for t in tensors]), strict=True):
+        t.copy_(part.view_as(t))
 
 
 def gathered(mine: Tensor, before: int, total: int) -> Tensor:
@@ -65,36 +58,20 @@ def gathered(mine: Tensor, before: int, total: int) -> Tensor:
         return mine
     rows = mine.new_zeros(total, *mine.shape[1:])
     rows[before : before + len(mine)] = mine.detach()
-    _sum(rows)
+    rows = _reduced(rows, "sum")
     own = mine + (count() - 1) * (mine - mine.detach())
     return torch.cat([rows[:before], own, rows[before + len(mine) :]])
-
-
-def in_turn(function: Callable[[], T]) -> T:
-    """Call `function` in the first process, and only then in the others."""
-    if rank() == 0:
-        value = function()
-        wait()
-        return value
-    wait()
-    return function()
-
-
-def wait() -> None:
-    """Wait for all processes to come here."""
-    if count() > 1:
-        _sum(torch.zeros(1))
 
 
 def demand_same(*facts: int | str) -> None:
     """Refuse processes that do not agree: on inputs, parameters and code, of which `facts` tell, or on a checkpoint."""
     if count() == 1:
         return
-    numbers = torch.tensor([f if isinstance(f, int) else zlib.crc32(f.encode()) for f in facts])
-    everyone = torch.zeros(count(), len(facts), dtype=torch.int64)
-    everyone[rank()] = numbers
-    _sum(everyone)
-    if not (everyone == numbers).all():
+    from accelerate.utils import gather_object
+
+    with all_answer():
+        everyone = gather_object([facts])
+    if any(each != facts for each in everyone):
         raise BadInput(
             "training on several processes",
             expected="the same code, parameters, data and checkpoint in all of them",
@@ -103,8 +80,8 @@ def demand_same(*facts: int | str) -> None:
         )
 
 
-def _sum(tensor: Tensor) -> None:
-    try:
-        dist.all_reduce(tensor)
-    except RuntimeError as error:
-        raise lost(error) from error
+def _reduced(tensor: Tensor, how: Literal["mean", "sum"]) -> Tensor:
+    from accelerate.utils import reduce
+
+    with all_answer():
+        return reduce(tensor, how)

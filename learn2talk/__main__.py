@@ -1,0 +1,7 @@
+"""`python -m learn2talk` is the command `learn2talk`."""
+
+import sys
+
+from learn2talk.cli import main
+
+sys.exit(main())

@@ -1,0 +1,23 @@
+"""`learn2talk export-checkpoint`: a model of ours as the published code reads it."""
+
+import argparse
+
+from learn2talk.commands.options import Subparsers
+
+KINDS = ("wav2vec2", "faceformer", "wav2lip", "lipsync-expert", "lipreader")
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser("export-checkpoint", help="write a model of ours as the published code reads it")
+    parser.add_argument("folder", help="the model, such as data/models/student")
+    parser.add_argument("--as", dest="kind", choices=KINDS, required=True, help="what it is")
+    parser.add_argument("out", help="file to write; for wav2vec2 and lipreader a folder")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    from learn2talk_core.checkpoints.exchange import export_checkpoint
+
+    notes = export_checkpoint(arguments.folder, arguments.kind, arguments.out)
+    print(arguments.out, *notes, sep="\n")
+    return 0

@@ -1,0 +1,58 @@
+"""`learn2talk live`: the microphone as a talking face in the browser."""
+
+import argparse
+
+from learn2talk.commands.options import Subparsers, add_life_options, add_page_options, life_of
+
+EXAMPLES = """examples:
+  learn2talk live              the microphone, in the browser
+  learn2talk live speech.wav   a file, as if it were spoken now
+  learn2talk live --blinks 1 --gaze 1 --head 0.5 --look-ahead 1.7
+"""
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "live",
+        help="microphone or file to a talking face in the browser, in real time",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Serve the live page on this machine alone; its address is printed. Ctrl-C ends it.",
+        epilog=EXAMPLES,
+    )
+    parser.add_argument(
+        "paths", nargs="*", metavar="AUDIO", help="sounds that can be played in place of the microphone"
+    )
+    parser.add_argument("--chunk", type=float, default=0.4, help="seconds encoded at once (default: %(default)s)")
+    parser.add_argument(
+        "--look-ahead", type=float, default=0.4, help="seconds heard after a chunk (default: %(default)s)"
+    )
+    add_page_options(parser)
+    add_life_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import webbrowser
+
+    from learn2talk.viewer.app import App
+    from learn2talk.viewer.server import serve
+    from learn2talk.viewer.sources import sound_clip
+    from learn2talk_core.animation.loading import load_animator
+
+    clips = [sound_clip(path) for path in arguments.paths]
+    life = life_of(arguments)
+    # What is wrong with it is said here, and nobody waits for it on the page.
+    animator = load_animator(
+        arguments.model, corpus=arguments.corpus, template=arguments.template, head_model=arguments.head_model
+    )
+    animator.stream(style=arguments.style, chunk=arguments.chunk, look_ahead=arguments.look_ahead, life=life)
+    app = App(
+        clips,
+        lambda: animator,
+        style=arguments.style,
+        chunk=arguments.chunk,
+        look_ahead=arguments.look_ahead,
+        life=life,
+    )
+    serve(app, port=arguments.port, page="live.html", open_page=webbrowser.open if arguments.open else None)
+    return 0

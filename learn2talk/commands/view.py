@@ -1,0 +1,68 @@
+"""`learn2talk view`: motion in the browser, side by side."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from learn2talk.commands.options import Subparsers, add_page_options
+from learn2talk_core.run.paths import DATA, OUT
+
+if TYPE_CHECKING:
+    from learn2talk_core.animation.animator import Animator
+
+EXAMPLES = """examples:
+  learn2talk view                                  the last run: truth, FaceFormer, Learn2Talk
+  learn2talk view data ../other/data               two runs side by side
+  learn2talk view out/                             what learn2talk animate --format npz,mp4 made
+  learn2talk view a.npz b.npz --audio speech.wav   two motions side by side
+"""
+
+
+def add(subparsers: Subparsers) -> None:
+    parser = subparsers.add_parser(
+        "view",
+        help="look at motion in the browser: side by side, with sound, errors, and blind comparison",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Serve a page on this machine alone; its address is printed. Ctrl-C ends it.",
+        epilog=EXAMPLES,
+    )
+    parser.add_argument(
+        "paths",
+        nargs="*",
+        default=[DATA],
+        metavar="PATH",
+        help="runs, folders of animate, .npz, .npy (default: data)",
+    )
+    parser.add_argument("--audio", metavar="FILE", help="sound of motion files (default: of the same name beside each)")
+    parser.add_argument("--fps", type=float, help="frames of motion a second, where a file does not say")
+    parser.add_argument(
+        "--mm-per-unit", type=float, help="millimetres per unit of the motion, where a file does not say"
+    )
+    parser.add_argument("--out", default=f"{OUT}/view", help="folder of the preferences (default: %(default)s)")
+    add_page_options(parser)
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    import webbrowser
+    from pathlib import Path
+
+    from learn2talk.viewer.app import App
+    from learn2talk.viewer.server import serve
+    from learn2talk.viewer.sources import find_viewer_clips
+
+    def load() -> "Animator":
+        from learn2talk_core.animation.loading import load_animator
+
+        return load_animator(arguments.model, corpus=arguments.corpus, template=arguments.template)
+
+    clips = find_viewer_clips(
+        arguments.paths,
+        audio=arguments.audio,
+        corpus=arguments.corpus,
+        template=arguments.template,
+        fps=arguments.fps,
+        mm_per_unit=arguments.mm_per_unit,
+    )
+    app = App(clips, load, style=arguments.style, out=Path(arguments.out))
+    serve(app, port=arguments.port, open_page=webbrowser.open if arguments.open else None)
+    return 0

@@ -1,0 +1,168 @@
+"""What only shows among clips to be wrong: shared templates, clips that occur twice, sound that does not fit the lips.
+
+How well the sound of a single clip fits its lips says little: in the embedded corpus one clean clip in ten fits better
+backwards, and one in a hundred 100 ms away. Reversed sound and late sound are therefore told of speakers with `ENOUGH`
+clips. Late sound of a single clip is told only where it is beyond doubt: about a third of those 120 ms late.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+
+from learn2talk_core.corpus.format import Corpus, Recording
+from learn2talk_core.corpus.offset import STEP, AudioOffset, correlations, lip_curves, mean_offset, opening_curve
+from learn2talk_core.datasets.problem import Problem
+from learn2talk_core.datasets.source import Source
+
+SAME_TEMPLATE = 0.01  # mm; two scans of one person differ by more
+HEAD = round(1.5 / STEP)  # points of a curve by which clips are compared before they are compared as a whole
+SAME_CURVE = 0.999  # correlation; two voices that say one sentence reach 0.99
+IN_STEP = 10.0  # ms by which lips open after the sound in speech that is in step, see `corpus.offset`
+FITS = 0.2  # correlation of loudness and lip opening from which on their lag means something
+ENOUGH = 6  # clips; their mean lag scatters by 30 ms around the corpus's
+SPEAKER_LATE = 60.0  # ms
+BACKWARDS = 0.05  # by which reversed sound must fit better; that of `ENOUGH` clips in order fits worse
+CLIP_LATE, CLIP_SURE = 80.0, 0.3  # ms; gain in correlation, of which clean clips have 0.22 at most
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What is kept of a clip to compare it with others: some ten kilobytes.
+
+    Attributes:
+        id, speaker: of the clip.
+        level, opening: its curves, see `corpus.offset`.
+        fit: (2, lags) `correlations` with its sound, and with that played backwards; None where there are none.
+    """
+
+    id: str
+    speaker: str
+    level: np.ndarray
+    opening: np.ndarray
+    fit: np.ndarray | None
+
+
+def trace(data: Source | Corpus, clip: Recording) -> Trace:
+    """What to keep of a clip that is not `clip_checks.broken_clip`."""
+    curves = lip_curves(opening_curve(data.topology, clip.motion), clip.audio, data.fps)
+    smallest = 1e-6 * float(np.ptp(data.templates[clip.speaker]))
+    rows = [correlations(curves, smallest, backwards=backwards) for backwards in (False, True)]
+    fit = None if rows[0] is None else np.array(rows)
+    return Trace(clip.id, clip.speaker, curves.level, curves.opening, fit)
+
+
+def across_clips(data: Source | Corpus, traces: Sequence[Trace], where: str) -> list[Problem]:
+    """What is wrong among the clips of the corpus or dataset at `where`."""
+    return [*_shared_templates(data), *_twice(traces), *_out_of_step(traces, where, data.fps)]
+
+
+def _shared_templates(data: Source | Corpus) -> list[Problem]:
+    fix = "Give each its own neutral face, unless they are animated with one head."
+    return [
+        Problem(f"speaker {other}", f"has the template of speaker {one}", "warning", fix)
+        for (one, a), (other, b) in combinations(data.templates.items(), 2)
+        if data.mm_per_unit * float(np.abs(a - b).max(initial=0)) < SAME_TEMPLATE
+    ]
+
+
+def _twice(traces: Sequence[Trace]) -> list[Problem]:
+    motion = _first_alike([trace.opening for trace in traces])
+    sound = _first_alike([trace.level for trace in traces])
+    problems = []
+    for number in sorted(motion.keys() | sound.keys()):
+        first = motion.get(number, sound.get(number, 0))
+        if motion.get(number) == sound.get(number):
+            what = f"is clip {traces[first].id} again"
+        else:
+            what = f"has the {'motion' if number in motion else 'sound'} of clip {traces[first].id}"
+        fix = "Leave out one of them, or give it what is its own."
+        problems.append(Problem(f"clip {traces[number].id}", what, "warning", fix))
+    return problems
+
+
+def _first_alike(curves: Sequence[np.ndarray]) -> dict[int, int]:
+    """Number of a curve → number of the first one before it that is the same as far as both go, scaled or not."""
+    heads = np.zeros((len(curves), HEAD))
+    for row, curve in zip(heads, curves, strict=True):
+        row[: len(curve)] = _unit(curve[:HEAD])
+    found = {}
+    for number, curve in enumerate(curves):
+        for other in np.flatnonzero(heads[:number] @ heads[number] > SAME_CURVE).tolist():
+            length = min(len(curve), len(curves[other]))
+            if _unit(curve[:length]) @ _unit(curves[other][:length]) > SAME_CURVE:
+                found[number] = other
+                break
+    return found
+
+
+def _unit(curve: np.ndarray) -> np.ndarray:
+    """Less its mean, of length 1; zeros where it is constant."""
+    moved = curve - curve.mean() if len(curve) else curve
+    return moved / max(float(np.linalg.norm(moved)), 1e-30)
+
+
+def _out_of_step(traces: Sequence[Trace], where: str, fps: float) -> list[Problem]:
+    """Sound that does not fit the lips: of all clips, or else of a speaker's, or else of single ones."""
+    heard = [trace for trace in traces if trace.fit is not None]
+    if not heard:
+        return []
+    offset = _offset(heard)
+    if problems := _reversed(heard, where):
+        return problems
+    if offset.correlation < FITS:
+        return []
+    problems = []
+    late = offset.lag_ms - IN_STEP
+    if abs(late) >= 1500 / fps:
+        fix = f"Add {late:+.0f} to corpus.source.audio_offset_ms."
+        problems.append(Problem(where, str(offset), "warning", fix))
+    for speaker in dict.fromkeys(trace.speaker for trace in heard):
+        own = [trace for trace in heard if trace.speaker == speaker]
+        wrong = _reversed(own, f"speaker {speaker}") or _late_speaker(own, speaker, offset.lag_ms)
+        problems += wrong or [problem for trace in own for problem in _late_clip(trace, offset.lag_ms)]
+    return problems
+
+
+def _fits(traces: Sequence[Trace]) -> np.ndarray:
+    return np.array([trace.fit for trace in traces if trace.fit is not None])
+
+
+def _offset(traces: Sequence[Trace]) -> AudioOffset:
+    return mean_offset(_fits(traces)[:, 0])
+
+
+def _reversed(traces: Sequence[Trace], where: str) -> list[Problem]:
+    if len(traces) < ENOUGH:
+        return []
+    there, back = _fits(traces).mean(axis=0).max(axis=1)
+    if back < max(FITS, there + BACKWARDS):
+        return []
+    what = "the sound fits the lips better when it is played backwards"
+    return [Problem(where, what, "error", "Reverse the sound or the motion, whichever is wrong.")]
+
+
+def _late_speaker(traces: Sequence[Trace], speaker: str, usual_ms: float) -> list[Problem]:
+    if len(traces) < ENOUGH:
+        return []
+    offset = _offset(traces)
+    if offset.correlation < FITS or abs(offset.lag_ms - usual_ms) < SPEAKER_LATE:
+        return []
+    return [_late(f"speaker {speaker}", offset.lag_ms - usual_ms)]
+
+
+def _late_clip(trace: Trace, usual_ms: float) -> list[Problem]:
+    row = _fits([trace])[0, 0]
+    lags = 1000 * STEP * (np.arange(len(row)) - len(row) // 2)
+    usual = row[np.abs(lags - usual_ms).argmin()]
+    best = int(row.argmax())
+    if abs(lags[best] - usual_ms) < CLIP_LATE or row[best] - usual < CLIP_SURE:
+        return []
+    return [_late(f"clip {trace.id}", lags[best] - usual_ms)]
+
+
+def _late(where: str, motion_ms: float) -> Problem:
+    side = "early" if motion_ms > 0 else "late"
+    what = f"the sound is {abs(motion_ms):.0f} ms {side} against the lips, compared with all clips"
+    return Problem(where, what, "warning", "Align sound and motion; look whether both start together.")

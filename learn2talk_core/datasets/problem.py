@@ -1,0 +1,23 @@
+"""One thing that is wrong with a corpus or a dataset."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+Severity = Literal["error", "warning", "note"]
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong.
+
+    Attributes:
+        where: file, clip, speaker or setting.
+        what: is the matter.
+        severity: error (it will not work, or results are wrong), warning (something is lost or doubtful), note.
+        fix: what to do.
+    """
+
+    where: str
+    what: str
+    severity: Severity
+    fix: str

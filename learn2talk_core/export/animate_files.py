@@ -1,0 +1,149 @@
+"""`learn2talk animate`: sound files in; for each a folder of the formats that are wanted, and what was made from what.
+
+A folder appears when everything in it is whole, or not at all.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from learn2talk_core.animation.animator import AUTO, STILL, Style
+from learn2talk_core.animation.head_motion import head_model_about
+from learn2talk_core.animation.life import Life
+from learn2talk_core.animation.loading import load_animator
+from learn2talk_core.audio.sound import read_sound
+from learn2talk_core.audio.waveform import SAMPLE_RATE
+from learn2talk_core.corpus.format import sha256
+from learn2talk_core.export.formats import check_names, write_formats
+from learn2talk_core.export.formats import formats as all_formats
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import plain_name
+from learn2talk_core.run.own_folder import ANIMATE, check_own, own_folder
+
+STDIN = "-"
+
+
+def animate_files(
+    sources: Sequence[str],
+    out: str | Path,
+    *,
+    formats: Sequence[str] = ("mp4",),
+    style: Style = AUTO,
+    fps: float | None = None,
+    chunk: float | None = None,
+    shapes: str | None = None,
+    flame: str | None = None,
+    life: Life = STILL,
+    **model: Any,
+) -> Iterator[Path]:
+    """Animate sound files, one after the other.
+
+    Args:
+        sources: sound files; "-" is standard input.
+        out: where to; each file gets the folder `out/NAME`, which is replaced if an earlier run made it.
+        formats: names of `formats.FORMATS`.
+        style, fps, chunk, life: as `Animator.animate`.
+        shapes: blend shapes of the mesh, for arkit and for blinks and gaze.
+        flame: FLAME's model file, for flame.
+        model: as `load_animator`.
+
+    Yields:
+        Each folder when it is whole.
+
+    Raises:
+        BadInput: whatever is wrong with what was given; files before the one that is wrong are done.
+    """
+    out = Path(out)
+    check_names(formats, "--format")
+    names = ["stdin" if source == STDIN else Path(source).stem for source in sources]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise BadInput(f"{out}/{twice}", expected="one sound", found="several of this name", fix="Rename one.")
+    for name in names:
+        _check_place(out, name)
+    if "flame" in formats and flame is None:
+        raise BadInput("--flame", expected="FLAME's model file", found="none", fix="Download generic_model.pkl.")
+    writers = all_formats(shapes, flame)
+    animator = load_animator(shapes=shapes, **model)
+    for source, name in zip(sources, names, strict=True):
+        with _as_file(source) as path:
+            wave = read_sound(path, allow_silence=True, name="standard input" if source == STDIN else None)
+            content = sha256(path)
+        weights = animator.style_weights(style, wave)
+        animation = animator.animate(wave, style=weights, fps=fps, chunk=chunk, life=life)
+        about = {
+            "commit": _commit(),
+            "audio": {"name": Path(source).name, "sha256": content, "seconds": len(wave) / SAMPLE_RATE},
+            "model": dict(animator.about),
+            "style": weights,
+            "style_chosen": "by the voice" if style == AUTO else "by name",
+            "template": str(model.get("template") or max(weights, key=weights.__getitem__)),
+            "fps": animation.fps,
+            "model_fps": animator.fps,
+            "chunk": chunk,
+            "life": {**asdict(life), **({"head_model": head_model_about(animator.head_model)} if life.head else {})},
+            "frames": len(animation.states),
+            "vertices": len(animation.template),
+            "mm_per_unit": animation.mm_per_unit,
+        }
+        with ExitStack() as stack:
+            with own_folder(out / name, ANIMATE, about) as folder:
+                write_formats(folder / name, animation, formats, writers)
+                stack.enter_context(_alone(out))  # two runs at one folder: one after the other puts its own there
+        yield out / name
+
+
+def _check_place(out: Path, name: str) -> None:
+    """Before any work: can `out` be written, and is what is in it under this name ours to replace?"""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out):
+            pass
+    except OSError as error:
+        fix = "Choose another one with -o."
+        raise BadInput(out, expected="a folder that can be written", found=str(error.strerror), fix=fix) from error
+    check_own(out / plain_name(name, out), ANIMATE)
+
+
+@contextmanager
+def _as_file(source: str) -> Iterator[Path]:
+    """The sound as a file; standard input is written to a temporary one, since the formats want to seek."""
+    if source != STDIN:
+        yield Path(source)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "standard input"
+        with path.open("wb") as file:
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        yield path
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other run of ours holds `folder`; the lock goes with the process, however it ends."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _commit() -> str | None:
+    """Of this code, where it runs from a checkout."""
+    root = Path(__file__).parents[2]
+    if not (root / ".git").exists():
+        return None
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, check=False, text=True)
+    except OSError:
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None

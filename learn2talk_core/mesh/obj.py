@@ -1,0 +1,67 @@
+"""Wavefront OBJ: the vertices in the order of the file, and its polygons."""
+
+import codecs
+from array import array
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+POINT, FACE = b"v", b"f"
+
+
+def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Positions, and the polygons by their corners.
+
+    trimesh splits the vertices along the seams of the texture; here they stay as they are. Names, texture coordinates,
+    normals and materials are skipped.
+
+    Returns:
+        vertices: (V, 3) float64.
+        corners: (C,) int64 vertex numbers, polygon after polygon.
+        counts: (P,) int64, how many corners each polygon has.
+
+    Raises:
+        ValueError, OverflowError: a line that is no vertex or polygon, with its number.
+    """
+    vertices, corners, counts = array("d"), array("i"), array("i")
+    for line, (kind, *fields) in _statements(_plain(path.read_bytes())):
+        try:
+            if kind == POINT:
+                x, y, z = map(float, fields[:3])
+                vertices.extend((x, y, z))
+            elif kind == FACE:
+                counts.append(len(fields))
+                corners.extend(_corner(field, len(vertices) // 3) for field in fields)
+        except (ValueError, OverflowError) as error:
+            raise type(error)(f"line {line}: {error}") from error
+    return np.array(vertices).reshape(-1, 3), np.array(corners, np.int64), np.array(counts, np.int64)
+
+
+def _plain(content: bytes) -> bytes:
+    """Without a byte order mark. Comments and names may be in any encoding, so nothing else is decoded."""
+    if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        content = content.decode("utf-16").encode()
+    return content.removeprefix(codecs.BOM_UTF8)
+
+
+def _statements(content: bytes) -> Iterator[tuple[int, list[bytes]]]:
+    """Line number and words of each statement, which a backslash continues on the next line."""
+    words: list[bytes] = []
+    for number, line in enumerate(content.splitlines(), 1):
+        line = line.partition(b"#")[0].rstrip()
+        words += line.removesuffix(b"\\").split()
+        # other statements may end with the backslash of a Windows path
+        if words and not (line.endswith(b"\\") and words[0] in (POINT, FACE)):
+            yield number, words
+            words = []
+    if words:
+        yield number, words
+
+
+def _corner(field: bytes, known: int) -> int:
+    """Vertex number, from 0, of `v`, `v/vt`, `v//vn` or `v/vt/vn`; negative ones count back from the last vertex."""
+    number = int(field.partition(b"/")[0])
+    if number == 0:
+        raise ValueError("vertex number 0; the first is 1")
+    return number - 1 if number > 0 else known + number

@@ -1,0 +1,73 @@
+"""Whether a face in a known topology looks along +z with y up, told by a known face in that topology."""
+
+from itertools import permutations, product
+
+import numpy as np
+from scipy.spatial.transform import Rotation
+
+from learn2talk_core.run.errors import BadInput
+
+LARGEST = 20.0  # degrees by which a head may be tilted
+FLAT = 1e-3  # least ratio of the singular values at which a mesh differs from its mirror image
+AXES = [
+    np.eye(3)[list(order)] * signs for order in permutations(range(3)) for signs in product((1.0, -1.0), repeat=3)
+]  # all rotations and reflections that lay axes on axes
+
+
+def refuse_rotated(where: object, positions: np.ndarray, known: np.ndarray) -> None:
+    """Refuse a face that is rotated by more than `LARGEST`, or mirrored; size and place do not matter.
+
+    Args:
+        where: what the error names.
+        positions: (V, 3) the face, with the vertices in the order of `known`.
+        known: (V, 3) a face that looks along +z with y up. It may be another person's.
+
+    Raises:
+        BadInput: it names the rotation.
+    """
+    turn = _turn(known, positions)
+    if _degrees(turn, np.eye(3)) <= LARGEST:
+        return
+    nearest = min(AXES, key=lambda axes: _degrees(turn, axes))
+    aligned = _degrees(turn, nearest) <= LARGEST
+    found = "mirrored" if np.linalg.det(turn) < 0 else _rotation(nearest if aligned else turn)
+    if aligned:
+        left, up, front = (_axis(direction) for direction in nearest.T)
+        found += f": left is {left}, up is {up}, the face looks along {front}"
+    raise BadInput(
+        where,
+        expected="a head whose left is x, up is y, and which looks along z, as the model's",
+        found=f"one that is {found}",
+        fix="Export it with y up and z out of the face, not mirrored.",
+    )
+
+
+def _turn(known: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """The rotation or reflection (3, 3) of the similarity that lays one face on the other, known → positions."""
+    a, b = (points.astype(np.float64) - points.mean(axis=0) for points in (known, positions))
+    u, strength, vt = np.linalg.svd(b.T @ a)
+    if strength[2] <= FLAT * strength[0] and np.linalg.det(u @ vt) < 0:
+        u[:, 2] *= -1
+    return u @ vt
+
+
+def _degrees(turn: np.ndarray, other: np.ndarray) -> float:
+    """Angle of the rotation between two; 180 and more where one of them mirrors and the other does not."""
+    between = turn.T @ other
+    if np.linalg.det(between) < 0:
+        return 180.0 + _degrees(-turn, other)
+    return float(np.degrees(np.arccos(np.clip((np.trace(between) - 1) / 2, -1, 1))))
+
+
+def _rotation(turn: np.ndarray) -> str:
+    vector = Rotation.from_matrix(turn).as_rotvec(degrees=True)
+    angle = float(np.linalg.norm(vector))
+    main = int(np.abs(vector).argmax())
+    if abs(vector[main]) > angle * np.cos(np.radians(LARGEST)):
+        return f"rotated by {np.copysign(angle, vector[main]):.0f}° about {'xyz'[main]}"
+    return f"rotated by {angle:.0f}° about ({', '.join(f'{part:.2f}' for part in vector / angle)})"
+
+
+def _axis(direction: np.ndarray) -> str:
+    main = int(np.abs(direction).argmax())
+    return ("-" if direction[main] < 0 else "") + "xyz"[main]

@@ -1,0 +1,40 @@
+"""Students on disk: which network a folder holds, and the network with its weights."""
+
+from pathlib import Path
+from typing import Any
+
+from learn2talk_core.models.students.faceformer import FaceFormer
+from learn2talk_core.models.students.student import Student
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.recipe import refuse_other_recipe
+from learn2talk_core.run.weights import load_network
+
+NETWORKS: tuple[type[Student], ...] = (FaceFormer,)
+
+
+def network_class(name: str, where: object) -> type[Student]:
+    """The class of the network `name`; an unknown one is refused with the names of those that there are."""
+    for network in NETWORKS:
+        if network.network == name:
+            return network
+    known = ", ".join(network.network for network in NETWORKS)
+    raise BadInput(where, expected=f"one of the networks {known}", found=repr(name), fix="Choose one of them.")
+
+
+def load_student(folder: str | Path, *, made_by: str, recipe: str | None = None) -> tuple[Student, tuple[str, ...]]:
+    """The frozen student in `folder` and its training speakers, in the order of the style one-hot.
+
+    Args:
+        folder: as `save_student` writes it.
+        made_by: the command that makes it, for the message when nothing is there.
+        recipe: of the corpus whose clips it is to speak; a student that was trained on another recipe is refused.
+    """
+
+    def build(config: dict[str, Any]) -> Student:
+        if recipe is not None:
+            refuse_other_recipe(folder, config["notes"].get("recipe"), recipe)
+        network = network_class(config.get("network", FaceFormer.network), folder)
+        return network.from_settings({**config, "style_count": len(config["speakers"])})
+
+    student, config = load_network(folder, build, made_by=made_by)
+    return student, tuple(config["speakers"])

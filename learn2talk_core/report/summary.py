@@ -1,0 +1,55 @@
+"""The result table in few numbers, for `dvc exp show` (a column a number) and `dvc metrics diff` (a line a number)."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# Key in evaluate.json → short name, and decimals: millimetres, square millimetres, percent, shares.
+COLUMNS = {
+    "lse_d": ("lse_d", 3),
+    "lse_c": ("lse_c", 3),
+    "lve_mm": ("lve_mm", 3),
+    "fdd_abs_mm2": ("fdd_mm2", 3),
+    "lrp": ("lrp", 2),
+    "closure_mm": ("pbm_mm", 3),
+    "lipread_error": ("reading", 3),
+    "viseme_accuracy": ("viseme", 3),
+}
+
+
+def summary(evaluate: Mapping[str, Any], student: str) -> dict[str, Any]:
+    """The result table's columns of one student and of those beside it.
+
+    DVC makes a column's heading of all keys above a number, and a screen has room for few short ones. So the
+    numbers of `student` on unseen speakers stand at the top; all others are named by what they differ in.
+
+    Args:
+        evaluate: content of `metrics/evaluate.json`, see `report.table`.
+        student: row of the student that the experiment is about, for example "learn2talk".
+
+    Returns:
+        {column: value, "seen": {column: value}, other student: {column: value, "seen": {column: value}}}. Columns that
+        a corpus cannot have, and tests without clips, are left out.
+    """
+    tested = {test: evaluate.get(test, {}) for test in ("unseen", "seen")}
+    others = [name for name in _students(tested) if name != student]
+    return _student(tested, student) | {name: _student(tested, name) for name in others}
+
+
+def _students(tested: Mapping[str, Any]) -> list[str]:
+    """Rows that are no reference and no student's mean over styles, in the order of the file."""
+    rows = [name for table in tested.values() for name in table]
+    references = ("truth", "template", "mean_motion")
+    return [name for name in dict.fromkeys(rows) if name not in references and not name.endswith("_mean_style")]
+
+
+def _student(tested: Mapping[str, Any], name: str) -> dict[str, Any]:
+    columns = {test: _columns(table.get(name, {})) for test, table in tested.items()}
+    return columns["unseen"] | ({"seen": columns["seen"]} if columns["seen"] else {})
+
+
+def _columns(row: Mapping[str, Any]) -> dict[str, float]:
+    return {
+        short: round(float(row[key]), decimals)
+        for key, (short, decimals) in COLUMNS.items()
+        if row.get(key) is not None
+    }

@@ -1,0 +1,35 @@
+"""The files of a student network, by its name: `training/students/NAME.py` and `checkpoints/NAME.py`.
+
+They are imported by name, so that the stage of one network depends on no other network's code (dvc.yaml).
+"""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from learn2talk_core.run.errors import BadInput
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def network_names() -> tuple[str, ...]:
+    """The networks that can be trained."""
+    return tuple(sorted(file.stem for file in (PACKAGE / "training" / "students").glob("[!_]*.py")))
+
+
+def training_of(network: str, key: str) -> Any:
+    """The module with `Recipe` and `train_network` of a network; an unknown one is refused.
+
+    Args:
+        network: such as "faceformer".
+        key: the parameter that names it, for the message.
+    """
+    if network not in network_names():
+        known = ", ".join(network_names())
+        raise BadInput(f"params.yaml: {key}", expected=f"one of {known}", found=network, fix="Choose one of them.")
+    return import_module(f"learn2talk_core.training.students.{network}")
+
+
+def checkpoints_of(network: str) -> Any:
+    """The module with `import_student`, which takes published weights over."""
+    return import_module(f"learn2talk_core.checkpoints.{network}")

@@ -1,0 +1,48 @@
+"""The students of a run: groups `students` and `taught_students` of params.yaml."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from learn2talk_core.run.errors import BadInput
+
+
+@dataclass(frozen=True)
+class PlainStudent:
+    """One that is trained on its own paper's losses, or taken over."""
+
+    network: str
+    checkpoint: str | None
+
+
+@dataclass(frozen=True)
+class TaughtStudent:
+    """One that is trained with Learn2Talk's two losses besides."""
+
+    network: str
+
+
+def student_names(students: Mapping[str, PlainStudent], taught: Mapping[str, TaughtStudent]) -> list[str]:
+    """The names of all students in the order of the result table.
+
+    Raises:
+        BadInput: no student at all, a name in both groups, or one that is no plain file name.
+    """
+    names = [*students, *taught]
+    fix = "Names are letters, digits, - and _, each used once."
+    if not names:
+        raise BadInput("params.yaml: students", expected="at least one student", found="none", fix="Name one.")
+    for name in names:
+        if (
+            names.count(name) > 1
+            or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name)
+            or name.endswith("_mean_style")
+        ):
+            raise BadInput("params.yaml: students", expected="distinct plain names", found=repr(name), fix=fix)
+    return names
+
+
+def student_pairs(students: Mapping[str, PlainStudent], taught: Mapping[str, TaughtStudent]) -> list[tuple[str, str]]:
+    """Each taught student with the one of the same network that is not taught, where there is one."""
+    own = {student.network: name for name, student in students.items()}
+    return [(name, own[student.network]) for name, student in taught.items() if student.network in own]

@@ -1,0 +1,101 @@
+"""Training of FaceFormer: autoregressive with gradient, as its own code trains."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import Tensor
+
+from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.losses.vertex import Form
+from learn2talk_core.models.speech_encoder import SpeechEncoder
+from learn2talk_core.models.students.faceformer import FaceFormer, new_faceformer
+from learn2talk_core.run.seed import seed_torch
+from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.training.student import (
+    ExtraTerm,
+    SpokenClip,
+    encoded,
+    motion_unit,
+    principal_components,
+    train_student,
+)
+
+
+@dataclass(frozen=True)
+class FaceFormerRecipe:
+    """The network and its optimisation: group `faceformer` of params.yaml."""
+
+    width: int  # d of the decoder
+    dropout: float  # in the decoder
+    start: Literal["pca", "zeros"]  # what the last layer starts from
+    vertex_loss: Form  # form of Eq. 3
+    vertex_stride: int  # Eq. 3 is evaluated on every so many-th vertex, from a random first one; 1: all
+    steps: int
+    batch: int  # clips, of each process
+    learning_rate: float  # of the decoder
+    encoder_learning_rate: float  # of the speech encoder's transformer
+
+
+Recipe = FaceFormerRecipe  # the name by which stages find it
+
+
+def train_network(
+    corpus: Corpus,
+    encoder: SpeechEncoder,
+    clips: Sequence[SpokenClip],
+    recipe: FaceFormerRecipe,
+    *,
+    seed: int,
+    scratch: Scratch,
+    description: str,
+    extra: Sequence[tuple[str, float, ExtraTerm]] = (),
+    balanced: bool = True,
+) -> tuple[FaceFormer, list[dict[str, float]]]:
+    """Train a FaceFormer on Eq. 8. With no extra term (λ1 = λ2 = 0) it is FaceFormer as published.
+
+    Args:
+        corpus: the corpus of `clips`.
+        encoder: the pre-trained speech encoder; its TCN stays as it is, its transformer is trained.
+        clips: training clips.
+        recipe: network and optimisation.
+        seed: of weights, batches, dropout.
+        scratch, description, extra, balanced: see `train_student`.
+
+    Returns:
+        The model, in the corpus's unit, and one row of loss values a step.
+    """
+    seed_torch(seed, "student", "weights")
+    model = new_faceformer(
+        encoder, len(corpus.topology.colours), len(corpus.train_speakers), corpus.fps,
+        width=recipe.width, dropout=recipe.dropout,
+    )  # fmt: skip
+    unit, sample = motion_unit(corpus, [spoken.clip for spoken in clips])
+    if recipe.start == "pca":
+        model.start_from(*principal_components(sample, recipe.width))
+    del sample
+    encoder.feature_extractor.requires_grad_(False)
+
+    def speak(chosen: Sequence[SpokenClip]) -> Tensor:
+        return model.states(*encoded(encoder, model.style_count, chosen))
+
+    history = train_student(
+        model, speak, corpus, clips, parameter_groups(model, recipe),
+        unit=unit, form=recipe.vertex_loss, stride=recipe.vertex_stride, steps=recipe.steps, batch=recipe.batch,
+        seed=seed, scratch=scratch, description=description, extra=extra, balanced=balanced,
+    )  # fmt: skip
+    model.scale_motion(unit)
+    model.eval()
+    return model, history
+
+
+def parameter_groups(model: FaceFormer, recipe: FaceFormerRecipe) -> list[dict[str, Any]]:
+    """Parameters with their peak learning rates. The input map sums over 3V coordinates: the same step there moves the
+    state √(3V) times as far, so its rate is that much smaller. The frozen TCN is in none."""
+    encoder, wide = model.speech_encoder, model.input_map()
+    own = {id(p) for p in encoder.parameters()} | {id(p) for p in wide.parameters()}
+    return [
+        {"params": [p for p in model.parameters() if id(p) not in own], "peak": recipe.learning_rate},
+        {"params": list(wide.parameters()), "peak": recipe.learning_rate / wide.in_features**0.5},
+        {"params": [p for p in encoder.parameters() if p.requires_grad], "peak": recipe.encoder_learning_rate},
+    ]

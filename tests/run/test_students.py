@@ -1,0 +1,34 @@
+import pytest
+
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.networks import network_names, training_of
+from learn2talk_core.run.students import PlainStudent, TaughtStudent, student_names, student_pairs
+
+OWN = {"faceformer": PlainStudent("faceformer", None), "other": PlainStudent("selftalk", None)}
+TAUGHT = {"learn2talk": TaughtStudent("faceformer"), "lonely": TaughtStudent("voca")}
+
+
+def test_names_are_in_the_order_of_params_yaml() -> None:
+    assert student_names(OWN, TAUGHT) == ["faceformer", "other", "learn2talk", "lonely"]
+    assert student_pairs(OWN, TAUGHT) == [("learn2talk", "faceformer")]
+
+
+@pytest.mark.parametrize(
+    ("own", "taught", "found"),
+    [
+        ({}, {}, "expected at least one student, found none"),
+        (OWN, {"other": TaughtStudent("faceformer")}, "expected distinct plain names, found 'other'"),
+        ({"../x": PlainStudent("faceformer", None)}, {}, r"expected distinct plain names, found '\.\./x'"),
+        ({"x_mean_style": PlainStudent("faceformer", None)}, {}, "expected distinct plain names"),
+    ],
+)
+def test_bad_names(own: dict[str, PlainStudent], taught: dict[str, TaughtStudent], found: str) -> None:
+    with pytest.raises(BadInput, match=found):
+        student_names(own, taught)
+
+
+def test_networks_are_found_by_name() -> None:
+    assert "faceformer" in network_names()
+    assert training_of("faceformer", "students.x.network").Recipe.__name__ == "FaceFormerRecipe"
+    with pytest.raises(BadInput, match=r"params\.yaml: students\.x\.network: expected one of faceformer.*, found gan"):
+        training_of("gan", "students.x.network")
