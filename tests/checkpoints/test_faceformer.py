@@ -118,9 +118,7 @@ def test_another_network(tmp_path: Path) -> None:
 def test_an_export_replaces_no_configuration_of_the_user(tmp_path: Path) -> None:
     (tmp_path / "l2t.pth.config.json").write_text("mine")
     model = new_faceformer(tiny(), 5, 2, 25.0, width=16, dropout=0.0)
-    with pytest.raises(
-        BadInput, match="config.json: expected the file that learn2talk export-checkpoint wrote"
-    ):
+    with pytest.raises(BadInput, match=r"config\.json: expected the file that learn2talk export-checkpoint wrote"):
         export_faceformer(model, tmp_path / "l2t.pth")
     assert [path.name for path in tmp_path.iterdir()] == ["l2t.pth.config.json"]
 
