@@ -158,7 +158,7 @@ def nan_motion() -> np.ndarray:
         ),
         (recording(1, speaker="S9"), "clip c1: expected a speaker with a template, found S9"),
         (recording(1, split="dev"), "clip c1: expected one of train, validation, test_seen, test_unseen, found 'dev'"),
-        (recording(1, id="c0"), "clip c0: expected ids that differ, found this id twice"),
+        (recording(1, id="c0"), "clip c0: expected a unique id, found this id twice"),
         (recording(1, audio=np.zeros(10)), "clip c1: expected at least one frame of motion with its sound, found 30 "),
     ],
 )

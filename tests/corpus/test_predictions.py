@@ -93,7 +93,7 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
 
 
 def test_errors(tmp_path: Path, corpus: Corpus) -> None:
-    with pytest.raises(BadInput, match=r"prediction for ben_s1: expected finite numbers, found 1 that are not"):
+    with pytest.raises(BadInput, match=r"prediction for ben_s1: expected finite numbers, found 1 NaN or infinite"):
         with write_predictions(tmp_path / "out", np.eye(3)) as writer:
             writer.add("ben_s1", "anna", np.array([[0.0, np.nan, 1.0]]))
     assert not (tmp_path / "out").exists()
@@ -103,7 +103,9 @@ def test_errors(tmp_path: Path, corpus: Corpus) -> None:
     with write_predictions(tmp_path / "out") as writer:
         for style in ("anna", "carl"):
             writer.add("ben_s1", style, np.zeros((2, VERTICES, 3)))
-    with pytest.raises(BadInput, match=r"clip ben_s1: expected one style, or its name, found 2 styles: anna, carl"):
+    with pytest.raises(
+        BadInput, match=r"clip ben_s1: expected one style, or the name of one, found 2 styles: anna, carl"
+    ):
         open_predictions(tmp_path / "out", corpus).vertices("ben_s1")
     shard = tmp_path / "out" / "states-000.npy"
     shard.write_bytes(shard.read_bytes()[:150])
