@@ -104,7 +104,7 @@ def test_errors(tmp_path: Path, corpus: Corpus) -> None:
         for style in ("anna", "carl"):
             writer.add("ben_s1", style, np.zeros((2, VERTICES, 3)))
     with pytest.raises(
-        BadInput, match=r"clip ben_s1: expected one style, or the name of one, found 2 styles: anna, carl"
+        BadInput, match=r"ben_s1: expected one style, or the name of one, found 2 styles: anna, carl"
     ):
         open_predictions(tmp_path / "out", corpus).vertices("ben_s1")
     shard = tmp_path / "out" / "states-000.npy"

@@ -350,7 +350,7 @@ def test_files_of_another_mesh(copies: dict[str, Path]) -> None:
     folder = copies["distribution"]
     frame = folder / "faces" / "F2" / "e01" / "frame_003.vl"
     frame.write_bytes(struct.pack("<I6f", 2, 1, 2, 3, 4, 5, 6))
-    with pytest.raises(BadInput, match=r"frame_003\.vl: expected 2472 vertices, as the template has, found 2\."):
+    with pytest.raises(BadInput, match=r"frame_003\.vl: expected 2472 vertices, as in the template, found 2\."):
         list(read_biwi(folder, recipe="codetalker").recordings)
     scan = folder / "rigid_scans" / "M3.obj"
     scan.write_text(scan.read_text().replace("f 1/1", "v 1 2 3\nf 1/1", 1))

@@ -127,7 +127,7 @@ def test_an_imitation_is_written_and_checked(tmp_path: Path, capsys: pytest.Capt
     assert {"where", "what", "severity", "fix"} == set(report["problems"][0])
     assert report["problems"][0]["where"].endswith("S00_01.wav")
     assert main(["check-corpus", str(data)]) == 1
-    assert "error   corpus.source.fps: expected a value, which the dataset folder needs" in capsys.readouterr().out
+    assert "error   corpus.source.fps: expected a value, because the dataset folder needs it" in capsys.readouterr().out
 
 
 def test_a_corpus_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
