@@ -233,7 +233,7 @@ def test_other_folders(tmp_path: Path) -> None:
     _empty_clip(tmp_path, "me_01")
     shutil.copy(GOLDEN / "templates.pkl", tmp_path)
     with pytest.raises(
-        BadInput, match=r"found 1 clips, none of VOCASET's splits. For your own data take dataset: folder"
+        BadInput, match=r"found 1 clips, none of VOCASET's splits. For your own data use dataset: folder"
     ):
         read_vocaset(tmp_path)
 
@@ -273,7 +273,7 @@ def test_triangles_from_flames_model(both: Path, tmp_path: Path) -> None:
 def test_a_mesh_of_another_size_is_refused(both: Path, tmp_path: Path) -> None:
     write_mesh(tmp_path / "other.obj", np.eye(3), np.array([[0, 1, 2]]))
     with pytest.raises(
-        BadInput, match=r"expected a mesh of the templates' \d+ vertices with triangles, found 3 vertices"
+        BadInput, match=r"expected a mesh with triangles and the templates' \d+ vertices, found 3 vertices"
     ):
         read_vocaset(both / "distribution", mesh=tmp_path / "other.obj")
 
@@ -290,7 +290,7 @@ def test_motion_that_was_halved_already_is_refused(both: Path, tmp_path: Path) -
     folder = _copy(both / "faceformer", tmp_path)
     path = folder / "vertices_npy" / f"{TRAIN[0]}_sentence01.npy"
     np.save(path, np.load(path)[::2])
-    said = r"sentence01: expected 60 frames of motion a second, some \d+, found \d+ frames for .*Either half"
+    said = r"sentence01: expected 60 frames of motion per second, about \d+, found \d+ frames for .*Either half"
     with pytest.raises(BadInput, match=said):
         list(read_vocaset(folder).recordings)
 
@@ -302,7 +302,7 @@ def test_rows_that_do_not_belong_to_the_vertices(both: Path, tmp_path: Path) -> 
     for change, said in (
         ({0: 10**7}, "expected rows 0 … .* of data_verts.npy, found row 10000000"),
         ({-1: 0}, "expected a dictionary frame → row, found something else"),
-        ({10**15: 0}, r"expected \d+ frames in a row, found numbers 0 … 1000000000000000"),
+        ({10**15: 0}, r"expected \d+ consecutive frames, found frame numbers 0 … 1000000000000000"),
     ):
         rows[TRAIN[0]]["sentence01"] = frames | change
         write_pickle(folder / "subj_seq_to_idx.pkl", rows)
@@ -318,7 +318,7 @@ def test_a_frame_that_is_missing_does_not_move_the_others(
     del rows[TRAIN[0]]["sentence01"][20]
     write_pickle(folder / "subj_seq_to_idx.pkl", rows)
     expected, found = (next(iter(read_vocaset(f).recordings)).motion for f in (both / "distribution", folder))
-    assert f"{TRAIN[0]}_sentence01: 1 frames are missing, the ones before them stay" in caplog.text
+    assert f"{TRAIN[0]}_sentence01: 1 frames are missing and replaced by the ones before them" in caplog.text
     assert len(found) == len(expected)
     assert [t for t in range(len(found)) if (found[t] != expected[t]).any()] == [10]
 

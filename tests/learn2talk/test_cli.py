@@ -138,7 +138,10 @@ def test_a_corpus_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "warning sentence 'p a': in train and in a test" in out
     assert main(["check-corpus", str(tmp_path / "nothing"), "--json"]) == 1
     problem = json.loads(capsys.readouterr().out)["problems"][0]
-    assert (problem["what"], problem["fix"]) == ("expected the folder of a dataset, found nothing", "Check the path.")
+    assert (problem["what"], problem["fix"]) == (
+        "expected the folder of a dataset, found no such folder",
+        "Check the path.",
+    )
 
 
 def test_what_the_system_refuses_is_one_line(
