@@ -125,18 +125,18 @@ WRONG_FACE = "the face fits the template of speaker S01 better than that of S00"
         (motion_twice, ["warning: clip S00_02: has the motion of clip S00_01"]),
         (motion_twice_on_another_face, ["warning: clip S01_08: has the motion of clip S00_01"]),
         (sound_twice, ["warning: clip S00_02: has the sound of clip S00_01"]),
-        (a_clip_twice, ["warning: clip S00_02: is clip S00_01 again"]),
-        (mirrored, ["error: clip S00_01: the motion is mirrored, left for right"]),
+        (a_clip_twice, ["warning: clip S00_02: is a duplicate of clip S00_01"]),
+        (mirrored, ["error: clip S00_01: the motion is mirrored, left and right exchanged"]),
         (clipped, ["warning: clip S00_01: clipped sound: many samples at its peak"]),
         (clipped_then_softened_and_resampled, ["warning: clip S00_01: clipped sound: many samples at its peak"]),
-        (another_face, ["error: clip S00_01: the upper face has another shape than the template, "]),
+        (another_face, ["error: clip S00_01: the upper face differs in shape from the template by "]),
     ],
 )
 def test_a_fault_of_a_clip(clean: Source, fault: Fault, found: list[str]) -> None:
     untouched = list(clean.recordings)[:8]
     private = dataclasses.replace(clean, recordings=[dataclasses.replace(c, motion=c.motion.copy()) for c in untouched])
     _, problems = problems_with(private, fault)
-    doubts = ("ms longer than audio", "upper face moves")  # which some of these faults bring along
+    doubts = ("motion minus audio", "upper face moves")  # which some of these faults bring along
     said = [line for line in lines(problems) if not any(doubt in line for doubt in doubts)]
     assert [line[: len(start)] for line, start in zip(said, found, strict=True)] == found
     assert all(problem.fix for problem in problems)

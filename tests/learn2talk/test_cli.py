@@ -134,7 +134,7 @@ def test_a_corpus_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     toy_corpus(tmp_path / "corpus")
     assert main(["check-corpus", str(tmp_path / "corpus")]) == 0
     out = capsys.readouterr().out
-    assert "toy: 30 frames a second, 64 vertices, unit 1000 mm" in out
+    assert "toy: 30 frames per second, 64 vertices, unit 1000 mm" in out
     assert "warning sentence 'p a': in train and in a test" in out
     assert main(["check-corpus", str(tmp_path / "nothing"), "--json"]) == 1
     problem = json.loads(capsys.readouterr().out)["problems"][0]
