@@ -1,7 +1,7 @@
 """The canonical 3D speech corpus: one folder of shards, the same for every dataset.
 
     corpus.json         recipe, unit, frame rate, speakers, shards, hashes
-    clips.parquet       one row per clip: who says what, and where it lies in the shards
+    clips.parquet       one row per clip: who says what, and where it is in the shards
     vertices-000.npy    (frames, V, 3) float32, or
     coefficients-000.npy  (frames, K) float32 with basis.npy (K, V, 3): vertices = template + coefficients · basis
     audio-000.npy       (samples,) int16 at 16 kHz
@@ -45,7 +45,7 @@ _COLUMNS: list[tuple[str, pa.DataType]] = [
 class Clip:
     """One utterance: `frames` of motion and `samples` of sound that start together and have the same duration.
 
-    `shard`, `first_frame` and `first_sample` say where it lies on disk.
+    `shard`, `first_frame` and `first_sample` say where it is on disk.
     """
 
     id: str
@@ -66,7 +66,7 @@ class Corpus:
     """An opened corpus; see the module's docstring and `open_corpus`.
 
     Attributes:
-        folder: where it lies.
+        folder: the folder of the corpus.
         clips: all clips, in the order in which they were written.
         topology: faces, regions, colours.
         templates: speaker → neutral face (V, 3) float32.
@@ -177,9 +177,8 @@ def write_corpus(
 ) -> None:
     """Write a corpus; `recordings` may be a generator; only one of its clips is kept in memory at a time.
 
-    Audio and motion are trimmed to their common duration, never stretched. A clip is refused by name if its
-    motion (then with the frame) or audio is not finite, its shape is wrong, its speaker or split is unknown, or its id
-    is used twice.
+    Audio and motion are trimmed to their common duration, never stretched. Refused, with the clip's name: motion (with
+    the frame) or audio that is not finite, a wrong shape, an unknown speaker or split, a duplicate id.
 
     Args:
         folder: where to write; it is replaced as a whole once everything is written.

@@ -1,8 +1,8 @@
 """Predicted motion on disk: a folder with an entry for every clip and speaking style.
 
 If a student's last layer is affine (as FaceFormer's: vertices = template + state · basis + bias), its states are
-stored, a few dozen numbers per frame, and the affine map once. Any other student's vertex displacements are stored.
-Readers get vertices either way. The folder contains:
+stored, a few dozen numbers per frame, and the affine map once. For any other student, the vertex displacements are
+stored. Readers get vertices either way. The folder contains:
 
     predictions.json   recipe of the corpus; one row per entry: clip, style, shard, first row in the shard, frames
     states-*.npy       float32 (rows, d): the entries concatenated; d = 3 V without a basis

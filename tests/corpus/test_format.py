@@ -46,7 +46,7 @@ def recording(number: int, frames: int = 30, **changes: object) -> Recording:
 
 
 def expanded(item: Recording) -> np.ndarray:
-    """The same clip with its vertices written out, by a plain loop."""
+    """The same clip with explicit vertices, computed in a plain loop."""
     vertices = np.stack([TEMPLATES[item.speaker].astype(np.float64)] * len(item.motion))
     for t, row in enumerate(item.motion):
         for k in range(K):

@@ -156,7 +156,7 @@ def test_a_damaged_npz_is_an_error_or_numbers(tmp_path: Path) -> None:
     whole, refused = path.read_bytes(), 0
     headers = [
         at for at in range(len(whole)) if at < 300 or at > len(whole) - 1200
-    ]  # the vertices themselves can be any
+    ]  # the vertices themselves may have any value
     for _ in range(300):
         content = bytearray(whole[: rng.integers(1, len(whole))] if rng.random() < 0.2 else whole)
         for at in rng.choice(headers, 2):

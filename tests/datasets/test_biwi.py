@@ -36,7 +36,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def copies(written: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
-    """The same to be damaged."""
+    """Copies of them that a test may damage."""
     return {name: Path(shutil.copytree(path, tmp_path / name)) for name, path in written.items()}
 
 
@@ -47,14 +47,14 @@ def corpus_of(folder: Path, out: Path, recipe: Recipe = "codetalker") -> Corpus:
 
 
 def raw_frame(path: Path) -> np.ndarray:
-    """A `.vl` by another way: the last 12 V bytes are the vertices."""
+    """Read a `.vl` independently: the last 12 V bytes are the vertices."""
     content = path.read_bytes()
     count = struct.unpack("<I", content[:4])[0]
     return np.array(struct.unpack(f"<{3 * count}f", content[-12 * count :])).reshape(-1, 3)
 
 
 def by_hand(frame: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """CodeTalker's recipe on one frame (V, 3), triangle by triangle, as its MATLAB script goes."""
+    """CodeTalker's recipe on one frame (V, 3), triangle by triangle, as in its MATLAB script."""
     turn = np.array([[1, 0, 0], [0, np.cos(np.pi), -np.sin(np.pi)], [0, np.sin(np.pi), np.cos(np.pi)]])
     frame = frame @ turn
     frame = frame - frame.mean(axis=0)
@@ -126,7 +126,7 @@ def test_metric_keeps_true_lengths(written: dict[str, Path], tmp_path: Path) -> 
     rest, _ = read_mesh(written["distribution"] / "rigid_scans" / "M3.obj")
     np.testing.assert_allclose(corpus.templates["M3"].mean(axis=0), 0, atol=1e-7)
     moved = corpus.displacement(clip)[9] * 1000 * [1, -1, -1]
-    np.testing.assert_allclose(moved, raw - rest, atol=2e-4)  # millimetres: nothing but a turn has happened
+    np.testing.assert_allclose(moved, raw - rest, atol=2e-4)  # millimetres: only rotated
     np.testing.assert_allclose(np.linalg.norm(corpus.vertices(clip)[9][5] - corpus.vertices(clip)[9][900]) * 1000,
                                np.linalg.norm(raw[5] - raw[900]), atol=2e-4)  # fmt: skip
 
@@ -326,7 +326,7 @@ def test_processed_motion_of_another_recipe(copies: dict[str, Path]) -> None:
         read_biwi(folder, recipe="metric")
     path = folder / "vertices_npy" / "F2_e01.npy"
     motion = np.load(path)
-    for frame, change in ((4, 1.02), (0, 0.5)):  # one frame of other size; all of them
+    for frame, change in ((4, 1.02), (0, 0.5)):  # one frame of another size; all frames
         other = motion.copy()
         other[frame : frame + 1 if frame else None] *= change
         np.save(path, other)

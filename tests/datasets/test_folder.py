@@ -31,7 +31,7 @@ def wave(seconds: float, rate: int = 16000, channels: int = 1) -> np.ndarray:
 
 
 def toy_folder(folder: Path, names: list[str], *, frames: int = 25, rate: int = 16000, flat: bool = True) -> Path:
-    """FaceFormer's layout: a second of motion at 25 fps each."""
+    """FaceFormer's layout: one second of motion at 25 fps per clip."""
     for part in ("vertices_npy", "wav", "templates"):
         (folder / part).mkdir(parents=True)
     for i, name in enumerate(names):
@@ -322,7 +322,7 @@ def test_lists_of_vertices(tmp_path):
 def test_axes_and_unit_of_the_files(tmp_path):
     data = toy_folder(tmp_path / "data", ["a_1"])
     right, up, forward = sheet().T * 1000
-    stored_so = np.stack([right, -forward, up], -1)  # z up, as Blender has it, in millimetres
+    stored_so = np.stack([right, -forward, up], -1)  # z up, as in Blender, in millimetres
     np.save(data / "vertices_npy" / "a_1.npy", np.repeat(stored_so[None], 25, 0))
     (data / "templates.pkl").write_bytes(pickle.dumps({"a": stored_so}, 2))
     source = opened(data, axes=("x", "z", "-y"), mm_per_unit=1)

@@ -80,7 +80,7 @@ def test_frames_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     numbers = [*range(1, 12), 1000, 999]
     folder = folder_of(tmp_path / "e01", list(range(1, 12)))
     np.testing.assert_array_equal(read_frames(folder, 5), [frame(n) for n in range(1, 12)])
-    for number in range(12, 1002):  # frame_1000 comes before frame_999 in the alphabet
+    for number in range(12, 1002):  # frame_1000 sorts before frame_999 by name
         (folder / f"frame_{number:03d}.vl").write_bytes(packed(frame(number)))
     frames = read_frames(folder, 5)
     for number in numbers:

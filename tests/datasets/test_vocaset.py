@@ -111,7 +111,7 @@ def test_the_regions_are_flames(both: Path) -> None:
 def test_golden_faceformer_conversion_and_loader() -> None:
     contents = vocaset_contents(GOLDEN)
     golden = np.load(GOLDEN / "loader.npz")
-    order = {f"{TRAIN[0]}_sentence40": [2, 0, 1, 3]}  # FaceFormer takes the dictionary's order, we the frames' numbers
+    order = {f"{TRAIN[0]}_sentence40": [2, 0, 1, 3]}  # FaceFormer uses the dictionary's order, we the frame numbers
     names = {name.partition(":")[0] for name in golden}
     assert len(names) == 4
     for name in names:
@@ -120,7 +120,7 @@ def test_golden_faceformer_conversion_and_loader() -> None:
         frame, vertex, axis = golden[f"{name}:vertice__index"].T
         assert len(motion) == golden[f"{name}:vertice__frames"]
         np.testing.assert_array_equal(motion[frame, vertex, axis], golden[f"{name}:vertice__value"])
-        expected = golden[f"{name}:input_values"]  # resampy's, another filter than SciPy's
+        expected = golden[f"{name}:input_values"]  # resampled by resampy, whose filter differs from SciPy's
         assert len(audio) == len(expected)
         normalised = (audio - audio.mean()) / audio.std()
         assert np.corrcoef(normalised, expected)[0, 1] > 0.9995
@@ -176,7 +176,7 @@ def test_what_is_missing_is_named(both: Path, tmp_path: Path, caplog: pytest.Log
     with caplog.at_level(logging.INFO):
         source = read_vocaset(folder)
     never = next(record for record in caplog.records if "never published" in record.message)
-    assert never.levelno == logging.INFO  # nothing that anybody could complete
+    assert never.levelno == logging.INFO  # nobody can complete these
     assert f"7 sentences were never published: {TRAIN[4]}_sentence01," in never.message
     assert f"published sentences are missing here (a partial download?): {TRAIN[0]}_sentence01," in caplog.text
     assert f"1 sentences have no sound or no motion and are left out: {VALIDATION[0]}_sentence21" in caplog.text
@@ -200,10 +200,10 @@ def test_sound_and_motion_are_trimmed_not_stretched(both: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("offset_ms", [100.0, -100.0, 12.5, 0.0])
 def test_the_offset_moves_the_sound_and_invents_nothing(offset_ms: float) -> None:
-    motion = np.arange(120.0)[:, None, None] / 60 * np.ones((1, 2, 3))  # every frame says its own time
+    motion = np.arange(120.0)[:, None, None] / 60 * np.ones((1, 2, 3))  # every frame holds its own time
     audio = np.arange(32_000, dtype=np.float32) / 16_000
     moved, sound = shifted(motion, audio, offset_ms / 1000, 60)
-    # What was heard at time t is now heard together with what was seen at t + offset.
+    # The sound of time t now coincides with the motion of time t + offset.
     assert moved[0, 0, 0] - sound[0] == pytest.approx(offset_ms / 1000, abs=1 / 16_000)
     assert len(moved) + len(sound) >= 120 + 32_000 - 6 - 1_600
 
