@@ -184,7 +184,7 @@ def test_a_head_that_moves_is_taken_off(tmp_path: Path, corpus: Corpus) -> None:
     for wrong, text in (
         (head[:5], r"m\.npz: head: expected finite numbers \(90, 3, 4\), found float64 of shape \(5, 3, 4\)"),
         (np.full_like(head, np.nan), "head: expected finite numbers"),
-        (2 * head, "head: expected rotations, found something else"),
+        (2 * head, "head: expected rotations, found other matrices"),
     ):
         np.savez(path, vertices=moved, fps=30, head=wrong)
         with pytest.raises(BadInput, match=text):
