@@ -217,7 +217,7 @@ def _processed(folder: Path, recipe: Recipe) -> _Data:
             folder / "BIWI.ply",
             expected="the mesh of BIWI",
             found="nothing",
-            fix="Copy BIWI/BIWI.ply of CodeTalker or FaceFormer into the folder.",
+            fix="Copy BIWI/BIWI.ply of CodeTalker or FaceFormer to this path.",
         )
     vertices, faces = read_mesh(mesh)
     stored = load_pickle(folder / "templates.pkl")
@@ -341,7 +341,7 @@ def _topology(regions: Path, face: np.ndarray, data: _Data) -> Topology:
                 path,
                 expected=f"CodeTalker's list of {what}",
                 found="nothing",
-                fix=f"Copy BIWI/regions/{name}.txt of github.com/Doubiiu/CodeTalker into the folder.",
+                fix=f"Copy BIWI/regions/{name}.txt of github.com/Doubiiu/CodeTalker to this path.",
             )
         lists[name] = np.unique(read_ids(path))
         if lists[name][-1] >= len(face):

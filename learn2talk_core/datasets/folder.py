@@ -102,7 +102,7 @@ def read_folder(
     given = {"upper_face": upper_face, "mouth": mouth}
     regions |= {name: np.unique(_ids(path, len(face))) for name, path in given.items() if path is not None}
     if not len(pairs):
-        log.warning("%s: upper and lower lip are connected in the mesh; metrics of the lip gap stay empty", folder)
+        log.warning("%s: upper and lower lip are not separate in the mesh; metrics of the lip gap stay empty", folder)
 
     def read(name: str) -> Recording:
         row = rows[name]
@@ -221,7 +221,7 @@ def split_clips(rows: Mapping[str, Row], table: Mapping[str, Mapping[str, str]])
     if table:
         absent = sorted(set(table) - set(rows))
         if absent:
-            log.warning("clips in the table of clips that do not exist: %s", ", ".join(absent))
+            log.warning("the table of clips names clips that do not exist: %s", ", ".join(absent))
         split = {name: Row(**{**vars(row), **table[name]}) for name, row in rows.items() if name in table}
     else:
         split = default_splits(rows)

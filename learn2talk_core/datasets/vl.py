@@ -21,7 +21,8 @@ def vl_vertices(content: bytes, where: object, vertex_count: int) -> np.ndarray:
     """
     for size in (4, 8):
         count = int.from_bytes(content[:size], "little")
-        # An 8-byte file cut short by 4 is as long as a 4-byte file; its first x is then the upper half of the count.
+        # With an 8-byte count, a file that lost its last 4 bytes is as long as one with a 4-byte count; the upper half of
+        # the count then takes the place of the first x.
         if len(content) == size + 12 * count > size and (size == 8 or content[4:8] != bytes(4)):
             break
     else:
@@ -86,7 +87,7 @@ def _archive(path: Path) -> Iterator[tarfile.TarFile]:
             yield archive
     except BadInput:
         raise
-    except Exception as error:  # tar, gzip, zlib and number errors all mean the same here
+    except Exception as error:  # tar, gzip, zlib and value errors all mean the same here
         found = f"{type(error).__name__}: {error}"
         raise BadInput(path, expected="a whole archive of .vl files", found=found, fix="Copy it again.") from error
 

@@ -121,7 +121,7 @@ def test_a_table_of_clips_decides(tmp_path, caplog):
     assert {clip.id: clip.split for clip in corpus.clips} == {"a_1": "train", "a_2": "test_seen", "b_1": "test_unseen"}
     assert corpus.clips[0].text == "Hello you."
     assert source.train_speakers == ("a",)
-    assert "clips in the table of clips that do not exist: b_9" in caplog.text
+    assert "the table of clips names clips that do not exist: b_9" in caplog.text
     assert "1 clips are in no split and are left out: b_2" in caplog.text
     (data / "clips.csv").unlink()
     (data / "clips.json").write_text(json.dumps({"a_1": {"split": "train", "speaker": "c", "sentence": "s"}}))
