@@ -21,8 +21,8 @@ def vl_vertices(content: bytes, where: object, vertex_count: int) -> np.ndarray:
     """
     for size in (4, 8):
         count = int.from_bytes(content[:size], "little")
-        # With an 8-byte count, a file that lost its last 4 bytes is as long as one with a 4-byte count; the upper half of
-        # the count then takes the place of the first x.
+        # With an 8-byte count, a file that lost its last 4 bytes is as long as one with a 4-byte count; the upper half
+        # of the count is then where the first x would be.
         if len(content) == size + 12 * count > size and (size == 8 or content[4:8] != bytes(4)):
             break
     else:
