@@ -320,7 +320,7 @@ def test_one_pair_by_the_command(project: Path, tmp_path: Path, capsys: pytest.C
     assert (tmp_path / "out/m.png").read_bytes().startswith(b"\x89PNG")
     assert main(command(project, *pair)) == 1
     assert "m: not scored: " in (error := capsys.readouterr().err)
-    assert "expected frames a second, found none given. Give --fps" in error
+    assert "expected a frame rate, found none. Give --fps" in error
     assert main(["score"]) == 1
     assert "score: expected something to score, found nothing. Give --audio" in capsys.readouterr().err
     assert main(["score", "--audio", "a.wav"]) == 1

@@ -127,18 +127,21 @@ def test_an_imitation_is_written_and_checked(tmp_path: Path, capsys: pytest.Capt
     assert {"where", "what", "severity", "fix"} == set(report["problems"][0])
     assert report["problems"][0]["where"].endswith("S00_01.wav")
     assert main(["check-corpus", str(data)]) == 1
-    assert "error   corpus.source.fps: expected a value, which the dataset folder needs" in capsys.readouterr().out
+    assert "error   corpus.source.fps: expected a value, because the dataset folder needs it" in capsys.readouterr().out
 
 
 def test_a_corpus_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     toy_corpus(tmp_path / "corpus")
     assert main(["check-corpus", str(tmp_path / "corpus")]) == 0
     out = capsys.readouterr().out
-    assert "toy: 30 frames a second, 64 vertices, unit 1000 mm" in out
+    assert "toy: 30 frames per second, 64 vertices, unit 1000 mm" in out
     assert "warning sentence 'p a': in train and in a test" in out
     assert main(["check-corpus", str(tmp_path / "nothing"), "--json"]) == 1
     problem = json.loads(capsys.readouterr().out)["problems"][0]
-    assert (problem["what"], problem["fix"]) == ("expected the folder of a dataset, found nothing", "Check the path.")
+    assert (problem["what"], problem["fix"]) == (
+        "expected the folder of a dataset, found no such folder",
+        "Check the path.",
+    )
 
 
 def test_what_the_system_refuses_is_one_line(

@@ -129,8 +129,8 @@ DISPLACED = "mm per unit: displacements. Give positions, not displacements, and 
 @pytest.mark.parametrize(
     ("scale", "rest", "unit", "text"),
     [
-        (1000, 0, 1000.0, "mm across, found one of 1.14e+05 mm, with 1000 mm per unit. It fits --mm-per-unit 1."),
-        (1, 0, 1.0, "found one of 0.114 mm, with 1 mm per unit. It fits --mm-per-unit 1000."),
+        (1000, 0, 1000.0, "mm across, found 1.14e+05 mm at 1000 mm per unit. --mm-per-unit 1 would fit."),
+        (1, 0, 1.0, "found 0.114 mm at 1 mm per unit. --mm-per-unit 1000 would fit."),
         (1, 1, 1000.0, DISPLACED),
         (1000, 1, 1000.0, DISPLACED),
         (1000, 1, 1.0, DISPLACED),
@@ -155,7 +155,7 @@ def test_a_motion_is_as_large_as_its_template(tmp_path: Path) -> None:
     for name, change in (("ok", vertices), ("mm", 1000 * vertices), ("offsets", vertices - sheet())):
         np.save(tmp_path / f"{name}.npy", change)
     find_viewer_clips([tmp_path / "ok.npy"], **given)
-    with pytest.raises(BadInput, match=r"mm.npy: expected a face, as the template, some 113 mm across, found one of 1"):
+    with pytest.raises(BadInput, match=r"mm.npy: expected a face, as the template, about 113 mm across, found 1"):
         find_viewer_clips([tmp_path / "ok.npy", tmp_path / "mm.npy"], **given)
     with pytest.raises(BadInput, match=r"offsets.npy: expected a face, as the template, .* displacements\. Give"):
         find_viewer_clips([tmp_path / "offsets.npy"], **given)
