@@ -379,4 +379,4 @@ def test_a_video_goes_to_the_2d_expert(
     assert row["confidence"] == ""
     Path("film.mp4").write_bytes(Path("film.mp4").read_bytes()[:200])
     assert main(["score", "film.mp4", "--crops"]) == 1
-    assert "film.mp4: not scored: film.mp4: expected a video that ffmpeg can read whole" in capsys.readouterr().err
+    assert "film.mp4: not scored: film.mp4: expected a complete video that ffmpeg can read" in capsys.readouterr().err

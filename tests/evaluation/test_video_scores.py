@@ -240,7 +240,7 @@ def test_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, errors = capsys.readouterr()
     assert "good/one.mp4" in out
     assert "bad/silent.mp4: not scored: bad/silent.mp4: expected a sound track, found none" in errors
-    assert "bad/torn.mp4: not scored: bad/torn.mp4: expected a video that ffmpeg can read whole" in errors
+    assert "bad/torn.mp4: not scored: bad/torn.mp4: expected a complete video that ffmpeg can read" in errors
     assert "nowhere.mp4: not scored: nowhere.mp4: expected a video file, found no such file" in errors
     assert len(json.loads(Path("out/b.json").read_text())["problems"]) == 3
 

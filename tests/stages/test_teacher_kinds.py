@@ -108,7 +108,7 @@ def test_what_is_refused_is_listed_and_made_again_alone(params: Params) -> None:
     assert clip_ids() == ["A0", "B1", "C101"]
 
 
-@pytest.mark.parametrize(("mode", "reason"), [("static", "a mouth that moves"), ("half", "ffmpeg can read whole")])
+@pytest.mark.parametrize(("mode", "reason"), [("static", "a mouth that moves"), ("half", "that ffmpeg can read")])
 def test_a_video_that_fails_the_checks_is_kept_to_look_at(params: Params, mode: str, reason: str) -> None:
     bad = replace(params, command=replace(params.command, arguments=words(mode)))
     for _ in range(2):  # it is made again, and refused again

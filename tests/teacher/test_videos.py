@@ -106,7 +106,7 @@ def test_unreadable(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for broken in (whole[: len(whole) // 2], b"", b"<html>quota exceeded</html>"):
         path.write_bytes(broken)
-        with pytest.raises(BadInput, match=r"c.mp4: expected a video that ffmpeg can read whole"):
+        with pytest.raises(BadInput, match=r"c.mp4: expected a complete video that ffmpeg can read"):
             foreign_film(CLIP, AUDIO, path, STILL, None)
 
 
