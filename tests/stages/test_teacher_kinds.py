@@ -134,7 +134,7 @@ def test_damaged_and_deleted_ones_are_made_again_alone(params: Params) -> None:
 def test_another_rate_is_said(params: Params, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         main(replace(params, command=replace(params.command, arguments=words("faster"))))
-    assert "62.5 pictures a second, brought to 25 by taking the nearest one: 3 of 3 videos" in caplog.text
+    assert "62.5 frames per second, resampled to 25 by taking the nearest one: 3 of 3 videos" in caplog.text
 
 
 def test_a_hopeless_command_is_stopped(params: Params) -> None:

@@ -62,14 +62,14 @@ def test_each_refused_one_is_told(good: Path, corpus: Corpus, capsys: pytest.Cap
         set(problem) == {"clip", "severity", "where", "expected", "found", "fix"} for problem in found["problems"]
     )
     assert found["notes"] == [
-        "50 pictures a second, brought to 25 by taking the nearest one: 1 of 5 videos",
-        "videos of no clip of data/corpus: 1, D103.mp4",
+        "50 frames per second, resampled to 25 by taking the nearest one: 1 of 5 videos",
+        "videos that belong to no clip of data/corpus: 1, D103.mp4",
     ]
     assert Path("redo.txt").read_text() == "A0\nB1\nC101\n"
     assert main(["check-teacher", "made"]) == 1
     told = capsys.readouterr()
     assert "2 of 5 videos pass" in told.out
-    assert "A0: made/A0.mp4: expected a mouth that moves by 3 grey levels, found 0.0: a still picture." in told.err
+    assert "A0: made/A0.mp4: expected a mouth that moves by 3 grey levels, found 0.0: a still image." in told.err
     assert "B1: made/B1.mp4: expected one video of the clip, found nothing." in told.err
 
 
@@ -85,7 +85,7 @@ def test_what_the_stage_made(corpus: Corpus, capsys: pytest.CaptureFixture[str])
     found = json.loads(capsys.readouterr().out)
     assert [problem["clip"] for problem in found["problems"]] == ["B1", "D102"]
     assert found["problems"][0]["where"] == "data/teacher_video, clip B1"
-    assert found["problems"][1]["expected"] == "a film of D102"
+    assert found["problems"][1]["expected"] == "a video of D102"
 
 
 def test_inputs_are_what_the_teacher_takes(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +107,7 @@ def test_only_some_inputs(corpus: Corpus, capsys: pytest.CaptureFixture[str]) ->
     assert sorted(path.name for path in Path("in/audio").iterdir()) == ["B1.wav", "C101.wav"]
     Path("redo.txt").write_text("B1\nS99\n")
     assert main(["teacher-inputs", "in", "--only", "redo.txt"]) == 1
-    assert "redo.txt: expected names of clips, found 'S99', which is none." in capsys.readouterr().err
+    assert "redo.txt: expected names of clips, found 'S99', which is not one." in capsys.readouterr().err
     assert main(["teacher-inputs", "in", "--only", "no.txt"]) == 1
     assert "no.txt: expected a list of clips" in capsys.readouterr().err
 
