@@ -166,16 +166,16 @@ def _protocol(key: str, judges: VideoJudges, every: int) -> dict[str, str]:
     whose = "lse/syncnet_v2" if published else "lse/own-expert"
     padding = ", zero padding" if published else ", no padding"
     network = "SyncNet" if published else "the project's 2D expert, unit vectors; not comparable with SyncNet's"
-    pictures = f"each {every}. picture" if every > 1 else "every picture"
+    pictures = f"one in {every} frames" if every > 1 else "every frame"
     texts = {
         "lse_d": f"{whose}: least mean distance over ±15 frames{padding}; {network}",
         "lse_c": f"{whose}: median minus least mean distance{padding}; {network}",
         "offset": f"{whose}: frames by which the sound leads the lips at the least mean distance",
         "lse_d_unpadded": f"{whose}/no-padding: as LSE-D, only over windows that the sound has",
         "lse_c_unpadded": f"{whose}/no-padding: as LSE-C, only over windows that the sound has",
-        "fid": f"fid/inception-2015-12-05: whole pictures, {pictures}, of all videos against all of the reference",
+        "fid": f"fid/inception-2015-12-05: whole frames, {pictures}, of all videos against all of the reference",
         "mouth_distance": f"fid/own-lip-reader: Fréchet distance of mouths, front-end features, {pictures}; not FID",
-        "cpbd": f"cpbd/matlab-1.0: whole pictures as they are, {pictures}",
+        "cpbd": f"cpbd/matlab-1.0: whole frames, unscaled, {pictures}",
         "csim": f"csim/{judges.recogniser}: cosine to the reference's face at the same time, {pictures}",
     }
     metric = METRICS[key]

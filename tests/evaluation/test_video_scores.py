@@ -195,7 +195,7 @@ def test_fid_is_of_whole_pictures_of_all_videos(expert: SyncExpert2D) -> None:
     assert table.mean["fid"] == pytest.approx(frechet_distance(seen, true), rel=1e-4)
     assert (table.mean["pictures"], table.mean["reference_pictures"]) == (24, 7)
     assert "inception-2015-12-05" in table.protocol["fid"]["protocol"]
-    assert "every picture" in table.protocol["fid"]["protocol"]
+    assert "every frame" in table.protocol["fid"]["protocol"]
     assert list(table.absent) == ["CSIM"]
     assert "fid" not in table.rows[0]
 

@@ -181,7 +181,7 @@ def test_sigkill_then_resume_gives_the_same_numbers(tmp_path: Path) -> None:
 def test_two_trainers_never_share_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scratch, "WAIT_SECONDS", 0.0)
     with Scratch(tmp_path / "x"):
-        with pytest.raises(BadInput, match=rf"expected no other trainer at work here, found process {os.getpid()}"):
+        with pytest.raises(BadInput, match=rf"expected no other training in this folder, found process {os.getpid()}"):
             Scratch(tmp_path / "x").__enter__()
     with Scratch(tmp_path / "x"):
         pass
@@ -203,7 +203,7 @@ def test_who_waited_for_a_folder_that_is_gone_and_who_made_it_anew_are_kept_apar
         flock(*words)
 
     monkeypatch.setattr(scratch.fcntl, "flock", end_and_begin_anew)  # the second has just opened the lock file
-    with pytest.raises(BadInput, match=rf"expected no other trainer at work here, found process {os.getpid()}"):
+    with pytest.raises(BadInput, match=rf"expected no other training in this folder, found process {os.getpid()}"):
         Scratch(tmp_path / "x").__enter__()
     third.save({"step": torch.tensor(3)})
     assert third.load() == {"step": torch.tensor(3)}
