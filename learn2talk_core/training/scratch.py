@@ -31,7 +31,7 @@ WAIT_SECONDS = 60.0  # how long to wait for another training, which may be about
 
 
 class Scratch:
-    """A locked folder with at most one checkpoint. Use as a context manager; `remove()` when all outputs are written."""
+    """A locked folder with one checkpoint or none. Use as a context manager; `remove()` when all outputs are there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -73,7 +73,7 @@ class Scratch:
                 raise stream.error
 
     def load(self) -> dict[str, Any] | None:
-        """The checkpoint, or None if there is none. A damaged one is deleted, and training starts from the beginning."""
+        """The checkpoint, or None if there is none. A damaged one is deleted; training starts from the beginning."""
         if not self.checkpoint.is_file():
             return None
         try:

@@ -190,7 +190,7 @@ def test_a_collapsed_network_is_refused(corpus):
     refuse_collapse(corpus, model, clips, falling, "metric")
     stuck = [{"loss": 0.6931}] * 100
     with pytest.raises(
-        BadInput, match=r"syncnet3d loss: expected a loss below that of a coin toss.*0\.6931: it collapsed"
+        BadInput, match=r"syncnet3d loss: expected a loss below chance level.*0\.6931: it collapsed"
     ):
         refuse_collapse(corpus, model, clips, stuck, "loss")
     refuse_collapse(corpus, model, clips, stuck[:99], "loss")  # too short a training to be judged
