@@ -47,7 +47,7 @@ class VideoClip:
 
     Attributes:
         id: unique name.
-        speaker: whose face and voice.
+        speaker: name of the person.
         text: what is said; empty where unknown.
         split: `loss` and `metric` contain the faces that the two lip readers are trained on, `validation` other faces
             with other sentences.

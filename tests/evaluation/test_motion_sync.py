@@ -39,7 +39,7 @@ FRAME = 1000 / FPS
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a toy corpus, a SyncNet3D that knows it, and its calibration."""
+    """A folder with a toy corpus, a SyncNet3D trained on it, and its calibration."""
     folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         corpus, syncnet = trained(folder, patch)
@@ -206,7 +206,7 @@ def test_sound_without_speech(scorer: Scorer) -> None:
     ids = scorer.corpus.topology.regions["mouth"]
     wave, motion = talk()
     wave[:] = 0
-    wave[-100:] = 0.5  # a click in the last window, for which there is no whole one
+    wave[-100:] = 0.5  # a click at the end, where no complete window remains
     with pytest.raises(BadInput, match=r"expected speech, found \d windows of sound that is loud enough"):
         score_motion(scorer, wave, motion[:, ids], sheet()[ids], FPS)
 

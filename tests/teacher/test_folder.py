@@ -15,7 +15,7 @@ from tests.fake_teacher import FACE_BOX, MOUTH_BOX, speak, still
 from tests.toy import toy_corpus
 
 ROOT = Path(__file__).parents[2]
-CLIPS = ["A0", "B1", "C101", "A100", "D102"]  # training, validation, and the first of both tests
+CLIPS = ["A0", "B1", "C101", "A100", "D102"]  # training, validation, and the first clips of both tests
 
 
 @pytest.fixture
@@ -98,7 +98,7 @@ def test_inputs_are_what_the_teacher_takes(corpus: Corpus, capsys: pytest.Captur
     for clip in (clip for clip in corpus.clips if clip.id in CLIPS):
         np.testing.assert_array_equal(read_sound(f"in/audio/{clip.id}.wav"), corpus.audio(clip))
     image = cv2.cvtColor(cv2.imread("in/images/still.png"), cv2.COLOR_BGR2RGB)
-    assert np.abs(image.astype(int) - still()).mean() < 6  # the film lost a little
+    assert np.abs(image.astype(int) - still()).mean() < 6  # the film is compressed with some loss
 
 
 def test_only_some_inputs(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:

@@ -14,7 +14,7 @@ from tests.fake_teacher import FACE_BOX, MOUTH_BOX, SIZE, speak, still
 
 RNG = np.random.default_rng(0)
 LOUDNESS = np.interp(np.arange(20000), np.linspace(0, 20000, 7), [0, 1, 0, 1, 0, 1, 0])
-AUDIO = (0.35 * LOUDNESS * RNG.normal(size=20000)).clip(-1, 1)  # 31 pictures, and a rest of 160 samples
+AUDIO = (0.35 * LOUDNESS * RNG.normal(size=20000)).clip(-1, 1)  # 31 frames and 160 more samples
 SHOWN = VideoClip("s", "s", "", "validation", 1, 640, (), FACE_BOX, MOUTH_BOX)
 STILL = Still(still(), SHOWN)
 CLIP = Clip("c", "A", "t0", "p a", "train", 37, len(AUDIO), (), 0, 0, 0)
@@ -46,7 +46,7 @@ def test_a_picture_or_two_are_trimmed(off: int, tmp_path: Path) -> None:
     (clip, mp4, audio), _ = foreign_film(CLIP, AUDIO, tmp_path / "c.mp4", STILL, None)
     assert clip.frames == len(read_video(mp4)[0]) == min(31, 31 + off)
     assert clip.samples == len(audio) == (len(AUDIO) if off > 0 else (31 + off) * 640)
-    write_talking_video(tmp_path / "made", [(clip, mp4, audio)])  # the rule for sound and pictures holds
+    write_talking_video(tmp_path / "made", [(clip, mp4, audio)])  # raises if sound and frames do not match
 
 
 @pytest.mark.parametrize("count", [28, 34])
@@ -111,7 +111,7 @@ def test_unreadable(tmp_path: Path) -> None:
 
 
 def test_landmarks_hold_a_moving_head_still(tmp_path: Path) -> None:
-    """A wider picture whose head drifts: found by its landmarks, and brought to one place and size."""
+    """A wider frame in which the head drifts: it is found by its landmarks and moved to a fixed position and size."""
     shifts = np.arange(31) * 2
 
     def wide(picture: np.ndarray, shift: int) -> np.ndarray:

@@ -25,7 +25,7 @@ def clicks(seconds: float = 1.6) -> np.ndarray:
 
 
 def counting(count: int, fps: float) -> bytes:
-    """A video whose picture t is 6 t bright everywhere."""
+    """A video whose frame t has the brightness 6 t everywhere."""
     return encode_video(
         np.broadcast_to((6 * np.arange(count, dtype=np.uint8))[:, None, None, None], (count, 32, 32, 3)), fps
     )
@@ -79,7 +79,7 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", pictures(), 25, clicks())
     write_video(tmp_path / "b.mp4", pictures(), 25, clicks())
     assert (tmp_path / "a.mp4").read_bytes() == (tmp_path / "b.mp4").read_bytes()
-    # x264's look-ahead reads memory that nobody wrote: small noisy pictures show it within some tries.
+    # x264's look-ahead reads uninitialised memory: small noisy frames show it within a few tries.
     noisy = pictures(30, 32) // 2 + np.random.default_rng(0).integers(0, 70, (30, 32, 32, 3), np.uint8)
     assert len({encode_video(noisy, 25) for _ in range(12)}) == 1
 
@@ -146,7 +146,7 @@ def test_an_unknown_codec_is_named(codec: bytes, kind: str) -> None:
 
 
 def timed(times: list[int]) -> bytes:
-    """A Matroska file of one picture after another at these milliseconds."""
+    """A Matroska file with one frame at each of these times in milliseconds."""
     film = io.BytesIO()
     with av.open(film, "w", format="matroska") as container:
         stream = container.add_stream("libx264", rate=25, options={"bf": "0", "preset": "ultrafast"})
