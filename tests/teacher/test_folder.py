@@ -114,4 +114,4 @@ def test_only_some_inputs(corpus: Corpus, capsys: pytest.CaptureFixture[str]) ->
 
 def test_no_such_folder(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-teacher", "nowhere"]) == 1
-    assert "nowhere: expected a folder of videos, found none." in capsys.readouterr().err
+    assert "nowhere: expected a folder of videos, found no such folder." in capsys.readouterr().err

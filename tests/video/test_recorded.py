@@ -76,7 +76,7 @@ def test_nobody_is_in_two_splits(tmp_path: Path) -> None:
 def test_what_is_refused(tmp_path: Path) -> None:
     record(tmp_path / "ann/one.mp4")
     with pytest.raises(
-        BadInput, match=r"expected videos <speaker>/<name>.mp4 of at least three speakers, found 1 of 1"
+        BadInput, match=r"expected videos <speaker>/<name>.mp4 of at least three speakers, found 1 videos of 1"
     ):
         list(recorded_films(tmp_path, find_dots))
     record(tmp_path / "bob/one.mp4", sound=False)
