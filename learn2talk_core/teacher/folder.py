@@ -1,4 +1,4 @@
-"""For teachers that are run by hand: write what they need, and look at what they made."""
+"""For teachers that are run by hand: write their inputs and check their videos."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -27,10 +27,10 @@ class Report:
     """What `check_teacher` found.
 
     Attributes:
-        folder: what was looked at.
-        checked: how many videos there were to be.
+        folder: the folder that was checked.
+        checked: number of videos that were expected.
         refused: clip and reason; the stage teacher_video stops at any of them.
-        notes: what the stage deals with by itself.
+        notes: deviations that the stage handles by itself.
     """
 
     folder: Path
@@ -53,18 +53,18 @@ class Report:
 def check_teacher(
     folder: str | Path, corpus: Corpus, clips: Sequence[Clip], stills: Mapping[str, Still], find: FindFaces | None
 ) -> Report:
-    """Look at the teacher's videos of these clips as the stage teacher_video does.
+    """Check the teacher's videos of these clips as the stage teacher_video does.
 
     Args:
-        folder: of videos named by clip, or what the stage made (data/teacher_video).
-        corpus: has the sound of the clips.
-        clips: those that are to have a video.
-        stills: by speaker, for videos whose head keeps still; not used with `find`.
-        find: finds the faces of a picture.
+        folder: videos named by clip, or the output of the stage (data/teacher_video).
+        corpus: contains the sound of the clips.
+        clips: the clips that must have a video.
+        stills: by speaker, for videos in which the head does not move; not used with `find`.
+        find: finds the faces in a frame.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise BadInput(folder, expected="a folder of videos", found="none", fix="Mend the path.")
+        raise BadInput(folder, expected="a folder of videos", found="no such folder", fix="Correct the path.")
     made = any(folder.glob("films-*.parquet"))
     refused: list[tuple[str, BadInput]] = []
     notes: Counter[str] = Counter()
@@ -83,20 +83,20 @@ def check_teacher(
     lines = [f"{note}: {count} of {len(clips)} videos" for note, count in notes.items()]
     others = [] if made else _others(folder, {clip.id for clip in corpus.clips})
     if others:
-        lines.append(f"videos of no clip of {corpus.folder}: {len(others)}, {', '.join(others[:10])}")
+        lines.append(f"videos that belong to no clip of {corpus.folder}: {len(others)}, {', '.join(others[:10])}")
     return Report(folder, len(clips), refused, lines)
 
 
 def write_inputs(
     folder: str | Path, corpus: Corpus, clips: Sequence[Clip], stills: Mapping[str, Still]
 ) -> pd.DataFrame:
-    """Write what a one-shot teacher takes: audio/CLIP.wav (16 kHz, mono, 16 bit), images/STILL.png, and clips.csv.
+    """Write the inputs of a one-shot teacher: audio/CLIP.wav (16 kHz, mono, 16 bit), images/STILL.png, and clips.csv.
 
     Returns:
-        the table: clip, speaker, audio, image (paths in the folder), frames at 25 a second, seconds.
+        the table: clip, speaker, audio, image (paths in the folder), frames at 25 fps, seconds.
 
     Raises:
-        BadInput: the folder holds files that this command did not write.
+        BadInput: the folder contains files that this command did not write.
     """
     rows = []
     with own_folder(folder, TEACHER_INPUTS) as partial:
@@ -115,14 +115,14 @@ def write_inputs(
 
 
 def listed(path: str | Path, clips: Sequence[Clip]) -> list[Clip]:
-    """Those of the clips whose names begin a line of a file, such as the stage's refused.txt."""
+    """The clips that a file lists, as the first column of its lines; the stage's refused.txt is such a file."""
     try:
         names = [line.split("\t")[0].strip() for line in Path(path).read_text().splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(path, expected="a list of clips", found=str(error), fix="Mend the path.") from error
+        raise BadInput(path, expected="a list of clips", found=str(error), fix="Correct the path.") from error
     if unknown := sorted(set(names) - {clip.id for clip in clips}):
         raise BadInput(
-            path, expected="names of clips", found=f"{unknown[0]!r}, which is none", fix="Mend or remove the line."
+            path, expected="names of clips", found=f"{unknown[0]!r}, which is not one", fix="Correct or remove it."
         )
     return [clip for clip in clips if clip.id in names]
 
@@ -139,13 +139,13 @@ def _named(folder: Path, clips: Sequence[Clip], stills: Mapping[str, Still]) -> 
 
 
 def _made(folder: Path, clips: Sequence[Clip]) -> Iterator[tuple[Clip, Video | BadInput]]:
-    """What the stage wrote holds the boxes; each clip's first picture is its still."""
+    """The stage's output contains the boxes; each clip's first frame is its still."""
     video = open_talking_video(folder)
     films = {film.id: film for film in video.clips}
     for clip in clips:
         film = films.get(clip.id)
         if film is None:
-            yield clip, BadInput(folder, expected=f"a film of {clip.id}", found="none", fix="dvc repro teacher_video")
+            yield clip, BadInput(folder, expected=f"a video of {clip.id}", found="none", fix="dvc repro teacher_video")
         else:
             yield clip, (video.mp4(film), Still(video.frames(film)[0], film), film.samples)
 

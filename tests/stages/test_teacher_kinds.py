@@ -108,7 +108,7 @@ def test_what_is_refused_is_listed_and_made_again_alone(params: Params) -> None:
     assert clip_ids() == ["A0", "B1", "C101"]
 
 
-@pytest.mark.parametrize(("mode", "reason"), [("static", "a mouth that moves"), ("half", "ffmpeg can read whole")])
+@pytest.mark.parametrize(("mode", "reason"), [("static", "a mouth that moves"), ("half", "that ffmpeg can read")])
 def test_a_video_that_fails_the_checks_is_kept_to_look_at(params: Params, mode: str, reason: str) -> None:
     bad = replace(params, command=replace(params.command, arguments=words(mode)))
     for _ in range(2):  # it is made again, and refused again
@@ -134,7 +134,7 @@ def test_damaged_and_deleted_ones_are_made_again_alone(params: Params) -> None:
 def test_another_rate_is_said(params: Params, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO"):
         main(replace(params, command=replace(params.command, arguments=words("faster"))))
-    assert "62.5 pictures a second, brought to 25 by taking the nearest one: 3 of 3 videos" in caplog.text
+    assert "62.5 frames per second, resampled to 25 by taking the nearest one: 3 of 3 videos" in caplog.text
 
 
 def test_a_hopeless_command_is_stopped(params: Params) -> None:
