@@ -253,7 +253,7 @@ def serve(app: App, *, port: int = 0, page: str = "", open_page: Callable[[str],
     """Serve until Ctrl-C; prints the address of `page`, and opens it by `open_page`."""
     with ViewServer(app, port) as server:
         print(server.address + page, flush=True)
-        print("Ctrl-C ends it.", file=sys.stderr)
+        print("Ctrl-C stops it.", file=sys.stderr)
         if open_page is not None:
             open_page(server.address + page)
         try:
