@@ -20,7 +20,7 @@ def add(subparsers: Subparsers) -> None:
         "animate",
         help="speech in, animation out: video, vertices, meshes, glTF, USD, ARKit, FLAME",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Animate a face from speech. The folder OUT/NAME of a sound appears once all its files are complete.",
+        description="Animate a face from speech. The folder OUT/NAME of a sound appears once its files are complete.",
         epilog=EXAMPLES,
     )
     parser.add_argument(
