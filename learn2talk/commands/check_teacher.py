@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from learn2talk_core.corpus.format import open_corpus
     from learn2talk_core.run.config import load_params
-    from learn2talk_core.run.files import whole_file
+    from learn2talk_core.run.files import check_file, whole_file
     from learn2talk_core.teacher.folder import check_teacher
     from learn2talk_core.teacher.settings import TeacherVideo
     from learn2talk_core.teacher.videos import taught_clips
@@ -30,6 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     from learn2talk_core.video.stills import choose_stills
     from learn2talk_core.video.talking_video import open_talking_video
 
+    if arguments.redo:
+        check_file(arguments.redo)
     params = load_params(TeacherVideo, "teacher_video")
     corpus = open_corpus(arguments.corpus)
     find = mediapipe_faces() if (arguments.face or params.face) == "landmarks" else None

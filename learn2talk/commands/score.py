@@ -55,7 +55,10 @@ def add(subparsers: Subparsers) -> None:
 def run(arguments: argparse.Namespace) -> int:
     from learn2talk_core.evaluation.pairs import find_pairs
     from learn2talk_core.report.video_table import write_csv
+    from learn2talk_core.run.files import check_file
 
+    if arguments.csv:
+        check_file(arguments.csv)
     pairs, videos = find_pairs(arguments.paths, arguments.audio, arguments.motion)
     rows = []
     if pairs:

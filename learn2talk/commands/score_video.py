@@ -37,12 +37,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     from learn2talk_core.evaluation.video_scores import LIPREADER, load_video_judges, score_videos, video_records
     from learn2talk_core.report.video_table import video_score_table, write_csv
-    from learn2talk_core.run.files import write_json
+    from learn2talk_core.run.files import check_file, write_json
     from learn2talk_core.video.footage import films_of
     from learn2talk_core.video.landmarks import mediapipe_faces
 
     if arguments.every < 1:
         raise BadInput("--every", expected="at least 1", found=str(arguments.every), fix="1 uses every frame.")
+    for path in filter(None, (arguments.csv, arguments.json)):
+        check_file(path)
     find = cache(mediapipe_faces)
     films = films_of(arguments.videos, find, audio=arguments.audio, crops=arguments.crops)
     reference = arguments.reference and films_of([arguments.reference], find, crops=arguments.crops, stills=True)

@@ -90,6 +90,25 @@ def resample_states(states: np.ndarray, from_fps: float, to_fps: float, frames: 
     return interpolated(states, np.asarray(frames, np.float64) * (from_fps / to_fps) - first)
 
 
+def directions_of(displacements: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Displacements as states times a few fixed directions, for a student without an affine map.
+
+    With U the eigenvectors of X Xᵀ, X = U (Uᵀ X). Directions whose singular value is below 1e-6 of the largest are
+    left out: float32 does not resolve them.
+
+    Args:
+        displacements: X (T, 3V) from the template.
+
+    Returns:
+        States (T, r) float32 and directions (r, 3V) float32, r ≤ T and at least 1.
+    """
+    exact = displacements.astype(np.float64)
+    squares, vectors = np.linalg.eigh(exact @ exact.T)
+    kept = squares >= 1e-12 * squares[-1]
+    kept[-1] = True
+    return vectors[:, kept].astype(np.float32), (vectors[:, kept].T @ exact).astype(np.float32)
+
+
 def frame_count(samples: int, fps: float) -> int:
     """Frames that a sound of so many samples at 16 kHz has: those that end with it or before, at least one."""
     return max(1, whole_frames(samples, fps))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from learn2talk_core.animation.animation import Animation, frame_count, resample_states
+from learn2talk_core.animation.animation import Animation, directions_of, frame_count, resample_states
 from learn2talk_core.animation.blend_shapes import BlendShapes, embedded_shapes
 from learn2talk_core.animation.head_motion import LOOK_AHEAD, HeadMotion, load_head_model, neck
 from learn2talk_core.animation.life import Life
@@ -108,16 +108,20 @@ class Animator:
         rate = _rate(fps, self.fps)
         if chunk is None and len(wave) > WHOLE:
             chunk = LONG_CHUNK
+        directions = None
         if chunk is not None:
             stream = self.stream(rate, style=weights, chunk=chunk, look_ahead=look_ahead, states=True)
             pieces = [stream.feed(wave[start : start + PIECE]) for start in range(0, len(wave), PIECE)]
             states = np.concatenate([*pieces, stream.finish()])
         else:
             one = self._style_vector(weights)[None]
-            frames, template = frame_count(len(wave), self.fps), self.face(weights)
+            frames = frame_count(len(wave), self.fps)
+            template = self.face(weights) if self.correspondence is None else self.templates[_heaviest(weights)]
             own = self.student.predict_states(wave, self.fps, one, frames, template)[0].numpy()
+            if self.student.affine_map() is None:
+                own, directions = directions_of(own)
             states = resample_states(own, self.fps, rate, range(frame_count(len(wave), rate)))
-        face, head = self._still(weights, rate, life), None
+        face, head = self._still(weights, rate, life, directions), None
         if life.head:
             head = HeadMotion(self._head, life.seed)
             head.hear(wave)
@@ -219,17 +223,25 @@ class Animator:
 
     def face(self, weights: Mapping[str, float]) -> np.ndarray:
         """The face at rest (V, 3) that a style moves: the one given, else that of its heaviest speaker."""
-        return self.templates[max(weights, key=weights.__getitem__)] if self.template is None else self.template
+        return self.templates[_heaviest(weights)] if self.template is None else self.template
 
     @cached_property
     def _map(self) -> tuple[np.ndarray, np.ndarray]:
-        """Basis (d, V, 3) and offset (V, 3) of the displacement of the faces here."""
+        """Basis (d, V, 3) and offset (V, 3) of the displacement of the faces here, for a student with an affine map."""
         weight, bias = self.student.map_arrays()
-        assert weight is not None
-        assert bias is not None
+        if weight is None or bias is None:
+            network = self.student.network
+            expected, found = "a student whose vertices are affine in its states", "another network"
+            raise BadInput(f"a stream of {network}", expected=expected, found=found, fix="Use learn2talk animate.")
         basis, offset = np.ascontiguousarray(weight).reshape(len(weight), -1, 3), bias.reshape(-1, 3)
         other = self.correspondence
         return (basis, offset) if other is None else (other.move(basis), other.move(offset))
+
+    def _moved(self, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `_map` for the `directions` (r, 3V) of one clip; they have no offset."""
+        basis, other = directions.reshape(len(directions), -1, 3), self.correspondence
+        basis = basis if other is None else other.move(basis)
+        return basis, np.zeros(basis.shape[1:], np.float32)
 
     @cached_property
     def _head(self) -> PoseVAE:
@@ -256,9 +268,11 @@ class Animator:
     def _style_vector(self, weights: Mapping[str, float]) -> torch.Tensor:
         return torch.tensor([weights.get(name, 0.0) for name in self.speakers])
 
-    def _still(self, weights: Mapping[str, float], fps: float, life: Life) -> Animation:
-        """The face before it says anything."""
-        (basis, offset), names = self._map, life.shapes()
+    def _still(
+        self, weights: Mapping[str, float], fps: float, life: Life, directions: np.ndarray | None = None
+    ) -> Animation:
+        """The face before it says anything; `directions` (r, 3V) of a clip whose student has no affine map."""
+        (basis, offset), names = self._map if directions is None else self._moved(directions), life.shapes()
         basis = np.concatenate([basis, self._deltas(names)]) if names else basis
         face = self.face(weights)
         return Animation(
@@ -273,6 +287,10 @@ class Animator:
             shapes=names,
             pivot=neck(face, self.topology, self.mm_per_unit) if life.head else None,
         )
+
+
+def _heaviest(weights: Mapping[str, float]) -> str:
+    return max(weights, key=weights.__getitem__)
 
 
 def _mixture(text: str) -> dict[str, float]:

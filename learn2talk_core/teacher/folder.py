@@ -12,7 +12,8 @@ import pandas as pd
 from learn2talk_core.audio.waveform import SAMPLE_RATE, write_wave
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import visible_files, whole_file
+from learn2talk_core.run.files import visible_files
+from learn2talk_core.run.own_folder import TEACHER_INPUTS, own_folder
 from learn2talk_core.run.progress import progress
 from learn2talk_core.teacher.videos import find_video, look_at, resample_note
 from learn2talk_core.video.landmarks import FindFaces
@@ -93,20 +94,23 @@ def write_inputs(
 
     Returns:
         the table: clip, speaker, audio, image (paths in the folder), frames at 25 a second, seconds.
+
+    Raises:
+        BadInput: the folder holds files that this command did not write.
     """
-    folder, rows = Path(folder), []
-    for clip in progress(clips, "inputs", unit="clip"):
-        still = stills[clip.speaker]
-        audio, image = f"audio/{clip.id}.wav", f"images/{still.clip.id}.png"
-        write_wave(folder / audio, corpus.audio(clip))
-        if not (folder / image).is_file():
-            with whole_file(folder / image) as partial:
-                cv2.imwrite(str(partial), cv2.cvtColor(still.image, cv2.COLOR_RGB2BGR))
-        seconds = round(clip.samples / SAMPLE_RATE, 3)
-        rows.append([clip.id, clip.speaker, audio, image, frames_of(clip.samples), seconds])
-    table = pd.DataFrame(rows, columns=["clip", "speaker", "audio", "image", "frames", "seconds"])
-    with whole_file(folder / "clips.csv") as partial:
-        table.to_csv(partial, index=False)
+    rows = []
+    with own_folder(folder, TEACHER_INPUTS) as partial:
+        for clip in progress(clips, "inputs", unit="clip"):
+            still = stills[clip.speaker]
+            audio, image = f"audio/{clip.id}.wav", f"images/{still.clip.id}.png"
+            write_wave(partial / audio, corpus.audio(clip))
+            if not (partial / image).is_file():
+                (partial / image).parent.mkdir(exist_ok=True)
+                cv2.imwrite(str(partial / image), cv2.cvtColor(still.image, cv2.COLOR_RGB2BGR))
+            seconds = round(clip.samples / SAMPLE_RATE, 3)
+            rows.append([clip.id, clip.speaker, audio, image, frames_of(clip.samples), seconds])
+        table = pd.DataFrame(rows, columns=["clip", "speaker", "audio", "image", "frames", "seconds"])
+        table.to_csv(partial / "clips.csv", index=False)
     return table
 
 

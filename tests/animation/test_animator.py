@@ -16,6 +16,7 @@ from learn2talk_core.audio.voice import voice_of
 from learn2talk_core.audio.waveform import write_wave
 from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.run.errors import BadInput
+from tests.models.students.test_student import Nodding
 from tests.toy_student import toy_animator, toy_student
 
 
@@ -49,6 +50,17 @@ def test_files_and_waves_of_any_kind_give_the_same(animator: Animator, tmp_path:
     np.testing.assert_allclose(animator.animate(tmp_path / "a.wav", style="A").states, expected, atol=1e-6)
     integers = np.round(wave * 32768).astype(np.int16)
     np.testing.assert_allclose(animator.animate(integers, style="A").states, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("life", [Life(), Life(head=1)])
+def test_a_student_without_an_affine_map_is_animated(animator: Animator, life: Life) -> None:
+    wave, nodding = speech(1.3), replace(animator, student=Nodding(64, 2))
+    face = nodding.animate(wave, style="B", life=life)
+    states = nodding.student.predict_states(wave, 30, torch.tensor([[0.0, 1.0]]), 39, animator.templates["B"])
+    expected = animator.templates["B"] + states[0].detach().numpy().reshape(39, 64, 3)
+    np.testing.assert_allclose(face.unposed().vertices(), expected, atol=1e-6)
+    with pytest.raises(BadInput, match="a stream of nodding"):
+        nodding.stream()
 
 
 @pytest.mark.parametrize("fps", [24, 25, 30, 60, 120])

@@ -101,6 +101,14 @@ def test_inputs_are_what_the_teacher_takes(corpus: Corpus, capsys: pytest.Captur
     assert np.abs(image.astype(int) - still()).mean() < 6  # the film lost a little
 
 
+def test_inputs_replace_no_folder_of_the_user(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("own").mkdir()
+    Path("own/clips.csv").write_text("mine")
+    assert main(["teacher-inputs", "own"]) == 1
+    assert "own: expected a folder that learn2talk teacher-inputs made, or none" in capsys.readouterr().err
+    assert Path("own/clips.csv").read_text() == "mine"
+
+
 def test_only_some_inputs(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
     Path("redo.txt").write_text("B1\treason, as the stage writes it\n\nC101\n")
     assert main(["teacher-inputs", "in", "--only", "redo.txt"]) == 0

@@ -40,6 +40,7 @@ class Nodding(Student):
     def style_count(self) -> int:
         return len(self.styles)
 
+    @torch.no_grad()
     def predict_states(
         self, wave: np.ndarray, fps: float, styles: Tensor, frames: int, template: np.ndarray | None = None
     ) -> Tensor:
