@@ -116,7 +116,7 @@ def test_too_little_sound_is_said(network: PoseVAE) -> None:
     head = HeadMotion(network, 0)
     head.hear(speech(3))
     assert len(head.poses(np.arange(0, 3 - LOOK_AHEAD, 1 / 30))) > 30
-    with pytest.raises(ValueError, match=r"too little sound for the head at 2\.90 s"):
+    with pytest.raises(ValueError, match=r"not enough sound for the head pose at 2\.90 s"):
         head.poses(np.array([2.9]))
 
 

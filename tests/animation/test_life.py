@@ -112,5 +112,5 @@ def test_a_look_is_as_large_as_the_embedded_heads_eyes_say():
 
 def test_strengths_that_are_none():
     for name, value in (("head", -1.0), ("blinks", float("nan")), ("gaze", 4.0)):
-        with pytest.raises(BadInput, match=f"{name}: expected a strength of 0 … 3, found {value:g}. 1 is usual"):
+        with pytest.raises(BadInput, match=f"{name}: expected a strength of 0 … 3, found {value:g}. 1 is typical"):
             Life(**{name: value})

@@ -32,8 +32,11 @@ def test_templates(tmp_path: Path) -> None:
     write_mesh(tmp_path / "other.obj", head, faces[:, ::-1][:-1])
     write_mesh(tmp_path / "large.obj", 1000 * head, faces)
     for name, text in (
-        ("small", "small.obj: expected 64 vertices, as the model, found 50. Export the head in the model's topology"),
-        ("other", "other.obj: expected the 98 triangles of the model, found 97, of which 97 are the model's"),
+        (
+            "small",
+            "small.obj: expected 64 vertices, as in the model, found 50. Export the head in the model's topology",
+        ),
+        ("other", "other.obj: expected the 98 triangles of the model, found 97 triangles, 97 of them in the model"),
         ("large", "Scale it by 0.001"),
     ):
         with pytest.raises(BadInput) as refused:

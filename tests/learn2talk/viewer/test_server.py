@@ -238,7 +238,7 @@ def test_a_sound_is_animated_as_the_command_does(client: Client, folder: Path) -
         (b"RIFF\xff\xff\0\0WAVE", "name=x.wav", "x.wav: expected a sound file with samples, found no chunk of samples"),
         (b"\x80\x04\x95", "", "sound: expected a sound file"),
         (None, "name=a.wav&style=Z", "style: expected one or a mixture of A, B, found Z"),
-        (None, "name=a.wav&style=A%3D-1", "style: expected weights that are positive"),
+        (None, "name=a.wav&style=A%3D-1", "style: expected weights ≥ 0 with a positive sum"),
     ],
 )  # fmt: skip
 def test_nonsense_is_refused_by_name(
