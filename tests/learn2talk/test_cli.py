@@ -167,7 +167,7 @@ def test_what_cannot_be_viewed_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for words, text in (
-        (["view"], "data: expected something that moves, found nothing. Run make repro first"),
+        (["view"], "data: expected a run or a motion, found nothing. Run make repro first"),
         (["view", "a.npz"], "a.npz: expected a file, found nothing"),
         (["live"], "data/corpus/corpus.json: expected a file, found nothing"),
         (["live", "a.wav"], "a.wav: expected a sound file, found nothing"),

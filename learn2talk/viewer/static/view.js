@@ -151,7 +151,7 @@ async function animate(file) {
   panes.setAttribute("aria-busy", "true");
   try {
     if (file.size > limits.bytes) {
-      const taken = `Up to ${limits.bytes / 2 ** 20} MiB are taken`;
+      const taken = `At most ${limits.bytes / 2 ** 20} MiB are accepted`;
       throw new Refused(413, `${file.name}: ${taken}, this has ${(file.size / 2 ** 20).toFixed(0)}.`);
     }
     const query = new URLSearchParams({ name: file.name, style: $("#style").value.trim() });

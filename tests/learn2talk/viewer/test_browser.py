@@ -268,7 +268,7 @@ def test_nonsense_is_refused_on_the_page(page: Page, folder: Path) -> None:
         file.truncate((64 << 20) + 1)
     page.drop("#panes", folder / "large.wav")
     text = page.wait("document.querySelector('#problem:not([hidden]) span')?.textContent")
-    assert text == "large.wav: Up to 64 MiB are taken, this has 64."
+    assert text == "large.wav: At most 64 MiB are accepted, this has 64."
     refused = [event for event in page.events if event.get("method") == "Log.entryAdded"]
     assert ["status of 422" in event["params"]["entry"]["text"] for event in refused] == [True], "and nothing else"
     page.events = [event for event in page.events if event not in refused]

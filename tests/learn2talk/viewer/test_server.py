@@ -52,13 +52,13 @@ def test_it_listens_on_this_machine_alone(client: Client) -> None:
 @pytest.mark.parametrize(
     ("path", "headers", "text"),
     [
-        ("", {"Host": "evil.example"}, "no other name of it"),
-        ("", {"Host": "127.0.0.1"}, "no other name of it"),
-        ("", {"Host": None}, "no other name of it"),
-        ("", {"Origin": "http://evil.example"}, "Other pages"),
-        ("", {"Origin": "null"}, "Other pages"),
-        ("", {"Origin": None, "Sec_Fetch_Site": "cross-site"}, "Other pages"),
-        ("", {"Origin": None, "Sec_Fetch_Site": "same-site"}, "Other pages"),
+        ("", {"Host": "evil.example"}, "The Host header must be"),
+        ("", {"Host": "127.0.0.1"}, "The Host header must be"),
+        ("", {"Host": None}, "The Host header must be"),
+        ("", {"Origin": "http://evil.example"}, "Requests from other pages"),
+        ("", {"Origin": "null"}, "Requests from other pages"),
+        ("", {"Origin": None, "Sec_Fetch_Site": "cross-site"}, "Requests from other pages"),
+        ("", {"Origin": None, "Sec_Fetch_Site": "same-site"}, "Requests from other pages"),
         ("/", {}, "not the one that was printed"),
         ("/index.html", {}, "not the one that was printed"),
         ("/wrong/index.html", {}, "not the one that was printed"),
@@ -144,7 +144,7 @@ def test_sizes_are_bounded(client: Client) -> None:
     for path, length in (("api/animate", UPLOAD + 1), ("api/blind", 5000), ("api/clips", 1), ("api/live/x", 2 << 20)):
         answer = client.ask(path, "POST", None, Content_Length=str(length))
         assert answer.status == 413
-        assert "are taken, this has" in answer.json["error"]
+        assert "are accepted, this has" in answer.json["error"]
         assert answer.headers["Connection"] == "close"
     for headers in ({}, {"Content_Length": "many"}, {"Content_Length": "-1"}, {"Transfer_Encoding": "chunked"}):
         assert client.ask("api/animate", "POST", None, **headers).status == 411
@@ -362,12 +362,12 @@ def test_a_blind_session_says_nothing_and_records_everything(client: Client, fol
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"first": "Learn2Talk"}, "comparison: expected two methods and a question"),
+        ({"first": "Learn2Talk"}, "comparison: expected two different methods, a known question and a valid name"),
         ({"first": "Nobody"}, "comparison: expected clips with both methods, found none"),
-        ({"question": "taste"}, "comparison: expected two methods and a question"),
+        ({"question": "taste"}, "comparison: expected two different methods, a known question and a valid name"),
         ({"trials": 0}, "trials: expected 1 … 200, found 0"),
         ({"trials": "many"}, "trials: expected 1 … 200, found many"),
-        ({"person": "=SUM(A1)"}, "comparison: expected two methods and a question"),
+        ({"person": "=SUM(A1)"}, "comparison: expected two different methods, a known question and a valid name"),
     ],
 )
 def test_a_strange_comparison_is_refused(client: Client, changes: dict, text: str) -> None:
