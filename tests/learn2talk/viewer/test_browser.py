@@ -487,13 +487,13 @@ def test_a_head_is_turned_in_the_browser(page: Page) -> None:
 def test_a_file_speaks_live(page: Page, client: Client, folder: Path) -> None:
     page.open(client.server.address + "live.html")
     page.wait("!document.querySelector('#microphone').disabled")
-    assert page.run("document.querySelector('#sounds').textContent") == "Speak spoken.wav"
+    assert page.run("document.querySelector('#sounds').textContent") == "Play spoken.wav"
     assert page.run("document.querySelector('#delay').textContent") == "The face will be 1.05 s behind the sound."
     page.click("#sounds button")
     page.wait(f"{FRAMES}.length === 1 && {FRAMES}[0] > 3")
     text = page.run("document.querySelector('#delay').textContent")
     assert text.startswith("The face is ")
-    assert "0.4 s are heard at once, 0.4 s more ahead" in text
+    assert "0.4 s chunk, 0.4 s look-ahead" in text
     early = page.run("import('./live.js').then((m) => m.session.context.currentTime - m.session.start)")
     assert early >= 0.8, "what is shown was heard a chunk and a look-ahead before"
     found = page.run("import('./live.js').then((m) => { window.rows = m.session.motion.rows; return true; })")
@@ -529,7 +529,7 @@ def test_live_says_when_there_is_no_microphone(page: Page, client: Client) -> No
     page.run("navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('no', 'NotAllowedError'))")
     page.click("#microphone")
     text = page.wait("document.querySelector('#problem:not([hidden]) span')?.textContent")
-    assert text == "The browser gives no microphone: allow it beside the address, or plug one in."
+    assert text == "No microphone: allow it in the browser's address bar, or connect one."
     assert not page.run("document.querySelector('#microphone').disabled")
 
 
