@@ -118,7 +118,7 @@ def test_auto_is_the_training_speaker_with_the_nearest_voice(animator: Animator)
 
 @pytest.fixture(scope="module")
 def lively(animator: Animator) -> Animator:
-    """With shapes for lids and eyes, which move no vertex of the mouth."""
+    """With blend shapes for eyelids and eyes that do not move the mouth."""
     names = Life(blinks=1, gaze=1).shapes()
     deltas = 1e-3 * np.random.default_rng(0).normal(size=(len(names), 64, 3))
     deltas[:, animator.topology.regions["mouth"]] = 0
@@ -177,7 +177,7 @@ def test_what_cannot_live_says_so(animator: Animator, lively: Animator, tmp_path
 
 
 def test_the_embedded_head_has_lids_and_another_one_gets_them_with_its_lips(lively: Animator) -> None:
-    """Faces of the embedded head stand for the model's; a correspondence of each vertex with itself, twice as large."""
+    """The embedded head is used as the model's face; the correspondence doubles its size."""
     face = load_face()
     topology = face.topology
     corpus = SimpleNamespace(topology=topology)

@@ -104,7 +104,8 @@ export class Stage {
     try {
       this.renderer = new WebGLRenderer({ canvas, antialias: true, alpha: true });
     } catch {
-      throw new Error("This browser cannot draw in 3D: WebGL 2 is needed. Turn on hardware acceleration, or use another browser.");
+      const fix = "Turn on hardware acceleration, or use another browser.";
+      throw new Error(`This browser cannot draw in 3D: WebGL 2 is needed. ${fix}`);
     }
     this.renderer.setScissorTest(true);
     this.scene = new Scene();

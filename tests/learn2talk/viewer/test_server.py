@@ -130,7 +130,7 @@ def test_the_page_is_whole_and_guarded(client: Client) -> None:
 def test_nothing_comes_from_elsewhere() -> None:
     for path in STATIC.iterdir():
         text = path.read_text()
-        if path.name in ("three.min.js", "three.LICENSE.txt"):  # names of standards, not addresses that are asked
+        if path.name in ("three.min.js", "three.LICENSE.txt"):  # names of standards, not requested addresses
             continue
         assert "https:" not in text, path
         assert text.count("http:") == text.count('xmlns="http://www.w3.org/2000/svg"'), path
@@ -268,14 +268,14 @@ def test_who_hangs_up_gets_nothing(client: Client, tmp_path: Path) -> None:
     write_wave(tmp_path / "a.wav", speech(0.3))
     content = (tmp_path / "a.wav").read_bytes()
     before = len(client.ask("api/clips").json["clips"])
-    with client.server.app._animating:  # another one is being animated
+    with client.server.app._animating:  # another sound is being animated
         with socket.create_connection(("127.0.0.1", client.port)) as line:
             head = f"POST /{client.token}/api/animate?name=gone HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\n"
             head += f"Origin: http://127.0.0.1:{client.port}\r\nContent-Length: {len(content)}\r\n\r\n"
             line.sendall(head.encode() + content)
     assert (
         client.post("api/animate?name=b.wav&style=A", content).status == 200
-    )  # waits its turn, after the one that left
+    )  # waits for its turn, after the client that has gone
     titles = [clip["title"] for clip in client.ask("api/clips").json["clips"]]
     assert len(titles) == before + 1
     assert "gone" not in titles
@@ -436,10 +436,10 @@ def test_connections_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert threading.active_count() == threads + 3
         for one in silent:
             one.close()
-        while (status := client.ask("").status) == 503:  # until the threads have seen it
+        while (status := client.ask("").status) == 503:  # until the threads have noticed it
             time.sleep(0.01)
         assert status == 200
-        assert all(client.ask("api/clips").status in (200, 503) for _ in range(8)), "places are given back"
+        assert all(client.ask("api/clips").status in (200, 503) for _ in range(8)), "slots are released"
 
 
 @pytest.mark.parametrize("part", ["header", "body"])
@@ -450,13 +450,13 @@ def test_a_request_that_trickles_in_is_given_up(part: str, tmp_path: Path, monke
         head = f"POST /{client.token}/api/animate HTTP/1.1\r\nHost: {own}\r\nOrigin: http://{own}\r\n"
         slow.sendall((head + "Content-Length: 1000\r\n\r\n" * (part == "body")).encode())
         sent, answer = 0, None
-        while sent < 900 and answer is None:  # eighteen seconds and more; the server waits for half a one
+        while sent < 900 and answer is None:  # over 18 s in total; the server waits for 0.5 s
             with suppress(TimeoutError):
                 answer = slow.recv(1)
             with suppress(ConnectionError):
                 slow.send(b"a")
             sent += 1
-        assert answer == b"", "the server hangs up, without an answer"
+        assert answer == b"", "the server closes the connection without an answer"
         assert client.ask("").status == 200
 
 
