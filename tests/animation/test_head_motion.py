@@ -92,9 +92,7 @@ def test_no_jump_where_blocks_meet(network: PoseVAE) -> None:
     found = head.poses(np.arange(225) / 25)
     assert np.ptp(found[:, 0]) == pytest.approx(1, abs=0.1)  # the filter overshoots a little
     assert np.abs(np.diff(found, axis=0)).max() <= math.pi / 2 / (HOP + 1)
-    assert (
-        np.abs(np.diff(found, 2, axis=0)).max() <= 1.2 * math.pi**2 / 2 / (HOP + 1) ** 2
-    )  # the speed does not jump either
+    assert np.abs(np.diff(found, 2, axis=0)).max() <= 1.2 * math.pi**2 / 2 / (HOP + 1) ** 2  # no jump in speed
 
 
 @pytest.mark.parametrize("fps", [24, 30, 60])

@@ -131,9 +131,7 @@ def test_it_plays_with_sound_and_all_faces_follow_the_sound(page: Page) -> None:
     for before, now, seconds in seen:
         assert len(set(before)) == len(set(now)) == 1, "all panes show the same frame"
         off = abs(now[0] - min(30 * seconds, 35))
-        assert min(off, abs(36 - off)) <= 1, (
-            "the frame matches the time of the sound"
-        )  # 36: where the loop begins again
+        assert min(off, abs(36 - off)) <= 1, "the sound's frame"  # 36: where the loop begins again
     assert page.run("document.querySelector('#play').textContent") == "Pause"
     page.click("#play")
     assert page.wait("document.querySelector('audio').paused")
