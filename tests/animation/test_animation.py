@@ -54,7 +54,7 @@ def posed(frames: int) -> Animation:
 
 
 def test_a_pose_turns_the_still_head_about_its_neck() -> None:
-    """Against rotations written out: about x, then y, then z."""
+    """Compared with explicit rotation matrices: about x, then y, then z."""
     face = posed(5)
     still, found = face.unposed().vertices(), face.vertices()
     np.testing.assert_array_equal(still, animation(5).vertices())

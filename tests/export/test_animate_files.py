@@ -155,12 +155,15 @@ def test_a_second_run_replaces_the_first_and_nothing_else(
     [
         (["--format", "fbx"], "--format: expected some of mp4, npy, npz, obj, ply, glb, usd, arkit, flame, found fbx"),
         (["--format", "npy", "--style", "Z"], "style: expected one or a mixture of A, B, found Z"),
-        (["--format", "npy", "--fps", "0"], "fps: expected 1 … 1000 frames a second, found 0"),
+        (["--format", "npy", "--fps", "0"], "fps: expected 1 … 1000 frames per second, found 0"),
         (["--format", "npy", "--template", "Q"], "template: expected a speaker of the corpus, or a file, found Q"),
         (["--format", "npy", "--chunk", "-1"], "chunk: expected"),
         (["--format", "flame"], "--flame: expected FLAME's model file, found none"),
         (["--format", "npy", "--head", "-1"], "head: expected a strength of 0 … 3, found -1"),
-        (["--format", "npy", "--blinks", "1"], "life: expected a mesh with shapes for eyelids and eyes, found none"),
+        (
+            ["--format", "npy", "--blinks", "1"],
+            "life: expected a mesh with blend shapes for eyelids and eyes, found none",
+        ),
         (
             ["--format", "npy", "--head", "1", "--head-model", "w.pth"],
             "w.pth: expected a file of weights, found nothing",
@@ -236,7 +239,7 @@ def test_a_template_of_another_topology_is_refused(
     faces = topology().faces
     write_mesh(tmp_path / "head.obj", sheet()[:50], faces[(faces < 50).all(axis=1)])
     assert main(["animate", *words, "--format", "npy", "--template", str(tmp_path / "head.obj")]) == 1
-    assert "head.obj: expected 64 vertices, as the model, found 50" in capsys.readouterr().err
+    assert "head.obj: expected 64 vertices, as in the model, found 50" in capsys.readouterr().err
     assert left(tmp_path) == []
 
 

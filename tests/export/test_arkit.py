@@ -200,7 +200,7 @@ def test_names_of_other_programs_are_understood(tmp_path):
         ({"names": ["jawOpen"], "deltas": np.zeros((2, 5, 3))}, r"found 1 names and deltas of shape \(2, 5, 3\)"),
         ({"names": ["jawOpen"], "deltas": np.full((1, 5, 3), np.nan)}, r"expected as many deltas as names"),
         ({"names": ["a", "b"], "deltas": np.zeros((2, 5, 3))}, r"expected ARKit's names, each once, found none of"),
-        ({"names": ["jawOpen", "JawOpen"], "deltas": np.zeros((2, 5, 3))}, r"found a name twice"),
+        ({"names": ["jawOpen", "JawOpen"], "deltas": np.zeros((2, 5, 3))}, r"found a duplicate name"),
         ({"names": ["jawOpen"], "deltas": np.array([None])}, r"found ValueError: an array of object"),
     ],
 )

@@ -67,7 +67,7 @@ def test_help_that_nobody_reads_on_is_quiet() -> None:
     run = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert run.stderr == ""
-    assert run.returncode in (0, 141)  # argparse hides the error where a text is longer than the buffer
+    assert run.returncode in (0, 141)  # argparse hides the error if the text is longer than the buffer
 
 
 def test_a_corpus_that_leads_out_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,9 +150,7 @@ def test_what_the_system_refuses_is_one_line(
     write_wave(tmp_path / "a.wav", np.full(8000, 0.1, np.float32))
     opened = Path.open
 
-    def refused(
-        path: Path, *how: Any, **named: Any
-    ) -> object:  # as root, who may run the tests, one may read everything
+    def refused(path: Path, *how: Any, **named: Any) -> object:  # root, who may run the tests, can read every file
         if path.name == "a.wav":
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return opened(path, *how, **named)
@@ -170,7 +168,7 @@ def test_what_cannot_be_viewed_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for words, text in (
-        (["view"], "data: expected something that moves, found nothing. Run make repro first"),
+        (["view"], "data: expected a run or a motion, found nothing. Run make repro first"),
         (["view", "a.npz"], "a.npz: expected a file, found nothing"),
         (["live"], "data/corpus/corpus.json: expected a file, found nothing"),
         (["live", "a.wav"], "a.wav: expected a sound file, found nothing"),

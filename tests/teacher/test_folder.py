@@ -90,7 +90,7 @@ def test_what_the_stage_made(corpus: Corpus, capsys: pytest.CaptureFixture[str])
 
 def test_inputs_are_what_the_teacher_takes(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["teacher-inputs", "in"]) == 0
-    assert capsys.readouterr().out == "5 sounds and 1 images; which go together: in/clips.csv\n"
+    assert capsys.readouterr().out == "5 sounds and 1 images; pairs are listed in in/clips.csv\n"
     rows = Path("in/clips.csv").read_text().splitlines()
     assert rows[0] == "clip,speaker,audio,image,frames,seconds"
     assert [row.split(",")[0] for row in rows[1:]] == CLIPS
