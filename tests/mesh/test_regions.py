@@ -151,7 +151,7 @@ def test_lists_in_arrays_json_and_masks(tmp_path):
         read_ids(f"{tmp_path}/FLAME_masks.pkl:lip")
 
 
-NUMBERS = "Write one list of whole numbers from 0, or of truth values."
+NUMBERS = "Write one list of whole numbers, counted from 0, or of true and false."
 
 
 @pytest.mark.parametrize(

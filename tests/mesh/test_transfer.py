@@ -110,7 +110,7 @@ def test_a_file_keeps_it_and_another_one_is_refused(tmp_path: Path) -> None:
     again = load_correspondence(path, 9, 5)
     np.testing.assert_array_equal(again.corners, found.corners)
     np.testing.assert_array_equal(again.move(np.ones((9, 3))), found.move(np.ones((9, 3))))
-    with pytest.raises(BadInput, match="expected one from 9 to 6 vertices, found one from 9 to 5"):
+    with pytest.raises(BadInput, match="expected a correspondence from 9 to 6 vertices, found one from 9 to 5"):
         load_correspondence(path, 9, 6)
     path.write_text("no")
     with pytest.raises(BadInput, match="expected a correspondence of two meshes, found"):

@@ -169,7 +169,7 @@ def test_wrong_input_is_named():
         render(vertices, faces.astype(np.float64), colours, CAMERA, 8, 8)
     with pytest.raises(ValueError, match=r"faces: expected vertex numbers 0 … 641, found 1 … 642"):
         render(vertices, faces + 1, colours, CAMERA, 8, 8)
-    with pytest.raises(ValueError, match=r"background: expected 3 numbers, one a channel, found 1"):
+    with pytest.raises(ValueError, match=r"background: expected 3 numbers, one per channel, found 1"):
         render(vertices, faces, colours, CAMERA, 8, 8, background=(0.5,))
     with pytest.raises(ValueError, match=r"backend: expected cpu or pytorch3d, found opengl"):
         render(vertices, faces, colours, CAMERA, 8, 8, backend="opengl")
