@@ -108,7 +108,7 @@ def array(tensor: Tensor) -> np.ndarray:
 
 
 # The arithmetic below is in double precision whatever the type of the arrays: in scalar code it costs nothing, and e_i
-# of an edge is then exactly the negative of e_i in the neighbouring triangle, so that no pixel is missed between the two.
+# of an edge is then exactly the negative of e_i in the neighbouring triangle, so that no pixel between them is missed.
 
 
 @kernel

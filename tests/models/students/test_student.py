@@ -87,7 +87,7 @@ def test_states_with_an_affine_map() -> None:
 
 
 def test_a_network_without_a_stream_says_so() -> None:
-    with pytest.raises(BadInput, match="a stream of nodding: expected a student that can speak while"):
+    with pytest.raises(BadInput, match="a stream of nodding: expected a student that can animate speech while"):
         Nodding(4, 2).open_stream(torch.ones(2), 30, 60)
 
 
