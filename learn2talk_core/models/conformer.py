@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from learn2talk_core.models.linear import Linear
 
 LEGACY_TABLE = 5000  # the official legacy variant takes its positions from the end of a table of this length
-EPS = 1e-12  # of every LayerNorm
+EPS = 1e-12  # eps of every LayerNorm
 
 
 def sinusoids(positions: Tensor, dim: int) -> Tensor:

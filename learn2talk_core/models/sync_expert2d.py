@@ -1,5 +1,5 @@
-"""Wav2Lip's lip-sync expert (Prajwal et al. 2020, §4.1), SyncNet_color in its code: are the lower
-halves of five faces in sync with a mel window?
+"""Wav2Lip's lip-sync expert (Prajwal et al. 2020, §4.1), SyncNet_color in its code: are the lower halves of five
+faces in sync with a mel window?
 
 With `width=1` it is the official network with the same keys. Experts trained here get the difference between the faces
 and the mean face of their clip, which removes identity and lighting and leaves the motion. The official weights need

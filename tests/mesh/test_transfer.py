@@ -25,8 +25,8 @@ def head() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def finer() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The embedded head with each triangle cut into four, shuffled, turned, scaled and moved: which follows what is
-    known. Vertices, triangles, and for each vertex the two old ones in whose middle it lies."""
+    """The embedded head with each triangle split into four, shuffled, rotated, scaled and moved, so the correspondence
+    is known. Returns vertices, triangles, and for each vertex the two old ones of which it is the midpoint."""
     old, faces = head()
     new, new_faces = trimesh.remesh.subdivide(old, faces)
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)

@@ -182,7 +182,7 @@ def test_vertices_on_another_device_are_refused():
 
 
 def test_a_forked_child_can_render():
-    """The threads of a parent must not be needed (nor waited for) by its child."""
+    """A forked child must neither need nor wait for the threads of its parent."""
     program = """
 import multiprocessing, torch
 from tests.render.test_render import image_and_gradients

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Nodding(Student):
-    """Moves every vertex of the template by its own amount, the louder the more; a stand-in for MeshTalk."""
+    """Moves every vertex of the template by its own amount times the loudness; a substitute for MeshTalk."""
 
     network = "nodding"
 
