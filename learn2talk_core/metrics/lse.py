@@ -20,8 +20,8 @@ class Lse:
         lse_d: the smallest mean distance over the shifts; lower is better.
         lse_c: median minus minimum of the mean distances; higher is better.
         distance_at_0: the mean distance at shift 0; unlike LSE-D, it increases with a constant delay.
-        offset: SyncNet's number: frames by which the audio leads the motion at the smallest distance.
-        lag_ms: milliseconds by which the audio lags behind the motion, refined below a frame by a parabola.
+        offset: frames by which the audio leads the motion at the smallest distance (SyncNet's AV offset).
+        lag_ms: milliseconds by which the audio lags behind the motion, refined to less than a frame by a parabola.
         curve: (2 S + 1,) mean distance at each shift −S … S of the audio.
     """
 
