@@ -1,4 +1,4 @@
-"""What a parquet file says of itself, read without Arrow, which ends the whole process at some damaged footers.
+"""Reads the footer (metadata) of a parquet file without Arrow, which crashes the whole process at some damaged footers.
 
 A footer is a tree in Thrift's compact protocol (Apache Thrift, doc/specs/thrift-compact-protocol.md), whose fields have
 numbers instead of names (Apache Parquet, parquet.thrift, version 2.11).
@@ -8,13 +8,13 @@ import struct
 from pathlib import Path
 from typing import Any, NamedTuple
 
-DEEPEST = 20  # structures in one another; footers have six
+DEEPEST = 20  # nesting levels of structures; real footers have six
 TRUE, FALSE, BYTE, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
 INTEGERS = (4, 5, 6)
 
 
 class Column(NamedTuple):
-    """A column of a row group: its path, code of its compression, values, their bytes before it, the least of them."""
+    """A column of a row group: path, compression code, number of values, their uncompressed bytes, smallest value."""
 
     path: tuple[str, ...]
     compression: int
@@ -24,14 +24,14 @@ class Column(NamedTuple):
 
 
 class RowGroup(NamedTuple):
-    """Rows that are stored together."""
+    """A row group: rows that are stored together."""
 
     rows: int
     columns: tuple[Column, ...]
 
 
 def read_footer(path: Path) -> list[RowGroup]:
-    """The row groups of a parquet file; any `Exception` where it is damaged."""
+    """The row groups of a parquet file; a damaged file may raise any `Exception`."""
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - 8))
@@ -51,24 +51,24 @@ def _column(about: dict[int, Any]) -> Column:
     statistics = about.get(12, {})
     least = statistics.get(6)
     if not isinstance(least, bytes | None):
-        raise TypeError("strange statistics")
+        raise TypeError("statistics of another type")
     return Column(path, _count(about[4]), _count(about[5]), _count(about[6]), least)
 
 
 def _count(value: Any) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError("no count")
+        raise ValueError("a count that is no whole number of at least 0")
     return value
 
 
 def _all(values: Any, kind: type) -> list[Any]:
     if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
-        raise TypeError("other fields")
+        raise TypeError("fields of another type")
     return values
 
 
 class _Reader:
-    """Values of Thrift's compact protocol: structures as dictionaries by the numbers of their fields."""
+    """Reads values of Thrift's compact protocol; structures become dictionaries keyed by field number."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.place = data, 0
@@ -121,7 +121,7 @@ class _Reader:
         return [self.value(inner, depth + 1) for _ in range(self.bounded(count))]
 
     def bounded(self, count: int) -> int:
-        if count > len(self.data) - self.place:  # each takes a byte at least
+        if count > len(self.data) - self.place:  # each takes at least one byte
             raise EOFError("the footer is cut short")
         return count
 

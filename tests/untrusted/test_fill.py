@@ -1,4 +1,4 @@
-"""The fill rule gives the numbers that the golden files were made with."""
+"""The fill rule reproduces the numbers that the golden files were made with."""
 
 import numpy as np
 import torch

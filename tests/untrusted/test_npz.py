@@ -1,4 +1,4 @@
-"""Arrays come back; what is larger than it can be is refused before memory is taken for it."""
+"""Arrays are read back; arrays larger than their file can hold are refused before memory is allocated for them."""
 
 import io
 import zipfile
@@ -35,12 +35,12 @@ def test_arrays_come_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "content", "found"),
     [
-        ({"shape": (10**12,)}, b"12345678", "a.npy of another length than its"),
-        ({"shape": (2,)}, b"12345678", "a.npy of another length than its"),
-        ({"shape": (-1,)}, b"", "a.npy of another length than its"),
+        ({"shape": (10**12,)}, b"12345678", "a.npy, whose length does not match its header"),
+        ({"shape": (2,)}, b"12345678", "a.npy, whose length does not match its header"),
+        ({"shape": (-1,)}, b"", "a.npy, whose length does not match its header"),
         ({"shape": (1,), "descr": "|O"}, b"12345678", "an array of object"),
         ({"shape": (1,), "descr": "|V8"}, b"12345678", "an array of"),
-        ({"shape": (10**7,)}, bytes(8 * 10**7), "bytes packed into"),
+        ({"shape": (10**7,)}, bytes(8 * 10**7), "bytes of contents in a file of"),
     ],
 )
 def test_what_is_none_is_refused(tmp_path: Path, header: dict, content: bytes, found: str) -> None:
