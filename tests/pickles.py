@@ -1,4 +1,4 @@
-"""Pickles to read: what Python 2 and chumpy wrote, and what strangers may have written."""
+"""Pickles for tests: as Python 2 and chumpy write them, and malicious ones."""
 
 import os
 import pickle

@@ -25,8 +25,8 @@ def read_npz(
         needed: arrays that must be present.
 
     Raises:
-        BadInput: the file is no `.npz` or is damaged; its contents exceed 100 times its size plus 64 MB; the length of an
-            array does not match its header; or an array in `needed` is missing.
+        BadInput: the file is no `.npz` or is damaged; its contents exceed 100 times its size plus 64 MB; the length of
+            an array does not match its header; or an array in `needed` is missing.
     """
     try:
         with zipfile.ZipFile(path) as archive:

@@ -1,15 +1,16 @@
-"""Pickles and arrays from strangers: data comes out, nothing in them is ever called.
+"""Reads untrusted pickles and arrays: returns plain data and never calls anything that the file names.
 
-A pickle is a program. Python's own unpickler runs it, and even with a whitelist of classes leaves it `__setstate__`,
-the attributes of whatever it was given, the extension registry and a memory of any size. Here the program runs on a
-machine that knows plain containers and makes arrays itself, from bytes whose length it has checked; a name in the file
-is only looked up in the table `KNOWN`. That is enough for what the field distributes: NumPy arrays of Python 2 and 3,
-SciPy's sparse matrices, and chumpy's arrays (FLAME), which come back as NumPy arrays without chumpy.
+A pickle is a program. Python's own unpickler runs it; even with a whitelist of classes, the program can reach
+`__setstate__`, the attributes of the objects that it is given, the extension registry and unlimited memory. Here the
+program runs on a machine that knows only plain containers and makes arrays itself, from bytes whose length it has
+checked; a name in the file is only looked up in the table `KNOWN`. This covers the files that are common in the field:
+NumPy arrays of Python 2 and 3, SciPy's sparse matrices, and chumpy's arrays (FLAME), which are returned as NumPy arrays
+without chumpy.
 
-A few bytes may also name one list a million times, or nest lists that share their parts until printing, comparing,
-hashing or copying one takes for ever. So every operation is charged for the memory that it may take, before the next
-one runs; nothing from the file is printed, compared or hashed unless its type is simple; and the result is measured
-as if every shared part were written out.
+A few bytes can also refer to one list a million times, or nest lists with shared parts so deeply that printing,
+comparing, hashing or copying one would never end. Therefore every operation is charged for the memory that it may take,
+before the next one runs; objects from the file are printed, compared or hashed only if their type is simple; and the
+result is measured as if every shared part were written out.
 """
 
 import os
@@ -32,27 +33,27 @@ _PLAIN = "plain data (numbers, text, lists, dictionaries, NumPy arrays)"
 _GET_AGAIN = "Get the file again from where it is published."
 _DTYPE = re.compile(r"[<>=|]?(\?|b1|[iu][1248]|f2|f4|f8|f16|c8|c16|c32|[SU][1-9]\d{0,5})")
 _KEYS = (str, bytes, int, float, bool, type(None), np.integer, np.floating, np.bool_, np.str_, np.bytes_)
-_WIDEST_KEY = 63  # bits of a number: longer ones can be chosen so that all hash alike
-_MOST_PAIRS = 10_000  # keys that are tuples of several numbers, for the same reason
-_MOST_NESTED = 100  # containers in one another
-_MULTIPLE, _SPARE = 50, 16 << 20  # what may be charged: so many times the file's size, and so many bytes more
-# Bytes that are charged, from above: a place on the stack or in a list; an item of a dictionary or set, in tables that
-# are at most two thirds full; an entry in the memo with its number; what a mark, a call and an empty object take.
+_WIDEST_KEY = 63  # bits of an integer: longer ones can be chosen so that all have the same hash
+_MOST_PAIRS = 10_000  # keys that are tuples of several numbers; limited for the same reason
+_MOST_NESTED = 100  # nesting levels of containers
+_MULTIPLE, _SPARE = 50, 16 << 20  # the memory budget: 50 times the file's size plus 16 MB
+# Bytes charged (upper bounds) for: a place on the stack or in a list; an item of a dictionary or set, whose tables are
+# at most two thirds full; an entry in the memo with its number; a mark; a call; an empty object.
 _PLACE, _ITEM, _MEMO, _MARK, _CALL, _OBJECT_SIZE = 16, 110, 112, 112, 300, 1000
-_MOST_PARTS = 32  # of a key, a shape
-_COPIES = 4  # that are held of an array's bytes while it is made
+_MOST_PARTS = 32  # parts of a key or a shape
+_COPIES = 4  # copies of an array's bytes that are in memory while it is made
 
 
 def load_pickle(path: str | Path) -> Any:
-    """Read a pickle of plain data; text of Python 2 is taken as Latin-1.
+    """Read a pickle of plain data; Python 2 strings are decoded as Latin-1.
 
-    Numbers, text, bytes, lists, tuples, dictionaries, sets, NumPy arrays and scalars (no object arrays), CSC and CSR
-    matrices of SciPy. Arrays of chumpy come back as NumPy arrays. Anything else is refused by name with `BadInput`, and
-    so is a file that is cut short or damaged.
+    Supported: numbers, text, bytes, lists, tuples, dictionaries, sets, NumPy arrays and scalars (no object arrays), and
+    SciPy's CSC and CSR matrices. chumpy's arrays are returned as NumPy arrays. Anything else raises a `BadInput` that
+    names it; so does a file that is cut short or damaged.
 
-    Never takes more memory than 64 times the file's size and 32 MB; arrays need about three times theirs. What comes
-    back would be no larger than 50 times the file and 16 MB if each shared part were written out (a sparse matrix
-    counts as a dense one), is nested at most 100 deep, and holds no container that holds itself.
+    Takes at most 64 times the file's size plus 32 MB of memory; arrays take about three times their own size. With each
+    shared part written out (a sparse matrix counts as a dense one), the result is at most 50 times the file's size plus
+    16 MB. It is nested at most 100 levels deep, and no container contains itself.
     """
     path = _existing(path)
     size = path.stat().st_size
@@ -62,22 +63,22 @@ def load_pickle(path: str | Path) -> Any:
             result = machine.plain()
         except BadInput:
             raise
-        except Exception as error:  # whatever a damaged program leads to
-            found = f"a damaged one ({type(error).__name__}: {str(error)[:200]})"
+        except Exception as error:  # a damaged program may raise anything
+            found = f"a damaged or different file ({type(error).__name__}: {str(error)[:200]})"
             raise BadInput(path, expected="a pickle", found=found, fix=_GET_AGAIN) from error
     return result
 
 
 def load_array(path: str | Path, *, mmap: bool = False) -> np.ndarray:
-    """Read one array from a `.npy`; objects in it are refused, a file that is cut short or too long as well.
+    """Read one array from a `.npy` file; objects and files that are too short or too long are refused.
 
     Args:
         path: the file.
-        mmap: leave it on disk and map it read-only.
+        mmap: leave the array on disk and map it read-only.
     """
     path = _existing(path)
     try:
-        array = np.lib.format.open_memmap(path, mode="r")  # compares the header with the file's length before anything
+        array = np.lib.format.open_memmap(path, mode="r")  # compares the header with the file's length first
     except Exception as error:
         found = f"{type(error).__name__}: {str(error)[:200]}"
         raise BadInput(path, expected="one whole array of numbers (.npy)", found=found, fix=_GET_AGAIN) from error
@@ -91,7 +92,7 @@ def load_array(path: str | Path, *, mmap: bool = False) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Name:
-    """A class or function that the file mentions. It has no behaviour; `KNOWN` says what is made for it."""
+    """The name of a class or function in the file. It has no behaviour; `KNOWN` defines what a call of it makes."""
 
     module: str
     name: str
@@ -102,7 +103,7 @@ class Name:
 
 @dataclass
 class _DType:
-    """A NumPy dtype under construction. The real ones are shared by the whole process, so the file never gets one."""
+    """A NumPy dtype under construction. Real dtypes are shared by the whole process: the file must not change one."""
 
     text: str
     order: str = "="
@@ -112,7 +113,7 @@ class _DType:
 
 
 class _Bounded:
-    """A file that refuses to be asked for more than it holds, before memory is taken for it."""
+    """A file that refuses to read more than it contains, before memory is allocated for it."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self._size = file, size
@@ -129,7 +130,7 @@ class _Bounded:
         return self._file.readinto(buffer)  # type: ignore[attr-defined]
 
 
-_PythonUnpickler: Any = pickle._Unpickler  # the one in C cannot be opened up
+_PythonUnpickler: Any = pickle._Unpickler  # the opcode handlers of the C version cannot be replaced
 
 
 def _opcodes(names: str) -> set[int]:
@@ -151,7 +152,7 @@ _COSTS = {
 
 
 def _charged(code: int, handler: Callable[["Machine"], None]) -> Callable[["Machine"], None]:
-    """`handler` of an opcode, followed by the charge for what it put onto the stack."""
+    """`handler` of an opcode, followed by the memory charge for what it pushed onto the stack."""
     cost = _COSTS.get(code, _PLACE)
     if code in _REPEATS:
 
@@ -176,13 +177,13 @@ def _charged(code: int, handler: Callable[["Machine"], None]) -> Callable[["Mach
 
 
 class Machine(_PythonUnpickler):
-    """Python's unpickler written in Python, with every operation that could reach beyond plain data replaced.
+    """Python's unpickler written in Python; every operation that could reach beyond plain data is replaced.
 
     Attributes:
-        path: of the file, for messages.
+        path: the file, for error messages.
         budget: bytes of memory that may still be taken.
-        known: every name that a file may mention → what a call of it gives.
-        content: class → how an empty object of it is made, and what takes its content.
+        known: every name that a file may contain → the function that replaces a call of it.
+        content: class → the function that makes an empty object of it, and the function that fills it.
     """
 
     known: ClassVar[dict[Name, Callable[..., Any]]]
@@ -192,12 +193,12 @@ class Machine(_PythonUnpickler):
         super().__init__(_Bounded(file, size), encoding="latin1")
         self.path, self.pairs = path, 0
         self.most = self.budget = _MULTIPLE * size + _SPARE
-        self.shared: set[int] = set()  # ids of containers that the file named again: the only ones with two owners
-        # Objects that were made empty and wait for their content, by id, with what takes it.
+        self.shared: set[int] = set()  # ids of containers that were referred to again: only these can have two owners
+        # Objects that are still empty, by id, with the function that fills them.
         self.unfinished: dict[int, tuple[Any, Callable[[Any], None]]] = {}
 
     def plain(self) -> Any:
-        """What the file holds, if it is plain data and not too large; see `load_pickle`."""
+        """The object in the file, if it is plain data and not too large; see `load_pickle`."""
         result = self.load()
         self.memo.clear()
         self.refuse_unfolded(result)
@@ -215,8 +216,8 @@ class Machine(_PythonUnpickler):
     def spend(self, count: int) -> None:
         self.budget -= count
         if self.budget < 0:
-            found = f"one that unpacks to more than {_MULTIPLE} times its size"
-            _refuse(self.path, found, expected="a pickle that holds what it takes")
+            found = f"one that unpacks to more than {_MULTIPLE} times the file's size"
+            _refuse(self.path, found, expected="a pickle about as large as its contents")
 
     def note_shared(self, value: Any) -> None:
         if isinstance(value, _CONTAINERS) and id(value) not in self.shared:
@@ -224,8 +225,8 @@ class Machine(_PythonUnpickler):
             self.shared.add(id(value))
 
     def key(self, key: Any) -> Any:
-        """A key of a dictionary or a set, if hashing it is quick: nested tuples may share their parts, a long text or
-        number may be named often, and numbers may be chosen so that their hashes are the same."""
+        """A key of a dictionary or set; refused if hashing could be slow: nested tuples with shared parts, a long text or
+        number that is repeated often, or numbers chosen to have the same hash."""
         parts = key if isinstance(key, tuple) else (key,)
         self.spend(_ITEM)
         if len(parts) > _MOST_PARTS:
@@ -237,7 +238,7 @@ class Machine(_PythonUnpickler):
             if isinstance(part, int | float | np.number):
                 numbers += 1
                 if isinstance(part, int) and part.bit_length() > _WIDEST_KEY:
-                    raise ValueError("a key that is a number of more than 63 bits")
+                    raise ValueError("a key that is an integer of more than 63 bits")
             elif part is not None:
                 self.spend(len(part) if isinstance(part, str | bytes) else 1)
         self.pairs += numbers > 1
@@ -249,14 +250,14 @@ class Machine(_PythonUnpickler):
         return zip(map(self.key, items[::2]), items[1::2], strict=True)
 
     def make(self, name: Any, args: Any) -> Any:
-        """What the file calls: only names of the table, and of those only the ones that make something."""
+        """The result of a call in the file; only names in the table `known` that make something can be called."""
         maker = self.known.get(name) if isinstance(name, Name) else None
         if maker is None or not isinstance(args, tuple):
             _refuse(self.path, f"a call of {_said(name)}")
         return maker(self, *args)
 
     def new(self, cls: Any) -> Any:
-        """An empty object of a class; the content follows in a BUILD."""
+        """An empty object of a class; a BUILD operation fills it later."""
         content = self.content.get(cls) if isinstance(cls, Name) else None
         if content is None:
             _refuse(self.path, f"an object of {_said(cls)}")
@@ -267,9 +268,9 @@ class Machine(_PythonUnpickler):
         return value
 
     def refuse_unfolded(self, result: Any) -> None:
-        """Refuse a result that is not plain data, or is larger than `most` bytes where each shared part counts as often
-        as it is named. Shared containers are measured once; the way down is a list, for it may be long."""
-        sizes: dict[int, int] = {}  # of shared containers; 0 while one is being measured
+        """Refuse a result that is not plain data, or is larger than `most` bytes with each shared part counted as often
+        as it is referred to. Shared containers are measured once; a list replaces recursion, which could be too deep."""
+        sizes: dict[int, int] = {}  # sizes of shared containers; 0 while one is being measured
         sizes_above: list[int] = []
         way = [iter((result,))]
         owners: list[int] = []
@@ -286,11 +287,11 @@ class Machine(_PythonUnpickler):
             elif isinstance(value, _CONTAINERS):
                 if id(value) in sizes:
                     if not sizes[id(value)]:
-                        raise ValueError("a container that holds itself")
+                        raise ValueError("a container that contains itself")
                     total += sizes[id(value)]
                 else:
                     if len(way) > _MOST_NESTED:
-                        raise ValueError(f"containers nested more than {_MOST_NESTED} deep")
+                        raise ValueError(f"containers nested more than {_MOST_NESTED} levels deep")
                     if id(value) in self.shared:
                         sizes[id(value)] = 0
                     owners.append(id(value))
@@ -300,13 +301,13 @@ class Machine(_PythonUnpickler):
             else:
                 total += self.plain_size(value)
             if total > self.most:
-                found = "one that names its parts again and again, without end"
-                _refuse(self.path, found, expected="a pickle that holds what it takes")
+                found = "one that repeats its parts until they exceed the size limit"
+                _refuse(self.path, found, expected="a pickle about as large as its contents")
 
     def plain_size(self, value: Any) -> int:
-        """Bytes of what is no container; a sparse matrix counts as the dense one."""
+        """Bytes of a value that is no container; a sparse matrix counts as a dense one."""
         if isinstance(value, Name | _DType) or id(value) in self.unfinished:
-            _refuse(self.path, f"a bare {value}" if isinstance(value, Name) else "an object without its content")
+            _refuse(self.path, f"the bare name {value}" if isinstance(value, Name) else "an object without its content")
         if isinstance(value, np.ndarray):
             return 112 + value.nbytes
         if scipy.sparse.issparse(value):
@@ -338,7 +339,7 @@ class Machine(_PythonUnpickler):
         fill(state)
 
     def pop_mark(self) -> list:
-        self.budget += _MARK  # its list is given back, or charged again as a value
+        self.budget += _MARK  # the mark's list is freed, or charged again as a value
         return super().pop_mark()
 
     def load_append(self) -> None:
@@ -359,7 +360,7 @@ class Machine(_PythonUnpickler):
         self._top(dict).update(self.pairs_of(items))
 
     def load_dict(self) -> None:
-        items = self.pop_mark()  # before `append` is looked up: it changes with the stack
+        items = self.pop_mark()  # before `append` is looked up, which `pop_mark` replaces together with the stack
         self.append(dict(self.pairs_of(items)))
 
     def load_additems(self) -> None:
@@ -378,7 +379,7 @@ class Machine(_PythonUnpickler):
         self.refuse_operation()
 
     def refuse_operation(self) -> None:
-        _refuse(self.path, "an operation of pickle that plain data does not need")
+        _refuse(self.path, "a pickle operation that plain data does not need")
 
     def _top(self, kind: type) -> Any:
         if type(self.stack[-1]) is not kind:
@@ -425,7 +426,7 @@ def _inside(container: Any) -> Iterator[Any]:
 
 
 def _said(value: Any) -> str:
-    """A name of the file, or the type of whatever stands in its place: printing that could take for ever."""
+    """A name from the file, or only the type of any other value, because printing that could take forever."""
     return str(value) if isinstance(value, Name) else type(value).__name__
 
 
@@ -434,16 +435,16 @@ def _dense_size(matrix: Any) -> int:
 
 
 def whole_numbers(values: Any, kind: str) -> tuple[int, ...]:
-    """A shape or an order of axes: a short tuple of whole numbers and nothing else."""
+    """Check a shape or an order of axes: it must be a short sequence of integers."""
     if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iu" and len(values) <= _MOST_PARTS:
         return tuple(values.tolist())
     if not isinstance(values, tuple | list) or len(values) > _MOST_PARTS or not all(type(n) is int for n in values):
-        raise TypeError(f"{kind} that is no tuple of whole numbers")
+        raise TypeError(f"{kind} that is no tuple of integers")
     return tuple(values)
 
 
 def _array_from(machine: Machine, shape: Any, dtype: Any, data: Any, order: str) -> np.ndarray:
-    """An array from raw bytes, or from the Latin-1 text that Python 2's bytes were read as."""
+    """An array from raw bytes, or from the bytes of Python 2, which were decoded as Latin-1 text."""
     if not isinstance(dtype, _DType):
         _refuse(machine.path, f"an array of {type(dtype).__name__}", expected="an array of numbers")
     if isinstance(data, str):
@@ -474,7 +475,7 @@ def _fill_array(machine: Machine, value: np.ndarray, state: Any) -> None:
 
 
 def _become(value: np.ndarray, content: np.ndarray) -> None:
-    """Give an array that others refer to already its content, in place, as NumPy's own unpickling does."""
+    """Fill an array in place, since other objects may already refer to it, as NumPy's own unpickling does."""
     fortran = content.flags.f_contiguous and not content.flags.c_contiguous
     content_bytes = content.tobytes("F" if fortran else "C")
     restore: Any = value.__setstate__
@@ -510,8 +511,8 @@ def _fill_sparse(kind: type) -> Callable[[Machine, Any, Any], None]:
             raise TypeError("a sparse matrix without its arrays")
         machine.spend(sum(part.nbytes + 16 * part.size for part in parts))  # indices may become wider
         built = kind(tuple(parts), shape=shape, copy=True)
-        built.check_format(full_check=True)  # an index outside would be read by SciPy's compiled code
-        machine.spend(_dense_size(built))  # who reads it may want it dense
+        built.check_format(full_check=True)  # SciPy's compiled code would read out of bounds at an invalid index
+        machine.spend(_dense_size(built))  # the caller may convert it to a dense array
         value.__dict__.update(built.__dict__)
 
     return fill
@@ -523,8 +524,8 @@ def _fill_chumpy(kind: str) -> Callable[[Machine, Any, Any], None]:
         if not isinstance(content, np.ndarray | np.generic | int | float):
             raise TypeError(f"chumpy around {type(content).__name__}")
         content = np.asarray(content)
-        if content.dtype.hasobject:  # a number of more than 64 bits
-            raise TypeError("chumpy around a number that no array holds")
+        if content.dtype.hasobject:  # an integer of more than 64 bits
+            raise TypeError("chumpy around an integer of more than 64 bits")
         if kind == "Select":
             ids = state["idxs"]
             ids = ids if isinstance(ids, np.ndarray) else np.array(whole_numbers(ids, "a list of numbers"), np.int64)
@@ -561,7 +562,7 @@ def _set(kind: type) -> Callable[..., Any]:
 
 
 def _dictionary(machine: Machine, *args: Any) -> dict:
-    """OrderedDict and defaultdict, as plain dictionaries: both keep the order, and a factory is code."""
+    """OrderedDict and defaultdict as plain dictionaries: the order is kept, the factory (code) is dropped."""
     items = [] if not args or isinstance(args[0], Name) or args[0] is None else args[0]
     if not isinstance(items, list | tuple):
         raise TypeError(f"a dictionary of {type(items).__name__}")
@@ -570,7 +571,7 @@ def _dictionary(machine: Machine, *args: Any) -> dict:
 
 def _complex(machine: Machine, real: Any, imag: Any) -> complex:
     if not isinstance(real, int | float) or not isinstance(imag, int | float):
-        raise TypeError("a complex number of other parts")
+        raise TypeError("a complex number whose parts are no numbers")
     return complex(real, imag)
 
 
@@ -598,13 +599,13 @@ def _empty_array() -> np.ndarray:
     return np.ndarray((0,), np.uint8)
 
 
-# Class → how an empty object of it is made, and what takes its content.
+# Class → the function that makes an empty object of it, and the function that fills it.
 CONTENT: dict[Name, tuple[Callable[[], Any], Callable[[Machine, Any, Any], None]]] = {
     **dict.fromkeys(_ARRAYS, (_empty_array, _fill_array)),
     **{name: (_empty_array, _fill_chumpy(kind)) for name, kind in _CHUMPY.items()},
     **{name: (partial(kind, (1, 1)), _fill_sparse(kind)) for name, kind in _SPARSE.items()},
 }
-# Every name that a file may mention → what a call of it gives.
+# Every name that a file may contain → the function that replaces a call of it.
 KNOWN: dict[Name, Callable[..., Any]] = {
     **dict.fromkeys([*_OBJECT, *CONTENT, *names("__builtin__ builtins", "list dict int float")], _no_call),
     **dict.fromkeys(names("numpy.core.multiarray numpy._core.multiarray", "_reconstruct"), _reconstruct),
@@ -638,5 +639,5 @@ def _refuse(path: Path, found: str, expected: str = _PLAIN) -> NoReturn:
         path,
         expected=expected,
         found=found,
-        fix="Nothing in the file was run. It may be meant to run code: get it from where it is published.",
+        fix="No code from the file was run. It may be malicious: get it from where it is published.",
     )

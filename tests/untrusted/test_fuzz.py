@@ -1,6 +1,6 @@
-"""Damaged data files give one clear error, or are read: random changes of every file that a reader opens.
+"""Damaged data files raise one clear error or are read: random changes to every file that a reader opens.
 
-`python -m tests.untrusted.test_fuzz` tries `MANY` of them and prints what came of each kind.
+`python -m tests.untrusted.test_fuzz` tries `MANY` changes and prints the results by file type.
 """
 
 import json
@@ -31,11 +31,11 @@ from learn2talk_core.video.talking_video import open_talking_video, write_talkin
 from tests.toy import clip, sheet, topology, toy_corpus
 from tests.video.test_talking_video import clip as video_clip
 
-FEW, MANY = 300, 12_000  # changes that are tried in a test, and by hand
+FEW, MANY = 300, 12_000  # number of changes in the test, and when run by hand
 
 
 def make(folder: Path) -> None:
-    """A small one of everything that is read."""
+    """Write a small example of every file that is read."""
     rng = np.random.default_rng(0)
     corpus = toy_corpus(folder / "vertices", clips=2)
     write_corpus(
@@ -66,7 +66,7 @@ def make(folder: Path) -> None:
 
 
 def use(folder: Path, part: str, whole: Corpus) -> None:
-    """Open what a file of `folder` belongs to, and read all of it; `whole` is a corpus for what needs one."""
+    """Open `part` of `folder` and read all of it; `whole` is a corpus for the readers that need one."""
     path = folder / part
     if part in ("vertices", "coefficients"):
         corpus = open_corpus(path)
@@ -110,7 +110,7 @@ STRANGE: list[Any] = [
 
 
 def bytes_changed(path: Path, choose: random.Random) -> None:
-    """A few bits, bytes near the beginning or the end, where headers are, a part lost, doubled or moved."""
+    """Change a few bits or bytes, often near the start or end (headers), or remove or duplicate a part."""
     data = bytearray(path.read_bytes())
     for _ in range(choose.randint(1, 4)):
         near = choose.choice([len(data), len(data), 200, 400])
@@ -135,7 +135,7 @@ def bytes_changed(path: Path, choose: random.Random) -> None:
 
 
 def json_changed(path: Path, choose: random.Random) -> None:
-    """Some value of the tree is another one, or is not there."""
+    """Replace or remove some value of the tree."""
     value = json.loads(path.read_text())
     for _ in range(choose.randint(1, 2)):
         node, parent, key = value, None, None
@@ -152,7 +152,7 @@ def json_changed(path: Path, choose: random.Random) -> None:
 
 
 def array_changed(array: np.ndarray, choose: random.Random) -> Any:
-    """Another shape, another type, or strange numbers."""
+    """Change the shape, the dtype or some numbers."""
     what = choose.randrange(6)
     if what == 0 and array.dtype.kind != "U":
         return array.astype(choose.choice(["f2", "f4", "f8", ">f4", "i1", "i8", "u8", "c8", "?", "U8", "S4"]))
@@ -172,7 +172,7 @@ def array_changed(array: np.ndarray, choose: random.Random) -> Any:
 
 
 def numpy_changed(path: Path, choose: random.Random) -> None:
-    """The same for a file of one array or several; or the text of a header."""
+    """Change an array of a `.npy` or `.npz` file, or the text of its header."""
     if path.suffix == ".npy" and choose.random() < 0.5:
         data = path.read_bytes()
         old, new = choose.choice([(b"'shape': (", b"'shape': (9"), (b"<", b">"), (b"f4", b"f8"), (b"f4", b"O4"),
@@ -192,7 +192,7 @@ def numpy_changed(path: Path, choose: random.Random) -> None:
 
 
 def parquet_changed(path: Path, choose: random.Random) -> None:
-    """Rows or columns that are missing, of another type, empty or strange; or other ways to store them."""
+    """Remove, empty or change rows or columns, or their types, or store them differently."""
     table = parquet.read_table(path)
     rows = table.to_pylist()
     name = choose.choice(table.column_names)
@@ -234,7 +234,7 @@ CHANGES: dict[str, Callable[[Path, random.Random], None]] = {
 
 
 def fuzz(folder: Path, count: int, seed: int) -> tuple[Counter[str], dict[str, Exception]]:
-    """What became of `count` changes, and by their numbers the errors that no user should see."""
+    """Counts of the results of `count` changes, and by change the errors that no user should see."""
     whole = toy_corpus(folder / "whole", clips=2)
     make(folder / "good")
     for place in (folder / "good").iterdir():
@@ -266,13 +266,13 @@ def fuzz(folder: Path, count: int, seed: int) -> tuple[Counter[str], dict[str, E
     return found, wrong
 
 
-@pytest.mark.filterwarnings("ignore")  # of NumPy about strange numbers; what counts is the error
+@pytest.mark.filterwarnings("ignore")  # NumPy warns about odd numbers; only the error is tested
 @pytest.mark.timeout(120)
 def test_changed_files_give_one_clear_error(tmp_path: Path) -> None:
     found, wrong = fuzz(tmp_path, FEW, seed=0)
     assert wrong == {}
     assert sum(found.values()) == FEW
-    assert all(found[f"{suffix} refused"] for suffix in CHANGES), found  # the test can fail
+    assert all(found[f"{suffix} refused"] for suffix in CHANGES), found  # some changes of each type are refused
 
 
 def main() -> None:

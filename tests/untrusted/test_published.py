@@ -1,4 +1,4 @@
-"""Reading of files of weights: the right numbers, or the reason why not, and never any code of theirs."""
+"""Weight files: the right numbers come back, or a message says why not; code from a file is never run."""
 
 import collections
 import pickle
@@ -74,7 +74,7 @@ def test_parameters_of_torchscript(tmp_path: Path, how: str) -> None:
 
 
 def refusal(path: Path) -> str:
-    """What is said of a file that is refused."""
+    """The error message for a file that is refused."""
     with pytest.raises(BadInput) as refused:
         read_state(path)
     return str(refused.value)
@@ -135,7 +135,7 @@ class Evil:
 
 
 class Stranger:
-    """A class that only its author has."""
+    """A class that the reader does not know."""
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -144,7 +144,7 @@ def test_code_and_unknown_classes_in_a_pickle(tmp_path: Path, legacy: bool) -> N
         for content in (value, {"state_dict": value}, {"state_dict": STATE, "args": [value]}):
             torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=not legacy)
             assert re.search(
-                rf"found an object of \S*{name}, which could run code. Ask for its state_dict",
+                rf"found an object of \S*{name}, which could run code. Ask the publisher for the state_dict",
                 refusal(tmp_path / "w.pth"),
             )
             with (tmp_path / "plain.pkl").open("wb") as file:
@@ -182,7 +182,7 @@ def write_torchscript(path: Path, program: bytes, compression: int = zipfile.ZIP
 def test_a_tensor_that_is_not_its_storage(
     tmp_path: Path, size: bytes, stride: bytes, offset: bytes, reason: str
 ) -> None:
-    """Opcodes by hand: a module whose tensor claims other numbers than the 2 of its storage."""
+    """Handwritten opcodes: a module whose tensor claims other numbers than the 2 in its storage."""
     program = (
         b"\x80\x02c__torch__\nM\n)\x81}(X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n"
         b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x02tQ" + offset
@@ -192,12 +192,12 @@ def test_a_tensor_that_is_not_its_storage(
 
 
 def test_modules_that_share_each_other(tmp_path: Path) -> None:
-    """Forty modules, each of which names the next one twice: 2⁴⁰ paths."""
+    """Forty modules, each of which refers to the next one twice: 2⁴⁰ paths."""
     modules = b"\x80\x02c__torch__\nM\nq\x00)\x81q\x01"
     for _ in range(40):
         modules += b"0h\x00)\x81q\x02}(X\x01\x00\x00\x00ah\x01X\x01\x00\x00\x00bh\x01ubq\x01"
     path = write_torchscript(tmp_path / "w.pt", modules + b".")
-    assert re.search("found one that names its parts again and again, without end", refusal(path))
+    assert re.search("found one that repeats its parts until they exceed the size limit", refusal(path))
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -205,12 +205,12 @@ def test_tensors_that_are_larger_than_the_file_or_of_another_kind(tmp_path: Path
     path, one = tmp_path / "w.pth", torch.zeros(1)
     for value, said in (
         (one.expand(10**10), "a tensor of 10000000000 numbers in a storage of 1"),
-        (torch.zeros(3, device="meta"), "found torch._utils._rebuild_meta_tensor_no_storage. Ask for its state_dict"),
+        (torch.zeros(3, device="meta"), "found torch._utils._rebuild_meta_tensor_no_storage. Ask the publisher"),
         (torch.eye(3).to_sparse(), "found torch._utils._rebuild_sparse_tensor. Ask"),
         (torch.zeros(3, dtype=torch.complex64), "found torch.ComplexFloatStorage"),
         (
             torch.zeros(3, dtype=torch.float8_e4m3fn),
-            "expected tensors of ordinary numbers, whole and on the CPU, found",
+            "expected dense tensors of ordinary dtypes on the CPU, found",
         ),
     ):
         torch.save({"x": value}, path, _use_new_zipfile_serialization=not legacy)
@@ -234,7 +234,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
-@pytest.mark.filterwarnings("ignore")  # of torch: quantised tensors are deprecated
+@pytest.mark.filterwarnings("ignore")  # torch warns that quantised tensors are deprecated
 def test_no_file_makes_itself_larger(tmp_path: Path) -> None:
     large = torch.zeros(250_000)
     contents = {
@@ -287,7 +287,7 @@ def test_one_tensor_of_several_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_types_layouts_and_what_lies_beside(tmp_path: Path, legacy: bool) -> None:
-    """The same as torch's own reader gives."""
+    """Reads the same as torch's own reader."""
     value = {
         "model": collections.OrderedDict(
             half=torch.arange(3).half(), bf=torch.arange(3).bfloat16(), long=torch.arange(3), none=torch.zeros(0, 2),
@@ -314,7 +314,7 @@ def test_an_archive_that_unpacks_to_more_than_it_is(tmp_path: Path) -> None:
 def test_damaged_files_never_crash(tmp_path: Path, way: str, data: st.DataObject) -> None:
     path = write(tmp_path, way)
     whole = bytearray(path.read_bytes())
-    # shares, since a file's length varies by a few bytes from one writing to the next
+    # relative positions, because the length of the file varies by a few bytes each time it is written
     for place in data.draw(st.lists(st.integers(0, 10**9 - 1), max_size=4)):
         bit = place * len(whole) * 8 // 10**9
         whole[bit // 8] ^= 1 << bit % 8
@@ -328,7 +328,7 @@ def test_damaged_files_never_crash(tmp_path: Path, way: str, data: st.DataObject
         assert reason.startswith(str(path))
         return
     assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
-    assert way in UNCHECKED or same(state)  # where the archive has checksums, what comes out is what went in
+    assert way in UNCHECKED or same(state)  # if the archive has checksums, only the original weights can come back
 
 
 @pytest.mark.parametrize("old", [True, False])
