@@ -225,8 +225,8 @@ class Machine(_PythonUnpickler):
             self.shared.add(id(value))
 
     def key(self, key: Any) -> Any:
-        """A key of a dictionary or set; refused if hashing could be slow: nested tuples with shared parts, a long text or
-        number that is repeated often, or numbers chosen to have the same hash."""
+        """A key of a dictionary or set; refused if hashing could be slow: nested tuples with shared parts, a long text
+        or number that is repeated often, or numbers chosen to have the same hash."""
         parts = key if isinstance(key, tuple) else (key,)
         self.spend(_ITEM)
         if len(parts) > _MOST_PARTS:
@@ -269,7 +269,7 @@ class Machine(_PythonUnpickler):
 
     def refuse_unfolded(self, result: Any) -> None:
         """Refuse a result that is not plain data, or is larger than `most` bytes with each shared part counted as often
-        as it is referred to. Shared containers are measured once; a list replaces recursion, which could be too deep."""
+        as it is referred to. Shared containers are measured once; a list replaces recursion, to allow any depth."""
         sizes: dict[int, int] = {}  # sizes of shared containers; 0 while one is being measured
         sizes_above: list[int] = []
         way = [iter((result,))]

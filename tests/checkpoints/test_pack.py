@@ -1,4 +1,4 @@
-"""Packing of a model: what DVC and Git say about it goes along, and nothing that is not of this very model."""
+"""Packing a model adds what DVC and Git record about exactly this model, and nothing else."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ def md5(path: Path) -> str:
 
 
 def lock(project: Path) -> None:
-    """What `dvc repro` would leave behind."""
+    """Write the files that `dvc repro` would write."""
     model, corpus = content_hash(project / MODEL), content_hash(project / "data/corpus")
     students = content_hash(project / "data/models/students")
     deps = [{"path": "stages/student.py", "md5": md5(project / "stages/student.py")}]
@@ -88,7 +88,7 @@ def test_a_packed_student(project: Path, tmp_path: Path) -> None:
     }  # fmt: skip
     for line in (f"- commit: {made_at}", "| seen.lve_mm | 1.25 |", "| lambda1 | 0.3 |", "- licence: that of the data"):
         assert line in card.splitlines() or any(text.startswith(line) for text in card.splitlines())
-    # the folder stands where a checkpoint of the pipeline is named
+    # the packed folder can be used as a checkpoint of the pipeline
     student, speakers = import_student(tmp_path / "out", toy_corpus(tmp_path / "corpus"))
     assert speakers == ("A", "B")
     ours, _ = load_student(project / MODEL, made_by="the test")
