@@ -57,7 +57,7 @@ def _column(about: dict[int, Any]) -> Column:
 
 def _count(value: Any) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError("a count that is no whole number of at least 0")
+        raise ValueError("a count that is not a non-negative integer")
     return value
 
 
