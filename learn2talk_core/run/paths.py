@@ -19,7 +19,7 @@ SYNCNET3D = "data/models/syncnet3d"  # likewise
 TEACHER = "data/models/teacher"
 SYNC_EXPERT = "data/models/teacher/sync_expert"
 STUDENTS = "data/models/students"  # a folder for each student
-STUDENT = "data/models/students/learn2talk"  # the one that commands take where none is named
+STUDENT = "data/models/students/learn2talk"  # the default student of commands
 
 METRICS = "metrics"
 CURVES = "metrics/curves"
@@ -28,4 +28,4 @@ COST = "metrics/cost"
 EVALUATION = "metrics/evaluate.json"
 SUMMARY = "metrics/summary.json"
 
-OUT = "out"  # what commands write where they are not told another place
+OUT = "out"  # the default output folder of commands

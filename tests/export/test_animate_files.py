@@ -144,7 +144,7 @@ def test_a_second_run_replaces_the_first_and_nothing_else(
     for other in ("{}", "[]"):
         (tmp_path / "out" / "speech" / "manifest.json").write_text(other)
         assert main(["animate", *words, "--format", "npy"]) == 1
-        assert "speech: expected a folder that learn2talk animate made, or none, found something else" in (
+        assert "speech: expected a folder that learn2talk animate made, or none, found other contents" in (
             capsys.readouterr().err
         )
     assert left(tmp_path) == ["speech", "speech/manifest.json", "speech/speech.npz"]

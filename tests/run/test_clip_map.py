@@ -91,7 +91,7 @@ def test_results_come_as_they_are_made_and_may_be_left() -> None:
 
 
 def test_a_killed_process_is_told() -> None:
-    with pytest.raises(BadInput, match=r"^workers: expected processes that live until .* found one that was killed"):
+    with pytest.raises(BadInput, match=r"^workers: expected every worker process .* found one that was killed"):
         list(map_clips(die, range(6), nothing, backend="processes", workers=2))
     assert list(map_clips(slow_square, range(6), nothing, backend="processes", workers=2)) == [0, 1, 4, 9, 16, 25]
 

@@ -133,7 +133,7 @@ def test_a_write_that_does_not_fit_is_explained_and_leaves_nothing(tmp_path: Pat
     assert len(lines) == 3, run.stdout + run.stderr
     for line in lines:
         assert "expected to be able to write it, found File too large" in line
-        assert "nothing half-written was left behind" in line
+        assert "no partial output was left behind" in line
     assert list(tmp_path.iterdir()) == []
 
 
@@ -161,7 +161,7 @@ def test_arrays_are_mapped_or_named(tmp_path: Path) -> None:
     assert isinstance(found, np.memmap)
     np.testing.assert_array_equal(found, np.arange(100.0))
     path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(BadInput, match=r"a.npy: expected a whole array, found .* Make it again: dvc repro corpus."):
+    with pytest.raises(BadInput, match=r"a.npy: expected a complete array, found .* Make it again: dvc repro corpus."):
         map_array(path, made_by="dvc repro corpus")
     with pytest.raises(BadInput, match=r"none.npy: expected a file, found nothing. Make it first: dvc repro corpus."):
         map_array(tmp_path / "none.npy", made_by="dvc repro corpus")
@@ -191,7 +191,7 @@ def test_only_a_file_is_replaced_by_a_file_and_a_folder_by_a_folder(tmp_path: Pa
     (tmp_path / "file").write_text("x")
     os.mkfifo(tmp_path / "pipe")
     for name, found in (("folder", "a folder"), ("pipe", "a device or a pipe")):
-        text = f"{name}: expected a file to write, or nothing, found {found}. Name another place."
+        text = f"{name}: expected a file to write, or nothing, found {found}. Name another path."
         with pytest.raises(BadInput, match=text), whole_file(tmp_path / name):
             raise AssertionError("not reached")
         with pytest.raises(BadInput, match=text):
@@ -296,7 +296,7 @@ def test_files_of_a_folder_lead_nowhere_else(tmp_path: Path) -> None:
     (tmp_path / "linked").symlink_to("corpus")  # the folder itself may be anywhere
     for number in range(3):
         np.testing.assert_array_equal(map_shard(tmp_path / "linked", "a", number, made_by="x"), np.arange(3))
-    for number, found in enumerate(("a link that leads out", "a device", "a device or a pipe", "a folder"), 3):
+    for number, found in enumerate(("a link to the outside", "a device", "a device or a pipe", "a folder"), 3):
         with pytest.raises(BadInput, match=f"a-00{number}.npy: expected a file.*, found {found}"):
             map_shard(folder, "a", number, made_by="x")
     with pytest.raises(BadInput, match=r"a-007.npy: expected a file, found nothing. Make it first: x."):
