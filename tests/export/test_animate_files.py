@@ -184,7 +184,7 @@ def test_a_bad_sound_leaves_nothing(words: list[str], tmp_path: Path, capsys: py
     assert "speech.wav: expected a sound file that libsndfile or ffmpeg reads" in capsys.readouterr().err
     assert left(tmp_path) == []
     assert main(["animate", str(tmp_path / "speech.flac"), *words]) == 1
-    assert "speech: expected one sound, found several of this name" in capsys.readouterr().err
+    assert "speech: expected one sound file, found several of this name" in capsys.readouterr().err
 
 
 def chord(seconds: float) -> np.ndarray:

@@ -99,7 +99,7 @@ def test_what_no_file_can_hold_is_refused_and_nothing_is_written(tmp_path, field
 
 def test_more_than_a_glb_can_count_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("learn2talk_core.export.gltf.LARGEST", 10_000)
-    with pytest.raises(BadInput, match=r"expected at most 4 GiB, all that a GLB can hold"):
+    with pytest.raises(BadInput, match=r"expected at most 4 GiB, the limit of GLB"):
         write_gltf(tmp_path / "x", speaking_sphere())
     assert not list(tmp_path.iterdir())
 
