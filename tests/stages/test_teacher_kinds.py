@@ -65,7 +65,7 @@ def clip_ids() -> list[str]:
 
 
 def test_a_command_makes_every_clip_once(params: Params) -> None:
-    assert main(params) == "3 one-shot videos of 1 still face by command"
+    assert main(params) == "3 one-shot videos of 1 still image by command"
     assert clip_ids() == ["A0", "B1", "C101"]
     assert calls() == len(kept()) == 3
     video, corpus = open_talking_video("data/teacher_video"), open_corpus("data/corpus")
@@ -96,9 +96,11 @@ def test_what_is_refused_is_listed_and_made_again_alone(params: Params) -> None:
     with pytest.raises(BadInput) as caught:
         main(params)
     text = str(caught.value)
-    assert text.startswith("1 of 3 teacher videos: expected videos of every clip that pass the checks, found \n  B1: ")
+    assert text.startswith(
+        "1 of 3 teacher videos: expected a valid video of every clip, found \n  B1: "
+    )
     assert "found exit status 1:\n    the second clip is hard" in text
-    assert "Run it again: only these are made anew. .scratch/teacher_videos/refused.txt lists them all." in text
+    assert "Run it again: only these are made again. .scratch/teacher_videos/refused.txt lists them all." in text
     listed = Path(".scratch/teacher_videos/refused.txt").read_text().splitlines()
     assert [line.split("\t")[0] for line in listed] == ["B1"]
     assert not Path("data/teacher_video").exists()
@@ -176,7 +178,7 @@ def test_killed_in_the_middle(params: Params, tmp_path: Path) -> None:
     process = start()
     _, errors = process.communicate()
     assert process.returncode == 0, errors
-    assert "teacher_video: 3 one-shot videos of 1 still face by command" in errors
+    assert "teacher_video: 3 one-shot videos of 1 still image by command" in errors
     assert clip_ids() == ["A0", "B1", "C101"]
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert len(kept()) == 3
@@ -200,11 +202,11 @@ def test_a_folder_of_videos(params: Params) -> None:
     assert text.startswith("2 of 3 teacher videos: ")
     assert "\n  B1: made elsewhere/B1.mp4: expected a mouth that moves by 3 grey levels" in text
     assert "\n  C101: made elsewhere/C101.mp4: expected one video of the clip, found nothing." in text
-    assert "Replace them, and run it again: only these" in text
+    assert "Replace them and run it again: only these" in text
     for clip in corpus.clips:
         if clip.id in ("B1", "C101"):
             write_video(videos / f"{clip.id}.mp4", speak(corpus.audio(clip), image, 25), 25)
-    assert main(params) == "3 one-shot videos of 1 still face by videos"
+    assert main(params) == "3 one-shot videos of 1 still image by videos"
     assert clip_ids() == ["A0", "B1", "C101"]
 
 
