@@ -96,9 +96,7 @@ def test_what_is_refused_is_listed_and_made_again_alone(params: Params) -> None:
     with pytest.raises(BadInput) as caught:
         main(params)
     text = str(caught.value)
-    assert text.startswith(
-        "1 of 3 teacher videos: expected a valid video of every clip, found \n  B1: "
-    )
+    assert text.startswith("1 of 3 teacher videos: expected a valid video of every clip, found \n  B1: ")
     assert "found exit status 1:\n    the second clip is hard" in text
     assert "Run it again: only these are made again. .scratch/teacher_videos/refused.txt lists them all." in text
     listed = Path(".scratch/teacher_videos/refused.txt").read_text().splitlines()
