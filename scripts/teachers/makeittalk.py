@@ -1,4 +1,4 @@
-"""Run MakeItTalk on one sound and one image: AUDIO IMAGE OUTPUT. Runs in its checkout, with its own Python (3.6 or up).
+"""Run MakeItTalk on a sound and an image: AUDIO IMAGE OUTPUT. Runs in its checkout, with its own Python (3.6 or newer).
 
 MakeItTalk processes every .wav in the folder examples/ and writes a video at 62.5 fps with the input, the result and
 the landmarks side by side. So each run gets its own folder with links to the checkout, and the video is cropped to its
