@@ -53,7 +53,7 @@ Run = Callable[[np.ndarray], Tensor]  # takes a wave
 
 
 def ours(weights: Path) -> tuple[Run, Run]:
-    """The speech encoder alone, and all from sound to vertices (T, V, 3); for long sound only each chunk's end."""
+    """The speech encoder alone, and all from sound to vertices (T, V, 3); for long sound, each chunk's last frame."""
     student, _ = import_faceformer(weights)
     encoder = student.speech_encoder
 

@@ -1,4 +1,4 @@
-"""Stages that take over what was trained elsewhere: published files of tiny or full size, through `main` itself."""
+"""Stages that import published checkpoints: files of tiny or full size, read by the stage's `main`."""
 
 import dataclasses
 import json
@@ -32,12 +32,12 @@ from tests.video.test_talking_video import clip, film
 
 
 def changed(stage: Any, group: str, **values: object) -> Any:
-    """The stage's parameters of params.yaml with some replaced; must run before the folder is left."""
+    """The stage's parameters from params.yaml, some replaced; must be called before the working folder changes."""
     return dataclasses.replace(load_params(stage.Params, group), **values)
 
 
 def taken_over(checkpoint: str) -> Any:
-    """Parameters of `student` with a checkpoint in the place of FaceFormer."""
+    """Parameters of `student` with a checkpoint for FaceFormer."""
     return changed(student, "student", students={"faceformer": PlainStudent("faceformer", checkpoint)})
 
 
@@ -123,7 +123,7 @@ def test_published_weights_move_in_their_own_unit(
 
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
-    """Two short films a split, with text; `data/talking_video`."""
+    """Two short videos per split, with text, in `data/talking_video`."""
     write_talking_video(tmp_path / "data/talking_video", [film(clip(number, 8, 5200)) for number in range(6)])
     return tmp_path
 
@@ -144,7 +144,7 @@ def test_a_published_lip_reader(role: str, video: Path, monkeypatch: pytest.Monk
     reader, head = load_lipreader(folder)
     assert head is None
     assert read_lips(reader, head, np.zeros((3, 96, 96), np.uint8)).features.shape == (3, 16)
-    # what a stage made can be named as the checkpoint of the other role's
+    # the stage's output for one role can be the checkpoint for the other role
     Path(folder).rename("ours")
     other = dataclasses.replace(params, checkpoint=lipreader.Checkpoints(metric="ours", loss=None))
     lipreader.main(other, "metric")

@@ -1,4 +1,4 @@
-"""The speech encoder's stage takes over a published checkpoint."""
+"""The speech encoder's stage imports a published checkpoint."""
 
 import dataclasses
 import json

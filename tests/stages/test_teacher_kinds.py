@@ -1,4 +1,4 @@
-"""Teachers that are not our own: each clip made once, refused ones told and made again alone, after a kill too."""
+"""External teachers: each clip is made once; rejected ones are listed and only these are made again, also after a kill."""
 
 import importlib.util
 import os
@@ -36,7 +36,7 @@ def words(mode: str = "good") -> tuple[str, ...]:
 
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
-    """In a project with two training clips and a validation clip, a command that makes good videos."""
+    """A project with two training clips and one validation clip, and a command that makes valid videos."""
     project(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
@@ -78,7 +78,7 @@ def test_a_command_makes_every_clip_once(params: Params) -> None:
     main(replace(params, workers=2))
     assert calls() == 3
     assert Path("data/teacher_video/films-000.parquet").read_bytes() == first
-    main(replace(params, command=replace(params.command, seconds=100.0), test_clips=1))  # and the one that is new
+    main(replace(params, command=replace(params.command, seconds=100.0), test_clips=1))  # and the new one
     assert calls() == 4
 
 
@@ -111,7 +111,7 @@ def test_what_is_refused_is_listed_and_made_again_alone(params: Params) -> None:
 @pytest.mark.parametrize(("mode", "reason"), [("static", "a mouth that moves"), ("half", "ffmpeg can read whole")])
 def test_a_video_that_fails_the_checks_is_kept_to_look_at(params: Params, mode: str, reason: str) -> None:
     bad = replace(params, command=replace(params.command, arguments=words(mode)))
-    for _ in range(2):  # it is made again, and refused again
+    for _ in range(2):  # it is made again and rejected again
         with pytest.raises(BadInput, match=rf"3 of 3 teacher videos: (.|\n)*C101: .*{reason}"):
             main(bad)
     assert calls() == 6
@@ -148,7 +148,7 @@ def test_a_hopeless_command_is_stopped(params: Params) -> None:
 
 
 def test_killed_in_the_middle(params: Params, tmp_path: Path) -> None:
-    """SIGKILL while a clip is in the making; the next run makes that clip and those after it."""
+    """SIGKILL while a clip is being made; the next run makes that clip and the following ones."""
     values = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
     values["teacher_video"] |= {"kind": "command", "test_clips": 0}
     slow = "import runpy, sys, time; time.sleep(1); del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -217,7 +217,7 @@ def test_parameters_that_are_missing(params: Params) -> None:
     assert calls() == 0
 
 
-@pytest.mark.filterwarnings("ignore")  # of the packages of the cluster
+@pytest.mark.filterwarnings("ignore")  # warnings of the cluster's packages
 def test_on_a_cluster_that_loses_a_worker(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     if importlib.util.find_spec("distributed") is None:
         pytest.skip("needs the package distributed (pip install 'learn2talk[cluster]')")
@@ -243,4 +243,4 @@ def test_on_a_cluster_that_loses_a_worker(params: Params, monkeypatch: pytest.Mo
     assert killed.is_set()
     assert clip_ids() == [f"{'AB'[n % 2]}{n}" for n in range(7)] + ["C101"]
     assert len(kept()) == 8
-    assert 8 <= calls() <= 9  # what the killed one was at, and nothing else, was begun again
+    assert 8 <= calls() <= 9  # only the clips of the killed worker were started again
