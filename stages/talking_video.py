@@ -32,7 +32,7 @@ class Params:
 
 def main(params: Params) -> str:
     films, total = embedded_films(params) if params.source == "embedded" else films_of_folder(params.source)
-    write_talking_video(OUT, progress(films, "films", total=total, unit="clip"))
+    write_talking_video(OUT, progress(films, "videos", total=total, unit="clip"))
     clips = open_talking_video(OUT).clips
     minutes = sum(clip.frames for clip in clips) / VIDEO_FPS / 60
     return f"{len(clips)} clips of {len({clip.speaker for clip in clips})} speakers, {minutes:.1f} minutes"

@@ -1,4 +1,4 @@
-"""External teachers: each clip is made once; rejected ones are listed and only these are made again, also after a kill."""
+"""External teachers: each clip is made once; after an error or a kill, only the rejected or missing clips are made again."""
 
 import importlib.util
 import os
