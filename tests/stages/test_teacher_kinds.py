@@ -1,4 +1,4 @@
-"""External teachers: each clip is made once; after an error or a kill, only rejected or missing clips are made again."""
+"""External teachers: each clip is made once. After an error or kill, only rejected or missing clips are made again."""
 
 import importlib.util
 import os
