@@ -6,7 +6,7 @@
     learn2talk.export(animation, "out", ["mp4", "glb"])
     print(learn2talk.score(animation).mouth_late_ms)
 
-`learn2talk.api` says what each function takes; docs/tour.md shows them all.
+`learn2talk.api` documents the arguments of each function; docs/tour.md shows them all in use.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ __all__ = ["BadInput", "Life", "animate", "export", "load", "score", "stream"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import the library when something of it is first asked for (PEP 562): it takes seconds, this module none."""
+    """Import the library on first use (PEP 562): that takes seconds, importing this module does not."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from learn2talk import api

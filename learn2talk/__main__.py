@@ -1,4 +1,4 @@
-"""`python -m learn2talk` is the command `learn2talk`."""
+"""`python -m learn2talk` runs the command `learn2talk`."""
 
 import sys
 

@@ -1,4 +1,6 @@
-"""What `import learn2talk` offers. Defaults are the models of the last run, in the working directory's `data/`."""
+"""The public functions of `learn2talk`. By default they use the models of the last run, in `data/` of the working
+directory.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,14 +22,14 @@ __all__ = ["BadInput", "Life", "animate", "export", "load", "score", "stream"]
 
 
 def load(model: str | Path = STUDENT, **settings: Any) -> Animator:
-    """Load a student, to animate with it as often as you like.
+    """Load a student once, to animate any number of sounds with it.
 
     Args:
         model: a folder of this project, a packed model, or a published FaceFormer, `vocaset.pth` or `biwi.pth`.
-        settings: `corpus`, `template`, `transfer`, `mm_per_unit`, `shapes`, `head_model`: see `load_animator`.
+        settings: `corpus`, `template`, `transfer`, `mm_per_unit`, `shapes`, `head_model`; see `load_animator`.
 
     Raises:
-        BadInput: no such model, corpus or template, or they do not fit each other.
+        BadInput: the model, corpus or template does not exist, or they do not match each other.
     """
     return load_animator(model, **settings)
 
@@ -43,14 +45,14 @@ def animate(
     """Animate one sound.
 
     Args:
-        sound: a file of any kind and rate, or samples (n,) of 16 kHz mono, floats in [-1, 1] or int16.
-        animator: of `load`; None loads the last run's student, which takes about a second.
-        style: a training speaker, a mixture {"S00": 1, "S03": 2}, or "auto": the speaker with the nearest voice.
-        fps: frames a second; None takes the model's.
+        sound: an audio file of any format and sample rate, or samples (n,), 16 kHz mono, float in [-1, 1] or int16.
+        animator: from `load`; None loads the last run's student, which takes about a second.
+        style: a training speaker, a mixture {"S00": 1, "S03": 2}, or "auto": the speaker with the most similar voice.
+        fps: frame rate of the result; None uses the model's.
         life: head motion, blinks and gaze, such as `Life(head=0.5, blinks=1)`.
 
     Raises:
-        BadInput: the sound cannot be read or is shorter than 0.1 s; no such style or frame rate.
+        BadInput: the sound cannot be read or is shorter than 0.1 s; unknown style or invalid frame rate.
     """
     return (load() if animator is None else animator).animate(sound, style=style, fps=fps, life=life)
 
@@ -64,20 +66,20 @@ def export(
     shapes: str | Path | None = None,
     flame: str | Path | None = None,
 ) -> list[Path]:
-    """Write an animation as `folder/name.SUFFIX`; returns the paths of what was written.
+    """Write an animation as `folder/name.SUFFIX`; returns the paths of the files written.
 
-    Files of the same names are replaced, and everything else in the folder is left alone.
+    Existing files of the same name are replaced; other files in the folder are not touched.
 
     Args:
-        animation: of `animate`.
-        folder: made if it is missing.
-        names: of formats: mp4, npy, npz, obj, ply, glb, usd, arkit, flame (docs/export.md).
-        name: of the files, without suffix.
-        shapes: for arkit: an `.npz` with the blend shapes of another mesh than the embedded head.
+        animation: from `animate`.
+        folder: created if it does not exist.
+        names: formats, any of mp4, npy, npz, obj, ply, glb, usd, arkit, flame (docs/export.md).
+        name: file name without suffix.
+        shapes: for arkit: an `.npz` with blend shapes, if the mesh is not the embedded head.
         flame: for flame: FLAME's `generic_model.pkl`.
 
     Raises:
-        BadInput: no such format, a place that cannot be written, or frames of obj or ply that are there already.
+        BadInput: unknown format, a folder that cannot be written, or obj or ply frames that exist already.
     """
     check_names(names, "formats")
     return write_formats(Path(folder) / name, animation, names, formats(shapes, flame))
@@ -86,34 +88,34 @@ def export(
 def score(
     motion: Animation | str | Path, sound: str | Path | None = None, scorer: Scorer | None = None, **settings: Any
 ) -> SyncScore:
-    """How well a motion and its sound are in sync: LSE-D, LSE-C, and by how many milliseconds the mouth is late.
+    """Score the synchrony of a motion and its sound: LSE-D, LSE-C, and by how many milliseconds the mouth is late.
 
     Args:
-        motion: an animation, which has its sound; or an `.npy` or `.npz` of vertices.
-        sound: of a motion in a file.
-        scorer: of `learn2talk_core.evaluation.motion_sync.open_scorer`; None takes the last run's.
-        settings: of a motion in a file, as far as it does not say: `fps`, `mm_per_unit`, `template`, `trim`.
+        motion: an animation, which contains its sound; or an `.npy` or `.npz` file of vertices.
+        sound: the sound that belongs to a motion file.
+        scorer: from `learn2talk_core.evaluation.motion_sync.open_scorer`; None uses the last run's.
+        settings: for a motion file: `trim`, and `fps`, `mm_per_unit`, `template` if the file does not contain them.
 
     Raises:
-        BadInput: another mesh than the scorer knows, or a file that cannot be read.
+        BadInput: the mesh is not the one the scorer was made for, or a file cannot be read.
     """
     if not isinstance(motion, Animation):
         if sound is None:
-            raise BadInput("score", expected="a sound for a motion in a file", found="none", fix="Name the sound, too.")
+            raise BadInput("score", expected="a sound for a motion file", found="none", fix="Pass the sound too.")
         return score_files(sound, motion, scorer, **settings)
     if sound is not None or settings:
-        raise BadInput("score", expected="the animation alone", found="more", fix="It has its sound, rate and unit.")
+        raise BadInput("score", expected="only the animation", found="more", fix="It has its own sound, fps and unit.")
     return score_animation(motion, scorer)
 
 
 def stream(animator: Animator | None = None, **settings: Any) -> Stream:
-    """Animate sound while it comes in: `feed` samples, get frames, `finish`.
+    """Animate sound while it arrives: `feed` samples, get frames, then `finish`.
 
     Args:
-        animator: of `load`; None loads the last run's student.
-        settings: `fps`, `style`, `chunk`, `look_ahead`, `past`, `memory`, `states`, `life`: see `Animator.stream`.
+        animator: from `load`; None loads the last run's student.
+        settings: `fps`, `style`, `chunk`, `look_ahead`, `past`, `memory`, `states`, `life`; see `Animator.stream`.
 
     Raises:
-        BadInput: no such style, or a number out of its range.
+        BadInput: unknown style, or a number outside its range.
     """
     return (load() if animator is None else animator).stream(**settings)

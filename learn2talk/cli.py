@@ -1,4 +1,4 @@
-"""The command `learn2talk`. Each sub-command is a file of `commands/`."""
+"""The command `learn2talk`. Each sub-command is a file in `commands/`."""
 
 import argparse
 import sys
@@ -22,7 +22,7 @@ from learn2talk.commands import (
 )
 from learn2talk_core.run.program import run_program
 
-# In the order of `learn2talk --help`. Each adds its parser, and imports what it needs when it runs.
+# In the order of `learn2talk --help`. Each module adds its own parser and defers heavy imports until it runs.
 COMMANDS = (
     animate,
     view,
@@ -53,7 +53,9 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="learn2talk", description="3D talking faces that learn from 2D ones.")
+    parser = argparse.ArgumentParser(
+        prog="learn2talk", description="Speech-driven 3D talking faces, taught by a 2D talking-face model."
+    )
     subparsers = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for command in COMMANDS:
         command.add(subparsers)

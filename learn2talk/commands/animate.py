@@ -1,4 +1,4 @@
-"""`learn2talk animate`: sounds in, for each a folder of video, vertices, meshes or scenes out."""
+"""`learn2talk animate`: for each sound, write a folder with video, vertices, meshes or scenes."""
 
 import argparse
 
@@ -20,33 +20,44 @@ def add(subparsers: Subparsers) -> None:
         "animate",
         help="speech in, animation out: video, vertices, meshes, glTF, USD, ARKit, FLAME",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Make a face speak. For each sound the folder OUT/NAME appears when all in it is whole.",
+        description="Animate a face from speech. The folder OUT/NAME of a sound appears once its files are complete.",
         epilog=EXAMPLES,
     )
-    parser.add_argument("audio", nargs="+", metavar="AUDIO", help="sound of any format, rate and length; - is stdin")
-    parser.add_argument("-o", "--out", default=OUT, help="folder (default: %(default)s)")
     parser.add_argument(
-        "--model", default=STUDENT, help="a folder, or FaceFormer's vocaset.pth or biwi.pth (%(default)s)"
+        "audio", nargs="+", metavar="AUDIO", help="audio file of any format, sample rate and length; - is stdin"
     )
-    parser.add_argument("--corpus", default=CORPUS, help="of its training: faces, voices (%(default)s)")
+    parser.add_argument("-o", "--out", default=OUT, help="output folder (default: %(default)s)")
     parser.add_argument(
-        "--style", default="auto", help="a training speaker, a mixture such as S00=1,S03=2, or auto: the nearest voice"
+        "--model", default=STUDENT, help="model folder, or FaceFormer's vocaset.pth or biwi.pth (%(default)s)"
+    )
+    parser.add_argument("--corpus", default=CORPUS, help="corpus it was trained on: faces, voices (%(default)s)")
+    parser.add_argument(
+        "--style", default="auto", help="a training speaker, a mixture such as S00=1,S03=2, or auto: most similar voice"
     )
     parser.add_argument(
-        "--format", default="mp4", help="some of mp4,npy,npz,obj,ply,glb,usd,arkit,flame (default: %(default)s)"
+        "--format", default="mp4", help="any of mp4,npy,npz,obj,ply,glb,usd,arkit,flame (default: %(default)s)"
     )
-    parser.add_argument("--fps", type=float, help="frames a second (default: the model's)")
+    parser.add_argument("--fps", type=float, help="frame rate of the result (default: the model's)")
     parser.add_argument(
         "--template", help="the face: a speaker of the corpus, an .obj or a .ply (default: the style's speaker)"
     )
     parser.add_argument(
-        "--transfer", metavar="FILE", help="for a template in another topology: its correspondence, made if missing"
+        "--transfer",
+        metavar="FILE",
+        help="correspondence for a template in another topology; computed and written if missing",
     )
-    parser.add_argument("--mm-per-unit", type=float, default=1000.0, help="of a template without corpus (%(default)g)")
     parser.add_argument(
-        "--chunk", type=float, help="seconds of speech encoded at once (default: all up to ten minutes, else 20)"
+        "--mm-per-unit",
+        type=float,
+        default=1000.0,
+        help="unit of a template used without a corpus (%(default)g)",
     )
-    parser.add_argument("--shapes", metavar="FILE", help="for arkit, blinks and gaze: blend shapes of another mesh")
+    parser.add_argument(
+        "--chunk", type=float, help="seconds of speech encoded at once (default: all if up to ten minutes, else 20)"
+    )
+    parser.add_argument(
+        "--shapes", metavar="FILE", help="blend shapes for arkit, blinks and gaze if the mesh is not the embedded head"
+    )
     parser.add_argument("--flame", metavar="FILE", help="for flame: FLAME's generic_model.pkl")
     add_life_options(parser)
     parser.set_defaults(run=run)

@@ -1,4 +1,4 @@
-"""`learn2talk check-corpus`: what a corpus or a dataset holds, and what is wrong with it."""
+"""`learn2talk check-corpus`: list what a corpus or dataset contains and what is wrong with it."""
 
 import argparse
 
@@ -9,19 +9,23 @@ from learn2talk_core.run.paths import CORPUS
 
 def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
-        "check-corpus", help="say what a corpus or a dataset holds and what is wrong with it"
+        "check-corpus", help="list what a corpus or dataset contains and what is wrong with it"
     )
-    parser.add_argument("corpus", nargs="?", default=CORPUS, help="a corpus, or a dataset (default: %(default)s)")
+    parser.add_argument(
+        "corpus", nargs="?", default=CORPUS, help="folder of a corpus or dataset (default: %(default)s)"
+    )
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--dataset", choices=("vocaset", "biwi", "folder"), help="which dataset (default: recognised)")
-    own = parser.add_argument_group("how to read a dataset", "as corpus.source in params.yaml: docs/datasets.md")
-    own.add_argument("--recipe", choices=("codetalker", "metric"), help="of BIWI (default: codetalker)")
-    own.add_argument("--fps", type=float, help="own data: frames of motion a second")
+    parser.add_argument("--dataset", choices=("vocaset", "biwi", "folder"), help="which dataset (default: detected)")
+    own = parser.add_argument_group(
+        "how to read a dataset", "same as corpus.source in params.yaml; see docs/datasets.md"
+    )
+    own.add_argument("--recipe", choices=("codetalker", "metric"), help="BIWI recipe (default: codetalker)")
+    own.add_argument("--fps", type=float, help="own data: frame rate of the motion")
     own.add_argument("--mm-per-unit", type=float, help="own data: millimetres per unit of the meshes")
     own.add_argument(
         "--axes", nargs=3, help="own data: the axes that point left, up and out of the face, such as x z -y"
     )
-    own.add_argument("--lips", help="list of lip vertices, a file in the dataset's folder")
+    own.add_argument("--lips", help="file in the dataset's folder that lists the lip vertices")
     parser.set_defaults(run=run)
 
 

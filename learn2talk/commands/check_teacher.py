@@ -1,4 +1,4 @@
-"""`learn2talk check-teacher`: which videos of a 2D teacher are refused, and why."""
+"""`learn2talk check-teacher`: list the videos of a 2D teacher that are rejected, and why."""
 
 import argparse
 import sys
@@ -8,12 +8,12 @@ from learn2talk_core.run.paths import CORPUS, TALKING_VIDEO
 
 
 def add(subparsers: Subparsers) -> None:
-    parser = subparsers.add_parser("check-teacher", help="say which videos of a 2D teacher will not do, and why")
-    parser.add_argument("folder", help="videos named by clip, such as S00_01.mp4, or data/teacher_video")
-    parser.add_argument("--corpus", default=CORPUS, help="the clips and their sound (default: %(default)s)")
-    parser.add_argument("--face", choices=("still", "landmarks"), help="default: teacher_video.face of params.yaml")
+    parser = subparsers.add_parser("check-teacher", help="list the videos of a 2D teacher that are rejected, and why")
+    parser.add_argument("folder", help="folder of videos named by clip, such as S00_01.mp4, or data/teacher_video")
+    parser.add_argument("--corpus", default=CORPUS, help="corpus with the clips and their sound (default: %(default)s)")
+    parser.add_argument("--face", choices=("still", "landmarks"), help="default: teacher_video.face in params.yaml")
     parser.add_argument("--json", action="store_true", help="print JSON")
-    parser.add_argument("--redo", metavar="FILE", help="write the names of the clips that are refused, one a line")
+    parser.add_argument("--redo", metavar="FILE", help="write the names of the rejected clips, one per line")
     parser.set_defaults(run=run)
 
 
@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     from learn2talk_core.corpus.format import open_corpus
     from learn2talk_core.run.config import load_params
-    from learn2talk_core.run.files import whole_file
+    from learn2talk_core.run.files import check_file, whole_file
     from learn2talk_core.teacher.folder import check_teacher
     from learn2talk_core.teacher.settings import TeacherVideo
     from learn2talk_core.teacher.videos import taught_clips
@@ -30,6 +30,8 @@ def run(arguments: argparse.Namespace) -> int:
     from learn2talk_core.video.stills import choose_stills
     from learn2talk_core.video.talking_video import open_talking_video
 
+    if arguments.redo:
+        check_file(arguments.redo)
     params = load_params(TeacherVideo, "teacher_video")
     corpus = open_corpus(arguments.corpus)
     find = mediapipe_faces() if (arguments.face or params.face) == "landmarks" else None

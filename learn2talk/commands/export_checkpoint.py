@@ -1,4 +1,4 @@
-"""`learn2talk export-checkpoint`: a model of ours as the published code reads it."""
+"""`learn2talk export-checkpoint`: write one of our models in the format of the published code."""
 
 import argparse
 
@@ -8,10 +8,12 @@ KINDS = ("wav2vec2", "faceformer", "wav2lip", "lipsync-expert", "lipreader")
 
 
 def add(subparsers: Subparsers) -> None:
-    parser = subparsers.add_parser("export-checkpoint", help="write a model of ours as the published code reads it")
-    parser.add_argument("folder", help="the model, such as data/models/student")
-    parser.add_argument("--as", dest="kind", choices=KINDS, required=True, help="what it is")
-    parser.add_argument("out", help="file to write; for wav2vec2 and lipreader a folder")
+    parser = subparsers.add_parser(
+        "export-checkpoint", help="write one of our models in the format of the published code"
+    )
+    parser.add_argument("folder", help="model folder, such as data/models/students/learn2talk")
+    parser.add_argument("--as", dest="kind", choices=KINDS, required=True, help="kind of model")
+    parser.add_argument("out", help="file to write (a folder for wav2vec2 and lipreader)")
     parser.set_defaults(run=run)
 
 

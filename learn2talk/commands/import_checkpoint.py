@@ -1,4 +1,4 @@
-"""`learn2talk import-checkpoint`: published weights to a folder of ours."""
+"""`learn2talk import-checkpoint`: convert published weights to a model folder of this project."""
 
 import argparse
 
@@ -10,14 +10,14 @@ IMPORT_ONLY = ("syncnet", "expnet", "posevae")
 
 def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
-        "import-checkpoint", help="check published weights and write them as a folder of ours"
+        "import-checkpoint", help="check published weights and write them as a model folder of this project"
     )
     parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="weights and what belongs to them: docs/checkpoints.md"
+        "files", nargs="+", metavar="FILE", help="weights and accompanying files; see docs/checkpoints.md"
     )
-    parser.add_argument("--as", dest="kind", choices=(*KINDS, *IMPORT_ONLY), required=True, help="what they are")
+    parser.add_argument("--as", dest="kind", choices=(*KINDS, *IMPORT_ONLY), required=True, help="kind of model")
     parser.add_argument("--out", help="folder to write (default: checkpoints/KIND)")
-    parser.add_argument("--corpus", help="for a FaceFormer: the corpus that it must fit; published ones can do without")
+    parser.add_argument("--corpus", help="for FaceFormer: corpus it must match; not needed for published ones")
     parser.set_defaults(run=run)
 
 

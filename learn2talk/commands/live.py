@@ -1,4 +1,4 @@
-"""`learn2talk live`: the microphone as a talking face in the browser."""
+"""`learn2talk live`: animate a face from the microphone in the browser, in real time."""
 
 import argparse
 
@@ -14,17 +14,15 @@ EXAMPLES = """examples:
 def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "live",
-        help="microphone or file to a talking face in the browser, in real time",
+        help="animate a face from the microphone or a file in the browser, in real time",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Serve the live page on this machine alone; its address is printed. Ctrl-C ends it.",
+        description="Serve the live page to this machine only and print its address. Ctrl-C stops it.",
         epilog=EXAMPLES,
     )
-    parser.add_argument(
-        "paths", nargs="*", metavar="AUDIO", help="sounds that can be played in place of the microphone"
-    )
+    parser.add_argument("paths", nargs="*", metavar="AUDIO", help="sounds that can be played instead of the microphone")
     parser.add_argument("--chunk", type=float, default=0.4, help="seconds encoded at once (default: %(default)s)")
     parser.add_argument(
-        "--look-ahead", type=float, default=0.4, help="seconds heard after a chunk (default: %(default)s)"
+        "--look-ahead", type=float, default=0.4, help="seconds of sound used after each chunk (default: %(default)s)"
     )
     add_page_options(parser)
     add_life_options(parser)
@@ -41,7 +39,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     clips = [sound_clip(path) for path in arguments.paths]
     life = life_of(arguments)
-    # What is wrong with it is said here, and nobody waits for it on the page.
+    # Load now: errors appear in the terminal, and the page need not wait for loading.
     animator = load_animator(
         arguments.model, corpus=arguments.corpus, template=arguments.template, head_model=arguments.head_model
     )

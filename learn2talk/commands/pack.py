@@ -1,4 +1,4 @@
-"""`learn2talk pack`: a model as a folder for a hub."""
+"""`learn2talk pack`: write a model as a folder that can be uploaded to a model hub."""
 
 import argparse
 
@@ -6,8 +6,8 @@ from learn2talk.commands.options import Subparsers
 
 
 def add(subparsers: Subparsers) -> None:
-    parser = subparsers.add_parser("pack", help="a model with its origin, scores and model card, as a folder for a hub")
-    parser.add_argument("model", help="the model, such as data/models/student")
+    parser = subparsers.add_parser("pack", help="write a model with origin, scores and model card, for a model hub")
+    parser.add_argument("model", help="model folder, such as data/models/students/learn2talk")
     parser.add_argument("out", help="folder to write")
     parser.set_defaults(run=run)
 

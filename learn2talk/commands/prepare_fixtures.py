@@ -1,4 +1,4 @@
-"""`learn2talk prepare-fixtures`: a small imitation of a dataset."""
+"""`learn2talk prepare-fixtures`: write a small synthetic dataset in the format of a real one."""
 
 import argparse
 
@@ -6,9 +6,11 @@ from learn2talk.commands.options import Subparsers
 
 
 def add(subparsers: Subparsers) -> None:
-    parser = subparsers.add_parser("prepare-fixtures", help="write a small imitation of a dataset to try things on")
+    parser = subparsers.add_parser(
+        "prepare-fixtures", help="write a small synthetic dataset in the format of a real one, to try things on"
+    )
     parser.add_argument("dataset", choices=("vocaset", "biwi", "folder"))
-    parser.add_argument("folder", help="is replaced")
+    parser.add_argument("folder", help="folder to write; replaced if it exists")
     parser.add_argument("--seed", type=int, default=0)
     parser.set_defaults(run=run)
 

@@ -1,4 +1,4 @@
-"""`learn2talk results`: the result table of the last run."""
+"""`learn2talk results`: print the result table of the last run."""
 
 import argparse
 
@@ -7,7 +7,9 @@ from learn2talk_core.run.paths import EVALUATION, PLOTS, REPORT
 
 
 def add(subparsers: Subparsers) -> None:
-    parser = subparsers.add_parser("results", help="print the result table of the last run and where its pictures lie")
+    parser = subparsers.add_parser(
+        "results", help="print the result table of the last run and the paths of its pictures"
+    )
     parser.set_defaults(run=run)
 
 

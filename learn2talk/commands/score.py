@@ -1,4 +1,4 @@
-"""`learn2talk score`: is a 3D motion in sync with its sound, and how late is the mouth?"""
+"""`learn2talk score`: whether a 3D motion is in sync with its sound, and how late the mouth is."""
 
 import argparse
 import sys
@@ -18,38 +18,47 @@ if TYPE_CHECKING:
 def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "score",
-        help="how well a 3D motion and a sound are in sync, and by how many milliseconds the mouth is late",
-        description="LSE-D, LSE-C, and the lag with a confidence and a curve over the clip. In tables a positive lag\n"
-        "is a mouth that is late, behind its sound. Videos get the lag that the 2D expert finds.",
+        help="score the synchrony of a 3D motion and a sound, and by how many milliseconds the mouth is late",
+        description="LSE-D, LSE-C, and the lag with its confidence and its curve over the clip. In tables a positive\n"
+        "lag means that the mouth is late (behind its sound). For videos the 2D sync expert measures the lag.",
         epilog="learn2talk score --audio a.wav --motion a.npy --fps 30 --template S00\n"
         "learn2talk score pairs/ --fps 30 --csv scores.csv\n"
         "learn2talk score video.mp4",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="a folder of pairs with the same names, or videos")
-    parser.add_argument("--audio", nargs="+", default=[], metavar="FILE", help="sounds, one for each motion")
+    parser.add_argument(
+        "paths", nargs="*", metavar="PATH", help="a folder of sounds and motions with matching names, or videos"
+    )
+    parser.add_argument("--audio", nargs="+", default=[], metavar="FILE", help="sounds, one per motion")
     parser.add_argument(
         "--motion", nargs="+", default=[], metavar="FILE", help="vertices as .npy or .npz (docs/score.md)"
     )
-    parser.add_argument("--fps", type=float, help="frames of motion a second, where the file does not say")
+    parser.add_argument("--fps", type=float, help="frame rate of the motion, if the file does not contain it")
     parser.add_argument("--mm-per-unit", type=float, help="millimetres per unit of the motion (default: the corpus's)")
     parser.add_argument("--template", help="the resting face: a speaker of the corpus, or an .obj or .ply")
-    parser.add_argument("--trim", action="store_true", help="compare what both have, however much their lengths differ")
-    parser.add_argument("--corpus", default=CORPUS, help="whose mesh it is (default: %(default)s)")
-    parser.add_argument("--syncnet", default=f"{SYNCNET3D}/metric", help="what judges (default: %(default)s)")
     parser.add_argument(
-        "--calibration", metavar="FILE", help="of the confidence (default: the one that comes with this)"
+        "--trim", action="store_true", help="score the common duration, however much the lengths differ"
     )
-    parser.add_argument("--crops", action="store_true", help="videos are face crops of SyncNet's own pipeline")
-    parser.add_argument("--out", metavar="FOLDER", help="write the curve of each pair there, PNG and CSV")
-    parser.add_argument("--csv", metavar="FILE", help="write the table there")
+    parser.add_argument("--corpus", default=CORPUS, help="corpus whose mesh the motion has (default: %(default)s)")
+    parser.add_argument(
+        "--syncnet", default=f"{SYNCNET3D}/metric", help="SyncNet3D used as the metric (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--calibration", metavar="FILE", help="calibration of the confidence (default: the one in this package)"
+    )
+    parser.add_argument("--crops", action="store_true", help="the videos are face crops made by SyncNet's own pipeline")
+    parser.add_argument("--out", metavar="FOLDER", help="folder for the lag curve of each pair, as PNG and CSV")
+    parser.add_argument("--csv", metavar="FILE", help="write the table to this file")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     from learn2talk_core.evaluation.pairs import find_pairs
     from learn2talk_core.report.video_table import write_csv
+    from learn2talk_core.run.files import check_file
 
+    if arguments.csv:
+        check_file(arguments.csv)
     pairs, videos = find_pairs(arguments.paths, arguments.audio, arguments.motion)
     rows = []
     if pairs:
@@ -65,7 +74,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _score_pairs(pairs: "list[Pair]", arguments: argparse.Namespace) -> "list[Row]":
-    """A bad pair is a row with its error, and the others go on."""
+    """Score the pairs; a pair that fails becomes a row with its error, and scoring continues."""
     from learn2talk_core.evaluation.motion_sync import open_scorer, score_files
     from learn2talk_core.evaluation.pairs import as_row, failed_row
     from learn2talk_core.run.progress import progress
@@ -100,11 +109,11 @@ def _tell(name: str, found: "SyncScore") -> None:
     for note in found.notes:
         print(f"  note: {note}")
     for excess in found.outside:
-        print(f"  outside of what the network was trained on: {excess}")
+        print(f"  outside the range of the training data: {excess}")
 
 
 def _write_curve(out: str, name: str, found: "SyncScore") -> None:
-    """`NAME.png` and `NAME.csv` with the lag over the clip."""
+    """Write `NAME.png` and `NAME.csv` with the lag over the clip."""
     from learn2talk_core.evaluation.motion_sync import verdict
     from learn2talk_core.report.png import save_png
     from learn2talk_core.report.sync_curve import sync_curve
@@ -117,7 +126,7 @@ def _write_curve(out: str, name: str, found: "SyncScore") -> None:
 
 
 def _score_videos(videos: "list[Path]", arguments: argparse.Namespace) -> "list[Row]":
-    """The 2D expert judges them."""
+    """Score videos with the 2D sync expert."""
     from functools import cache
 
     from learn2talk_core.evaluation.pairs import video_rows

@@ -1,4 +1,4 @@
-"""`learn2talk score-video`: lip sync and picture quality of 2D videos."""
+"""`learn2talk score-video`: lip sync and image quality of 2D videos."""
 
 import argparse
 import sys
@@ -9,20 +9,24 @@ from learn2talk_core.run.errors import BadInput
 
 def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
-        "score-video", help="lip sync and picture quality of 2D videos: LSE-D, LSE-C, FID, CPBD, CSIM"
+        "score-video", help="lip sync and image quality of 2D videos: LSE-D, LSE-C, FID, CPBD, CSIM"
     )
     parser.add_argument("videos", nargs="+", metavar="VIDEO", help="a video, a folder of videos, or a 2D corpus")
-    parser.add_argument("--audio", help="a sound file instead of the videos' own, or a folder with one for each video")
-    parser.add_argument("--reference", metavar="FOLDER", help="real videos of the same names, for FID and CSIM")
-    parser.add_argument("--syncnet", metavar="FILE", help="syncnet_v2.model (default: this project's own 2D expert)")
-    parser.add_argument("--inception", metavar="FILE", help="pytorch-fid's weights, for FID")
-    parser.add_argument("--arcface", metavar="FILE", help="a face recogniser in ONNX, for CSIM")
-    parser.add_argument("--crops", action="store_true", help="the videos are face crops of SyncNet's own pipeline")
     parser.add_argument(
-        "--every", type=int, default=5, metavar="N", help="FID, CPBD and CSIM look at each N-th picture (%(default)s)"
+        "--audio", help="use this sound instead of the videos' own: a file, or a folder with one file per video"
     )
-    parser.add_argument("--csv", metavar="FILE", help="write the table there too")
-    parser.add_argument("--json", metavar="FILE", help="write table, protocols and problems there")
+    parser.add_argument("--reference", metavar="FOLDER", help="real videos with the same names, for FID and CSIM")
+    parser.add_argument(
+        "--syncnet", metavar="FILE", help="syncnet_v2.model (default: this project's own 2D sync expert)"
+    )
+    parser.add_argument("--inception", metavar="FILE", help="pytorch-fid's weights, for FID")
+    parser.add_argument("--arcface", metavar="FILE", help="face recognition network in ONNX format, for CSIM")
+    parser.add_argument("--crops", action="store_true", help="the videos are face crops made by SyncNet's own pipeline")
+    parser.add_argument(
+        "--every", type=int, default=5, metavar="N", help="FID, CPBD and CSIM use every N-th frame (%(default)s)"
+    )
+    parser.add_argument("--csv", metavar="FILE", help="also write the table to this file")
+    parser.add_argument("--json", metavar="FILE", help="write table, protocols and problems to this file")
     parser.set_defaults(run=run)
 
 
@@ -33,12 +37,14 @@ def run(arguments: argparse.Namespace) -> int:
 
     from learn2talk_core.evaluation.video_scores import LIPREADER, load_video_judges, score_videos, video_records
     from learn2talk_core.report.video_table import video_score_table, write_csv
-    from learn2talk_core.run.files import write_json
+    from learn2talk_core.run.files import check_file, write_json
     from learn2talk_core.video.footage import films_of
     from learn2talk_core.video.landmarks import mediapipe_faces
 
     if arguments.every < 1:
-        raise BadInput("--every", expected="at least 1", found=str(arguments.every), fix="1 looks at every picture.")
+        raise BadInput("--every", expected="at least 1", found=str(arguments.every), fix="1 uses every frame.")
+    for path in filter(None, (arguments.csv, arguments.json)):
+        check_file(path)
     find = cache(mediapipe_faces)
     films = films_of(arguments.videos, find, audio=arguments.audio, crops=arguments.crops)
     reference = arguments.reference and films_of([arguments.reference], find, crops=arguments.crops, stills=True)

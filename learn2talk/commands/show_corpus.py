@@ -1,4 +1,4 @@
-"""`learn2talk show-corpus`: pictures and a video of one clip."""
+"""`learn2talk show-corpus`: write pictures and a video of one clip."""
 
 import argparse
 
@@ -7,7 +7,9 @@ from learn2talk_core.run.paths import CORPUS, OUT
 
 
 def add(subparsers: Subparsers) -> None:
-    parser = subparsers.add_parser("show-corpus", help="contact sheet with phonemes and a video with sound of one clip")
+    parser = subparsers.add_parser(
+        "show-corpus", help="write a contact sheet with phonemes, and a video with sound, of one clip"
+    )
     parser.add_argument("corpus", nargs="?", default=CORPUS, help="folder of the corpus (default: %(default)s)")
     parser.add_argument("--clip", help="id of the clip (default: the first)")
     parser.add_argument("--out", default=OUT, help="folder for the pictures (default: %(default)s)")

@@ -1,4 +1,4 @@
-"""`learn2talk teacher-inputs`: the sounds and still images that a 2D teacher takes."""
+"""`learn2talk teacher-inputs`: write the sounds and still images that a 2D teacher takes."""
 
 import argparse
 
@@ -8,9 +8,9 @@ from learn2talk_core.run.paths import CORPUS, TALKING_VIDEO
 
 def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser("teacher-inputs", help="write the sounds and still images that a 2D teacher takes")
-    parser.add_argument("folder", help="where to: audio/CLIP.wav, images/*.png, clips.csv")
-    parser.add_argument("--corpus", default=CORPUS, help="the clips and their sound (default: %(default)s)")
-    parser.add_argument("--only", metavar="FILE", help="only the clips named in this file, one a line")
+    parser.add_argument("folder", help="output folder; gets audio/CLIP.wav, images/*.png, clips.csv")
+    parser.add_argument("--corpus", default=CORPUS, help="corpus with the clips and their sound (default: %(default)s)")
+    parser.add_argument("--only", metavar="FILE", help="only the clips named in this file, one per line")
     parser.set_defaults(run=run)
 
 
@@ -29,5 +29,7 @@ def run(arguments: argparse.Namespace) -> int:
     clips = listed(arguments.only, clips) if arguments.only else clips
     stills = choose_stills(corpus.templates, open_talking_video(TALKING_VIDEO), params.still)
     table = write_inputs(arguments.folder, corpus, clips, stills)
-    print(f"{len(table)} sounds and {table['image'].nunique()} images; which go together: {arguments.folder}/clips.csv")
+    print(
+        f"{len(table)} sounds and {table['image'].nunique()} images; pairs are listed in {arguments.folder}/clips.csv"
+    )
     return 0

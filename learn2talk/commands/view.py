@@ -1,4 +1,4 @@
-"""`learn2talk view`: motion in the browser, side by side."""
+"""`learn2talk view`: show motions side by side in the browser."""
 
 import argparse
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 EXAMPLES = """examples:
   learn2talk view                                  the last run: truth, FaceFormer, Learn2Talk
   learn2talk view data ../other/data               two runs side by side
-  learn2talk view out/                             what learn2talk animate --format npz,mp4 made
+  learn2talk view out/                             output of learn2talk animate --format npz,mp4
   learn2talk view a.npz b.npz --audio speech.wav   two motions side by side
 """
 
@@ -20,9 +20,9 @@ EXAMPLES = """examples:
 def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "view",
-        help="look at motion in the browser: side by side, with sound, errors, and blind comparison",
+        help="show motions side by side in the browser, with sound, errors and blind comparison",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Serve a page on this machine alone; its address is printed. Ctrl-C ends it.",
+        description="Serve the viewer to this machine only and print its address. Ctrl-C stops it.",
         epilog=EXAMPLES,
     )
     parser.add_argument(
@@ -30,14 +30,18 @@ def add(subparsers: Subparsers) -> None:
         nargs="*",
         default=[DATA],
         metavar="PATH",
-        help="runs, folders of animate, .npz, .npy (default: data)",
+        help="runs, output folders of animate, .npz, .npy (default: data)",
     )
-    parser.add_argument("--audio", metavar="FILE", help="sound of motion files (default: of the same name beside each)")
-    parser.add_argument("--fps", type=float, help="frames of motion a second, where a file does not say")
     parser.add_argument(
-        "--mm-per-unit", type=float, help="millimetres per unit of the motion, where a file does not say"
+        "--audio", metavar="FILE", help="sound of motion files (default: the file of the same name beside each)"
     )
-    parser.add_argument("--out", default=f"{OUT}/view", help="folder of the preferences (default: %(default)s)")
+    parser.add_argument("--fps", type=float, help="frame rate of the motion, if a file does not contain it")
+    parser.add_argument(
+        "--mm-per-unit", type=float, help="millimetres per unit of the motion, if a file does not contain it"
+    )
+    parser.add_argument(
+        "--out", default=f"{OUT}/view", help="folder for the recorded preferences (default: %(default)s)"
+    )
     add_page_options(parser)
     parser.set_defaults(run=run)
 

@@ -1,4 +1,4 @@
-"""What the viewer's server answers: addresses in, values out. `server` guards them and speaks HTTP."""
+"""The responses of the viewer's server, by address. `server` adds HTTP and access checks."""
 
 import hashlib
 import random
@@ -30,23 +30,23 @@ TYPES = {
     ".txt": "text/plain; charset=utf-8",
 }
 ASSETS = {path.name: path for path in STATIC.iterdir() if path.suffix in TYPES}
-METHOD = "Learn2Talk"  # what animates sounds here
-UPLOAD = 64 << 20  # bytes of a sound that is dropped on the page
-LONGEST = 600.0  # seconds of it, which the student encodes as a whole
-PIECE = 1 << 20  # bytes of live sound at a time, half a minute
-SMALL = 4 << 10  # bytes of any other request
-KEPT = 16  # uploads
+METHOD = "Learn2Talk"  # name of the method that animates sounds here
+UPLOAD = 64 << 20  # largest uploaded sound in bytes
+LONGEST = 600.0  # its longest duration in seconds; the student encodes it as a whole
+PIECE = 1 << 20  # bytes of live sound per request, half a minute
+SMALL = 4 << 10  # largest body of any other request in bytes
+KEPT = 16  # uploads that are kept
 
 
 class App:
     """The state of the viewer.
 
     Args:
-        clips: what is shown.
-        load: loads the student, when a sound is first to be animated.
+        clips: the clips to show.
+        load: loads the student; called when the first sound is animated.
         out: folder for the preferences.
-        style: of sounds that are animated, where the page does not say.
-        chunk, look_ahead, live: of live speech, as `LiveSpeech` takes them.
+        style: style for animated sounds, if the page does not give one.
+        chunk, look_ahead, live: settings of live speech, see `LiveSpeech`.
         rng: draws the blind trials.
     """
 
@@ -70,27 +70,27 @@ class App:
         self._animating, self._loading = threading.Lock(), threading.Lock()
 
     def answer(self, method: str, path: str, request: Request) -> Response:
-        """The answer to one request.
+        """Answer one request.
 
         Raises:
-            Refused: no such address, or one that is used wrongly.
-            BadInput: what was sent cannot be used; the text says why.
+            Refused: unknown address, or wrong method.
+            BadInput: the data sent cannot be used; the text says why.
         """
         for allowed, pattern, _, function in ROUTES:
             if match := re.fullmatch(pattern, path):
                 if method != allowed:
-                    raise Refused(405, f"Only {allowed} is possible here.")
+                    raise Refused(405, f"This address accepts only {allowed}.")
                 return function(self, request, *match.groups())
-        raise Refused(404, "There is nothing at this address.")
+        raise Refused(404, "Nothing was found at this address.")
 
     def page(self, _: Request, name: str) -> Response:
-        """A file of the page."""
+        """Return a static file of the pages."""
         if name not in ASSETS:
-            raise Refused(404, "There is nothing at this address.")
+            raise Refused(404, "Nothing was found at this address.")
         return Response(ASSETS[name].read_bytes(), TYPES[ASSETS[name].suffix])
 
     def clip_list(self, _: Request) -> Response:
-        """All clips, what moves in them, and what the pages need to know of this server."""
+        """List all clips and their methods, and the server settings that the pages need."""
         known = {str(number): clip for number, clip in enumerate(self.clips)} | self._uploads.copy()
         listed = [
             {"id": key, "title": clip.title, "group": clip.group, "methods": [motion.name for motion in clip.motions]}
@@ -101,7 +101,7 @@ class App:
         return as_json({"clips": listed, "questions": QUESTIONS, "live": live, "limits": limits})
 
     def describe(self, _: Request, key: str) -> Response:
-        """A clip, without its numbers."""
+        """Describe a clip, without its motion data."""
         clip = self._clip(key)
         return as_json(
             {
@@ -117,32 +117,32 @@ class App:
         )
 
     def sound(self, _: Request, key: str) -> Response:
-        """The sound as a WAV file."""
+        """Return the sound as a WAV file."""
         return Response(memoryview(self._clip(key).sound), WAV)
 
     def peaks(self, _: Request, key: str) -> Response:
-        """The outline of the sound: float32 pairs."""
+        """Return the waveform outline: float32 pairs (minimum, maximum)."""
         return as_numbers(peaks(self._clip(key).samples))
 
     def opening(self, _: Request, key: str, number: str) -> Response:
-        """How far the lips are apart, float32 mm a frame."""
+        """Return the lip opening, float32, in mm per frame."""
         return as_numbers(self._motion(key, number).opening())
 
     def rows(self, _: Request, key: str, number: str, piece: str) -> Response:
-        """A piece of a motion; see `Motion.packed`."""
+        """Return a piece of a motion; see `Motion.packed`."""
         motion = self._motion(key, number)
         if int(piece) * motion.piece >= len(motion.rows):
-            raise Refused(404, "The motion has ended before.")
+            raise Refused(404, "This piece is after the end of the motion.")
         return Response(motion.packed(int(piece)), BINARY)
 
     def array(self, _: Request, name: str) -> Response:
-        """An array that a description named."""
+        """Return an array that a description refers to."""
         if name not in self._arrays:
-            raise Refused(404, "There is no such array.")
+            raise Refused(404, "Unknown array.")
         return Response(self._arrays[name], BINARY, immutable=True)
 
     def animate(self, request: Request) -> Response:
-        """A sound comes in, a new clip comes out."""
+        """Animate an uploaded sound; returns the id of the new clip."""
         name = request.query.get("name", "")[:80] or "sound"
         with tempfile.NamedTemporaryFile() as file:
             file.write(request.body)
@@ -151,30 +151,30 @@ class App:
         return as_json({"id": remember(self._uploads, clip, KEPT)})
 
     def live_start(self, request: Request) -> Response:
-        """A live session begins: its key, and the face that it moves."""
+        """Start a live session; returns its key and the face that it moves."""
         key, face = self._live.start(self.animator, request.query.get("style") or self._style)
         moves = face.pivot is not None
         return as_json({"id": key, "motion": {**self._described(motion_of(face, METHOD)), "head_moves": moves}})
 
     def live_feed(self, request: Request, key: str) -> Response:
-        """Sound of a live session comes in, frames come out; the query `last` ends it."""
+        """Feed sound to a live session; returns the frames that are ready. The query `last` ends the session."""
         return as_numbers(self._live.feed(key, request.body, last="last" in request.query))
 
     def blind_start(self, request: Request) -> Response:
-        """Blind trials begin."""
+        """Start a session of blind trials."""
         return as_json(self._blind.start(request.object(), self.clips))
 
     def blind_answer(self, request: Request, key: str, number: str) -> Response:
-        """One of them is answered."""
+        """Record the answer to one trial."""
         return as_json(self._blind.answer(key, int(number), request.object().get("choice")))
 
     def blind_result(self, _: Request, key: str) -> Response:
-        """What came of them."""
+        """Return the result of a session."""
         return as_json(self._blind.result(key))
 
     @property
     def animator(self) -> "Animator":
-        """The student; loaded when it is first asked for."""
+        """The student, loaded on first use."""
         with self._loading:
             return self._animator
 
@@ -187,7 +187,7 @@ class App:
         from learn2talk_core.audio.mono import Limit
         from learn2talk_core.audio.sound import read_sound
 
-        limit = Limit(LONGEST, f"up to {LONGEST:g} s of sound", "Cut it, or take learn2talk animate.")
+        limit = Limit(LONGEST, f"up to {LONGEST:g} s of sound", "Cut it, or use learn2talk animate.")
         wave = read_sound(path, allow_silence=True, limit=limit, name=name)
         while not self._animating.acquire(timeout=0.2):  # one at a time
             request.refuse_if_gone()
@@ -207,13 +207,13 @@ class App:
             return self.clips[int(key)]
         clip = self._uploads.get(key) or self._blind.clips.get(key)
         if clip is None:
-            raise Refused(404, "There is no such clip.")
+            raise Refused(404, "Unknown clip.")
         return clip
 
     def _motion(self, key: str, number: str) -> Motion:
         motions = self._clip(key).motions
         if int(number) >= len(motions):
-            raise Refused(404, "There is no such motion.")
+            raise Refused(404, "Unknown motion.")
         return motions[int(number)]
 
     def _described(self, motion: Motion) -> dict[str, Any]:
@@ -232,7 +232,7 @@ class App:
         }
 
     def _address(self, array: np.ndarray) -> str:
-        """Under which an array can be fetched: the hash of its bytes, so that a browser fetches a basis once."""
+        """The name under which an array can be fetched: the hash of its bytes, so a browser fetches a basis once."""
         content = np.ascontiguousarray(array).tobytes()
         name = hashlib.sha256(content).hexdigest()
         self._arrays.setdefault(name, content)
@@ -259,5 +259,5 @@ ROUTES: list[tuple[str, str, int, Callable[..., Response]]] = [  # method, addre
 
 
 def largest_body(path: str) -> int:
-    """Bytes that a request to this address may bring."""
+    """The largest request body that this address accepts, in bytes."""
     return max((size for _, pattern, size, _ in ROUTES if re.fullmatch(pattern, path)), default=0)

@@ -1,4 +1,4 @@
-"""The blind comparison: who is asked what, and what is on which side until it is over."""
+"""The sessions of the blind comparison: their trials, hidden sides and answers."""
 
 import random
 import re
@@ -14,12 +14,12 @@ from learn2talk.viewer.scene import ViewerClip
 from learn2talk_core.run.errors import BadInput
 
 QUESTIONS = {"lips": "Whose lips fit the sound better?", "natural": "Which face looks more natural?"}
-MOST = 200  # trials of a session, and of all sessions that can still be answered
+MOST = 200  # largest number of trials per session, of trial clips kept, and of sessions kept
 PERSON = r"[\w .-]{0,40}"
 
 
 class Session(NamedTuple):
-    """Somebody's trials; `clips` are the keys under which they can be fetched."""
+    """The trials of one person; `clips` are the keys under which they can be fetched."""
 
     person: str
     question: str
@@ -33,11 +33,11 @@ class BlindSessions:
     """The sessions of the blind page.
 
     Args:
-        records: where the answers go.
+        records: stores the answers.
         rng: draws the trials.
 
     Attributes:
-        clips: the trials as clips with two nameless motions, by key.
+        clips: the trials by key, as clips with two anonymous motions.
     """
 
     def __init__(self, records: Records, rng: random.Random) -> None:
@@ -47,17 +47,22 @@ class BlindSessions:
         self._turn = threading.Lock()
 
     def start(self, asked: dict[str, Any], clips: Sequence[ViewerClip]) -> dict[str, Any]:
-        """Draw trials among `clips`; what is given back does not say which method is on which side."""
+        """Draw trials from `clips`; the result does not reveal which method is on which side."""
         first, second, question = (str(asked.get(name)) for name in ("first", "second", "question"))
         person, count = str(asked.get("person", "")), asked.get("trials")
         if question not in QUESTIONS or first == second or not re.fullmatch(PERSON, person):
-            fix = "A name has up to 40 letters, digits, blanks, dots and hyphens."
-            raise BadInput("comparison", expected="two methods and a question", found=str(asked)[:200], fix=fix)
+            fix = "A name has up to 40 letters, digits, spaces, dots and hyphens."
+            raise BadInput(
+                "comparison",
+                expected="two different methods, a known question and a valid name",
+                found=str(asked)[:200],
+                fix=fix,
+            )
         if not isinstance(count, int) or not 1 <= count <= MOST:
             raise BadInput("trials", expected=f"1 … {MOST}", found=str(count)[:20], fix="Choose another number.")
         shown = [clip for clip in clips if {first, second} <= {motion.name for motion in clip.motions}]
         if not shown:
-            fix = "Choose two of the list."
+            fix = "Choose two methods from the list."
             raise BadInput("comparison", expected="clips with both methods", found="none", fix=fix)
         drawn = trials([str(number) for number in range(len(shown))], first, second, count, self._rng)
         keys = [remember(self.clips, _nameless(shown[int(trial.clip)], trial), MOST) for trial in drawn]
@@ -66,10 +71,10 @@ class BlindSessions:
         return {"id": remember(self._sessions, session, MOST), "clips": keys, "question": QUESTIONS[question]}
 
     def answer(self, key: str, number: int, choice: object) -> dict[str, Any]:
-        """Record what somebody prefers."""
+        """Record the choice for one trial."""
         session = self._session(key)
         if number >= len(session.trials):
-            raise Refused(404, "There is no such trial.")
+            raise Refused(404, "Unknown trial.")
         if choice not in CHOICES:
             raise BadInput("choice", expected=", ".join(CHOICES), found=str(choice)[:40], fix="Choose one of them.")
         trial = session.trials[number]
@@ -86,13 +91,13 @@ class BlindSessions:
         )
         with self._turn:
             if number in session.answered:
-                raise Refused(409, "This trial is answered.")
+                raise Refused(409, "This trial has already been answered.")
             self._records.add(answer)
             session.answered.add(number)
         return {"answered": len(session.answered), "of": len(session.trials)}
 
     def result(self, key: str) -> dict[str, Any]:
-        """Shares and p-values, of this session and of all that is recorded."""
+        """Shares and p-values of this session and of all recorded answers."""
         session, everything = self._session(key), self._records.read()
         own = [one for one in everything if one.session == key]
         here, there = (
@@ -103,7 +108,7 @@ class BlindSessions:
     def _session(self, key: str) -> Session:
         session = self._sessions.get(key)
         if session is None:
-            raise Refused(404, "There is no such session.")
+            raise Refused(404, "Unknown session.")
         return session
 
 

@@ -1,4 +1,4 @@
-"""Live speech: sound comes in piece by piece, states of a face go out."""
+"""Live speech: receives sound piece by piece and returns states of a face."""
 
 import threading
 from dataclasses import replace
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from learn2talk_core.animation.animator import Animator
     from learn2talk_core.animation.stream import Stream
 
-MOST = 4  # sessions at a time; the oldest ends first
+MOST = 4  # sessions at a time; beyond that the oldest is ended
 
 
 class Speech(NamedTuple):
-    """A stream, and who feeds it holds `turn`, since its pieces come in order."""
+    """A stream and its lock `turn`: hold it while feeding, since pieces must be fed in order."""
 
     stream: "Stream"
     turn: threading.Lock
@@ -28,8 +28,8 @@ class LiveSpeech:
     """The sessions of the live page.
 
     Args:
-        chunk, look_ahead: of the streams, in seconds; see `Animator.stream`.
-        settings: others of theirs.
+        chunk, look_ahead: seconds; see `Animator.stream`.
+        settings: other arguments of `Animator.stream`.
     """
 
     def __init__(self, chunk: float, look_ahead: float, **settings: Any) -> None:
@@ -37,28 +37,28 @@ class LiveSpeech:
         self._sessions: dict[str, Speech] = {}
 
     def start(self, animator: "Animator", style: str | None) -> tuple[str, "Animation"]:
-        """A session begins: its key, and the face that it moves."""
+        """Start a session; returns its key and the face that it moves."""
         first, stream = (
             animator.stream(style=style, chunk=self.chunk, look_ahead=self.look_ahead, states=True, **self._settings)
             for _ in range(2)
         )
-        # What runs for the first time is slow: have that behind us before somebody speaks.
+        # Warm up with a throw-away stream: the first run is slow.
         first.feed(np.zeros(int((self.chunk + self.look_ahead + 0.2) * SAMPLE_RATE), np.int16))
         return remember(self._sessions, Speech(stream, threading.Lock()), MOST), stream.face
 
     def feed(self, key: str, samples: bytes, *, last: bool) -> np.ndarray:
-        """16 kHz mono of 16 bits comes in, the frames that are ready go out; `last` ends the session.
+        """Feed 16-bit 16 kHz mono; returns the frames that are ready. `last` ends the session.
 
-        A frame is its states (d,), and where the head moves [R | t] behind them, 12 numbers row after row.
+        A frame is its states (d,), followed by [R | t] (12 numbers, row by row) if the head moves.
         """
         speech = self._sessions.get(key)
         if speech is None:
-            raise Refused(410, "This live session is over.")
+            raise Refused(410, "This live session has ended.")
         if len(samples) % 2:
-            raise Refused(400, "Samples have two bytes.")
+            raise Refused(400, "A sample is two bytes long; an odd number of bytes was sent.")
         with speech.turn:
             if key not in self._sessions:
-                raise Refused(410, "This live session is over.")
+                raise Refused(410, "This live session has ended.")
             frames = _posed(speech.stream, speech.stream.feed(np.frombuffer(samples, "<i2").astype(np.int16)))
             if last:
                 self._sessions.pop(key, None)
@@ -67,7 +67,7 @@ class LiveSpeech:
 
 
 def _posed(stream: "Stream", states: np.ndarray) -> np.ndarray:
-    """The states that a stream has just given, with the pose of the head."""
+    """The states that a stream returned last, with the head pose."""
     if stream.pose is None:
         return states
     rigid = replace(stream.face, states=states, pose=stream.pose).rigid()

@@ -1,4 +1,4 @@
-"""What goes between the pages and the server, as values."""
+"""Requests and responses between the pages and the server."""
 
 import json
 import secrets
@@ -12,7 +12,7 @@ BINARY, JSON, WAV = "application/octet-stream", "application/json", "audio/wav"
 
 
 class Refused(Exception):
-    """A request that is not answered: an HTTP status and a sentence."""
+    """A request that is refused, with an HTTP status and an explanation."""
 
     def __init__(self, status: int, text: str) -> None:
         self.status, self.text = status, text
@@ -21,7 +21,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked. `gone` says whether nobody waits for the answer any more."""
+    """A request. `gone` tells whether the client has closed the connection."""
 
     query: Mapping[str, str]
     body: bytes = b""
@@ -34,35 +34,35 @@ class Request:
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):
-            raise Refused(400, "A JSON object is expected.")
+            raise Refused(400, "The request body must be a JSON object.")
         return value
 
     def refuse_if_gone(self) -> None:
-        """Do no more work that nobody waits for."""
+        """Stop working on a request whose client has gone."""
         if self.gone():
             raise Refused(499, "Cancelled.")
 
 
 class Response(NamedTuple):
-    """What is sent back."""
+    """A response."""
 
     body: bytes | memoryview
     kind: str = JSON
-    immutable: bool = False  # its address will never mean anything else
+    immutable: bool = False  # the content at its address never changes
 
 
 def as_json(value: Any) -> Response:
-    """Plain data."""
+    """A JSON response."""
     return Response(json.dumps(value, allow_nan=False).encode())
 
 
 def as_numbers(array: np.ndarray) -> Response:
-    """Float32 of any shape, row after row."""
+    """A float32 array of any shape, in row-major order."""
     return Response(np.ascontiguousarray(array, "<f4").tobytes(), BINARY)
 
 
 def remember(shelf: dict[str, Any], thing: Any, most: int) -> str:
-    """Put a thing on a shelf, under a key that nobody can guess; the oldest of more than `most` are forgotten."""
+    """Store a thing under an unguessable key, which is returned; keep only the newest `most` things."""
     key = secrets.token_urlsafe(9)
     shelf[key] = thing
     while len(shelf) > most:

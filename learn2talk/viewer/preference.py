@@ -1,6 +1,6 @@
-"""Blind comparison of two methods: which one do people prefer, and could it be chance? The paper's user study, Tab. IV.
+"""Blind comparison of two methods: preferences and their significance, as in the paper's user study, Tab. IV.
 
-Ties are recorded and left out of the test: the sign test counts those who prefer one side (Dixon & Mood 1946).
+Ties are recorded but not tested: the sign test counts only answers with a preference (Dixon & Mood 1946).
 """
 
 import csv
@@ -21,7 +21,7 @@ CHOICES = ("left", "right", "tie")
 
 @dataclass(frozen=True)
 class Trial:
-    """A clip with one method on either side."""
+    """A clip shown with one method on the left and another on the right."""
 
     clip: str
     left: str
@@ -30,7 +30,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Preference:
-    """What one person said of one trial; `choice` is one of `CHOICES`, `preferred` the method, empty for a tie."""
+    """The answer to one trial; `choice` is one of `CHOICES`, `preferred` the method, empty for a tie."""
 
     when: str
     session: str
@@ -48,8 +48,8 @@ class Verdict:
     """How often each of two methods was preferred.
 
     Attributes:
-        share: of `first` among those who prefer one, 0.5 if nobody does.
-        p_value: of the exact two-sided binomial test against one half.
+        share: share of `first` among the answers with a preference, 0.5 if there are none.
+        p_value: p-value of the exact two-sided binomial test against one half.
     """
 
     first: str
@@ -65,7 +65,7 @@ def trials(clips: Sequence[str], first: str, second: str, count: int, rng: rando
     """Up to `count` clips in random order, none twice; each method is on the left in half of them, in random order."""
     chosen = rng.sample(list(clips), min(count, len(clips)))
     sides = [(first, second), (second, first)]
-    rng.shuffle(sides)  # who is on the left once more often, where the number is odd
+    rng.shuffle(sides)  # which method is on the left once more, if the number is odd
     sides = (sides * len(chosen))[: len(chosen)]
     rng.shuffle(sides)
     return [Trial(clip, left, right) for clip, (left, right) in zip(chosen, sides, strict=True)]
@@ -88,14 +88,14 @@ def count_preferences(preferences: Sequence[Preference], first: str, second: str
 
 
 class Records:
-    """The table of all preferences in a folder, `preferences.csv`; whole at any time."""
+    """The table of all preferences in a folder, `preferences.csv`; it is replaced atomically."""
 
     def __init__(self, folder: str | Path) -> None:
         self.path = Path(folder) / "preferences.csv"
         self._lock = threading.Lock()
 
     def read(self) -> list[Preference]:
-        """All that was ever recorded here."""
+        """Read all recorded preferences."""
         if not self.path.is_file():
             return []
         names = [column.name for column in fields(Preference)]
@@ -106,12 +106,12 @@ class Records:
             if reader.fieldnames != names or any(None in (*row, *row.values()) for row in rows):
                 raise ValueError("other columns")
         except (ValueError, csv.Error) as error:
-            fix = "Move it away; another one is begun."
+            fix = "Move the file away; a new one will be created."
             raise BadInput(self.path, expected=f"a table of {', '.join(names)}", found=str(error), fix=fix) from error
         return [Preference(**row) for row in rows]
 
     def add(self, preference: Preference) -> None:
-        """Append one."""
+        """Append one preference."""
         with self._lock:
             rows: list[Mapping[str, str]] = [asdict(one) for one in (*self.read(), preference)]
             text = io.StringIO()

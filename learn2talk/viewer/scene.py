@@ -1,4 +1,4 @@
-"""What the viewer shows, as values: clips of sound, and the faces that move to it."""
+"""The viewer's data: clips, each a sound with the faces that move to it."""
 
 import io
 import wave
@@ -13,7 +13,7 @@ from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.mesh.topology import Topology, lip_gap
 from learn2talk_core.run.errors import BadInput
 
-PIECE_BYTES = 1 << 20  # of motion that the browser gets at a time
+PIECE_BYTES = 1 << 20  # size of the pieces in which the browser fetches a motion
 _HEADER = 44  # bytes before the samples of a WAV file
 
 
@@ -22,13 +22,13 @@ class Motion:
     """A face that moves. Frame t shows the time t / fps; sound and motion start together.
 
     Attributes:
-        name: of the method that moved it.
-        rows: (T, d) states: vertices = rest + rows · basis. Without a basis (T, V, 3): vertices = rest + rows. May be
-            mapped from disk.
+        name: name of the method that made it.
+        rows: (T, d) states: vertices = rest + rows · basis. Without a basis (T, V, 3): vertices = rest + rows. May be a
+            memory map.
         basis: (d, V, 3), or None.
         rest: (V, 3) float32.
         topology: faces, colours, lip pairs.
-        fps: frames a second.
+        fps: frame rate.
         mm_per_unit: millimetres per unit of the vertices.
     """
 
@@ -42,7 +42,7 @@ class Motion:
 
     @property
     def piece(self) -> int:
-        """Frames that the browser gets at a time."""
+        """Frames per piece that the browser fetches."""
         columns, size = int(np.prod(self.rows.shape[1:])), 2 if self.basis is None else 4
         return max(1, PIECE_BYTES // (size * columns))
 
@@ -52,10 +52,10 @@ class Motion:
         return self.rest + (rows if self.basis is None else np.tensordot(rows, self.basis, 1))
 
     def packed(self, number: int) -> bytes:
-        """Piece `number` as the browser reads it.
+        """Piece `number` in the format that the browser reads.
 
-        With a basis: float32, row after row. Without one: a float32 step, then int16 for each coordinate, which counts
-        steps; one is 1/32767 of the largest number in the piece, 5 µm for the vertices of a face.
+        With a basis: float32 in row-major order. Without one: a float32 step, then each coordinate as int16 in units of
+        the step, which is 1/32767 of the largest magnitude in the piece: 5 µm for the vertices of a face.
         """
         rows = self._finite(slice(number * self.piece, (number + 1) * self.piece))
         if self.basis is not None:
@@ -64,7 +64,7 @@ class Motion:
         return step.astype("<f4").tobytes() + np.round(rows / step).clip(-32767, 32767).astype("<i2").tobytes()
 
     def opening(self) -> np.ndarray:
-        """How far the lips are apart in mm, the mean over the lip pairs; (T,) float32. Empty without lip pairs."""
+        """Lip opening in mm, the mean distance over the lip pairs; (T,) float32. Empty without lip pairs."""
         pairs = self.topology.lip_pairs
         if not len(pairs):
             return np.zeros(0, np.float32)
@@ -84,17 +84,17 @@ class Motion:
 
 @dataclass(frozen=True)
 class ViewerClip:
-    """A sound and what moves to it.
+    """A sound and the motions that belong to it.
 
     Attributes:
-        title: what it is called in the list.
-        group: under which heading it stands there.
-        motions: side by side, in this order.
-        sound: a WAV file, 16 kHz mono of 16 bits.
-        text: what is said, if that is known.
-        phonemes: when what is said; may be empty.
-        truth: which of `motions` the others are compared with; None if it is not known.
-        note: what to know of it.
+        title: its name in the list.
+        group: the heading under which it is listed.
+        motions: shown side by side, in this order.
+        sound: a WAV file, 16-bit 16 kHz mono.
+        text: the transcript, if known.
+        phonemes: phonemes with their times; may be empty.
+        truth: index in `motions` of the true motion, with which the others are compared; None if there is none.
+        note: a remark shown with the clip.
     """
 
     title: str
@@ -113,12 +113,12 @@ class ViewerClip:
 
     @property
     def seconds(self) -> float:
-        """How long the sound lasts."""
+        """Duration of the sound."""
         return len(self.samples) / SAMPLE_RATE
 
 
 def as_wav(samples: np.ndarray) -> bytes:
-    """(n,) floats in [-1, 1] at 16 kHz as a WAV file."""
+    """Encode (n,) floats in [-1, 1] at 16 kHz as a WAV file."""
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:
         writer.setnchannels(1)
@@ -129,7 +129,7 @@ def as_wav(samples: np.ndarray) -> bytes:
 
 
 def peaks(samples: np.ndarray, count: int = 2000) -> np.ndarray:
-    """Least and largest sample of each of up to `count` equal parts of a sound, (n, 2) float32 in [-1, 1]."""
+    """Smallest and largest sample of each of up to `count` equal parts of a sound, (n, 2) float32 in [-1, 1]."""
     edges = np.linspace(0, len(samples), min(count, len(samples)) + 1).astype(int)[:-1]
     if not len(edges):
         return np.zeros((0, 2), np.float32)
@@ -138,7 +138,7 @@ def peaks(samples: np.ndarray, count: int = 2000) -> np.ndarray:
 
 
 def motion_of(animation: Animation, name: str) -> Motion:
-    """An animation as a motion."""
+    """Convert an animation to a motion."""
     return Motion(
         name=name,
         rows=animation.states,

@@ -1,10 +1,10 @@
-"""The viewer's HTTP server: on this machine alone, for who knows the address, and for no other web page.
+"""The viewer's HTTP server: serves this machine only, and only clients that know the address; no other web pages.
 
-Every address begins with a random word, new with each run. `Host` must name this machine, which a name that an attacker
-lets point here does not; a request that another page caused is refused by `Origin` and `Sec-Fetch-Site`.
+Every address begins with a random token, new for each run. `Host` must be this machine's own address, which refuses DNS
+rebinding; requests caused by other pages are refused by `Origin` and `Sec-Fetch-Site`.
 
-Whoever does not know the word can take up to `MOST` connections, each for `DEADLINE` seconds, and no thread or memory
-beyond that.
+A client without the token can occupy at most `MOST` connections, each for `DEADLINE` seconds, and no further threads or
+memory.
 """
 
 import io
@@ -28,8 +28,8 @@ from learn2talk.viewer.messages import JSON, Refused, Request, Response
 from learn2talk_core.run.errors import BadInput
 
 HOST = "127.0.0.1"
-MOST = 64  # connections at a time; a browser opens six
-DEADLINE = 30  # seconds for a whole header, counted from the last answer; as many for a body, and for taking an answer
+MOST = 64  # concurrent connections; a browser opens six
+DEADLINE = 30  # seconds to send a header (counted from the last answer), to send a body, and to receive an answer
 FULL = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n"
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
@@ -55,16 +55,16 @@ class ViewServer(ThreadingHTTPServer):
         try:
             super().__init__((HOST, port), _Handler)
         except (OSError, OverflowError) as error:
-            fix = "Give another --port; 0 takes a free one."
+            fix = "Give another --port; 0 chooses a free one."
             raise BadInput("--port", expected="a free port", found=f"{port} ({error})", fix=fix) from error
 
     @property
     def address(self) -> str:
-        """Of the first page."""
+        """The address of the first page."""
         return f"http://{HOST}:{self.server_port}/{self.token}/"
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Give a connection its thread; one too many is turned away."""
+        """Start a thread for a connection; refuse it if there are too many."""
         if not self._free.acquire(blocking=False):
             request.setblocking(False)
             with suppress(OSError):
@@ -78,26 +78,26 @@ class ViewServer(ThreadingHTTPServer):
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
-        """Serve a connection to its end."""
+        """Serve a connection until it ends."""
         try:
             super().process_request_thread(request, client_address)
         finally:
             self._free.release()
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """A browser that hangs up is no error."""
+        """Log errors, except that the browser has closed the connection."""
         if not isinstance(sys.exception(), (ConnectionError, TimeoutError)):
             log.exception("viewer")
 
 
 class _InTime(io.RawIOBase):
-    """What a connection sends, up to a deadline: a byte now and then does not extend it."""
+    """Reads from a connection until a fixed deadline, which slow senders cannot extend."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection, self._end = connection, 0.0
 
     def start(self) -> None:
-        """From now on there are `DEADLINE` seconds."""
+        """Set the deadline to `DEADLINE` seconds from now."""
         self._end = time.monotonic() + DEADLINE
 
     def readable(self) -> bool:
@@ -144,7 +144,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = do_PUT
 
     def log_message(self, *_: object) -> None:
-        """The terminal belongs to the user."""
+        """Do not log requests to the terminal."""
 
     def _answer(self, method: str) -> None:
         try:
@@ -159,37 +159,37 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
         except Exception:
             log.exception("viewer: %s", urlsplit(self.path).path.rpartition("/")[2])
-            self._send_error(500, "This should not have happened; the terminal says more.")
+            self._send_error(500, "Internal error; see the terminal for details.")
 
     def _checked_address(self) -> tuple[str, dict[str, str]]:
-        """Path below the token, and query; refused if the request does not come from our own page."""
+        """Path below the token, and query; refuses requests that do not come from our own page."""
         port = self.server.server_port
         hosts = (f"{HOST}:{port}", f"localhost:{port}")
         host, origin = self.headers.get_all("Host") or [], self.headers.get("Origin")
         if len(host) != 1 or host[0] not in hosts:
-            raise Refused(403, f"This server is {hosts[0]}, and no other name of it is answered.")
+            raise Refused(403, f"The Host header must be {hosts[0]}.")
         site = self.headers.get("Sec-Fetch-Site", "none")
         foreign = origin is not None and origin != f"http://{host[0]}"
         if foreign or site not in ("same-origin", "none") or (self.command == "POST" and origin is None):
-            raise Refused(403, "Other pages may not ask this server.")
+            raise Refused(403, "Requests from other pages are refused.")
         try:
             parts = urlsplit(self.path)
         except ValueError:
-            raise Refused(400, "This is no address.") from None
+            raise Refused(400, "The address is not valid.") from None
         token, _, path = unquote(parts.path).removeprefix("/").partition("/")
         if not secrets.compare_digest(token.encode(), self.server.token.encode()):
-            raise Refused(403, "The address is not the one that was printed when the server began.")
+            raise Refused(403, "The address is not the one that was printed when the server started.")
         return path or "index.html", dict(parse_qsl(parts.query))
 
     def _body(self, path: str) -> bytes:
         if self.headers.get("Transfer-Encoding") is not None:
-            raise Refused(411, "The length must be told.")
+            raise Refused(411, "A Content-Length header is required.")
         told = self.headers.get_all("Content-Length") or (["0"] if self.command != "POST" else [])
         if len(told) != 1 or not re.fullmatch(r"\d{1,15}", told[0]):
-            raise Refused(411, "The length must be told.")
+            raise Refused(411, "A Content-Length header is required.")
         length, most = int(told[0]), largest_body(path)
         if length > most:
-            raise Refused(413, f"Up to {most / 2**20:.3g} MiB are taken, this has {length / 2**20:.3g}.")
+            raise Refused(413, f"At most {most / 2**20:.3g} MiB are accepted, this has {length / 2**20:.3g}.")
         self._incoming.start()
         body = self.rfile.read(length)
         if len(body) < length:
@@ -197,7 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def _gone(self) -> bool:
-        """Has the browser hung up?"""
+        """Whether the browser has closed the connection."""
         if not select.select([self.connection], [], [], 0)[0]:
             return False
         try:
@@ -220,7 +220,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {part.start}-{part.stop - 1}/{total}")
             body = body[part.start : part.stop]
         if status >= 400:
-            self.close_connection = True  # what is left of the request was not read
+            self.close_connection = True  # the rest of the request was not read
             self.send_header("Connection", "close")
         if status == 405:
             self.send_header("Allow", "GET, HEAD, POST")
@@ -237,7 +237,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _range(header: str, total: int) -> range | None:
-    """The bytes that a `Range` asks for (RFC 9110 §14.1.2); None where it is to be ignored, as several ranges are."""
+    """The bytes that a `Range` header requests (RFC 9110 §14.1.2); None if it is ignored, such as several ranges."""
     match = re.fullmatch(r"bytes=(\d{0,15})-(\d{0,15})", header)
     if match is None or match.groups() == ("", ""):
         return None
@@ -245,15 +245,15 @@ def _range(header: str, total: int) -> range | None:
     start, stop = (total - int(last), total) if first == "" else (int(first), int(last) + 1 if last else total)
     part = range(max(0, start), min(stop, total))
     if not part:
-        raise Refused(416, f"There are {total} bytes.")
+        raise Refused(416, f"The range is outside the {total} bytes of the file.")
     return part
 
 
 def serve(app: App, *, port: int = 0, page: str = "", open_page: Callable[[str], object] | None = None) -> None:
-    """Serve until Ctrl-C; prints the address of `page`, and opens it by `open_page`."""
+    """Print the address of `page`, open it with `open_page`, and serve until Ctrl-C."""
     with ViewServer(app, port) as server:
         print(server.address + page, flush=True)
-        print("Ctrl-C ends it.", file=sys.stderr)
+        print("Ctrl-C stops it.", file=sys.stderr)
         if open_page is not None:
             open_page(server.address + page)
         try:

@@ -1,4 +1,4 @@
-"""From what the user names (a run, folders of `learn2talk animate`, motion files) to the clips to show."""
+"""Find the clips to show in the paths a user gives: runs, output folders of `learn2talk animate`, motion files."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,12 +25,12 @@ from learn2talk_core.run.own_folder import ANIMATE, MANIFEST
 from learn2talk_core.untrusted.pickles import load_array
 from learn2talk_core.video.recorded import SUFFIXES as VIDEOS
 
-HEAD_MM, HEADS = 250.0, (0.1, 10.0)  # diagonal of a head, and what share of it a mesh of which nothing is known may be
-FIX = "Run make repro first, or name a data folder, a folder of learn2talk animate, or .npz and .npy files."
+HEAD_MM, HEADS = 250.0, (0.1, 10.0)  # diagonal of a head, and the accepted range of an unknown mesh relative to it
+FIX = "Run make repro first, or give a data folder, an output folder of learn2talk animate, or .npz or .npy files."
 
 
 class Named(NamedTuple):
-    """A motion file: of which clip, and which column it is."""
+    """A motion file with the clip it belongs to and its column in the viewer."""
 
     clip: str
     column: str
@@ -46,19 +46,19 @@ def find_viewer_clips(
     fps: float | None = None,
     mm_per_unit: float | None = None,
 ) -> list[ViewerClip]:
-    """What is to be shown, in order.
+    """Find the clips to show, in order.
 
     Args:
-        paths: data folders, folders that `learn2talk animate` made or that hold such, folders of motion files, motion
-            files. Files that are named themselves make one clip, side by side. Clips of the same name in several
-            folders are put together.
-        audio: the sound of all motion files; without it one beside each, of the same name.
-        corpus: whose mesh a motion has that brings no triangles.
-        template: a speaker of the corpus or a mesh file, for the same.
-        fps, mm_per_unit: of motion files that do not say.
+        paths: data folders, output folders of `learn2talk animate` or their parent folders, folders of motion files,
+            motion files. Motion files given directly form one clip, side by side. Clips with the same name in several
+            folders are merged.
+        audio: the sound of all motion files; None uses the sound file of the same name beside each.
+        corpus: gives the mesh of motions without triangles.
+        template: a speaker of the corpus or a mesh file, for the same purpose.
+        fps, mm_per_unit: for motion files that do not contain them.
 
     Raises:
-        BadInput: a path that is none of these; a motion without triangles, frame rate, or of another mesh.
+        BadInput: a path of another kind; a motion without triangles, frame rate or unit, or with another mesh.
     """
     roots = [Path(path) for path in paths]
     runs = [root for root in roots if (root / "corpus" / "corpus.json").is_file()]
@@ -74,12 +74,12 @@ def find_viewer_clips(
 
 
 def sound_clip(path: str | Path) -> ViewerClip:
-    """A sound with nothing that moves to it yet."""
+    """A clip with a sound and no motion yet."""
     return ViewerClip(Path(path).name, "Sounds", (), as_wav(read_sound(path, allow_silence=True)))
 
 
 def _clips_of_runs(folders: Sequence[Path]) -> list[ViewerClip]:
-    """The test clips: the truth of the first run, the predictions of all."""
+    """The test clips: true motion of the first run, predictions of all runs."""
     corpus = open_corpus(folders[0] / "corpus")
     students = {
         _label(path.name, folder, folders): _Student(open_predictions(path, corpus), _affine(path), path.name, scores)
@@ -120,7 +120,7 @@ def _clips_of_runs(folders: Sequence[Path]) -> list[ViewerClip]:
 
 
 class _Student(NamedTuple):
-    """Predictions, their map, their name, and the result table of their run."""
+    """Predictions, their affine map and name, and the result table of their run."""
 
     predictions: Predictions
     affine: np.ndarray | None
@@ -129,7 +129,7 @@ class _Student(NamedTuple):
 
 
 def _affine(folder: Path) -> np.ndarray | None:
-    """`basis.npy` of a corpus (K, V, 3) or of predictions (d + 1, 3 V), mapped; None where there is none."""
+    """Memory map of `basis.npy` of a corpus (K, V, 3) or of predictions (d + 1, 3 V); None if there is none."""
     path = folder / "basis.npy"
     return load_array(path, mmap=True) if path.is_file() else None
 
@@ -142,7 +142,7 @@ def _predicted(folder: Path, scores: Mapping[str, Any]) -> list[Path]:
 
 
 def _scores(folder: Path) -> dict[str, Any]:
-    """The result table of a run, which knows the styles that it reports; empty where there is none."""
+    """The result table of a run, which contains the reported styles; empty if there is none."""
     path = folder.absolute().parent / "metrics" / "evaluate.json"
     return read_json(path, made_by="dvc repro evaluate") if path.is_file() else {}
 
@@ -156,8 +156,8 @@ def _motion_files(root: Path) -> Iterator[Named]:
         yield Named("Files", root.stem, root)
         return
     if not root.is_dir():
-        found = "something else" if root.exists() else "nothing"
-        raise BadInput(root, expected="something that moves", found=found, fix=FIX)
+        found = "another kind of file" if root.exists() else "nothing"
+        raise BadInput(root, expected="a run or a motion", found=found, fix=FIX)
     made = [root] if _animation(root) else list(filter(_animation, visible(root)))
     if made:
         for folder in made:
@@ -165,13 +165,13 @@ def _motion_files(root: Path) -> Iterator[Named]:
         return
     files = [path for path in visible(root) if path.suffix.lower() in SUFFIXES]
     if not files:
-        raise BadInput(root, expected="something that moves", found="neither motion nor a run", fix=FIX)
+        raise BadInput(root, expected="a run or a motion", found="a folder with neither", fix=FIX)
     for path in files:
         yield Named(path.stem, str(root), path)
 
 
 def _motion_of(folder: Path) -> Path:
-    for suffix in reversed(SUFFIXES):  # an .npz says more
+    for suffix in reversed(SUFFIXES):  # .npz first: it contains more
         if (path := folder / f"{folder.name}{suffix}").is_file():
             return path
     found = ", ".join(sorted(path.name for path in folder.iterdir())[:6])
@@ -197,12 +197,12 @@ def _clip_of_files(
     wave = (
         np.zeros(round(seconds * SAMPLE_RATE), np.float32) if sound is None else read_sound(sound, allow_silence=True)
     )
-    note = "No sound: none of the same name lies beside it (--audio)." if sound is None else f"Sound: {sound}"
+    note = "No sound: there is no sound file of the same name (see --audio)." if sound is None else f"Sound: {sound}"
     return ViewerClip(title=title, group="Files", motions=motions, sound=as_wav(wave), note=note)
 
 
 def _sound_beside(path: Path) -> Path | None:
-    """A sound of the same name, or the film that `learn2talk animate` made."""
+    """The sound file of the same name, or the video that `learn2talk animate` made."""
     return by_stem(path.parent, (*SOUNDS, *sorted(VIDEOS))).get(path.stem)
 
 
@@ -211,7 +211,7 @@ def _motion(name: str, path: Path, mesh: "_Mesh", fps: float | None, mm_per_unit
     told = read_json(path.parent / MANIFEST, made_by=ANIMATE) if _animated(path) else {}
     if not isinstance(told, dict):
         found = f"a {type(told).__name__}"
-        raise BadInput(path.parent / MANIFEST, expected="an object", found=found, fix=f"Make it again: {ANIMATE}.")
+        raise BadInput(path.parent / MANIFEST, expected="a JSON object", found=found, fix=f"Make it again: {ANIMATE}.")
     rate = _number(path, "fps", fps, arrays.get("fps"), told.get("fps"))
     unit = _number(
         path, "mm_per_unit", mm_per_unit, arrays.get("mm_per_unit"), told.get("mm_per_unit", mesh.mm_per_unit)
@@ -221,7 +221,7 @@ def _motion(name: str, path: Path, mesh: "_Mesh", fps: float | None, mm_per_unit
         vertices = vertices.reshape(len(vertices), -1, 3)
     if vertices.dtype.kind not in "fiu" or vertices.ndim != 3 or vertices.shape[2] != 3 or not vertices.size:
         found = f"{vertices.dtype} of shape {vertices.shape}"
-        fix = "Save vertices, float32, frame after frame."
+        fix = "Save the vertices of all frames as float32."
         raise BadInput(path, expected="numbers of shape (frames, V, 3) or (frames, 3 V)", found=found, fix=fix)
     topology = mesh.topology(path, vertices.shape[1], arrays.get("faces"))
     mesh.refuse_other_size(path, vertices, unit)
@@ -233,7 +233,7 @@ def _animated(path: Path) -> bool:
 
 
 def _animation(folder: Path) -> bool:
-    """Whether `learn2talk animate` made the folder; other commands leave manifests too."""
+    """Whether `learn2talk animate` made the folder; other commands write manifests too."""
     if not (folder / MANIFEST).is_file():
         return False
     told = read_json(folder / MANIFEST, made_by=ANIMATE)
@@ -241,18 +241,18 @@ def _animation(folder: Path) -> bool:
 
 
 def _number(path: Path, name: str, *told: Any) -> float:
-    """The first of `told` that is there."""
+    """The first of `told` that is not None."""
     value = next((np.asarray(number) for number in told if number is not None), None)
     if value is None:
-        fix = f"Give --{name.replace('_', '-')}, or save an .npz that has it."
+        fix = f"Give --{name.replace('_', '-')}, or save an .npz that contains it."
         raise BadInput(path, expected=f"{name} in the file", found="none", fix=fix)
     if value.size != 1 or value.dtype.kind not in "fiu" or not np.isfinite(value).all() or value.item() <= 0:
-        raise BadInput(f"{path}: {name}", expected="a number above 0", found=str(value)[:40], fix=f"Mend {name}.")
+        raise BadInput(f"{path}: {name}", expected="a number above 0", found=str(value)[:40], fix=f"Correct {name}.")
     return float(value.item())
 
 
 class _Mesh:
-    """The triangles and colours of motions that do not bring their own; files are opened when they are asked for."""
+    """Triangles and colours for motions that do not contain their own."""
 
     def __init__(self, corpus: str | Path | None, template: str | None) -> None:
         known = corpus is not None and (Path(corpus) / "corpus.json").is_file()
@@ -261,7 +261,7 @@ class _Mesh:
         self.mm_per_unit = None if self._corpus is None else self._corpus.mm_per_unit
 
     def refuse_other_size(self, path: Path, vertices: np.ndarray, unit: float) -> None:
-        """Refuse (T, V, 3) that are no positions of a face in `unit` millimetres."""
+        """Refuse (T, V, 3) that are not positions of a face with `unit` millimetres per unit."""
         if self._corpus is not None and len(self._corpus.topology.colours) == vertices.shape[1]:
             faces, own = list(self._corpus.templates.values()), self._corpus.mm_per_unit
             typical = float(np.mean([mouth_mm(face, own) for face in faces]))
@@ -274,7 +274,7 @@ class _Mesh:
             refuse_other_size(path, vertices, unit, HEAD_MM, what="face", sizes=HEADS)
 
     def topology(self, path: Path, count: int, faces: np.ndarray | None) -> Topology:
-        """For a mesh of `count` vertices, whose own triangles come before all others."""
+        """The topology of a mesh of `count` vertices; its own triangles, if given, take precedence."""
         own = None if self._corpus is None else self._corpus.topology
         if own is not None and len(own.colours) == count and (faces is None or np.array_equal(faces, own.faces)):
             return own
@@ -282,12 +282,14 @@ class _Mesh:
             faces = self._mesh[1]
         if faces is None:
             fix = "Save an .npz with faces, or give --template head.obj or --corpus."
-            raise BadInput(path, expected="triangles of its mesh", found=f"none for {count} vertices", fix=fix)
+            raise BadInput(path, expected="the triangles of its mesh", found=f"none for {count} vertices", fix=fix)
         if faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu" or not faces.size:
             found = f"{faces.dtype} of shape {faces.shape}"
-            raise BadInput(f"{path}: faces", expected="whole numbers (F, 3)", found=found, fix="Save them again.")
+            raise BadInput(f"{path}: faces", expected="integers of shape (F, 3)", found=found, fix="Save them again.")
         if faces.min() < 0 or faces.max() >= count:
             found = f"{faces.min()} … {faces.max()}"
-            raise BadInput(f"{path}: faces", expected=f"vertex numbers 0 … {count - 1}", found=found, fix="Mend them.")
+            raise BadInput(
+                f"{path}: faces", expected=f"vertex numbers 0 … {count - 1}", found=found, fix="Correct them."
+            )
         colours = np.tile(np.array(SKIN, np.float32), (count, 1))
         return Topology(faces.astype(np.int32), {}, np.zeros((0, 2), np.int64), colours)

@@ -1,4 +1,4 @@
-"""A face that speaks, as values: what an `Animator` makes and every writer of a format takes."""
+"""The animation of a speaking face as data: produced by `Animator`, consumed by all export formats."""
 
 from dataclasses import dataclass, replace
 
@@ -12,24 +12,24 @@ from learn2talk_core.run.resample import interpolated
 
 @dataclass(frozen=True)
 class Animation:
-    """A face that speaks: u = template + offset + states · basis, exactly (the student's output map is affine).
+    """A speaking face: u = template + offset + states · basis, exactly (the student's output map is affine).
 
-    With a pose the head is then turned by R about the neck and moved by d: v = R (u − pivot) + pivot + d. Frame t shows
-    the time t / fps; sound and motion start together.
+    With a pose the head is then rotated by R about the neck and translated by d: v = R (u − pivot) + pivot + d. Frame t
+    shows the time t / fps; sound and motion start together.
 
     Attributes:
         states: (T, d) float32.
         basis: (d, V, 3) float32, in the unit of the template.
-        offset: (V, 3) float32, the part of the displacement that does not move.
+        offset: (V, 3) float32, the constant part of the displacement.
         template: (V, 3) float32, the face at rest.
-        fps: frames a second.
+        fps: frame rate.
         mm_per_unit: millimetres per unit of the template.
         topology: faces, regions, lip pairs, colours.
         wave: (samples,) float32 in [-1, 1], 16 kHz mono.
-        shapes: what the last rows of `basis` are, where they are blend shapes (blinks, gaze) and not the student's.
+        shapes: names of the blend shapes (blinks, gaze) in the last rows of `basis`; the rows before are the student's.
         pose: (T, 6) float32: angles about x, y and z in radians, R = R_z R_y R_x, then d in the unit of the template;
-            None where the head stands still.
-        pivot: (3,) float32, where the head turns.
+            None if the head does not move.
+        pivot: (3,) float32, the point about which the head rotates.
     """
 
     states: np.ndarray
@@ -45,11 +45,11 @@ class Animation:
     pivot: np.ndarray | None = None
 
     def vertices(self, frames: slice = slice(None)) -> np.ndarray:
-        """Positions (t, V, 3) float32 of these frames. All frames of an hour are 6 GB: ask for some at a time.
+        """Positions (t, V, 3) float32 of these frames. An hour takes 6 GB: request a part of the frames at a time.
 
-        A frame has the same bits whichever others are asked for with it.
+        A frame is byte-identical whichever other frames are requested with it.
         """
-        # A frame at a time, as a stack of one-row products: a product of several rows rounds each by its place in it.
+        # A stack of one-row products: in a product of several rows, rounding depends on a row's position.
         moved = self.states[frames, None] @ self.basis.reshape(len(self.basis), -1)
         moved = moved.reshape(-1, *self.template.shape)
         moved += self.template + self.offset
@@ -68,20 +68,20 @@ class Animation:
         return np.concatenate([turn, (pivot + pose[:, 3:] - turn @ pivot)[:, :, None]], axis=2)
 
     def unposed(self) -> "Animation":
-        """The same with the head still."""
+        """The same animation without head motion."""
         return replace(self, pose=None, pivot=None)
 
 
 def resample_states(states: np.ndarray, from_fps: float, to_fps: float, frames: range, first: int = 0) -> np.ndarray:
-    """The states at other times: frame t of the result shows t / to_fps seconds; linear between two, held at the end.
+    """Resample states to another frame rate: linear interpolation at t / to_fps seconds; the last state is held.
 
-    The vertices are affine in the states, so this is the same as to resample the vertices, at a thousandth of the work.
+    The vertices are affine in the states, so this equals resampling the vertices, with a thousandth of the work.
 
     Args:
-        states: (n, d), of which the first is number `first` at `from_fps`.
-        from_fps: frames a second of `states`.
-        to_fps: frames a second of the result.
-        frames: which frames of the result.
+        states: (n, d); its first row is frame number `first` at `from_fps`.
+        from_fps: frame rate of `states`.
+        to_fps: frame rate of the result.
+        frames: frames of the result to compute.
         first: see `states`.
 
     Returns:
@@ -90,6 +90,25 @@ def resample_states(states: np.ndarray, from_fps: float, to_fps: float, frames: 
     return interpolated(states, np.asarray(frames, np.float64) * (from_fps / to_fps) - first)
 
 
+def directions_of(displacements: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Displacements as states times a few fixed directions, for a student without an affine map.
+
+    With U the eigenvectors of X Xᵀ, X = U (Uᵀ X). Directions whose singular value is below 1e-6 of the largest are
+    left out: float32 does not resolve them.
+
+    Args:
+        displacements: X (T, 3V) from the template.
+
+    Returns:
+        States (T, r) float32 and directions (r, 3V) float32, r ≤ T and at least 1.
+    """
+    exact = displacements.astype(np.float64)
+    squares, vectors = np.linalg.eigh(exact @ exact.T)
+    kept = squares >= 1e-12 * squares[-1]
+    kept[-1] = True
+    return vectors[:, kept].astype(np.float32), (vectors[:, kept].T @ exact).astype(np.float32)
+
+
 def frame_count(samples: int, fps: float) -> int:
-    """Frames that a sound of so many samples at 16 kHz has: those that end with it or before, at least one."""
+    """Number of frames that fit completely into a sound of `samples` samples at 16 kHz, at least one."""
     return max(1, whole_frames(samples, fps))

@@ -1,4 +1,4 @@
-"""A trained student as a tool: loaded once (`loading.load_animator`), it animates files, waves and streams."""
+"""A trained student as a tool: load it once (`loading.load_animator`), then animate files, waves and streams."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from learn2talk_core.animation.animation import Animation, frame_count, resample_states
+from learn2talk_core.animation.animation import Animation, directions_of, frame_count, resample_states
 from learn2talk_core.animation.blend_shapes import BlendShapes, embedded_shapes
 from learn2talk_core.animation.head_motion import LOOK_AHEAD, HeadMotion, load_head_model, neck
 from learn2talk_core.animation.life import Life
@@ -30,11 +30,11 @@ from learn2talk_core.models.students.student import Student
 from learn2talk_core.run.errors import BadInput
 
 AUTO = "auto"
-WHOLE = 600 * SAMPLE_RATE  # samples; what is longer is encoded in chunks, so that time and memory stay linear
+WHOLE = 600 * SAMPLE_RATE  # samples; longer sounds are encoded in chunks, so that time and memory stay linear
 LONG_CHUNK, LONG_LOOK_AHEAD = 20.0, 2.0  # seconds
-PIECE = 30 * SAMPLE_RATE  # samples of a long sound that a stream is fed at once, so that it holds no copy of all
+PIECE = 30 * SAMPLE_RATE  # samples of a long sound fed to a stream at once, so that it never holds a full copy
 STILL = Life()
-VOICE_CLIPS = 8  # of each training speaker, for the choice of a style
+VOICE_CLIPS = 8  # per training speaker, to compare voices with
 Style = str | Mapping[str, float]
 
 
@@ -43,19 +43,19 @@ class Animator:
     """A student and the faces that it can move; made by `load_animator`.
 
     Attributes:
-        student: frozen.
-        speakers: the training speakers, whose ways of speaking are the styles.
-        fps: frames a second of the student's own motion.
-        topology: of the faces.
-        templates: faces at rest by speaker, (V, 3) float32.
-        template: the one face to use, whatever the style; None takes that of the style's speaker.
+        student: the network, frozen.
+        speakers: the training speakers; each is a style.
+        fps: frame rate of the student's motion.
+        topology: topology of the animated faces.
+        templates: neutral faces by speaker, (V, 3) float32.
+        template: the face to use for every style; None uses the one of the style's speaker.
         mm_per_unit: millimetres per unit of the faces.
-        corpus: of the student's training, with the voices that a new one is compared with; None if it is not there.
-        about: where the student comes from: `folder`, `sha256` of its weights, and its notes.
-        correspondence: of the faces here with the student's own, where their topology is another one.
-        blend_shapes: ARKit's shapes of the faces here, for blinks and gaze; None takes the embedded head's where the
-            student's faces are that.
-        head_model: PoseVAE's weights; None is the one that comes with this package.
+        corpus: the corpus that the student was trained on, whose voices new ones are compared with; None if missing.
+        about: origin of the student: `folder`, `sha256` of its weights, and its notes.
+        correspondence: from the student's faces to the animated ones, if these have another topology.
+        blend_shapes: ARKit shapes of the animated faces, for blinks and gaze; None uses those of the embedded head if
+            the student's faces have its mesh.
+        head_model: PoseVAE's weights; None uses those in this package.
     """
 
     student: Student
@@ -81,24 +81,24 @@ class Animator:
         look_ahead: float = LONG_LOOK_AHEAD,
         life: Life = STILL,
     ) -> Animation:
-        """Make the face speak.
+        """Animate the face from speech.
 
         Args:
-            sound: a file of any kind and rate, or a wave (samples,) of 16 kHz mono, floats in [-1, 1] or int16.
-            style: see `style_weights`; "auto" takes the training speaker whose voice is the most like this one.
-            fps: frames a second of the result, the student's own if None. States are interpolated at the frames'
-                times, so the motion is never stretched.
-            chunk: seconds; speech is encoded in pieces of this length, as `stream` does, to the same bits. None encodes
-                ten minutes and less as a whole, and what is longer in chunks of 20 s.
-            look_ahead: seconds of sound after a chunk that are heard with it.
-            life: head motion, blinks and gaze; the states of the speech are the same with them.
+            sound: a file of any format and sample rate, or a wave (samples,), 16 kHz mono, float in [-1, 1] or int16.
+            style: see `style_weights`; "auto" takes the training speaker with the most similar voice.
+            fps: frame rate of the result; None uses the student's. States are interpolated at the times of the frames,
+                so the motion is never stretched.
+            chunk: seconds; speech is encoded in pieces of this length, byte-identical to `stream`. None encodes up to
+                ten minutes as a whole, and longer sounds in chunks of 20 s.
+            look_ahead: seconds of sound after each chunk that are encoded with it.
+            life: head motion, blinks and gaze; they do not change the states of the speech.
 
         Returns:
-            One frame for each 1 / fps seconds of the sound that are full, at least one.
+            One frame for each complete 1 / fps seconds of the sound, at least one.
 
         Raises:
-            BadInput: the sound cannot be read or is shorter than 0.1 s; no such style; a rate of frames that is none;
-                blinks or gaze for a mesh without shapes for them.
+            BadInput: the sound cannot be read or is shorter than 0.1 s; unknown style; invalid frame rate; blinks or
+                gaze for a mesh without the blend shapes they need.
         """
         if isinstance(sound, np.ndarray):
             wave = checked_wave(sound, allow_silence=True)
@@ -108,16 +108,20 @@ class Animator:
         rate = _rate(fps, self.fps)
         if chunk is None and len(wave) > WHOLE:
             chunk = LONG_CHUNK
+        directions = None
         if chunk is not None:
             stream = self.stream(rate, style=weights, chunk=chunk, look_ahead=look_ahead, states=True)
             pieces = [stream.feed(wave[start : start + PIECE]) for start in range(0, len(wave), PIECE)]
             states = np.concatenate([*pieces, stream.finish()])
         else:
             one = self._style_vector(weights)[None]
-            frames, template = frame_count(len(wave), self.fps), self.face(weights)
+            frames = frame_count(len(wave), self.fps)
+            template = self.face(weights) if self.correspondence is None else self.templates[_heaviest(weights)]
             own = self.student.predict_states(wave, self.fps, one, frames, template)[0].numpy()
+            if self.student.affine_map() is None:
+                own, directions = directions_of(own)
             states = resample_states(own, self.fps, rate, range(frame_count(len(wave), rate)))
-        face, head = self._still(weights, rate, life), None
+        face, head = self._still(weights, rate, life, directions), None
         if life.head:
             head = HeadMotion(self._head, life.seed)
             head.hear(wave)
@@ -136,29 +140,32 @@ class Animator:
         states: bool = False,
         life: Life = STILL,
     ) -> Stream:
-        """Animate sound while it comes in.
+        """Animate sound while it arrives.
 
-        Speech is encoded a chunk at a time, together with the sound just before and after. A frame is given as soon as
-        its chunk and the look-ahead were fed: its delay is at most `chunk + look_ahead`, plus the time to compute.
-        What comes out does not depend on how the samples are divided over the calls of `feed`, and is `animate` with
-        the same `chunk` and `look_ahead` bit for bit.
+        Speech is encoded chunk by chunk, together with the sound just before and after. A frame is returned as soon as
+        its chunk and the look-ahead have been fed: its delay is at most `chunk + look_ahead`, plus computing time.
+        The output does not depend on how the samples are divided over the calls of `feed`, and is byte-identical to
+        `animate` with the same `chunk` and `look_ahead`.
 
         Args:
-            fps: frames a second that come out; the student's own if None.
-            style: as `animate`, but not "auto", since the voice is not known yet; None is the first training speaker.
-            chunk: seconds that are encoded at once, up to 60.
-            look_ahead: seconds of sound after the chunk that the encoder hears.
-            past: seconds of sound before the chunk that it hears again.
-            memory: seconds of motion that the decoder looks back on.
-            states: give the decoder's states (t, d), which `Animation.states` holds, in place of vertices.
-            life: as `animate`, to the same bits. Head motion needs a look-ahead of 1.66 s.
+            fps: frame rate of the output; None uses the student's.
+            style: as in `animate`, but not "auto", since the voice is not known yet; None is the first training
+                speaker.
+            chunk: seconds encoded at once, up to 60.
+            look_ahead: seconds of sound after the chunk that the encoder also receives.
+            past: seconds of sound before the chunk that the encoder receives again.
+            memory: seconds of past motion that the decoder attends to.
+            states: return the decoder's states (t, d), as in `Animation.states`, instead of vertices.
+            life: as in `animate`, with byte-identical results. Head motion needs a look-ahead of 1.66 s.
 
-        The loudness, which the encoder wants normalised, is that of all the sound so far. Features of an official
-        checkpoint are placed by their time stamps, which are those of its own code to within half a frame.
+        The encoder's input is normalised by mean and variance of all the sound so far. Features of an official
+        checkpoint are placed by their time stamps, which agree with its own code to within half a frame.
         """
         rate = _rate(fps, self.fps)
         if style == AUTO:
-            raise BadInput("style", expected="a style by name", found=AUTO, fix="The voice is not known yet.")
+            raise BadInput(
+                "style", expected="a style by name", found=AUTO, fix="Name one: a stream does not know the voice yet."
+            )
         for name, value, low, high in (
             ("chunk", chunk, 1 / self.fps, 60.0),
             ("look_ahead", look_ahead, 0.0, 60.0),
@@ -169,7 +176,9 @@ class Animator:
                 raise BadInput(name, expected=f"{low:.3g} … {high:g} seconds", found=f"{value}", fix="Change it.")
         if life.head and look_ahead < LOOK_AHEAD:
             expected = f"at least {LOOK_AHEAD:g} seconds for head motion"
-            raise BadInput("look_ahead", expected=expected, found=f"{look_ahead:g}", fix="Raise it, or leave the head.")
+            raise BadInput(
+                "look_ahead", expected=expected, found=f"{look_ahead:g}", fix="Raise it, or turn head motion off."
+            )
         weights = self.style_weights(self.speakers[0] if style is None else style)
         return Stream(
             self,
@@ -184,12 +193,12 @@ class Animator:
         )
 
     def style_weights(self, style: Style, wave: np.ndarray | None = None) -> dict[str, float]:
-        """The weights of the training speakers that a style stands for; they sum to 1.
+        """Convert a style to weights of the training speakers, which sum to 1.
 
         Args:
             style: a training speaker; a mixture {"S00": 1, "S03": 2} or "S00=1,S03=2"; or "auto": the training speaker
-                with the nearest long-term average spectrum (`audio.voice`) of those in the corpus.
-            wave: (samples,) the voice, for "auto".
+                in the corpus whose long-term average spectrum (`audio.voice`) is nearest.
+            wave: (samples,) the voice; needed for "auto".
         """
         if style == AUTO:
             if not self.voices or wave is None:
@@ -204,12 +213,14 @@ class Animator:
         total = sum(mixture.values())
         if not (all(weight >= 0 for weight in mixture.values()) and 0 < total < math.inf):
             found = ", ".join(f"{name}={weight:g}" for name, weight in mixture.items())
-            raise BadInput("style", expected="weights that are positive", found=found or "none", fix="Mend them.")
+            raise BadInput(
+                "style", expected="weights ≥ 0 with a positive sum", found=found or "none", fix="Correct them."
+            )
         return {name: weight / total for name, weight in mixture.items()}
 
     @cached_property
     def voices(self) -> dict[str, np.ndarray]:
-        """What the training speakers sound like, by name; empty where the corpus is not there."""
+        """Voice descriptors of the training speakers by name; empty without a corpus."""
         if self.corpus is None:
             return {}
         clips = self.corpus.split("train")
@@ -218,47 +229,59 @@ class Animator:
         return {name: voice_of(np.concatenate(waves)) for name, waves in sounds.items() if waves}
 
     def face(self, weights: Mapping[str, float]) -> np.ndarray:
-        """The face at rest (V, 3) that a style moves: the one given, else that of its heaviest speaker."""
-        return self.templates[max(weights, key=weights.__getitem__)] if self.template is None else self.template
+        """The neutral face (V, 3) for a style: `template`, or if None that of the speaker with the largest weight."""
+        return self.templates[_heaviest(weights)] if self.template is None else self.template
 
     @cached_property
     def _map(self) -> tuple[np.ndarray, np.ndarray]:
-        """Basis (d, V, 3) and offset (V, 3) of the displacement of the faces here."""
+        """Basis (d, V, 3) and offset (V, 3) of the animated faces' displacement, for a student with an affine map."""
         weight, bias = self.student.map_arrays()
-        assert weight is not None
-        assert bias is not None
+        if weight is None or bias is None:
+            network = self.student.network
+            expected, found = "a student whose vertices are affine in its states", "another network"
+            raise BadInput(f"a stream of {network}", expected=expected, found=found, fix="Use learn2talk animate.")
         basis, offset = np.ascontiguousarray(weight).reshape(len(weight), -1, 3), bias.reshape(-1, 3)
         other = self.correspondence
         return (basis, offset) if other is None else (other.move(basis), other.move(offset))
+
+    def _moved(self, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """As `_map`, from the `directions` (r, 3V) of one clip; the offset is zero."""
+        basis, other = directions.reshape(len(directions), -1, 3), self.correspondence
+        basis = basis if other is None else other.move(basis)
+        return basis, np.zeros(basis.shape[1:], np.float32)
 
     @cached_property
     def _head(self) -> PoseVAE:
         return load_head_model(self.head_model)
 
     def _deltas(self, names: Sequence[str]) -> np.ndarray:
-        """Displacements (K, V, 3) float32 of the faces here at weight 1 of these blend shapes."""
+        """Displacements (K, V, 3) float32 of the animated faces at weight 1 of these blend shapes."""
         shapes, moved = self.blend_shapes, lambda deltas: deltas
         own = self.topology if self.corpus is None else self.corpus.topology
         if shapes is None and np.array_equal(own.faces, load_face().faces):
             shapes, moved = embedded_shapes(), moved if self.correspondence is None else self.correspondence.move
         if shapes is None:
-            fix = "Give --shapes FILE.npz (docs/export.md), or leave --blinks and --gaze; --head moves any mesh."
-            raise BadInput("life", expected="a mesh with shapes for eyelids and eyes", found="none", fix=fix)
+            fix = "Give --shapes FILE.npz (docs/export.md), or omit --blinks and --gaze; --head works with any mesh."
+            raise BadInput("life", expected="a mesh with blend shapes for eyelids and eyes", found="none", fix=fix)
         missing = [name for name in names if name not in shapes.names]
         if missing:
-            fix = "Add it to --shapes, or leave --blinks or --gaze."
-            raise BadInput("life", expected="a blend shape for each eye's motion", found=f"no {missing[0]}", fix=fix)
+            fix = "Add it to --shapes, or omit --blinks or --gaze."
+            raise BadInput(
+                "life", expected="a blend shape for each motion of the eyes", found=f"no {missing[0]}", fix=fix
+            )
         if self.blend_shapes is not None and shapes.deltas.shape[1] != len(self.topology.colours):
             expected, found = f"shapes of {len(self.topology.colours)} vertices", f"{shapes.deltas.shape[1]}"
-            raise BadInput("life", expected=expected, found=found, fix="Make them of the mesh that is animated.")
+            raise BadInput("life", expected=expected, found=found, fix="Make them for the mesh that is animated.")
         return moved(shapes.deltas[[shapes.names.index(name) for name in names]])
 
     def _style_vector(self, weights: Mapping[str, float]) -> torch.Tensor:
         return torch.tensor([weights.get(name, 0.0) for name in self.speakers])
 
-    def _still(self, weights: Mapping[str, float], fps: float, life: Life) -> Animation:
-        """The face before it says anything."""
-        (basis, offset), names = self._map, life.shapes()
+    def _still(
+        self, weights: Mapping[str, float], fps: float, life: Life, directions: np.ndarray | None = None
+    ) -> Animation:
+        """An animation without frames; `directions` (r, 3V) are those of the clip if the student has no affine map."""
+        (basis, offset), names = self._map if directions is None else self._moved(directions), life.shapes()
         basis = np.concatenate([basis, self._deltas(names)]) if names else basis
         face = self.face(weights)
         return Animation(
@@ -275,8 +298,12 @@ class Animator:
         )
 
 
+def _heaviest(weights: Mapping[str, float]) -> str:
+    return max(weights, key=weights.__getitem__)
+
+
 def _mixture(text: str) -> dict[str, float]:
-    """Of `S00`, or of `S00=1,S03=2`."""
+    """Parse `S00` or `S00=1,S03=2`."""
     if "=" not in text:
         return {text: 1.0}
     parts = [part.split("=") for part in text.split(",")]
@@ -284,12 +311,14 @@ def _mixture(text: str) -> dict[str, float]:
         mixture = {name.strip(): float(weight) for name, weight in parts}
         if len(mixture) == len(parts):
             return mixture
-    fix = "Write a name and a number for each, once."
-    raise BadInput("style", expected="such as S00=0.5,S03=0.5", found=text, fix=fix)
+    fix = "Write NAME=NUMBER for each speaker, each name once."
+    raise BadInput("style", expected="a mixture such as S00=0.5,S03=0.5", found=text, fix=fix)
 
 
 def _rate(fps: float | None, own: float) -> float:
     rate = own if fps is None else float(fps)
     if not 1 <= rate <= 1000:
-        raise BadInput("fps", expected="1 … 1000 frames a second", found=f"{rate:g}", fix="24, 25, 30, 60 and 120 do.")
+        raise BadInput(
+            "fps", expected="1 … 1000 frames per second", found=f"{rate:g}", fix="Common rates are 24, 25, 30, 60, 120."
+        )
     return rate

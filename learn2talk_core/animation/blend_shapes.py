@@ -1,4 +1,4 @@
-"""Blend shapes of a mesh: displacements by name, Apple's 52 ARKit shapes among them."""
+"""Blend shapes of a mesh: named displacements, among them Apple's 52 ARKit shapes."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.untrusted.npz import read_npz
 
 _EYE = ("Blink", "LookDown", "LookIn", "LookOut", "LookUp", "Squint", "Wide")
-# In the order of the app's files (which have right before left for jaw and mouth); ARKit writes the first letter small.
+# In the order of the app's files (right before left for jaw and mouth); ARKit's names begin with a lower-case letter.
 ARKIT = (
     *(f"eye{what}{side}" for side in ("Left", "Right") for what in _EYE),
     *("jawForward", "jawRight", "jawLeft", "jawOpen"),
@@ -25,10 +25,10 @@ ARKIT = (
 
 @dataclass(frozen=True)
 class BlendShapes:
-    """What moves a mesh.
+    """Named blend shapes of one mesh.
 
     Attributes:
-        names: of the shapes, ARKit's or others. Those others take part, but their weights are not written.
+        names: names of the shapes, ARKit's or others. The others are fitted too, but their weights are not written.
         deltas: (K, V, 3) float32 displacement at weight 1, in the template's unit.
     """
 
@@ -37,7 +37,7 @@ class BlendShapes:
 
 
 def embedded_shapes() -> BlendShapes:
-    """The units of the embedded head: 46 of ARKit's 52, and the tip of the tongue."""
+    """The shapes of the embedded head: 46 of ARKit's 52, and the tip of the tongue."""
     units = load_face().unit
     return BlendShapes(tuple(units), np.stack(list(units.values())))
 
@@ -45,18 +45,18 @@ def embedded_shapes() -> BlendShapes:
 def load_shapes(path: str | Path) -> BlendShapes:
     """Read an `.npz` with `names` (K,) and `deltas` (K, V, 3).
 
-    Names may also begin with a capital, as in the CSV, or end in `_L` and `_R`.
+    Names may also begin with a capital letter, as in the CSV, or end in `_L` and `_R`.
     """
     path = Path(path)
     expected, fix = (
         "an .npz with names (K,) and deltas (K, V, 3)",
-        "Write it with numpy.savez, docs/export.md shows how.",
+        "Write it with numpy.savez; docs/export.md shows how.",
     )
     stored = read_npz(path, ("names", "deltas"), expected=expected, fix=fix, needed=("names", "deltas"))
     if stored["names"].ndim != 1 or stored["names"].dtype.kind not in "US" or stored["deltas"].dtype.kind not in "biuf":
         found = f"names and deltas of types {stored['names'].dtype} and {stored['deltas'].dtype}"
         raise BadInput(path, expected=expected, found=found, fix=fix)
-    with np.errstate(over="ignore"):  # numbers that single precision does not have are not finite below
+    with np.errstate(over="ignore"):  # numbers beyond float32's range become infinite, which is refused below
         names, deltas = [str(name) for name in stored["names"]], np.asarray(stored["deltas"], np.float32)
     known = {name.lower(): name for name in ARKIT}
     names = [known.get(_long(name).lower(), name) for name in names]
@@ -68,7 +68,7 @@ def load_shapes(path: str | Path) -> BlendShapes:
             fix="A delta is the shape's vertices minus the neutral ones.",
         )
     if len(set(names)) < len(names) or not set(names) & set(ARKIT):
-        found = "a name twice" if len(set(names)) < len(names) else f"none of them in {', '.join(names[:5])} …"
+        found = "a duplicate name" if len(set(names)) < len(names) else f"none of them in {', '.join(names[:5])} …"
         raise BadInput(path, expected="ARKit's names, each once", found=found, fix="Rename them: jawOpen, …")
     return BlendShapes(tuple(names), deltas)
 

@@ -1,10 +1,10 @@
-"""Head motion that goes with a voice, by PoseVAE, block by block while the sound comes in.
+"""Head motion from a voice, by PoseVAE, block by block while the sound arrives.
 
-SadTalker (Zhang et al. 2023) makes blocks of 32 frames at 25 a second that know nothing of each other, puts them end to
-end and smooths the seams with a Savitzky-Golay filter. Here a block begins every 15 frames and fades into the next over
-all of these, and neighbouring blocks share two thirds of the variance of their latent vectors, so that a sway goes on;
-then the same filter. A block depends on its own 1.5 s of sound, its number and the seed: so a stream gives the bits of
-a whole file.
+SadTalker (Zhang et al. 2023) generates independent blocks of 32 frames at 25 fps, concatenates them and smooths the
+seams with a Savitzky-Golay filter. Here a block begins every 15 frames and cross-fades into the next over these 15
+frames, and neighbouring blocks share two thirds of the variance of their latent vectors, so that slow motion continues
+across blocks; then the same filter is applied. A block depends only on its own 1.5 s of sound, its number and the
+seed, so a stream and a whole file give byte-identical results.
 """
 
 import math
@@ -34,21 +34,23 @@ from learn2talk_core.untrusted.published import load_published
 
 STORED = Path(__file__).parents[1] / "checkpoints" / "packaged" / "head_motion"
 FPS = 25
-HOP = 15  # frames from block to block: 0.6 s, 48 whole columns of the spectrogram; two blocks are in each frame
-KINSHIP = 3  # drawn vectors in each latent vector, of which the next block has all but one
+HOP = 15  # frames between block starts: 0.6 s, exactly 48 columns of the spectrogram; two blocks cover each frame
+KINSHIP = 3  # random vectors summed in each latent vector; the next block shares all but one of them
 COLUMNS_PER_FRAME = 3.2
-BEFORE, SOUND = 2000, 24000  # samples: where a block's sound begins before it, and how much it is
-LOOK_AHEAD = (SOUND - BEFORE) / SAMPLE_RATE + (SMOOTHING // 2 + 1) / FPS  # seconds that a pose needs to hear on
-MM = 100.0  # per unit of a pose's translation, that of the Basel face model in Deep3DFaceRecon
-NECK = (0.0, -34.0, -86.0)  # mm from the middle of the lips to where the skull sits on the neck
+BEFORE, SOUND = 2000, 24000  # samples: how long before a block its sound begins, and its length
+LOOK_AHEAD = (SOUND - BEFORE) / SAMPLE_RATE + (
+    SMOOTHING // 2 + 1
+) / FPS  # seconds of sound after a pose that it depends on
+MM = 100.0  # mm per unit of a pose's translation: the unit of the Basel Face Model in Deep3DFaceRecon
+NECK = (0.0, -34.0, -86.0)  # mm, from the centre of the lips to the joint of skull and neck
 
 
 def load_head_model(path: str | Path | None = None) -> PoseVAE:
-    """PoseVAE, frozen: the small one that comes with this package, or SadTalker's.
+    """Load PoseVAE, frozen: the small one in this package, or SadTalker's.
 
     Args:
-        path: a file or folder that `models.posevae.load_posevae` takes, or what scripts/train_head_motion.py wrote;
-            None is the package's.
+        path: a file or folder for `models.posevae.load_posevae`, or a folder written by scripts/train_head_motion.py;
+            None is the one in this package.
     """
     folder = STORED if path is None else Path(path)
     config = read_json(folder / "model.json", made_by="learn2talk import-checkpoint") if folder.is_dir() else {}
@@ -62,60 +64,63 @@ def load_head_model(path: str | Path | None = None) -> PoseVAE:
 
 
 def head_model_about(path: str | Path | None) -> dict[str, str]:
-    """Name and SHA-256 of the weights that `load_head_model` takes, for a manifest."""
+    """Name and SHA-256 of the weights that `load_head_model` loads, for a manifest."""
     place = STORED if path is None else Path(path)
     return {"name": place.name, "sha256": sha256(place / "model.safetensors" if place.is_dir() else place)}
 
 
 def neck(template: np.ndarray, topology: Topology, mm_per_unit: float) -> np.ndarray:
-    """Where the head turns, (3,) float32: below and behind the lips, or inside the box of a mesh without known lips."""
+    """The point about which the head rotates, (3,) float32: below and behind the lips; for a mesh without a lip region,
+    at a fixed place in its bounding box.
+    """
     if "lips" in topology.regions:
         return (template[topology.regions["lips"]].mean(axis=0) + np.array(NECK) / mm_per_unit).astype(np.float32)
     low, high = template.min(axis=0), template.max(axis=0)
-    return (low + (high - low) * (0.5, 0.19, 0.51)).astype(np.float32)  # where it is in the embedded head's box
+    return (low + (high - low) * (0.5, 0.19, 0.51)).astype(np.float32)  # as in the embedded head's box
 
 
 def in_units(poses: np.ndarray, mm_per_unit: float) -> np.ndarray:
-    """Poses of PoseVAE as those of an `Animation`: the translation in the unit of a face."""
+    """Convert poses of PoseVAE to those of an `Animation`: translation in the unit of the face."""
     return (poses * np.repeat([1.0, MM / mm_per_unit], 3)).astype(np.float32)
 
 
 def frame_columns(frames: np.ndarray) -> np.ndarray:
-    """Columns of the spectrogram (n, 16) that these frames hear, 0.2 s around each, as SadTalker's."""
+    """Columns of the spectrogram (n, 16) that these frames depend on: 0.2 s around each, as in SadTalker."""
     starts = np.floor(COLUMNS_PER_FRAME * (frames - 2) + 1e-9).astype(np.int64)
     return starts[:, None] + np.arange(WINDOW_COLUMNS)
 
 
 class HeadMotion:
-    """Sound in, poses out.
+    """Streaming head motion: sound in, poses out.
 
     Args:
-        network: of `load_head_model`.
-        seed: of the manner and of all that the sound does not determine.
+        network: from `load_head_model`.
+        seed: determines the style and everything else that the sound does not.
     """
 
     def __init__(self, network: PoseVAE, seed: int) -> None:
         self._network, self._seed = network, seed
         self._style = int(generator(seed, "head manner").integers(network.styles))
-        self._sound = np.zeros(BEFORE, np.float32)  # from BEFORE samples before the next block on
+        self._sound = np.zeros(BEFORE, np.float32)  # starts BEFORE samples before the next block
         self._blocks: dict[int, np.ndarray] = {}
         self._next = 0
         self._finished = False
 
     def hear(self, samples: np.ndarray) -> None:
-        """More sound, (n,) at 16 kHz in [-1, 1]."""
+        """Feed sound, (n,) at 16 kHz in [-1, 1]."""
         self._sound = np.concatenate([self._sound, samples])
         while len(self._sound) >= SOUND:
             self._make_block()
 
     def finish(self) -> None:
-        """No more will come: silence follows."""
+        """Mark the end of the sound; silence is assumed after it."""
         self._finished = True
 
     def poses(self, times: np.ndarray) -> np.ndarray:
-        """Poses at these seconds, ascending and not before those of the last call: (n, 6) as `models.posevae` has them.
+        """Poses (n, 6), as in `models.posevae`, at these times in seconds.
 
-        Before `finish`, sound must have been heard until `LOOK_AHEAD` after the last of them.
+        Times must ascend and not precede those of the last call. Before `finish`, sound must have been fed up to
+        `LOOK_AHEAD` after the last of them.
         """
         if not len(times):
             return np.zeros((0, POSE), np.float32)
@@ -124,7 +129,7 @@ class HeadMotion:
         first, last = max(0, int(left[0]) - SMOOTHING // 2), int(left[-1]) + 1 + SMOOTHING // 2
         while self._next <= last // HOP:
             if not self._finished:
-                raise ValueError(f"too little sound for the head at {times[-1]:.2f} s")
+                raise ValueError(f"not enough sound for the head pose at {times[-1]:.2f} s")
             self._make_block()
         for number in [number for number in self._blocks if number < first // HOP - 1]:
             del self._blocks[number]
@@ -132,7 +137,7 @@ class HeadMotion:
         weights = savgol_coeffs(SMOOTHING, SMOOTHING_ORDER)
         around = np.arange(int(left[0]), int(left[-1]) + 2)
         smooth = np.zeros((len(around), POSE))
-        for offset, weight in enumerate(weights, -(SMOOTHING // 2)):  # one term after the other: same bits everywhere
+        for offset, weight in enumerate(weights, -(SMOOTHING // 2)):  # term by term, for the same rounding everywhere
             smooth += weight * faded[np.maximum(around + offset, 0) - first]
         share, here = (at - left)[:, None], left - left[0]
         return ((1 - share) * smooth[here] + share * smooth[here + 1]).astype(np.float32)
@@ -159,6 +164,6 @@ class HeadMotion:
         self._next += 1
 
     def _latent(self, number: int) -> np.ndarray:
-        """Standard normal (64,), in common with the neighbours as far as they are near."""
+        """Standard normal (64,), correlated with those of the neighbouring blocks."""
         drawn = [generator(self._seed, "head", number + i).standard_normal(LATENT) for i in range(KINSHIP)]
         return (np.sum(drawn, axis=0) / math.sqrt(KINSHIP)).astype(np.float32)

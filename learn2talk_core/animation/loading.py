@@ -1,4 +1,4 @@
-"""From a folder or a published file to an `Animator`: load the student, choose the corpus, choose the face."""
+"""Make an `Animator` from a model folder or published file: load the student, choose corpus and face."""
 
 import math
 from collections.abc import Mapping
@@ -32,7 +32,7 @@ Mesh = tuple[np.ndarray, np.ndarray]  # positions (V, 3), faces (F, 3)
 
 
 class Loaded(NamedTuple):
-    """A student: its network, training speakers, frames a second, and where it comes from."""
+    """A student: its network, training speakers, frame rate and origin."""
 
     student: Student
     speakers: tuple[str, ...]
@@ -41,12 +41,12 @@ class Loaded(NamedTuple):
 
     @property
     def vertices(self) -> int:
-        """Of the faces that it moves."""
+        """Number of vertices of the faces that it moves."""
         return self.student.vertex_count
 
 
 class ChosenFace(NamedTuple):
-    """What an `Animator` moves; its attributes of the same names say more."""
+    """The face that an `Animator` moves; see its attributes of the same names."""
 
     topology: Topology
     templates: Mapping[str, np.ndarray]
@@ -68,21 +68,21 @@ def load_animator(
     """Load a student.
 
     Args:
-        model: a folder of this project (`data/models/students/learn2talk`, a packed model, what `learn2talk
-            import-checkpoint` wrote), or a published FaceFormer, `vocaset.pth` or `biwi.pth`.
-        corpus: that the student was trained on: its faces, topology and voices. Where it is missing or None, a
-            `template` in a file is needed, and styles are given by name.
-        template: the face: a speaker of the corpus, or an `.obj` or `.ply` in the model's topology. None takes the face
+        model: a folder of this project (`data/models/students/learn2talk`, a packed model, or the output of `learn2talk
+            import-checkpoint`), or a published FaceFormer, `vocaset.pth` or `biwi.pth`.
+        corpus: the corpus that the student was trained on: faces, topology and voices. If it is missing or None, a
+            `template` file is needed, and "auto" is not available as a style.
+        template: the face: a speaker of the corpus, or an `.obj` or `.ply` in the model's topology. None uses the face
             of the style's speaker.
-        transfer: a file with the correspondence of a `template` in another topology with the corpus's first training
-            speaker (`mesh.transfer`); where there is none it is computed, in seconds, and written.
-        mm_per_unit: of a template without a corpus.
-        shapes: an `.npz` with ARKit's blend shapes of the face (`export.arkit.load_shapes`), for blinks and gaze; the
+        transfer: for a `template` in another topology: a file with its correspondence to the corpus's first training
+            speaker (`mesh.transfer`). If the file does not exist it is computed (some seconds) and written.
+        mm_per_unit: unit of a template that is used without a corpus.
+        shapes: an `.npz` with ARKit blend shapes of the face (`blend_shapes.load_shapes`), for blinks and gaze; the
             embedded head has its own.
-        head_model: PoseVAE's weights (`head_motion.load_head_model`); None is the one that comes with this package.
+        head_model: PoseVAE's weights (`head_motion.load_head_model`); None uses those in this package.
 
     Raises:
-        BadInput: no such model, speaker or file; a template of another topology, in another unit, or rotated.
+        BadInput: unknown model, speaker or file; a template with another topology or unit, or rotated.
     """
     if not 0 < mm_per_unit < math.inf:
         fix = "1000 is metres, 1 is millimetres."
@@ -111,7 +111,7 @@ def load_animator(
 
 
 def _load_student(model: Path) -> Loaded:
-    """Of a folder of ours, or of a published file."""
+    """Load a model folder of this project, or a published file."""
     if model.is_file():
         return Loaded(*published_student(model), {"folder": model.name, "sha256": sha256(model)})
     config = load_config(model, made_by="make repro")
@@ -123,16 +123,16 @@ def _load_student(model: Path) -> Loaded:
 
 
 def _choose_corpus(opened: Corpus | None, loaded: Loaded, model: Path, *, own_mesh: bool) -> Corpus | None:
-    """The corpus, if it is that of the student's training; a template of its own mesh can do without."""
+    """The corpus, refused if the student was not trained on it; None if not needed for a template file."""
     if opened is None:
         return None
     vertices = len(opened.topology.colours)
     if own_mesh and vertices != loaded.vertices:
-        return None  # the corpus is of another face than the model and the template
+        return None  # the corpus has another mesh than model and template
     refuse_other_recipe(model, loaded.about.get("notes", {}).get("recipe"), opened.recipe)
     if vertices != loaded.vertices:
         found = f"{vertices} in {opened.folder}"
-        fix = "Give the corpus of its training, or --template head.obj in its topology."
+        fix = "Give the corpus it was trained on, or --template head.obj in its topology."
         raise BadInput(model, expected=f"a face of {loaded.vertices} vertices", found=found, fix=fix)
     return opened
 
@@ -140,7 +140,7 @@ def _choose_corpus(opened: Corpus | None, loaded: Loaded, model: Path, *, own_me
 def _face_of_file(
     mesh: Mesh, path: str, transfer: str | Path | None, loaded: Loaded, corpus: Corpus | None, mm_per_unit: float
 ) -> ChosenFace:
-    """A mesh in the model's topology; with `transfer` and a corpus to compare it with, in any."""
+    """The face from a mesh file: in the model's topology, or in any with `transfer` and a corpus."""
     if corpus is None:
         _check_template(path, mesh, loaded.vertices, None)
         return ChosenFace(_plain(mesh), {}, mesh[0], mm_per_unit)
@@ -153,12 +153,12 @@ def _face_of_file(
 
 
 def _face_of_corpus(corpus: Corpus | None, template: str | None, loaded: Loaded, model: Path) -> ChosenFace:
-    """The face of one speaker, or without a `template` those of all."""
+    """The face of one speaker of the corpus, or without a `template` those of all speakers."""
     if corpus is None:
         fix = "Give --template head.obj in the model's topology."
         raise BadInput(model, expected="a face", found="neither a corpus nor a template", fix=fix)
     if template is not None and template not in corpus.templates:
-        fix = f"Choose one of {', '.join(corpus.templates)}, or a file .obj or .ply."
+        fix = f"Choose one of {', '.join(corpus.templates)}, or an .obj or .ply file."
         raise BadInput("template", expected="a speaker of the corpus, or a file", found=template, fix=fix)
     if template is None and not set(loaded.speakers) <= set(corpus.templates):
         fix = "Give a template: a speaker of the corpus or a file."
@@ -168,16 +168,16 @@ def _face_of_corpus(corpus: Corpus | None, template: str | None, loaded: Loaded,
 
 
 def _check_template(path: str, mesh: Mesh, vertices: int, corpus: Corpus | None) -> None:
-    """Refuse a mesh that the model's displacements do not fit."""
+    """Refuse a mesh to which the model's displacements cannot be added."""
     positions, faces = mesh
-    fix = "Export the head in the model's topology with the order of its vertices kept, or give --transfer FILE.npz."
+    fix = "Export the head in the model's topology and vertex order, or give --transfer FILE.npz."
     if len(positions) != vertices:
-        raise BadInput(path, expected=f"{vertices} vertices, as the model", found=f"{len(positions)}", fix=fix)
+        raise BadInput(path, expected=f"{vertices} vertices, as in the model", found=f"{len(positions)}", fix=fix)
     if corpus is None:
         return
     own, given = ({frozenset(face) for face in some.tolist()} for some in (corpus.topology.faces, faces))
     if len(faces) != len(corpus.topology.faces) or own != given:
-        found = f"{len(faces)}, of which {len(own & given)} are the model's"
+        found = f"{len(faces)} triangles, {len(own & given)} of them in the model"
         raise BadInput(path, expected=f"the {len(own)} triangles of the model", found=found, fix=fix)
     size = float(np.mean([np.ptp(face, axis=0).max() for face in corpus.templates.values()]))
     ratio = float(np.ptp(positions, axis=0).max()) / size
@@ -194,7 +194,7 @@ def _correspondence(path: str | Path, old: np.ndarray, old_faces: np.ndarray, me
 
 
 def _plain(mesh: Mesh) -> Topology:
-    """What a mesh alone tells: no regions, grey."""
+    """The topology of a mesh alone: no regions, grey vertices."""
     positions, faces = mesh
     colours = np.full((len(positions), 3), 0.7, np.float32)
     return Topology(faces=faces, regions={}, lip_pairs=np.zeros((0, 2), np.int64), colours=colours)

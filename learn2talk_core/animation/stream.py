@@ -1,4 +1,4 @@
-"""A student that hears sound while it comes in, and gives frames as soon as they are ready."""
+"""Streaming animation: sound is fed piece by piece, and frames are returned as soon as they are ready."""
 
 import math
 from collections.abc import Mapping
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 
 
 class Stream:
-    """Sound in, frames out, chunk after chunk; made by `Animator.stream`, which says what the arguments are.
+    """Sound in, frames out, chunk by chunk. Made by `Animator.stream`, which documents the arguments.
 
-    Memory does not grow: it holds the sound of one chunk with its surroundings, and the keys and values of the frames
-    that the decoder looks back on.
+    Memory is bounded: it holds the sound of one chunk with its context, and the keys and values of the frames that the
+    decoder attends to.
 
     Attributes:
-        fps: frames a second that come out.
-        face: what moves, an animation without frames.
-        pose: of the frames that came last, as `Animation.pose`; None where the head stands still.
+        fps: frame rate of the output.
+        face: the face that is moved, as an animation without frames.
+        pose: pose of the frames returned last, as `Animation.pose`; None without head motion.
     """
 
     def __init__(
@@ -54,34 +54,34 @@ class Stream:
         self.pose: np.ndarray | None = None
         self._head = HeadMotion(animator._head, life.seed) if life.head else None
         self._spoken = animator.student.open_stream(animator._style_vector(weights), animator.fps, frames)
-        self._fed = self._forgotten = 0  # samples: all, and those that are dropped
-        self._made = self._given = 0  # frames: own ones, and those that came out
+        self._fed = self._forgotten = 0  # samples: all so far, and those already dropped
+        self._made = self._given = 0  # frames: at the student's rate, and at the output's
         self._held = np.zeros(0, np.float32)
         self._last = np.zeros((0, len(animator._map[0])), np.float32)  # the newest state, to interpolate from
-        self._heard, self._sum, self._squares = 0, 0.0, 0.0  # of the samples that count for the loudness
+        self._heard, self._sum, self._squares = 0, 0.0, 0.0  # running statistics for the normalisation
         self._finished = False
 
     def feed(self, samples: np.ndarray) -> np.ndarray:
-        """Hear more.
+        """Feed more sound.
 
         Args:
             samples: (n,) 16 kHz mono, floats in [-1, 1] or int16; any number of them.
 
         Returns:
-            (t, V, 3) float32, the frames that are ready now, perhaps none; or their states (t, d).
+            (t, V, 3) float32, the frames that are ready now, possibly none; or their states (t, d).
 
         Raises:
-            BadInput: not finite or not one channel; the stream then is as it was.
+            BadInput: samples that are not finite or not mono; the stream is unchanged.
         """
         if self._finished:
             raise ValueError("this stream is finished: open another one")
         samples = np.asarray(samples)
         if samples.ndim != 1 or (samples.dtype != np.int16 and samples.dtype.kind != "f"):
             found = f"{samples.dtype} {samples.shape}"
-            raise BadInput("stream", expected="float or int16 (samples,)", found=found, fix="Mend what is fed.")
+            raise BadInput("stream", expected="float or int16 (samples,)", found=found, fix="Feed mono samples.")
         samples = from_int16(samples) if samples.dtype == np.int16 else samples.astype(np.float32)
         if not np.isfinite(samples).all():
-            raise BadInput("stream", expected="finite samples", found="NaN or infinity", fix="Mend what is fed.")
+            raise BadInput("stream", expected="finite samples", found="NaN or infinity", fix="Correct the samples.")
         samples = samples.clip(-1, 1)
         if self._head is not None:
             self._head.hear(samples)
@@ -94,7 +94,7 @@ class Stream:
         return self._shown(pieces)
 
     def finish(self) -> np.ndarray:
-        """No more will come: the frames that are left, up to the end of the sound. As `feed` returns them."""
+        """End the sound; returns the remaining frames up to its end, as `feed` does."""
         pieces, total = [], frame_count(self._fed, self._own_fps) if self._fed else 0
         while not self._finished and self._made < total:
             last = min(self._made + self._chunk, total)
@@ -108,12 +108,12 @@ class Stream:
         return self._shown(pieces)
 
     def _samples(self, frame: int) -> int:
-        """Where a frame begins."""
+        """The sample at which a frame (at the student's rate) begins."""
         return math.ceil(frame * SAMPLE_RATE / self._own_fps)
 
     @torch.no_grad()
     def _speak(self, last: int, until: int, end: int) -> np.ndarray:
-        """States of the own frames up to `last`, with the sound up to the frame `until` and the sample `end`."""
+        """States up to frame `last` at the student's rate, from sound up to frame `until` and sample `end`."""
         first = max(0, self._made - self._past)
         wave = torch.from_numpy(self._normalised(round(first * SAMPLE_RATE / self._own_fps), end))
         states = self._spoken.extend(wave, self._made - first, last - self._made, until - first).numpy()
@@ -132,13 +132,13 @@ class Stream:
         return np.pad(wave, (0, max(0, SHORTEST - len(wave)))).astype(np.float32)
 
     def _forget(self, before: int) -> None:
-        """Drop the samples that no later chunk hears, and keep those that count for no loudness yet."""
+        """Drop samples that no later chunk needs; keep those that are not in the running statistics yet."""
         before = min(before, self._heard)
         self._held = self._held[before - self._forgotten :] if before > self._forgotten else self._held
         self._forgotten = max(before, self._forgotten)
 
     def _output(self, states: np.ndarray, total: int | None) -> np.ndarray:
-        """Own states at the rate that is wanted: all frames that surely end with the sound, or `total` at its end."""
+        """Resample states to the output rate: the frames known to be within the sound, or `total` at its end."""
         known = np.concatenate([self._last, states])
         stop, step = self._given, self._own_fps / self.fps
         if total is None:
@@ -148,7 +148,7 @@ class Stream:
             stop = total
         shown = resample_states(known, self._own_fps, self.fps, range(self._given, stop), self._made - len(known))
         self._given = stop
-        # frames that come out more slowly than the own ones may lie before the last state
+        # with a lower output rate, the next frame may lie before the last state
         first = int(stop * step) - (self._made - len(known))
         self._last = known[max(0, min(first, len(known) - 1)) :]
         return shown
@@ -161,7 +161,7 @@ class Stream:
 
 
 def alive(face: Animation, states: np.ndarray, first: int, life: Life, head: HeadMotion | None) -> Animation:
-    """The face with the student's states (t, d), of which the first is frame `first`, and what moves besides."""
+    """The face with the student's states (t, d), beginning at frame `first`, and with blinks, gaze and head motion."""
     times = np.arange(first, first + len(states)) / face.fps
     pose = None if head is None else in_units(life.head * head.poses(times), face.mm_per_unit)
     return replace(face, states=np.concatenate([states, life.weights(times)], axis=1), pose=pose)

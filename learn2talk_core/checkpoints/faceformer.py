@@ -14,6 +14,7 @@ from learn2talk_core.models.students.faceformer import AudioAlignment, FaceForme
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file, write_json
+from learn2talk_core.run.own_folder import EXPORT
 from learn2talk_core.run.weights import frozen, load_config
 from learn2talk_core.untrusted.published import State, export_state, fill, read_state
 
@@ -139,11 +140,14 @@ def export_faceformer(model: FaceFormer, out: str | Path) -> list[str]:
     Returns:
         What its code must be told or cannot do, one sentence each.
     """
-    out = Path(out)
+    out, encoder = Path(out), model.speech_encoder
+    beside = _config_beside(out)
+    if beside.exists() and not out.exists():
+        found, fix = "another file, which would be lost", "Name another place, or move it away."
+        raise BadInput(beside, expected=f"the file that {EXPORT} wrote with {out.name}, or none", found=found, fix=fix)
     with whole_file(out) as partial:
         torch.save(export_state(model), partial)
-    encoder = model.speech_encoder
-    write_json(_config_beside(out), config_dict(encoder))
+    write_json(beside, config_dict(encoder))
     notes = []
     if _differs_from_base(encoder):
         notes.append(

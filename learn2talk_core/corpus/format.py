@@ -1,15 +1,15 @@
 """The canonical 3D speech corpus: one folder of shards, the same for every dataset.
 
     corpus.json         recipe, unit, frame rate, speakers, shards, hashes
-    clips.parquet       one row a clip: who says what, and where it lies in the shards
+    clips.parquet       one row per clip: who says what, and where it is in the shards
     vertices-000.npy    (frames, V, 3) float32, or
     coefficients-000.npy  (frames, K) float32 with basis.npy (K, V, 3): vertices = template + coefficients · basis
     audio-000.npy       (samples,) int16 at 16 kHz
     templates.npy       (speakers, V, 3) float32, the neutral faces
     topology.npz        faces, regions, colours
 
-Arrays are memory-mapped: a corpus may be larger than memory, and a window of 0.2 s is read in microseconds. Who asks
-for vertices cannot tell which of the two storages is used.
+Arrays are memory-mapped: a corpus may be larger than memory, and a window of 0.2 s is read in microseconds. The
+caller of `vertices` cannot tell which of the two kinds of storage is used.
 """
 
 import hashlib
@@ -43,9 +43,9 @@ _COLUMNS: list[tuple[str, pa.DataType]] = [
 
 @dataclass(frozen=True)
 class Clip:
-    """One utterance: `frames` of motion and `samples` of sound that start together and last equally long.
+    """One utterance: `frames` of motion and `samples` of sound that start together and have the same duration.
 
-    `shard`, `first_frame` and `first_sample` say where it lies on disk.
+    `shard`, `first_frame` and `first_sample` say where it is on disk.
     """
 
     id: str
@@ -66,7 +66,7 @@ class Corpus:
     """An opened corpus; see the module's docstring and `open_corpus`.
 
     Attributes:
-        folder: where it lies.
+        folder: the folder of the corpus.
         clips: all clips, in the order in which they were written.
         topology: faces, regions, colours.
         templates: speaker → neutral face (V, 3) float32.
@@ -119,7 +119,7 @@ class Corpus:
         return self.template(clip.speaker, region) + offsets
 
     def displacement(self, clip: Clip, ids: np.ndarray | slice = slice(None)) -> np.ndarray:
-        """Vertices minus the speaker's template, of any vertex ids (n,): (T, n, 3) float32, at the cost of n."""
+        """Vertices minus the speaker's template for any vertex ids (n,): (T, n, 3) float32; only these are computed."""
         motion = np.asarray(self._motion[clip.shard])[clip.first_frame : clip.first_frame + clip.frames]
         if self._basis is None:
             return motion[:, ids] - self.templates[clip.speaker][ids]
@@ -127,7 +127,7 @@ class Corpus:
         return (motion @ basis.reshape(len(basis), -1)).reshape(len(motion), -1, 3)
 
     def stored(self, clip: Clip) -> np.ndarray:
-        """The motion of a clip as it lies on disk, (T, V, 3) vertices or (T, K) coefficients."""
+        """The motion of a clip as it is stored on disk, (T, V, 3) vertices or (T, K) coefficients."""
         return self._motion[clip.shard][clip.first_frame : clip.first_frame + clip.frames]
 
     def template(self, speaker: str, region: str | None = None) -> np.ndarray:
@@ -136,7 +136,7 @@ class Corpus:
         return template if region is None else template[self.topology.regions[region]]
 
     def _basis_of(self, region: str | None) -> np.ndarray:
-        """The basis (K, n, 3) of a region alone, so that a region costs what its own vertices cost."""
+        """The basis (K, n, 3) of a region alone, so that only the region's vertices are computed."""
         assert self._basis is not None
         if region not in self._basis_rows:
             rows = self._basis if region is None else self._basis[:, self.topology.regions[region]]
@@ -175,22 +175,22 @@ def write_corpus(
     basis: np.ndarray | None = None,
     shard_bytes: int = 1 << 28,
 ) -> None:
-    """Write a corpus; `recordings` may be a generator, and no more than one clip of it is kept in memory.
+    """Write a corpus; `recordings` may be a generator; only one of its clips is kept in memory at a time.
 
-    Audio and motion are trimmed to their common duration, never stretched. Refused, with the clip's name: not finite
-    motion (and the frame) or audio, a wrong shape, an unknown speaker or split, an id that is used twice.
+    Audio and motion are trimmed to their common duration, never stretched. Refused, with the clip's name: motion (with
+    the frame) or audio that is not finite, a wrong shape, an unknown speaker or split, a duplicate id.
 
     Args:
-        folder: replaced as a whole when all is written.
+        folder: where to write; it is replaced as a whole once everything is written.
         recordings: the clips.
         topology: the mesh that all clips share.
         templates: speaker → (V, 3) neutral face, for every speaker that occurs.
         train_speakers: order of the style one-hot.
         fps: frames per second of the motion.
         mm_per_unit: millimetres per unit of length.
-        recipe: name of what made the corpus.
+        recipe: name of the dataset and conversion that made the corpus.
         basis: (K, V, 3); when given, `motion` is (T, K) coefficients.
-        shard_bytes: a new shard starts when the motion of one has reached this size.
+        shard_bytes: a new shard starts when the motion in the current one has reached this size.
     """
     speakers = sorted(plain_name(name, "a speaker") for name in templates)
     shape = (len(topology.colours), 3) if basis is None else (len(basis),)
@@ -246,7 +246,7 @@ def write_corpus(
 
 
 class _Growing:
-    """An `.npy` that is written row by row, with the bytes that `np.save` would give it as a whole."""
+    """An `.npy` that is written row by row; the result is byte-identical to that of `np.save`."""
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: type) -> None:
         self.rows = self.nbytes = 0
@@ -259,7 +259,7 @@ class _Growing:
 
     def __exit__(self, *_: object) -> None:
         self._file.seek(0)
-        self._header()  # as long as the first one: NumPy leaves room for the number of rows
+        self._header()  # of the same length as the first one: NumPy pads it to leave room for the number of rows
         self._file.close()
 
     def append(self, rows: np.ndarray) -> None:
@@ -276,7 +276,7 @@ def open_corpus(folder: str | Path) -> Corpus:
     """Open what `write_corpus` wrote. Only tables and templates are read; shards are mapped.
 
     Raises:
-        BadInput: a file is missing or broken, is none of the folder, or a name could lead out of a folder.
+        BadInput: a file is missing or broken or lies outside the folder, or a name could lead out of a folder.
     """
     folder = Path(folder)
     where = folder / "corpus.json"
@@ -288,8 +288,8 @@ def open_corpus(folder: str | Path) -> Corpus:
     for name in (kind, *speakers, *header["train_speakers"], *header["sha256"]):
         plain_name(name, where)
     if kind not in ("vertices", "coefficients") or not set(header["train_speakers"]) <= set(speakers):
-        expected = "vertices or coefficients, and training speakers that are among its speakers"
-        raise BadInput(where, expected=expected, found="others", fix=f"Make it again: {MADE_BY}.")
+        expected = "storage vertices or coefficients, and train_speakers among its speakers"
+        raise BadInput(where, expected=expected, found="other values", fix=f"Make it again: {MADE_BY}.")
     topology = load_topology(folder / "topology.npz")
     vertices = len(topology.colours)
     templates = map_array(folder / "templates.npy", made_by=MADE_BY, shape=(len(speakers), vertices, 3), kinds="f4")
@@ -317,7 +317,7 @@ def open_corpus(folder: str | Path) -> Corpus:
 
 
 def common_duration(frames: int, samples: int, fps: float) -> tuple[int, int]:
-    """How many of `frames` and `samples` last equally long: whole frames, and the samples that end with the last."""
+    """The number of frames and samples of the common duration: whole frames, and the samples up to their end."""
     frames = min(frames, whole_frames(samples, fps))
     return frames, min(samples, round(frames * SAMPLE_RATE / fps))
 
@@ -332,11 +332,11 @@ def _check(recording: Recording, shape: tuple[int, ...], templates: Mapping[str,
     where = f"clip {recording.id}"
     plain_name(recording.id, "the id of a clip")
     if recording.id in seen:
-        raise BadInput(where, expected="ids that differ", found="this id twice", fix="Rename one of them.")
+        raise BadInput(where, expected="a unique id", found="this id twice", fix="Rename one of them.")
     seen.add(recording.id)
     if recording.split not in SPLITS:
         raise BadInput(
-            where, expected=f"one of {', '.join(SPLITS)}", found=repr(recording.split), fix="Mend the split."
+            where, expected=f"one of {', '.join(SPLITS)}", found=repr(recording.split), fix="Correct the split."
         )
     if recording.speaker not in templates:
         raise BadInput(where, expected="a speaker with a template", found=recording.speaker, fix="Add the template.")
@@ -378,17 +378,17 @@ def _report_trim(recording: Recording, frames: int, fps: float) -> None:
 
 
 def _clips(path: Path, lengths: list[tuple[int, int]], speakers: set[str]) -> Iterable[Clip]:
-    """The clips of a table; each lies in its shard, whose frames and samples `lengths` counts."""
+    """The clips of the table `path`; each must lie within its shard. `lengths`: frames and samples of each shard."""
     seen: set[str] = set()
     for row in read_rows(inner_file(path, made_by=MADE_BY), _COLUMNS, made_by=MADE_BY):
-        for name in ("id", "speaker"):  # pictures and sounds are named by them
+        for name in ("id", "speaker"):  # files of pictures and sound are named after them
             plain_name(row[name], f"{path}: {name} of a clip")
         row.pop("fps")
         clip = Clip(**{**row, "phonemes": tuple(Phoneme(**phoneme) for phoneme in row["phonemes"])})
         _check_place(path, clip, lengths)
         if clip.id in seen or clip.speaker not in speakers or clip.split not in SPLITS:
             found = f"{clip.speaker}, {clip.split}" if clip.id not in seen else "this id twice"
-            expected, fix = "an id of its own, one of the speakers and of the splits", f"Make it again: {MADE_BY}."
+            expected, fix = "a unique id, a known speaker and a known split", f"Make it again: {MADE_BY}."
             raise BadInput(f"{path}: clip {clip.id}", expected=expected, found=found, fix=fix)
         seen.add(clip.id)
         yield clip
@@ -403,5 +403,5 @@ def _check_place(path: Path, clip: Clip, lengths: list[tuple[int, int]]) -> None
         or ends[1] > shard[1]
     ):
         found = f"frames up to {ends[0]} and samples up to {ends[1]}"
-        expected = f"a place in its shard {clip.shard} of {shard[0]} frames and {shard[1]} samples"
+        expected = f"a range within its shard {clip.shard} of {shard[0]} frames and {shard[1]} samples"
         raise BadInput(f"{path}: clip {clip.id}", expected=expected, found=found, fix=f"Make it again: {MADE_BY}.")

@@ -1,4 +1,4 @@
-"""How far sound and lips of a corpus are apart in time, from what they have in common: loud sounds open the mouth."""
+"""The time offset between the sound and the lips of a corpus, measured by correlation: loud sounds open the mouth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.run.errors import BadInput
 
-STEP = 0.005  # seconds between two points of the curves
-LIMIT = 0.3  # seconds; larger lags are not looked for
+STEP = 0.005  # seconds between two samples of the curves
+LIMIT = 0.3  # seconds; the largest lag that is tried
 WINDOW = 0.045  # seconds over which the sound's level is averaged
-FLOOR = 1e-5  # power of what counts as silence, -50 dB of full scale
-ENOUGH = 60  # clips that are looked at, spread over the corpus
+FLOOR = 1e-5  # power below which sound counts as silence, -50 dB of full scale
+ENOUGH = 60  # clips that are measured, spread over the corpus
 
 
 @dataclass(frozen=True)
 class AudioOffset:
-    """By how much the motion of a corpus is later than its sound.
+    """How much later the motion of a corpus is than its sound.
 
     Attributes:
-        lag_ms: where the clips' mean correlation is highest; negative: motion is earlier.
-        low_ms, high_ms: between these lie the middle half of the clips, each taken alone.
-        correlation: the highest, of loudness and mouth opening; below 0.2 or so the lag means nothing.
-        clips: how many were looked at.
+        lag_ms: lag with the highest mean correlation over the clips; negative if the motion is earlier.
+        low_ms, high_ms: quartiles of the lags of the single clips.
+        correlation: the highest mean correlation of loudness and mouth opening; below about 0.2 the lag means nothing.
+        clips: number of clips measured.
     """
 
     lag_ms: float
@@ -44,11 +44,11 @@ class AudioOffset:
 
 @dataclass(frozen=True)
 class LipCurves:
-    """A clip every `STEP` seconds.
+    """Sound level and lip opening of a clip, sampled every `STEP` seconds.
 
     Attributes:
-        level: (n,) of the sound, dB of full scale.
-        opening: (n,) of the lips, in the unit of the mesh.
+        level: (n,) sound level, dB of full scale.
+        opening: (n,) lip opening in the unit of the mesh.
     """
 
     level: np.ndarray
@@ -56,13 +56,14 @@ class LipCurves:
 
 
 def measure_offset(corpus: Corpus, clips: Sequence[Clip] | None = None) -> AudioOffset:
-    """Correlate level and lip opening of `clips`, by default of `ENOUGH` spread over the corpus.
+    """Correlate sound level and lip opening of `clips`; by default of about `ENOUGH` clips spread over the corpus.
 
-    Speech in step does not give 0: lips open a little after the sound's level rises. On the embedded corpus, whose
-    truth is 0, it is 7 ms. To bring a corpus to that, read it with `audio_offset_ms` raised by what is too much.
+    Synchronous speech does not give 0, because the lips open a little after the sound's level rises: the embedded
+    corpus, whose true offset is 0, gives 7 ms. To correct a corpus, increase `audio_offset_ms` by the excess over that
+    and read the dataset again.
 
     Raises:
-        BadInput: no clip has both sound and motion of the lips for longer than twice `LIMIT`.
+        BadInput: no clip has both sound and moving lips for longer than twice `LIMIT`.
     """
     if clips is None:
         clips = corpus.clips[:: max(1, len(corpus.clips) // ENOUGH)]
@@ -82,19 +83,19 @@ def measure_offset(corpus: Corpus, clips: Sequence[Clip] | None = None) -> Audio
 
 
 def mean_offset(rows: np.ndarray) -> AudioOffset:
-    """The offset of clips from their `correlations`, (clips, lags)."""
+    """The offset of a set of clips from their `correlations`, (clips, lags)."""
     mean = rows.mean(axis=0)
     low, high = np.percentile([peak_seconds(row) for row in rows], [25, 75])
     return AudioOffset(1000 * peak_seconds(mean), 1000 * low, 1000 * high, float(mean.max()), len(rows))
 
 
 def shifted(motion: np.ndarray, audio: np.ndarray, seconds: float, fps: float) -> tuple[np.ndarray, np.ndarray]:
-    """Sound that comes `seconds` later against the motion, by cutting the start of one: nothing is invented.
+    """Delay the sound by `seconds` against the motion by cutting the start of one of them; nothing is padded.
 
     Args:
         motion: (T, V, 3) at `fps`.
         audio: (samples,) at 16 kHz.
-        seconds: negative moves the sound earlier.
+        seconds: negative makes the sound earlier.
         fps: frames per second of the motion.
     """
     frames = int(np.ceil(max(seconds, 0.0) * fps - 1e-9))
@@ -109,7 +110,7 @@ def lip_curves(opening: np.ndarray, audio: np.ndarray, fps: float) -> LipCurves:
 
 
 def opening_curve(topology: Topology, motion: np.ndarray) -> np.ndarray:
-    """(T,) how far the lips are apart along y; without pairs of facing vertices, how far the lips spread.
+    """(T,) gap between the lips along y; if the mesh has no lip pairs, the standard deviation of the lips' y.
 
     Args:
         topology: of the mesh.
@@ -127,10 +128,10 @@ def correlations(curves: LipCurves, smallest: float, *, backwards: bool = False)
     Args:
         curves: of a clip.
         smallest: range of the opening below which lips count as still.
-        backwards: with the sound played backwards.
+        backwards: reverse the sound level in time.
 
     Returns:
-        None where the clip is no longer than twice `LIMIT`, or where sound or lips do not change.
+        None if the clip is no longer than twice `LIMIT`, or if sound or lips do not change.
     """
     level, opening = curves.level[::-1] if backwards else curves.level, curves.opening
     most, length = round(LIMIT / STEP), len(opening)
@@ -153,7 +154,7 @@ def sound_level(wave: np.ndarray, times: np.ndarray) -> np.ndarray:
 
 
 def peak_seconds(row: np.ndarray) -> float:
-    """The lag at which a row of `correlations` is highest, between its points by the parabola through three of them."""
+    """The lag at which a row of `correlations` peaks, refined by the parabola through the peak and its neighbours."""
     top = int(np.clip(row.argmax(), 1, len(row) - 2))
     left, middle, right = row[top - 1 : top + 2]
     bend = left - 2 * middle + right
@@ -162,7 +163,7 @@ def peak_seconds(row: np.ndarray) -> float:
 
 
 def _opening(corpus: Corpus, clip: Clip) -> np.ndarray:
-    """`opening_curve` less a constant, at the cost of the lips alone."""
+    """`opening_curve` up to a constant, computed from the lip vertices alone."""
     pairs = corpus.topology.lip_pairs
     if len(pairs):
         y = corpus.displacement(clip, pairs.T.reshape(-1))[:, :, 1]

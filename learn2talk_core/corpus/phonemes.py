@@ -13,8 +13,8 @@ BILABIALS = ("P", "B", "M")
 _VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
 VOWELS: tuple[str, ...] = tuple(_VOWELS.split())
 
-# Phonemes that look alike on the lips, one class a row; 0 is silence. Grouped by place of articulation and lip shape,
-# as in the viseme sets of audio-visual speech recognition (Fisher 1968; MPEG-4 facial animation has 14 of them).
+# Phonemes that look alike on the lips, one class per row; class 0 is silence. Grouped by place of articulation and lip
+# shape, as in the viseme sets of audio-visual speech recognition (Fisher 1968; MPEG-4 facial animation has 14 of them).
 _VISEME_ROWS = (
     "P B M",
     "F V",
@@ -35,7 +35,7 @@ VISEMES: dict[str, int] = {
     **{name: row for row, names in enumerate(_VISEME_ROWS, 1) for name in names.split()},
 }
 
-# eSpeak's mnemonics for English -> ARPAbet. A vowel with an r in it is a vowel and R, as in the dictionary.
+# eSpeak's mnemonics for English -> ARPAbet. An r-coloured vowel becomes a vowel and R, as in the dictionary.
 _ESPEAK = {
     **{"i:": "IY", "i": "IY", "I": "IH", "I2": "IH", "I#": "IH", "E": "EH", "a": "AE", "aa": "AE", "A:": "AA"},
     **{"0": "AA", "O2": "AO", "O:": "AO", "O": "AO", "V": "AH", "U": "UH", "u:": "UW", "u": "UW", "3:": "ER"},
@@ -72,7 +72,7 @@ def from_espeak(mnemonic: str) -> tuple[str, ...]:
 
 
 def frame_labels(phonemes: Sequence[Phoneme], frames: int, fps: float) -> np.ndarray:
-    """Which phoneme sounds at the middle of each frame, t = (frame + 0.5) / fps.
+    """The phoneme at the middle of each frame, t = (frame + 0.5) / fps.
 
     Returns:
         (frames,) int64, index into `("",) + PHONEMES`: 0 is silence.
@@ -86,5 +86,5 @@ def frame_labels(phonemes: Sequence[Phoneme], frames: int, fps: float) -> np.nda
 
 
 def visemes_of(labels: np.ndarray) -> np.ndarray:
-    """Viseme class of each of `frame_labels`' labels, same shape."""
+    """The viseme class of each label from `frame_labels`, same shape."""
     return np.array([VISEMES[name] for name in (SILENCE, *PHONEMES)], np.int64)[labels]

@@ -1,12 +1,12 @@
 """Predicted motion on disk: a folder with an entry for every clip and speaking style.
 
-A student whose last layer is affine (FaceFormer's is: vertices = template + state · basis + bias) stores its states,
-a few dozen numbers a frame, and the map once. Any other student stores its vertex displacements. Readers get vertices
-either way. In the folder:
+If a student's last layer is affine (as FaceFormer's: vertices = template + state · basis + bias), its states are
+stored, a few dozen numbers per frame, and the affine map once. For any other student, the vertex displacements are
+stored. Readers get vertices either way. The folder contains:
 
-    predictions.json   recipe of the corpus; one row an entry: clip, style, shard, first row in the shard, frames
-    states-*.npy       float32 (rows, d): the entries one after another, d = 3 V without a basis
-    basis.npy          float32 (d + 1, 3 V), the bias as its last row; absent where the states are displacements
+    predictions.json   recipe of the corpus; one row per entry: clip, style, shard, first row in the shard, frames
+    states-*.npy       float32 (rows, d): the entries concatenated; d = 3 V without a basis
+    basis.npy          float32 (d + 1, 3 V), the bias as its last row; absent if the states are displacements
 """
 
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ AGAIN = f"Make it again: {MADE_BY}."
 
 
 class PredictionWriter:
-    """What `write_predictions` gives; `add` one clip after another."""
+    """Yielded by `write_predictions`; call `add` for one clip after another."""
 
     def __init__(self, folder: Path) -> None:
         self.rows: list[dict[str, str | int]] = []
@@ -36,7 +36,7 @@ class PredictionWriter:
         self._shard = 0
 
     def add(self, clip_id: str, style: str, states: np.ndarray) -> None:
-        """Append one clip spoken in the style of the training speaker `style`.
+        """Append the prediction for one clip in the style of the training speaker `style`.
 
         Args:
             states: (T, d) when there is a basis, else displacements from the template (T, V, 3) or (T, 3 V).
@@ -46,7 +46,7 @@ class PredictionWriter:
             raise BadInput(
                 f"the prediction for {clip_id}",
                 expected="finite numbers",
-                found=f"{np.count_nonzero(~np.isfinite(states))} that are not",
+                found=f"{np.count_nonzero(~np.isfinite(states))} NaN or infinite",
                 fix="The student diverged: train it again with a smaller learning rate.",
             )
         start = sum(map(len, self._pending))
@@ -56,7 +56,7 @@ class PredictionWriter:
             self.flush()
 
     def flush(self) -> None:
-        """Write what has been added since the last shard as a shard."""
+        """Write the entries added since the last shard as a new shard."""
         if self._pending:
             np.save(self._folder / f"states-{self._shard:03d}.npy", np.concatenate(self._pending))
             self._pending, self._shard = [], self._shard + 1
@@ -66,13 +66,13 @@ class PredictionWriter:
 def write_predictions(
     folder: str | Path, basis: np.ndarray | None = None, bias: np.ndarray | None = None, *, recipe: str | None = None
 ) -> Iterator[PredictionWriter]:
-    """Yield a writer; the folder appears, whole, when the block is left without an error.
+    """Yield a writer; the complete folder appears when the block ends without an error.
 
     Args:
-        folder: where to.
-        basis: (d, 3 V) or (d, V, 3) displacement per unit of each state number; None when `add` gets displacements.
+        folder: where to write.
+        basis: (d, 3 V) or (d, V, 3) displacement per unit of each state component; None when `add` gets displacements.
         bias: (3 V,) or (V, 3) displacement at the zero state, zero when not given.
-        recipe: of the corpus whose clips they are.
+        recipe: of the corpus that the clips belong to.
     """
     with whole_folder(folder) as partial:
         if basis is not None:
@@ -89,7 +89,7 @@ class Predictions:
     """Predicted motion of the clips of one corpus; see `open_predictions`.
 
     Attributes:
-        clips: every entry as (clip id, style), in the order in which they were written.
+        clips: every entry as (clip id, style), in the order of writing.
     """
 
     def __init__(self, folder: Path, corpus: Corpus) -> None:
@@ -116,11 +116,11 @@ class Predictions:
         self._region_maps: dict[str | None, np.ndarray] = {None: self._map} if self._map is not None else {}
 
     def styles(self, clip_id: str) -> list[str]:
-        """The styles that there are for a clip, in the order in which they were written."""
+        """The styles in which a clip was predicted, in the order of writing."""
         return [style for clip, style in self.clips if clip == clip_id]
 
     def states(self, clip_id: str, style: str | None = None) -> np.ndarray:
-        """The stored states (T, d) of one entry; `style` may be left out where there is only one."""
+        """The stored states (T, d) of one entry; `style` may be omitted if there is only one."""
         row = self._rows[clip_id, self._only_style(clip_id) if style is None else style]
         return np.asarray(self._shards[row["shard"]][row["start"] : row["start"] + row["frames"]])
 
@@ -129,8 +129,8 @@ class Predictions:
 
         Args:
             clip_id: which clip. T may differ from the clip's own number of frames.
-            style: the training speaker in whose style it is spoken; may be left out where there is only one.
-            region: a region of the corpus's topology; all vertices when left out.
+            style: the training speaker whose style is used; may be omitted if there is only one.
+            region: a region of the corpus's topology; None is the whole mesh.
         """
         states = self.states(clip_id, style)
         if clip_id not in self._speakers:
@@ -158,7 +158,7 @@ class Predictions:
         if len(styles) != 1:
             raise BadInput(
                 f"{self.folder}: clip {clip_id}",
-                expected="one style, or its name",
+                expected="one style, or the name of one",
                 found=f"{len(styles)} styles: {', '.join(styles) or 'none'}",
                 fix="Name one of them.",
             )
@@ -166,10 +166,10 @@ class Predictions:
 
 
 def _rows(where: Path, about: Any) -> list[dict[str, Any]]:
-    """The rows of `predictions.json`, each with the place of its states."""
+    """The checked rows of `predictions.json`; each says where its states are."""
     rows = about.get("rows") if isinstance(about, dict) else None
     if not isinstance(rows, list) or not isinstance(about.get("recipe", 0), str | None):
-        raise BadInput(where, expected="a recipe and rows", found="something else", fix=AGAIN)
+        raise BadInput(where, expected="recipe and rows", found="other contents", fix=AGAIN)
     for row in rows:
         row = row if isinstance(row, dict) else {}
         counts: list[Any] = [row.get(name) for name in ("shard", "start", "frames")]
@@ -182,5 +182,5 @@ def _rows(where: Path, about: Any) -> list[dict[str, Any]]:
 
 
 def open_predictions(folder: str | Path, corpus: Corpus) -> Predictions:
-    """Open predictions of the clips of `corpus`, which gives templates and regions; another recipe is refused."""
+    """Open predictions for `corpus`, which gives templates and regions. Predictions of another recipe are refused."""
     return Predictions(Path(folder), corpus)

@@ -1,8 +1,9 @@
-"""What only shows among clips to be wrong: shared templates, clips that occur twice, sound that does not fit the lips.
+"""Checks across clips: shared templates, duplicate clips, sound that does not fit the lips.
 
 How well the sound of a single clip fits its lips says little: in the embedded corpus one clean clip in ten fits better
-backwards, and one in a hundred 100 ms away. Reversed sound and late sound are therefore told of speakers with `ENOUGH`
-clips. Late sound of a single clip is told only where it is beyond doubt: about a third of those 120 ms late.
+with reversed sound, and one in a hundred with an offset of 100 ms. Reversed or late sound is therefore reported only
+for speakers with `ENOUGH` clips. Late sound of a single clip is reported only where it is beyond doubt: about a third
+of the clips that are 120 ms late.
 """
 
 from collections.abc import Sequence
@@ -17,24 +18,24 @@ from learn2talk_core.datasets.problem import Problem
 from learn2talk_core.datasets.source import Source
 
 SAME_TEMPLATE = 0.01  # mm; two scans of one person differ by more
-HEAD = round(1.5 / STEP)  # points of a curve by which clips are compared before they are compared as a whole
-SAME_CURVE = 0.999  # correlation; two voices that say one sentence reach 0.99
-IN_STEP = 10.0  # ms by which lips open after the sound in speech that is in step, see `corpus.offset`
-FITS = 0.2  # correlation of loudness and lip opening from which on their lag means something
-ENOUGH = 6  # clips; their mean lag scatters by 30 ms around the corpus's
+HEAD = round(1.5 / STEP)  # samples of a curve that are compared before whole clips are compared
+SAME_CURVE = 0.999  # correlation; two voices that say the same sentence reach 0.99
+IN_STEP = 10.0  # ms by which lips open after the sound in synchronous speech, see `corpus.offset`
+FITS = 0.2  # correlation of loudness and lip opening above which their lag is meaningful
+ENOUGH = 6  # clips; the mean lag of this many clips scatters by 30 ms around that of the corpus
 SPEAKER_LATE = 60.0  # ms
-BACKWARDS = 0.05  # by which reversed sound must fit better; that of `ENOUGH` clips in order fits worse
-CLIP_LATE, CLIP_SURE = 80.0, 0.3  # ms; gain in correlation, of which clean clips have 0.22 at most
+BACKWARDS = 0.05  # gain in correlation that reversed sound must reach; for `ENOUGH` correct clips it fits worse
+CLIP_LATE, CLIP_SURE = 80.0, 0.3  # ms; gain in correlation, at most 0.22 in clean clips
 
 
 @dataclass(frozen=True)
 class Trace:
-    """What is kept of a clip to compare it with others: some ten kilobytes.
+    """The data of a clip that is kept for comparison with others: about ten kilobytes.
 
     Attributes:
         id, speaker: of the clip.
         level, opening: its curves, see `corpus.offset`.
-        fit: (2, lags) `correlations` with its sound, and with that played backwards; None where there are none.
+        fit: (2, lags) `correlations` with its sound and with its reversed sound; None if `correlations` gives none.
     """
 
     id: str
@@ -45,7 +46,7 @@ class Trace:
 
 
 def trace(data: Source | Corpus, clip: Recording) -> Trace:
-    """What to keep of a clip that is not `clip_checks.broken_clip`."""
+    """The trace of a clip for which `clip_checks.broken_clip` found no problem."""
     curves = lip_curves(opening_curve(data.topology, clip.motion), clip.audio, data.fps)
     smallest = 1e-6 * float(np.ptp(data.templates[clip.speaker]))
     rows = [correlations(curves, smallest, backwards=backwards) for backwards in (False, True)]
@@ -54,12 +55,12 @@ def trace(data: Source | Corpus, clip: Recording) -> Trace:
 
 
 def across_clips(data: Source | Corpus, traces: Sequence[Trace], where: str) -> list[Problem]:
-    """What is wrong among the clips of the corpus or dataset at `where`."""
+    """Problems across the clips of the corpus or dataset at `where`."""
     return [*_shared_templates(data), *_twice(traces), *_out_of_step(traces, where, data.fps)]
 
 
 def _shared_templates(data: Source | Corpus) -> list[Problem]:
-    fix = "Give each its own neutral face, unless they are animated with one head."
+    fix = "Give each speaker its own neutral face, unless both are animated with the same head."
     return [
         Problem(f"speaker {other}", f"has the template of speaker {one}", "warning", fix)
         for (one, a), (other, b) in combinations(data.templates.items(), 2)
@@ -74,16 +75,16 @@ def _twice(traces: Sequence[Trace]) -> list[Problem]:
     for number in sorted(motion.keys() | sound.keys()):
         first = motion.get(number, sound.get(number, 0))
         if motion.get(number) == sound.get(number):
-            what = f"is clip {traces[first].id} again"
+            what = f"is a duplicate of clip {traces[first].id}"
         else:
             what = f"has the {'motion' if number in motion else 'sound'} of clip {traces[first].id}"
-        fix = "Leave out one of them, or give it what is its own."
+        fix = "Leave out one of them, or give it its own motion and sound."
         problems.append(Problem(f"clip {traces[number].id}", what, "warning", fix))
     return problems
 
 
 def _first_alike(curves: Sequence[np.ndarray]) -> dict[int, int]:
-    """Number of a curve → number of the first one before it that is the same as far as both go, scaled or not."""
+    """Index of a curve → index of the first earlier curve that equals it, up to scale, over their common length."""
     heads = np.zeros((len(curves), HEAD))
     for row, curve in zip(heads, curves, strict=True):
         row[: len(curve)] = _unit(curve[:HEAD])
@@ -98,13 +99,13 @@ def _first_alike(curves: Sequence[np.ndarray]) -> dict[int, int]:
 
 
 def _unit(curve: np.ndarray) -> np.ndarray:
-    """Less its mean, of length 1; zeros where it is constant."""
+    """The curve minus its mean, scaled to norm 1; zeros if it is constant."""
     moved = curve - curve.mean() if len(curve) else curve
     return moved / max(float(np.linalg.norm(moved)), 1e-30)
 
 
 def _out_of_step(traces: Sequence[Trace], where: str, fps: float) -> list[Problem]:
-    """Sound that does not fit the lips: of all clips, or else of a speaker's, or else of single ones."""
+    """Sound that does not fit the lips: in all clips, otherwise in those of a speaker, otherwise in single clips."""
     heard = [trace for trace in traces if trace.fit is not None]
     if not heard:
         return []
@@ -139,7 +140,7 @@ def _reversed(traces: Sequence[Trace], where: str) -> list[Problem]:
     there, back = _fits(traces).mean(axis=0).max(axis=1)
     if back < max(FITS, there + BACKWARDS):
         return []
-    what = "the sound fits the lips better when it is played backwards"
+    what = "the sound fits the lips better when it is reversed"
     return [Problem(where, what, "error", "Reverse the sound or the motion, whichever is wrong.")]
 
 
@@ -165,4 +166,4 @@ def _late_clip(trace: Trace, usual_ms: float) -> list[Problem]:
 def _late(where: str, motion_ms: float) -> Problem:
     side = "early" if motion_ms > 0 else "late"
     what = f"the sound is {abs(motion_ms):.0f} ms {side} against the lips, compared with all clips"
-    return Problem(where, what, "warning", "Align sound and motion; look whether both start together.")
+    return Problem(where, what, "warning", "Align sound and motion; check that both start together.")

@@ -1,6 +1,6 @@
 """BIWI, the 3D Audiovisual Corpus of Affective Communication B3D(AC)² (Fanelli et al. 2010): 14 people, 25 fps.
 
-Two layouts are read, neither needs MATLAB:
+Two layouts are read; neither needs MATLAB:
 
     as distributed                                  as FaceFormer and CodeTalker process it
     faces/F2/e01/frame_001.vl …, or e01.tar         vertices_npy/F2_e01.npy   (T, 3 V)
@@ -9,12 +9,12 @@ Two layouts are read, neither needs MATLAB:
       or videos/F2_e01.flv                          BIWI.ply or templates/BIWI.ply
     regions/lve.txt, regions/fdd.txt                regions/lve.txt, regions/fdd.txt
 
-`.vl` and `.obj` are in millimetres with y down and z into the face. Each recipe turns them by π about x.
+`.vl` and `.obj` are in millimetres with y down and z into the face. Each recipe rotates them by π about x.
 
 - `codetalker` (`creatDataset_BIWI.m`, `process_BIWI_template.m` there): every frame and every template is centred at
-  the mean of its vertices and divided by the square root of its surface area. So no length is a length any more, and
-  an open mouth makes the head smaller; but published numbers are in this unit.
-- `metric`: a speaker's frames all move by the centre of the speaker's template, and become metres.
+  the mean of its vertices and divided by the square root of its surface area. Lengths are then no longer physical, and
+  opening the mouth makes the head smaller; but published numbers are in this unit.
+- `metric`: all frames of a speaker are moved by the centre of the speaker's template and converted to metres.
 
 Only the emotional sentences e01 … e40 are used, in FaceFormer's splits: Test-A is `test_seen`, Test-B `test_unseen`.
 """
@@ -46,17 +46,17 @@ Recipe = Literal["codetalker", "metric"]
 
 FPS = 25.0
 VERTICES = 23_370
-TRAIN_SPEAKERS = ("F2", "F3", "F4", "M3", "M4", "M5")  # in the order of the one-hot
+TRAIN_SPEAKERS = ("F2", "F3", "F4", "M3", "M4", "M5")  # in the order of the style one-hot
 UNSEEN_SPEAKERS = ("F1", "F5", "F6", "F7", "F8", "M1", "M2", "M6")
 SPEAKERS = TRAIN_SPEAKERS + UNSEEN_SPEAKERS
 TRAIN, VALIDATION, TEST = range(1, 33), range(33, 37), range(37, 41)
 TEST_A_FRAMES = 3879  # in 24 sequences
-# A unit of the unit-area faces where no raw template tells: what most speakers measure in FaceFormer's issue 45, whose
-# table goes from 174 to 201.
+# Millimetres per unit of the unit-area faces if there are no raw templates to measure: the value of most speakers in
+# FaceFormer's issue 45, whose table ranges from 174 to 201.
 UNIT_MM = 185.0
-RAW_MM = (120.0, 300.0)  # square root of the area of a face mask in millimetres
+RAW_MM = (120.0, 300.0)  # plausible square root of the area of a face mask, in millimetres
 FLIP = np.array([1.0, -1.0, -1.0])  # the rotation by π about x
-UNIT_TOLERANCE = 1e-3  # of area and centre of what claims to be of unit area
+UNIT_TOLERANCE = 1e-3  # for area and centre of processed faces, which should have unit area
 
 _SEQUENCE = re.compile(r"(?P<speaker>.+)_(?P<sentence>e?\d\d)")
 _SOUND = re.compile(r"(?:^|/)(?P<speaker>[FM]\d)[/_](?P<sentence>e?\d\d)(?P<cut>_cut)?\.(?i:wav|flac|flv|mp4)$")
@@ -66,7 +66,7 @@ Key = tuple[str, str]  # speaker, sentence
 
 @dataclass(frozen=True)
 class _Data:
-    """What a layout holds: faces in the recipe's unit, and where the sequences lie.
+    """The contents of a layout: faces in the recipe's unit, and the paths of the sequences.
 
     `motion` reads one sequence (T, V, 3) of a speaker in the recipe's unit.
     """
@@ -84,17 +84,17 @@ def read_biwi(
 ) -> Source:
     """Open a copy of BIWI; its clips are read one by one while the corpus is written.
 
-    Logged: the layout found, what is missing by name, what is left out, and whether Test-A has its 3879 frames.
+    Logged: the layout found, names of missing sequences, what is left out, and whether Test-A has its 3879 frames.
 
     Args:
         folder: with `faces`, `rigid_scans` and `audio`, `wav` or `videos`; or the processed layout.
-        recipe: "codetalker" or "metric", see above.
-        regions: folder of CodeTalker's `lve.txt` and `fdd.txt`; `regions` in `folder` when not given.
-        audio_offset_ms: the sound is moved by so many milliseconds against the motion, later if positive; what then
-            has no counterpart is cut off.
+        recipe: "codetalker" or "metric", see the module's docstring.
+        regions: folder with CodeTalker's `lve.txt` and `fdd.txt`. Default: `regions` in `folder`.
+        audio_offset_ms: milliseconds by which the sound is delayed against the motion (negative: made earlier); sound
+            or motion without a counterpart is cut off.
 
     Raises:
-        BadInput: no BIWI there, a file that is broken or of another mesh, or processed motion of another recipe.
+        BadInput: not BIWI, a file that is broken or has another mesh, or processed motion of another recipe.
     """
     folder = Path(folder)
     if recipe not in ("codetalker", "metric"):
@@ -111,7 +111,9 @@ def read_biwi(
             fix="Unpack faces01.tgz … faces05.tgz and rest.tgz of the distribution here.",
         )
     if train_speakers != TRAIN_SPEAKERS:
-        log.warning("%s: style one-hot of %s only, not BIWI's", folder, ", ".join(train_speakers))
+        log.warning(
+            "%s: the style one-hot covers only %s, not all training speakers of BIWI", folder, ", ".join(train_speakers)
+        )
     face = data.templates[train_speakers[0]]
     return Source(
         recordings=_recordings(data, keys, sounds, audio_offset_ms / 1000),
@@ -125,7 +127,7 @@ def read_biwi(
 
 
 def split_of(speaker: str, sentence: str) -> str | None:
-    """FaceFormer's split of a sequence; None for what nobody uses, neutral sentences such as F2_37 among it."""
+    """FaceFormer's split of a sequence; None for unused ones, such as the neutral F2_37."""
     number = int(sentence[1:]) if re.fullmatch(r"e\d\d", sentence) else 0
     if speaker in UNSEEN_SPEAKERS:
         return "test_unseen" if number in TEST else None
@@ -136,14 +138,14 @@ def split_of(speaker: str, sentence: str) -> str | None:
 
 
 def unit_area(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """CodeTalker's recipe, in place: raw frames (T, V, 3) float32 → turned, centred and of area 1, each by itself."""
+    """CodeTalker's recipe, in place: raw frames (T, V, 3) float32 → rotated, each centred and scaled to area 1."""
     centres, areas = centres_and_areas(vertices, faces)
     recentre(vertices, centres, FLIP / np.sqrt(areas)[:, None])
     return vertices
 
 
 def metres(vertices: np.ndarray, template: np.ndarray) -> np.ndarray:
-    """The metric recipe, in place: raw frames (T, V, 3) float32, mm → turned, from the template's centre, in metres."""
+    """The metric recipe, in place: raw frames (T, V, 3) float32, mm → rotated, around the template's centre, metres."""
     centre = np.broadcast_to(template.mean(axis=0, dtype=np.float64), (len(vertices), 3))
     recentre(vertices, centre, np.broadcast_to(FLIP / 1000, (len(vertices), 3)))
     return vertices
@@ -151,7 +153,7 @@ def metres(vertices: np.ndarray, template: np.ndarray) -> np.ndarray:
 
 def _is_distribution(folder: Path) -> bool:
     if not folder.is_dir():
-        raise BadInput(folder, expected="the folder of BIWI", found="nothing", fix="Check the path.")
+        raise BadInput(folder, expected="the folder of BIWI", found="no such folder", fix="Check the path.")
     if (folder / "faces").is_dir():
         return True
     if not (folder / "vertices_npy").is_dir():
@@ -180,7 +182,7 @@ def _distribution(folder: Path, recipe: Recipe) -> _Data:
         return unit_area(vertices, faces) if recipe == "codetalker" else metres(vertices, template)
 
     paths: dict[Key, Path] = {}
-    # a sequence has a .tar with its .vl files and a .tgz with something else; who unpacked it has a folder besides
+    # a sequence has a .tar with its .vl files and a .tgz with something else; once unpacked, it also has a folder
     for kind in ("*.tgz", "*.tar", "*/"):
         for path in visible(folder / "faces", f"*/{kind}"):
             paths[path.parent.name, path.name.split(".")[0]] = path
@@ -195,7 +197,7 @@ def _distribution(folder: Path, recipe: Recipe) -> _Data:
 
 
 def _scans(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The templates of the distribution, positions and triangles by speaker."""
+    """The templates of the distribution: speaker → positions and triangles."""
     found = by_stem(folder / "rigid_scans", (".obj",))
     return {speaker: read_mesh(found[speaker]) for speaker in SPEAKERS if speaker in found}
 
@@ -206,8 +208,8 @@ def _processed(folder: Path, recipe: Recipe) -> _Data:
         raise BadInput(
             folder,
             expected="the distribution (faces, rigid_scans, audio) for the recipe metric",
-            found="vertices_npy, which lost the size of each frame",
-            fix="Take the recipe codetalker, or give the folder of the distribution.",
+            found="vertices_npy, which does not keep the size of each frame",
+            fix="Use the recipe codetalker, or give the folder of the distribution.",
         )
     mesh = next((p for p in (folder / "BIWI.ply", folder / "templates" / "BIWI.ply") if p.is_file()), None)
     if mesh is None:
@@ -215,12 +217,12 @@ def _processed(folder: Path, recipe: Recipe) -> _Data:
             folder / "BIWI.ply",
             expected="the mesh of BIWI",
             found="nothing",
-            fix="Copy BIWI/BIWI.ply of CodeTalker or FaceFormer there.",
+            fix="Copy BIWI/BIWI.ply of CodeTalker or FaceFormer to this path.",
         )
     vertices, faces = read_mesh(mesh)
     stored = load_pickle(folder / "templates.pkl")
     if not isinstance(stored, Mapping) or not all(isinstance(value, np.ndarray) for value in stored.values()):
-        found, fix = f"a {type(stored).__name__}", "Take templates.pkl of the processed BIWI."
+        found, fix = f"a {type(stored).__name__}", "Use templates.pkl of the processed BIWI."
         raise BadInput(folder / "templates.pkl", expected="{speaker: array of vertices}", found=found, fix=fix)
     templates = {}
     for speaker in SPEAKERS:
@@ -239,7 +241,7 @@ def _processed(folder: Path, recipe: Recipe) -> _Data:
 
     raw = _scans(folder)
     if not raw:
-        log.info("%s: no rigid_scans/*.obj; a unit is taken for %g mm, an estimate", folder, UNIT_MM)
+        log.info("%s: no rigid_scans/*.obj; a unit is assumed to be %g mm, an estimate", folder, UNIT_MM)
     paths = {}
     for path in by_stem(folder / "vertices_npy", (".npy",)).values():
         if match := _SEQUENCE.fullmatch(path.stem):
@@ -257,14 +259,14 @@ def _processed(folder: Path, recipe: Recipe) -> _Data:
 def _complete(folder: Path, data: _Data, sounds: Mapping[Key, Path]) -> list[Key]:
     """The sequences of the splits that have motion, sound and template, in order; the others are logged by name."""
     wanted = [(s, f"e{n:02d}") for s in SPEAKERS for n in range(1, 41) if split_of(s, f"e{n:02d}")]
-    _log_names(f"{folder}: no motion of", [key for key in wanted if key not in data.paths], len(wanted))
+    _log_names(f"{folder}: no motion for", [key for key in wanted if key not in data.paths], len(wanted))
     silent = [key for key in wanted if key in data.paths and key not in sounds]
-    _log_names(f"{folder}: motion but no sound, so left out, of", silent, len(wanted))
+    _log_names(f"{folder}: motion but no sound, therefore left out:", silent, len(wanted))
     strangers = sorted({key for key in data.paths if key[0] not in SPEAKERS})
-    _log_names(f"{folder}: not BIWI's (use dataset: folder for them):", strangers, len(data.paths))
+    _log_names(f"{folder}: not of BIWI's speakers (use dataset: folder for them):", strangers, len(data.paths))
     unused = [key for key in data.paths if key[0] in SPEAKERS and key not in wanted]
     if unused:
-        log.info("%s: %d sequences are neutral or in no split: left out", folder, len(unused))
+        log.info("%s: %d sequences are neutral or in no split and are left out", folder, len(unused))
     keys = [key for key in wanted if key in data.paths and key in sounds]
     for speaker in dict.fromkeys(speaker for speaker, _ in keys):
         if speaker not in data.templates:
@@ -275,12 +277,12 @@ def _complete(folder: Path, data: _Data, sounds: Mapping[Key, Path]) -> list[Key
 
 
 def report_test_a(frames: int, sequences: int) -> None:
-    """Log whether BIWI-Test-A is the one that published numbers are about; its frames are a checksum of the data."""
+    """Log whether BIWI-Test-A is that of published results; its number of frames is a checksum of the data."""
     if (frames, sequences) == (TEST_A_FRAMES, 24):
         log.info("BIWI-Test-A: 24 sequences, %d frames, as published", frames)
     else:
         log.warning(
-            "BIWI-Test-A: %d sequences, %d frames; the published one has 24 and %d, so results do not compare",
+            "BIWI-Test-A: %d sequences, %d frames; the published one has 24 and %d, so results are not comparable",
             sequences,
             frames,
             TEST_A_FRAMES,
@@ -290,7 +292,8 @@ def report_test_a(frames: int, sequences: int) -> None:
 def find_sounds(folder: Path) -> dict[Key, Path]:
     """The sound files of a copy of BIWI by speaker and sentence.
 
-    `wav` goes before `audio` before `videos`, and in one folder `F2_e01_cut.wav`, cut to the motion, before others.
+    `wav` takes precedence over `audio`, `audio` over `videos`; within a folder, `F2_e01_cut.wav`, which is cut to the
+    motion, over other files.
     """
     found: dict[Key, Path] = {}
     for name in ("videos", "audio", "wav"):
@@ -325,20 +328,20 @@ def _recordings(data: _Data, keys: Sequence[Key], sounds: Mapping[Key, Path], of
 def _sound(path: Path) -> np.ndarray:
     wave = video_audio(path) if path.suffix.lower() in (".flv", ".mp4") else read_sound(path)
     if wave is None:
-        raise BadInput(path, expected="a sound track", found="none", fix="Give the sound as a wav in the folder audio.")
+        raise BadInput(path, expected="a sound track", found="none", fix="Add the sound as a wav in the folder audio.")
     return wave
 
 
 def _topology(regions: Path, face: np.ndarray, data: _Data) -> Topology:
     lists = {}
-    for name, what in (("lve", "the vertices of mouth and chin that LVE is about"), ("fdd", "those of the upper face")):
+    for name, what in (("lve", "vertices of mouth and chin, for LVE"), ("fdd", "vertices of the upper face, for FDD")):
         path = regions / f"{name}.txt"
         if not path.is_file():
             raise BadInput(
                 path,
                 expected=f"CodeTalker's list of {what}",
                 found="nothing",
-                fix=f"Copy BIWI/regions/{name}.txt of github.com/Doubiiu/CodeTalker there.",
+                fix=f"Copy BIWI/regions/{name}.txt of github.com/Doubiiu/CodeTalker to this path.",
             )
         lists[name] = np.unique(read_ids(path))
         if lists[name][-1] >= len(face):
@@ -346,10 +349,10 @@ def _topology(regions: Path, face: np.ndarray, data: _Data) -> Topology:
                 path,
                 expected=f"vertex numbers 0 … {len(face) - 1}",
                 found=str(lists[name][-1]),
-                fix="Give the lists that belong to this mesh.",
+                fix="Give the lists of this mesh.",
             )
     found, lip_pairs = regions_from_lips(face, data.faces, lists["lve"], mm_per_unit=data.mm_per_unit)
-    # SyncNet3D sees the published list too: which vertices it knows must not depend on how long a unit is taken to be
+    # SyncNet3D uses the published list too: its vertices must not depend on the assumed length of a unit
     named = {**found, "mouth": lists["lve"], "upper_face": lists["fdd"]}
     return Topology(
         faces=data.faces,
@@ -360,13 +363,13 @@ def _topology(regions: Path, face: np.ndarray, data: _Data) -> Topology:
 
 
 def _millimetres(folder: Path, raw: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> float:
-    """How long a unit of the unit-area faces is: the mean over the templates of √area, in millimetres."""
+    """Millimetres per unit of the unit-area faces: the mean of √area over the templates."""
     sides = {s: float(np.sqrt(centres_and_areas(v[None], f)[1][0])) for s, (v, f) in raw.items()}
     mean = float(np.mean(list(sides.values())))
     strange = {s: side for s, side in sides.items() if not RAW_MM[0] < side < RAW_MM[1]}
     if strange:
-        log.warning("%s: √area of templates is %s; BIWI's are some 185 mm. Is this millimetres?", folder, strange)
-    log.info("%s: a face of area 1 has a unit of %.1f mm, the mean of %d templates", folder, mean, len(sides))
+        log.warning("%s: √area of templates is %s; BIWI's are about 185 mm. Are these millimetres?", folder, strange)
+    log.info("%s: the unit of unit-area faces is %.1f mm, the mean over %d templates", folder, mean, len(sides))
     return mean
 
 
@@ -374,14 +377,14 @@ def _refuse_count(where: object, found: float, expected: int) -> None:
     if found != expected:
         raise BadInput(
             where,
-            expected=f"{expected} vertices, as the other files have",
+            expected=f"{expected} vertices, as in the other files",
             found=f"{found:g}",
-            fix=f"Give files of one mesh; BIWI's has {VERTICES}.",
+            fix=f"Give files with the same mesh; BIWI's has {VERTICES} vertices.",
         )
 
 
 def _refuse_other_recipe(where: object, frames: np.ndarray, faces: np.ndarray) -> None:
-    """Processed faces must be what `unit_area` makes; other people's BIWIs are scaled otherwise and cannot be mixed."""
+    """Refuse processed faces that `unit_area` does not make: copies of BIWI with another scaling cannot be mixed."""
     centres, areas = centres_and_areas(frames, faces)
     wrong = np.maximum(np.abs(areas - 1), np.abs(centres).max(axis=1)) > UNIT_TOLERANCE
     if wrong.any() or not np.isfinite(areas).all():
@@ -390,7 +393,7 @@ def _refuse_other_recipe(where: object, frames: np.ndarray, faces: np.ndarray) -
             f"{where}, frame {t}",
             expected="a face of area 1 around the origin (recipe codetalker)",
             found=f"area {areas[t]:.4g} around {np.round(centres[t], 3).tolist()}",
-            fix="It was made by another recipe, which cannot be mixed: prepare the distribution instead.",
+            fix="It was made by another recipe, which cannot be mixed with this one: use the distribution instead.",
         )
 
 

@@ -1,4 +1,4 @@
-"""What is wrong with a corpus, or with a dataset before it becomes one: what, where, how bad, and what to do."""
+"""Checks of a corpus, or of a dataset before it becomes one: what is wrong, where, how severe it is, and the fix."""
 
 import logging
 from collections import Counter
@@ -25,7 +25,7 @@ REGIONS = ("lips", "mouth", "mouth_view", "upper_face")
 
 
 def check_corpus(folder: str | Path) -> tuple[list[str], list[Problem]]:
-    """Look at every clip of a corpus in the canonical format.
+    """Check every clip of a corpus in the canonical format.
 
     Returns:
         What it holds, one line each, and what is wrong with it.
@@ -37,7 +37,7 @@ def check_corpus(folder: str | Path) -> tuple[list[str], list[Problem]]:
         if template.shape != (len(corpus.topology.colours), 3) or not np.isfinite(template).all():
             what = f"template of shape {template.shape} or not finite"
             problems.append(
-                Problem(f"speaker {speaker}", what, "error", "Mend the template and make the corpus again.")
+                Problem(f"speaker {speaker}", what, "error", "Correct the template and make the corpus again.")
             )
     traces: list[Trace] = []
     for clip in progress(corpus.clips, "checking", unit="clip"):
@@ -45,12 +45,12 @@ def check_corpus(folder: str | Path) -> tuple[list[str], list[Problem]]:
     problems += across_clips(corpus, traces, str(folder))
     if not any(clip.phonemes for clip in corpus.clips):
         what = "no phonemes: no closure error, reading error and viseme accuracy"
-        problems.append(Problem(str(folder), what, "note", "Nothing, unless you need these metrics."))
+        problems.append(Problem(str(folder), what, "note", "No action needed, unless you want these metrics."))
     return _contents(corpus), problems
 
 
 def check_dataset(dataset: Dataset, settings: Settings) -> tuple[list[str], list[Problem]]:
-    """Read every clip of a dataset as the stage `corpus` would, and go on after those that it would refuse.
+    """Read every clip of a dataset as the stage `corpus` does, but continue after clips that the stage would refuse.
 
     Returns:
         What it holds, one line each, and what is wrong with it.
@@ -66,7 +66,7 @@ def check_dataset(dataset: Dataset, settings: Settings) -> tuple[list[str], list
 
 
 def check_source(source: Source, where: str) -> tuple[list[str], list[Problem]]:
-    """The same for a dataset that was opened at `where`."""
+    """As `check_dataset`, for a dataset that is already open; `where` names it in the problems."""
     problems = _topology(source.topology, where)
     traces: list[Trace] = []
     counts: Counter[str] = Counter()
@@ -97,12 +97,12 @@ def check_source(source: Source, where: str) -> tuple[list[str], list[Problem]]:
 
 
 def from_error(error: BadInput) -> Problem:
-    """A refusal as a problem."""
+    """Convert an error to a problem."""
     return Problem(str(error.where), f"expected {error.expected}, found {error.found}", "error", error.fix)
 
 
 def as_text(problems: Sequence[Problem], names: int = 5) -> str:
-    """For people: the worst first, equal ones of many clips in one line."""
+    """Readable text: the most severe problems first; the same problem of several clips is one line."""
     lines = []
     for severity in ("error", "warning", "note"):
         equal: dict[tuple[str, str], list[str]] = {}
@@ -126,13 +126,13 @@ def _contents(corpus: Corpus) -> list[str]:
 
 
 def _about(recipe: str, fps: float, topology: Topology, mm_per_unit: float) -> str:
-    return f"{recipe}: {fps:g} frames a second, {len(topology.colours)} vertices, unit {mm_per_unit:g} mm"
+    return f"{recipe}: {fps:g} frames per second, {len(topology.colours)} vertices, unit {mm_per_unit:g} mm"
 
 
 def _files(folder: Path) -> list[Problem]:
     hashes = read_json(folder / "corpus.json", made_by="dvc repro corpus")["sha256"]
     return [
-        Problem(name, "not the file that was written", "error", "Make the corpus again: dvc repro -f corpus.")
+        Problem(name, "changed since it was written", "error", "Make the corpus again: dvc repro -f corpus.")
         for name, h in hashes.items()
         if sha256(inner_file(folder / name, made_by="dvc repro corpus")) != h
     ]
@@ -140,20 +140,24 @@ def _files(folder: Path) -> list[Problem]:
 
 def _splits(corpus: Corpus) -> list[Problem]:
     ids = Counter(clip.id for clip in corpus.clips)
-    fix = "Mend the splits, and make the corpus again."
+    fix = "Correct the splits and make the corpus again."
     problems = [
         Problem(f"clip {n}", f"{count} clips have this id", "error", fix) for n, count in ids.items() if count > 1
     ]
     trained = {clip.speaker for clip in corpus.split("train")}
     heard: tuple[tuple[str, Severity, str], ...] = (
         ("test_unseen", "error", fix),
-        ("validation", "note", "Nothing: BIWI's validation is so too. It then tells nothing about unseen speakers."),
+        (
+            "validation",
+            "note",
+            "No action needed; BIWI is the same. Validation says nothing about unseen speakers then.",
+        ),
     )
     for name, severity, remedy in heard:
         for speaker in sorted(trained & {clip.speaker for clip in corpus.split(name)}):
             problems.append(Problem(f"speaker {speaker}", f"in train and in {name}", severity, remedy))
     if trained != set(corpus.train_speakers):
-        what = "train_speakers of corpus.json are not the speakers of the training split"
+        what = "train_speakers in corpus.json differ from the speakers of the training split"
         problems.append(Problem("corpus.json", what, "error", fix))
     if not corpus.split("test_seen", "test_unseen"):
         problems.append(Problem(str(corpus.folder), "no test clips", "error", fix))
@@ -175,26 +179,26 @@ def _topology(topology: Topology, where: object) -> list[Problem]:
     ]
     if not len(topology.lip_pairs):
         what = "no pairs of facing lip vertices: no gap variance and closure error"
-        problems.append(Problem(str(where), what, "warning", "Use a mesh whose lips are parted, with the mouth shut."))
+        problems.append(Problem(str(where), what, "warning", "Use a mesh with separate lips and a closed mouth."))
     return problems
 
 
 def _clip(corpus: Corpus, clip: Clip, traces: list[Trace]) -> list[Problem]:
-    """What is wrong with a clip of a corpus; what is kept of it is added to `traces`."""
+    """What is wrong with a clip of a corpus; appends the clip's trace to `traces`."""
     where, again = f"clip {clip.id}", "Make the corpus again: dvc repro -f corpus."
     problems = []
     motion, audio = corpus.vertices(clip), corpus.audio(clip)
     if len(motion) != clip.frames or len(audio) != clip.samples:
-        what = f"{len(motion)} of {clip.frames} frames and {len(audio)} of {clip.samples} samples are there"
+        what = f"only {len(motion)} of {clip.frames} frames and {len(audio)} of {clip.samples} samples exist"
         problems.append(Problem(where, what, "error", again))
     difference = clip.frames / corpus.fps - clip.samples / SAMPLE_RATE
     if abs(difference) > 1 / corpus.fps:
-        what = f"motion lasts {1000 * difference:+.0f} ms longer than audio"
+        what = f"duration of motion minus audio: {1000 * difference:+.0f} ms"
         problems.append(Problem(where, what, "error", again))
     recording = Recording(clip.id, clip.speaker, clip.sentence, clip.text, clip.split, audio, motion)
     problems += _motion_and_sound(corpus, recording, traces)
     if not clip.text.strip():
-        problems.append(Problem(where, "no text", "note", "Nothing, unless pictures shall show what is said."))
+        problems.append(Problem(where, "no text", "note", "No action needed, unless pictures should show the text."))
     starts = [phoneme.start for phoneme in clip.phonemes]
     inside = all(0 <= p.start < p.end <= clip.samples / SAMPLE_RATE for p in clip.phonemes)
     if starts != sorted(starts) or not inside:
@@ -203,13 +207,13 @@ def _clip(corpus: Corpus, clip: Clip, traces: list[Trace]) -> list[Problem]:
 
 
 def _recording(source: Source, recording: Recording, traces: list[Trace]) -> list[Problem]:
-    """What is wrong with a clip on its way into the corpus; what is kept of it is added to `traces`."""
+    """What is wrong with a clip on its way into the corpus; appends the clip's trace to `traces`."""
     problems = []
     difference = len(recording.motion) / source.fps - len(recording.audio) / SAMPLE_RATE
     if abs(difference) > 1 / source.fps:
-        what = f"motion lasts {1000 * difference:+.0f} ms longer than audio; the longer one is cut at its end"
+        what = f"duration of motion minus audio: {1000 * difference:+.0f} ms; the longer one is cut at its end"
         severity: Severity = "warning" if abs(difference) < 0.5 else "error"
-        problems.append(Problem(f"clip {recording.id}", what, severity, "Check fps and whether both start together."))
+        problems.append(Problem(f"clip {recording.id}", what, severity, "Check fps, and that both start together."))
     frames, samples = common_duration(len(recording.motion), len(recording.audio), source.fps)
     common = replace(recording, motion=recording.motion[:frames], audio=recording.audio[:samples])
     return problems + _motion_and_sound(source, common, traces)
@@ -224,15 +228,15 @@ def _motion_and_sound(data: Source | Corpus, recording: Recording, traces: list[
 
 @contextmanager
 def _logged(where: str, problems: list[Problem]) -> Iterator[None]:
-    """What readers log becomes notes and warnings, and is not printed besides."""
+    """Turn what readers log into notes and warnings instead of printing it."""
 
     class Handler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             what = record.getMessage().removeprefix(f"{where}: ")
             if record.levelno >= logging.WARNING:
-                problems.append(Problem(where, what, "warning", "Complete the data, or go on without."))
+                problems.append(Problem(where, what, "warning", "Complete the data, or continue without it."))
             else:
-                problems.append(Problem(where, what, "note", "Nothing."))
+                problems.append(Problem(where, what, "note", "No action needed."))
 
     handler = Handler()
     log.addHandler(handler)

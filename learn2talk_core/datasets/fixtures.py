@@ -1,4 +1,4 @@
-"""Small imitations of the datasets, made here, so that the whole path can be run without them."""
+"""Small imitations of the datasets, generated here, so that the whole pipeline can be run without them."""
 
 from pathlib import Path
 from typing import Any
@@ -9,19 +9,19 @@ from learn2talk_core.datasets.fixtures_vocaset import write_vocaset
 from learn2talk_core.datasets.settings import Dataset
 from learn2talk_core.run.own_folder import FIXTURES, own_folder
 
-# Two training speakers, one of validation and one of the tests where the dataset has these, and a few sentences.
+# Two training speakers, and one each for validation and test where the dataset has them.
 VOCASET = tuple(f"FaceTalk_{number}_TA" for number in ("170728_03272", "170904_00128", "170811_03275", "170809_00138"))
 BIWI = ("F2", "M3", "F1")
 
 
 def write_fixture(dataset: Dataset, folder: str | Path, seed: int = 0) -> dict[str, Any]:
-    """Write the imitation of a dataset into `folder`, some tens of megabytes; one that was there is replaced.
+    """Write the imitation of a dataset into `folder`, a few tens of megabytes; an earlier imitation there is replaced.
 
     Returns:
-        What to set in group `corpus.source` of params.yaml to read it.
+        The settings of group `corpus.source` in params.yaml that read it.
 
     Raises:
-        BadInput: something else lies at `folder`.
+        BadInput: `folder` exists and is not an imitation.
     """
     folder = Path(folder)
     with own_folder(folder, FIXTURES) as partial:

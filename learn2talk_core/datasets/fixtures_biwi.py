@@ -1,6 +1,6 @@
-"""An imitation of BIWI for who does not have it: names, headers, units and layouts as there, on another mesh.
+"""An imitation of BIWI for users who do not have it: the same names, headers, units and layouts on another mesh.
 
-The mesh is the front of the embedded face, open at the mouth as BIWI's; speech and motion come from the embedded
+The mesh is the front of the embedded face, with an open mouth as in BIWI; speech and motion come from the embedded
 generator. Every speaker says the same sentences.
 """
 
@@ -25,8 +25,8 @@ from learn2talk_core.datasets.embedded.speech import synthesise
 from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.mesh.topology import submesh
 
-BACK = -0.02  # metres: what lies further back than this is not on the mask
-RAW = np.array([1000.0, -1000.0, -1000.0])  # metres, y up, z forward → as BIWI
+BACK = -0.02  # metres: vertices further back than this are not part of the mask
+RAW = np.array([1000.0, -1000.0, -1000.0])  # from metres, y up, z forward to BIWI's axes and unit
 SOUND_RATE = 44_100
 VARIATION = 1.0
 
@@ -42,19 +42,21 @@ def write_biwi(
     packed: bool = False,
     seconds: float | None = None,
 ) -> None:
-    """Write the imitation into `folder`; the same seed gives the same bytes, but for the dates in archives.
+    """Write the imitation into `folder`; the same seed gives the same bytes, except for the dates in archives.
 
-    Odd sentences have `.vl` headers of 4 bytes, even ones of 8. About 3 MB a sentence and speaker.
+    Odd sentences have `.vl` headers of 4 bytes, even ones of 8. About 3 MB per sentence and speaker.
 
     Args:
-        folder: of the imitation.
-        seed: of voices, faces, sentences and motion.
+        folder: where to write the imitation.
+        seed: for voices, faces, sentences and motion.
         layout: as distributed, or as processed by CodeTalker's recipe.
-        speakers: some of BIWI's names.
-        sentences: emotional ones (e01 …) of the speakers of the training; the others say those of the test.
-        neutral: sentences that the first speaker says neutrally too (37 is a file F2_37, no test sentence).
+        speakers: a subset of BIWI's speakers.
+        sentences: emotional sentences (e01 …) of the training speakers; the other speakers say only the test sentences
+            among them.
+        neutral: sentences that the first speaker also says neutrally (37 gives a file F2_37, which is not a test
+            sentence).
         packed: `.tar` archives of frames instead of folders.
-        seconds: where to cut longer sentences.
+        seconds: maximum duration; longer sentences are cut.
     """
     folder = Path(folder)
     ids, faces = mask()
@@ -94,16 +96,16 @@ def write_biwi(
 
 
 def mask() -> tuple[np.ndarray, np.ndarray]:
-    """Which vertices of the embedded face the imitation has (V,), and its triangles (F, 3)."""
+    """The vertex ids (V,) of the embedded face that the imitation has, and its triangles (F, 3)."""
     face = load_face()
     skin = face.part["skin"] & (face.mask["inside_mouth"] <= 0.5)
     front = np.flatnonzero(skin & (face.neutral[:, 2] > BACK))
-    ids = front[np.unique(submesh(face.faces, front))]  # without vertices that no triangle holds any more
+    ids = front[np.unique(submesh(face.faces, front))]  # without vertices that are in no triangle any more
     return ids, submesh(face.faces, ids)
 
 
 def regions() -> dict[str, np.ndarray]:
-    """Vertex numbers of the two regions: `lve` is mouth and chin, `fdd` the upper face, as CodeTalker's lists."""
+    """Vertex ids of the two regions: `lve` is mouth and chin, `fdd` the upper face, as in CodeTalker's lists."""
     ids, _ = mask()
     face = load_face()
     x, y, _ = (face.neutral[ids] - face.neutral[face.regions["lips"]].mean(axis=0)).T

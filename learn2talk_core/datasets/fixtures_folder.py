@@ -1,4 +1,4 @@
-"""A small dataset in the two layouts of `folder`, to try the pipeline on and to copy when arranging own data."""
+"""A small dataset in the two layouts of `folder`: to try the pipeline, and as a model for arranging own data."""
 
 import csv
 import pickle
@@ -16,8 +16,8 @@ from learn2talk_core.datasets.embedded.speech import synthesise
 from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.mesh.topology import submesh
 
-MILLIMETRES = 1000  # a metre
-PICKED = 24  # lip vertices
+MILLIMETRES = 1000  # per metre
+PICKED = 24  # lip vertices in lips.txt
 
 
 def write_folder(
@@ -30,18 +30,18 @@ def write_folder(
     layout: Literal["faceformer", "clips"] = "faceformer",
     table: bool = True,
 ) -> None:
-    """Write speech of the embedded voices with the front of the embedded heads, in millimetres, and `lips.txt`.
+    """Write speech by the embedded voices with the front of the embedded heads in millimetres, and `lips.txt`.
 
-    Every speaker says sentences of its own, numbered on. The last speaker is the unseen test's, the one before the
-    validation's; the last sentence of the others is the seen test's.
+    Every speaker says different sentences, numbered consecutively. The last speaker is for the unseen test, the one
+    before for validation; the last sentence of each other speaker is for the seen test.
 
     Args:
-        folder: a new one, or an empty one.
-        seed: of speakers, sentences and motion.
-        speakers, sentences: how many, and how many each says.
-        fps: of the motion.
-        layout: "faceformer", or "clips": the first clip as `.ply` meshes, the others as arrays.
-        table: write `clips.csv` too.
+        folder: a new or empty folder.
+        seed: for speakers, sentences and motion.
+        speakers, sentences: number of speakers, and of sentences per speaker.
+        fps: frame rate of the motion.
+        layout: "faceformer", or "clips": a folder per clip, the first clip as `.ply` meshes, the others as arrays.
+        table: also write `clips.csv`.
     """
     folder, face = Path(folder), load_face()
     kept = np.flatnonzero(~face.part["skin"] | (face.neutral[:, 2] > -0.03))

@@ -1,7 +1,7 @@
-"""A small imitation of VOCASET, as downloaded and in FaceFormer's layout, to see the whole path run without it.
+"""A small imitation of VOCASET, as downloaded and in FaceFormer's layout, to run the whole pipeline without it.
 
-File names, names of speakers and sentences, types, units and rates are the real ones; people, speech and motion are the
-embedded corpus's, on the front of its head. Sentences that the real one lacks are lacking here.
+File names, names of speakers and sentences, types, units and rates are those of VOCASET; people, speech and motion are
+those of the embedded corpus, on the front of its head. Sentences that VOCASET lacks are missing here too.
 """
 
 import pickle
@@ -26,7 +26,7 @@ from learn2talk_core.mesh.topology import submesh
 
 SAMPLE_RATE = 22_000  # Hz, as in the distribution
 NUMBERS = (1, 21)
-LETTERS = range(26, 40)  # of a sentence, which then lasts 2 to 3 s
+LETTERS = range(26, 40)  # characters in a sentence, which then lasts 2 to 3 s
 LAYOUTS = ("distribution", "faceformer")
 
 
@@ -41,19 +41,20 @@ def write_vocaset(
     audio_lead_ms: float = 0.0,
     jobs: int = 2,
 ) -> None:
-    """Write `folder`/distribution and `folder`/faceformer, each with FLAME's files that the reader needs besides.
+    """Write `folder`/distribution and `folder`/faceformer, each with the FLAME files that the reader also needs.
 
-    A sentence is some 6 MB in each layout; as called without options, that is 120 MB each.
+    A sentence takes about 6 MB in each layout; the defaults give 120 MB per layout.
 
     Args:
-        folder: a new one, or an empty one.
-        seed: of people, sentences and motion.
-        numbers: of the sentences, 1 to 40; speakers of validation and test say only those above 20.
-        speakers: of VOCASET's names.
-        layouts: which of `LAYOUTS`.
-        vertices: of the mesh, by vertices that belong to no triangle added at its end (FLAME: 5023); None adds none.
-        audio_lead_ms: by how many milliseconds the sound is too early against the motion, 0 to 150.
-        jobs: processes, one speaker each at a time.
+        folder: a new or empty folder.
+        seed: for people, sentences and motion.
+        numbers: sentence numbers, 1 to 40; speakers of validation and test say only those above 20.
+        speakers: a subset of VOCASET's speakers.
+        layouts: a subset of `LAYOUTS`.
+        vertices: number of vertices of the mesh, reached by appending vertices without triangles (FLAME: 5023); None
+            appends none.
+        audio_lead_ms: milliseconds by which the sound precedes the motion, 0 to 150.
+        jobs: number of processes; each makes one speaker at a time.
     """
     folder, face = Path(folder), load_face()
     ids = np.flatnonzero(_front(face))
@@ -84,7 +85,7 @@ def write_vocaset(
 
 
 def write_pickle(path: Path, value: Any) -> None:
-    """A pickle as Python 2 and its NumPy would name things."""
+    """Write a pickle with the module names of Python 2 and its NumPy."""
     path.write_bytes(pickle.dumps(value, protocol=2).replace(b"numpy._core.", b"numpy.core."))
 
 
@@ -118,7 +119,7 @@ def _write_faceformer(folder: Path, clips: Mapping[tuple[str, str], tuple[np.nda
 def _clips(
     speaker: Speaker, ids: np.ndarray, seed: int, texts: Sequence[str], vertices: int | None, lead_ms: float
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Motion (T, V, 3) float32 at 60 frames a second and 16-bit sound at 22 kHz of each text."""
+    """Motion (T, V, 3) float32 at 60 frames per second and 16-bit sound at 22 kHz for each text."""
     face = load_face()
     template, basis = face.identity(speaker)[ids], face.basis[:, ids]
     made = []
@@ -134,7 +135,7 @@ def _clips(
 
 
 def _front(face: Face) -> np.ndarray:
-    """(V,) bool: face, eyes, and all that a camera on the mouth sees, without the back of the head."""
+    """(V,) bool: face, eyes, and everything that a camera facing the mouth sees, without the back of the head."""
     front = face.part["left_eye"] | face.part["right_eye"] | (face.part["skin"] & (face.neutral[:, 2] > 0))
     front[face.regions["mouth_view"]] = True
     return front
@@ -146,7 +147,7 @@ def _padded(motion: np.ndarray, vertices: int | None) -> np.ndarray:
 
 
 def _masks(face: Face, ids: np.ndarray) -> dict[str, np.ndarray]:
-    """Some of the masks of FLAME, by their names; as there, the lips repeat four of their vertices."""
+    """Some of FLAME's masks by name; as in FLAME, the lips list four of their vertices twice."""
     x, y, _ = face.neutral[ids].T
     lips = np.flatnonzero(np.isin(ids, face.regions["lips"]))
     upper = np.isin(ids, face.regions["upper_face"])

@@ -1,6 +1,6 @@
-"""Own data: motion and sound of any mesh, in FaceFormer's layout or with a folder for each clip.
+"""Own data: motion and sound for any mesh, in FaceFormer's layout or with one folder per clip.
 
-    FaceFormer's layout                       a folder a clip
+    FaceFormer's layout                       a folder per clip
     vertices_npy/ANNA_01.npy                  ANNA/01/speech.wav          or ANNA_01/speech.wav
     wav/ANNA_01.wav                           ANNA/01/motion.npy          or ANNA/01/frame_0001.ply, .obj, …
     templates.pkl                             templates.pkl               or templates/ANNA.ply, .obj, .npy
@@ -8,8 +8,8 @@
     clips.csv                                 clips.csv
 
 An array is (T, V, 3) or (T, 3 V). The triangles come from a mesh in `templates`, from one beside it, or from the first
-mesh of a sequence. A clip is named after its speaker and its sentence, `SPEAKER_SENTENCE`: what stands before the last
-underscore is the speaker. `clips.csv` (or `clips.json`) may say otherwise; see `read_clip_table`. Without it clips are
+mesh of a sequence. A clip is named after its speaker and its sentence, `SPEAKER_SENTENCE`: the part before the last
+underscore is the speaker. `clips.csv` (or `clips.json`) can override this, see `read_clip_table`. Without it clips are
 split by `default_splits`.
 """
 
@@ -39,12 +39,12 @@ from learn2talk_core.run.progress import log
 from learn2talk_core.untrusted.pickles import load_array, load_pickle
 
 TABLES = ("clips.csv", "clips.json")
-HELD_OUT = 0.15  # share of the speakers, and of the sentences, that the default rule keeps for each test
+HELD_OUT = 0.15  # share of the speakers, and of the sentences, that the default rule reserves for each test
 
 
 @dataclass(frozen=True)
 class Row:
-    """What is known of a clip before it is read; `None` is left to the default rule."""
+    """What is known about a clip before it is read; if `split` is None, the default rule decides."""
 
     speaker: str
     sentence: str
@@ -54,7 +54,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Files:
-    """The files of one clip: a sound file, and one array or the meshes of its frames."""
+    """The files of one clip: a sound file, and one array or one mesh per frame."""
 
     sound: Path
     motion: tuple[Path, ...]
@@ -73,23 +73,23 @@ def read_folder(
 ) -> Source:
     """Open own data; its clips are read one by one while the corpus is written.
 
-    Logged: clips that lack sound or motion, and clips that the splits leave out.
+    Clips without sound or motion, and clips that are in no split, are logged.
 
     Args:
-        folder: see the module.
-        fps: frames of motion a second.
+        folder: see the module's docstring.
+        fps: frame rate of the motion.
         mm_per_unit: millimetres per unit of the meshes.
-        lips: file of the lip vertices, see `read_ids`. Some picked points of the lips are enough: the other regions and
-            the pairs of lip vertices are found around them.
-        upper_face, mouth: files of these regions, instead of what is found.
-        axes: which axes of the files point to the speaker's left, up and out of the face, `("x", "z", "-y")` for
-            instance.
-        audio_offset_ms: the sound is moved by so many milliseconds against the motion, later if positive; what then
-            has no counterpart is cut off.
+        lips: file with the lip vertices, see `read_ids`. A few points picked on the lips are enough: the other regions
+            and the lip pairs are derived from them.
+        upper_face, mouth: files with these regions, replacing the derived ones.
+        axes: which axes of the files point to the speaker's left, up and out of the face, for instance
+            `("x", "z", "-y")`.
+        audio_offset_ms: milliseconds by which the sound is delayed against the motion (negative: made earlier); sound
+            or motion without a counterpart is cut off.
 
     Raises:
-        BadInput: nothing to read, a template that is missing, or meshes that do not belong together. A broken clip is
-            refused when its turn comes.
+        BadInput: nothing to read, a missing template, or meshes that do not belong together. A broken clip is refused
+            when it is read.
     """
     folder = Path(folder)
     turn = _turn(axes)
@@ -102,7 +102,7 @@ def read_folder(
     given = {"upper_face": upper_face, "mouth": mouth}
     regions |= {name: np.unique(_ids(path, len(face))) for name, path in given.items() if path is not None}
     if not len(pairs):
-        log.warning("%s: upper and lower lip are not parted in the mesh; metrics of the lip gap stay empty", folder)
+        log.warning("%s: upper and lower lip are not separate in the mesh; metrics of the lip gap stay empty", folder)
 
     def read(name: str) -> Recording:
         row = rows[name]
@@ -130,9 +130,9 @@ def read_folder(
 
 
 def find_clips(folder: Path) -> dict[str, Files]:
-    """Clip → files, sorted by name; clips that lack sound or motion are logged, not dropped in silence."""
+    """Clip → files, sorted by name; clips without sound or motion are logged, never dropped silently."""
     if not folder.is_dir():
-        raise BadInput(folder, expected="a folder of clips", found="nothing", fix="Check the path.")
+        raise BadInput(folder, expected="a folder of clips", found="no such folder", fix="Check the path.")
     found = _faceformer_layout(folder) if (folder / "vertices_npy").is_dir() else _folders_of_clips(folder)
     if not found:
         raise BadInput(
@@ -145,10 +145,10 @@ def find_clips(folder: Path) -> dict[str, Files]:
 
 
 def read_clip_table(folder: Path) -> dict[str, dict[str, str]]:
-    """What `clips.csv` or `clips.json` says: clip → its `split`, and where given `speaker`, `sentence`, `text`.
+    """The contents of `clips.csv` or `clips.json`: clip → `split` and, where given, `speaker`, `sentence`, `text`.
 
-    The CSV has a column `clip` and any of these; the JSON is an object of objects. Clips that it does not name are left
-    out. Empty when there is no table.
+    The CSV has a column `clip` and any of these; the JSON is an object of objects. Clips that the table does not name
+    are left out. Without a table the result is empty.
     """
     path = next((path for name in TABLES for path in visible(folder) if path.name.lower() == name), None)
     if path is None:
@@ -162,9 +162,9 @@ def read_clip_table(folder: Path) -> dict[str, dict[str, str]]:
     if not whole or "" in table or not table:
         raise BadInput(
             path,
-            expected="a row for each clip with `clip`, `split` and perhaps speaker, sentence, text",
+            expected="a row for each clip with `clip`, `split` and optionally speaker, sentence, text",
             found="other columns, or a row without clip",
-            fix="Mend its first line.",
+            fix="Correct the column names in its first line.",
         )
     for name, row in table.items():
         if row.get("split") not in SPLITS:
@@ -172,13 +172,13 @@ def read_clip_table(folder: Path) -> dict[str, dict[str, str]]:
                 f"{path}: {name}",
                 expected=f"one of {', '.join(SPLITS)}",
                 found=repr(row.get("split")),
-                fix="Mend the split.",
+                fix="Correct the split.",
             )
     return table
 
 
 def _csv_rows(path: Path) -> list[dict[str, str]]:
-    """The rows of a table in UTF-8, or in UTF-16 with its mark, whose columns commas part; without empty fields."""
+    """The rows of a comma-separated table in UTF-8, or in UTF-16 with a byte order mark; without empty fields."""
     content = path.read_bytes()
     utf16 = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     try:
@@ -199,12 +199,12 @@ def _csv_rows(path: Path) -> list[dict[str, str]]:
                     f"{path}, line {reader.line_num}",
                     expected="as many fields as in the first line",
                     found="more",
-                    fix="Put quotes around a text that has commas.",
+                    fix="Put quotes around text that contains commas.",
                 )
             rows.append({name.strip(): field for name, field in row.items() if field})
     except csv.Error as error:
         where = f"{path}, after line {reader.line_num}"
-        raise BadInput(where, expected="fields between commas", found=str(error), fix="Mend the line.") from error
+        raise BadInput(where, expected="fields between commas", found=str(error), fix="Correct the line.") from error
     return rows
 
 
@@ -212,36 +212,36 @@ def _refuse_other_separator(path: Path, header: str) -> None:
     for separator, name in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
         columns = {column.strip(' "') for column in header.split(separator)}
         if "clip" in columns and len(columns) > 1:
-            fix = "Save it as a CSV with commas; a text that has commas stands in quotes."
+            fix = "Save it as a CSV with commas; put quotes around text that contains commas."
             raise BadInput(path, expected="columns separated by commas", found=name, fix=fix)
 
 
 def split_clips(rows: Mapping[str, Row], table: Mapping[str, Mapping[str, str]]) -> dict[str, Row]:
-    """Give every clip a split, the table's or else the default rule's; clips that get none are left out and logged."""
+    """Give every clip a split, from the table or by the default rule; clips without one are left out and logged."""
     if table:
         absent = sorted(set(table) - set(rows))
         if absent:
-            log.warning("in the table of clips, but not there: %s", ", ".join(absent))
+            log.warning("the table of clips names clips that do not exist: %s", ", ".join(absent))
         split = {name: Row(**{**vars(row), **table[name]}) for name, row in rows.items() if name in table}
     else:
         split = default_splits(rows)
     left_out = sorted(set(rows) - set(split))
     if left_out:
-        log.warning("%d clips are in no split and left out: %s", len(left_out), ", ".join(left_out))
+        log.warning("%d clips are in no split and are left out: %s", len(left_out), ", ".join(left_out))
     if not any(row.split == "train" for row in split.values()):
         raise BadInput(
-            "splits", expected="clips for training", found="none", fix="Write split `train` into clips.csv for some."
+            "splits", expected="clips for training", found="none", fix="Give some clips the split `train` in clips.csv."
         )
     return split
 
 
 def default_splits(rows: Mapping[str, Row]) -> dict[str, Row]:
-    """Splits in which the tests' sentences are not heard in training, nor the unseen speakers.
+    """Splits in which training contains neither a sentence of the tests nor an unseen speaker.
 
-    With four speakers or more, the last `HELD_OUT` of them by name are the unseen test's, and as many before them the
-    validation's. The last `HELD_OUT` of each other speaker's sentences by name are the seen test's; with fewer than
-    four speakers, as many before them the validation's. Clips that would bring a sentence into training and into a
-    test are left out.
+    With four speakers or more, the last `HELD_OUT` of them by name form the unseen test, and as many before them the
+    validation split. Of each other speaker's sentences, the last `HELD_OUT` by name form the seen test; with fewer than
+    four speakers, as many before them form the validation split. Clips that would put a sentence into both training and
+    a test are left out.
     """
     speakers = sorted({row.speaker for row in rows.values()})
     held = math.ceil(HELD_OUT * len(speakers)) if len(speakers) >= 4 else 0
@@ -265,7 +265,7 @@ def default_splits(rows: Mapping[str, Row]) -> dict[str, Row]:
 
 
 def read_motion(paths: Sequence[Path], vertex_count: int) -> np.ndarray:
-    """The motion (T, V, 3) float32 of one array or of the meshes of all frames, in order."""
+    """The motion (T, V, 3) float32 from one array, or from one mesh per frame in order."""
     if len(paths) == 1 and paths[0].suffix.lower() == ".npy":
         array = load_array(paths[0], mmap=True)
         shapes = ((vertex_count, 3), (3 * vertex_count,))
@@ -300,7 +300,7 @@ def _faceformer_layout(folder: Path) -> dict[str, Files]:
 
 
 def _folders_of_clips(folder: Path) -> dict[str, Files]:
-    """Every folder with one sound file and with motion; its name is its path, the parts joined by underscores."""
+    """Every folder with one sound file and motion. A clip's name is the parts of its path joined by underscores."""
     found, silent, still = {}, set(), set()
     for place in (path for path in visible(folder, "**/*") if path.is_dir() and path != folder / "templates"):
         files = [path for path in visible(place) if path.is_file()]
@@ -316,7 +316,7 @@ def _folders_of_clips(folder: Path) -> dict[str, Files]:
                 place,
                 expected="one sound file and one array, or one sound file and meshes",
                 found=", ".join(path.name for path in [*sound, *arrays]),
-                fix="Move the others away.",
+                fix="Move the other files elsewhere.",
             )
         found[_clip_name(folder, place)] = Files(sound[0], tuple(motion))
     _log_missing(folder, silent, "no sound")
@@ -334,7 +334,7 @@ def _log_missing(folder: Path, names: Iterable[str], what: str) -> None:
 
 
 def _named(folder: Path, files: Files) -> Row:
-    """Speaker and sentence from a clip's name."""
+    """Speaker and sentence, taken from a clip's name."""
     place = files.sound.parent
     if place == folder / "wav":
         speaker, _, sentence = files.sound.stem.rpartition("_")
@@ -360,12 +360,12 @@ def _templates(
             folder / "templates",
             expected="a mesh, .ply or .obj, with the triangles",
             found="none",
-            fix="Export one neutral face there.",
+            fix="Export one neutral face into it.",
         )
     vertices, faces = read_mesh(meshes[0] if meshes else sequence)  # type: ignore[arg-type]
     if not len(faces):
         raise BadInput(
-            meshes[0] if meshes else sequence, expected="triangles", found="none", fix="Export it with them."
+            meshes[0] if meshes else sequence, expected="triangles", found="none", fix="Export it with triangles."
         )
     pickled = load_pickle(folder / "templates.pkl") if (folder / "templates.pkl").is_file() else {}
     if not isinstance(pickled, Mapping):
@@ -398,7 +398,7 @@ def _of_count(where: object, vertices: np.ndarray, count: int) -> np.ndarray:
     if vertices.size != 3 * count or vertices.dtype.kind != "f" or not np.isfinite(vertices).all():
         raise BadInput(
             where,
-            expected=f"{count} finite vertices, as the first template has",
+            expected=f"{count} finite vertices, as in the first template",
             found=f"{vertices.dtype} of shape {vertices.shape}",
             fix="Export all meshes with the same vertices.",
         )
@@ -418,27 +418,27 @@ def _ids(path: str | Path, count: int) -> np.ndarray:
 
 
 def _turn(axes: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:
-    """From the axes of the files to ours, for positions (..., 3)."""
+    """The conversion of positions (..., 3) from the axes of the files to ours."""
     order = [axis.removeprefix("-") for axis in axes]
     if sorted(order) != ["x", "y", "z"]:
         raise BadInput(
             "axes",
-            expected="x, y and z in some order, each perhaps with a minus",
+            expected="x, y and z in some order, each optionally with a minus",
             found=str(list(axes)),
-            fix="Mend it.",
+            fix="Correct the axes.",
         )
     columns = ["xyz".index(name) for name in order]
     signs = np.array([-1 if axis.startswith("-") else 1 for axis in axes], np.float32)
     if np.linalg.det(np.eye(3)[columns] * signs) < 0:
         raise BadInput(
-            "axes", expected="axes that turn the mesh", found="axes that mirror it", fix="Change one of the signs."
+            "axes", expected="axes that rotate the mesh", found="axes that mirror it", fix="Change one of the signs."
         )
     return lambda positions: np.ascontiguousarray(positions[..., columns] * signs)
 
 
 def _number(path: Path) -> int:
-    """The last number in a file's name, which counts the frames."""
+    """The frame number: the last number in the file name."""
     found = re.findall(r"\d+", path.stem)
     if not found:
-        raise BadInput(path, expected="a number in the name of every frame", found="none", fix="Rename the frames.")
+        raise BadInput(path, expected="a frame number in the file name", found="none", fix="Rename the frames.")
     return int(found[-1])

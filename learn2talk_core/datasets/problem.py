@@ -12,8 +12,8 @@ class Problem:
 
     Attributes:
         where: file, clip, speaker or setting.
-        what: is the matter.
-        severity: error (it will not work, or results are wrong), warning (something is lost or doubtful), note.
+        what: what is wrong.
+        severity: error (it will not work, or the results are wrong), warning (something is lost or doubtful), or note.
         fix: what to do.
     """
 

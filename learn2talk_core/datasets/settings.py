@@ -18,16 +18,16 @@ DATASETS: tuple[Dataset, ...] = get_args(Dataset)
 
 @dataclass(frozen=True)
 class Settings:
-    """How a dataset is read. What a dataset fixes by itself stays None; docs/datasets.md has examples.
+    """How a dataset is read. A setting that the dataset itself fixes is None; docs/datasets.md has examples.
 
     Attributes:
         path: the dataset's folder.
-        recipe: of BIWI, see `corpus.biwi`.
-        fps: frames of motion a second.
+        recipe: of BIWI, see `datasets.biwi`.
+        fps: frame rate of the motion.
         mm_per_unit: millimetres per unit of the meshes.
         axes: which axes of the files point to the speaker's left, up and out of the face.
-        lips, upper_face, mouth: files of regions inside `path`, see `mesh.regions.read_ids`.
-        audio_offset_ms: milliseconds by which the sound is moved against the motion, later if positive.
+        lips, upper_face, mouth: region files inside `path`, see `mesh.regions.read_ids`.
+        audio_offset_ms: milliseconds by which the sound is delayed against the motion; negative makes it earlier.
     """
 
     path: str
@@ -41,7 +41,7 @@ class Settings:
     audio_offset_ms: float
 
 
-# Which settings a dataset takes besides path and audio_offset_ms; the first ones are needed, the others may be null.
+# The settings of a dataset besides path and audio_offset_ms: required ones, and optional ones that may be null.
 TAKES: dict[Dataset, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "vocaset": ((), ("lips",)),
     "biwi": (("recipe",), ()),
@@ -53,7 +53,7 @@ def open_source(dataset: Dataset, settings: Settings) -> Source:
     """Open a dataset; clips are read one by one while the corpus is written.
 
     Raises:
-        BadInput: a setting that the dataset needs is null, one that it does not take is not, or what the reader says.
+        BadInput: a required setting is null, a setting that the dataset does not take is not null, or the reader fails.
     """
     _refuse_wrong_settings(dataset, settings)
     path = Path(settings.path)
@@ -93,18 +93,18 @@ def write_source(folder: str | Path, source: Source) -> None:
 
 
 def inside(folder: Path, path: str) -> str:
-    """The path of a file of the dataset's folder. Outside nobody would notice that it changes."""
+    """The path of a file inside the dataset's folder. A file elsewhere is refused: DVC would not notice its changes."""
     if not (folder / path).resolve().is_relative_to(folder.resolve()):
         raise BadInput(
-            path, expected="a file inside the dataset's folder", found="one outside", fix=f"Copy it to {folder}."
+            path, expected="a file inside the dataset's folder", found="one outside", fix=f"Copy it into {folder}."
         )
     return str(folder / path)
 
 
 def guess_dataset(folder: Path) -> Dataset:
-    """Which of the datasets lies in a folder, by the names of its files."""
+    """Which dataset a folder contains, judged by its file names."""
     if not folder.is_dir():
-        raise BadInput(folder, expected="the folder of a dataset", found="nothing", fix="Check the path.")
+        raise BadInput(folder, expected="the folder of a dataset", found="no such folder", fix="Check the path.")
     names = {path.name for path in folder.iterdir()}
     clips = [path.stem for path in visible(folder / "vertices_npy") if path.suffix.lower() == ".npy"]
     if "data_verts.npy" in names or any(name.startswith("FaceTalk_") for name in clips):
@@ -120,14 +120,14 @@ def _refuse_wrong_settings(dataset: Dataset, settings: Settings) -> None:
         if name in needed and value is None:
             raise BadInput(
                 f"corpus.source.{name}",
-                expected=f"a value, which the dataset {dataset} needs",
+                expected=f"a value, because the dataset {dataset} needs it",
                 found="none",
                 fix="See docs/datasets.md.",
             )
         if name not in (*needed, *taken) and value is not None:
             raise BadInput(
                 f"corpus.source.{name}",
-                expected=f"null for the dataset {dataset}, which fixes it",
+                expected=f"null, because the dataset {dataset} does not take it",
                 found=repr(value),
                 fix="Remove it.",
             )

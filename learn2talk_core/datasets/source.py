@@ -11,7 +11,7 @@ import numpy as np
 from learn2talk_core.corpus.format import Recording
 from learn2talk_core.mesh.topology import Topology
 
-AHEAD = 2  # one of them may wait for the disk while the other is computed on
+AHEAD = 2  # one item may wait for the disk while another is being processed
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -19,9 +19,9 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Source:
-    """A dataset on its way into the canonical corpus: what `write_corpus` takes."""
+    """A dataset on its way into the canonical corpus: the arguments of `write_corpus`."""
 
-    recordings: Iterable[Recording]  # of `read_ahead`: three clips in memory at a time
+    recordings: Iterable[Recording]  # from `read_ahead`: three clips in memory at a time
     topology: Topology
     templates: Mapping[str, np.ndarray]  # speaker → (V, 3) float32
     train_speakers: tuple[str, ...]  # order of the style one-hot
@@ -31,9 +31,9 @@ class Source:
 
 
 def read_ahead(read: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
-    """map(read, items), but the next `AHEAD` items are read in threads while the caller works on the one it has.
+    """map(read, items), but the next `AHEAD` items are read in threads while the caller processes the current one.
 
-    What `read` raises comes in the item's turn; after it the next one can be had.
+    An exception of `read` is raised when its item is due; the items after it can still be read.
     """
     return map(Future.result, _reading(read, items))
 

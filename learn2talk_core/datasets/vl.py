@@ -1,4 +1,4 @@
-"""The `.vl` files of BIWI: one frame of vertices each, in the folder or the archive of their sequence."""
+"""The `.vl` files of BIWI: one frame of vertices each, in a folder or an archive per sequence."""
 
 import re
 import tarfile
@@ -11,39 +11,40 @@ import numpy as np
 from learn2talk_core.run.errors import BadInput
 
 _FRAME = re.compile(r"(?:^|/)(?!\.)[^/]*?(?P<number>\d+)\.vl$")
-_LARGEST = 1 << 24  # bytes; no more is read of a frame, whatever an archive claims
+_LARGEST = 1 << 24  # bytes; the most that is read of one frame, whatever size an archive states
 
 
 def vl_vertices(content: bytes, where: object, vertex_count: int) -> np.ndarray:
-    """The vertices (V, 3) float32 of a `.vl` file: their number, then x y z each, little endian.
+    """The vertices (V, 3) float32 of a `.vl` file: their count, then x y z of each, little-endian.
 
-    The number has 4 bytes or, where MATLAB's `ulong` was that long, 8; the file's length tells which.
+    The count has 4 bytes, or 8 where MATLAB's `ulong` had 8; the file's length tells which.
     """
     for size in (4, 8):
         count = int.from_bytes(content[:size], "little")
-        # A file with 8 bytes that lost its last 4 is as long as one with 4, whose first x is the number's upper half.
+        # With an 8-byte count, a file that lost its last 4 bytes is as long as one with a 4-byte count; the upper half
+        # of the count is then where the first x would be.
         if len(content) == size + 12 * count > size and (size == 8 or content[4:8] != bytes(4)):
             break
     else:
-        found = f"{len(content)} bytes that begin with the number {int.from_bytes(content[:4], 'little')}"
+        found = f"{len(content)} bytes that begin with the count {int.from_bytes(content[:4], 'little')}"
         raise BadInput(
             where,
-            expected="a number of vertices (4 or 8 bytes) and 12 bytes for each",
+            expected="a vertex count (4 or 8 bytes) and 12 bytes per vertex",
             found=found,
-            fix="It is cut short or no .vl file: unpack the archive of its sequence again.",
+            fix="It is truncated or not a .vl file: unpack the archive of its sequence again.",
         )
     if count != vertex_count:
         raise BadInput(
             where,
-            expected=f"{vertex_count} vertices, as the template has",
+            expected=f"{vertex_count} vertices, as in the template",
             found=str(count),
-            fix="Check that the file and rigid_scans are BIWI's.",
+            fix="Check that this file and rigid_scans are from BIWI.",
         )
     return np.frombuffer(content, "<f4", offset=size).reshape(-1, 3)
 
 
 def count_frames(path: Path) -> int:
-    """How many frames `read_frames` finds."""
+    """The number of frames that `read_frames` returns."""
     return len(_frame_names(path))
 
 
@@ -58,7 +59,7 @@ def read_frames(path: Path, vertex_count: int) -> np.ndarray:
         return frames
     place = {name: t for t, name in enumerate(names)}
     with _archive(path) as archive:
-        for member in archive:  # in the archive's own order, so that a compressed one is unpacked once
+        for member in archive:  # in the archive's own order, so that a compressed archive is unpacked only once
             if member.name in place:
                 packed = archive.extractfile(member)
                 assert packed is not None  # it is a regular file
@@ -74,8 +75,8 @@ def _frame_names(path: Path) -> list[str]:
         names = _in_order(path, [member.name for member in archive if member.isreg()])
         assert archive.fileobj is not None
         archive.fileobj.seek(archive.offset)
-        if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # it ends where a header should be
-            raise tarfile.ReadError(f"no end after {len(names)} frames")
+        if archive.fileobj.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):  # no empty block at the end
+            raise tarfile.ReadError(f"no end marker after {len(names)} frames")
         return names
 
 
@@ -86,13 +87,13 @@ def _archive(path: Path) -> Iterator[tarfile.TarFile]:
             yield archive
     except BadInput:
         raise
-    except Exception as error:  # tar, gzip, zlib and number errors all mean the same here
+    except Exception as error:  # tar, gzip, zlib and value errors all mean the same here
         found = f"{type(error).__name__}: {error}"
         raise BadInput(path, expected="a whole archive of .vl files", found=found, fix="Copy it again.") from error
 
 
 def _in_order(path: Path, names: list[str]) -> list[str]:
-    """Those of the names that are frames, by their numbers, which must have no gap."""
+    """The names of frames among `names`, sorted by number; the numbers must be consecutive."""
     numbered = sorted((int(match["number"]), name) for name in names if (match := _FRAME.search(name)))
     if not numbered:
         raise BadInput(path, expected="frames frame_001.vl …", found="no .vl file", fix="Unpack the sequence's .tar.")
@@ -101,8 +102,8 @@ def _in_order(path: Path, names: list[str]) -> list[str]:
         if number != expected:
             raise BadInput(
                 path,
-                expected=f"a frame number {expected}",
+                expected=f"frame number {expected}",
                 found=name,
-                fix="A frame is missing or there twice: unpack the sequence again.",
+                fix="A frame is missing or duplicated: unpack the sequence again.",
             )
     return [name for _, name in numbered]

@@ -1,11 +1,12 @@
-"""VOCASET (Cudeiro et al. 2019) as it is downloaded, and in the layout that FaceFormer converts it to.
+"""VOCASET (Cudeiro et al. 2019), as downloaded or as converted to FaceFormer's layout.
 
 The distribution: `data_verts.npy` (N, 5023, 3) with all frames of all clips, `subj_seq_to_idx.pkl` (speaker → sentence
-→ number of the frame → row), `raw_audio_fixed.pkl` (speaker → sentence → `audio`, `sample_rate`) and `templates.pkl`.
+→ frame number → row), `raw_audio_fixed.pkl` (speaker → sentence → `audio`, `sample_rate`) and `templates.pkl`.
 FaceFormer's layout: `vertices_npy/SPEAKER_sentenceNN.npy` (T, 15069), `wav/SPEAKER_sentenceNN.wav`, `templates.pkl`.
-Both hold 60 frames a second in metres, x to the speaker's left, y up, z out of the face; every second frame is taken.
+Both have 60 frames per second in metres, x to the speaker's left, y up, z out of the face; every second frame is used.
 
-Neither has the triangles nor the lips of FLAME's mesh: `FLAME_sample.ply` and `FLAME_masks.pkl` have.
+Neither contains the triangles or the lip vertices of FLAME's mesh: they come from `FLAME_sample.ply` and
+`FLAME_masks.pkl`.
 """
 
 import logging
@@ -30,7 +31,7 @@ from learn2talk_core.run.files import by_stem
 from learn2talk_core.run.progress import log
 from learn2talk_core.untrusted.pickles import load_array, load_pickle
 
-# Splits and order of the speakers as in FaceFormer's main.py; the order is that of the style one-hot.
+# Splits and speaker order as in FaceFormer's main.py; the order is that of the style one-hot.
 TRAIN = tuple(f"FaceTalk_{number}_TA" for number in (
     "170728_03272", "170904_00128", "170725_00137", "170915_00223",
     "170811_03274", "170913_03279", "170904_03276", "170912_03278",
@@ -67,15 +68,16 @@ Key = tuple[str, str]  # speaker and sentence
 
 @dataclass(frozen=True)
 class Contents:
-    """What of VOCASET lies in a folder.
+    """The parts of VOCASET that a folder contains.
 
     Attributes:
         layout: "distribution" or "faceformer".
-        clips: (speaker, sentence) → what reads its motion (T, V, 3) at 60 frames a second, and its sound at 16 kHz.
+        clips: (speaker, sentence) → a function that reads its motion (T, V, 3) at 60 frames per second and its sound at
+            16 kHz.
         templates: speaker → (V, 3) float32, metres.
-        unpublished: clips of the splits that VOCASET never had.
-        missing: clips of the splits that it has, but this folder has not.
-        half: clips with sound but no motion, or the other way round.
+        unpublished: clips of the splits that were never published.
+        missing: clips of the splits that were published but are not in this folder.
+        half: clips with sound but no motion, or motion but no sound.
         unused: clips that belong to no split.
     """
 
@@ -95,20 +97,20 @@ def read_vocaset(
     lips: str | Path | None = None,
     audio_offset_ms: float = 0.0,
 ) -> Source:
-    """VOCASET at 30 frames a second, with FaceFormer's splits and order of speakers.
+    """VOCASET at 30 frames per second, with FaceFormer's splits and speaker order.
 
-    The distribution's sound is read whole, which takes about twice the memory of `raw_audio_fixed.pkl` for a moment and
-    its size from then on; of the motion three clips are in memory at a time. Sentences that are missing are named in
-    the log.
+    The distribution's sound is read completely: this briefly takes about twice the size of `raw_audio_fixed.pkl` in
+    memory, and its size from then on. Of the motion, three clips are in memory at a time. Missing sentences are logged
+    by name.
 
     Args:
-        folder: of the distribution or of FaceFormer's layout.
-        mesh: a file with the triangles of FLAME's mesh: `.ply`, `.obj` or FLAME's model `.pkl`; otherwise looked for
-            in `folder` under the names `MESHES`.
-        lips: FLAME's masks, `FLAME_masks.pkl`, of which the lips and (as DiffSpeaker's upper face) forehead and eye
-            region are taken; or any list of lip vertices that `read_ids` knows; otherwise one of `MASKS` in `folder`.
-        audio_offset_ms: the sound is moved by so many milliseconds against the motion, later if positive; what then
-            has no counterpart is cut off.
+        folder: with the distribution or FaceFormer's layout.
+        mesh: a file with the triangles of FLAME's mesh: `.ply`, `.obj` or FLAME's model `.pkl`. Default: the first of
+            `MESHES` in `folder`.
+        lips: FLAME's masks, `FLAME_masks.pkl`, which give the lips and, as DiffSpeaker's upper face, forehead and eye
+            region; or any list of lip vertices that `read_ids` accepts. Default: the first of `MASKS` in `folder`.
+        audio_offset_ms: milliseconds by which the sound is delayed against the motion (negative: made earlier); sound
+            or motion without a counterpart is cut off.
     """
     folder = Path(folder)
     contents = vocaset_contents(folder)
@@ -119,7 +121,7 @@ def read_vocaset(
             folder,
             expected="clips named like FaceTalk_170728_03272_TA, sentence01",
             found=f"{len(contents.unused)} clips, none of VOCASET's splits",
-            fix="For your own data take dataset: folder.",
+            fix="For your own data use dataset: folder.",
         )
     without = sorted({speaker for speaker, _ in used} - set(contents.templates))
     if without:
@@ -142,7 +144,7 @@ def read_vocaset(
 
 
 def vocaset_contents(folder: str | Path) -> Contents:
-    """Look at a folder of either layout; motion is mapped, not read."""
+    """Inspect a folder of either layout; motion is memory-mapped, not read."""
     folder = Path(folder)
     if (folder / "data_verts.npy").is_file():
         layout, (motion, sound) = "distribution", _distribution(folder)
@@ -153,7 +155,7 @@ def vocaset_contents(folder: str | Path) -> Contents:
             folder,
             expected="data_verts.npy (VOCASET as downloaded) or vertices_npy/ (FaceFormer's layout)",
             found="neither" if folder.is_dir() else "no such folder",
-            fix="Unpack trainingdata.zip from voca.is.tue.mpg.de and name the folder that holds its files.",
+            fix="Unpack trainingdata.zip from voca.is.tue.mpg.de and give the folder with its files.",
         )
     both = {key: _Clip(motion[key], sound[key], _name(key)) for key in motion if key in sound}
     absent = [key for key in SPLITS if key not in motion and key not in sound]
@@ -180,10 +182,10 @@ class _Clip:
         if len(motion) > SOURCE_FPS / 2 and abs(len(motion) / FPS - seconds) < abs(len(motion) / SOURCE_FPS - seconds):
             raise BadInput(
                 f"clip {self.name}",
-                expected=f"60 frames of motion a second, some {SOURCE_FPS * seconds:.0f}",
+                expected=f"60 frames of motion per second, about {SOURCE_FPS * seconds:.0f}",
                 found=f"{len(motion)} frames for {seconds:.2f} s of sound",
-                fix="Either half of the motion is missing: get the file again. Or it was stored at 30 frames a second: "
-                "convert it again, or read it with dataset: folder.",
+                fix="Either half of the motion is missing: get the file again. Or it was stored at 30 frames per "
+                "second: convert it again, or read it with dataset: folder.",
             )
         return motion, audio
 
@@ -222,7 +224,7 @@ def _distribution(folder: Path) -> tuple[dict[Key, Callable[[], np.ndarray]], di
 
 @dataclass(frozen=True)
 class _Rows:
-    """The motion of one clip of the distribution. The file is mapped anew each time, so that memory does not fill."""
+    """The motion of one clip of the distribution. The file is mapped anew for each, to keep memory low."""
 
     folder: Path
     frames: Any
@@ -233,21 +235,23 @@ class _Rows:
         if not pairs or not all(isinstance(n, int | np.integer) and 0 <= n < 1 << 62 for pair in pairs for n in pair):
             raise self._wrong("a dictionary frame → row", "something else")
         numbers: np.ndarray = np.array(pairs)
-        # By the frame's number, as VOCA pairs frames with sound. FaceFormer's conversion takes the dictionary's order.
+        # In the order of frame numbers, as VOCA pairs them with sound; FaceFormer's conversion uses the dictionary's.
         frames, rows = numbers[np.argsort(numbers[:, 0])].T
         every = np.arange(frames[0], min(frames[-1], frames[0] + 2 * len(frames)) + 1)
         if len(every) > 2 * len(frames):
-            raise self._wrong(f"{len(frames)} frames in a row", f"numbers {frames[0]} … {frames[-1]}")
+            raise self._wrong(f"{len(frames)} consecutive frames", f"frame numbers {frames[0]} … {frames[-1]}")
         if len(every) > len(frames):
-            log.warning("%s: %d frames are missing, the ones before them stay", self.name, len(every) - len(frames))
+            log.warning(
+                "%s: %d frames are missing and replaced by the ones before them", self.name, len(every) - len(frames)
+            )
         vertices = load_array(self.folder / "data_verts.npy", mmap=True)
         if rows.max() >= len(vertices):
-            found = f"row {rows.max()}: data_verts.npy is another version or cut short"
+            found = f"row {rows.max()}: data_verts.npy is another version or truncated"
             raise self._wrong(f"rows 0 … {len(vertices) - 1} of data_verts.npy", found)
         return np.asarray(vertices[rows[np.searchsorted(frames, every, side="right") - 1]], np.float32)
 
     def _wrong(self, expected: str, found: str) -> BadInput:
-        fix = "Get VOCASET's files again; they belong together."
+        fix = "Get all of VOCASET's files again; they belong together."
         where = f"{self.folder / 'subj_seq_to_idx.pkl'}, {self.name}"
         return BadInput(where, expected=expected, found=found, fix=fix)
 
@@ -268,7 +272,7 @@ class _Sound:
         if not sound or not isinstance(rate, int | float | np.number) or float(rate) not in _RATES:
             raise BadInput(
                 f"{self.path}, {self.name}",
-                expected="audio: 16-bit samples (n,), sample_rate: in Hz",
+                expected="audio: 16-bit samples (n,), sample_rate: Hz",
                 found=f"{getattr(audio, 'dtype', type(audio).__name__)} {getattr(audio, 'shape', '')} at {rate!s:.20}",
                 fix="Get the file again from where VOCASET is published.",
             )
@@ -314,7 +318,7 @@ def _templates(path: Path) -> dict[str, np.ndarray]:
             return {speaker: array.astype(np.float32) for speaker, array in arrays.items()}
     raise BadInput(
         path,
-        expected="speaker → template (V, 3), all of one size",
+        expected="speaker → template (V, 3), all with the same V",
         found=f"a {type(content).__name__}",
         fix="Get the file again from where VOCASET is published.",
     )
@@ -331,7 +335,7 @@ def _topology(folder: Path, template: np.ndarray, mesh: str | Path | None, lips:
         folder,
         MASKS,
         "the lips of FLAME's mesh",
-        "Copy FLAME_masks.pkl (FLAME Vertex Masks of flame.is.tue.mpg.de) into the folder, or name a list of the lips' "
+        "Copy FLAME_masks.pkl (FLAME Vertex Masks of flame.is.tue.mpg.de) into the folder, or give a list of lip "
         "vertices.",
     )
     faces = _faces(Path(mesh), len(template))
@@ -346,7 +350,7 @@ def _topology(folder: Path, template: np.ndarray, mesh: str | Path | None, lips:
                 lips,
                 expected=f"masks of {len(template)} vertices",
                 found=f"vertex {regions['upper_face'].max()}",
-                fix="Name the masks of this mesh.",
+                fix="Give the masks of this mesh.",
             )
     return Topology(faces, regions, pairs, face_colours(template, faces, regions, mm_per_unit=MM_PER_UNIT))
 
@@ -358,7 +362,7 @@ def _faces(path: Path, vertex_count: int) -> np.ndarray:
         faces = model.get("f") if isinstance(model, dict) else None
         if not isinstance(faces, np.ndarray) or faces.ndim != 2 or faces.shape[1] != 3 or faces.dtype.kind not in "iu":
             raise BadInput(
-                path, expected="FLAME's model with its triangles f (9976, 3)", found="none", fix="Name another file."
+                path, expected="FLAME's model with its triangles f (9976, 3)", found="none", fix="Give another file."
             )
         template = model.get("v_template")
         count = len(template) if isinstance(template, np.ndarray) and template.ndim else vertex_count
@@ -368,9 +372,9 @@ def _faces(path: Path, vertex_count: int) -> np.ndarray:
     if count != vertex_count or not len(faces) or faces.min() < 0 or faces.max() >= vertex_count:
         raise BadInput(
             path,
-            expected=f"a mesh of the templates' {vertex_count} vertices with triangles",
+            expected=f"a mesh with triangles and the templates' {vertex_count} vertices",
             found=f"{count} vertices and {len(faces)} triangles",
-            fix="Name a mesh in FLAME's order of vertices, such as FLAME_sample.ply.",
+            fix="Give a mesh with FLAME's vertex order, such as FLAME_sample.ply.",
         )
     return np.asarray(faces, np.int32)
 

@@ -1,8 +1,8 @@
 """From motions to metrics: run the two judges (SyncNet3D and lip reader, never used as losses) and all formulas.
 
-A motion is judged clip by clip; `metrics.clip` adds clips up. Unseen speakers have no style of their own: as the paper
-does, every training style is tried and the best one reported; beside it stands the mean over styles, which is what a
-user gets who picks any.
+A motion is judged clip by clip; `metrics.clip` adds up the clips. Unseen speakers have no style of their own: as in the
+paper, every training style is tried and the best one is reported. The mean over styles is reported too: it is what a
+user gets on average from a style chosen at random.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -33,7 +33,7 @@ REFERENCES = ("truth", "template", "mean_motion")
 
 @dataclass(frozen=True)
 class MotionJudges:
-    """The networks that judge, frozen. An official lip reader has no frame-wise head and reads `units` of text."""
+    """The judging networks, frozen. An official lip reader has no frame-wise head and outputs `units` of text."""
 
     syncnet: SyncNet3D
     reader: LipReader
@@ -42,7 +42,7 @@ class MotionJudges:
 
 
 def load_motion_judges(syncnet: str, lipreader: str, corpus: Corpus) -> MotionJudges:
-    """Load the judging networks from their folders; `corpus` is what they will judge."""
+    """Load the judging networks from their folders; `corpus` is the corpus that they will judge."""
     return MotionJudges(load_syncnet3d(syncnet, corpus.recipe), *load_lipreader(lipreader), load_units(lipreader))
 
 
@@ -79,9 +79,9 @@ def sync_ratios(
 def perception_ratios(
     clip: Clip, reading: Reading, true_reading: Reading, units: Sequence[str] | None = None
 ) -> dict[str, Ratio]:
-    """Phoneme error, viseme accuracy, and cosine to what the reader sees in the true motion.
+    """Phoneme error, viseme accuracy, and cosine to the reader's features of the true motion.
 
-    With `units`, what an official reader's tokens stand for, the error is that of the text's characters. Without a
+    With `units`, the texts of an official reader's tokens, the error is the character error of the text. Without a
     frame-wise head there is no viseme accuracy.
     """
     frames = min(len(reading.features), len(true_reading.features))
@@ -105,11 +105,11 @@ def perception_ratios(
 
 
 class ClipJudge:
-    """Everything about one clip that does not depend on the motion judged, computed once.
+    """Everything about one clip that does not depend on the judged motion, computed once.
 
     Args:
-        corpus, clip: what is spoken.
-        judges: the networks.
+        corpus, clip: the clip and its corpus.
+        judges: the judging networks.
         lrp_threshold_mm: μ of LRP.
     """
 
@@ -138,7 +138,7 @@ class ClipJudge:
 
 
 def mean_motion(corpus: Corpus) -> np.ndarray:
-    """The mean displacement (V, 3) over all frames of the training clips: the best motionless guess."""
+    """The mean displacement (V, 3) over all frames of the training clips: the best prediction without motion."""
     total, frames = np.zeros((len(corpus.topology.colours), 3)), 0
     for clip in corpus.split("train"):
         total += corpus.displacement(clip).sum(axis=0, dtype=np.float64)
@@ -151,7 +151,7 @@ Row = tuple[str, str, str, ClipScores]  # clip id, row of the table, style, scor
 
 @dataclass(frozen=True)
 class Judging:
-    """What one job needs to judge any motion; see `open_judging`."""
+    """Everything that one job needs to judge motions; see `open_judging`."""
 
     corpus: Corpus
     judges: MotionJudges
@@ -170,7 +170,7 @@ class Judging:
 
 
 def open_judging(corpus_folder: str, predicted: dict[str, str], judges: tuple[str, str]) -> Judging:
-    """Open everything on one thread: a job for a process of its own."""
+    """Open everything for a job in a process of its own, which uses one thread."""
     torch.set_num_threads(1)
     corpus = open_corpus(corpus_folder)
     models = {name: open_predictions(folder, corpus) for name, folder in predicted.items()}
@@ -180,7 +180,8 @@ def open_judging(corpus_folder: str, predicted: dict[str, str], judges: tuple[st
 def judge_clip(judging: Judging, clip_id: str, *, lrp_threshold_mm: float, references: bool = True) -> list[Row]:
     """Judge every motion of a clip.
 
-    Lip reading waits until the best style is known, except for references and seen speakers, who have one style.
+    Motions in several styles are lip-read later (`read_clip`), when the best style is known. References and motions of
+    seen speakers, which have one style, are lip-read here.
     """
     clip, rows = judging.clips[clip_id], []
     judge = ClipJudge(judging.corpus, clip, judging.judges, lrp_threshold_mm)
@@ -196,7 +197,7 @@ def judge_clip(judging: Judging, clip_id: str, *, lrp_threshold_mm: float, refer
 
 
 def read_clip(judging: Judging, wanted: tuple[str, str, str]) -> dict[str, Ratio]:
-    """Lip-read a chosen motion (clip id, model, style): the second pass, over the best styles alone."""
+    """Lip-read one motion (clip id, model, style): the second pass, over the best styles only."""
     clip_id, model, style = wanted
     corpus, clip, truth = judging.corpus, judging.clips[clip_id], judging.true_readings
     if clip_id not in truth:
@@ -216,7 +217,7 @@ def _references(corpus: Corpus, clip: Clip, truth: np.ndarray, rest: np.ndarray)
 
 @dataclass(frozen=True)
 class Summary:
-    """`evaluate.json`'s part for one test, and a row a clip."""
+    """The part of `evaluate.json` for one test, and one row per clip and motion."""
 
     table: dict[str, Any]
     clips: list[dict[str, Any]]
@@ -233,10 +234,10 @@ def summarise(
     """Add up the clips of one split.
 
     Args:
-        rows: what `judge_clip` found, all clips of the corpus.
+        rows: the results of `judge_clip`, for all clips of the corpus.
         models: names of the students among the rows.
         read: lip-reads motions; called for the best style of each unseen speaker.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
     """
     speaker_of = {clip.id: clip.speaker for clip in corpus.split(split)}
     mine = [row for row in rows if row[0] in speaker_of]
@@ -269,19 +270,19 @@ def _values(scores: Sequence[ClipScores], seed: int) -> dict[str, Any]:
 
 
 def _known(values: dict[str, Any]) -> dict[str, Any]:
-    """Without the metrics that no clip has, such as those of phonemes where none are known."""
+    """The values without metrics that no clip has, such as those of phonemes in a corpus without phonemes."""
     return {key: value for key, value in values.items() if value is not None}
 
 
 def _best_styles(rows: Sequence[Row], speaker_of: dict[str, str]) -> list[Row]:
-    """For each speaker the clips in the style with the lowest LVE over that speaker's clips."""
+    """For each speaker, the clips in the style that has the lowest LVE over that speaker's clips."""
     chosen: list[Row] = []
     for speaker in sorted(set(speaker_of.values())):
         styles: dict[str, list[Row]] = {}
         for row in rows:
             if speaker_of[row[0]] == speaker:
                 styles.setdefault(row[2], []).append(row)
-        # a seen speaker's clips are all in the own style; styles of an unseen one cover the same clips
+        # a seen speaker's clips are all in one style, the own one; an unseen one's styles all cover the same clips
         best = best_style({style: [row[3] for row in own] for style, own in styles.items()})
         chosen += styles[best]
     return chosen

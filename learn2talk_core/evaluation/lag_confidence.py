@@ -1,7 +1,7 @@
-"""How far a measured lag can be trusted: the probability that it is right within one frame.
+"""Confidence of a measured lag: the probability that it is correct within one frame.
 
-Fitted by logistic regression on clips whose sound was moved by known times, see `scripts/calibrate_score.py`. All
-arrays are NumPy; nothing here knows how the embeddings were made.
+Fitted by logistic regression on clips whose sound was shifted by known times, see `scripts/calibrate_score.py`. All
+arrays are NumPy; nothing here depends on how the embeddings were made.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,23 +17,23 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json, write_json
 from learn2talk_core.statistics.synchrony import Array, lag, mean_distances, sync_error
 
-FEW = 6  # a mean over fewer windows is left out of a curve
-NEAR = 2  # frames around the least distance that belong to it: windows overlap
-RIDGE = 1e-3  # keeps the weights finite where the two kinds are told apart without an error
+FEW = 6  # a mean over fewer windows is left out of the curve
+NEAR = 2  # frames around the minimum that are counted as part of it, because windows overlap
+RIDGE = 1e-3  # keeps the weights finite when the two classes are separable
 MADE_BY = "python -m scripts.calibrate_score"
 STORED = Path(__file__).with_name("lag_confidence.json")
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What the distances of one stretch of sound say about its lag.
+    """What the distances of one segment of sound say about its lag.
 
     Attributes:
         mouth_late_ms: milliseconds by which the motion lags behind the sound; negative when it is early.
-        contrast: median minus least mean distance over the shifts (LSE-C's formula, over the windows with speech).
-        margin: least mean distance that is more than `NEAR` frames away from the least one, minus that.
+        contrast: median minus minimum of the mean distance over the shifts (LSE-C's formula, over windows with speech).
+        margin: lowest mean distance more than `NEAR` frames away from the minimum, minus the minimum.
         windows: number of windows with speech.
-        edge: the least distance is the first or last shift: the lag may be beyond.
+        edge: the minimum is at the first or last shift: the true lag may be beyond it.
         curve: (2 S + 1,) mean distance at the shifts −S … S of the sound.
     """
 
@@ -50,11 +50,11 @@ class Calibration:
     """See `fit_calibration`.
 
     Attributes:
-        recipe: of the corpus (`Corpus.recipe`) that SyncNet3D and this were made with.
+        recipe: recipe of the corpus (`Corpus.recipe`) that SyncNet3D and this calibration were made with.
         network: SHA-256 of the weights of that SyncNet3D.
         intercept, contrast, margin, log_windows: the weights of the logistic regression.
-        ranges: what was seen in training: name of a measure → lowest and highest value.
-        about: command, commit, and how well it does on clips that it was not fitted on.
+        ranges: values in the training data: name of a measure → lowest and highest value.
+        about: command, commit, and accuracy on held-out clips.
     """
 
     recipe: str
@@ -68,13 +68,13 @@ class Calibration:
 
 
 def evidence(distances: Array, keep: NDArray[np.bool_], fps: float) -> Evidence | None:
-    """Lag of a stretch and how clearly it stands out; None where too little is said in it.
+    """Lag of a segment and how distinct it is; None if the segment contains too little speech.
 
     Args:
-        distances: (N, 2 S + 1), row n the distances of window n of the sound to the windows of the motion; column S + s
-            is the one that the sound meets when it is shifted by s frames. NaN where there is none.
-        keep: (N,) windows with speech: at silence a mouth that never moves is right, and that at shift 0 alone.
-        fps: frames a second.
+        distances: (N, 2 S + 1), row n has the distances of window n of the sound to the windows of the motion; column
+            S + s is for the sound shifted by s frames. NaN where there is no such window.
+        keep: (N,) windows with speech. Windows of silence would favour a mouth that never moves, at shift 0 only.
+        fps: frames per second.
     """
     kept = distances[keep]
     curve = mean_distances(distances, keep)
@@ -96,7 +96,7 @@ def evidence(distances: Array, keep: NDArray[np.bool_], fps: float) -> Evidence 
 
 
 def confidence(calibration: Calibration, found: Evidence) -> float:
-    """Probability in 0 … 1 that the lag is right within one frame; 0 at the edge, where it may lie beyond."""
+    """Probability in 0 … 1 that the lag is correct within one frame; 0 at the edge, where it may lie beyond."""
     if found.edge:
         return 0.0
     weights = np.array([calibration.intercept, calibration.contrast, calibration.margin, calibration.log_windows])
@@ -115,7 +115,7 @@ def fit_calibration(
     """Logistic regression of `right` on contrast, margin and the logarithm of the number of windows.
 
     Args:
-        tried: evidence with known lags.
+        tried: evidence from known lags.
         right: (len(tried),) whether the lag was found within one frame.
         recipe, network, ranges, about: see `Calibration`.
     """
@@ -141,11 +141,12 @@ def fit_calibration(
 
 
 def reliability(stated: Array, right: NDArray[np.bool_], bins: int = 10) -> dict[str, Any]:
-    """How honest stated probabilities are.
+    """How well stated probabilities are calibrated.
 
     Returns:
-        `brier`: mean squared difference to what happened; `expected_calibration_error`: mean over equally wide bins, by
-        their number of cases, of |mean stated − share right| (Naeini et al. 2015); `bins`: rows of these three numbers.
+        `brier`: mean squared difference to the outcome; `expected_calibration_error`: mean of |mean stated − share
+        right| over bins of equal width, weighted by their number of cases (Naeini et al. 2015); `bins`: one row per bin
+        with cases, stated and right.
     """
     place = np.minimum((np.asarray(stated) * bins).astype(int), bins - 1)
     table = [
@@ -163,7 +164,7 @@ def reliability(stated: Array, right: NDArray[np.bool_], bins: int = 10) -> dict
 
 
 def save_calibration(path: str | Path, calibration: Calibration) -> None:
-    """Write it as JSON."""
+    """Write the calibration as JSON."""
     write_json(path, asdict(calibration))
 
 

@@ -1,8 +1,8 @@
 """How well a mouth's motion and a sound are in sync, and by how much the mouth is late: `learn2talk score`.
 
-SyncNet3D's metric network judges, never the one that is a loss. LSE-D and LSE-C are those of the result table
-(`metrics.lse.lse`, all windows); the lag comes from the windows with speech alone. A late mouth, behind its sound, has
-a positive lag.
+The judge is SyncNet3D's metric network, never the one used as a loss. LSE-D and LSE-C are those of the result table
+(`metrics.lse.lse`, all windows); the lag is computed from the windows with speech only. A mouth that is late, behind
+its sound, has a positive lag.
 """
 
 from dataclasses import dataclass, replace
@@ -28,16 +28,16 @@ from learn2talk_core.statistics.synchrony import MAX_SHIFT, shifted_distances, s
 SYNCNET = f"{SYNCNET3D}/metric"
 LEAST_SECONDS = 1.0
 EXCERPT_SECONDS, HOP_SECONDS = 2.0, 0.25  # of the curve over the clip
-SPEECH_DB = 30.0  # windows so much quieter than the loud ones (95th percentile) are silence
-FLOOR_DB = -80.0  # of full scale: so are these, however quiet the others
+SPEECH_DB = 30.0  # windows that are this much quieter than the loud ones (95th percentile) are silence
+FLOOR_DB = -80.0  # of full scale: windows below this level are silence in any case
 BATCH = 1024  # windows at a time
-SLACK = 0.1  # share of a range, or of the larger of its ends, by which a measure may lie beyond it
-# What is compared with the training data, and how an excess is said.
+SLACK = 0.1  # fraction of a range, or of the larger of its ends, by which a measure may exceed it
+# The measures that are compared with the training data, and the text for a value out of range.
 MEASURES = {
     "mouth_mm": "the resting mouth is {found:.0f} mm across",
     "rest": "the mouth rests {found:.2g} away from the template",
     "energy": "the mouth moves by {found:.2g}",
-    "speed": "the mouth changes by {found:.2g} a frame",
+    "speed": "the mouth changes by {found:.2g} per frame",
     "explained": "the network's modes of motion explain {found:.2f} of the motion",
     "speech": "{found:.2f} of the sound is speech",
     "loudness_db": "the loud parts of the sound are at {found:.0f} dB of full scale",
@@ -46,7 +46,7 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Scorer:
-    """What judges; see `open_scorer`. Without a calibration lags have no confidence."""
+    """The judging network and what it needs; see `open_scorer`. Without a calibration, lags have no confidence."""
 
     corpus: Corpus
     syncnet: SyncNet3D
@@ -56,21 +56,22 @@ class Scorer:
 
 @dataclass(frozen=True)
 class SyncScore:
-    """The verdict on one pair.
+    """The score of one pair.
 
     Attributes:
-        seconds: how much was compared.
+        seconds: duration that was compared.
         lse_d, lse_c: as in the result table.
-        mouth_late_ms: milliseconds by which the mouth lags behind the sound, negative when it is early; None where too
-            little is said to tell.
-        confidence: probability that this is right within one frame of the corpus; None without a calibration.
-        frame_ms: that frame.
-        shifts_ms, distances: (31,) mean distance when the mouth is taken to be late by so many milliseconds, over
-            the windows with speech; NaN where there are too few.
+        mouth_late_ms: milliseconds by which the mouth lags behind the sound, negative when it is early; None if there
+            is too little speech.
+        confidence: probability that this is correct within one frame of the corpus; None without a calibration.
+        frame_ms: duration of that frame.
+        shifts_ms, distances: (31,) mean distance over the windows with speech if the mouth is assumed to be late by
+            this many milliseconds; NaN where there are too few windows.
         curve: one row for each excerpt of two seconds: `time_s` (its middle), `mouth_late_ms`, `confidence`, `lse_d`
-            and `lse_c` (over its windows with speech), `speech` (share of its windows); None where too little is said.
-        outside: in which ways it is unlike what the network was trained on.
-        notes: what else to know.
+            and `lse_c` (over its windows with speech), `speech` (share of its windows); None where there is too little
+            speech.
+        outside: how the pair differs from the network's training data.
+        notes: further remarks.
     """
 
     seconds: float
@@ -88,7 +89,7 @@ class SyncScore:
 
 @dataclass(frozen=True)
 class Compared:
-    """Motion and sound of a pair before they are judged.
+    """Motion and sound of a pair, prepared for judging.
 
     Attributes:
         displacement: (T, n, 3) mouth vertices minus the template at the corpus's frame rate and in its unit.
@@ -109,24 +110,24 @@ class Compared:
 def open_scorer(
     syncnet: str | Path = SYNCNET, corpus: str | Path = CORPUS, calibration: str | Path | None = None
 ) -> Scorer:
-    """Load the judging network, the corpus whose mesh it knows, and the calibration (by default the package's).
+    """Load the judging network, the corpus that it was trained on, and the calibration (by default the package's).
 
     Raises:
-        BadInput: a network of another corpus or the one that is a loss; a given calibration of another corpus.
+        BadInput: a network of another corpus, or the one used as a loss; a given calibration of another corpus.
     """
     opened = open_corpus(corpus)
     network = load_syncnet3d(syncnet, None if opened is None else opened.recipe)
     if network.shape.non_negative:
         raise BadInput(
             syncnet,
-            expected="the SyncNet3D that judges",
-            found="the one that is a loss, which a student may have learned to please",
+            expected="the SyncNet3D of the metric",
+            found="the one of the loss, with which students may have been trained",
             fix=f"Use {SYNCNET}.",
         )
     mouth = len(opened.topology.regions["mouth"])
     if network.shape.vertices != mouth:
         found = f"one for {network.shape.vertices}"
-        fix = "Give the corpus that it was trained on (--corpus)."
+        fix = "Give the corpus that the network was trained on (--corpus)."
         raise BadInput(syncnet, expected=f"a network for {mouth} vertices of the mouth", found=found, fix=fix)
     scale = load_calibration() if calibration is None else load_calibration(calibration)
     if scale.recipe != opened.recipe:
@@ -138,7 +139,7 @@ def open_scorer(
         return Scorer(opened, network, None, (note,))
     notes: tuple[str, ...] = ()
     if scale.network != sha256(Path(syncnet) / "model.safetensors"):
-        notes = ("the confidence was calibrated with another training of the same network",)
+        notes = ("the confidence was calibrated for other weights of the same network",)
     return Scorer(opened, network, scale, notes)
 
 
@@ -152,19 +153,20 @@ def score_motion(
     name: str = "motion",
     trim: bool = False,
 ) -> SyncScore:
-    """Judge one pair. Both begin at the same instant; the longer one is cut, nothing is stretched.
+    """Judge one pair. Both begin at the same instant; the longer one is trimmed, nothing is stretched.
 
     Args:
-        scorer: of `open_scorer`.
+        scorer: from `open_scorer`.
         wave: (samples,) float32 in [−1, 1], 16 kHz mono.
         vertices: (T, n, 3) of the corpus's region `mouth`, in its unit.
         template: (n, 3) the same vertices of the resting face.
-        fps: frames a second of `vertices`; another rate than the corpus's is resample_frames in time, linearly.
-        name: what errors call it.
-        trim: lengths that differ by more than half a second and a tenth are cut too, instead of refused.
+        fps: frame rate of `vertices`; if it differs from the corpus's, the motion is resampled linearly in time.
+        name: name of the pair in errors.
+        trim: trim also lengths that differ by more than half a second and by more than a tenth, instead of refusing
+            them.
 
     Raises:
-        BadInput: too short, lengths that disagree, too little speech.
+        BadInput: the pair is too short, the lengths disagree, or there is too little speech.
     """
     notes = _lengths(name, len(vertices) / fps, len(wave) / SAMPLE_RATE, fps, trim)
     pair = compare(scorer, wave, vertices, template, fps)
@@ -187,7 +189,7 @@ def score_motion(
         mouth_late_ms=None if whole is None else whole.mouth_late_ms,
         confidence=None if whole is None or scale is None else confidence(scale, whole),
         frame_ms=1000 / rate,
-        # A sound that must be shifted back by s frames to fit belongs to a mouth that is early by as many.
+        # If the sound must be shifted back by s frames to fit, the mouth is early by s frames.
         shifts_ms=-np.arange(-MAX_SHIFT, MAX_SHIFT + 1) * 1000 / rate,
         distances=np.full(2 * MAX_SHIFT + 1, np.nan) if whole is None else whole.curve,
         curve=_over_time(rows, speech, rate, scale),
@@ -206,9 +208,9 @@ def score_files(
     template: str | Path | None = None,
     trim: bool = False,
 ) -> SyncScore:
-    """Score a sound file and a motion in an `.npy` or `.npz`; arguments as `read_mouth` and `score_motion`.
+    """Score a sound file and a motion in an `.npy` or `.npz`; arguments as in `read_mouth` and `score_motion`.
 
-    Without a scorer that of the last run judges.
+    Without `scorer`, the one of the last run is used.
     """
     judge = open_scorer() if scorer is None else scorer
     mouth = read_mouth(motion, judge.corpus, fps=fps, mm_per_unit=mm_per_unit, template=template)
@@ -218,10 +220,10 @@ def score_files(
 
 
 def score_animation(animation: Animation, scorer: Scorer | None = None) -> SyncScore:
-    """Score what an `Animator` made, without the motion of its head; without a scorer that of the last run judges.
+    """Score the output of an `Animator`, without its head motion. Without `scorer`, the one of the last run is used.
 
     Raises:
-        BadInput: another mesh than the scorer's corpus has.
+        BadInput: the mesh differs from that of the scorer's corpus.
     """
     judge = open_scorer() if scorer is None else scorer
     corpus = judge.corpus
@@ -236,7 +238,7 @@ def score_animation(animation: Animation, scorer: Scorer | None = None) -> SyncS
 
 
 def compare(scorer: Scorer, wave: np.ndarray, vertices: np.ndarray, template: np.ndarray, fps: float) -> Compared:
-    """Bring a pair to the corpus's frame rate and embed it; arguments as in `score_motion`."""
+    """Resample a pair to the corpus's frame rate and embed it; arguments as in `score_motion`."""
     rate = scorer.corpus.fps
     displacement = resample_frames(vertices - template, fps, rate)
     loudness = window_loudness(wave, rate)
@@ -254,15 +256,15 @@ def compare(scorer: Scorer, wave: np.ndarray, vertices: np.ndarray, template: np
 
 
 def distances_of(pair: Compared) -> tuple[np.ndarray, np.ndarray]:
-    """Rows for `lag_confidence.evidence`, one a window of sound, and which of them are speech."""
-    # From the sound's side, so that silence can be left out at every shift; the columns turned round, because a motion
-    # that is shifted forwards is a sound that is shifted back.
+    """Rows for `lag_confidence.evidence`, one per window of sound, and which of them are speech."""
+    # One row per window of sound, not of motion, so that silence can be left out at every shift. The columns are
+    # reversed, because shifting the motion forwards is shifting the sound back.
     rows = shifted_distances(pair.audio, pair.mesh)[:, ::-1]
     return rows, pair.speech[: len(rows)]
 
 
 def window_loudness(wave: np.ndarray, rate: float) -> np.ndarray:
-    """Level of the 0.2 s from each frame on, in dB of full scale: (M',) for all that begin inside the sound."""
+    """Level of the 0.2 s from each frame on, in dB of full scale: (M',) for all frames that begin within the sound."""
     energy = np.concatenate([[0.0], np.cumsum(np.square(wave, dtype=np.float64))])
     start = np.round(np.arange(int(len(wave) / SAMPLE_RATE * rate) + 1) * SAMPLE_RATE / rate).astype(np.int64)
     start = start[start < len(wave)]
@@ -272,7 +274,7 @@ def window_loudness(wave: np.ndarray, rate: float) -> np.ndarray:
 
 @torch.inference_mode()
 def mesh_embeddings(model: SyncNet3D, displacement: np.ndarray) -> np.ndarray:
-    """Embeddings (T − W + 1, E) of a motion (T, n, 3) of any length; none where T < W."""
+    """Embeddings (T − W + 1, E) of a motion (T, n, 3) of any length; empty if T < W."""
     window, count = model.shape.window, len(displacement) - model.shape.window + 1
     parts = [
         model.embed_mesh(torch.from_numpy(displacement[start : start + BATCH + window - 1])[None])[0].numpy()
@@ -290,9 +292,9 @@ def embed_audio_windows(model: SyncNet3D, mel: np.ndarray) -> np.ndarray:
 
 
 def measures(scorer: Scorer, pair: Compared) -> dict[str, float]:
-    """What of a pair is compared with the training data; keys as in `MEASURES`.
+    """The measures of a pair that are compared with the training data; keys as in `MEASURES`.
 
-    Motion is measured in the network's own mode weights, which it was trained on; they have no unit.
+    Motion is measured in the network's mode weights, which are its input; they have no unit.
     """
     modes = scorer.syncnet.modes.double().numpy()
     flat = pair.displacement.reshape(len(pair.displacement), -1).astype(np.float64)
@@ -315,11 +317,11 @@ def verdict(found: SyncScore) -> str:
     """The score in one sentence."""
     late = found.mouth_late_ms
     if late is None:
-        return "too little is said to tell a lag"
+        return "too little speech to measure a lag"
     trust = "" if found.confidence is None else f", confidence {found.confidence:.2f}"
     side = "late" if late > 0 else "early"
     if found.confidence is not None and found.confidence < 0.5:
-        return f"no lag can be told (best guess: the mouth is {abs(late):.0f} ms {side}{trust})"
+        return f"the lag is uncertain (best guess: the mouth is {abs(late):.0f} ms {side}{trust})"
     if abs(late) <= found.frame_ms / 2:
         return f"in sync: the mouth is {abs(late):.0f} ms {side}, less than half a frame{trust}"
     return f"the mouth is {abs(late):.0f} ms {side}{trust}"
@@ -337,9 +339,9 @@ def _lengths(name: str, motion: float, sound: float, fps: float, trim: bool) -> 
             name,
             expected="motion and sound of the same length",
             found=said,
-            fix=f"{fix}To compare what both have from the beginning on: --trim.",
+            fix=f"{fix}To compare only their common duration from the start: --trim.",
         )
-    return (f"{said}: the longer one was cut",)
+    return (f"{said}: the longer one was trimmed",)
 
 
 def _over_time(

@@ -1,4 +1,4 @@
-"""A batch of sounds with motions, and of videos: which files belong together, and the rows of their table."""
+"""A batch of sounds with motions, and of videos: which files form a pair, and the rows of the table of scores."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -29,9 +29,9 @@ def find_pairs(
 ) -> tuple[list[Pair], list[Path]]:
     """Pairs and videos among `paths`, and the pairs that `audio` and `motion` name one by one, in order.
 
-    A folder holds pairs of the same stem, a sound and an `.npy` or `.npz`; or it holds videos. Suffixes may be in
-    capitals, and hidden files are skipped. A video of the same stem as a motion is its sound, where there is no other.
-    A motion without a sound is an error: nothing is left out silently.
+    A folder contains pairs of the same stem, a sound and an `.npy` or `.npz`; or it contains videos. The case of
+    suffixes does not matter, and hidden files are skipped. A video with the stem of a motion is used as its sound if
+    there is no sound file. A motion without a sound is an error: nothing is left out silently.
     """
     if len(audio) != len(motion):
         counts = f"{len(audio)} sounds and {len(motion)} motions"
@@ -83,9 +83,9 @@ def failed_row(name: str, error: str) -> Row:
 
 
 def video_rows(scored: Sequence[dict[str, Any]], problems: Sequence[dict[str, str]]) -> list[Row]:
-    """Rows of what `video_scores.sync_of_videos` returns.
+    """Rows made from the result of `video_scores.sync_of_videos`.
 
-    SyncNet's offset counts frames of 40 ms by which the sound leads, which is by how much the mouth is late.
+    SyncNet's offset is the number of frames of 40 ms by which the sound leads, that is, by which the mouth is late.
     """
     rows = [
         {

@@ -1,4 +1,4 @@
-"""A student speaks the clips of a corpus."""
+"""Prediction: a student speaks the clips of a corpus."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,7 +15,7 @@ Motions = list[tuple[str, np.ndarray]]  # style, and the student's states (T, d)
 
 
 class Studio(NamedTuple):
-    """What it takes to speak a clip: the frozen student's `speakers` are in the order of its style one-hot."""
+    """Everything needed to speak a clip. `speakers` are in the order of the frozen student's one-hot style."""
 
     corpus: Corpus
     student: Student
@@ -23,7 +23,8 @@ class Studio(NamedTuple):
 
 
 def predict_clip(studio: Studio, clip: Clip) -> Motions:
-    """A training speaker speaks in the own style, all others in every training style, as the paper does."""
+    """Predict a clip: in the speaker's own style for a training speaker, otherwise in every training style, as in the
+    paper."""
     corpus, student, speakers = studio
     styles = (clip.speaker,) if clip.speaker in speakers else speakers
     one_hot = torch.eye(len(speakers))[[speakers.index(style) for style in styles]]

@@ -1,6 +1,6 @@
 """Scores of 2D videos, the columns of the paper's table of teachers (Tab. I): LSE-D, LSE-C, FID, CPBD, CSIM.
 
-Each column has a protocol that says which network and which pictures; numbers of two protocols cannot be compared.
+Each column has a protocol that names the network and the frames; numbers of different protocols cannot be compared.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -39,10 +39,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class VideoJudges:
-    """The networks that score. `sync` is the published SyncNet or the project's own expert; the others may be absent.
+    """The judging networks. `sync` is the published SyncNet or the project's own expert; the others may be absent.
 
-    inception makes FID; where it is absent, reader makes a distance of the mouths instead. recogniser: the stem of the
-    file of `embed`, for its protocol.
+    FID uses `inception`; without it, a distance of the mouths is computed with `reader` instead. recogniser: the stem
+    of the file of `embed`, for its protocol.
     """
 
     sync: SyncNet | SyncExpert2D
@@ -54,14 +54,14 @@ class VideoJudges:
 
 @dataclass(frozen=True)
 class VideoTable:
-    """What `score_videos` found.
+    """The result of `score_videos`.
 
     Attributes:
         rows: one for each video that could be scored: `video`, `frames`, and a value (None: undefined) by metric key.
-        mean: `videos`, the mean over videos of each metric, and the distance between the sets.
+        mean: number of `videos`, the mean over videos of each metric, and the distance between the sets.
         protocol: metric key → name, unit, goal, protocol.
         problems: `video` and `error` of each video that could not be scored.
-        absent: name of a metric that was not computed → what is missing for it.
+        absent: name of a metric that was not computed → what it would need.
     """
 
     rows: list[Row]
@@ -79,7 +79,7 @@ def load_video_judges(
     expert: str | Path = EXPERT,
     reader: str | Path | None = None,
 ) -> VideoJudges:
-    """Load what is given; the project's own expert where no SyncNet is."""
+    """Load the given networks; without `syncnet`, the project's own expert."""
     return VideoJudges(
         sync=_own_expert(expert) if syncnet is None else load_syncnet(syncnet),
         inception=None if inception is None else load_inception(inception),
@@ -92,13 +92,13 @@ def load_video_judges(
 def score_videos(
     films: Sequence[Film], judges: VideoJudges, *, reference: Sequence[Film] | None = None, every: int = 5
 ) -> VideoTable:
-    """Score every video by itself and all of them as a set. A bad one goes to `problems`, the others are scored.
+    """Score every video by itself and all of them as a set. A bad video is listed in `problems`, the others are scored.
 
     Args:
         films: the videos.
-        judges: see there.
+        judges: the judging networks.
         reference: real videos: the set that FID compares with, and by `key` the true faces, or stills, for CSIM.
-        every: pictures that CPBD, FID and CSIM look at: each `every`th of 25 a second.
+        every: CPBD, FID and CSIM use every `every`th frame at 25 fps.
     """
     true_faces = {film.key: film for film in reference or ()}
     rows: list[Row] = []
@@ -127,7 +127,7 @@ def score_videos(
 
 
 def sync_of_videos(films: Sequence[Film], sync: SyncNet | SyncExpert2D) -> tuple[list[Row], list[dict[str, str]]]:
-    """Rows with `video`, `frames` and the sync scores alone, and the problems, as in `VideoTable`."""
+    """Rows with only `video`, `frames` and the sync scores, and the problems, as in `VideoTable`."""
     rows: list[Row] = []
     problems: list[dict[str, str]] = []
     for film in progress(films, "videos", unit="video"):
@@ -140,7 +140,7 @@ def sync_of_videos(films: Sequence[Film], sync: SyncNet | SyncExpert2D) -> tuple
 
 
 def video_records(table: VideoTable) -> list[Row]:
-    """The rows and, as the last one, the mean, all with the same keys in the same order: for CSV."""
+    """The rows followed by the mean, all with the same keys in the same order: for CSV."""
     keys = ["video", "frames", *table.protocol]
     return [{key: row.get(key) for key in keys} for row in [*table.rows, {"video": "mean", **table.mean}]]
 
@@ -166,16 +166,16 @@ def _protocol(key: str, judges: VideoJudges, every: int) -> dict[str, str]:
     whose = "lse/syncnet_v2" if published else "lse/own-expert"
     padding = ", zero padding" if published else ", no padding"
     network = "SyncNet" if published else "the project's 2D expert, unit vectors; not comparable with SyncNet's"
-    pictures = f"each {every}. picture" if every > 1 else "every picture"
+    pictures = f"one in {every} frames" if every > 1 else "every frame"
     texts = {
         "lse_d": f"{whose}: least mean distance over ±15 frames{padding}; {network}",
         "lse_c": f"{whose}: median minus least mean distance{padding}; {network}",
         "offset": f"{whose}: frames by which the sound leads the lips at the least mean distance",
-        "lse_d_unpadded": f"{whose}/no-padding: as LSE-D, only over windows that the sound has",
-        "lse_c_unpadded": f"{whose}/no-padding: as LSE-C, only over windows that the sound has",
-        "fid": f"fid/inception-2015-12-05: whole pictures, {pictures}, of all videos against all of the reference",
+        "lse_d_unpadded": f"{whose}/no-padding: as LSE-D, only over windows that exist in the sound",
+        "lse_c_unpadded": f"{whose}/no-padding: as LSE-C, only over windows that exist in the sound",
+        "fid": f"fid/inception-2015-12-05: whole frames, {pictures}, of all videos against all of the reference",
         "mouth_distance": f"fid/own-lip-reader: Fréchet distance of mouths, front-end features, {pictures}; not FID",
-        "cpbd": f"cpbd/matlab-1.0: whole pictures as they are, {pictures}",
+        "cpbd": f"cpbd/matlab-1.0: whole frames, unscaled, {pictures}",
         "csim": f"csim/{judges.recogniser}: cosine to the reference's face at the same time, {pictures}",
     }
     metric = METRICS[key]
@@ -219,7 +219,7 @@ def _embeddings(footage: Footage, embed: Embed, every: int) -> np.ndarray:
 
 @torch.inference_mode()
 def _set_features(film: Film, footage: Footage | None, judges: VideoJudges, every: int) -> np.ndarray:
-    """(N, d) features of a video's pictures for the distance between sets; `footage` where the video is open."""
+    """(N, d) features of a video's frames for the distance between sets; `footage` if the video is already open."""
     if judges.inception is not None:
         return inception_features(judges.inception, _sampled(film.pictures(), every))
     if judges.reader is None:
@@ -236,7 +236,7 @@ def _distance(
     every: int,
     problems: list[dict[str, str]],
 ) -> Row:
-    """The distance between the sets, and their sizes; nothing where no network is there for it. Adds to `problems`."""
+    """The distance between the sets, and their sizes; empty if there is no network for it. Adds to `problems`."""
     if judges.inception is None and judges.reader is None:
         return {}
     real = [features[0][:0]]
@@ -253,7 +253,7 @@ def _distance(
 
 
 def _absent(mean: Row, judges: VideoJudges, reference: bool) -> dict[str, str]:
-    """What the metrics that are not there would need."""
+    """What each metric that was not computed would need."""
     weights = {"FID": (judges.inception, "its Inception (--inception)"), "CSIM": (judges.embed, "ArcFace (--arcface)")}
     found = {}
     for name, (network, option) in weights.items():

@@ -10,9 +10,9 @@ EPSILON = 1e-4  # keeps the logarithms of Eq. 5 and their gradients finite
 def sync_probability(mesh: Tensor, audio: Tensor) -> Tensor:
     """Probability that mesh and audio windows are in sync: the cosine of their embeddings, which lies in [0, 1].
 
-    The paper says that the cosine "will be normalized to the range of [0, 1]". As in Wav2Lip, which Eq. 5 comes from,
-    the embeddings are non-negative (they end in a ReLU), and so their cosine is in that range by itself. The other
-    reading, (1 + cos) / 2, calls two unrelated windows (cosine 0) a coin toss.
+    The paper says that the cosine "will be normalized to the range of [0, 1]". As in Wav2Lip, the source of Eq. 5, the
+    embeddings are non-negative (they end in a ReLU), so their cosine is already in that range. The alternative,
+    (1 + cos) / 2, would give two unrelated windows (cosine 0) a probability of ½.
 
     Args:
         mesh: (..., E) non-negative embeddings of windows of mouth motion.
@@ -30,8 +30,8 @@ def margin_loss(distance: Tensor, genuine: Tensor, *, margin: float = 1.0, weigh
     Args:
         distance: d, L2 distance of the two embeddings of each pair, any shape.
         genuine: y, 1 for genuine and 0 for false pairs, same shape.
-        margin: p, how far apart false pairs have to be.
-        weight: weight of each pair in the average; equal where None.
+        margin: p, the distance beyond which false pairs have no loss.
+        weight: weight of each pair in the average; equal weights if None.
     """
     loss = genuine * distance.square() + (1 - genuine) * (margin - distance).clamp(min=0).square()
     return _mean(loss, weight)
@@ -43,7 +43,7 @@ def cosine_bce_loss(probability: Tensor, genuine: Tensor, *, weight: Tensor | No
     Args:
         probability: d, the cosine of the two embeddings of each pair in [0, 1] (see `sync_probability`), any shape.
         genuine: y, 1 for genuine and 0 for false pairs, same shape.
-        weight: weight of each pair in the average; equal where None.
+        weight: weight of each pair in the average; equal weights if None.
     """
     d = probability.clamp(EPSILON, 1 - EPSILON)
     loss = -(genuine * d.log() + (1 - genuine) * (1 - d).log())

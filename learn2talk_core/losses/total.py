@@ -1,11 +1,12 @@
-"""The overall loss (Learn2Talk, Eq. 8): the one place where lambda1 and lambda2 meet.
+"""The overall loss (Learn2Talk, Eq. 8): the only place that applies lambda1 and lambda2.
 
     L = L_vertex + lambda1 · L_sync + lambda2 · L_lipread
 
 With `balance: none` the lambdas multiply the losses as printed. With `balance: gradient` a lambda is a share: the term
 is scaled so that its gradient, measured at the student's latent states, has lambda times the norm of the vertex loss's.
-The latent states are used because every direction there moves the face in a way that the student can move it; at the
-raw vertices most of a sync gradient points where no motion lies. A share carries over between datasets and units.
+The norms are measured at the latent states because every direction there is a motion that the student can make; at
+the vertices, most of a sync gradient points in directions that do not occur in motion. A share carries over between
+datasets and units.
 """
 
 from collections.abc import Callable
@@ -17,10 +18,10 @@ Term = Callable[[torch.Tensor], torch.Tensor]  # latent states (B, T, d) → sca
 
 
 class GradientBalance(nn.Module):
-    """Running means of the gradient norms of the terms of Eq. 8, measured as the gradients pass.
+    """Running means of the gradient norms of the terms of Eq. 8, measured in the backward pass.
 
-    Measuring costs nothing: every term sees the latent states through a branch of its own, and a hook on the branch
-    reads the norm in the backward pass. The weights of step i come from the norms up to step i − 1.
+    The measurement needs no extra computation: every term gets its own view of the latent states, and a hook on the
+    view reads the norm in the backward pass. The weights of step i use the norms up to step i − 1.
     """
 
     norms: torch.Tensor
@@ -31,12 +32,12 @@ class GradientBalance(nn.Module):
         self.register_buffer("norms", torch.zeros(terms))  # zero: not measured yet
 
     def share_weight(self, term: int) -> float:
-        """‖gradient of term 0‖ / ‖gradient of `term`‖; 0 until both are known."""
+        """‖gradient of term 0‖ / ‖gradient of `term`‖; 0 until both have been measured."""
         reference, own = float(self.norms[0]), float(self.norms[term])
         return reference / own if own > 0 else 0.0
 
     def measured(self, latents: torch.Tensor, term: int, weight: float) -> torch.Tensor:
-        """`latents` again, as the branch that `term` sees; its gradient, divided by `weight`, is recorded."""
+        """A view of `latents` for `term`; the norm of its gradient, divided by `weight`, is recorded."""
         branch = latents.view_as(latents)
         if branch.requires_grad:
             branch.register_hook(lambda gradient: self._record(term, float(gradient.norm()) / weight))
@@ -59,7 +60,7 @@ def overall_loss(
         balance: None for `balance: none`.
 
     Returns:
-        The scalar L, and the value of every term by name, with `loss` for L.
+        The scalar L, and the values of the terms by name, including L as `loss`.
     """
     total = latents.new_zeros(())
     values: dict[str, float] = {}
@@ -67,7 +68,7 @@ def overall_loss(
         if weight == 0:
             continue
         if balance is not None and index > 0:
-            if float(balance.norms[index]) == 0:  # the first time: measure before weighing
+            if float(balance.norms[index]) == 0:  # first step: measure before weighting
                 value = term(latents)
                 (gradient,) = torch.autograd.grad(value, latents, retain_graph=True)
                 balance._record(index, float(gradient.norm()))

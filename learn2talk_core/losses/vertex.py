@@ -8,15 +8,15 @@ Form = Literal["mean", "sum"]
 
 
 def vertex_loss(predicted: torch.Tensor, truth: torch.Tensor, mask: torch.Tensor, form: Form = "mean") -> torch.Tensor:
-    """Distance between predicted and true motion over the frames that exist.
+    """Distance between predicted and true motion, without the padding.
 
     Eq. 3 sums Euclidean norms over vertices and frames; the paper's text says "mean squared error", and FaceFormer's
-    code, which the paper trains, takes the mean over all coordinates. Both are here.
+    code, which the paper trains, takes the mean over all coordinates. Both forms are implemented.
 
     Args:
         predicted: (B, T, 3V) vertices or displacements, any unit.
         truth: (B, T, 3V), same unit.
-        mask: (B, T) bool, True at frames that exist (clips of a batch are padded).
+        mask: (B, T) bool, False at the padding of the batch.
         form: "mean" = mean of squared coordinate differences (unit²); "sum" = Eq. 3 as printed, a sum of norms over
             vertices and frames, averaged over the clips of the batch (unit).
 

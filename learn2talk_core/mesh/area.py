@@ -1,18 +1,18 @@
-"""Size and place of a moving mesh, frame by frame."""
+"""Centre and surface area of a moving mesh, frame by frame."""
 
 import numba
 import numpy as np
 
 
 def centres_and_areas(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The mean of all vertices and the area of all triangles in each frame, added up in float64.
+    """Mean of all vertices and total area of all triangles in each frame, accumulated in float64.
 
     Args:
         vertices: (T, V, 3), in any unit.
-        faces: (F, 3), numbers below V.
+        faces: (F, 3) vertex numbers.
 
     Returns:
-        (T, 3) in the unit of `vertices`, and (T,) in its square.
+        Centres (T, 3) in the unit of `vertices`, and areas (T,) in its square.
     """
     centres, areas = np.empty((len(vertices), 3)), np.empty(len(vertices))
     _measure(vertices, np.ascontiguousarray(faces, np.int32), centres, areas)
@@ -20,7 +20,7 @@ def centres_and_areas(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarr
 
 
 def recentre(vertices: np.ndarray, centres: np.ndarray, factors: np.ndarray) -> None:
-    """(vertices - centre) · factor in place, in float64: vertices (T, V, 3), a centre and a factor (T, 3) a frame."""
+    """(vertices - centre) · factor in place, in float64: vertices (T, V, 3), centres (T, 3) and factors (T, 3)."""
     _move(vertices, centres, factors)
 
 

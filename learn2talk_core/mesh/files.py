@@ -1,4 +1,4 @@
-"""Meshes in files that other programs read: OBJ and PLY. Order and number of the vertices are kept."""
+"""Read and write OBJ and PLY meshes. Order and number of the vertices are kept."""
 
 from pathlib import Path
 
@@ -14,15 +14,15 @@ SUFFIXES = (".obj", ".ply")
 
 
 def is_mesh(path: str | Path) -> bool:
-    """Whether the name is that of a mesh, in capitals or not."""
+    """Whether the file name has the extension of a mesh, in upper or lower case."""
     return Path(path).suffix.lower() in SUFFIXES
 
 
 def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """Positions (V, 3) float32 and triangles (F, 3) int32 of an `.obj` or `.ply`; polygons are cut into triangles.
+    """Positions (V, 3) float32 and triangles (F, 3) int32 of an `.obj` or `.ply`; polygons are split into triangles.
 
     Raises:
-        BadInput: another name, no such file, not such a mesh, or triangles of vertices that are not there.
+        BadInput: another extension, no such file, a malformed file, or triangles with vertex numbers that do not exist.
     """
     path = Path(path)
     if not is_mesh(path):
@@ -31,11 +31,11 @@ def read_mesh(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
         raise missing(path, "check the path")
     try:
         positions, corners, counts = read_obj(path) if path.suffix.lower() == ".obj" else read_ply(path)
-    except Exception as error:  # whatever a parser says about a file that is not what it claims to be
+    except Exception as error:  # parsers raise many kinds of errors on malformed files
         raise BadInput(
             path, expected="a mesh", found=f"{type(error).__name__}: {error}", fix="Export the mesh again."
         ) from error
-    with np.errstate(over="ignore"):  # what is too large becomes infinite, and is refused
+    with np.errstate(over="ignore"):  # numbers too large for float32 become infinite and are refused below
         vertices = positions.astype(np.float32)
     faces = _triangles(corners, counts)
     least, most = faces.min(initial=0), faces.max(initial=-1)
@@ -67,7 +67,7 @@ def write_mesh(path: str | Path, vertices: np.ndarray, faces: np.ndarray, colour
 
 
 def _triangles(corners: np.ndarray, counts: np.ndarray) -> np.ndarray:
-    """Fans (N, 3) of polygons with so many corners; what has fewer than three has no area and gives none."""
+    """Triangle fans (N, 3) of polygons with `counts` corners; polygons with fewer than three corners are skipped."""
     wanted = np.maximum(counts - 2, 0)
     first = np.repeat(np.cumsum(counts) - counts, wanted)
     step = np.arange(len(first)) - np.repeat(np.cumsum(wanted) - wanted, wanted)

@@ -1,4 +1,4 @@
-"""Wavefront OBJ: the vertices in the order of the file, and its polygons."""
+"""Read Wavefront OBJ: the vertices in the order of the file, and the polygons."""
 
 import codecs
 from array import array
@@ -11,18 +11,18 @@ POINT, FACE = b"v", b"f"
 
 
 def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions, and the polygons by their corners.
+    """Vertex positions and polygons of an OBJ file.
 
-    trimesh splits the vertices along the seams of the texture; here they stay as they are. Names, texture coordinates,
-    normals and materials are skipped.
+    Unlike trimesh, this does not duplicate vertices along texture seams. Names, texture coordinates, normals and
+    materials are skipped.
 
     Returns:
         vertices: (V, 3) float64.
-        corners: (C,) int64 vertex numbers, polygon after polygon.
-        counts: (P,) int64, how many corners each polygon has.
+        corners: (C,) int64 vertex numbers of all polygons, concatenated.
+        counts: (P,) int64, number of corners of each polygon.
 
     Raises:
-        ValueError, OverflowError: a line that is no vertex or polygon, with its number.
+        ValueError, OverflowError: an invalid vertex or polygon; the message has the line number.
     """
     vertices, corners, counts = array("d"), array("i"), array("i")
     for line, (kind, *fields) in _statements(_plain(path.read_bytes())):
@@ -39,19 +39,19 @@ def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _plain(content: bytes) -> bytes:
-    """Without a byte order mark. Comments and names may be in any encoding, so nothing else is decoded."""
+    """`content` without a byte order mark, UTF-16 converted to UTF-8; other encodings are left alone."""
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         content = content.decode("utf-16").encode()
     return content.removeprefix(codecs.BOM_UTF8)
 
 
 def _statements(content: bytes) -> Iterator[tuple[int, list[bytes]]]:
-    """Line number and words of each statement, which a backslash continues on the next line."""
+    """Line number and words of each statement; a backslash at the end of a line continues the statement."""
     words: list[bytes] = []
     for number, line in enumerate(content.splitlines(), 1):
         line = line.partition(b"#")[0].rstrip()
         words += line.removesuffix(b"\\").split()
-        # other statements may end with the backslash of a Windows path
+        # in other statements the backslash may be part of a Windows path
         if words and not (line.endswith(b"\\") and words[0] in (POINT, FACE)):
             yield number, words
             words = []
@@ -60,7 +60,7 @@ def _statements(content: bytes) -> Iterator[tuple[int, list[bytes]]]:
 
 
 def _corner(field: bytes, known: int) -> int:
-    """Vertex number, from 0, of `v`, `v/vt`, `v//vn` or `v/vt/vn`; negative ones count back from the last vertex."""
+    """Zero-based vertex number of `v`, `v/vt`, `v//vn` or `v/vt/vn`; negative ones count back from the last vertex."""
     number = int(field.partition(b"/")[0])
     if number == 0:
         raise ValueError("vertex number 0; the first is 1")

@@ -1,4 +1,4 @@
-"""Whether a face in a known topology looks along +z with y up, told by a known face in that topology."""
+"""Check that a face looks along +z with y up, by comparing it with a known face of the same topology."""
 
 from itertools import permutations, product
 
@@ -7,23 +7,23 @@ from scipy.spatial.transform import Rotation
 
 from learn2talk_core.run.errors import BadInput
 
-LARGEST = 20.0  # degrees by which a head may be tilted
-FLAT = 1e-3  # least ratio of the singular values at which a mesh differs from its mirror image
+LARGEST = 20.0  # degrees of rotation that are accepted
+FLAT = 1e-3  # smallest ratio of singular values at which a mesh can be told from its mirror image
 AXES = [
     np.eye(3)[list(order)] * signs for order in permutations(range(3)) for signs in product((1.0, -1.0), repeat=3)
-]  # all rotations and reflections that lay axes on axes
+]  # all rotations and reflections that map axes onto axes
 
 
 def refuse_rotated(where: object, positions: np.ndarray, known: np.ndarray) -> None:
-    """Refuse a face that is rotated by more than `LARGEST`, or mirrored; size and place do not matter.
+    """Refuse a face that is rotated by more than `LARGEST`, or mirrored; scale and position do not matter.
 
     Args:
-        where: what the error names.
+        where: the file or parameter that the error names.
         positions: (V, 3) the face, with the vertices in the order of `known`.
         known: (V, 3) a face that looks along +z with y up. It may be another person's.
 
     Raises:
-        BadInput: it names the rotation.
+        BadInput: the face is rotated or mirrored; the message describes how.
     """
     turn = _turn(known, positions)
     if _degrees(turn, np.eye(3)) <= LARGEST:
@@ -36,14 +36,14 @@ def refuse_rotated(where: object, positions: np.ndarray, known: np.ndarray) -> N
         found += f": left is {left}, up is {up}, the face looks along {front}"
     raise BadInput(
         where,
-        expected="a head whose left is x, up is y, and which looks along z, as the model's",
+        expected="a head whose left is x and up is y, and which looks along z, as in the model",
         found=f"one that is {found}",
         fix="Export it with y up and z out of the face, not mirrored.",
     )
 
 
 def _turn(known: np.ndarray, positions: np.ndarray) -> np.ndarray:
-    """The rotation or reflection (3, 3) of the similarity that lays one face on the other, known → positions."""
+    """Rotation or reflection (3, 3) of the similarity that best maps `known` onto `positions`."""
     a, b = (points.astype(np.float64) - points.mean(axis=0) for points in (known, positions))
     u, strength, vt = np.linalg.svd(b.T @ a)
     if strength[2] <= FLAT * strength[0] and np.linalg.det(u @ vt) < 0:
@@ -52,7 +52,7 @@ def _turn(known: np.ndarray, positions: np.ndarray) -> np.ndarray:
 
 
 def _degrees(turn: np.ndarray, other: np.ndarray) -> float:
-    """Angle of the rotation between two; 180 and more where one of them mirrors and the other does not."""
+    """Angle between two rotations in degrees; 180 or more if only one of them is a reflection."""
     between = turn.T @ other
     if np.linalg.det(between) < 0:
         return 180.0 + _degrees(-turn, other)

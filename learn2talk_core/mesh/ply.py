@@ -1,4 +1,4 @@
-"""PLY (Turk 1994, "The PLY polygon file format"): the vertices in the order of the file, and its polygons."""
+"""Read PLY (Turk 1994, "The PLY polygon file format"): the vertices in the order of the file, and the polygons."""
 
 import codecs
 from array import array
@@ -17,7 +17,7 @@ ORDERS = {"ascii": None, "binary_little_endian": "<", "binary_big_endian": ">"}
 
 
 class _Property(NamedTuple):
-    """A number, or a list of numbers: of which NumPy type they and a list's length are."""
+    """A number or a list of numbers: `type` is their NumPy type, `length` that of the list's length (None: no list)."""
 
     name: str
     type: str
@@ -31,18 +31,18 @@ class _Element(NamedTuple):
 
 
 def read_ply(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Positions, and the polygons by their corners.
+    """Vertex positions and polygons of a PLY file.
 
-    trimesh splits the vertices along the seams of the texture and reads no binary file in which triangles and quads are
-    mixed.
+    Unlike trimesh, this does not duplicate vertices along texture seams, and it reads binary files that mix triangles
+    and quads.
 
     Returns:
         vertices: (V, 3) float64.
-        corners: (C,) int64 vertex numbers, polygon after polygon.
-        counts: (P,) int64, how many corners each polygon has.
+        corners: (C,) int64 vertex numbers of all polygons, concatenated.
+        counts: (P,) int64, number of corners of each polygon.
 
     Raises:
-        ValueError: not a PLY file, longer or shorter than its header says, or with triangle strips.
+        ValueError: not a PLY file, a file longer or shorter than its header says, or one with triangle strips.
     """
     elements, data = _parts(path.read_bytes())
     vertices, corners, counts = array("d"), array("q"), array("q")
@@ -50,7 +50,7 @@ def read_ply(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     for element in elements:
         if element.name == "tristrips" and element.rows:
             raise ValueError("triangle strips instead of triangles")
-        lists = [p.name for p in element.properties if p.length and p.name.startswith("vertex_ind")]  # …ex or …ices
+        lists = [p.name for p in element.properties if p.length and p.name.startswith("vertex_ind")]  # or vertex_index
         if element.name == "face" and element.rows and not lists:
             raise ValueError("faces without vertex_indices")
         for rows in _runs(data, at, element):
@@ -67,12 +67,12 @@ def read_ply(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _parts(content: bytes) -> tuple[list[_Element], bytes]:
-    """The header's elements, and the data; that of a text becomes binary, all numbers float64."""
+    """The elements of the header, and the data in binary; all numbers of an ASCII file become float64."""
     content = content.removeprefix(codecs.BOM_UTF8)
     header, end, data = content.partition(b"end_header")
     if not header.startswith(b"ply") or not end:
-        raise ValueError("no header of a PLY file")
-    newline = header[3:5] if header[3:5] == b"\r\n" else header[3:4]  # data may begin with what looks like one
+        raise ValueError("it has no PLY header")
+    newline = header[3:5] if header[3:5] == b"\r\n" else header[3:4]  # only one: data may begin with a newline byte
     elements: list[_Element] = []
     order: str | None = "<"
     for line in header.splitlines():
@@ -98,7 +98,7 @@ def _type(name: str, order: str | None) -> str:
 
 
 def _runs(data: bytes, at: int, element: _Element) -> Iterator[np.ndarray]:
-    """An element's rows from the byte `at` on, in structured arrays of rows whose lists have the same lengths."""
+    """Rows of an element, starting at byte `at`, as structured arrays; in each array all lists have equal lengths."""
     lists = [property_.name for property_ in element.properties if property_.length]
     left = reach = element.rows if element.properties else 0
     while left > 0:
@@ -116,7 +116,7 @@ def _runs(data: bytes, at: int, element: _Element) -> Iterator[np.ndarray]:
 
 
 def _row(data: bytes, at: int, element: _Element) -> np.dtype:
-    """The type of the row at `at`, in which lists are as long as they are there."""
+    """Structured type of the row at byte `at`, with the lengths of the lists in that row."""
     fields: list[tuple] = []
     for name, type_, length in element.properties:
         shape: tuple[int, ...] = ()
@@ -136,9 +136,9 @@ def _row(data: bytes, at: int, element: _Element) -> np.dtype:
 
 
 def _whole(values: np.ndarray) -> np.ndarray:
-    """Vertex numbers as int64; those of a text came as floats."""
+    """Vertex numbers as int64; those of an ASCII file are given as floats."""
     with np.errstate(invalid="ignore"):
         numbers = values.astype(np.int64)
     if (numbers != values).any():
-        raise ValueError("vertex numbers that are not whole")
+        raise ValueError("vertex numbers that are not whole numbers")
     return numbers

@@ -1,7 +1,7 @@
-"""Regions of a face: read from the lists that datasets come with, or found around the lips from geometry alone.
+"""Regions of a face: read from the vertex lists of datasets, or derived from the lips by geometry.
 
-Sizes are those of an adult's face in millimetres, measured from the middle of the lips: the eyes lie some 68 mm above
-it, the chin 35 mm below.
+Sizes are those of an adult's face in millimetres, measured from the centre of the lips: the eyes lie about 68 mm
+above it, the chin 35 mm below.
 """
 
 from collections.abc import Mapping
@@ -16,18 +16,18 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import missing, read_json
 from learn2talk_core.untrusted.pickles import load_array, load_pickle
 
-WIDTHS = (20.0, 130.0)  # mm; lips narrower or wider than that are none, or the unit is wrong
-TALL = 45.0  # mm; a region of "lips" that is taller holds more than lips, as BIWI's with the chin
-MOUTH = (34.0, 30.0, -6.0)  # mm: half axes of the ellipse of the region `mouth`, and how far its middle is raised
+WIDTHS = (20.0, 130.0)  # mm; lips outside this range are not lips, or the unit is wrong
+TALL = 45.0  # mm; a `lips` region taller than this contains more than lips, as BIWI's, which includes the chin
+MOUTH = (34.0, 30.0, -6.0)  # mm: half axes of the ellipse of the region `mouth`, and vertical offset of its centre
 VIEW = (64.0, 58.0, 80.0)  # mm: half width, half height and depth of `mouth_view`; the crop shows 85 by 85
-CAVITY = (45.0, 45.0, 115.0)  # mm: the same of the box in which what the face hides is the mouth's inside
-UPPER_FACE = (60.0, 50.0, 36.0)  # mm: half width, height above the lips, depth behind their front
-HIDDEN = 3.0  # mm that a surface lies in front of a hidden vertex, more than lips overlap when pressed
-LAST = 2**31 - 1  # the greatest vertex number that is taken for one
-COLUMN = 5.0  # mm between two pairs of facing lip vertices
+CAVITY = (45.0, 45.0, 115.0)  # mm: the same for the box in which hidden vertices count as mouth cavity
+UPPER_FACE = (60.0, 50.0, 36.0)  # mm: half width, lowest height above the lips, depth behind the front of the lips
+HIDDEN = 3.0  # mm by which a surface must lie in front of a hidden vertex; pressed lips overlap by less
+LAST = 2**31 - 1  # the largest vertex number that is accepted
+COLUMN = 5.0  # mm between two lip pairs
 SKIN, LIPS, CAVITY_COLOUR = (0.86, 0.66, 0.56), (0.74, 0.40, 0.35), (0.30, 0.11, 0.11)  # albedo, RGB
 
-_FIX = "Write one list of whole numbers from 0, or of truth values."
+_FIX = "Write one list of whole numbers, counted from 0, or of true and false."
 
 
 def regions_from_lips(
@@ -38,16 +38,16 @@ def regions_from_lips(
     Args:
         template: (V, 3) a neutral face in its own unit; x to its left, y up, z out of the face.
         faces: (F, 3).
-        lips: (n,) vertex numbers: the whole lips, a ring or a few picked points of them, or more than the lips.
+        lips: (n,) vertex numbers: the whole lips, a ring or a few points of them, or more than the lips.
         mm_per_unit: millimetres per unit of the template.
 
     Returns:
-        Regions `lips` (as given), `mouth`, `upper_face` and `mouth_view` (see `Topology`), each sorted; where `lips`
-        holds more than lips also `mouth_centre`, at whose middle the camera then looks. And the lip pairs (P, 2),
-        none where upper and lower lip are not parted in the mesh.
+        The regions `lips` (as given), `mouth`, `upper_face` and `mouth_view` (see `Topology`), each sorted; if `lips`
+        contains more than lips also `mouth_centre`, at whose centre the camera then looks. And the lip pairs (P, 2),
+        empty if upper and lower lip are not separated in the mesh.
 
     Raises:
-        BadInput: vertex numbers that do not exist, or lips of a size that no lips have.
+        BadInput: vertex numbers that do not exist, or lips of an impossible width.
     """
     lips = np.unique(np.asarray(lips, np.int64))
     _refuse_strange_lips(template, lips, mm_per_unit)
@@ -80,7 +80,7 @@ def regions_from_lips(
 def face_colours(
     template: np.ndarray, faces: np.ndarray, regions: Mapping[str, np.ndarray], *, mm_per_unit: float
 ) -> np.ndarray:
-    """(V, 3) albedo for a dataset without colours: skin, redder lips, and a dark inside of the mouth."""
+    """(V, 3) albedo for a dataset without colours: skin, redder lips, and a dark mouth cavity."""
     face = np.asarray(template, np.float64) * mm_per_unit
     view, lips = regions["mouth_view"], regions["lips"]
     colours = np.tile(np.array(SKIN, np.float32), (len(face), 1))
@@ -93,32 +93,32 @@ def face_colours(
 
 
 def hidden_from_front(face: np.ndarray, faces: np.ndarray, ids: np.ndarray, margin: float = HIDDEN) -> np.ndarray:
-    """Which of the vertices `ids` lie more than `margin` behind a triangle, seen along z; (n,) bool."""
+    """(n,) bool: which of the vertices `ids` lie more than `margin` behind a triangle, seen along z."""
     corners = face[faces]
     low, high = corners[:, :, 0].min(axis=1), corners[:, :, 0].max(axis=1)
     hidden = np.zeros(len(ids), bool)
     order = np.argsort(face[ids, 0])
-    for chunk in np.array_split(order, max(1, len(ids) // 64)):  # neighbours along x share the triangles to test
+    for chunk in np.array_split(order, max(1, len(ids) // 64)):  # one set of triangles for each chunk along x
         x, y, z = face[ids[chunk], :, None].transpose(1, 0, 2)
         if not len(x):
             continue
         a, b, c = corners[(high >= x.min()) & (low <= x.max())].transpose(1, 2, 0)
         (ux, uy, uz), (vx, vy, vz), px, py = b - a, c - a, x - a[0], y - a[1]
         area = ux * vy - uy * vx
-        with np.errstate(divide="ignore", invalid="ignore"):  # a triangle seen edge on covers nothing
+        with np.errstate(divide="ignore", invalid="ignore"):  # triangles seen edge-on cover nothing
             s, t = (px * vy - py * vx) / area, (ux * py - uy * px) / area
             hidden[chunk] = ((s >= 0) & (t >= 0) & (s + t <= 1) & (a[2] + s * uz + t * vz > z + margin)).any(axis=1)
     return hidden
 
 
 def read_ids(path: str | Path) -> np.ndarray:
-    """Vertex numbers (n,) int64, as the file has them: their order and repetitions are kept.
+    """Read vertex numbers (n,) int64; order and duplicates are kept.
 
-    `.txt` (separated by blanks, commas or lines; CodeTalker's region files of BIWI), `.npy`, `.json` (a list), or one
-    of the masks in a pickle, `FLAME_masks.pkl:lips`; an array of truth values gives the numbers of the true ones.
+    `.txt` (separated by spaces, commas or newlines; CodeTalker's region files of BIWI), `.npy`, `.json` (a list), or
+    one of the masks in a pickle, `FLAME_masks.pkl:lips`. A boolean mask gives the numbers of its true entries.
 
     Raises:
-        BadInput: no file, or anything but whole numbers from 0 to 2³¹ - 1 in one flat list or an array.
+        BadInput: no such file, or anything but whole numbers from 0 to 2³¹ - 1 in one flat list or an array.
     """
     file, _, key = str(path).partition(".pkl:")
     where = Path(f"{file}.pkl" if key else path)
@@ -127,7 +127,7 @@ def read_ids(path: str | Path) -> np.ndarray:
     if where.suffix == ".pkl":
         found = load_pickle(where)
         if not isinstance(found, Mapping):
-            raise _not_ids(where, f"a {type(found).__name__}", "Name a pickle of masks.")
+            raise _not_ids(where, f"a {type(found).__name__}", "Give a pickle of masks by name.")
         if key not in found:
             names = ", ".join(sorted(str(name)[:40] for name in found if isinstance(name, str))[:20])
             raise BadInput(where, expected=f"one of the masks {names}", found=repr(key), fix=f"Write {where}:NAME.")
@@ -140,14 +140,17 @@ def read_ids(path: str | Path) -> np.ndarray:
         try:
             found = [int(word) for word in where.read_text().replace(",", " ").split()]
         except ValueError as error:
-            fix = "Write whole numbers, separated by blanks or commas."
+            fix = "Write whole numbers, separated by spaces or commas."
             raise _not_ids(where, str(error)[:100], fix) from None
     return _vertex_numbers(where, found)
 
 
 def _vertex_numbers(where: Path, found: Any) -> np.ndarray:
-    """The numbers (n,) int64 in an array, or in a list, which becomes an array only if it is flat and all of it are
-    numbers of one kind: nested lists and text can need any memory, and numbers of more than 64 bits become objects."""
+    """Vertex numbers (n,) int64 of an array or a list.
+
+    A list is converted only if it is flat and has numbers of one kind: nested lists and text could need unlimited
+    memory, and numbers of more than 64 bits would become objects.
+    """
     if isinstance(found, list | tuple):
         booleans = [isinstance(number, bool | np.bool_) for number in found]
         strange = [n for n in found if not isinstance(n, int | float | np.integer | np.floating | np.bool_)]
@@ -169,19 +172,19 @@ def _vertex_numbers(where: Path, found: Any) -> np.ndarray:
 
 
 def _shown(number: Any) -> str:
-    """A number of a stranger's file, which may have a million digits."""
+    """A number from an untrusted file, for a message; it may have a million digits."""
     bits = number.bit_length() if isinstance(number, int) else 0
     return f"the number {number}" if bits <= 64 else f"the number of {bits} bits"
 
 
 def _front(points: np.ndarray) -> np.ndarray:
-    """The middle of the points' box in x and y, at their foremost z."""
+    """Centre of the points' bounding box in x and y, with the largest z."""
     low, high = points.min(axis=0), points.max(axis=0)
     return np.array([(low[0] + high[0]) / 2, (low[1] + high[1]) / 2, high[2]])
 
 
 def _component_of(faces: np.ndarray, lips: np.ndarray, count: int) -> np.ndarray:
-    """(V,) bool: the connected part of the mesh that has most of the lips, not teeth, tongue and eyes."""
+    """(V,) bool: the connected component with most of the lip vertices, without teeth, tongue and eyes."""
     labels = _components(faces, count)
     return labels == np.bincount(labels[lips]).argmax()
 
@@ -193,10 +196,11 @@ def _components(faces: np.ndarray, count: int) -> np.ndarray:
 
 
 def _lip_pairs(face: np.ndarray, faces: np.ndarray, lips: np.ndarray, head: np.ndarray) -> np.ndarray:
-    """Where the lips meet, every `COLUMN` mm: the lowest vertex of the upper lip, the highest of the lower.
+    """Pairs every `COLUMN` mm along the mouth: the lowest vertex of the upper lip, the highest of the lower lip.
 
-    Around the middle of the mouth the visible surface falls into an upper and a lower part, parted by the mouth's
-    slit. How far from the middle that holds depends on how much `lips` covers: the widest band that works is used.
+    Around the middle of the mouth the visible surface consists of an upper and a lower part, separated by the gap
+    between the lips. How far from the middle this holds depends on the extent of `lips`: the widest band in which it
+    does is used.
     """
     low, high = face[lips].min(axis=0), face[lips].max(axis=0)
     in_box = head & ((face >= low - 0.5) & (face <= high + 0.5)).all(axis=1)
@@ -221,7 +225,7 @@ def _lip_pairs(face: np.ndarray, faces: np.ndarray, lips: np.ndarray, head: np.n
 
 
 def _upper_and_lower(face: np.ndarray, faces: np.ndarray, band: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
-    """The two largest connected parts of the band, the upper one first, if both reach across the middle half of it."""
+    """The two largest components of the band, upper first; None unless each spans more than half of its width."""
     inside = faces[band[faces].all(axis=1)]
     labels = _components(inside, len(face))
     members = np.flatnonzero(band)
@@ -235,7 +239,7 @@ def _upper_and_lower(face: np.ndarray, faces: np.ndarray, band: np.ndarray) -> t
 
 
 def _in_column(face: np.ndarray, part: np.ndarray, column: float) -> np.ndarray:
-    """The vertices of `part` in the narrowest column around x = `column` that has some, half as wide as the spacing."""
+    """The vertices of `part` close to x = `column`, at most half the spacing of the columns away."""
     away = np.abs(face[part, 0] - column)
     return part[away < np.clip(1.5 * away.min(initial=np.inf), 1.5, COLUMN / 2)]
 

@@ -1,4 +1,4 @@
-"""What all frames of a corpus share: the triangles, the named regions and the colours of one mesh."""
+"""What all frames of a corpus have in common: triangles, named regions and colours of the mesh."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,8 +22,8 @@ class Topology:
         faces: (F, 3) int32 vertex numbers, counter-clockwise seen from outside.
         regions: name → sorted int64 vertex numbers. The names used here: `lips` (scored by LVE), `mouth` (input of
             SyncNet3D), `upper_face` (scored by FDD), `mouth_view` (what the lip reader's camera sees, with the whole
-            mouth cavity), and, where `lips` holds more than lips, `mouth_centre` (the camera looks at its middle).
-        lip_pairs: (P, 2) int64, a vertex of the inner upper lip and the one of the lower lip that it faces.
+            mouth cavity), and, if `lips` contains more than lips, `mouth_centre` (the camera looks at its centre).
+        lip_pairs: (P, 2) int64, a vertex of the inner upper lip and the opposite one of the lower lip.
         colours: (V, 3) float32 albedo, RGB in 0..1.
     """
 
@@ -34,7 +34,7 @@ class Topology:
 
 
 def save_topology(path: str | Path, topology: Topology) -> None:
-    """Write an `.npz`; equal topologies give equal bytes."""
+    """Write an `.npz`; equal topologies give byte-identical files."""
     arrays: dict[str, Any] = {
         "faces": np.asarray(topology.faces, np.int32),
         "lip_pairs": np.asarray(topology.lip_pairs, np.int64).reshape(-1, 2),
@@ -47,7 +47,7 @@ def save_topology(path: str | Path, topology: Topology) -> None:
 
 
 def load_topology(path: str | Path, *, made_by: str = "dvc repro corpus") -> Topology:
-    """Read what `save_topology` wrote and check that every vertex number exists."""
+    """Read a file of `save_topology` and check that every vertex number exists."""
     path = inner_file(path, made_by=made_by)
     needed, fix = ("faces", "lip_pairs", "colours"), f"Make it again: {made_by}."
     arrays = read_npz(path, expected="a topology file", fix=fix, needed=needed)
@@ -80,7 +80,7 @@ def load_topology(path: str | Path, *, made_by: str = "dvc repro corpus") -> Top
 
 
 def submesh(faces: np.ndarray, vertex_ids: np.ndarray) -> np.ndarray:
-    """The triangles that lie wholly inside `vertex_ids`, (G, 3) int32, numbered by position in `vertex_ids`."""
+    """Triangles with all corners in `vertex_ids`: (G, 3) int32, numbered by position in `vertex_ids`."""
     vertex_ids = np.asarray(vertex_ids, np.int64)
     position = np.full(max(int(faces.max(initial=-1)), int(vertex_ids.max(initial=-1))) + 1, -1, np.int32)
     position[vertex_ids] = np.arange(len(vertex_ids), dtype=np.int32)
@@ -89,13 +89,13 @@ def submesh(faces: np.ndarray, vertex_ids: np.ndarray) -> np.ndarray:
 
 
 def lip_gap(vertices: Any, lip_pairs: np.ndarray) -> Any:
-    """How far each pair of lip vertices is apart along y, in the unit of `vertices`; negative where the lips overlap.
+    """Signed distance of each lip pair along y, in the unit of `vertices`; negative if the lips overlap.
 
     Args:
         vertices: (..., V, 3) array or tensor, y up.
         lip_pairs: (P, 2).
 
     Returns:
-        (..., P) of the same kind as `vertices`.
+        (..., P), array or tensor like `vertices`.
     """
     return vertices[..., lip_pairs[:, 0], 1] - vertices[..., lip_pairs[:, 1], 1]

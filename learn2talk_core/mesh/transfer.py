@@ -1,9 +1,9 @@
-"""Motion from one mesh to another of a different topology: which place of the one each vertex of the other follows.
+"""Transfer motion between meshes of different topology: each new vertex follows a point on the old surface.
 
 The two are aligned by a similarity (Umeyama 1991, "Least-squares estimation of transformation parameters between two
-point patterns", IEEE PAMI 13) in a trimmed ICP (Chetverikov et al. 2002), then every vertex of the new mesh is tied to
-the nearest point of the old surface that faces the same way, in barycentric coordinates (as in deformation transfer of
-free-form displacements). Motion is the displacement of that point, turned and scaled.
+point patterns", IEEE PAMI 13) in a trimmed ICP (Chetverikov et al. 2002). Then every vertex of the new mesh is bound to
+the nearest point of the old surface with a similar normal, in barycentric coordinates (as in deformation transfer of
+free-form displacements). A new vertex moves by the displacement of that point, rotated and scaled.
 """
 
 from dataclasses import dataclass
@@ -19,23 +19,23 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
 from learn2talk_core.untrusted.npz import read_npz
 
-ROUNDS, KEPT = 60, 0.7  # of the ICP: at most, and the share of points, the nearest, that count
-STARTS = (0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5)  # sizes that it begins with, of the ratio of the widths
-SOME = 800  # old points that choose among them
-NEAREST = 24  # triangles that are looked at for each vertex
-REACH = 0.04  # of the old mesh's size: from this distance on motion fades, to nothing at twice as far
-SAME_WAY = 0.3  # least cosine between the normals
+ROUNDS, KEPT = 60, 0.7  # of the ICP: maximum number of iterations, and share of (nearest) points that are kept
+STARTS = (0.4, 0.5, 0.6, 0.7, 0.85, 1.0, 1.2, 1.5)  # initial scales, relative to the ratio of the widths
+SOME = 800  # old points used to choose among the initial scales
+NEAREST = 24  # triangles that are examined for each vertex
+REACH = 0.04  # of the old mesh's size: beyond this distance motion fades, to zero at twice the distance
+SAME_WAY = 0.3  # smallest cosine between the normals
 
 
 @dataclass(frozen=True)
 class Correspondence:
-    """For each vertex of the new mesh three vertices of the old one, and how to turn and scale what they do.
+    """Three vertices of the old mesh for each vertex of the new one, and how to rotate and scale their motion.
 
     Attributes:
         corners: (W, 3) int64 vertex numbers of the old mesh.
-        weights: (W, 3) float32, barycentric; their sum is 1, and less where the old surface is far.
+        weights: (W, 3) float32, barycentric; the sum is 1, or less where the old surface is far away.
         turn: (3, 3) float32, rotation times scale, old directions → new ones.
-        count: vertices of the old mesh.
+        count: number of vertices of the old mesh.
     """
 
     corners: np.ndarray
@@ -45,7 +45,7 @@ class Correspondence:
 
     @property
     def scale(self) -> float:
-        """New units for one old unit."""
+        """New units per old unit."""
         return float(np.cbrt(np.linalg.det(self.turn.astype(np.float64))))
 
     def move(self, displacement: np.ndarray) -> np.ndarray:
@@ -56,7 +56,8 @@ class Correspondence:
     def topology(self, old: Topology, faces: np.ndarray) -> Topology:
         """The old mesh's regions, lip pairs and colours on the new one, whose triangles are `faces`.
 
-        A vertex belongs to the regions of the corner that weighs most; a pair that nothing follows is dropped.
+        A vertex belongs to the regions of its corner with the largest weight. A lip pair is dropped unless new
+        vertices follow both of its vertices.
         """
         heaviest = self.corners[np.arange(len(self.corners)), self.weights.argmax(axis=1)]
         near = self.weights.sum(axis=1) > 0.5
@@ -73,12 +74,12 @@ class Correspondence:
 def find_correspondence(
     old: np.ndarray, old_faces: np.ndarray, new: np.ndarray, new_faces: np.ndarray
 ) -> Correspondence:
-    """Tie every vertex of a mesh to the surface of another one.
+    """Bind every vertex of a new mesh to the surface of an old one.
 
-    Both show a face at rest that looks along +z with y up, to within some 20 degrees; place and size may differ.
+    Both must be faces at rest that look along +z with y up, to within about 20 degrees; position and size may differ.
 
     Args:
-        old: (V, 3) the face that is known.
+        old: (V, 3) the known face.
         old_faces: (F, 3).
         new: (W, 3) the other face.
         new_faces: (G, 3).
@@ -121,8 +122,8 @@ def save_correspondence(path: str | Path, found: Correspondence) -> None:
 
 
 def load_correspondence(path: str | Path, old_count: int, new_count: int) -> Correspondence:
-    """Read one, for meshes of so many vertices."""
-    what, fix = "a correspondence of two meshes", "Delete it, and it is computed again."
+    """Read a correspondence and check that it fits meshes with these numbers of vertices."""
+    what, fix = "a correspondence of two meshes", "Delete it; it will be computed again."
     stored = read_npz(Path(path), expected=what, fix=fix, needed=("corners", "weights", "turn", "count"))
     kinds = [stored[name].dtype.kind for name in ("corners", "weights", "turn", "count")]
     if (
@@ -135,16 +136,16 @@ def load_correspondence(path: str | Path, old_count: int, new_count: int) -> Cor
     expected = ((new_count, 3), (new_count, 3), (3, 3), old_count)
     in_range = found.corners.size == 0 or (found.corners.min() >= 0 and found.corners.max() < old_count)
     if shapes != expected or not in_range:
-        text = f"one from {old_count} to {new_count} vertices"
+        text = f"a correspondence from {old_count} to {new_count} vertices"
         other = f"one from {found.count} to {len(np.atleast_1d(found.corners))}"
-        raise BadInput(path, expected=text, found=other, fix="Give another file, and it is computed again.")
+        raise BadInput(path, expected=text, found=other, fix="Give another file; it will be computed again.")
     return found
 
 
 def _aligned(old: np.ndarray, new: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
-    """Scale, rotation (3, 3) and offset (3,) that lay the old points on the new ones."""
-    # Neither the heights nor the widths of two heads are comparable, since some have necks and shoulders: crown and
-    # face are laid on each other at several sizes, and the one that comes nearest counts.
+    """Scale, rotation (3, 3) and offset (3,) that map the old points onto the new ones."""
+    # Some heads have necks and shoulders, so neither the heights nor the widths of two heads are comparable: crown and
+    # face are aligned at several scales, and the one with the smallest distance is kept.
     width = float(np.ptp(new[:, 0]) / np.ptp(old[:, 0]))
     top_old, top_new = (points.max(axis=0) * [0, 1, 1] for points in (old, new))
     middle_old, middle_new = ((points.max(axis=0) + points.min(axis=0)) / 2 * [1, 0, 0] for points in (old, new))
@@ -159,7 +160,7 @@ def _aligned(old: np.ndarray, new: np.ndarray) -> tuple[float, np.ndarray, np.nd
 def _icp(
     old: np.ndarray, new: np.ndarray, tree: cKDTree, placing: tuple[float, np.ndarray, np.ndarray]
 ) -> tuple[float, tuple[float, np.ndarray, np.ndarray]]:
-    """Mean square distance in old units, and scale, rotation and offset, from those to begin with."""
+    """Mean squared distance in old units, and the refined scale, rotation and offset; `placing` is the start."""
     before = np.inf
     for _ in range(ROUNDS):
         scale, rotation, offset = placing

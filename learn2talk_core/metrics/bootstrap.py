@@ -1,4 +1,4 @@
-"""How far a metric would move with other clips: percentile bootstrap over clips (Efron 1979)."""
+"""How much a metric depends on the choice of test clips: percentile bootstrap over clips (Efron 1979)."""
 
 from collections.abc import Sequence
 
@@ -12,23 +12,23 @@ def bootstrap_interval(
 ) -> tuple[float, float] | None:
     """Percentile interval of the corpus-level value Σ total / Σ weight, clips drawn with replacement.
 
-    Frames of one clip are far from independent, so whole clips are drawn.
+    The frames of one clip are not independent, so whole clips are drawn.
 
     Args:
         clips: what each clip adds to the metric.
-        seed: seeds the draws; equally many clips get the same draws, so intervals of two models can be compared.
-        resamples: how many times the corpus is drawn anew.
-        confidence: the share of the resampled values inside the interval.
+        seed: seed of the draws. They depend only on it and on the number of clips, so two models get the same draws.
+        resamples: how many times the corpus is resampled.
+        confidence: share of the resampled values inside the interval.
 
     Returns:
-        lower and upper end, or None when no clip has any weight.
+        Lower and upper end, or None when no clip has any weight.
     """
     totals, weights = np.array(clips, np.float64).reshape(-1, 2).T
     if weights.sum() <= 0:
         return None
     drawn = np.random.default_rng(seed).integers(len(clips), size=(resamples, len(clips)))
     total, weight = totals[drawn].sum(axis=1), weights[drawn].sum(axis=1)
-    values = total[weight > 0] / weight[weight > 0]  # a draw may hold only clips without any p b m
+    values = total[weight > 0] / weight[weight > 0]  # a draw may consist of clips without any p, b or m
     tail = (1 - confidence) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
@@ -39,8 +39,8 @@ def paired_interval(
 ) -> tuple[float, float] | None:
     """Percentile interval of value(second) − value(first), both on the same draws of the same clips.
 
-    Two models judged on the same clips err on the same ones; the interval of the difference is far narrower than the
-    two intervals suggest. When it leaves out zero, the models differ beyond the choice of clips.
+    Two models tend to have large errors on the same clips, so the interval of the difference is much narrower than the
+    two separate intervals suggest. If it excludes zero, the difference is not due to the choice of clips.
     """
     one = np.array(first, np.float64).reshape(-1, 2)
     two = np.array(second, np.float64).reshape(-1, 2)

@@ -1,6 +1,6 @@
-"""All geometric metrics of one clip, and from clips to a test set.
+"""All geometric metrics of one clip, and their aggregation over a test set.
 
-Per-clip table, test-set value and bootstrap interval come from the same sums, so they always agree.
+The per-clip table, the test-set values and the bootstrap intervals are computed from the same sums, so they agree.
 """
 
 from collections.abc import Mapping, Sequence
@@ -28,8 +28,8 @@ class ClipScores:
 
     Attributes:
         ratios: key of `protocol.METRICS` → what the clip adds.
-        frames: how many frames were compared.
-        trimmed: how many were dropped from the end of the longer motion.
+        frames: number of frames compared.
+        trimmed: number of frames dropped from the end of the longer motion.
     """
 
     ratios: Mapping[str, Ratio]
@@ -37,7 +37,7 @@ class ClipScores:
     trimmed: int
 
     def with_ratios(self, more: Mapping[str, Ratio]) -> "ClipScores":
-        """The same clip with more metrics (those that need a network)."""
+        """The same clip with additional metrics (those that need a network)."""
         return ClipScores({**self.ratios, **more}, self.frames, self.trimmed)
 
 
@@ -58,7 +58,7 @@ def measure_clip(
         truth: vertices (T, V, 3).
         prediction: vertices (T', V, 3) in the same unit.
         template: the speaker's neutral vertices (V, 3).
-        phonemes: what is said when; empty where it is not known.
+        phonemes: the phonemes with their times; empty where they are not known.
         topology: regions `lips` and `upper_face`, and the lip pairs.
         fps: frames per second.
         mm_per_unit: millimetres per unit of the vertices.
@@ -86,13 +86,13 @@ def measure_clip(
 
 
 def bilabial_frames(phonemes: Sequence[Phoneme], frames: int, fps: float) -> np.ndarray:
-    """(frames,) bool: which frames lie inside a p, b or m."""
+    """(frames,) bool: True at frames inside a p, b or m."""
     labels = [1 + PHONEMES.index(name) for name in BILABIALS]
     return np.isin(frame_labels(phonemes, frames, fps), labels)
 
 
 def corpus_scores(clips: Sequence[ClipScores]) -> dict[str, float | None]:
-    """The value of each metric over `clips` (all with the same keys), and how many clips and frames that is."""
+    """The value of each metric over `clips` (all with the same keys), and the numbers of clips and frames."""
     values: dict[str, float | None] = {key: add(clip.ratios[key] for clip in clips).value for key in clips[0].ratios}
     return values | {
         "clips": len(clips),
@@ -112,7 +112,7 @@ def corpus_intervals(
 
 
 def clip_row(scores: ClipScores) -> dict[str, float | None]:
-    """A row of a per-clip table: value and weight of each metric; the corpus has Σ value · weight / Σ weight."""
+    """A row of a per-clip table: value and weight of each metric; the corpus value is Σ value · weight / Σ weight."""
     row: dict[str, float | None] = {"frames": scores.frames, "frames_trimmed": scores.trimmed}
     for key, ratio in scores.ratios.items():
         row |= {key: ratio.value, f"{key}_weight": ratio.weight}

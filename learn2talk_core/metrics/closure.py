@@ -1,11 +1,12 @@
 """Lip-closure error: do the lips come together where the mouth must be shut, at p, b and m?
 
-The gap of a frame is the mean over the lip pairs of how far the upper lip is above the lower one (signed; see
+The gap of a frame is the signed height of the upper lip above the lower one, averaged over the lip pairs (see
 `mesh.topology.lip_gap`). The error is
 
     closure = mean over the frames inside a p, b or m of |gap(prediction) − gap(truth)|
 
-The truth's own gap is the reference, not zero, since the rest gap differs between faces. The phonemes must be known.
+The reference is the gap of the true motion, not zero, because the gap at rest differs between faces. The metric needs
+phonemes.
 """
 
 import numpy as np
@@ -15,12 +16,12 @@ from learn2talk_core.metrics.trim import common_frames
 
 
 def closure_error(truth_gap: np.ndarray, prediction_gap: np.ndarray, bilabial: np.ndarray) -> Ratio:
-    """Lip-closure error of one clip in the gaps' unit, summed over its p b m frames.
+    """Lip-closure error of one clip in the unit of the gaps, summed over its p, b and m frames.
 
     Args:
-        truth_gap: gap of each lip pair (T, P).
+        truth_gap: gap of each lip pair in the true motion, (T, P).
         prediction_gap: the same of the prediction, (T', P).
-        bilabial: (T,) bool, the frames inside a p, b or m.
+        bilabial: (T,) bool, True at frames inside a p, b or m.
     """
     truth_gap, prediction_gap, _ = common_frames(truth_gap, prediction_gap)
     bilabial = bilabial[: len(truth_gap)]

@@ -4,8 +4,9 @@ With n_v the template's vertex v, m_{t,v} = ‖x_{t,v} − n_v‖² and the stan
 
     FDD = mean over clips of  mean over upper-face vertices v of (dyn_v(truth) − dyn_v(prediction))
 
-The norm is squared, the deviation is the population's, and the sign is kept: a face that never moves scores highest,
-one that trembles scores below zero, and clips cancel. FaceDiffuser therefore prints the mean of absolute values too.
+The norm is squared, the deviation is the population's, and the sign is kept: a face that never moves gets the highest
+value, one that trembles a negative one, and clips of opposite sign cancel out. FaceDiffuser therefore also prints the
+mean of absolute values.
 """
 
 import numpy as np
@@ -24,7 +25,7 @@ def upper_face_dynamics_deviation(
         truth: vertices (T, V, 3).
         prediction: vertices (T', V, 3).
         template: the speaker's neutral vertices (V, 3).
-        upper_face: ids of the upper-face vertices; one that is listed twice counts once.
+        upper_face: ids of the upper-face vertices; duplicates count once.
     """
     truth, prediction, _ = common_frames(truth, prediction)
     ids = np.unique(upper_face)

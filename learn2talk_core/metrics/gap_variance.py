@@ -1,7 +1,7 @@
-"""Lip-gap variance ratio: how much the mouth opens and closes, against the truth. 1 is right; a regression student
-that smooths everything away is below, an exaggerating one above.
+"""Lip-gap variance ratio: how much the mouth opens and closes compared with the true motion. 1 is ideal; a
+regression student that smooths the motion is below 1, one that exaggerates it above.
 
-    ratio = Σ over clips and frames (gap(prediction) − its clip mean)² / the same of the truth
+    ratio = Σ over clips and frames (gap(prediction) − its mean over the clip)² / the same of the truth
 """
 
 import numpy as np
@@ -11,10 +11,10 @@ from learn2talk_core.metrics.trim import common_frames
 
 
 def gap_variance_ratio(truth_gap: np.ndarray, prediction_gap: np.ndarray) -> Ratio:
-    """Variation of the prediction's lip gap over that of the truth's, in one clip.
+    """Variation of the predicted lip gap divided by that of the true one, in one clip.
 
     Args:
-        truth_gap: gap of each lip pair (T, P).
+        truth_gap: gap of each lip pair in the true motion, (T, P).
         prediction_gap: the same of the prediction, (T', P).
     """
     truth_gap, prediction_gap, _ = common_frames(truth_gap, prediction_gap)

@@ -3,7 +3,7 @@
     LRP = 1/T Σ_t 1/V Σ_v [d_{t,v} < μ] × 100 %
 
 where d_{t,v} is the distance between lip vertex v of frame t in the prediction and in the truth. The paper does not say
-which threshold μ it used, so a value of LRP means something only beside its μ.
+which threshold μ it used, so state μ with every value of LRP.
 """
 
 import numpy as np
@@ -19,8 +19,8 @@ def lip_readability(truth: np.ndarray, prediction: np.ndarray, lips: np.ndarray,
     Args:
         truth: vertices (T, V, 3).
         prediction: vertices (T', V, 3).
-        lips: ids of the lip vertices; one that is listed twice (FLAME's mask has four such) counts once.
-        threshold: μ, in the vertices' unit.
+        lips: ids of the lip vertices; duplicates (FLAME's mask has four) count once.
+        threshold: μ, in the unit of the vertices.
     """
     truth, prediction, _ = common_frames(truth, prediction)
     ids = np.unique(lips)

@@ -1,7 +1,7 @@
 """Lip-sync error of a clip: LSE-D and LSE-C (Prajwal et al. 2020, after Chung & Zisserman 2016), and the lag.
 
 Both encoders of SyncNet are replaced by SyncNet3D's (Learn2Talk, Sect. IV-A), so the numbers cannot be compared with
-those of 2D videos. All arrays are NumPy; nothing here knows how the embeddings were made.
+those of 2D videos. This module works on NumPy embeddings and does not depend on a network.
 """
 
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from learn2talk_core.statistics.synchrony import MAX_SHIFT, Array, lag, mean_dis
 
 @dataclass(frozen=True)
 class Lse:
-    """What SyncNet's evaluation says about one clip.
+    """Results of SyncNet's evaluation for one clip.
 
     Attributes:
         lse_d: the smallest mean distance over the shifts; lower is better.
         lse_c: median minus minimum of the mean distances; higher is better.
-        distance_at_0: the mean distance of the clip as it is, which a constant delay does raise.
-        offset: SyncNet's number: frames by which the audio leads the motion at the smallest distance.
-        lag_ms: milliseconds by which the audio lags behind the motion, refined below a frame by a parabola.
+        distance_at_0: the mean distance at shift 0; unlike LSE-D, it increases with a constant delay.
+        offset: frames by which the audio leads the motion at the smallest distance (SyncNet's AV offset).
+        lag_ms: milliseconds by which the audio lags behind the motion, refined to less than a frame by a parabola.
         curve: (2 S + 1,) mean distance at each shift −S … S of the audio.
     """
 
@@ -44,7 +44,7 @@ def lse(
 ) -> Lse:
     """LSE-D, LSE-C and lag of one clip from its window embeddings.
 
-    Leave silence out (`keep`) wherever the lag matters, see `synchrony.lag`.
+    Exclude silence (`keep`) if you need the lag; see `synchrony.lag`.
 
     Args:
         mesh, audio, max_shift, zero_padding: see `shifted_distances`.

@@ -1,10 +1,10 @@
 """Lip vertex error.
 
-CodeTalker's formula (`main/cal_metric.py`), with which the field computes the numbers that it prints:
+CodeTalker's formula (`main/cal_metric.py`), with which the published numbers are computed:
 
     LVE = mean over the frames of all clips of  max over lip vertices v of ‖g_{t,v} − p_{t,v}‖²
 
-The norm is squared: the unit is the corpus's unit squared, whatever the papers' captions say.
+The norm is squared, so the unit is the square of the corpus's unit, even where the captions of papers say otherwise.
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ def lip_vertex_error(truth: np.ndarray, prediction: np.ndarray, lips: np.ndarray
 
 
 def lip_vertex_distance(truth: np.ndarray, prediction: np.ndarray, lips: np.ndarray) -> Ratio:
-    """The same with the root taken: the mean over frames of the worst lip vertex's distance, in the vertices' unit.
+    """The same with the root taken: mean over frames of the largest lip vertex distance, in the unit of the vertices.
 
     This is a length (times millimetres per unit: `lve_mm`). It is not the root of LVE: the mean of roots is smaller.
     """

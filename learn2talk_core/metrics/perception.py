@@ -1,6 +1,6 @@
-"""Speech perception: what a lip reader makes of a face, compared with what was said and with the true face.
+"""Speech perception: what a lip reader recognises in a face, compared with what was said and with the true face.
 
-The reader that judges never served as a loss. Everything here is NumPy on what the reader put out for each clip.
+The judging lip reader is never used as a loss. This module works on the reader's NumPy outputs for each clip.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ Tokens = Sequence[int]
 
 
 def phoneme_error(log_probs: ArrayLike, said: Tokens) -> float:
-    """Edits between the phonemes read by greedy CTC decoding of `log_probs` (T, V) and those `said`, over the latter.
+    """Phoneme error rate of greedy CTC decoding of `log_probs` (T, V): edits divided by the number of phonemes `said`.
 
     Tokens count from 1; 0 is the CTC blank. NaN when nothing was said.
     """
@@ -23,11 +23,12 @@ def phoneme_error(log_probs: ArrayLike, said: Tokens) -> float:
 
 
 def character_error(log_probs: ArrayLike, text: str, units: Sequence[str]) -> float:
-    """Edits between the characters read by greedy CTC decoding of `log_probs` (T, V) and those of `text`, over the
-    latter; both as `recognition.plain_text` has them. NaN when nothing was said.
+    """Character error rate of greedy CTC decoding of `log_probs` (T, V): edits divided by the length of `text`.
+
+    Both texts are normalised by `recognition.plain_text`. NaN when nothing was said.
 
     Args:
-        units: (V,) what the tokens stand for.
+        units: (V,) text of each token.
     """
     said = plain_text(text)
     return edit_distance(said, spelled(ctc_greedy(log_probs), units)) / len(said) if said else float("nan")

@@ -1,6 +1,6 @@
-"""What each number is called, in which unit it is, which way is better, and whose definition it follows.
+"""Name, unit, direction (lower or higher is better) and definition of every metric.
 
-Two systems' LVE can be compared only when formula, region and unit agree; so every result is printed with these.
+The LVE of two systems can be compared only if formula, region and unit agree, so every result is printed with them.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.mesh.topology import Topology
 
 Goal = Literal["lower", "higher", "zero", "one"]
-FLAME_LIPS = 250  # different ones in FLAME_masks.pkl, which lists 254: four are there twice
+FLAME_LIPS = 250  # distinct vertices in FLAME_masks.pkl, which lists 254: four are duplicates
 BIWI_TEST_A = (24, 3879)  # clips, frames
 
 
@@ -25,7 +25,7 @@ class Metric:
         unit: of the value; `unit` stands for the corpus's own unit of length.
         goal: which values are good.
         protocol: whose definition, in one line.
-        region: the region of the topology that it looks at, where it is one.
+        region: the region of the topology that it uses, if any.
     """
 
     key: str
@@ -74,9 +74,9 @@ METRICS: tuple[Metric, ...] = (
 def protocols(
     topology: Topology, mm_per_unit: float, lrp_threshold_mm: float, *, read: str = "phonemes"
 ) -> dict[str, dict[str, str | int | float]]:
-    """For each key of `METRICS` its name, unit, goal, protocol, region and number of vertices on this corpus.
+    """Name, unit, goal, protocol, region and number of vertices on this corpus, for each key of `METRICS`.
 
-    `read` says what the judging lip reader reads: phonemes, or an official one characters.
+    `read` is what the judging lip reader outputs: phonemes, or characters for an official reader.
     """
     table: dict[str, dict[str, Any]] = {}
     for metric in METRICS:
@@ -99,7 +99,7 @@ def protocols(
 
 
 def describe_corpus(corpus: Corpus) -> dict[str, Any]:
-    """What numbers on this corpus can be compared with: `tests` (test → name of its protocol), unit, and notes.
+    """What results on this corpus can be compared with: `tests` (test → name of its protocol), unit, and notes.
 
     A protocol's name is `dataset-test/definition`: `biwi-test-a/codetalker` (frames of unit area, CodeTalker's lists of
     vertices), `voca/flame-lips-250`, or `recipe/test` where nobody else has published numbers.
@@ -113,7 +113,7 @@ def describe_corpus(corpus: Corpus) -> dict[str, Any]:
         clips = corpus.split("test_seen")
         found = len(clips), sum(clip.frames for clip in clips)
         if found != BIWI_TEST_A:
-            published = "BIWI-Test-A has {} clips and {} frames, here are {} and {}: published numbers do not compare"
+            published = "BIWI-Test-A has {} clips and {} frames, found {} and {}: not comparable with published numbers"
             notes.append(published.format(*BIWI_TEST_A, *found))
     elif corpus.recipe == "vocaset" and lips == FLAME_LIPS:
         unseen = "voca/flame-lips-250"
@@ -148,5 +148,5 @@ def describe_test(evaluate: Mapping[str, Any], test: str) -> str:
 
 
 def unit_name(mm_per_unit: float) -> str:
-    """Metres and millimetres by name; any other unit of length is a `unit` (BIWI's is some 185 mm)."""
+    """Metres and millimetres by name; any other unit of length is called `unit` (BIWI's is about 185 mm)."""
     return {1000.0: "m", 1.0: "mm"}.get(float(mm_per_unit), "unit")

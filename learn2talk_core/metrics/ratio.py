@@ -1,4 +1,4 @@
-"""Every metric here is a ratio of two sums, so that clips add up to the corpus exactly."""
+"""Every metric is a ratio of two sums, so that the values of clips combine exactly to that of the corpus."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
@@ -9,8 +9,8 @@ import numpy as np
 class Ratio(NamedTuple):
     """What one clip adds to a metric: the corpus-level value is Σ total / Σ weight over its clips.
 
-    With frames as the weight that is the average over all frames (CodeTalker's LVE); with weight 1 the average over
-    clips (its FDD).
+    If the weight is the number of frames, this is the average over all frames (CodeTalker's LVE); if it is 1, the
+    average over clips (CodeTalker's FDD).
     """
 
     total: float
@@ -18,7 +18,7 @@ class Ratio(NamedTuple):
 
     @property
     def value(self) -> float | None:
-        """total / weight, or None where there is nothing to average (no p b m in a clip)."""
+        """total / weight, or None if there is nothing to average (no p, b or m in a clip)."""
         return self.total / self.weight if self.weight > 0 else None
 
     def scaled(self, factor: float) -> "Ratio":

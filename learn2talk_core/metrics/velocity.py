@@ -1,6 +1,6 @@
 """Velocity error: the mean over frames and vertices of ‖(p_{t+1,v} − p_{t,v}) − (g_{t+1,v} − g_{t,v})‖ · fps.
 
-It sees what positions hide: trembling, and motion that lags or is smoothed away.
+It shows what errors of position hide: trembling, and motion that lags or is smoothed.
 """
 
 import numpy as np
@@ -11,12 +11,12 @@ from learn2talk_core.metrics.trim import common_frames
 
 
 def velocity_error(truth: np.ndarray, prediction: np.ndarray, vertex_ids: np.ndarray, fps: float) -> Ratio:
-    """Velocity error of one clip in units of the vertices per second, summed over its steps from frame to frame.
+    """Velocity error of one clip in units of the vertices per second, summed over the steps between consecutive frames.
 
     Args:
         truth: vertices (T, V, 3).
         prediction: vertices (T', V, 3).
-        vertex_ids: the vertices to look at; one that is listed twice counts once.
+        vertex_ids: the vertices to use; duplicates count once.
         fps: frames per second.
     """
     truth, prediction, _ = common_frames(truth, prediction)

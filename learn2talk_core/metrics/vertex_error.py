@@ -8,7 +8,7 @@ from learn2talk_core.metrics.trim import common_frames
 
 
 def mean_vertex_error(truth: np.ndarray, prediction: np.ndarray) -> Ratio:
-    """Mean vertex error of one clip in the vertices' unit (root taken), summed over its frames.
+    """Mean vertex error of one clip in the unit of the vertices (root taken), summed over its frames.
 
     Args:
         truth: vertices (T, V, 3).

@@ -1,6 +1,6 @@
 """A face recogniser (ArcFace, Deng et al. 2019) from a user's ONNX file, for CSIM.
 
-OpenCV runs it. ONNX is a graph of known operations, so nothing in the file can run code of a stranger's.
+OpenCV runs it. ONNX is a graph of known operations, so an untrusted file cannot execute code.
 """
 
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def load_arcface(path: str | Path) -> Embed:
     """A function from an aligned face, uint8 (112, 112, 3) RGB, to its embedding (E,) float32."""
     path = Path(path)
     if not path.is_file():
-        raise BadInput(path, expected="an ONNX file", found="no such file", fix="Mend the path.")
+        raise BadInput(path, expected="an ONNX file", found="no such file", fix="Correct the path.")
     try:
         network = cv2.dnn.readNetFromONNX(str(path))
         found = _run(network, np.zeros((SIZE, SIZE, 3), np.uint8))
@@ -28,7 +28,7 @@ def load_arcface(path: str | Path) -> Embed:
         raise BadInput(
             path,
             expected="an ONNX network that OpenCV can run on (1, 3, 112, 112)",
-            found=f"something else ({error.err or str(error).strip().splitlines()[-1]})",
+            found=f"a file that it cannot run ({error.err or str(error).strip().splitlines()[-1]})",
             fix="Use a recogniser of the ArcFace family, for example w600k_r50.onnx of InsightFace.",
         ) from error
     if found.ndim != 2 or found.shape[0] != 1 or found.shape[1] < 2:

@@ -1,6 +1,6 @@
 """Conformer encoder (Gulati et al. 2020) with relative positions (Dai et al. 2019), as in the official lip reader.
 
-Attribute names give the keys of the official checkpoints (`encoder.encoders.*`), "cov" for "conv" included.
+Attribute names give the keys of the official checkpoints (`encoder.encoders.*`), including the spelling "cov".
 """
 
 import math
@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from learn2talk_core.models.linear import Linear
 
-LEGACY_TABLE = 5000  # the official legacy variant cuts its positions off the top of a table of this length
-EPS = 1e-12  # of every LayerNorm
+LEGACY_TABLE = 5000  # the official legacy variant takes its positions from the end of a table of this length
+EPS = 1e-12  # eps of every LayerNorm
 
 
 def sinusoids(positions: Tensor, dim: int) -> Tensor:
@@ -24,8 +24,8 @@ def sinusoids(positions: Tensor, dim: int) -> Tensor:
 def relative_positions(frames: int, device: torch.device, *, legacy: bool) -> Tensor:
     """The positions that attention over `frames` frames encodes: T-1 … -(T-1).
 
-    The legacy variant of older official weights has only the first T entries, and counts down from the end of its
-    table instead of from T-1: what it calls position i - j is really 5000 - T + i - j.
+    The legacy variant of older official weights has only T entries and counts down from the end of its table instead
+    of from T-1: it encodes the position i - j as 5000 - T + i - j.
     """
     if legacy:
         return max(LEGACY_TABLE, frames) - 1 - torch.arange(frames, device=device)
@@ -35,8 +35,8 @@ def relative_positions(frames: int, device: torch.device, *, legacy: bool) -> Te
 def relative_shift(scores: Tensor) -> Tensor:
     """Align scores (..., T, P), whose column p stands for position T-1-p, with keys: out[i, j] = scores[i, T-1-i+j].
 
-    The pad-and-reshape of Dai et al. 2019, appendix B. Columns past the last position hold leftovers of the next row;
-    the legacy variant attends to them (keys in the future), so they are kept.
+    This is the pad-and-reshape of Dai et al. 2019, appendix B. Columns beyond the last position contain values of the
+    next row; the legacy variant attends to them (keys in the future), so they are kept.
     """
     frames, positions = scores.shape[-2:]
     padded = nn.functional.pad(scores, (1, 0)).unflatten(-1, (positions + 1,))
@@ -119,7 +119,7 @@ class ConvolutionModule(nn.Module):
         self.pointwise_cov2 = nn.Conv1d(dim, dim, 1)
 
     def forward(self, x: Tensor, valid: Tensor | None) -> Tensor:
-        """(B, T, D) → (B, T, D). Frames where `valid` (B, T) is False count as zero padding."""
+        """(B, T, D) → (B, T, D). Frames where `valid` (B, T) is False are set to zero."""
         x = nn.functional.glu(self.pointwise_cov1(x.transpose(1, 2)), dim=1)
         if valid is not None:
             x = x * valid[:, None]
@@ -128,7 +128,7 @@ class ConvolutionModule(nn.Module):
 
 
 class ConformerBlock(nn.Module):
-    """Half a feed-forward, self-attention, convolution, half a feed-forward, each with a pre-norm and a shortcut."""
+    """Half a feed-forward, self-attention, convolution, half a feed-forward, each with a pre-norm and a residual."""
 
     def __init__(self, dim: int, heads: int, hidden: int, kernel: int, dropout: float) -> None:
         super().__init__()

@@ -1,7 +1,7 @@
-"""SadTalker's ExpNet (Zhang et al. 2023, §3.1): a mel window, a reference face's expression and an eye-blink ratio in,
-the 64 expression coefficients of one frame of a 3D morphable face (Deep3DFaceRecon's) out.
+"""SadTalker's ExpNet (Zhang et al. 2023, §3.1): maps a mel window, the expression of a reference face and an eye-blink
+ratio to the 64 expression coefficients of one frame of a 3D morphable face (Deep3DFaceRecon's).
 
-Attribute names give the keys of the published weights, which fit strictly.
+Attribute names give the keys of the published weights, which load with strict matching.
 """
 
 from pathlib import Path
@@ -17,9 +17,9 @@ from learn2talk_core.untrusted.published import load_published
 
 FPS = 25
 EXPRESSION = 64  # coefficients
-AUDIO = 512  # numbers that the audio encoder makes of a window
+AUDIO = 512  # features of the audio encoder per window
 FIX = "Use SadTalker_V0.0.2_256.safetensors or, of the older release, {old}."
-_LEAD = 2  # frames by which a window begins before its frame: 0.08 s, so that 0.2 s lie around it
+_LEAD = 2  # a window of 0.2 s begins this many frames (0.08 s) before its frame
 
 
 class ExpNet(nn.Module):
@@ -31,11 +31,11 @@ class ExpNet(nn.Module):
         self.mapping1 = nn.Linear(AUDIO + EXPRESSION + 1, EXPRESSION)
 
     def forward(self, mels: torch.Tensor, reference: torch.Tensor, blink: torch.Tensor) -> torch.Tensor:
-        """Frames are independent of each other.
+        """Frames are processed independently.
 
         Args:
-            mels: (T, 80, 16) windows of `centred_windows`.
-            reference: (64,) expression of the face that shall speak, the same for all frames, or (T, 64).
+            mels: (T, 80, 16) windows from `centred_windows`.
+            reference: expression of the face to animate: (64,) for all frames, or (T, 64).
             blink: (T,) how far the eyes are closed, 0 … 1.
 
         Returns:
@@ -46,7 +46,7 @@ class ExpNet(nn.Module):
 
 
 def wav2lip_audio_encoder(width: int = 32) -> nn.Sequential:
-    """Wav2Lip's, at full size for a width of 32: (N, 1, 80, 16) mel windows → (N, 16 width, 1, 1)."""
+    """Wav2Lip's audio encoder (full size: width 32): (N, 1, 80, 16) mel windows → (N, 16 width, 1, 1)."""
     return nn.Sequential(
         ConvBlock(1, width, 3, 1, 1),
         *residual_blocks(width, 2),
@@ -69,11 +69,11 @@ def load_expnet(path: str | Path) -> ExpNet:
 
 
 def centred_windows(wave: np.ndarray) -> np.ndarray:
-    """The mel window around each frame, as SadTalker cuts them: 16 columns from two frames earlier on, the first and
-    last column repeated beyond the ends.
+    """The mel window around each frame, as in SadTalker: 16 columns, starting two frames before the frame; the
+    first and last columns are repeated beyond the ends.
 
     Args:
-        wave: (N,) in [−1, 1] at 16 kHz, more than 400 samples.
+        wave: (N,) in [−1, 1] at 16 kHz, N > 400.
 
     Returns:
         (T, 80, 16) float32 with T = ⌊25 N / 16000⌋.
@@ -93,10 +93,10 @@ def expressions(
 
     Args:
         network: in evaluation mode.
-        mels: (T, 80, 16) of `centred_windows`.
-        reference: (64,) expression of the still face.
-        blink: (T,) how far the eyes are closed, 0 … 1; open where None.
-        batch: frames at a time.
+        mels: (T, 80, 16) from `centred_windows`.
+        reference: (64,) expression of the face at rest.
+        blink: (T,) how far the eyes are closed, 0 … 1; open if None.
+        batch: frames per batch.
 
     Returns:
         (T, 64) float32.

@@ -1,7 +1,7 @@
-"""Inception v3 (Szegedy et al. 2016) as the Fréchet inception distance uses it: the graph `inception-2015-12-05`, whose
-port to torch (pt_inception-2015-12-05-6726825d.pth, of pytorch-fid) fits strictly.
+"""Inception v3 (Szegedy et al. 2016) as used by the Fréchet inception distance: the graph `inception-2015-12-05`. Its
+port to torch (pt_inception-2015-12-05-6726825d.pth, of pytorch-fid) loads with strict matching.
 
-It differs from torchvision's: average pooling leaves the padding out of the mean, and the last block pools by maximum.
+It differs from torchvision's: average pooling excludes the padding, and the last block uses max pooling.
 """
 
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ class Conv(nn.Module):
 
 
 class BlockA(nn.Module):
-    """35 × 35."""
+    """35 × 35 feature maps."""
 
     def __init__(self, channels: int, pooled: int) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class BlockB(nn.Module):
 
 
 class BlockC(nn.Module):
-    """17 × 17, with convolutions of seven by one."""
+    """17 × 17, with 7 × 1 and 1 × 7 convolutions."""
 
     def __init__(self, channels: int, inner: int) -> None:
         super().__init__()
@@ -109,7 +109,7 @@ class BlockD(nn.Module):
 
 
 class BlockE(nn.Module):
-    """8 × 8, in two versions that differ in how they pool."""
+    """8 × 8, in two versions that differ in their pooling."""
 
     def __init__(self, channels: int, *, pool_by_maximum: bool) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class BlockE(nn.Module):
 
 
 class Inception(nn.Module):
-    """Pictures → the 2048 features before the classes."""
+    """Pictures → the 2048 features before the classifier."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -154,7 +154,7 @@ class Inception(nn.Module):
         self.Mixed_7a = BlockD(768)
         self.Mixed_7b = BlockE(1280, pool_by_maximum=False)
         self.Mixed_7c = BlockE(2048, pool_by_maximum=True)
-        self.fc = nn.Linear(FEATURES, CLASSES)  # in the file; not used here
+        self.fc = nn.Linear(FEATURES, CLASSES)  # part of the published file; not used here
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) RGB in 0 … 1, any size → (N, 2048)."""

@@ -1,8 +1,8 @@
-"""Linear maps by oneDNN, which torch brings along for convolutions.
+"""Linear maps by oneDNN, which torch ships for convolutions.
 
-Torch's own multiplies with MKL, which leaves AVX-512 alone on processors that are not Intel's. There oneDNN is twice as
-fast, forward and backward (benchmarks/linear.py). Where it has no such operator, and for anything but float32 on the
-CPU, the map is torch's own.
+Torch's own linear maps use MKL, which does not use AVX-512 on processors of other makers than Intel. There oneDNN is
+twice as fast, forward and backward (benchmarks/linear.py). If torch has no such operator, and for anything but float32
+on the CPU, torch's own linear map is used.
 """
 
 from typing import Any, TypeVar
@@ -21,19 +21,19 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     plain = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and x.numel() > 0
     if not (AVAILABLE and plain):
         return F.linear(x, weight, bias)
-    # two-dimensional inside: nobody may write to a view that an operator of ours returned, as transformers does
+    # reshaped to 2D inside: autograd forbids in-place writes, as in transformers, to a view returned by our function
     return _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], len(weight))
 
 
 class Linear(nn.Linear):
-    """`nn.Linear` by `linear`."""
+    """`nn.Linear` that calls `linear`."""
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
 
 
 def by_onednn(network: N) -> N:
-    """Let all `nn.Linear` in `network` multiply by `linear`; their weights and names stay."""
+    """Make all `nn.Linear` in `network` use `linear`; their weights and names stay the same."""
     for module in network.modules():
         if type(module) is nn.Linear:
             module.__class__ = Linear
@@ -41,7 +41,7 @@ def by_onednn(network: N) -> N:
 
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    bias = None if bias is None else bias.contiguous()  # whose stride the operator overlooks
+    bias = None if bias is None else bias.contiguous()  # the operator ignores strides
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 

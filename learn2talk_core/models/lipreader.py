@@ -1,7 +1,7 @@
 """The lip reader: Conv3D + ResNet-18, conformer encoder, CTC head and attention decoder (Ma et al. 2022).
 
-Learn2Talk takes E_lipread of Eq. 6 from it, and judges speech perception by what a second one reads. Attribute names
-give the keys of the official LRS3 checkpoints, which fit `LipReader` strictly at their width and depth.
+It provides E_lipread of Learn2Talk's Eq. 6; a second lip reader measures speech perception. Attribute names give the
+keys of the official LRS3 checkpoints, which `LipReader` loads with strict matching at their width and depth.
 """
 
 from collections.abc import Sequence
@@ -24,7 +24,7 @@ from learn2talk_core.models.conformer import (
 from learn2talk_core.models.resnet_frontend import ResNetFrontend
 from learn2talk_core.run.weights import load_config, load_network
 
-FPS = 25.0  # the frame rate that lip readers are trained at
+FPS = 25.0  # frames per second that lip readers are trained with
 CROP = 88  # pixels; the crop that the network sees, cut from the centre of larger mouth pictures
 OFFICIAL_MEAN, OFFICIAL_STD = 0.421, 0.165  # of grey values in 0..1, over LRS3
 BLANK = 0  # of CTC; token V-1 both starts and ends a sentence for the decoder
@@ -66,7 +66,7 @@ class LipReaderEncoder(nn.Module):
 
 
 class DecoderBlock(nn.Module):
-    """Causal self-attention, attention to the encoder, feed-forward, each with a pre-norm and a shortcut."""
+    """Causal self-attention, attention to the encoder, feed-forward, each with a pre-norm and a residual."""
 
     def __init__(self, dim: int, heads: int, hidden: int, dropout: float) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class DecoderBlock(nn.Module):
 
 
 class LipReaderDecoder(nn.Module):
-    """Transformer decoder: what token comes next, given those before it and the encoded video."""
+    """Transformer decoder: predicts the next token from the previous ones and the encoded video."""
 
     def __init__(self, vocabulary: int, dim: int, heads: int, hidden: int, layers: int, dropout: float) -> None:
         super().__init__()
@@ -118,12 +118,12 @@ class LipReader(nn.Module):
         width: channels of the ResNet's stem; features have 8 · width. Official: 64.
         dim, heads, hidden: of conformer and decoder. Official: 256, 4, 2048 or 768, 12, 3072.
         encoder_layers, decoder_layers: official 12 and 6.
-        kernel: frames that the conformer's depthwise convolution sees, odd. Official: 31.
+        kernel: frames in the conformer's depthwise convolution, odd. Official: 31.
         dropout: official 0.1.
-        legacy_positions: the relative positions of official weights whose configuration names no `rel_pos_type`.
-        normalise: "official" uses the grey mean and deviation of LRS3; "clip" those of each clip, which takes out
-            light and skin.
-        size: side of the picture that the network computes on, in pixels; the 88-pixel crop is averaged down to it.
+        legacy_positions: use the relative positions of official weights whose configuration has no `rel_pos_type`.
+        normalise: "official" uses the mean and standard deviation of grey in LRS3; "clip" those of each clip, which
+            removes differences of light and skin.
+        size: height and width of the network's input in pixels; the 88-pixel crop is downsampled to it by averaging.
             Official: 88.
     """
 
@@ -152,8 +152,8 @@ class LipReader(nn.Module):
     def preprocess(self, grey: Tensor, lengths: Tensor | None = None) -> Tensor:
         """Grey mouth pictures (B, T, H, W) in 0..1, H = W ≥ 88 → the network's input (B, 1, T, size, size).
 
-        Frames from `lengths` (B,) on are padding and become zero, which is what the network pads with by itself: a
-        padded clip gives the same numbers as a clip alone.
+        Frames from `lengths` (B,) on are padding and become zero, like the network's own padding, so a clip gives the
+        same result with and without padding.
         """
         top, left = (grey.shape[-2] - CROP) // 2, (grey.shape[-1] - CROP) // 2
         x = grey[..., top : top + CROP, left : left + CROP]
@@ -177,9 +177,9 @@ class LipReader(nn.Module):
         return self.encoder.frontend(x)
 
     def encode(self, features: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """ResNet features (B, T, 8 · width) → conformer features (B, T, dim), which know what comes before and after.
+        """ResNet features (B, T, 8 · width) → conformer features (B, T, dim), with context from before and after.
 
-        With `legacy_positions` the numbers depend on the padded length, as they do officially.
+        With `legacy_positions` the result depends on the padded length, as in the official code.
         """
         return self.encoder(features, valid_frames(lengths, features.shape[1], features.device))
 
@@ -189,16 +189,16 @@ class LipReader(nn.Module):
         return features if kind == "frontend" else self.encode(features, lengths)
 
     def ctc_log_probs(self, encoded: Tensor) -> Tensor:
-        """Conformer features (B, T, dim) → log-probabilities of each token, or none (blank), at each frame."""
+        """Conformer features (B, T, dim) → log-probabilities of each token and the blank at each frame."""
         return self.ctc["ctc_lo"](encoded).log_softmax(-1)
 
     def decode(self, tokens: Tensor, encoded: Tensor, lengths: Tensor | None = None) -> Tensor:
-        """Tokens so far (B, L), the first of them `vocabulary - 1`, → logits of each next one (B, L, vocabulary)."""
+        """Tokens so far (B, L), starting with `vocabulary - 1` → logits of each next token (B, L, vocabulary)."""
         return self.decoder(tokens, encoded, valid_frames(lengths, encoded.shape[1], encoded.device))
 
 
 def valid_frames(lengths: Tensor | None, frames: int, device: torch.device) -> Tensor | None:
-    """True (B, frames) where a frame is not padding; None when nothing is padded."""
+    """(B, frames) bool, False at padding; None if nothing is padded."""
     if lengths is None:
         return None
     return torch.arange(frames, device=device) < lengths.to(device)[:, None]
@@ -219,9 +219,9 @@ def ctc_attention_loss(
         reader: the lip reader.
         encoded: its conformer features (B, T, dim).
         sentences: the tokens of each clip, without blank, start and end.
-        lengths: frames of each clip (B,); all of them when None.
+        lengths: frames of each clip (B,); no padding if None.
         ctc_weight: α; 0.1 officially.
-        smoothing: share of the probability that the decoder is to spread over wrong tokens; 0.1 officially.
+        smoothing: label smoothing, the probability that targets give to wrong tokens; 0.1 officially.
     """
     device, edge = encoded.device, reader.vocabulary - 1
     longest = max(map(len, sentences)) + 1
@@ -232,7 +232,7 @@ def ctc_attention_loss(
         tokens[row, 1 : n + 1] = given
         targets[row, :n], targets[row, n] = given, edge
     logits = reader.decode(tokens, encoded, lengths)
-    # torch smooths over all V tokens, the official loss over the V-1 wrong ones.
+    # Torch smooths over all V tokens, the official loss over the V-1 wrong ones.
     attention = nn.functional.cross_entropy(
         logits.transpose(1, 2),
         targets,
@@ -248,7 +248,7 @@ def ctc_attention_loss(
         counts,
         blank=BLANK,
         reduction="sum",
-        zero_infinity=True,  # a window too short for its tokens
+        zero_infinity=True,  # a clip too short for its tokens has an infinite loss
     ) / max(1, int(counts.sum()))
     return ctc_weight * ctc + (1 - ctc_weight) * attention
 
@@ -268,8 +268,8 @@ def official_shape(options: dict[str, Any]) -> dict[str, Any]:
 
 
 def load_lipreader(folder: str | Path) -> tuple[LipReader, nn.Linear | None]:
-    """The frozen lip reader that `stages.lipreader` made, and its linear head (dim → 40): which phoneme, or silence
-    (class 0), is spoken at each frame. Official readers have no such head."""
+    """The frozen lip reader that `stages.lipreader` made, and its linear head (dim → 40), which classifies each frame
+    as silence (class 0) or a phoneme. Official readers have no such head."""
     made_by = "dvc repro lipreader"
     model, config = load_network(
         folder, lambda config: with_head(LipReader(**config["reader"]), config["classes"]), made_by=made_by
@@ -278,14 +278,14 @@ def load_lipreader(folder: str | Path) -> tuple[LipReader, nn.Linear | None]:
 
 
 def load_units(folder: str | Path) -> tuple[str, ...] | None:
-    """What the numbers of an official reader's CTC head stand for; None where they are our phonemes."""
+    """Text of each output of an official reader's CTC head; None if the outputs are our phonemes."""
     units = load_config(folder, made_by="dvc repro lipreader").get("units")
     return None if units is None else tuple(units)
 
 
 def with_head(reader: LipReader, classes: int) -> nn.ModuleDict:
-    """The lip reader together with a linear head on its conformer features, to train and to save as one; no head where
-    there are no classes."""
+    """The lip reader and a linear head on its conformer features, to train and save together; no head if `classes` is
+    0."""
     if not classes:
         return nn.ModuleDict({"reader": reader})
     return nn.ModuleDict({"reader": reader, "head": nn.Linear(reader.encoder.after_norm.normalized_shape[0], classes)})
@@ -293,10 +293,10 @@ def with_head(reader: LipReader, classes: int) -> nn.ModuleDict:
 
 @dataclass(frozen=True)
 class Reading:
-    """What a lip reader makes of one clip.
+    """Output of a lip reader for one clip.
 
     features: (T, dim) conformer features; log_probs: (T, vocabulary) of its CTC head; frame_logits: (T, 40) of its
-    frame-wise head, None where it has none.
+    frame-wise head, None if it has none.
     """
 
     features: np.ndarray
@@ -306,7 +306,7 @@ class Reading:
 
 @torch.no_grad()
 def read_lips(reader: LipReader, head: nn.Module | None, grey: np.ndarray) -> Reading:
-    """Read one clip of mouth pictures (T, H, W) at 25 fps, H = W ≥ 88: uint8, or float in 0..1."""
+    """Lip-read one clip of mouth pictures (T, H, W) at 25 fps, H = W ≥ 88: uint8, or float in 0..1."""
     x = torch.from_numpy(np.ascontiguousarray(grey))[None]
     encoded = reader.features(x.float() / 255 if grey.dtype == np.uint8 else x.float(), "encoder")
     frame_logits = None if head is None else head(encoded)[0].numpy()

@@ -1,9 +1,9 @@
-"""SadTalker's PoseVAE (Zhang et al. 2023, §3.2): head motion that goes with the sound, in one of 46 learnt manners.
+"""SadTalker's PoseVAE (Zhang et al. 2023, §3.2): head motion that matches the speech, in one of 46 learnt styles.
 
-A conditional variational autoencoder of blocks of 32 frames; what it makes is added to the pose of the still face. A
-pose is six numbers: rotation about x, y and z in radians, then translation in the unit of Deep3DFaceRecon's morphable
-face (ten of them from the camera to the face). Attribute names give the keys of the published weights, which fit
-strictly; the discriminator is there because they hold it. Of a smaller `width` it is ours, trained by
+It is a conditional variational autoencoder of blocks of 32 frames; its output is added to the initial pose. A pose is
+six numbers: rotation about x, y and z in radians, then translation in the unit of Deep3DFaceRecon's morphable face (the
+camera is ten units from the face). Attribute names give the keys of the published weights, which load with strict
+matching; the discriminator is included because they contain it. The network of smaller `width` is our own, trained by
 scripts/train_head_motion.py.
 """
 
@@ -26,7 +26,7 @@ SMOOTHING, SMOOTHING_ORDER = 13, 2  # frames and order of SadTalker's Savitzky-G
 
 
 class Residual(nn.Module):
-    """Two pre-activated 3 × 3 convolutions beside one normalised one; `halve` takes every second frame."""
+    """Residual block: two pre-activated 3 × 3 convolutions and a normalised one; `halve` halves the frame rate."""
 
     def __init__(self, channels_in: int, channels: int, *, halve: bool = False) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class Residual(nn.Module):
 
 
 class Up(nn.Module):
-    """Twice as many frames."""
+    """Doubles the number of frames."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Up(nn.Module):
 
 
 class ResUNet(nn.Module):
-    """(B, T, 6) → (B, T, 6) in 0 … 1, a picture of one channel to it; T is a multiple of 8."""
+    """(B, T, 6), treated as a picture with one channel → (B, T, 6) in 0 … 1; T is a multiple of 8."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -88,7 +88,7 @@ class ResUNet(nn.Module):
 
 
 class PoseEncoder(nn.Module):
-    """Motion, sound, still pose and style → the distribution of the latent vector. Only training needs it."""
+    """Motion, audio, initial pose and style → the distribution of the latent vector. Only needed for training."""
 
     def __init__(self, width: int, styles: int, *, published: bool) -> None:
         super().__init__()
@@ -103,10 +103,9 @@ class PoseEncoder(nn.Module):
     def forward(
         self, motion: torch.Tensor, heard: torch.Tensor, still: torch.Tensor, style: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """(B, 32, 6), (B, 32, 16 width), (B, 6), (B,) → means and logarithms of variances, (B, 64) each.
+        """(B, 32, 6), (B, 32, 16 width), (B, 6), (B,) → means and log variances, (B, 64) each.
 
-        As published both come from `linear_means`, an oversight of the training code that its weights were trained
-        with.
+        In the published network both come from `linear_means`; the published weights were trained with this mistake.
         """
         parts = [still, self.resunet(motion).flatten(1), self.linear_audio(heard).flatten(1), self.classbias[style]]
         hidden = self.MLP(torch.cat(parts, dim=1))
@@ -115,7 +114,7 @@ class PoseEncoder(nn.Module):
 
 
 class PoseDecoder(nn.Module):
-    """Latent vector, sound, still pose and style → motion relative to the still pose."""
+    """Latent vector, audio, initial pose and style → motion relative to the initial pose."""
 
     def __init__(self, width: int, styles: int) -> None:
         super().__init__()
@@ -162,7 +161,7 @@ class NormedConv(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """(B, T, 6) motion → (B, T // 4), how real each stretch looks."""
+    """(B, T, 6) motion → (B, T // 4), how real each section looks."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -182,8 +181,8 @@ class PoseVAE(nn.Module):
 
     Args:
         width: channels of the first convolutions; the published network has 32.
-        styles: manners of moving that can be told apart.
-        published: with the discriminator and the variance of the published network, see `PoseEncoder`.
+        styles: number of styles of head motion.
+        published: use the discriminator and the variance of the published network, see `PoseEncoder`.
     """
 
     def __init__(self, width: int = 32, styles: int = STYLES, *, published: bool = True) -> None:
@@ -195,15 +194,15 @@ class PoseVAE(nn.Module):
             self.netD_motion = Discriminator()
 
     def forward(self, mels: torch.Tensor, still: torch.Tensor, style: int, latents: torch.Tensor) -> torch.Tensor:
-        """Head poses of a clip; nothing random in it.
+        """Head poses of a clip, deterministic.
 
-        The first frame is the still pose itself. The others come in blocks of 32, each with a latent vector of its own;
-        when frames are left over, the last 32 are made once more and the end of that is kept. Blocks do not know of
-        each other, so the pose jumps where they meet: see `smooth_poses`.
+        The first frame is the initial pose itself. The others are made in blocks of 32, each with its own latent
+        vector; if frames are left over, one more block of the last 32 frames is made and its end is used. Blocks are
+        independent, so the pose jumps between them: see `smooth_poses`.
 
         Args:
-            mels: (T, 80, 16) of `expnet.centred_windows`.
-            still: (6,) pose of the still face.
+            mels: (T, 80, 16) from `expnet.centred_windows`.
+            still: (6,) initial pose.
             style: 0 … styles − 1.
             latents: (`blocks(T)`, 64).
 
@@ -228,7 +227,7 @@ class PoseVAE(nn.Module):
 
 
 def blocks(frames: int) -> int:
-    """How many latent vectors a clip of so many frames needs."""
+    """Number of latent vectors for a clip of `frames` frames."""
     return -(-max(0, frames - 1) // BLOCK)
 
 
@@ -253,17 +252,17 @@ def sample(
 
     Args:
         network: in evaluation mode.
-        mels: (T, 80, 16) of `expnet.centred_windows`, 25 a second.
-        rng: where the latent vectors come from; the same generator state gives the same motion.
-        style: 0 … styles − 1, the manner of one of the training speakers.
-        still: (6,) pose that the head starts from; looking straight ahead where None.
+        mels: (T, 80, 16) from `expnet.centred_windows`, 25 per second.
+        rng: source of the latent vectors; the same generator state gives the same motion.
+        style: 0 … styles − 1, the style of one of the training speakers.
+        still: (6,) initial pose; looking straight ahead if None.
         smoothed: apply `smooth_poses`, as SadTalker does.
 
     Returns:
-        (T, 6) float32, see the module for units.
+        (T, 6) float32; for units see the module.
     """
     if not 0 <= style < network.styles:
-        raise ValueError(f"style is one of 0 … {network.styles - 1}, not {style}")
+        raise ValueError(f"style: expected 0 … {network.styles - 1}, not {style}")
     latents = rng.standard_normal((blocks(len(mels)), LATENT), dtype=np.float32)
     start = torch.from_numpy(np.zeros(POSE, np.float32) if still is None else np.asarray(still, np.float32))
     poses = network(torch.from_numpy(mels), start, style, torch.from_numpy(latents)).numpy()
@@ -271,7 +270,7 @@ def sample(
 
 
 def smooth_poses(poses: np.ndarray) -> np.ndarray:
-    """Fit a parabola to the 13 frames around each one, as SadTalker does (fewer in shorter clips). (T, 6) → (T, 6)."""
+    """Fit a parabola to the 13 frames around each frame (fewer in short clips), as SadTalker does; (T, 6) → (T, 6)."""
     window = min(SMOOTHING, (len(poses) - 1) // 2 * 2 + 1)
     if window <= SMOOTHING_ORDER:
         return poses
@@ -279,7 +278,7 @@ def smooth_poses(poses: np.ndarray) -> np.ndarray:
 
 
 def _layers(*sizes: int) -> nn.Sequential:
-    """Linear maps L0, L1, … with a ReLU, A0, after the first."""
+    """Linear layers L0, L1, … with a ReLU, A0, after the first."""
     layers = nn.Sequential()
     for number, (inputs, outputs) in enumerate(pairwise(sizes)):
         layers.add_module(f"L{number}", nn.Linear(inputs, outputs))

@@ -1,6 +1,6 @@
-"""Wav2Lip's visual quality discriminator (Prajwal et al. 2020, §4.3): is this lower half of a face real?
+"""Wav2Lip's visual quality discriminator (Prajwal et al. 2020, §4.3): is the lower half of a face real?
 
-At `width=1` it is the official network, key for key.
+With `width=1` it is the official network with the same keys.
 """
 
 import torch
@@ -27,7 +27,7 @@ class QualityDiscriminator(nn.Module):
     """Probability that the lower half of each face is real.
 
     Args:
-        width: multiplies the official numbers of channels.
+        width: factor on the official numbers of channels.
     """
 
     def __init__(self, width: float = 1.0) -> None:
@@ -47,7 +47,7 @@ class QualityDiscriminator(nn.Module):
         self.binary_pred = nn.Sequential(nn.Conv2d(c512, 1, 1), nn.Sigmoid())
 
     def features(self, faces: torch.Tensor) -> torch.Tensor:
-        """(B, 3, T, 96, 96) in 0..1 → (B T, 512 width, 1, 1), time-major: all clips' first frames come first."""
+        """(B, 3, T, 96, 96) in 0..1 → (B T, 512 width, 1, 1), time-major: the first frames of all clips come first."""
         x = torch.cat(list(faces[:, :, :, faces.shape[3] // 2 :].unbind(dim=2)))
         for block in self.face_encoder_blocks:
             x = block(x)

@@ -28,7 +28,7 @@ class BasicBlock(nn.Module):
 
 
 class Trunk(nn.Module):
-    """ResNet-18 without its stem: four pairs of blocks, then the mean over the picture."""
+    """ResNet-18 without its stem: four pairs of blocks, then the spatial mean."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -42,9 +42,9 @@ class Trunk(nn.Module):
 
 
 class ResNetFrontend(nn.Module):
-    """Pictures (B, 1, T, H, W) → one feature vector a frame (B, T, 8 · width). Official: width 64, H = W = 88.
+    """Pictures (B, 1, T, H, W) → one feature vector per frame (B, T, 8 · width). Official: width 64, H = W = 88.
 
-    Every output frame sees two frames before and two after it.
+    Every output frame depends on two input frames before it and two after it.
     """
 
     def __init__(self, width: int = 64) -> None:

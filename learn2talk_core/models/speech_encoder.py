@@ -1,7 +1,7 @@
-"""The speech encoder: wav2vec 2.0 (Baevski et al. 2020) of any size, and how its 50 Hz features meet motion frames.
+"""The speech encoder: wav2vec 2.0 (Baevski et al. 2020) of any size, and resampling of its features to motion frames.
 
-wav2vec 2.0 is a temporal convolution network (TCN) on the wave, then a transformer. FaceFormer changes the frame rate
-between the two, so that the transformer already runs at the rate of the motion.
+wav2vec 2.0 is a temporal convolution network (TCN) on the wave, followed by a transformer. FaceFormer resamples from
+50 Hz between the two, so that the transformer runs at the frame rate of the motion.
 """
 
 import logging
@@ -27,11 +27,11 @@ from learn2talk_core.run.resample import interpolated_tensor
 from learn2talk_core.run.weights import check_description, described, stored_shapes
 from learn2talk_core.untrusted.published import old_name, read_state
 
-transformers_logging.disable_progress_bar()  # they would tell of milliseconds
-PIECE = 30 * SAMPLE_RATE  # samples that go through the TCN at once where no gradient is wanted
+transformers_logging.disable_progress_bar()  # they would be shown for tasks of milliseconds
+PIECE = 30 * SAMPLE_RATE  # samples per TCN pass when no gradient is needed
 
 
-LARGEST = 16384  # of the numbers in a configuration; XLS-R of 2 billion weights has 1920 and 7680
+LARGEST = 16384  # limit for sizes in a configuration; XLS-R with 2 billion weights has 1920 and 7680
 MOST = {
     **dict.fromkeys(("hidden_size", "intermediate_size", "output_hidden_size"), LARGEST),
     **dict.fromkeys(("num_conv_pos_embeddings", "num_conv_pos_embedding_groups", "num_attention_heads"), 1024),
@@ -41,7 +41,7 @@ MOST = {
 
 
 class SpeechEncoder(Wav2Vec2Model):
-    """transformers' Wav2Vec2Model, run part by part; the state dict is the one that published checkpoints have."""
+    """transformers' Wav2Vec2Model, run part by part; the state dict is that of published checkpoints."""
 
     def __init__(self, config: Wav2Vec2Config) -> None:
         super().__init__(config)
@@ -49,7 +49,7 @@ class SpeechEncoder(Wav2Vec2Model):
 
     @classmethod
     def from_numbers(cls, **numbers: Any) -> "SpeechEncoder":
-        """A fresh encoder; `numbers` are fields of transformers' Wav2Vec2Config, whose defaults are the base size."""
+        """An untrained encoder; `numbers` are fields of transformers' Wav2Vec2Config (defaults: the base size)."""
         return cls(Wav2Vec2Config(**numbers))
 
     @property
@@ -59,22 +59,22 @@ class SpeechEncoder(Wav2Vec2Model):
 
     @property
     def receptive_field(self) -> int:
-        """Samples that one feature frame sees: 400, which is 25 ms."""
+        """Samples in the receptive field of one feature frame: 400, which is 25 ms."""
         field = 1
         for kernel, stride in zip(reversed(self.config.conv_kernel), reversed(self.config.conv_stride), strict=True):
             field = (field - 1) * stride + kernel
         return field
 
     def feature_count(self, samples: int) -> int:
-        """Feature frames that the TCN makes of `samples`: 50 a second, less one."""
+        """Number of feature frames that the TCN makes of `samples`: 50 per second, minus one."""
         return max(0, (samples - self.receptive_field) // self.stride + 1)
 
     def conv_features(self, wave: Tensor) -> Tensor:
         """TCN: normalised wave (B, samples) -> features (B, n, C) at 50 Hz.
 
-        Where the TCN has a group norm over time (wav2vec 2.0 base) the features of a clip depend on its length: give
-        one clip, or clips of one length, never padded ones. Without gradient, long speech goes through in pieces, to
-        the same result: at 16 kHz the first layer of the base size makes 6.5 MB a second.
+        If the TCN has a group norm over time (wav2vec 2.0 base), the features of a clip depend on its length: pass one
+        clip or clips of equal length, never padded ones. Without gradient, long speech is processed in pieces with the
+        same result, to save memory: the first layer of the base size makes 6.5 MB per second of 16 kHz speech.
         """
         if torch.is_grad_enabled() or wave.shape[1] <= PIECE:
             return self.feature_extractor(wave).transpose(1, 2)
@@ -92,7 +92,7 @@ class SpeechEncoder(Wav2Vec2Model):
         return torch.cat(pieces, dim=1)
 
     def _with_statistics_of(self, wave: Tensor) -> Callable[[Tensor], Tensor]:
-        """The first layer, whose group norm takes mean and variance over all of `wave` whatever piece it is given."""
+        """The first layer for pieces of `wave`; its group norm uses the mean and variance over all of `wave`."""
         first = self.feature_extractor.conv_layers[0]
         kernel, stride = self.config.conv_kernel[0], self.config.conv_stride[0]
         count, step = (wave.shape[1] - kernel) // stride + 1, PIECE // stride
@@ -110,8 +110,9 @@ class SpeechEncoder(Wav2Vec2Model):
     def resample(self, features: Tensor, frames: int, fps: float) -> Tensor:
         """Features (B, n, C) at 50 Hz -> (B, frames, C), where motion frame t shows the time t / fps.
 
-        Feature frame k stands for the centre of what it sees, (k * 320 + 200) / 16000 s. Between two centres the
-        features are interpolated linearly; before the first and after the last they are held. Nothing is stretched.
+        The time of feature frame k is the centre of its receptive field, (k * 320 + 200) / 16000 s. Features are
+        interpolated linearly between centres and held constant before the first and after the last. Nothing is
+        stretched.
         """
         time = torch.arange(frames, device=features.device, dtype=torch.float64) / fps
         return interpolated_tensor(features, (time * SAMPLE_RATE - self.receptive_field // 2) / self.stride)
@@ -120,8 +121,8 @@ class SpeechEncoder(Wav2Vec2Model):
         """Transformer: features (B, T, C) -> hidden states (B, T, H).
 
         Args:
-            features: from the TCN, resampled.
-            lengths: frames of each clip where shorter ones are padded to T; frames past a clip's end do not touch it.
+            features: features of the TCN, resampled.
+            lengths: frames of each clip if shorter ones are padded to T; padding does not affect the result.
         """
         mask = None
         if lengths is not None and min(lengths) < features.shape[1]:
@@ -131,9 +132,9 @@ class SpeechEncoder(Wav2Vec2Model):
         return self.encoder(hidden, attention_mask=mask).last_hidden_state
 
     def encode_long(self, features: Tensor, fps: float, window: float = 20.0, margin: float = 2.0) -> Tensor:
-        """As `encode`, for speech of any length: what is longer than `window` seconds is encoded in windows of that
-        length, of which the outer `margin` seconds only give context. Time and memory are then linear in the length,
-        and the transformer meets no longer speech than it was trained on.
+        """As `encode`, for speech of any length: speech longer than `window` seconds is encoded in windows of that
+        length, of which the outer `margin` seconds only serve as context. Time and memory are then linear in the
+        length, and the transformer never gets longer speech than in training.
         """
         frames, width, edge = features.shape[1], round(window * fps), round(margin * fps)
         pieces = []
@@ -147,9 +148,9 @@ class SpeechEncoder(Wav2Vec2Model):
 
 
 def normalise_wave(wave: Tensor, eps: float = 1e-7) -> Tensor:
-    """A clip (..., samples) with mean 0 and variance 1, which is what wav2vec 2.0 is given.
+    """Normalise a clip (..., samples) to mean 0 and variance 1, as wav2vec 2.0 expects.
 
-    FaceFormer's numbers were made with the eps of transformers 4.6, 1e-5.
+    FaceFormer used the eps of transformers 4.6, 1e-5.
     """
     centred = wave - wave.mean(-1, keepdim=True)
     return centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt()
@@ -163,13 +164,14 @@ def tcn_features(encoder: SpeechEncoder, wave: np.ndarray, frames: int, fps: flo
 
 
 def align_as_faceformer(features: Tensor, dataset: str, frames: int | None = None) -> Tensor:
-    """The frame rates as FaceFormer's published checkpoints met them: features (B, n, C) at 50 Hz -> (B, T, C).
+    """Resample features as for FaceFormer's published checkpoints: (B, n, C) at 50 Hz -> (B, T, C).
 
     Args:
-        features: from the TCN.
-        dataset: "vocaset": stretched onto T = `frames`, or onto 30 frames a second (rounded down), the first feature
-            on the first frame and the last on the last. "biwi": kept at 50 Hz, two for each motion frame at 25 fps.
-        frames: motion frames, where they are known.
+        features: features of the TCN.
+        dataset: "vocaset": stretched to T = `frames`, or to 30 frames per second (rounded down) if `frames` is None,
+            the first feature at the first frame and the last at the last. "biwi": kept at 50 Hz, two per motion frame
+            at 25 fps.
+        frames: number of motion frames, if known.
     """
     if dataset == "vocaset":
         count = int(features.shape[1] / 50 * 30) if frames is None else frames
@@ -181,11 +183,11 @@ def align_as_faceformer(features: Tensor, dataset: str, frames: int | None = Non
 
 
 def speech_config(numbers: Mapping[str, Any], path: object, *, fix: str) -> Wav2Vec2Config:
-    """The configuration that transformers makes of `numbers`, the content of a `config.json`.
+    """Build transformers' configuration from `numbers`, the content of a `config.json`.
 
     Raises:
-        BadInput: a size that no wav2vec 2.0 has (see `MOST`), sizes that do not divide each other, or anything else
-            that transformers cannot make a network of; `path` says whose numbers they are.
+        BadInput: a size out of range (see `MOST`), sizes that do not divide each other, or any other configuration from
+            which transformers cannot build a network; the message names `path`.
     """
     for key, most in MOST.items():
         given = numbers.get(key)
@@ -198,7 +200,7 @@ def speech_config(numbers: Mapping[str, Any], path: object, *, fix: str) -> Wav2
         described(lambda: SpeechEncoder(config), path, expected="the configuration of a wav2vec 2.0", fix=fix)
     except BadInput:
         raise
-    except Exception as error:  # transformers' own checks raise several kinds
+    except Exception as error:  # transformers raises several kinds of errors
         reason = " ".join(str(error).split())[:200]
         raise BadInput(path, expected="the configuration of a wav2vec 2.0", found=reason, fix=fix) from error
     sizes = {"num_attention_heads": config.num_attention_heads, "groups": config.num_conv_pos_embedding_groups}
@@ -208,27 +210,27 @@ def speech_config(numbers: Mapping[str, Any], path: object, *, fix: str) -> Wav2
             raise BadInput(path, expected="sizes that divide each other", found=found, fix=fix)
     if math.prod(config.conv_stride) > SAMPLE_RATE or len(config.conv_dim) > 20:
         found = f"{len(config.conv_dim)} convolutions whose strides are {math.prod(config.conv_stride)}"
-        raise BadInput(path, expected="some 50 features a second", found=found, fix=fix)
+        raise BadInput(path, expected="about 50 features per second", found=found, fix=fix)
     return config
 
 
 def load_speech_encoder(source: str | Path) -> SpeechEncoder:
-    """The encoder in a folder as `save_pretrained` writes it, with or without a CTC head on top.
+    """Load the encoder from a folder written by `save_pretrained`, with or without a CTC head on top.
 
-    `source` may be the name of a hub model that lies in the local cache; nothing is ever downloaded.
+    `source` may also be the name of a hub model in the local cache; nothing is ever downloaded.
 
     Raises:
-        BadInput: nothing there, not a wav2vec 2.0, or not a whole one.
+        BadInput: nothing there, not a wav2vec 2.0, or weights missing.
     """
     fix = "Give a folder with config.json and model.safetensors (or pytorch_model.bin) of a wav2vec 2.0."
     if Path(source).is_dir():
         _check_files(Path(source))
     _check_weights(source, fix)
     level = transformers_logging.get_verbosity()
-    transformers_logging.set_verbosity(logging.ERROR)  # what a checkpoint has too much (a CTC head) is no news
+    transformers_logging.set_verbosity(logging.ERROR)  # additional weights (a CTC head) are expected, no warning
     try:
         loaded: Any = SpeechEncoder.from_pretrained(str(source), local_files_only=True, output_loading_info=True)
-    except Exception as error:  # of transformers, torch, safetensors and pickle
+    except Exception as error:  # from transformers, torch, safetensors or pickle
         found = str(error).partition("\n")[0]
         raise BadInput(source, expected="a wav2vec 2.0 on this machine", found=found, fix=fix) from error
     finally:
@@ -236,15 +238,15 @@ def load_speech_encoder(source: str | Path) -> SpeechEncoder:
     model, report = loaded
     absent = sorted(set(report["missing_keys"]) - {"masked_spec_embed"})
     if absent:
-        found = f"none for {absent[0]} and {len(absent) - 1} more"
+        found = f"no weight for {absent[0]} and {len(absent) - 1} more"
         raise BadInput(source, expected="weights for the whole encoder", found=found, fix=fix)
     return model
 
 
 def _check_weights(source: str | Path, fix: str) -> None:
-    """Refuse a configuration that its weights are not of, before transformers makes the network.
+    """Refuse a configuration that does not fit its weights, before transformers builds the network.
 
-    What is not there, or not of one of the usual names, is left for transformers to tell.
+    Missing files and files with unusual names are left to transformers' own checks.
     """
     config_file = beside(source, "config.json")
     if config_file is None:
@@ -272,16 +274,16 @@ def _check_weights(source: str | Path, fix: str) -> None:
     own = {old_name(key): tuple(value.shape) for key, value in skeleton.state_dict().items()}
     absent = sorted(key for key in own if key not in shapes and key != "masked_spec_embed")
     if files and absent:
-        found_text = f"none for {absent[0]} and {len(absent) - 1} more"
+        found_text = f"no weight for {absent[0]} and {len(absent) - 1} more"
         raise BadInput(source, expected="weights for the whole encoder", found=found_text, fix=fix)
     wrong = [key for key in own if key in shapes and shapes[key] != own[key]]
     if wrong:
         found_text = f"{wrong[0]} of shape {shapes[wrong[0]]} instead of {own[wrong[0]]}"
-        raise BadInput(source, expected="the weights of its config.json", found=found_text, fix=fix)
+        raise BadInput(source, expected="weights that fit its config.json", found=found_text, fix=fix)
 
 
 def beside(source: str | Path, name: str) -> Path | None:
-    """A file of a folder, or of a hub model in the local cache; None where there is none."""
+    """Path of a file in a folder, or of a hub model in the local cache; None if there is no such file."""
     if Path(source).is_dir():
         path = Path(source) / name
         return path if path.is_file() else None
@@ -293,7 +295,7 @@ def beside(source: str | Path, name: str) -> Path | None:
 
 
 def _check_files(folder: Path) -> None:
-    """Refuse a folder that leads out of itself: by links, or by the names of the parts of its weights."""
+    """Refuse a folder that refers to files outside itself: by links, or by file names in its weight index."""
     made_by = "download the model"
     for file in (file for file in folder.iterdir() if not file.is_dir()):
         inner_file(file, made_by=made_by)

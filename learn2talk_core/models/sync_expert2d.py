@@ -1,9 +1,9 @@
-"""Wav2Lip's lip-sync expert (Prajwal et al. 2020, §4.1), SyncNet_color in its code: do five lower half-faces and a mel
-window belong together?
+"""Wav2Lip's lip-sync expert (Prajwal et al. 2020, §4.1), SyncNet_color in its code: are the lower halves of five
+faces in sync with a mel window?
 
-At `width=1` it is the official network, key for key. Experts that are trained here see how the faces differ from the
-mean face of their clip: that takes away who it is and what the light is like, and leaves the motion. The official
-weights want plain faces in BGR.
+With `width=1` it is the official network with the same keys. Experts trained here get the difference between the faces
+and the mean face of their clip, which removes identity and lighting and leaves the motion. The official weights need
+plain faces in BGR.
 """
 
 from pathlib import Path
@@ -20,10 +20,10 @@ FRAMES = 5  # video frames of a window: 0.2 s at 25 fps
 
 
 class SyncExpert2D(nn.Module):
-    """Two encoders whose unit embeddings agree when mouth and sound are in sync.
+    """Two encoders whose unit embeddings are similar when mouth and sound are in sync.
 
     Args:
-        width: multiplies the official numbers of channels.
+        width: factor on the official numbers of channels.
         official: whether the weights are for plain BGR faces; see `look`.
     """
 
@@ -59,11 +59,11 @@ class SyncExpert2D(nn.Module):
         )
 
     def look(self, faces: torch.Tensor, mean: torch.Tensor) -> torch.Tensor:
-        """(B, 3, 5, 96, 96) RGB faces and their clips' mean faces → what `encode_face` sees of them."""
+        """(B, 3, 5, 96, 96) RGB faces and their clips' mean faces → input of `encode_face`."""
         return lower_halves(faces.flip(1) if self.official else faces - mean)
 
     def encode_face(self, faces: torch.Tensor) -> torch.Tensor:
-        """(B, 15, 48, 96) lower halves of five faces, stacked on the channels → unit vectors (B, 512 width)."""
+        """(B, 15, 48, 96) lower halves of five faces, stacked along the channels → unit vectors (B, 512 width)."""
         return functional.normalize(self.face_encoder(faces).flatten(1), dim=1)
 
     def encode_audio(self, mel: torch.Tensor) -> torch.Tensor:
@@ -71,12 +71,12 @@ class SyncExpert2D(nn.Module):
         return functional.normalize(self.audio_encoder(mel).flatten(1), dim=1)
 
     def forward(self, mel: torch.Tensor, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The embeddings of mel windows and of faces; their cosine lies in 0..1 because both end in a ReLU."""
+        """Embeddings of mel windows and of faces; their cosine lies in 0..1 because both end in a ReLU."""
         return self.encode_audio(mel), self.encode_face(faces)
 
 
 def lower_halves(faces: torch.Tensor) -> torch.Tensor:
-    """(B, 3, T, H, W) faces → (B, 3T, H/2, W): the lower halves, frame after frame along the channels."""
+    """(B, 3, T, H, W) faces → (B, 3T, H/2, W): the lower halves, with the frames stacked along the channels."""
     lower = faces[:, :, :, faces.shape[3] // 2 :]
     return lower.transpose(1, 2).flatten(1, 2)
 
@@ -91,12 +91,12 @@ def face_embeddings(expert: SyncExpert2D, faces: np.ndarray, *, batch: int = 64)
 
 
 def save_expert(folder: str | Path, expert: SyncExpert2D, *, width: float) -> None:
-    """Write the expert, and what is needed to rebuild it."""
+    """Write the expert and the settings needed to rebuild it."""
     save_weights(folder, expert, {"width": width, "official": expert.official})
 
 
 def load_expert(folder: str | Path, *, made_by: str = "dvc repro teacher") -> SyncExpert2D:
-    """What `save_expert` wrote, frozen and in evaluation mode."""
+    """Load what `save_expert` wrote, frozen and in evaluation mode."""
     return load_network(folder, lambda config: SyncExpert2D(**config), made_by=made_by)[0]
 
 

@@ -1,8 +1,8 @@
 """SyncNet (Chung & Zisserman 2016, "Out of time"), the network behind LSE-D and LSE-C of 2D videos.
 
-Attribute names give the keys of the published `syncnet_v2.model`, which fits strictly. Embeddings and the order of
-their windows are those of its evaluation code (syncnet_python, and Wav2Lip's copy of it); distances and scores are
-`metrics.lse.lse` with `zero_padding` for the published numbers.
+Attribute names give the keys of the published `syncnet_v2.model`, which loads with strict matching. Embeddings and the
+order of their windows are those of its evaluation code (syncnet_python, and Wav2Lip's copy of it). For published
+numbers, compute distances and scores by `metrics.lse.lse` with `zero_padding`.
 """
 
 from collections.abc import Iterable, Iterator
@@ -28,7 +28,7 @@ WIDTH = 1024  # of an embedding
 
 
 class SyncNet(nn.Module):
-    """Two encoders whose embeddings are near each other when mouth and sound are in sync."""
+    """Two encoders whose embeddings are close when mouth and sound are in sync."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class SyncNet(nn.Module):
     def encode_lips(self, faces: torch.Tensor) -> torch.Tensor:
         """(3, T, 224, 224) BGR in 0 … 255 → (T − 4, 1024), one for each window of five frames.
 
-        Only the first convolution looks across time, so a whole clip passes at once.
+        Only the first convolution extends over time, so a whole clip can be encoded at once.
         """
         features = self.netcnnlip(faces[None])  # (1, 512, T − 4, 1, 1)
         return self.netfclip(features[0, :, :, 0, 0].T)
@@ -80,15 +80,15 @@ def load_syncnet(path: str | Path) -> SyncNet:
 def embeddings(
     network: SyncNet, faces: Iterable[np.ndarray], wave: np.ndarray, *, batch: int = 20
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings of all windows of a clip, window n from frame n on, as the published evaluation has them.
+    """Embeddings of all windows of a clip; window n starts at frame n. As in the published evaluation code.
 
-    That uses L = min(T, ⌊N / 640⌋) − 5 windows: it leaves out the last one for which there are pictures.
+    That code uses L = min(T, ⌊N / 640⌋) − 5 windows: it omits the last window for which there are pictures.
 
     Args:
         network: in evaluation mode.
-        faces: T pictures of the face, uint8 (H, W, 3) RGB, 25 a second, brought to 224 × 224 here; read once.
+        faces: T pictures of the face, uint8 (H, W, 3) RGB, 25 per second, resized to 224 × 224 here; iterated once.
         wave: (N,) in [−1, 1] at 16 kHz, sample 0 at the first picture's time.
-        batch: windows at a time.
+        batch: windows per batch.
 
     Returns:
         lips (L, 1024) and audio (L, 1024) float32; L is 0 for a clip of fewer than six frames.
@@ -105,7 +105,7 @@ def embeddings(
 
 
 def _windows(faces: Iterator[np.ndarray], batch: int) -> Iterator[np.ndarray]:
-    """Pieces of a clip, float32 (3, at most `batch` + 4, 224, 224) BGR, that overlap by four frames."""
+    """Pieces of a clip that overlap by four frames, float32 (3, at most `batch` + 4, 224, 224) BGR."""
     piece: list[np.ndarray] = []
     for face in faces:
         sized = face if face.shape[:2] == (SIZE, SIZE) else cv2.resize(face, (SIZE, SIZE))
@@ -126,7 +126,7 @@ def _block2d(
 def _block3d(
     channels_in: int, channels: int, kernel: tuple[int, int, int], *, stride: int = 1, padding: int = 0
 ) -> tuple[nn.Module, ...]:
-    """Stride and padding in space only."""
+    """3D convolution with stride and padding in space only."""
     convolution = nn.Conv3d(channels_in, channels, kernel, (1, stride, stride), (0, padding, padding))
     return convolution, nn.BatchNorm3d(channels), nn.ReLU(inplace=True)
 

@@ -1,10 +1,11 @@
-"""SyncNet3D (Learn2Talk, Sect. III-D): are a mouth's motion and the speech in sync?
+"""SyncNet3D (Learn2Talk, Sect. III-D): are mouth motion and speech in sync?
 
-Two streams look at the same 0.2 s. The mesh stream encodes W frames of mouth vertices by a transformer and a
-three-layer MLP, the audio stream their mel spectrogram by five convolutions and a two-layer MLP. The two embeddings are
-near each other for genuine pairs and far apart for false ones.
+Two streams encode the same 0.2 s. The mesh stream encodes W frames of mouth vertices by a transformer and a three-layer
+MLP, the audio stream the mel spectrogram by five convolutions and a two-layer MLP. The two embeddings are close for
+genuine pairs and far apart for false ones.
 
-Frame t of a clip shows time t / fps. Window k is frames k … k + W − 1 and the 16 mel columns from time k / fps on.
+Frame t of a clip shows time t / fps. Window k consists of frames k … k + W − 1 and the 16 mel columns that start at
+time k / fps.
 """
 
 from dataclasses import asdict, dataclass
@@ -27,18 +28,18 @@ MADE_BY = "dvc repro syncnet3d"
 
 @dataclass(frozen=True)
 class Shape:
-    """What is needed to rebuild a SyncNet3D.
+    """Settings needed to rebuild a SyncNet3D.
 
     Attributes:
         vertices: number of mouth vertices.
         window: W, frames in a window.
-        modes: number of linear modes of mouth motion that the mesh stream sees.
-        width: of the transformer's tokens and the MLPs' hidden layers are twice this.
-        layers: of the transformer.
-        heads: of its attention.
-        channels: of the first convolution; the later ones have 2, 2, 4 and 4 times as many.
-        embedding: E, numbers in an embedding.
-        non_negative: embeddings end in BatchNorm and ReLU, so that their cosine lies in [0, 1] (for Eq. 5).
+        modes: number of linear modes of mouth motion in the input of the mesh stream.
+        width: of the transformer's tokens; the hidden layers of the MLPs have twice this width.
+        layers: number of transformer layers.
+        heads: number of attention heads.
+        channels: channels of the first convolution; the later ones have 2, 2, 4 and 4 times as many.
+        embedding: E, dimension of the embeddings.
+        non_negative: end the streams in BatchNorm and ReLU, so that the cosine lies in [0, 1] (for Eq. 5).
     """
 
     vertices: int
@@ -58,10 +59,10 @@ def window_frames(fps: float) -> int:
 
 
 def audio_windows(wave: np.ndarray, fps: float) -> np.ndarray:
-    """Mel windows of a clip, one for every frame k / fps from which 0.2 s of audio are left.
+    """Mel windows of a clip, one for every frame k after whose time k / fps at least 0.2 s of audio remain.
 
-    A frame lasts 8/3 mel columns at 30 fps. Taking the nearest column would move windows by up to 6 ms against the
-    motion; the mel is interpolated linearly at the exact times instead.
+    A frame lasts 8/3 mel columns at 30 fps. The nearest column would be up to 6 ms from the time of the motion, so the
+    mel is interpolated linearly at the exact times.
 
     Args:
         wave: (samples,) 16 kHz mono in [-1, 1].
@@ -79,7 +80,7 @@ def audio_windows(wave: np.ndarray, fps: float) -> np.ndarray:
 
 
 class SyncNet3D(nn.Module):
-    """Mesh stream and audio stream; both put out embeddings of length 1."""
+    """Mesh stream and audio stream; both output embeddings of length 1."""
 
     modes: Tensor
     mel_mean: Tensor
@@ -89,7 +90,7 @@ class SyncNet3D(nn.Module):
         super().__init__()
         self.shape = shape
         width, channels, hidden = shape.width, shape.channels, 2 * shape.width
-        # Displacement of the mouth → weights of its modes of motion: fixed, found from the training motion.
+        # Mouth displacement → weights of the modes of motion; fixed, computed from the training motion.
         self.register_buffer("modes", torch.zeros(3 * shape.vertices, shape.modes))
         self.token = nn.Linear(shape.modes, width)
         self.position = nn.Parameter(0.02 * torch.randn(shape.window, width))
@@ -130,7 +131,7 @@ class SyncNet3D(nn.Module):
         return F.normalize(self.mesh_mlp(tokens.flatten(1)), dim=-1)
 
     def embed_mesh(self, displacement: Tensor) -> Tensor:
-        """Every window of whole clips, differentiable.
+        """Embed every window of whole clips, differentiable.
 
         Args:
             displacement: (B, T, n, 3) mouth vertices minus the speaker's template, in the corpus's unit, T ≥ W.
@@ -148,7 +149,7 @@ class SyncNet3D(nn.Module):
 
 
 def load_syncnet3d(folder: str | Path, recipe: str | None = None) -> SyncNet3D:
-    """The trained network in `folder`, frozen; refused when its corpus had another recipe than `recipe`."""
+    """Load the trained network in `folder`, frozen; refuse it if its corpus had another recipe than `recipe`."""
 
     def build(numbers: dict[str, Any]) -> SyncNet3D:
         if recipe is not None:
@@ -159,7 +160,7 @@ def load_syncnet3d(folder: str | Path, recipe: str | None = None) -> SyncNet3D:
 
 
 def config(model: SyncNet3D, recipe: str | None = None) -> dict[str, int | str | None]:
-    """What `save_weights` stores beside the weights; `recipe` is that of the training corpus."""
+    """Settings that `save_weights` stores with the weights; `recipe` is that of the training corpus."""
     return {**asdict(model.shape), "recipe": recipe}
 
 

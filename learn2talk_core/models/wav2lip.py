@@ -1,7 +1,7 @@
-"""Wav2Lip's generator (Prajwal et al. 2020, "A Lip Sync Expert Is All You Need", §4.2): a face whose lower half is
-masked, a reference face and a mel window in, the face with a mouth that says the window out.
+"""Wav2Lip's generator (Prajwal et al. 2020, "A Lip Sync Expert Is All You Need", §4.2): from a face whose lower half is
+masked, a reference face and a mel window, it makes the face with a mouth that fits the speech.
 
-At `width=1` it is the official network, key for key; `Inputs` says how its weights want to be fed.
+With `width=1` it is the official network with the same keys; `Inputs` describes the input format of its weights.
 """
 
 from pathlib import Path
@@ -18,13 +18,13 @@ MADE_BY = "dvc repro teacher"
 
 
 class Inputs(NamedTuple):
-    """How a generator wants to be fed; the defaults are those of the official weights in Wav2Lip's `inference.py`,
-    but for the colours of the faces, which are BGR there.
+    """Input format of a generator; the defaults are those of the official weights in Wav2Lip's `inference.py`, except
+    for the order of colours, which is BGR there.
 
     Attributes:
-        bgr: faces in BGR, not RGB.
-        lead: a frame is made from the mel window (0.2 s) that begins this many frames before it. Wav2Lip has 0: the
-            frame stands at the very beginning of what is heard, and what was said before it must be guessed.
+        bgr: faces are BGR, not RGB.
+        lead: the mel window (0.2 s) of a frame begins this many frames before it. Wav2Lip has 0: the frame is at the
+            beginning of its window, so the network does not hear the speech before it.
     """
 
     bgr: bool = False
@@ -32,7 +32,7 @@ class Inputs(NamedTuple):
 
 
 class ConvBlock(nn.Module):
-    """Convolution, batch normalisation, ReLU; the input is added before the ReLU when `residual`."""
+    """Convolution, batch normalisation, ReLU; with `residual` the input is added before the ReLU."""
 
     def __init__(
         self,
@@ -68,7 +68,7 @@ class UpBlock(nn.Module):
 
 
 def residual_blocks(channels: int, count: int) -> list[ConvBlock]:
-    """`count` blocks of 3×3 convolutions that keep channels and size."""
+    """`count` residual blocks of 3×3 convolutions that keep channels and size."""
     return [ConvBlock(channels, channels, 3, 1, 1, residual=True) for _ in range(count)]
 
 
@@ -81,18 +81,18 @@ class Wav2Lip(nn.Module):
     """The generator: a U-Net whose bottleneck is the embedding of the mel window.
 
     Args:
-        width: multiplies the official numbers of channels.
-        audio_width: the same for the audio encoder alone; None is `width`. It is the cheaper part by far.
-        residual: the network's output is added, before the sigmoid, to the reference face: a generator that must be
-            trained in minutes then starts from the still face and learns only what speech changes in it. The official
-            network draws every pixel anew.
+        width: factor on the official numbers of channels.
+        audio_width: the same for the audio encoder alone, which is by far the cheaper part; None means `width`.
+        residual: add the network's output, before the sigmoid, to the reference face. A generator that is trained in
+            minutes then starts from the still face and only learns what speech changes. The official network
+            generates every pixel.
     """
 
     def __init__(self, width: float = 1.0, *, audio_width: float | None = None, residual: bool = False) -> None:
         super().__init__()
         self.residual = residual
         c16, c32, c64, c128, c256, c384, c512 = (scaled(c, width) for c in (16, 32, 64, 128, 256, 384, 512))
-        # Faces of 96×96 shrink to 48, 24, 12, 6, 3 and 1 pixels; every size is handed on to the decoder.
+        # 96×96 faces are downsampled to 48, 24, 12, 6, 3 and 1 pixels; every size is passed to the decoder.
         self.face_encoder_blocks = nn.ModuleList(
             [
                 nn.Sequential(ConvBlock(6, c16, 7, 1, 3)),
@@ -136,7 +136,7 @@ class Wav2Lip(nn.Module):
         self.output_block = nn.Sequential(ConvBlock(c64 + c16, c32, 3, 1, 1), last, nn.Sigmoid())
 
     def forward(self, mel: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
-        """Faces that say the mel windows.
+        """Generate faces that speak the mel windows.
 
         Args:
             mel: (B, 1, 80, 16), or (B, T, 1, 80, 16) for clips of T frames.
@@ -152,7 +152,7 @@ class Wav2Lip(nn.Module):
         return self.decode(mel, self.encode_faces(faces), faces[:, 3:])
 
     def encode_faces(self, faces: torch.Tensor) -> list[torch.Tensor]:
-        """(B, 6, 96, 96) → what each block of the face encoder gives, largest image first."""
+        """(B, 6, 96, 96) → output of each block of the face encoder, largest image first."""
         skips = []
         for block in self.face_encoder_blocks:
             faces = block(faces)
@@ -170,39 +170,39 @@ class Wav2Lip(nn.Module):
 
 
 def masked(faces: torch.Tensor) -> torch.Tensor:
-    """(…, H, W) faces with their lower half blacked out: pose, eyes and light remain, the mouth does not."""
+    """(…, H, W) faces with the lower half set to black: pose, eyes and light remain, the mouth is hidden."""
     lower = faces.clone()
     lower[..., faces.shape[-2] // 2 :, :] = 0
     return lower
 
 
 def to_tensor(faces: np.ndarray, *, bgr: bool = False) -> torch.Tensor:
-    """(…, H, W, 3) uint8 RGB → (…, 3, H, W) float32 in 0..1, in BGR where the weights want it."""
+    """(…, H, W, 3) uint8 RGB → (…, 3, H, W) float32 in 0..1, in BGR if the weights need it."""
     ordered = np.ascontiguousarray(faces[..., ::-1] if bgr else faces)
     return torch.from_numpy(ordered).movedim(-1, -3).float() / 255
 
 
 def to_image(faces: torch.Tensor, *, bgr: bool = False) -> np.ndarray:
-    """The way back: (…, 3, H, W) in 0..1 → (…, H, W, 3) uint8 RGB."""
+    """The inverse of `to_tensor`: (…, 3, H, W) in 0..1 → (…, H, W, 3) uint8 RGB."""
     pixels = (faces * 255).round().clamp(0, 255).byte().movedim(-3, -1).cpu().numpy()
     return np.ascontiguousarray(pixels[..., ::-1] if bgr else pixels)
 
 
 def windows_of(mels: np.ndarray, frames: np.ndarray, lead: int) -> np.ndarray:
-    """The mel window (n, 80, 16) of each of `frames` (n,), out of those `mels` (T, 80, 16) that begin at each frame."""
+    """Mel windows (n, 80, 16) for `frames` (n,); `mels` (T, 80, 16) are the windows that begin at each frame."""
     return mels[np.maximum(frames - lead, 0)]
 
 
 @torch.inference_mode()
 def one_shot(generator: Wav2Lip, still: np.ndarray, mels: np.ndarray, inputs: Inputs, *, batch: int = 32) -> np.ndarray:
-    """Make one still face speak: it is both the masked face and the reference of every frame.
+    """Animate one still image: it is both the masked face and the reference face of every frame.
 
     Args:
         generator: in evaluation mode.
         still: (96, 96, 3) uint8 RGB.
         mels: (T, 80, 16), the mel window that begins at each frame.
-        inputs: how the generator wants them.
-        batch: how many frames to make at a time.
+        inputs: input format of the generator.
+        batch: frames per batch.
 
     Returns:
         (T, 96, 96, 3) uint8 RGB.
@@ -220,17 +220,17 @@ def one_shot(generator: Wav2Lip, still: np.ndarray, mels: np.ndarray, inputs: In
 
 
 def save_generator(folder: str | Path, generator: Wav2Lip, *, width: float, audio_width: float, inputs: Inputs) -> None:
-    """Write the generator and how it wants to be fed."""
+    """Write the generator and its input format."""
     shape = {"width": width, "audio_width": audio_width, "residual": generator.residual}
     save_weights(folder, generator, {"shape": shape, "inputs": inputs._asdict()})
 
 
 def load_generator(folder: str | Path) -> tuple[Wav2Lip, Inputs]:
-    """What `save_generator` wrote: the generator, frozen and in evaluation mode, and how it wants to be fed."""
+    """Load what `save_generator` wrote: the generator, frozen and in evaluation mode, and its input format."""
     generator, config = load_network(folder, lambda config: Wav2Lip(**config["shape"]), made_by=MADE_BY)
     try:
         inputs = Inputs(**config["inputs"])
     except (KeyError, TypeError) as error:
         where, fix = Path(folder) / "model.json", f"Make it again: {MADE_BY}."
-        raise BadInput(where, expected="how the generator is fed", found=str(error), fix=fix) from error
+        raise BadInput(where, expected="the input format of the generator", found=str(error), fix=fix) from error
     return generator.to(memory_format=torch.channels_last), inputs  # type: ignore[call-overload]

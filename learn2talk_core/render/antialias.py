@@ -1,16 +1,16 @@
-"""Silhouette antialiasing: makes the image a continuous function of where the outlines are.
+"""Silhouette antialiasing: makes the image a continuous function of the positions of the silhouettes.
 
 After §3 "Antialiasing" of Laine et al. 2020, "Modular Primitives for High-Performance Differentiable Rendering". Where
 two neighbouring pixel centres see different triangles, we look for the silhouette edge of the nearer surface that
-crosses the segment between the centres, at a fraction `alpha` of a pixel from the nearer one. Taking the edge as a
-straight cut between the two centres, the nearer surface covers alpha - ½ of the farther pixel (if alpha > ½), or leaves
-½ - alpha of its own pixel to the other one; the two colours are blended by that share. Hence d image / d alpha is the
-difference of the colours, and alpha depends on the two vertices of the edge.
+crosses the segment between the centres, at a fraction `alpha` of a pixel from the centre that sees this surface. If the
+edge is treated as a straight cut between the two centres, the nearer surface covers alpha - ½ of the farther pixel (if
+alpha > ½), or leaves ½ - alpha of its own pixel to the other surface; the two colours are blended by that share. Hence
+d image / d alpha is the difference of the colours, and alpha depends on the two vertices of the edge.
 
-Two departures. The paper looks at the edges of the visible triangle only; triangles here are often smaller than a
-pixel, so we walk over the surface, from triangle to triangle, until it ends or the other centre is passed. And rows and
-columns are blended one after the other, each only across the edges that are steeper to it than 45°: no edge counts
-twice, and every result is a mean of input colours.
+There are two differences from the paper. The paper examines only the edges of the visible triangle; our triangles are
+often smaller than a pixel, so we walk over the surface, from triangle to triangle, until it ends or the other centre is
+passed. And rows and columns are blended one after the other, each only across edges that make more than 45° with it: no
+edge counts twice, and every result is a mean of input colours.
 """
 
 from typing import Any
@@ -30,10 +30,10 @@ def antialias(image: Tensor, screen: Tensor, faces: np.ndarray, fragments: Fragm
     """Blend the colours across silhouettes.
 
     Args:
-        image: (N, H, W, C), each pixel the colour at its centre.
+        image: (N, H, W, C), the colours at the pixel centres.
         screen: (N, V, 3) pixel x, pixel y, depth, as given to `rasterise`.
         faces: (F, 3) int32.
-        fragments: what `rasterise` found.
+        fragments: the result of `rasterise`.
     """
     neighbours = neighbouring_faces(faces)
     for axis in (0, 1):
@@ -84,7 +84,7 @@ class _Antialias(torch.autograd.Function):
 
 @kernel
 def _facing(screen, faces):  # type: ignore[no-untyped-def]
-    """(F,) which way each triangle faces: True towards the eye."""
+    """(F,) bool: True for triangles that face the camera."""
     result = np.empty(len(faces), np.bool_)
     for face in range(len(faces)):
         i0, i1, i2 = faces[face, 0], faces[face, 1], faces[face, 2]
@@ -97,9 +97,9 @@ def _facing(screen, faces):  # type: ignore[no-untyped-def]
 
 @kernel
 def _candidates(screen, faces, neighbours, facing, depth, axis):  # type: ignore[no-untyped-def]
-    """(H, W) True where a silhouette passes between this pixel centre and the next along `axis`, and not behind both.
+    """(H, W) True if a silhouette passes between this pixel centre and the next along `axis`, and not behind both.
 
-    Only there can a walk end; the test saves walking almost everywhere.
+    A walk can end only there, so this test avoids most walks.
     """
     result = np.zeros(depth.shape, np.bool_)
     lines, pixels = (depth.shape[1], depth.shape[0]) if axis else depth.shape
@@ -128,7 +128,7 @@ def _silhouette(screen, faces, neighbours, facing, face, goal, axis, start, line
     """Walk one pixel over the surface, from the centre at `start` in triangle `face`, in `direction` along `axis`.
 
     `line` is the centre's coordinate on the other axis. Returns where the surface ends: alpha in 0..1 (or -1 if it does
-    not end), the two vertices a and b of the edge, and how far from a to b the crossing lies.
+    not end), the vertices a and b of the edge, and the position of the crossing between them (0 at a, 1 at b).
     """
     for _ in range(LONGEST_WALK):
         alpha, side, share = -np.inf, -1, 0.0
@@ -156,8 +156,8 @@ def _silhouette(screen, faces, neighbours, facing, face, goal, axis, start, line
 
 @kernel
 def _crossing(row, column, axis, screen, faces, neighbours, facing, pix_to_face, depth):  # type: ignore[no-untyped-def]
-    """The silhouette between this pixel and the next one along `axis`: what `_silhouette` says, and whether this pixel
-    (else the next one) is the nearer of the two."""
+    """The silhouette between this pixel and the next one along `axis`: the result of `_silhouette`, and True if this
+    pixel is the nearer of the two."""
     row2, column2 = row + axis, column + 1 - axis
     face, face2 = pix_to_face[row, column], pix_to_face[row2, column2]
     if face == face2:

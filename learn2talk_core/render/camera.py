@@ -1,4 +1,4 @@
-"""Where a vertex lands in the image.
+"""Projection of vertices into the image.
 
 World axes: x to the speaker's left (right in the image), y up, z out of the face. Pixel axes: x right, y down, pixel
 (row, column) covers [column, column + 1] × [row, row + 1], so that its centre lies at + 0.5.
@@ -16,11 +16,11 @@ class Camera:
     """A camera in front of the face that looks at `target`. Lengths have the unit of the vertices.
 
     Attributes:
-        target: (x, y, z) of the point that is seen in the middle of the image.
-        extent: height of what the image shows at the target.
-        distance: from the eye to the target.
-        yaw: angle in radians by which the camera has walked around the target; positive shows the speaker's left.
-        perspective: a pinhole; False for parallel rays (orthographic).
+        target: (x, y, z) of the point at the centre of the image.
+        extent: height of the visible area at the target.
+        distance: from the camera to the target.
+        yaw: rotation of the camera around the target in radians; positive shows the speaker's left.
+        perspective: True for a pinhole camera, False for parallel rays (orthographic).
     """
 
     target: tuple[float, float, float]
@@ -31,13 +31,13 @@ class Camera:
 
 
 def axes(camera: Camera) -> Tensor:
-    """(3, 3) rows: the world directions of image right, image up, and from the target to the eye."""
+    """(3, 3) rows: the world directions of image right, image up, and from the target to the camera."""
     sin, cos = math.sin(camera.yaw), math.cos(camera.yaw)
     return torch.tensor([[cos, 0.0, -sin], [0.0, 1.0, 0.0], [sin, 0.0, cos]], dtype=torch.float64)
 
 
 def project(camera: Camera, vertices: Tensor, height: int, width: int) -> Tensor:
-    """World positions (..., 3) → (..., 3): pixel x, pixel y, and depth (distance in front of the eye)."""
+    """World positions (..., 3) → (..., 3): pixel x, pixel y, and depth (distance in front of the camera)."""
     position = vertices - vertices.new_tensor(camera.target)
     if camera.yaw:
         position = position @ axes(camera).to(vertices).T

@@ -1,6 +1,6 @@
-"""Pictures to look at: what `render` draws, without gradients, at a fraction of the time.
+"""Rendering for display: the same pictures as `render`, without gradients, in a fraction of the time.
 
-A frame passes through one thread, in buffers that are used again for the next, and only what is seen is shaded.
+Each thread renders one frame at a time in buffers that it reuses, and shades only visible pixels.
 """
 
 import numpy as np
@@ -14,7 +14,7 @@ from learn2talk_core.render.rasterise import NEAR, SMALLEST_AREA
 from learn2talk_core.render.render import BACKGROUND, checked_faces
 from learn2talk_core.render.shading import LIGHT, Light, vertex_normals
 
-LANES = 8  # numbers at a vertex: normal, colour, 1 and a spare one; eight fill a register of the processor
+LANES = 8  # numbers per vertex: normal, colour, 1 and an unused one; eight fill a SIMD register
 
 
 def draw(
@@ -28,11 +28,11 @@ def draw(
     light: Light = LIGHT,
     background: tuple[float, float, float] = BACKGROUND,
 ) -> np.ndarray:
-    """Pictures of a mesh in motion, antialiased: `render`'s to within one of 255 levels, bar a pixel on an edge.
+    """Antialiased pictures of a mesh in motion, equal to `render`'s to one of 255 levels except for pixels on edges.
 
     Args:
         vertices: (N, V, 3).
-        faces: (F, 3) whole numbers, counter-clockwise seen from outside; what is seen from inside is not drawn.
+        faces: (F, 3) whole numbers, counter-clockwise seen from outside; back faces are not drawn.
         colours: (V, 3) or (N, V, 3) RGB in 0..1.
 
     Returns:
@@ -73,9 +73,9 @@ def _draw(  # type: ignore[no-untyped-def]
 
 @kernel
 def _find(screen, faces, perspective, at_vertices, planes, seen, depth):  # type: ignore[no-untyped-def]
-    """The nearest triangle at each pixel centre, -1 where there is none, and how near it is there: -1 / z, or z with
-    parallel rays, less is nearer. That is affine in a triangle's picture; so are the values at the vertices, if divided
-    by z in perspective: `planes` (F, 3, LANES) gets their factors of x, y and 1.
+    """The nearest triangle at each pixel centre, -1 where there is none, and its depth there: -1 / z in perspective, z
+    with parallel rays; smaller is nearer. This depth is affine in pixel x and y inside a triangle. So are the vertex
+    values, in perspective after division by z: `planes` (F, 3, LANES) gets their coefficients of x, y and 1.
     """
     height, width = seen.shape
     seen[:] = -1
@@ -107,7 +107,7 @@ def _find(screen, faces, perspective, at_vertices, planes, seen, depth):  # type
         bottom = int(np.floor(min(max(ya, yb, yc), np.float32(height)) - 0.5))
         ra, rb, rc = -1 / ax, -1 / bx, -1 / cx
         for row in range(top, bottom + 1):
-            # Two triangles that share an edge find its crossing at the same place to the bit: no pixel falls between.
+            # Two triangles with a common edge compute bit-identical crossings, so no pixel is missed between them.
             y, left, right = row + 0.5, 0.0, np.float64(width)
             for slope, crossing in ((ax, (ay * y + a1) * ra), (bx, (by * y + b1) * rb), (cx, (cy * y + c1) * rc)):
                 if slope > 0:
@@ -123,8 +123,8 @@ def _find(screen, faces, perspective, at_vertices, planes, seen, depth):  # type
 
 @kernel
 def _edge(screen, a, b):  # type: ignore[no-untyped-def]
-    """Twice the area of the triangle of a, b and a point, as factors of the point's x, y and 1; exactly minus that of
-    b, a and the point."""
+    """Twice the area of the triangle of a, b and a point, as coefficients of the point's x, y and 1; exactly the
+    negative of the result for b and a."""
     ax, ay = np.float64(screen[a, 0]), np.float64(screen[a, 1])
     bx, by = np.float64(screen[b, 0]), np.float64(screen[b, 1])
     return ay - by, bx - ax, ax * by - ay * bx
@@ -132,7 +132,7 @@ def _edge(screen, a, b):  # type: ignore[no-untyped-def]
 
 @kernel
 def _colour(planes, perspective, lamp, shininess, background, seen, depth, image):  # type: ignore[no-untyped-def]
-    """As `shading.shade`, row by row; `depth` becomes the distance in front of the eye."""
+    """As `shading.shade`, row by row; `depth` becomes the distance in front of the camera."""
     height, width = seen.shape
     surface = np.zeros((width, LANES), np.float32)
     lit, shine, highlight = np.empty(width, np.float32), np.empty(width, np.float32), np.empty(width, np.float32)
@@ -151,7 +151,7 @@ def _colour(planes, perspective, lamp, shininess, background, seen, depth, image
             shine[column] = max((nx * lamp[3] + ny * lamp[4] + nz * lamp[5]) * per_length, zero)
             highlight[column] = lamp[8]
         rest = shininess
-        while rest > 0:  # highlight *= shine ** shininess, by squares
+        while rest > 0:  # highlight *= shine ** shininess, by repeated squaring
             if rest % 2:
                 highlight *= shine
             shine *= shine

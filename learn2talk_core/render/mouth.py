@@ -11,8 +11,8 @@ from learn2talk_core.render.camera import Camera
 from learn2talk_core.render.render import BACKGROUND, render
 from learn2talk_core.render.shading import LIGHT, Light
 
-CROP = 85.0  # mm; what an 88-pixel crop of an aligned face shows
-DISTANCE = 600.0  # mm from the lips to the eye
+CROP = 85.0  # mm; height of an 88-pixel crop of an aligned face
+DISTANCE = 600.0  # mm from the lips to the camera
 LUMA = (0.299, 0.587, 0.114)  # RGB to grey, ITU-R BT.601, as OpenCV does
 
 
@@ -21,7 +21,7 @@ class MouthView:
     """What is needed to render one speaker's mouth.
 
     Attributes:
-        vertex_ids: (R,) the face's vertices that take part: the region `mouth_view`.
+        vertex_ids: (R,) the vertices that are rendered: the region `mouth_view`.
         faces: (G, 3) int32, numbered by position in `vertex_ids`.
         colours: (R, 3) float32 albedo.
         camera: looks at the lips of the speaker's template.
@@ -39,7 +39,7 @@ def mouth_view(topology: Topology, template: np.ndarray, mm_per_unit: float, siz
     """The view of a speaker's mouth.
 
     Args:
-        topology: with the region `mouth_view`, and `mouth_centre` or `lips`, at whose middle the camera looks.
+        topology: with the region `mouth_view`, and `mouth_centre` or `lips`, at whose centre the camera looks.
         template: (V, 3) the speaker's face at rest.
         mm_per_unit: millimetres per unit of the template.
     """
@@ -64,7 +64,7 @@ def render_mouth(
 ) -> Tensor:
     """(N, R, 3) vertices of the region `mouth_view` → (N, size, size) grey in 0..1, differentiable.
 
-    Light is white, so shading the grey albedo equals the grey of the shaded colours, at a third of the work.
+    The light is white, so shading the grey albedo gives the grey of the shaded colours at a third of the cost.
     """
     luma = vertices.new_tensor(LUMA)
     grey = (view.colours.to(vertices) @ luma)[:, None]

@@ -1,8 +1,8 @@
-"""The renderer on pytorch3d, for CUDA and as a second opinion.
+"""The renderer based on pytorch3d, for CUDA and as an independent check.
 
-The same camera, conventions and formulas as the CPU backend without antialiasing, on any device: pytorch3d finds the
-triangles and interpolates, the shading is plain torch. https://github.com/facebookresearch/pytorch3d has to be
-installed by its own instructions; nothing else here needs it.
+It uses the same camera, conventions and formulas as the CPU backend without antialiasing, on any device: pytorch3d
+rasterises and interpolates, the shading is plain torch. Install https://github.com/facebookresearch/pytorch3d by its
+own instructions; nothing else in this project needs it.
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def render(
     background: tuple[float, ...],
     texture: Callable[[Tensor], Tensor] | None,
 ) -> Tensor:
-    """What `learn2talk_core.render.render.render` does, with hard silhouettes."""
+    """The same as `learn2talk_core.render.render.render`, without antialiasing."""
     pytorch3d = _pytorch3d()
     triangles = torch.as_tensor(faces, dtype=torch.int64, device=vertices.device)
     screen = to_ndc(project(camera, vertices, height, width), height, width)
@@ -51,7 +51,7 @@ def render(
 
 
 def to_ndc(screen: Tensor, height: int, width: int) -> Tensor:
-    """Pixels → pytorch3d's screen: x left, y up, the shorter side of the image from -1 to 1, depth as it is."""
+    """Pixels → pytorch3d's screen: x left, y up, the shorter side of the image from -1 to 1, depth unchanged."""
     half = min(height, width) / 2
     return torch.stack([(width / 2 - screen[..., 0]) / half, (height / 2 - screen[..., 1]) / half, screen[..., 2]], -1)
 
@@ -84,9 +84,9 @@ def _pytorch3d() -> SimpleNamespace:
     except ImportError as error:
         raise BadInput(
             "render",
-            expected="the package pytorch3d for the backend pytorch3d",
+            expected="the package pytorch3d, which the backend pytorch3d needs",
             found=str(error),
-            fix='Install it by its own instructions, or choose backend="cpu".',
+            fix='Install it by the instructions of pytorch3d, or choose backend="cpu".',
         ) from error
     return SimpleNamespace(
         Meshes=Meshes, rasterize_meshes=rasterize_meshes, interpolate_face_attributes=interpolate_face_attributes

@@ -1,10 +1,10 @@
-"""Which triangle each pixel centre sees, and where in it: a z-buffer with the derivative of the barycentrics.
+"""Which triangle each pixel centre sees, and where in it: a z-buffer with differentiable barycentrics.
 
-The same split as pytorch3d's `rasterize_meshes` and `interpolate_face_attributes` with blur radius 0 and one face a
-pixel: visibility itself is piecewise constant, and its derivative is the business of `antialias`.
+It is divided like pytorch3d's `rasterize_meshes` and `interpolate_face_attributes` with blur radius 0 and one face per
+pixel. Visibility is piecewise constant; `antialias` provides its derivative.
 
 With screen corners x_i, y_i of depth z_i and a pixel centre p, e_i is twice the signed area of the triangle of p and
-the two corners other than i. The barycentrics are
+the two other corners. The barycentrics are
 
     b_i = u_i / (u_0 + u_1 + u_2),   u_i = e_i / z_i   (perspective-correct)   or   u_i = e_i   (affine)
 """
@@ -18,12 +18,12 @@ from torch.autograd.function import once_differentiable
 
 from learn2talk_core.render.over_frames import kernel, over_frames
 
-NEAR = 1e-6  # a triangle with a corner at or behind this depth is not drawn (there is no clipping)
-SMALLEST_AREA = 1e-12  # square pixels, doubled
+NEAR = 1e-6  # triangles with a corner at this depth or nearer are not drawn (there is no clipping)
+SMALLEST_AREA = 1e-12  # twice the area in square pixels
 
 
 class Fragments(NamedTuple):
-    """What each pixel centre sees.
+    """What is visible at each pixel centre.
 
     Attributes:
         pix_to_face: (N, H, W) int32 number of the triangle, -1 where there is none.
@@ -45,7 +45,7 @@ def rasterise(
         screen: (N, V, 3) pixel x, pixel y (down) and depth, float32 or float64.
         faces: (F, 3) int32.
         perspective: perspective-correct barycentrics; False for affine ones.
-        cull: leave out triangles seen from behind (clockwise in the image).
+        cull: skip back faces (clockwise in the image).
     """
     return Fragments(*_Rasterise.apply(screen, faces, height, width, perspective, cull))
 
@@ -107,8 +107,8 @@ def array(tensor: Tensor) -> np.ndarray:
     return tensor.detach().contiguous().numpy()
 
 
-# Arithmetic below is in double precision whatever the arrays hold: it costs nothing in scalar code, and e_i of an edge
-# is then exactly minus e_i of the same edge in the neighbouring triangle, so that no pixel falls between the two.
+# The arithmetic below is in double precision whatever the type of the arrays: in scalar code it costs nothing, and e_i
+# of an edge is then exactly the negative of e_i in the neighbouring triangle, so that no pixel between them is missed.
 
 
 @kernel
@@ -123,7 +123,7 @@ def _rasterise(first, last, screen, faces, perspective, cull, pix_to_face, baryc
             x0, y0 = np.float64(screen[n, i0, 0]), np.float64(screen[n, i0, 1])
             x1, y1 = np.float64(screen[n, i1, 0]), np.float64(screen[n, i1, 1])
             x2, y2 = np.float64(screen[n, i2, 0]), np.float64(screen[n, i2, 1])
-            area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)  # negative if counter-clockwise, for y points down
+            area = (x1 - x0) * (y2 - y0) - (x2 - x0) * (y1 - y0)  # negative if counter-clockwise, because y points down
             if not (area < -SMALLEST_AREA or (area > SMALLEST_AREA and not cull)):
                 continue
             per_area, per_z0, per_z1, per_z2 = 1 / area, 1 / z0, 1 / z1, 1 / z2

@@ -1,4 +1,4 @@
-"""Mesh in, image out, differentiable in vertices and colours."""
+"""Render a mesh, differentiable in vertices and colours."""
 
 from collections.abc import Callable
 
@@ -35,13 +35,13 @@ def render(
 
     Args:
         vertices: (N, V, 3) float32 or float64, on the CPU for the backend `cpu`.
-        faces: (F, 3) whole numbers, counter-clockwise seen from outside; what is seen from inside is not drawn.
+        faces: (F, 3) whole numbers, counter-clockwise seen from outside; back faces are not drawn.
         colours: (V, C) or (N, V, C) albedo in 0..1; C is usually 3 (RGB) or 1 (grey).
-        background: C numbers.
+        background: C numbers, one per channel.
         texture: maps the interpolated `colours` (N, H, W, C) to the albedo (N, H, W, C'), for detail finer than the
             mesh; `background` then has C' numbers.
-        supersample: samples a pixel has along x and along y; 1 is right for training, 2 for pictures to look at.
-        smooth: antialias the silhouettes. Without it visibility has no gradient.
+        supersample: samples per pixel along x and along y; use 1 for training, 2 for pictures to look at.
+        smooth: antialias the silhouettes. Without antialiasing, visibility has no gradient.
         backend: `cpu`, or `pytorch3d` (CPU or CUDA, needs that package; no antialiasing).
 
     Returns:
@@ -49,7 +49,7 @@ def render(
     """
     faces = checked_faces(vertices, faces, colours)
     if texture is None and len(background) != colours.shape[-1]:
-        raise ValueError(f"background: expected {colours.shape[-1]} numbers, one a channel, found {len(background)}")
+        raise ValueError(f"background: expected {colours.shape[-1]} numbers, one per channel, found {len(background)}")
     if backend not in ("cpu", "pytorch3d"):
         raise ValueError(f"backend: expected cpu or pytorch3d, found {backend}")
     if backend == "cpu" and vertices.device.type != "cpu":

@@ -1,6 +1,6 @@
-"""From normals and albedo to colour.
+"""Shading: colour from normals and albedo.
 
-Lambert's law and Blinn's highlight (Blinn 1977), one white light far away and a far viewer:
+Lambert's law and Blinn's highlight (Blinn 1977), with one distant white light and a distant viewer:
 
     colour = albedo · (ambient + diffuse · max(n·l, 0)) + specular · max(n·h, 0)^shininess,   h = (l + v) / |l + v|
 """
@@ -20,11 +20,11 @@ from learn2talk_core.render.rasterise import array
 
 @dataclass(frozen=True)
 class Light:
-    """A lamp that moves with the camera. While ambient + diffuse + specular ≤ 1, no pixel saturates.
+    """A light that moves with the camera. If ambient + diffuse + specular ≤ 1, no pixel saturates.
 
     Attributes:
-        direction: from the face to the lamp: image right, image up, towards the eye; any length but 0.
-        ambient, diffuse: share of the albedo that is seen in the shade, and what full light adds.
+        direction: from the face to the light: image right, image up, towards the camera; any length but 0.
+        ambient, diffuse: share of the albedo that is visible in shadow, and the share that full light adds.
         specular: brightness of the highlight.
         shininess: whole number; a higher one gives a smaller highlight.
     """
@@ -50,9 +50,9 @@ def shade(surface: Tensor, covered: Tensor, light: Light, background: tuple[floa
     Args:
         surface: (N, H, W, 3 + C) normal (any length) and albedo at each pixel.
         covered: (N, H, W) bool, False where the background shows.
-        light: the lamp.
-        background: C numbers.
-        axes: (3, 3) rows: the directions of image right, image up and towards the eye, in the normals' space.
+        light: the light.
+        background: C numbers, one per channel.
+        axes: (3, 3) rows: the directions of image right, image up and towards the camera, in the space of the normals.
 
     Returns:
         (N, H, W, C) in 0..1.
@@ -193,7 +193,7 @@ def _shade_backward(first, last, gradient, surface, covered, towards_light, half
                             to_lit += g * pixel[3 + k] * diffuse
                         if shine > 0:
                             to_shine += g * specular * shininess * shine ** (shininess - 1)
-                # the normal's length does not matter: only the part of the gradient across it counts
+                # the length of the normal has no effect: only the component of the gradient perpendicular to it counts
                 along = to_lit * lit + to_shine * shine
                 for k in range(3):
                     across = to_lit * towards_light[k] + to_shine * halfway[k] - along * pixel[k] / length

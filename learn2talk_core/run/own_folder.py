@@ -18,6 +18,7 @@ MANIFEST = "manifest.json"
 # The commands that make such folders, as manifests name them.
 ANIMATE, FIXTURES, PACK = "learn2talk animate", "learn2talk prepare-fixtures", "learn2talk pack"
 IMPORT, EXPORT = "learn2talk import-checkpoint", "learn2talk export-checkpoint"
+TEACHER_INPUTS = "learn2talk teacher-inputs"
 
 
 @contextmanager

@@ -1,13 +1,13 @@
-"""How near a generated face video is to the filmed one. All videos are uint8 (T, H, W, 3) RGB."""
+"""Similarity of a generated face video to the filmed one. All videos are uint8 (T, H, W, 3) RGB."""
 
 import numpy as np
 
 
 def lower_half_l1(generated: np.ndarray, truth: np.ndarray) -> float:
-    """Mean absolute difference of the lower halves, in 0..1: L_recon of Wav2Lip where it had to draw.
+    """Mean absolute difference of the lower halves, in 0..1: Wav2Lip's L_recon on the half that it generates.
 
     Args:
-        generated, truth: (T, H, W, 3), or (H, W, 3) for the same picture at all times.
+        generated, truth: (T, H, W, 3), or (H, W, 3) if the picture is the same at all times.
     """
     half = truth.shape[-3] // 2
     difference = generated[..., half:, :, :].astype(np.float32) - truth[..., half:, :, :]
@@ -15,7 +15,7 @@ def lower_half_l1(generated: np.ndarray, truth: np.ndarray) -> float:
 
 
 def mouth_opening_agreement(generated: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
-    """Does the generated mouth move with the filmed one, and as much?
+    """Does the generated mouth move in step with the filmed one, and as much?
 
     Both are measured along the first principal component over time of the filmed mouth, which is how far it is open.
 
@@ -23,11 +23,11 @@ def mouth_opening_agreement(generated: np.ndarray, truth: np.ndarray) -> tuple[f
         generated, truth: (T, h, w, 3) crops of the lips, at least two frames.
 
     Returns:
-        Correlation over time, NaN where one of them never moves, and ratio of the standard deviations.
+        Correlation over time (NaN if either mouth never moves), and ratio of the standard deviations.
     """
     filmed, drawn = (video.reshape(len(video), -1).astype(np.float32) for video in (truth, generated))
     filmed, drawn = filmed - filmed.mean(axis=0), drawn - drawn.mean(axis=0)
-    _, vectors = np.linalg.eigh(filmed @ filmed.T)  # (T, T): there are more pixels than frames
+    _, vectors = np.linalg.eigh(filmed @ filmed.T)  # (T, T), since there are more pixels than frames
     component = filmed.T @ vectors[:, -1]
     truly, apparently = filmed @ component, drawn @ component
     amplitude = float(apparently.std() / max(truly.std(), 1e-9))

@@ -1,6 +1,6 @@
-"""How well speech was recognised, or read off the lips: greedy CTC decoding, error rate, viseme accuracy.
+"""How well speech was recognised or lip-read: greedy CTC decoding, error rate, viseme accuracy.
 
-Experts report their own held-out scores with it and the evaluation judges with it, so it belongs to neither.
+Used by the training of the networks, for held-out scores, and by the evaluation.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ def edit_distance(reference: Sequence[object], hypothesis: Sequence[object]) -> 
 def error_rate(references: Sequence[Sequence[object]], hypotheses: Sequence[Sequence[object]]) -> float:
     """Edits over all clips divided by the tokens of all references, as word and phoneme error rates are counted.
 
-    It exceeds 1 where too much is read; reading nothing gives 1. NaN when the references hold no token.
+    It exceeds 1 if there are many insertions; an empty output gives 1. NaN if the references contain no token.
     """
     edits = sum(edit_distance(r, h) for r, h in zip(references, hypotheses, strict=True))
     tokens = sum(map(len, references))
@@ -38,13 +38,13 @@ def error_rate(references: Sequence[Sequence[object]], hypotheses: Sequence[Sequ
 
 
 def viseme_accuracy(frame_logits: ArrayLike, labels: ArrayLike, visemes: ArrayLike, silence: int = 0) -> float:
-    """Share of speaking frames whose phoneme was read as one that looks the same.
+    """Share of non-silent frames at which the recognised phoneme has the true viseme.
 
     Args:
         frame_logits: (T, C), class 0 is silence, class 1 + i phoneme i.
-        labels: (T,), the class that was spoken at each frame.
+        labels: (T,), the true class at each frame.
         visemes: (C,), the viseme of each class.
-        silence: the viseme of silence. Frames of it are left out: a closed mouth is easy to read, and common.
+        silence: the viseme of silence. Its frames are excluded, because a closed mouth is common and easy to recognise.
     """
     visemes = np.asarray(visemes)
     spoken = visemes[np.asarray(labels)]
@@ -54,7 +54,7 @@ def viseme_accuracy(frame_logits: ArrayLike, labels: ArrayLike, visemes: ArrayLi
 
 
 def most_frequent_accuracy(known: ArrayLike, labels: ArrayLike, visemes: ArrayLike, silence: int = 0) -> float:
-    """Viseme accuracy on `labels` (T,) of always saying the viseme that is most frequent in `known` (N,)."""
+    """Viseme accuracy on `labels` (T,) of a constant guess: the viseme that is most frequent in `known` (N,)."""
     visemes = np.asarray(visemes)
     spoken = visemes[np.asarray(known)]
     guess = np.bincount(spoken[spoken != silence], minlength=1).argmax()
@@ -63,13 +63,13 @@ def most_frequent_accuracy(known: ArrayLike, labels: ArrayLike, visemes: ArrayLi
 
 
 def spelled(tokens: Sequence[int], units: Sequence[str]) -> str:
-    """The text that `tokens` stand for: characters, or sub-words whose `▁` begins a word; signs such as `<eos>` are
-    left out, but `<space>` is a space."""
+    """The text of `tokens`: characters, or sub-words, where `▁` begins a word. Special tokens such as `<eos>` are
+    dropped; `<space>` becomes a space."""
     pieces = (" " if units[token] == "<space>" else units[token] for token in tokens)
     return plain_text("".join(piece for piece in pieces if not piece.startswith("<")).replace("▁", " "))
 
 
 def plain_text(text: str) -> str:
-    """Capital letters, digits, apostrophes and single spaces: what lip readers are compared in."""
+    """Capital letters, digits, apostrophes and single spaces: the form in which lip readers are compared."""
     kept = "".join(sign if sign.isalnum() or sign == "'" else " " for sign in text.replace("’", "'").upper())
     return " ".join(kept.split())

@@ -1,7 +1,7 @@
 """How well two streams of embeddings tell genuine pairs from shifted ones, and by how much one lags behind the other.
 
-Experts report their own held-out scores with it and LSE is computed from it, so it belongs to neither. All arrays are
-NumPy; nothing here knows how the embeddings were made.
+Used by the training of the networks, for held-out scores, and by LSE. This module works on NumPy embeddings and does
+not depend on a network.
 """
 
 from typing import NamedTuple
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_SHIFT = 15  # frames; SyncNet's range
-EPSILON = 1e-6  # what torch's pairwise_distance adds to every difference
+EPSILON = 1e-6  # added to every difference, as by torch's pairwise_distance
 
 Array = NDArray[np.floating]
 
@@ -19,8 +19,8 @@ class Lag(NamedTuple):
     """Where the mean distance is smallest.
 
     Attributes:
-        offset: SyncNet's number: frames by which the audio leads the motion.
-        milliseconds: by which the audio lags behind the motion, refined below a frame by a parabola.
+        offset: frames by which the audio leads the motion (SyncNet's AV offset).
+        milliseconds: lag of the audio behind the motion, refined to less than a frame by a parabola.
     """
 
     offset: int
@@ -33,14 +33,14 @@ def shifted_distances(
     """L2 distance of every mesh window to the audio windows around it.
 
     Args:
-        mesh: (N, E) embeddings of the windows of motion, one a frame.
-        audio: (M, E) embeddings of the windows of audio, one a frame.
-        max_shift: S, how far the audio is shifted, in frames.
-        zero_padding: compare with a zero embedding where the shifted window lies outside the clip, as SyncNet's own
-            script does; it makes short clips look out of sync at large shifts.
+        mesh: (N, E) embeddings of the windows of motion, one per frame.
+        audio: (M, E) embeddings of the windows of audio, one per frame.
+        max_shift: S, the largest shift of the audio, in frames.
+        zero_padding: use a zero embedding where the shifted window lies outside the clip, as SyncNet's own script does;
+            this makes short clips look out of sync at large shifts.
 
     Returns:
-        (min(N, M), 2 S + 1): element [v, S + s] is |mesh[v] − audio[v + s]|; NaN where there is no such audio window.
+        (min(N, M), 2 S + 1): element [v, S + s] is |mesh[v] − audio[v + s]|; NaN if there is no such audio window.
     """
     windows = min(len(mesh), len(audio))
     if windows == 0:
@@ -56,7 +56,7 @@ def mean_distances(distances: Array, keep: NDArray[np.bool_] | None = None) -> A
 
     Args:
         distances: (N, 2 S + 1) from `shifted_distances`.
-        keep: (N,) which windows of motion count, for example those with speech; all where None.
+        keep: (N,) which windows of motion count, for example those with speech; all if None.
 
     Returns:
         (2 S + 1,), NaN at shifts that no window reaches.
@@ -70,21 +70,21 @@ def mean_distances(distances: Array, keep: NDArray[np.bool_] | None = None) -> A
 def lag(curve: Array, fps: float) -> Lag:
     """The lag at which `curve`, mean distances (2 S + 1,) at the shifts −S … S of the audio, is smallest.
 
-    Leave silence out of the curve: at the silent ends of a clip a mouth that never moves is right, and that alone makes
-    shift 0 the best one.
+    Exclude silence from the curve: at the silent ends of a clip a mouth that does not move is correct, which by itself
+    makes shift 0 the best one.
     """
     max_shift, best = len(curve) // 2, int(np.nanargmin(curve))
     return Lag(max_shift - best, 1000 / fps * (best - max_shift + _vertex(curve, best)))
 
 
 def sync_error(curve: Array) -> tuple[float, float]:
-    """LSE-D and LSE-C of `curve`, mean distances (2 S + 1,): the smallest, and how far the median lies above it."""
+    """LSE-D and LSE-C of `curve`, mean distances (2 S + 1,): the minimum, and the median minus the minimum."""
     smallest = float(np.nanmin(curve))
     return smallest, float(np.nanmedian(curve)) - smallest
 
 
 def _vertex(curve: Array, best: int) -> float:
-    """Where the parabola through the minimum and its neighbours has its own minimum, relative to `best`."""
+    """Position, relative to `best`, of the minimum of the parabola through `best` and its neighbours."""
     if not 0 < best < len(curve) - 1:
         return 0.0
     before, here, after = curve[best - 1 : best + 2]
@@ -96,11 +96,11 @@ def auc(genuine: Array, false: Array) -> float:
     """Probability that a false pair is farther apart than a genuine one (ties count half): area under the ROC curve.
 
     Args:
-        genuine: distances of genuine pairs, any shape; NaN is left out.
-        false: distances of false pairs, any shape; NaN is left out.
+        genuine: distances of genuine pairs, any shape; NaN is ignored.
+        false: distances of false pairs, any shape; NaN is ignored.
 
     Returns:
-        A number in [0, 1]; NaN when there is no pair of one kind.
+        A number in [0, 1]; NaN if there are no pairs of either kind.
     """
     genuine, false = np.sort(genuine[np.isfinite(genuine)]), false[np.isfinite(false)]
     if not len(genuine) or not len(false):
@@ -117,7 +117,7 @@ def at_shifts(distances: Array, nearest: int, farthest: int) -> Array:
 
 
 def best_threshold(genuine: Array, false: Array) -> float:
-    """The distance at which genuine and false pairs are told apart with the highest balanced accuracy."""
+    """The threshold on the distance that separates genuine from false pairs with the highest balanced accuracy."""
     genuine, false = np.sort(genuine[np.isfinite(genuine)]), np.sort(false[np.isfinite(false)])
     candidates = np.unique(np.concatenate([genuine, false]))
     right = np.searchsorted(genuine, candidates, side="right") / max(len(genuine), 1)

@@ -1,6 +1,6 @@
-"""A teacher that is a program of the user: run once per clip, in its own checkout and environment.
+"""A teacher that is the user's own program: run once per clip, in its own checkout and environment.
 
-The program gets its arguments as they are, without a shell. A supervisor process kills it, with everything that it
+The program gets its arguments unchanged, without a shell. A supervisor process kills it, with everything that it
 started, at the time limit and when our process ends for any reason (Ctrl-C, a closed terminal, SIGKILL). A video
 appears under the clip's name only when it is complete, so that an interrupted run continues with the missing clips.
 """
@@ -34,7 +34,7 @@ TAIL_LINES, TAIL_LETTERS = 12, 1500
 WORK = "work-"  # prefix of the working folders of clips
 POLL_SECONDS = 1.0  # how often a worker process checks that the process that started it is alive
 _PARENT = os.getppid()
-# Of our own Python: another one would take our packages for its own.
+# Variables of our own Python environment; with them, another Python would import our packages.
 _OURS = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "__PYVENV_LAUNCHER__")
 
 
@@ -63,7 +63,7 @@ def check_command(command: Command, where: str) -> None:
     if unknown := sorted(used - set(PLACES)):
         raise BadInput(
             f"{where}.arguments",
-            expected=f"no other placeholders than {', '.join(f'{{{name}}}' for name in PLACES)}",
+            expected=f"no placeholders except {', '.join(f'{{{name}}}' for name in PLACES)}",
             found=", ".join(f"{{{name}}}" for name in unknown),
             fix="Correct the name.",
         )
@@ -76,7 +76,9 @@ def check_command(command: Command, where: str) -> None:
         )
     folder = Path(command.cwd or ".")
     if not folder.is_dir():
-        raise BadInput(f"{where}.cwd", expected="a folder", found=f"{command.cwd}: none", fix="Correct the path.")
+        raise BadInput(
+            f"{where}.cwd", expected="a folder", found=f"{command.cwd}: no such folder", fix="Correct the path."
+        )
     program = command.arguments[0]
     if shutil.which(str(folder / program) if "/" in program else program) is None:
         raise BadInput(
@@ -97,7 +99,7 @@ def check_command(command: Command, where: str) -> None:
 
 
 def video_path(scratch: Path, clip_id: str, command: Command, audio: np.ndarray, image: np.ndarray) -> Path:
-    """Where a clip's video is kept. The name depends on command, sound and image, so that a change makes a new one."""
+    """Path of a clip's video. The name depends on command, sound and image, so that a change gives a new file."""
     key = hashlib.sha256(json.dumps({**asdict(command), "seconds": 0}, sort_keys=True).encode())
     key.update(to_int16(audio).tobytes())
     key.update(repr(image.shape).encode() + image.tobytes())
@@ -107,12 +109,12 @@ def video_path(scratch: Path, clip_id: str, command: Command, audio: np.ndarray,
 def make_video(command: Command, audio: np.ndarray, image: np.ndarray, target: Path) -> None:
     """Run the program for one clip and move its video to `target`.
 
-    If it fails, what it printed is kept beside `target`, as .log.
+    If it fails, its output is kept beside `target`, as .log.
 
     Args:
         command: see `Command`.
         audio: float (samples,) in [-1, 1] at 16 kHz.
-        image: the still, uint8 (H, W, 3) RGB.
+        image: the still image, uint8 (H, W, 3) RGB.
         target: path of the video.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -161,23 +163,23 @@ def _run(command: Command, words: list[str], target: Path, printed: Path) -> Non
         try:
             answer = process.stdout.read() if _ends_within(command.seconds, process.stdout) else None
         finally:
-            process.stdin.close()  # the supervisor kills what still runs, and ends
+            process.stdin.close()  # the supervisor kills what is still running, and exits
             process.wait()
     if answer is None:
         raise BadInput(
             target,
             expected=f"the teacher to finish within {command.seconds:g} s",
-            found=f"it still running, and stopped it{_tail(printed)}",
-            fix="Raise teacher_video.command.seconds, or find out why it hangs.",
+            found=f"it still running, so it was stopped{_tail(printed)}",
+            fix="Raise teacher_video.command.seconds, or find out why the teacher hangs.",
         )
     status = int(answer or -signal.SIGKILL)  # no answer: the supervisor itself was killed
     if status:
-        how = f"exit status {status}" if status > 0 else f"its end by signal {-status}"
+        how = f"exit status {status}" if status > 0 else f"termination by signal {-status}"
         raise BadInput(
             target,
             expected="the teacher to succeed",
             found=f"{how}{_tail(printed)}",
-            fix=f"All that it printed is in {target.with_suffix('.log').name} beside this video.",
+            fix=f"Its complete output is in {target.with_suffix('.log').name} beside this video.",
         )
 
 
@@ -199,20 +201,20 @@ def _only_video(folder: Path, command: Command, target: Path) -> Path:
             target,
             expected=f"one video {command.made} from the teacher",
             found=", ".join(path.name for path in found) or f"none, but {', '.join(others[:10]) or 'no file at all'}",
-            fix="Have it write {output}, or name the file in {folder} by teacher_video.command.made.",
+            fix="Make it write {output}, or name the file in {folder} with teacher_video.command.made.",
         )
-    if found[0].resolve() != found[0] or not found[0].is_file():  # a link, of its folder perhaps; a pipe or a socket
+    if found[0].resolve() != found[0] or not found[0].is_file():  # a link (perhaps of its folder), a pipe or a socket
         raise BadInput(
             target,
             expected=f"a regular file {found[0].name} from the teacher",
             found="a symbolic link" if found[0].resolve() != found[0] else "a special file",
-            fix="Have it write the video itself to {output} or into {folder}.",
+            fix="Make it write the video itself to {output} or into {folder}.",
         )
     return found[0]
 
 
 def _tail(printed: Path) -> str:
-    """The last lines of what the program printed, indented, control characters escaped."""
+    """The last lines of the program's output, indented, with control characters escaped."""
     with printed.open("rb") as file:
         file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_LETTERS))
         text = file.read(TAIL_LETTERS).decode(errors="replace").replace("\r", "\n")

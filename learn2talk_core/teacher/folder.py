@@ -1,4 +1,4 @@
-"""For teachers that are run by hand: write what they need, and look at what they made."""
+"""For teachers that are run by hand: write their inputs and check their videos."""
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -12,7 +12,8 @@ import pandas as pd
 from learn2talk_core.audio.waveform import SAMPLE_RATE, write_wave
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import visible_files, whole_file
+from learn2talk_core.run.files import visible_files
+from learn2talk_core.run.own_folder import TEACHER_INPUTS, own_folder
 from learn2talk_core.run.progress import progress
 from learn2talk_core.teacher.videos import find_video, look_at, resample_note
 from learn2talk_core.video.landmarks import FindFaces
@@ -26,10 +27,10 @@ class Report:
     """What `check_teacher` found.
 
     Attributes:
-        folder: what was looked at.
-        checked: how many videos there were to be.
+        folder: the folder that was checked.
+        checked: number of videos that were expected.
         refused: clip and reason; the stage teacher_video stops at any of them.
-        notes: what the stage deals with by itself.
+        notes: deviations that the stage handles by itself.
     """
 
     folder: Path
@@ -52,18 +53,18 @@ class Report:
 def check_teacher(
     folder: str | Path, corpus: Corpus, clips: Sequence[Clip], stills: Mapping[str, Still], find: FindFaces | None
 ) -> Report:
-    """Look at the teacher's videos of these clips as the stage teacher_video does.
+    """Check the teacher's videos of these clips as the stage teacher_video does.
 
     Args:
-        folder: of videos named by clip, or what the stage made (data/teacher_video).
-        corpus: has the sound of the clips.
-        clips: those that are to have a video.
-        stills: by speaker, for videos whose head keeps still; not used with `find`.
-        find: finds the faces of a picture.
+        folder: videos named by clip, or the output of the stage (data/teacher_video).
+        corpus: contains the sound of the clips.
+        clips: the clips that must have a video.
+        stills: by speaker, for videos in which the head does not move; not used with `find`.
+        find: finds the faces in a frame.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise BadInput(folder, expected="a folder of videos", found="none", fix="Mend the path.")
+        raise BadInput(folder, expected="a folder of videos", found="no such folder", fix="Correct the path.")
     made = any(folder.glob("films-*.parquet"))
     refused: list[tuple[str, BadInput]] = []
     notes: Counter[str] = Counter()
@@ -82,43 +83,46 @@ def check_teacher(
     lines = [f"{note}: {count} of {len(clips)} videos" for note, count in notes.items()]
     others = [] if made else _others(folder, {clip.id for clip in corpus.clips})
     if others:
-        lines.append(f"videos of no clip of {corpus.folder}: {len(others)}, {', '.join(others[:10])}")
+        lines.append(f"videos that belong to no clip of {corpus.folder}: {len(others)}, {', '.join(others[:10])}")
     return Report(folder, len(clips), refused, lines)
 
 
 def write_inputs(
     folder: str | Path, corpus: Corpus, clips: Sequence[Clip], stills: Mapping[str, Still]
 ) -> pd.DataFrame:
-    """Write what a one-shot teacher takes: audio/CLIP.wav (16 kHz, mono, 16 bit), images/STILL.png, and clips.csv.
+    """Write the inputs of a one-shot teacher: audio/CLIP.wav (16 kHz, mono, 16 bit), images/STILL.png, and clips.csv.
 
     Returns:
-        the table: clip, speaker, audio, image (paths in the folder), frames at 25 a second, seconds.
+        the table: clip, speaker, audio, image (paths in the folder), frames at 25 fps, seconds.
+
+    Raises:
+        BadInput: the folder contains files that this command did not write.
     """
-    folder, rows = Path(folder), []
-    for clip in progress(clips, "inputs", unit="clip"):
-        still = stills[clip.speaker]
-        audio, image = f"audio/{clip.id}.wav", f"images/{still.clip.id}.png"
-        write_wave(folder / audio, corpus.audio(clip))
-        if not (folder / image).is_file():
-            with whole_file(folder / image) as partial:
-                cv2.imwrite(str(partial), cv2.cvtColor(still.image, cv2.COLOR_RGB2BGR))
-        seconds = round(clip.samples / SAMPLE_RATE, 3)
-        rows.append([clip.id, clip.speaker, audio, image, frames_of(clip.samples), seconds])
-    table = pd.DataFrame(rows, columns=["clip", "speaker", "audio", "image", "frames", "seconds"])
-    with whole_file(folder / "clips.csv") as partial:
-        table.to_csv(partial, index=False)
+    rows = []
+    with own_folder(folder, TEACHER_INPUTS) as partial:
+        for clip in progress(clips, "inputs", unit="clip"):
+            still = stills[clip.speaker]
+            audio, image = f"audio/{clip.id}.wav", f"images/{still.clip.id}.png"
+            write_wave(partial / audio, corpus.audio(clip))
+            if not (partial / image).is_file():
+                (partial / image).parent.mkdir(exist_ok=True)
+                cv2.imwrite(str(partial / image), cv2.cvtColor(still.image, cv2.COLOR_RGB2BGR))
+            seconds = round(clip.samples / SAMPLE_RATE, 3)
+            rows.append([clip.id, clip.speaker, audio, image, frames_of(clip.samples), seconds])
+        table = pd.DataFrame(rows, columns=["clip", "speaker", "audio", "image", "frames", "seconds"])
+        table.to_csv(partial / "clips.csv", index=False)
     return table
 
 
 def listed(path: str | Path, clips: Sequence[Clip]) -> list[Clip]:
-    """Those of the clips whose names begin a line of a file, such as the stage's refused.txt."""
+    """The clips that a file lists, as the first column of its lines; the stage's refused.txt is such a file."""
     try:
         names = [line.split("\t")[0].strip() for line in Path(path).read_text().splitlines() if line.strip()]
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(path, expected="a list of clips", found=str(error), fix="Mend the path.") from error
+        raise BadInput(path, expected="a list of clips", found=str(error), fix="Correct the path.") from error
     if unknown := sorted(set(names) - {clip.id for clip in clips}):
         raise BadInput(
-            path, expected="names of clips", found=f"{unknown[0]!r}, which is none", fix="Mend or remove the line."
+            path, expected="names of clips", found=f"{unknown[0]!r}, which is not one", fix="Correct or remove it."
         )
     return [clip for clip in clips if clip.id in names]
 
@@ -135,13 +139,13 @@ def _named(folder: Path, clips: Sequence[Clip], stills: Mapping[str, Still]) -> 
 
 
 def _made(folder: Path, clips: Sequence[Clip]) -> Iterator[tuple[Clip, Video | BadInput]]:
-    """What the stage wrote holds the boxes; each clip's first picture is its still."""
+    """The stage's output contains the boxes; each clip's first frame is its still."""
     video = open_talking_video(folder)
     films = {film.id: film for film in video.clips}
     for clip in clips:
         film = films.get(clip.id)
         if film is None:
-            yield clip, BadInput(folder, expected=f"a film of {clip.id}", found="none", fix="dvc repro teacher_video")
+            yield clip, BadInput(folder, expected=f"a video of {clip.id}", found="none", fix="dvc repro teacher_video")
         else:
             yield clip, (video.mp4(film), Still(video.frames(film)[0], film), film.samples)
 

@@ -10,7 +10,7 @@ from learn2talk_core.teacher.command import Command
 
 @dataclass(frozen=True)
 class TeacherVideo:
-    """Which teacher makes the videos, from which still image, for which clips."""
+    """Settings of the teacher: which one makes the videos, from which still images, for which clips."""
 
     kind: Literal["wav2lip", "videos", "command"]
     still: str

@@ -1,4 +1,4 @@
-"""Run a program and kill everything that it started. This is a process of its own, started by the path of this file:
+"""Run a program and kill everything that it started. This is a separate process, started by the path of this file:
 
     python -I -S supervisor.py PRINTED WORD...
 
@@ -7,11 +7,11 @@ input is closed. The input is a pipe, which the operating system closes when the
 whatever reason. Then it kills what is left of the program and its descendants, and prints the program's exit status
 (negative: the number of the signal that ended it).
 
-On Linux the supervisor adopts descendants whose parent has ended, so that background processes and processes in a
-session of their own (`setsid`) are found. On other systems it kills the process group of the program only. Processes
-that another service starts for the program (Docker, systemd, a batch queue) are no descendants.
+On Linux the supervisor adopts descendants whose parent has ended, so that it finds background processes and processes
+in a session of their own (`setsid`). On other systems it kills only the process group of the program. Processes that
+another service starts for the program (Docker, systemd, a batch queue) are not descendants.
 
-Only the standard library is imported: it runs beside every clip.
+Only the standard library is imported, because one supervisor runs for every clip.
 """
 
 import ctypes
@@ -59,7 +59,7 @@ def _wait_for_owner() -> None:
 
 
 def _end_all(group: int) -> None:
-    """Kill until no child is left: when a process dies, its children become ours."""
+    """Kill repeatedly until no child is left: when a process dies, we adopt its children."""
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         _kill(group)
@@ -84,7 +84,7 @@ def _descendants() -> list[int]:
     for name in filter(str.isdigit, os.listdir("/proc") if os.path.isdir("/proc/self") else []):
         try:
             with open(f"/proc/{name}/stat", "rb") as file:
-                parent = int(file.read().rpartition(b")")[2].split()[1])  # the program's name, in (), may hold anything
+                parent = int(file.read().rpartition(b")")[2].split()[1])  # the name, in (), may contain anything
         except (OSError, IndexError):
             continue  # it has ended
         children.setdefault(parent, []).append(int(name))

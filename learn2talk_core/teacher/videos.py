@@ -1,7 +1,7 @@
-"""Teacher videos that another program made: find them by clip, check them, convert them to the form of the 2D corpus.
+"""Teacher videos that another program made: find them by clip, check them, convert them to the format of the 2D corpus.
 
 A video is refused when it cannot be read, is longer or shorter than its sound, does not show exactly one face, or shows
-a mouth that does not move. The measures `likeness` and `mouth_variation` are our own. Their bounds were set on films
+a mouth that does not move. The measures `likeness` and `mouth_variation` are our own. Their bounds were set with films
 of the embedded corpus, its weak teacher, and still images with noise (docs/teachers.md).
 """
 
@@ -29,26 +29,27 @@ from learn2talk_core.video.talking_video import (
 )
 from learn2talk_core.video.video_file import encode_video, video_frames, video_rate
 
-MOST_FRAMES_OFF = 2  # pictures at 25 a second: teachers drop some where their sound windows end
+MOST_FRAMES_OFF = 2  # frames at 25 fps: teachers drop some where their audio windows end
 LEAST_MOTION = (
-    3.0  # of `mouth_variation`: a still under strong noise has 1.9, the weakest teacher here 4.5, films 12 and more
+    3.0  # `mouth_variation`: a still image with strong noise has 1.9, the weakest teacher here 4.5, films 12 and more
 )
 LEAST_LIKENESS = (
-    0.8  # of `likeness`: a face that swayed has 0.93 and more, moved by 4 % of its width 0.8, another one 0.4
+    0.8  # `likeness`: a swaying face has 0.93 and more, one moved by 4 % of its width 0.8, another face 0.4
 )
 
 Film = tuple[VideoClip, bytes, np.ndarray]
 
 
 def taught_clips(corpus: Corpus, tests: int) -> list[Clip]:
-    """The clips that the teacher speaks: training, validation, and for the report the first of both tests in turn."""
+    """The clips that the teacher speaks: training, validation, and, for the report, the first `tests` test clips, half
+    of them with seen and half with unseen speakers."""
     seen, unseen = corpus.split("test_seen"), corpus.split("test_unseen")
     half = (tests + 1) // 2
     return [*corpus.split("train", "validation"), *seen[:half], *unseen[: tests - half]]
 
 
 def find_video(folder: str | Path, clip_id: str) -> Path:
-    """The video FOLDER/CLIP.mp4, or with another ending of a video."""
+    """The video FOLDER/CLIP.mp4, or with another suffix in `SUFFIXES`."""
     folder = Path(folder)
     found = (
         [path for path in visible_files(folder, SUFFIXES) if path.stem == clip_id and path.is_file()]
@@ -60,7 +61,7 @@ def find_video(folder: str | Path, clip_id: str) -> Path:
             folder / f"{clip_id}.mp4",
             expected="one video of the clip",
             found=" and ".join(path.name for path in found) or "nothing",
-            fix="Remove all but one." if found else "Make it, named by its clip (docs/teachers.md).",
+            fix="Remove all but one." if found else "Make it and name it after its clip (docs/teachers.md).",
         )
     return found[0]
 
@@ -68,17 +69,17 @@ def find_video(folder: str | Path, clip_id: str) -> Path:
 def look_at(
     source: str | Path | bytes, samples: int, still: Still | None, find: FindFaces | None, *, name: str = "video"
 ) -> SteadyFace:
-    """Look at a teacher's video; what is wrong with it is raised as a `BadInput`.
+    """Check a teacher's video; raises BadInput with what is wrong.
 
     Args:
         source: the file, or its bytes.
-        samples: of the sound at 16 kHz that it goes with.
-        still: the image that it was made from, whose place and size face and mouth must keep; not used with `find`.
-        find: finds the faces of a picture, for videos that frame or move the head in their own way.
-        name: what errors call it when `source` is bytes.
+        samples: length of the sound that it belongs to, at 16 kHz.
+        still: the image that it was made from; face and mouth must keep its position and size. Not used with `find`.
+        find: finds the faces in a frame, for videos with a different framing or a moving head.
+        name: name of the video in errors when `source` is bytes.
 
     Returns:
-        the video at 25 pictures a second, its face in one place, no longer than the sound.
+        the video at 25 fps, with its face in one place, no longer than the sound.
     """
     where = name if isinstance(source, bytes) else source
     face = hold_still(source, find, name=name) if find is not None else _keep_place(source, still, name)
@@ -86,7 +87,7 @@ def look_at(
     if abs(face.frames - wanted) > MOST_FRAMES_OFF:
         raise BadInput(
             where,
-            expected=f"{wanted} pictures at 25 a second, as long as the sound, or {MOST_FRAMES_OFF} more or less",
+            expected=f"{wanted} frames at 25 fps, as long as the sound, or {MOST_FRAMES_OFF} more or less",
             found=f"{face.frames}",
             fix="Make it again from this clip's sound.",
         )
@@ -96,23 +97,23 @@ def look_at(
         raise BadInput(
             where,
             expected=f"a mouth that moves by {LEAST_MOTION:g} grey levels",
-            found=f"{moved:.1f}: a still picture",
+            found=f"{moved:.1f}: a still image",
             fix="Check that the sound reached the teacher.",
         )
     return SteadyFace(frames, lambda: islice(face.pictures(), frames), face.face_box, face.mouth_box)
 
 
 def resample_note(source: str | Path | bytes) -> str:
-    """A note when a video has another frame rate than 25 and is therefore resampled in time; else empty."""
+    """A note if the video's frame rate is not 25 fps, so that it is resampled; otherwise empty."""
     rate = video_rate(source)
-    return "" if rate == VIDEO_FPS else f"{float(rate):g} pictures a second, brought to 25 by taking the nearest one"
+    return "" if rate == VIDEO_FPS else f"{float(rate):g} frames per second, resampled to 25 by taking the nearest one"
 
 
 def foreign_film(
     clip: Clip, audio: np.ndarray, path: str | Path, still: Still | None, find: FindFaces | None
 ) -> tuple[Film, str]:
-    """A teacher's video that passes, for `write_talking_video`, sound and pictures trimmed to their common duration;
-    and a note, see `resample_note`.
+    """Check a teacher's video and convert it for `write_talking_video`, with sound and frames trimmed to their common
+    duration; also returns `resample_note`.
     """
     face = look_at(path, len(audio), still, find)
     samples = len(audio) if face.frames == frames_of(len(audio)) else face.frames * SAMPLES_PER_FRAME
@@ -136,16 +137,16 @@ def describe(clip: Clip, frames: int, samples: int, face_box: tuple[int, int, in
 
 
 def mouth_variation(pictures: Iterable[np.ndarray], box: Box) -> float:
-    """How much a mouth moves, in grey levels of 255: standard deviation over time of a 24 x 24 picture of the mouth,
-    at the pixel that is the 98th of 100. Means over 4 x 4 pixels, and the brightness of the whole, are taken out, so
-    that neither grain nor flicker counts.
+    """How much a mouth moves, in grey levels of 255: standard deviation over time of each pixel of a 24 x 24 crop of
+    the mouth, 98th percentile over pixels. Averaging over areas of 4 x 4 pixels and subtracting the mean brightness of
+    each frame remove the effect of grain and flicker.
     """
     mouths = np.stack([_small(picture, box, 24) for picture in pictures])
     return float(np.percentile((mouths - mouths.mean(axis=(1, 2), keepdims=True)).std(axis=0), 98))
 
 
 def likeness(picture: np.ndarray, reference: np.ndarray, box: Box) -> float:
-    """Correlation, -1 to 1, of two pictures in the upper half of a face's box: is the same face at the same place?"""
+    """Correlation, -1 to 1, of two images in the upper half of a face box: is the same face at the same position?"""
     left, top, right, bottom = box
     upper = (left, top, right, (top + bottom) / 2)
     a, b = (_small(p, upper, 32) for p in (picture, reference))
@@ -154,8 +155,8 @@ def likeness(picture: np.ndarray, reference: np.ndarray, box: Box) -> float:
 
 
 def _keep_place(source: str | Path | bytes, still: Still | None, name: str) -> SteadyFace:
-    """A video that shows the still's face at the still's place, all the time."""
-    assert still is not None, "a place to keep"
+    """A video that shows the still's face at the still's position in every frame."""
+    assert still is not None, "a still image is needed without a face finder"
     where, frames = name if isinstance(source, bytes) else source, 0
     pictures: Callable[[], Iterator[np.ndarray]] = lambda: video_frames(source, fps=VIDEO_FPS, name=name)  # noqa: E731
     for frames, picture in enumerate(pictures(), start=1):
@@ -163,15 +164,15 @@ def _keep_place(source: str | Path | bytes, still: Still | None, name: str) -> S
             (height, width), (high, wide) = picture.shape[:2], still.image.shape[:2]
             raise BadInput(
                 where,
-                expected=f"{wide} x {high} pixels, as the still",
+                expected=f"{wide} x {high} pixels, like the still image",
                 found=f"{width} x {height}",
-                fix="Have the whole image animated, or set teacher_video.face: landmarks.",
+                fix="Let the teacher animate the whole image, or set teacher_video.face: landmarks.",
             )
         alike = likeness(picture, still.image, still.clip.face_box)
         if alike < LEAST_LIKENESS:
             raise BadInput(
-                f"{where}, picture {frames - 1} at 25 a second",
-                expected=f"one face, the still's, where the still has it (likeness of {LEAST_LIKENESS:g} or more)",
+                f"{where}, frame {frames - 1} at 25 fps",
+                expected=f"one face, the still image's, in the same position (likeness of {LEAST_LIKENESS:g} or more)",
                 found=f"{alike:.2f}",
                 fix="Keep the teacher's head still, or set teacher_video.face: landmarks.",
             )

@@ -1,7 +1,7 @@
 """Training of a lip reader on short windows of mouth crops with known phonemes.
 
 A window's tokens are the phonemes whose middle lies in it, for the CTC/attention loss of Ma et al. 2022. Because the
-times are known, a linear head also learns which phoneme sounds at each frame: a far denser signal for a small corpus.
+times are known, a linear head also learns the phoneme at each frame: a far denser signal for a small corpus.
 """
 
 from collections.abc import Sequence
@@ -36,17 +36,17 @@ class MouthClip:
 
     @property
     def labels(self) -> np.ndarray:
-        """(T,) which phoneme sounds at each frame, 0 is silence."""
+        """(T,) the phoneme at each frame, 0 is silence."""
         return frame_labels(self.phonemes, len(self.frames), FPS)
 
     def tokens(self, start: int = 0, stop: int | None = None) -> list[int]:
-        """The phonemes, counted from 1, whose middle lies in frames `start` to `stop`."""
+        """The phonemes, numbered from 1, whose middle lies in frames `start` to `stop`."""
         stop = len(self.frames) if stop is None else stop
         return [TOKENS[p.name] for p in self.phonemes if start <= (p.start + p.end) / 2 * FPS < stop]
 
 
 def mouth_clips(video: TalkingVideo, split: str) -> list[MouthClip]:
-    """Decode the mouths of a split into memory (9 kB a frame)."""
+    """Decode the mouth crops of a split into memory (9 kB per frame)."""
     clips = video.split(split)
     if not clips:
         raise BadInput(
@@ -67,8 +67,8 @@ def mouth_clips(video: TalkingVideo, split: str) -> list[MouthClip]:
 class LipReaderBatch:
     """Windows of mouth crops.
 
-    grey: (B, T, 88, 88) in 0..1; lengths: (B,) frames of each window; labels: (B, T) phoneme at each frame, -1 in the
-    padding; sentences: tokens of each window.
+    grey: (B, T, 88, 88) in 0..1; lengths: (B,) number of frames of each window; labels: (B, T) phoneme at each frame,
+    -1 in the padding; sentences: tokens of each window.
     """
 
     grey: Tensor
@@ -97,10 +97,10 @@ def random_lipreader_batch(
 
 
 def augmented(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(T, 96, 96) uint8 crops → (T, 88, 88) float32 in 0..1: as another camera, light and codec would show them.
+    """(T, 96, 96) uint8 crops → (T, 88, 88) float32 in 0..1, changed as by another camera, lighting and codec.
 
-    One random map for all frames: mirror, shift by up to 4 pixels, turn by up to 5°, zoom by up to 10 %; gamma; and
-    blur, since teachers' faces are soft.
+    One random transform for all frames: mirror, shift by up to 4 pixels, rotation by up to 5°, zoom by up to 10 %;
+    gamma; and blur, because teachers' faces are blurred.
     """
     side = frames.shape[-1]
     zoom, angle = rng.uniform(0.9, 1.1), rng.uniform(-5, 5)
@@ -124,13 +124,13 @@ class LipReaderTraining:
     """How a lip reader is trained: group `lipreader.training` of params.yaml."""
 
     steps: int
-    batch: int  # windows, of each process
+    batch: int  # windows, in each process
     window: float  # seconds
     learning_rate: float  # at its peak
     weight_decay: float
     ctc_weight: float  # α of the CTC/attention loss
-    smoothing: float  # of the decoder's targets
-    alignment_weight: float  # of the cross-entropy of the phoneme at each frame
+    smoothing: float  # label smoothing of the decoder's targets
+    alignment_weight: float  # weight of the cross-entropy of the phoneme at each frame
 
 
 def train_lipreader(
@@ -148,7 +148,7 @@ def train_lipreader(
     at each frame; both are means, over tokens and over frames.
 
     Returns:
-        `with_head(reader, CLASSES)`, in evaluation mode, and one row of loss values a step.
+        `with_head(reader, CLASSES)`, in evaluation mode, and one row of loss values per step.
     """
     seed_torch(seed, "head")
     model = with_head(reader, CLASSES)

@@ -15,12 +15,12 @@ from learn2talk_core.run.progress import log, progress
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.training.scratch import Scratch
 
-SAVE_SECONDS = 20.0  # from one checkpoint to the next, at least
-SAVE_RATIO = 20.0  # and this many times as long as the last one took: saving costs 5 % of the run at most
+SAVE_SECONDS = 20.0  # minimum time between checkpoints
+SAVE_RATIO = 20.0  # and at least this many times the duration of the last save: saving costs 5 % of the run at most
 
 
 class Stateful(Protocol):
-    """Anything that a checkpoint holds: a network, an optimiser."""
+    """Anything that a checkpoint contains: a network, an optimiser."""
 
     def state_dict(self) -> dict[str, Any]: ...
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
@@ -35,26 +35,26 @@ def train(
     scratch: Scratch,
     description: str,
 ) -> list[dict[str, float]]:
-    """Call `step(0) … step(steps - 1)`, saving and resuming.
+    """Call `step(0) … step(steps - 1)`, with checkpoints and resume.
 
-    `step(i)` makes one update and returns what to log. It must depend on nothing but `i` and `state`: choose the batch
-    with `seed.generator(seed, "batch", i)`; torch's global generator (dropout) is seeded here from (seed, i). Then a
-    run that was killed and resumed gives the same bytes as one that was not.
+    `step(i)` makes one update and returns values to log. It must depend only on `i` and `state`: choose the batch with
+    `seed.generator(seed, "batch", i)`; torch's global generator (dropout) is seeded here from (seed, i). A run that was
+    killed and resumed is then byte-identical to one that was not.
 
-    Of several processes (`run/processes.py`) each calls `step` with its own part of the batch. They begin with the
-    same weights; `update` averages the gradients; the numbers that `step` returned are averaged too, and so
-    are the networks' buffers: running statistics of batch normalisation, norms of the gradient balance.
+    With several processes (`run/processes.py`), each calls `step` with its own part of the batch. They start from the
+    same weights; `update` averages the gradients. The values that `step` returns are averaged too, and so are the
+    networks' buffers: running statistics of batch normalisation, norms of the gradient balance.
 
     Args:
-        step: one update; returns named numbers, of which `loss` is shown.
-        state: what changes in training (networks, optimisers), by name.
-        steps: how many steps in all.
+        step: one update; returns named values; `loss` is shown in the progress bar.
+        state: what training changes (networks, optimisers), by name.
+        steps: total number of steps.
         seed: seeds torch before every step.
         scratch: where checkpoints go, locked by the caller.
         description: the label of the progress bar.
 
     Returns:
-        One row a step: `step` and what `step` returned, from the first step on, however often it was killed.
+        One row per step: `step` and the values it returned, from the first step on, even if the run was resumed.
 
     Raises:
         FloatingPointError: the loss is not finite.
@@ -82,7 +82,7 @@ def train(
         bar.set_postfix(loss=f"{row['loss']:.4g}", refresh=False)
         if time.monotonic() > next_save or index == steps - 1:
             next_save = _save(scratch, state, history)
-        if os.getppid() != parent:  # dvc was killed: another run may want this place
+        if os.getppid() != parent:  # dvc was killed: another run may need this folder
             _save(scratch, state, history)
             raise KeyboardInterrupt(f"{description}: the process that started this training is gone")
     return history
@@ -99,9 +99,9 @@ def _save(scratch: Scratch, state: Mapping[str, Stateful], history: list[dict[st
 def update(
     loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, learning_rate: float | None = None, clip: float = 1.0
 ) -> None:
-    """One step of `optimizer` down the gradient of `loss`, the gradient's norm clipped to `clip`.
+    """One step of `optimizer` on the gradient of `loss`, with the gradient's norm clipped to `clip`.
 
-    Of several processes each has the loss of its own part of the batch; they step down the mean of their gradients.
+    With several processes, each has the loss of its own part of the batch, and the step uses the mean gradient.
     """
     if learning_rate is not None:
         for group in optimizer.param_groups:
@@ -115,8 +115,8 @@ def update(
 
 
 def warmup_cosine(step: int, steps: int, peak: float, *, warmup: float = 0.1, floor: float = 0.01) -> float:
-    """Learning rate at `step`: linear from 0 to `peak` over the first `warmup` share, then a cosine down to
-    `floor * peak` at the last step."""
+    """Learning rate at `step`: linear from 0 to `peak` over the first fraction `warmup` of the steps, then a cosine
+    down to `floor * peak` at the last step."""
     rise = max(1.0, warmup * steps)
     if step < rise:
         return peak * (step + 1) / rise
@@ -125,7 +125,7 @@ def warmup_cosine(step: int, steps: int, peak: float, *, warmup: float = 0.1, fl
 
 
 def write_curve(history: list[dict[str, float]], path: str, *, rows: int = 200) -> None:
-    """Write the training curve as CSV, averaged over equal stretches so that it has at most `rows` rows."""
+    """Write the training curve as CSV, averaged over intervals of equal length so that it has at most `rows` rows."""
     import pandas as pd
 
     from learn2talk_core.run.files import whole_file

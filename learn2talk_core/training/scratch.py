@@ -2,7 +2,8 @@
 
 The key is a hash of the stage's name, its parameters, the source code that it imports and the content of its inputs. A
 killed stage finds its checkpoint again; a stage whose parameters, code or data changed never finds an old one. A lock
-in the folder keeps two trainers apart. Of several processes that train together the first one locks, saves and removes.
+in the folder excludes a second training. If several processes train together, only the first one locks, saves and
+removes.
 """
 
 import fcntl
@@ -26,11 +27,11 @@ from learn2talk_core.run.files import whole_file
 from learn2talk_core.run.imports import ROOT, closure, data_beside
 from learn2talk_core.run.progress import log
 
-WAIT_SECONDS = 60.0  # how long to wait for a trainer that is about to notice that its parent has died
+WAIT_SECONDS = 60.0  # how long to wait for another training, which may be about to stop because its parent has died
 
 
 class Scratch:
-    """A locked folder with at most one checkpoint in it. Use as a context manager; `remove()` when all is written."""
+    """A locked folder with one checkpoint or none. Use as a context manager; `remove()` when all outputs are there."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -45,9 +46,9 @@ class Scratch:
             if time.monotonic() > deadline:
                 raise BadInput(
                     self.folder,
-                    expected="no other trainer at work here",
+                    expected="no other training in this folder",
                     found=f"process {_owner(self.folder / 'lock')}",
-                    fix="Wait for it, or stop it, and try again.",
+                    fix="Wait for it or stop it, then try again.",
                 )
             time.sleep(0.2)
         lock.truncate(0)
@@ -62,7 +63,7 @@ class Scratch:
             self._lock = None
 
     def save(self, state: dict[str, Any]) -> None:
-        """Replace the checkpoint by `state` (tensors and plain containers), which is not copied in memory."""
+        """Replace the checkpoint with `state` (tensors and plain containers), which is not copied in memory."""
         if processes.rank() > 0:
             return
         with whole_file(self.checkpoint) as partial, partial.open("wb") as file:
@@ -72,28 +73,28 @@ class Scratch:
                 raise stream.error
 
     def load(self) -> dict[str, Any] | None:
-        """The checkpoint, or None when there is none. A broken one is set aside and training starts anew."""
+        """The checkpoint, or None if there is none. A damaged one is deleted; training starts from the beginning."""
         if not self.checkpoint.is_file():
             return None
         try:
             return torch.load(self.checkpoint, weights_only=True)
-        except Exception as error:  # any damage at all: a checkpoint is only ever a saving of time
-            log.warning("%s cannot be read (%s): starting anew", self.checkpoint, error)
+        except Exception as error:  # any kind of damage: a checkpoint only saves time
+            log.warning("%s cannot be read (%s): starting from the beginning", self.checkpoint, error)
             self.checkpoint.unlink()
             return None
 
     def remove(self) -> None:
-        """Delete the folder: the outputs are written and the checkpoint has done its work."""
+        """Delete the folder: the outputs are written and the checkpoint is no longer needed."""
         if processes.rank() == 0:
             gone = self.folder.with_name(f"{self.folder.name}.{os.getpid()}.done")
-            self.folder.rename(gone)  # at once, so that nobody finds a part of it
+            self.folder.rename(gone)  # atomic, so that no other process finds a part of it
             shutil.rmtree(gone, ignore_errors=True)
 
 
 class _Stream:
-    """A file for `torch.save`, which hides an OSError of `write` behind a RuntimeError of its own.
+    """A file for `torch.save`, which would replace an OSError of `write` by its own RuntimeError.
 
-    The first OSError is kept in `error`, and what follows it is dropped.
+    The first OSError is kept in `error`, and later data is dropped.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -113,13 +114,13 @@ class _Stream:
 
 
 def _locked(path: Path) -> IO[str] | None:
-    """The lock file, locked by us; None when somebody else has it."""
+    """The lock file, locked by us; None if another process has the lock."""
     with ExitStack() as stack:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = stack.enter_context(path.open("a+"))
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Its owner may have removed the folder since we opened the file, and a third trainer made a new one.
+            # The owner may have removed the folder since we opened the file, and a third process created a new one.
             if not os.path.samestat(os.fstat(lock.fileno()), path.stat()):
                 return None
         except (BlockingIOError, FileNotFoundError):
@@ -139,12 +140,12 @@ def open_scratch(name: str, params: Any, inputs: Iterable[str | Path]) -> Scratc
     """The scratch folder for stage `name` with `params` (a dataclass, or a tuple of dataclasses) and the files or
     folders `inputs`.
 
-    Its name follows their content, and that of the code which the modules of the classes of `params` import, directly
-    or not. It lies under `$DVC_ROOT/.scratch`, which stays the same when DVC runs an experiment in a temporary copy.
+    Its name is a hash of their content and of the code that the modules of the classes of `params` import, directly or
+    indirectly. It is in `$DVC_ROOT/.scratch`, which stays the same when DVC runs an experiment in a temporary copy.
     """
     root = Path(os.environ.get("DVC_ROOT", "."))
     key = hashlib.sha256()
-    together = [processes.count()] if processes.count() > 1 else []  # their batch is another one
+    together = [processes.count()] if processes.count() > 1 else []  # the total batch differs
     key.update(json.dumps([name, *map(asdict, _each(params)), *together], sort_keys=True).encode())
     for file in _code(params):
         key.update(file.encode())
@@ -159,10 +160,10 @@ def _each(params: Any) -> tuple[Any, ...]:
 
 
 def _code(params: Any) -> list[str]:
-    """The files of code that a stage with these parameters runs, and the data files beside them."""
+    """The source files that a stage with these parameters runs, and the data files beside them."""
     sources: set[str] = set()
     for part in _each(params):
-        module = sys.modules[type(part).__module__].__spec__  # of a program (`python -m`) too
+        module = sys.modules[type(part).__module__].__spec__  # correct for `python -m` too
         assert module is not None, "parameters of a script that was not started with python -m"
         sources |= closure(module.name)
     return sorted(sources | data_beside(sources))

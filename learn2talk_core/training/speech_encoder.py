@@ -1,7 +1,7 @@
 """Training of a small speech encoder on phonemes, and how well it recognises them.
 
-wav2vec 2.0 is pre-trained on thousands of hours without labels and then fine-tuned with CTC. Half an hour of embedded
-speech has labels with times instead: CTC on phonemes, and the cross-entropy of the phoneme that sounds at each frame,
+wav2vec 2.0 is pre-trained on thousands of hours without labels and then fine-tuned with CTC. Here, half an hour of
+embedded speech has labels with times. The loss is CTC on phonemes plus the cross-entropy of the phoneme at each frame,
 from which a network learns within minutes. Everything runs at the frame rate of the motion, as in the student.
 """
 
@@ -40,7 +40,7 @@ class SpokenText:
 class SpeechBatch:
     """Windows of speech.
 
-    waves: (B, samples), normalised; labels: (B, T) what sounds at time t / fps of the window, 0 is silence; sentences:
+    waves: (B, samples), normalised; labels: (B, T) the phoneme at time t / fps of the window, 0 is silence; sentences:
     the phonemes of each window.
     """
 
@@ -50,7 +50,7 @@ class SpeechBatch:
 
 
 def labels_at(phonemes: Sequence[Phoneme], times: np.ndarray) -> np.ndarray:
-    """What sounds at each of `times` (T,) in seconds: (T,) int64, 0 is silence."""
+    """The phoneme at each of `times` (T,) in seconds: (T,) int64, 0 is silence."""
     labels = np.zeros(len(times), np.int64)
     for p in phonemes:
         labels[(times >= p.start) & (times < p.end)] = TOKENS[p.name]
@@ -62,8 +62,8 @@ def random_speech_batch(
 ) -> SpeechBatch:
     """`size` augmented random windows of `seconds`.
 
-    Each is read out up to 12 % faster or slower, which moves pitch and formants as another throat would, and noise is
-    added, down to 20 dB below the speech for `noise` = 0.1.
+    Each is resampled to be up to 12 % faster or slower, which shifts pitch and formants as in another voice, and noise
+    is added, at least 20 dB below the speech for `noise` = 0.1.
     """
     samples, frames = round(seconds * SAMPLE_RATE), round(seconds * fps)
     waves = np.zeros((size, samples), np.float32)
@@ -83,7 +83,7 @@ def random_speech_batch(
 
 
 class PhonemeRecogniser(nn.Module):
-    """The encoder and what only its training needs: linear heads for CTC and for the phoneme of each frame."""
+    """The encoder with linear heads for CTC and for the phoneme at each frame, which only its training needs."""
 
     def __init__(self, encoder: SpeechEncoder) -> None:
         super().__init__()
@@ -92,7 +92,7 @@ class PhonemeRecogniser(nn.Module):
         self.frame = nn.Linear(encoder.config.hidden_size, CLASSES)
 
     def forward(self, waves: Tensor, frames: int, fps: float) -> tuple[Tensor, Tensor]:
-        """Normalised waves (B, samples) -> CTC's logits and each frame's, both (B, frames, CLASSES)."""
+        """Normalised waves (B, samples) -> CTC logits and frame-wise logits, both (B, frames, CLASSES)."""
         hidden = self.encoder.encode(self.encoder.resample(self.encoder.conv_features(waves), frames, fps))
         return self.ctc(hidden), self.frame(hidden)
 
@@ -100,7 +100,7 @@ class PhonemeRecogniser(nn.Module):
 def recognition_loss(
     model: PhonemeRecogniser, batch: SpeechBatch, fps: float, alignment_weight: float
 ) -> tuple[Tensor, dict[str, float]]:
-    """CTC plus `alignment_weight` times the cross-entropy of the phoneme at each frame; and the numbers to log."""
+    """CTC plus `alignment_weight` times the cross-entropy of the phoneme at each frame; also the values to log."""
     frames = batch.labels.shape[1]
     ctc_logits, logits = model(batch.waves, frames, fps)
     lengths = torch.tensor([len(sentence) for sentence in batch.sentences])
@@ -116,7 +116,7 @@ def recognition_loss(
 
 @torch.no_grad()
 def recognition_scores(model: PhonemeRecogniser, clips: Sequence[SpokenText], fps: float) -> dict[str, float]:
-    """Phoneme error rate (greedy CTC) and the share of frames whose phoneme is found, over all `clips`."""
+    """Phoneme error rate (greedy CTC) and the share of frames with the correct phoneme, over all `clips`."""
     read, right, total = [], 0, 0
     for clip in progress(clips, "recognising", unit="clip"):
         frames = int(len(clip.wave) / SAMPLE_RATE * fps)
@@ -129,8 +129,8 @@ def recognition_scores(model: PhonemeRecogniser, clips: Sequence[SpokenText], fp
 
 
 def blind_scores(clips: Sequence[SpokenText], held_out: Sequence[SpokenText], fps: float) -> dict[str, float]:
-    """The same scores on `held_out` of who cannot hear but knows `clips`: says the most frequent phoneme once for every
-    clip, and takes every frame for the most frequent label, which is silence or a vowel."""
+    """The same scores on `held_out` for a baseline that knows `clips` but ignores the sound: it outputs their most
+    frequent phoneme once per clip, and their most frequent label, which is silence or a vowel, for every frame."""
     tokens = np.bincount([token for clip in clips for token in clip.tokens], minlength=CLASSES)
     read = [[int(tokens.argmax())]] * len(held_out)
     every = [labels_at(c.phonemes, np.arange(int(len(c.wave) / SAMPLE_RATE * fps)) / fps) for c in (*clips, *held_out)]

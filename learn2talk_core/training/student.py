@@ -1,8 +1,8 @@
-"""What the training of every student shares: clips, the unit of motion, Eq. 8 step by step.
+"""The part of training that all students share: clips, the unit of motion, Eq. 8 step by step.
 
 `training/students/` has a file for each network; `training/student_terms.py` has the terms besides L_vertex. The speech
-encoder's TCN is frozen (paper, Sect. III-B), so its features are computed once a clip. All losses hang on the student's
-states: where the map from states to vertices is affine, each term makes just the vertices that it looks at.
+encoder's TCN is frozen (paper, Sect. III-B), so its features are computed once per clip. All losses are functions of
+the student's states: if the map from states to vertices is affine, each term computes only the vertices that it needs.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ from learn2talk_core.training.scratch import Scratch
 
 @dataclass(frozen=True)
 class SpokenClip:
-    """A training clip with what never changes: TCN features (T, C) at the motion's frame rate."""
+    """A training clip with its TCN features (T, C) at the motion's frame rate, which training does not change."""
 
     clip: Clip
     features: Tensor
@@ -38,7 +38,7 @@ class SpokenClip:
 class ExtraTerm(Protocol):
     """A loss besides the vertex loss, on the student's states h (B, T, d) of the clips of a step.
 
-    `unit` is the length that the student's displacements are multiples of; `step` seeds what is random.
+    `unit` is the length that the student's displacements are multiples of; `step` seeds random choices.
     """
 
     def __call__(
@@ -47,7 +47,7 @@ class ExtraTerm(Protocol):
 
 
 def spoken_clips(corpus: Corpus, encoder: SpeechEncoder, clips: Sequence[Clip], description: str) -> list[SpokenClip]:
-    """Compute the frozen TCN's features of `clips`; the style is the speaker's place among the training speakers."""
+    """Compute the frozen TCN's features of `clips`; the style is the speaker's index among the training speakers."""
     styles = {speaker: number for number, speaker in enumerate(corpus.train_speakers)}
     return [
         SpokenClip(clip, tcn_features(encoder, corpus.audio(clip), clip.frames, corpus.fps), styles[clip.speaker])
@@ -85,16 +85,16 @@ def principal_components(sample: np.ndarray, count: int) -> tuple[Tensor, Tensor
     """The first `count` principal components of displacements (N, 3V), each times its standard deviation, and the mean.
 
     Returns:
-        (count, 3V), zero for those that there are not, and (3V,).
+        (count, 3V), zero for components beyond the number available, and (3V,).
     """
     mean = sample.mean(axis=0)
     centred = (sample - mean).astype(np.float64)
     values, vectors = np.linalg.eigh(centred @ centred.T)  # N × N is smaller than 3V × 3V
     order = np.argsort(values)[::-1][:count]
     components = np.zeros((count, sample.shape[1]))
-    # (u' X) / √λ is the component, √(λ / N) its deviation
+    # (u' X) / √λ is the component, √(λ / N) its standard deviation
     components[: len(order)] = (vectors[:, order].T @ centred) / np.sqrt(len(sample))
-    # make the sign of a component a fact of the data and not of the linear algebra library
+    # the sign of a component must depend on the data, not on the linear algebra library
     largest = components[np.arange(count), np.abs(components).argmax(axis=1)]
     components = components * np.where(largest < 0, -1.0, 1.0)[:, None]
     return torch.from_numpy(components), torch.from_numpy(mean)
@@ -118,34 +118,35 @@ def train_student(
     extra: Sequence[tuple[str, float, ExtraTerm]] = (),
     balanced: bool = True,
 ) -> list[dict[str, float]]:
-    """Train any student on Eq. 8: the vertex loss, and what `extra` adds to it.
+    """Train any student on Eq. 8: the vertex loss and the terms in `extra`.
 
     The network computes in units of the training motion's root mean square, so that the optimiser sees numbers near 1
-    in whatever unit the corpus is; the caller folds the unit into its weights at the end.
+    whatever the unit of the corpus; the caller folds the unit into the weights at the end.
 
-    Several processes draw the clips that one with so many times the batch would, and share them out; each one's loss
-    counts by its share of their frames. That makes the mean form of Eq. 3 the same but for rounding, and dropout, which
-    each draws for itself. The sum form counts clips and Eq. 7 windows, so their means differ slightly; of Eq. 6 each
-    process reads `lipread_clips`; and the balance averages the norms of the processes' gradients.
+    With several processes, the clips of a step are those that one process with the total batch size would draw, divided
+    among the processes. Each process's loss is weighted by its share of the frames. The mean form of Eq. 3 is then the
+    same as in one process except for rounding and for dropout, which each process draws for itself. The sum form counts
+    clips, and Eq. 7 counts windows, so their means differ slightly. For Eq. 6, each process reads `lipread_clips`
+    clips. The balance averages the norms of the processes' gradients.
 
     Args:
-        model: what is trained, in place.
-        speak: the states (B, T, d) of a padded batch of clips, with gradient.
+        model: the network, trained in place.
+        speak: returns the states (B, T, d) of a padded batch of clips, with gradient.
         corpus: the corpus of `clips`.
         clips: training clips.
         groups: AdamW's parameter groups, each with its `peak` learning rate.
         unit: see `motion_unit`; the model's displacements are multiples of it.
-        form: of Eq. 3.
-        stride: Eq. 3 is evaluated on every so many-th vertex, from a random first one.
-        steps, batch: how many steps, of how many clips in each process.
-        seed: of batches and dropout.
+        form: form of Eq. 3.
+        stride: Eq. 3 is evaluated on every `stride`-th vertex, from a random first one.
+        steps, batch: number of steps, and of clips per step in each process.
+        seed: seed of batches and dropout.
         scratch: for checkpoints.
         description: label of the progress bar.
         extra: the other terms of Eq. 8: name, lambda, loss.
-        balanced: read the lambdas as gradient shares (`balance: gradient`).
+        balanced: treat the lambdas as gradient shares (`balance: gradient`).
 
     Returns:
-        One row of loss values a step; `vertex` is in the corpus's unit squared for the mean form.
+        One row of loss values per step; `vertex` is in the corpus's unit squared for the mean form.
     """
     optimizer = torch.optim.AdamW(
         [{**group, "lr": group["peak"]} for group in groups], weight_decay=0.0, betas=(0.9, 0.98)
@@ -161,7 +162,7 @@ def train_student(
         chosen = together[processes.own_part(size)]
         share = processes.count() * total_frames(chosen) / total_frames(together)
         states = speak(chosen)
-        picked = slice(int(rng.integers(stride)), None, stride)  # mean over all, unbiased
+        picked = slice(int(rng.integers(stride)), None, stride)  # unbiased for the mean over all
         region = torch.arange(model.vertex_count)[picked] if stride > 1 else None
         truth, mask = true_displacement(corpus, chosen, states.shape[1], picked, unit)
 
@@ -178,7 +179,7 @@ def train_student(
         rate = warmup_cosine(index, steps, 1.0)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate
-        # the vertex loss in native units may be 1e-7: bring the gradient to order 1 before it is clipped
+        # the vertex loss in native units may be 1e-7: scale the gradient to order 1 before it is clipped
         update(share * loss / unit**power, optimizer, clip=1.0)
         return {name: share * value for name, value in values.items()}
 
@@ -189,7 +190,7 @@ def train_student(
 
 
 def total_frames(clips: Sequence[SpokenClip]) -> int:
-    """Frames of motion in all of `clips`."""
+    """Total number of motion frames in `clips`."""
     return sum(spoken.clip.frames for spoken in clips)
 
 

@@ -1,7 +1,7 @@
-"""What teaches the student besides the true vertices: SyncNet3D (Eq. 7), and the 2D teacher by lip reading (Eq. 6).
+"""The student's losses besides the vertex loss: SyncNet3D (Eq. 7), and the 2D teacher through lip reading (Eq. 6).
 
-Both look at the decoder's states h. The map from states to vertices is affine, so each makes just the vertices that it
-looks at.
+Both are functions of the decoder's states h. The map from states to vertices is affine, so each computes only the
+vertices that it needs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,10 +42,10 @@ def extra_terms(
     lipread_clips: int,
     seed: int,
 ) -> list[tuple[str, float, ExtraTerm]]:
-    """The terms of Eq. 8 beside the vertex loss, as `train_student` wants them; one whose weight is 0 is not there.
+    """The terms of Eq. 8 besides the vertex loss, for `train_student`; a term whose weight is 0 is left out.
 
     Args:
-        corpus, clips: what the student learns from.
+        corpus, clips: the student's training data.
         lambda1, lambda2: the weights of Eq. 7 and Eq. 6.
         syncnet3d, lipreader, teacher_features: folders of the frozen experts and of E_lipread(G_teach(X)).
         lipread_frames, lipread_clips, seed: see `lipread_term`.
@@ -79,7 +79,7 @@ def sync_term(corpus: Corpus, syncnet: SyncNet3D, audio: Mapping[str, Tensor]) -
     """Eq. 7 on every window of the clips of a step.
 
     Args:
-        corpus: names the mouth's vertices.
+        corpus: gives the mouth's vertex ids.
         syncnet: the frozen SyncNet3D of Eq. 5.
         audio: its embeddings of the clips' audio, from `embed_speech`.
     """
@@ -108,10 +108,10 @@ def lipread_term(
     clips_per_step: int,
     seed: int,
 ) -> ExtraTerm:
-    """Eq. 6 on a random window of some of the clips of a step: render, read, compare with the teacher's video.
+    """Eq. 6 on a random window of some of the clips of a step: render, lip-read, compare with the teacher's video.
 
-    The states are brought to 25 fps before they become vertices: the map is affine, so this equals resampling the
-    vertices.
+    The states are resampled to 25 fps before they are mapped to vertices: the map is affine, so this equals resampling
+    the vertices.
 
     Args:
         corpus: the student's corpus; the face is rendered with its own template and the topology's colours.
@@ -119,8 +119,8 @@ def lipread_term(
         kind: which of its features.
         taught: E_lipread(G_teach(X)) of each clip (T at 25 fps, C), by clip id.
         frames: length of the window at 25 fps.
-        clips_per_step: how many of a step's clips are read.
-        seed: of the windows.
+        clips_per_step: how many of a step's clips are lip-read.
+        seed: seed of the choice of windows.
     """
     region = torch.from_numpy(corpus.topology.regions["mouth_view"])
     views = {s: mouth_view(corpus.topology, corpus.template(s), corpus.mm_per_unit) for s in corpus.train_speakers}
@@ -145,8 +145,8 @@ def lipread_term(
 
 
 def _judged(read: Tensor, lengths: Tensor, kind: Features) -> Tensor:
-    """Which frames count, (B, T): not the padding; nor, for the front-end, a window's ends, where it sees less than it
-    saw of the teacher's whole clip."""
+    """Mask (B, T) of the frames that count: not the padding and, for the front-end, not the ends of a window, where its
+    convolution sees fewer frames than it saw in the teacher's whole clip."""
     edge = FRONTEND_EDGE if kind == "frontend" and int(lengths.min()) > 2 * FRONTEND_EDGE else 0
     frame = torch.arange(read.shape[1])[None]
     return (frame >= edge) & (frame < lengths[:, None] - edge)

@@ -1,9 +1,9 @@
 """Training of SyncNet3D (Learn2Talk, Sect. III-D), once with Eq. 4 and once with Eq. 5.
 
-All pairs of the windows of a step are compared: a clip's window of motion with its own audio is the genuine pair, with
-the audio of the same clip shifted by up to 2 s a false one (the paper's), with the audio of another clip a false one
-too. So each window that is embedded, which is what costs, serves in many pairs. Most of them are soon told apart and
-teach nothing more: false pairs count the more the nearer they are.
+All pairs of the windows of a step are compared. A window of motion with its own audio is a genuine pair. With the audio
+of the same clip shifted by up to 2 s it is a false pair (as in the paper), and also with the audio of another clip.
+Embedding a window is the expensive part, and each embedding is thus used in many pairs. Most false pairs are soon easy
+to tell apart and teach nothing more, so false pairs are weighted higher the closer their embeddings are.
 """
 
 import math
@@ -29,7 +29,7 @@ from learn2talk_core.training.scratch import Scratch
 
 MAX_FALSE_SHIFT = 2.0  # seconds; the paper's "up to 2 seconds"
 CHANCE = float(np.log(2))  # Eq. 5 of a network that cannot tell genuine from false pairs
-COLLAPSE_STEPS = 100  # shorter trainings are trials: they are not asked to have learned anything
+COLLAPSE_STEPS = 100  # shorter trainings are trials and are not checked
 
 Role = Literal["metric", "loss"]
 
@@ -52,17 +52,17 @@ class SyncNet3DTraining:
 
     Attributes:
         steps: optimiser steps.
-        clips: clips a step, of each process.
-        windows: windows of each clip a step.
-        learning_rate: peak of AdamW's.
-        weight_decay: AdamW's.
+        clips: clips per step, in each process.
+        windows: windows of each clip per step.
+        learning_rate: AdamW's peak learning rate.
+        weight_decay: AdamW's weight decay.
         margin: p of Eq. 4.
         other_clips: share of the false pairs' weight that goes to the audio of other clips, before `hardness`.
         hardness: a false pair's weight is multiplied by exp(hardness · cosine of its embeddings).
-        style: spread of the factor by which each mode of motion of a clip is stretched (log-normal).
-        noise: added to the motion, share of the strongest mode's deviation.
-        pitch: spread of the factor by which the frequencies of a clip's mel are stretched (log-normal).
-        masked_bands: at most this many neighbouring mel bands of a window are hidden.
+        style: spread of the random factor that scales each mode of motion of a clip (log-normal).
+        noise: standard deviation of the noise added to the motion, as a fraction of the strongest mode's.
+        pitch: spread of the random factor that stretches the frequencies of a clip's mel (log-normal).
+        masked_bands: at most this many neighbouring mel bands of a window are masked.
     """
 
     steps: int
@@ -81,10 +81,10 @@ class SyncNet3DTraining:
 
 @dataclass(frozen=True)
 class Windows:
-    """The windows of one clip, one a frame. Their motion stays in the corpus, see `mouth_displacement`.
+    """The windows of one clip, one per frame. Their motion is not kept here, see `mouth_displacement`.
 
     Attributes:
-        clip: whose they are.
+        clip: the clip.
         mel: (N, 80, 16) mel windows, N ≤ T − W + 1.
         speech: (N,) whether at least half of a window's frames lie in speech.
     """
@@ -95,7 +95,7 @@ class Windows:
 
 
 def cut_windows(corpus: Corpus, clip: Clip, wave: np.ndarray | None = None) -> Windows:
-    """The windows of `clip`, with the sound `wave` instead of its own when given."""
+    """The windows of `clip`, with `wave` instead of its own sound if given."""
     window = window_frames(corpus.fps)
     mel = audio_windows(corpus.audio(clip) if wave is None else wave, corpus.fps)
     count = max(0, min(len(mel), clip.frames - window + 1))
@@ -109,19 +109,19 @@ def cut_windows(corpus: Corpus, clip: Clip, wave: np.ndarray | None = None) -> W
 def mouth_displacement(corpus: Corpus, clip: Clip) -> Tensor:
     """Mouth vertices of a clip minus the speaker's template, (T, n, 3), from which W-frame windows are cut.
 
-    Read from the corpus whenever it is wanted: of all training clips of BIWI it would be 1.3 GB.
+    Read from the corpus on demand: for all training clips of BIWI it would take 1.3 GB.
     """
     return torch.from_numpy(np.ascontiguousarray(corpus.displacement(clip, corpus.topology.regions["mouth"])))
 
 
 def read_windows(corpus: Corpus, *splits: str) -> list[Windows]:
-    """The windows of all clips of `splits` that are long enough to have one."""
+    """The windows of all clips of `splits` that are long enough to have any."""
     clips = progress(corpus.split(*splits), f"windows of {', '.join(splits)}", unit="clip")
     return [windows for windows in (cut_windows(corpus, clip) for clip in clips) if len(windows.mel)]
 
 
 def sample_motion(corpus: Corpus, clips: Sequence[Clip], numbers: int = 1 << 25) -> Tensor:
-    """Mouth motion of the clips, (N, 3n): all frames, or every so many-th, so that it has about `numbers` numbers."""
+    """Mouth motion of the clips, (N, 3n): all frames, or evenly sampled ones, about `numbers` numbers in total."""
     size = 3 * len(corpus.topology.regions["mouth"])
     every = math.ceil(sum(clip.frames for clip in clips) * size / numbers)
     chosen = (mouth_displacement(corpus, clip)[i % every :: every].flatten(1) for i, clip in enumerate(clips))
@@ -131,20 +131,20 @@ def sample_motion(corpus: Corpus, clips: Sequence[Clip], numbers: int = 1 << 25)
 def motion_modes(motion: Tensor, count: int) -> Tensor:
     """Principal modes (3n, count) of mouth motion (N, 3n), each divided by the square root of its relative deviation.
 
-    Projecting a displacement on them gives numbers whose deviations fall from 1 like the square roots of the modes'
-    own: strong modes lead, weak ones (a lip that closes) are heard. Beyond the modes lies scan noise; a frozen
-    SyncNet3D neither sees it nor has a gradient there.
+    Projecting a displacement on them gives weights whose standard deviations start at 1 and fall like the square roots
+    of the modes' deviations: strong modes dominate, but weak ones (a closing lip) still count. Beyond the modes there
+    is scan noise; a frozen SyncNet3D neither sees it nor has a gradient there.
     """
     motion = motion.double()
     frames, size = motion.shape
-    # the smaller of two matrices that have the same eigenvalues: BIWI's 3n is 14000
+    # the smaller of two matrices with the same non-zero eigenvalues: BIWI's 3n is 14000
     gram = motion.T @ motion if size <= frames else motion @ motion.T
     variance, modes = torch.linalg.eigh(gram / frames)
     deviation = variance.clamp(min=1e-30).sqrt().flip(0)[:count]
     modes = modes.flip(1)[:, :count]
     if size > frames:
         modes = torch.nn.functional.normalize(motion.T @ modes, dim=0)
-    modes = modes * modes.gather(0, modes.abs().argmax(0, keepdim=True)).sign()  # eigenvectors have no sign: choose one
+    modes = modes * modes.gather(0, modes.abs().argmax(0, keepdim=True)).sign()  # an eigenvector's sign is arbitrary
     scale = (deviation * deviation[0]).sqrt().clamp(min=1e-2 * deviation[0])
     padding = count - modes.shape[1]
     return torch.nn.functional.pad((modes / scale).float(), (0, padding))
@@ -179,9 +179,10 @@ def train_syncnet3d(
 ) -> tuple[SyncNet3D, list[dict[str, float]]]:
     """Train on `clips`: with Eq. 4 for the role "metric", with Eq. 5 for "loss".
 
-    The two roles have different initial weights and different batches. Several processes compare all windows of all
-    of them, as one process with so many times the clips does; but each draws its own augmentation, and batch
-    normalisation sees the windows of one process, so the curve is near that of one process and not equal to it.
+    The two roles have different initial weights and different batches. With several processes, the windows of all
+    processes are compared, as in one process with the total number of clips. But each process draws its own
+    augmentation, and batch normalisation uses the windows of one process only, so the curve is close to that of one
+    process but not equal to it.
 
     Returns:
         The network in evaluation mode, and the training curve.
@@ -231,17 +232,18 @@ def train_syncnet3d(
 
 
 def pairs(owner: Tensor, position: Tensor, farthest: int, other_clips: float) -> tuple[Tensor, Tensor]:
-    """Which of all pairs of windows are genuine, and what each weighs.
+    """Which pairs of windows are genuine, and the weight of each pair.
 
-    Genuine and false pairs weigh the same in sum. Of the false ones, `other_clips` is the share of those between clips,
-    the rest that of shifts of 1 … `farthest` frames in a clip; pairs farther apart do not count.
+    Genuine and false pairs have the same total weight. `other_clips` is the share of the false pairs' weight that goes
+    to pairs between clips; the rest goes to shifts of 1 … `farthest` frames within a clip. Pairs farther apart have
+    weight 0.
 
     Args:
-        owner: (P,) which clip a window is of.
-        position: (P,) its first frame.
+        owner: (P,) index of each window's clip.
+        position: (P,) first frame of each window.
 
     Returns:
-        genuine (P, P) of 0 and 1, weight (P, P) that sums to 2 where there are pairs of all kinds.
+        genuine (P, P) of 0 and 1, weight (P, P), which sums to 2 if there are pairs of all kinds.
     """
     same_clip = owner[:, None] == owner
     shift = (position[:, None] - position).abs()
@@ -254,33 +256,33 @@ def pairs(owner: Tensor, position: Tensor, farthest: int, other_clips: float) ->
 
 
 def harder(weight: Tensor, genuine: Tensor, cosine: Tensor, hardness: float) -> Tensor:
-    """Weights of the pairs, the false ones' multiplied by exp(hardness · cosine) and scaled to sum to 1 again.
+    """Weights of the pairs, with those of false pairs multiplied by exp(hardness · cosine) and rescaled to sum to 1.
 
-    This is the gradient's limit of drawing near false pairs more often. Without it (0) the AUC on unseen speakers is
-    several points lower after as many steps.
+    The gradient is the limit of that with close false pairs sampled more often. With hardness 0, the AUC on unseen
+    speakers is several points lower after the same number of steps.
     """
     false = (1 - genuine) * weight * torch.exp(hardness * cosine)
     return genuine * weight + false / false.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
 
 def pair_loss(cosine: Tensor, genuine: Tensor, weight: Tensor, role: Role, margin: float) -> Tensor:
-    """Eq. 4 or Eq. 5 over all pairs of mesh and audio embeddings of length 1, given their cosines."""
+    """Eq. 4 or Eq. 5 over all pairs of mesh and audio embeddings (unit vectors), given their cosines."""
     if role == "loss":
         return cosine_bce_loss(cosine, genuine, weight=weight)
     distance = (
         (2 - 2 * cosine).clamp(min=1e-8).sqrt()
-    )  # of vectors of length 1; the square root's gradient stays finite
+    )  # between unit vectors; the clamp keeps the gradient of the square root finite
     return margin_loss(distance, genuine, margin=margin, weight=weight)
 
 
 def restyle(motion: Tensor, recipe: SyncNet3DTraining) -> Tensor:
-    """Mode weights (N, W, modes) of a clip as another speaker might move: each mode stretched, and noise."""
+    """Augment mode weights (N, W, modes) of a clip as if another speaker moved: scale each mode and add noise."""
     stretch = torch.exp(recipe.style * torch.randn(motion.shape[-1]))
     return motion * stretch + recipe.noise * torch.randn_like(motion)
 
 
 def revoice(mel: Tensor, mean: Tensor, recipe: SyncNet3DTraining) -> Tensor:
-    """Mel windows (N, 80, 16) of a clip as another voice might sound: frequencies stretched, some bands hidden."""
+    """Augment mel windows (N, 80, 16) of a clip as if another voice spoke: stretch frequencies and mask some bands."""
     bands = mel.shape[1]
     source = (torch.arange(bands) * torch.exp(recipe.pitch * torch.randn(()))).clamp(max=bands - 1)
     low = source.long()
@@ -296,15 +298,15 @@ def revoice(mel: Tensor, mean: Tensor, recipe: SyncNet3DTraining) -> Tensor:
 def refuse_collapse(
     corpus: Corpus, model: SyncNet3D, clips: Sequence[Windows], history: Sequence[dict[str, float]], role: Role
 ) -> None:
-    """Refuse to call a network trained that gives all windows the same embedding, or whose loss is that of a coin."""
+    """Refuse a network that has collapsed: all windows have the same embedding, or the loss is at chance level."""
     if len(history) < COLLAPSE_STEPS:
         return
     last = float(np.mean([row["loss"] for row in history[-len(history) // 10 :]]))
-    fix = "Train longer, with a lower learning rate or more windows a step (params.yaml: syncnet3d)."
+    fix = "Train longer, with a lower learning rate or more windows per step (params.yaml: syncnet3d)."
     if role == "loss" and abs(last - CHANCE) < 0.005:
         raise BadInput(
             f"syncnet3d {role}",
-            expected="a loss below that of a coin toss, 0.693",
+            expected="a loss below chance level, 0.693",
             found=f"{last:.4f}: it collapsed",
             fix=fix,
         )
@@ -317,6 +319,6 @@ def refuse_collapse(
         raise BadInput(
             f"syncnet3d {role}",
             expected="embeddings that differ between windows",
-            found=f"a spread of {spread:.4f} on vectors of length 1: it collapsed",
+            found=f"a spread of {spread:.4f} on unit vectors: it collapsed",
             fix=fix,
         )

@@ -1,6 +1,6 @@
-"""What SyncNet3D has learned: accuracy and AUC at each shift, the distances of Fig. 5, lags that we put in ourselves.
+"""Evaluation of a trained SyncNet3D: accuracy and AUC at each shift, the distances of Fig. 5, recovery of known lags.
 
-Windows in silence are left out everywhere: a closed mouth fits any silence, and then every shift is as good.
+Windows in silence are left out everywhere: a closed mouth fits any silence, so that all shifts are equally good.
 """
 
 from collections.abc import Sequence
@@ -33,9 +33,9 @@ MAX_LAG = 10  # frames
 @dataclass(frozen=True)
 class Check:
     """Attributes:
-    numbers: what goes to `metrics/syncnet3d/ROLE.json`.
+    numbers: contents of `metrics/syncnet3d/ROLE.json`.
     histogram: rows (distance, genuine, false): share of pairs of unseen speakers by distance (the paper's Fig. 5).
-    shifts: rows (shift, auc, accuracy): single windows of unseen speakers against shifts of ± that many frames.
+    shifts: rows (shift, auc, accuracy): single windows of unseen speakers against shifts of ± `shift` frames.
     """
 
     numbers: dict[str, float | int | None]
@@ -46,15 +46,15 @@ class Check:
 def check_syncnet3d(
     corpus: Corpus, model: SyncNet3D, validation: Sequence[Windows], unseen: Sequence[Windows], *, lags: int, seed: int
 ) -> Check:
-    """Measure `model` on clips of speakers that it has never seen or heard.
+    """Evaluate `model` on clips of held-out speakers.
 
     Args:
-        corpus: theirs.
+        corpus: the corpus of the clips.
         model: in evaluation mode.
-        validation: clips on which the distance is chosen that divides genuine from false pairs.
-        unseen: clips that are reported.
-        lags: how many known lags are tried on each of them.
-        seed: which lags.
+        validation: clips used to choose the distance threshold between genuine and false pairs.
+        unseen: clips whose results are reported.
+        lags: number of known lags tried on each of them.
+        seed: seed of the choice of lags.
     """
     farthest = round(MAX_FALSE_SHIFT * corpus.fps)
     known = speech_distances(corpus, model, validation, farthest)
@@ -83,7 +83,7 @@ def check_syncnet3d(
 
 @torch.no_grad()
 def embed(model: SyncNet3D, motion: Tensor, windows: Windows) -> tuple[np.ndarray, np.ndarray]:
-    """Mesh and audio embeddings (N, E) of a clip's windows, whose `mouth_displacement` is given."""
+    """Mesh and audio embeddings (N, E) of a clip's windows; `motion` is its `mouth_displacement`."""
     mesh = model.embed_mesh(motion[None])[0, : len(windows.mel)]
     return mesh.numpy(), model.embed_audio(windows.mel).numpy()
 
@@ -98,16 +98,16 @@ def speech_distances(corpus: Corpus, model: SyncNet3D, clips: Sequence[Windows],
 
 
 def lag_errors(corpus: Corpus, model: SyncNet3D, clips: Sequence[Windows], lags: int, seed: int) -> np.ndarray:
-    """Find lags that we put in: rows (error in frames, error in milliseconds), one a clip and lag.
+    """Errors in recovering known lags: rows (error in frames, error in milliseconds), one per clip and lag.
 
-    The sound is cut anew from the recording, so that it starts earlier or later than the motion; nothing is padded.
+    The sound is cut from the recording so that it starts earlier or later than the motion; nothing is padded.
     """
     errors = []
     for windows in progress(clips, "known lags", unit="clip"):
         motion, _ = embed(model, mouth_displacement(corpus, windows.clip), windows)
         wave = corpus.audio(windows.clip)
         for frames in generator(seed, "lags", windows.clip.id).integers(-MAX_LAG, MAX_LAG + 1, lags):
-            # Audio that lags behind by some frames: motion that starts as many frames later, and the other way round.
+            # A positive lag (late audio) drops the first frames of the motion, a negative one the start of the sound.
             first, cut = max(0, int(frames)), max(0, round(-int(frames) * SAMPLE_RATE / corpus.fps))
             mel = torch.from_numpy(audio_windows(wave[cut:], corpus.fps))
             speech = windows.speech[first : first + len(mel)]
@@ -121,7 +121,7 @@ def lag_errors(corpus: Corpus, model: SyncNet3D, clips: Sequence[Windows], lags:
 
 
 def histogram(genuine: np.ndarray, false: np.ndarray, bins: int = 40) -> list[dict[str, float]]:
-    """Shares of genuine and false pairs by distance, which lies in [0, 2] for embeddings of length 1."""
+    """Shares of genuine and false pairs by distance, which is in [0, 2] for unit vectors."""
     edges = np.linspace(0, 2, bins + 1)
     counts = [np.histogram(d[np.isfinite(d)], edges)[0] for d in (genuine, false)]
     shares = [count / max(1, count.sum()) for count in counts]

@@ -22,10 +22,10 @@ from learn2talk_core.run.weights import frozen
 from learn2talk_core.training.loop import Stateful, train, update, warmup_cosine
 from learn2talk_core.training.scratch import Scratch
 
-LISTEN_AT = (-1, 0, 1)  # frames of 40 ms around the one that a window is heard for
-LISTEN_CLIPS, LISTEN_WINDOWS = 32, 8  # clips of a step, and windows of each
-MOTIONS = 32  # principal components of the lips' motion that the audio encoder learns to tell
-LIPS_SIDE = 20  # pixels to which the lips' box is shrunk for that
+LISTEN_AT = (-1, 0, 1)  # frames (of 40 ms) relative to a window's own, whose lip motion is predicted from the window
+LISTEN_CLIPS, LISTEN_WINDOWS = 32, 8  # clips per step, and windows of each
+MOTIONS = 32  # principal components of the lips' motion that the audio encoder learns to predict
+LIPS_SIDE = 20  # side in pixels to which the lips' box is scaled for that
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class SpeakingFace:
     Attributes:
         faces: (T, 96, 96, 3) uint8 RGB at 25 fps.
         mels: (T, 80, 16) float32, the mel window that starts at each frame.
-        lips: (left, top, right, bottom), pixels of the face that hold the lips, whole numbers.
+        lips: (left, top, right, bottom), box of the lips in pixels of the face, whole numbers.
         mean_face: (96, 96, 3) float32, mean over the clip.
     """
 
@@ -49,7 +49,7 @@ class SpeakingFace:
 
     @property
     def windows(self) -> int:
-        """How many windows of five frames there are."""
+        """Number of windows of five frames."""
         return len(self.faces) - FRAMES + 1
 
 
@@ -58,11 +58,11 @@ class ExpertTraining:
     """How the sync expert is trained.
 
     Attributes:
-        width: multiplies the official numbers of channels.
-        steps: updates.
-        clips: clips an update.
+        width: factor on the official numbers of channels.
+        steps: number of updates.
+        clips: clips per update.
         windows: windows of each clip, at least two.
-        learning_rate: Adam's, at its peak.
+        learning_rate: Adam's peak learning rate.
     """
 
     width: float
@@ -79,14 +79,14 @@ class GeneratorTraining:
     Attributes:
         width, steps, learning_rate: see `ExpertTraining`.
         audio_width: see `Wav2Lip`.
-        audio_steps, audio_learning_rate: updates in which the audio encoder learns to tell the lips' motion before
-            anything is drawn, and Adam's rate then.
-        batch: windows of five frames an update; five times as many single frames before the sync loss begins.
+        audio_steps, audio_learning_rate: updates in which the audio encoder learns to predict the lips' motion before
+            the generator is trained, and Adam's learning rate for them.
+        batch: windows of five frames per update; before the sync loss begins, five times as many single frames.
         residual: see `Wav2Lip`.
         lead: see `Inputs`.
         still_share: see `generator_batch`.
         lip_weight: see `generator_loss`.
-        sync_weight: s_w of Eq. 6, from the share `sync_start` of the steps on; before that 0.
+        sync_weight: s_w of Eq. 6 after the fraction `sync_start` of the steps; 0 before.
         sync_start: in 0..1.
         adversarial_weight: s_g of Eq. 6; 0 trains without a discriminator.
     """
@@ -113,10 +113,10 @@ def expert_batch(
     """Windows of five frames that do not overlap, several from each of some clips, with their own audio.
 
     Args:
-        clips: what to choose from.
-        count: how many clips.
-        windows: how many windows of each; a shorter clip gives some of its windows twice.
-        rng: makes every choice.
+        clips: the clips to choose from.
+        count: number of clips.
+        windows: number of windows from each; a shorter clip gives some of its windows twice.
+        rng: makes all random choices.
 
     Returns:
         mel windows (count · windows, 1, 80, 16) and lower half-faces (count · windows, 15, 48, 96), clip after clip.
@@ -126,7 +126,7 @@ def expert_batch(
         clip = clips[int(rng.integers(len(clips)))]
         apart = np.arange(rng.integers(min(FRAMES, clip.windows)), clip.windows, FRAMES)
         starts = rng.permutation(np.resize(rng.permutation(apart), windows))
-        mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)  # a mirrored face speaks just as well
+        mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)  # a mirrored face is a valid example too
         mels.append(clip.mels[starts])
         moving = clip.faces[starts[:, None] + np.arange(FRAMES)] - clip.mean_face
         faces.append(moving[:, :, :, mirror].astype(np.float32) / 255)
@@ -137,9 +137,9 @@ def expert_batch(
 def expert_loss(expert: SyncExpert2D, mels: torch.Tensor, faces: torch.Tensor, windows: int) -> torch.Tensor:
     """Binary cross-entropy on P_sync (Eq. 1) of every face window with every mel window of its clip.
 
-    Wav2Lip draws one false window for each true one. To compare each with all the others of its clip costs nothing
-    more, as the embeddings are there, and is what gets a small training off the ground. True and false pairs weigh
-    the same.
+    Wav2Lip draws one false window for each true one. Comparing each window with all others of its clip costs nothing
+    more, because they are embedded anyway, and it is what makes a small training start to learn. True and false pairs
+    have the same total weight.
     """
     audio, face = (embedding.unflatten(0, (-1, windows)) for embedding in expert(mels, faces))
     probability = (face @ audio.transpose(1, 2)).clamp(1e-6, 1 - 1e-6)  # cosines of unit vectors
@@ -148,7 +148,7 @@ def expert_loss(expert: SyncExpert2D, mels: torch.Tensor, faces: torch.Tensor, w
 
 
 def expert_sync_probability(audio: torch.Tensor, face: torch.Tensor) -> torch.Tensor:
-    """P_sync (Eq. 1): cosine of unit embeddings that are nowhere negative, (B, E) each → (B,) in 0..1."""
+    """P_sync (Eq. 1): cosine of non-negative unit embeddings, (B, E) each → (B,) in 0..1."""
     return (audio * face).sum(dim=1).clamp(0, 1)
 
 
@@ -157,12 +157,12 @@ class GeneratorBatch:
     """Windows of T frames for the generator.
 
     Attributes:
-        mels: (B, T, 1, 80, 16), the window that the generator hears for every frame.
+        mels: (B, T, 1, 80, 16), the generator's audio input for every frame.
         heard: (B, 1, 80, 16), the window that begins at the first frame, which the sync expert compares with all T.
         faces: (B, 6, T, 96, 96), masked target and reference.
         target: (B, 3, T, 96, 96).
         near_lips: (B, 1, 1, 96, 96), 1 in the lips' box and 0 elsewhere.
-        mean: (B, 3, 1, 96, 96), the clip's mean face, of which the sync expert sees the deviation.
+        mean: (B, 3, 1, 96, 96), the clip's mean face; the sync expert sees the difference from it.
     """
 
     mels: torch.Tensor
@@ -182,16 +182,16 @@ def generator_batch(
     lead: int = 0,
     still_share: float = 0.0,
 ) -> GeneratorBatch:
-    """Windows of consecutive frames; the reference is one still frame of another time of the clip.
+    """Windows of consecutive frames; the reference is one still frame from another time of the clip.
 
-    Wav2Lip takes as many reference frames, which move. Here the generator must make a single still speak, so it is
-    trained on stills; a share of them is the clip's first frame, whose mouth is closed because nobody speaks yet.
+    Wav2Lip takes T reference frames, which move. Here the generator must animate a single still image, so it is trained
+    on stills. A share of them is the clip's first frame, in which the mouth is closed because speech has not begun.
 
     Args:
-        clips: what to choose from.
-        size: how many windows.
+        clips: the clips to choose from.
+        size: number of windows.
         frames: T, at most five.
-        rng: makes every choice.
+        rng: makes all random choices.
         lead: see `Inputs`.
         still_share: share of windows whose reference is the clip's first frame.
     """
@@ -203,7 +203,7 @@ def generator_batch(
         left, top, right, bottom = clip.lips
         near_lips = np.zeros((1, *clip.faces.shape[1:3], 1), np.float32)
         near_lips[:, top:bottom, left:right] = 1
-        mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)  # a mirrored face speaks just as well
+        mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)  # a mirrored face is a valid example too
         mels.append(windows_of(clip.mels, start + np.arange(frames), lead))
         heard.append(clip.mels[start])
         targets.append(clip.faces[start : start + frames, :, mirror])
@@ -236,13 +236,13 @@ def generator_loss(
 
     Args:
         generated: (B, 3, T, 96, 96).
-        batch: what it was generated from; T must be 5 for the sync loss.
+        batch: the batch it was generated from; T must be 5 for the sync loss.
         expert: frozen.
-        discriminator: None where `adversarial_weight` is 0.
-        lip_weight: of the squared differences near the lips, added to L_recon. What the sound leaves open is then drawn
-            there as the mean of what may be seen, a mouth that is open half way. Absolute differences alone, the
-            paper's, ask for the median, and that is a mouth which hardly opens.
-        sync_weight: s_w; 0.03 in the paper, 0 until the generator draws faces at all.
+        discriminator: None if `adversarial_weight` is 0.
+        lip_weight: weight of the squared differences near the lips, which are added to L_recon. Where the sound does
+            not determine the image, they lead to the mean of the possible images, a half-open mouth. Absolute
+            differences alone, as in the paper, lead to the median, a mouth that hardly opens.
+        sync_weight: s_w; 0.03 in the paper, 0 until the generator has learned to draw faces.
         adversarial_weight: s_g; 0.07 in the paper.
 
     Returns:
@@ -260,7 +260,7 @@ def generator_loss(
         loss = loss + sync_weight * out_of_sync
         parts["sync"] = out_of_sync.item()
     if discriminator is not None and adversarial_weight > 0:
-        real = discriminator(generated)  # Eq. 4, in the form that does not saturate
+        real = discriminator(generated)  # Eq. 4, in its non-saturating form
         adversarial = functional.binary_cross_entropy(real, torch.ones_like(real))
         loss = loss + adversarial_weight * adversarial
         parts["adversarial"] = adversarial.item()
@@ -270,7 +270,7 @@ def generator_loss(
 def discriminator_loss(
     discriminator: QualityDiscriminator, target: torch.Tensor, generated: torch.Tensor
 ) -> torch.Tensor:
-    """L_disc (Eq. 5): real faces are to be called real, generated ones not."""
+    """L_disc (Eq. 5): real faces must be classified as real, generated ones as not real."""
     real, false = discriminator(target), discriminator(generated.detach())
     return functional.binary_cross_entropy(real, torch.ones_like(real)) + functional.binary_cross_entropy(
         false, torch.zeros_like(false)
@@ -278,8 +278,8 @@ def discriminator_loss(
 
 
 def elsewhere(start: int, windows: int, rng: np.random.Generator) -> int:
-    """The start of another window of the clip that shares no frame with the one at `start`, where the clip is long
-    enough; otherwise of any other window, and of the same one if there is no other."""
+    """The start of a random window of the clip that shares no frame with the one at `start`. If the clip is too short
+    for that, any other window; if there is no other, the same one."""
     starts = np.arange(windows)
     for distance in (FRAMES, 1, 0):
         others = starts[np.abs(starts - start) >= distance]
@@ -291,7 +291,7 @@ def elsewhere(start: int, windows: int, rng: np.random.Generator) -> int:
 def train_expert(
     clips: Sequence[SpeakingFace], recipe: ExpertTraining, *, seed: int, scratch: Scratch
 ) -> tuple[SyncExpert2D, list[dict[str, float]]]:
-    """Train the sync expert; returns it, in evaluation mode, and its curve."""
+    """Train the sync expert; returns it, in evaluation mode, and its training curve."""
     seed_torch(seed, "sync_expert2d")
     expert = SyncExpert2D(recipe.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(expert.parameters(), lr=recipe.learning_rate)
@@ -310,10 +310,10 @@ def train_expert(
 
 
 def lip_motions(clips: Sequence[SpeakingFace]) -> list[np.ndarray]:
-    """How the lips differ from those of their clip's first frame, (T, MOTIONS) float32 for each clip.
+    """How the lips differ from those in their clip's first frame, (T, MOTIONS) float32 for each clip.
 
-    These are principal components, over all clips, of the differences of the pixels in the lips' box, in standard
-    deviations of the first.
+    The values are principal components, over all clips, of the pixel differences in the lips' box, in units of the
+    first component's standard deviation.
     """
     differences = []
     for clip in clips:
@@ -344,10 +344,10 @@ def listening_batch(
 def train_audio_encoder(
     clips: Sequence[SpeakingFace], recipe: GeneratorTraining, *, seed: int, scratch: Scratch
 ) -> tuple[nn.Module, list[dict[str, float]]]:
-    """Teach an audio encoder of the generator's shape how lips move, by least squares; returns it and its curve.
+    """Train an audio encoder of the generator's shape to predict lip motion by least squares; returns it and its curve.
 
-    Wav2Lip's own learns it through the pictures that the generator draws, over days. `MOTIONS` numbers a frame in place
-    of 27648, and nothing to be drawn, make it a matter of a minute.
+    Wav2Lip's own encoder learns this through the generated images, over days. With `MOTIONS` numbers per frame instead
+    of 27648, and no image to generate, it takes about a minute.
     """
     seed_torch(seed, "wav2lip", "ears")
     encoder = Wav2Lip(recipe.width, audio_width=recipe.audio_width).audio_encoder
@@ -376,9 +376,9 @@ def train_generator(
     seed: int,
     scratch: Scratch,
 ) -> tuple[Wav2Lip, list[dict[str, float]]]:
-    """Train the generator, with `expert` frozen; returns it, in evaluation mode, and its curve.
+    """Train the generator with `expert` frozen; returns it, in evaluation mode, and its training curve.
 
-    It starts with `audio_encoder`, from `train_audio_encoder`, where there is one.
+    It starts from `audio_encoder`, the result of `train_audio_encoder`, if given.
     """
     frozen(expert)
     seed_torch(seed, "wav2lip")
@@ -396,7 +396,7 @@ def train_generator(
 
     def step(index: int) -> dict[str, float]:
         in_sync = recipe.sync_weight > 0 and index >= recipe.sync_start * recipe.steps
-        # Neighbouring frames hardly differ: as long as no sync expert wants them, single frames teach more.
+        # Neighbouring frames hardly differ: until the sync loss needs windows, single frames teach more.
         frames = FRAMES if in_sync else 1
         batch = generator_batch(
             clips,

@@ -1,4 +1,4 @@
-"""Videos to be scored, from files, folders and 2D corpora: pictures 25 a second, sound, and where the face is."""
+"""Videos to be scored, from files, folders and 2D corpora: frames at 25 fps, sound, and the position of the face."""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -32,11 +32,11 @@ Pictures = Callable[[], Iterator[np.ndarray]]
 
 @dataclass(frozen=True)
 class Footage:
-    """An opened video. Pictures are decoded anew at each call, so that any length fits in memory.
+    """An opened video. Frames are decoded again at each call, so that a video of any length fits in memory.
 
-    frames: all pictures, uint8 (H, W, 3) RGB; landmarks: (T, 4, 2) pixels, see `landmarks`; syncnet: what SyncNet sees,
-    uint8 RGB; mouths: what a lip reader sees, uint8 (96, 96) grey; audio: (N,) in [−1, 1] at 16 kHz from the first
-    picture on, None where the video has none.
+    frames: all frames, uint8 (H, W, 3) RGB; landmarks: (T, 4, 2) pixels, see `landmarks`; syncnet: SyncNet's input,
+    uint8 RGB; mouths: a lip reader's input, uint8 (96, 96) grey; audio: (N,) in [−1, 1] at 16 kHz, starting at the
+    first frame; None if the video has no sound.
     """
 
     frames: Pictures
@@ -50,8 +50,8 @@ class Footage:
 class Film:
     """A video before it is opened.
 
-    name: what tables and errors call it; key: its file's stem or its clip's id, by which a reference is found;
-    pictures: its pictures, for uses that need no face; open: raises BadInput for one that cannot be scored.
+    name: used in tables and errors; key: its file's stem or its clip's id, used to look up its reference; pictures: its
+    frames, for uses that need no face; open: opens it, raises BadInput if it cannot be scored.
     """
 
     name: str
@@ -71,11 +71,11 @@ def films_of(
     """The videos that `paths` name: files, folders of files, or folders with a 2D corpus (`films-*.parquet`).
 
     Args:
-        paths: see above. Whether a file is there and can be read shows when it is opened.
-        find: gives a face finder; called when a file is opened whose face is not known.
-        audio: a sound file that takes the place of the videos' own sound, or a folder with one for each by its stem.
-        crops: the files are face crops as SyncNet's pipeline writes them; no face is looked for.
-        stills: take pictures in folders for videos of one frame.
+        paths: see above. A missing or unreadable file raises an error only when it is opened.
+        find: returns a face finder; called when a file is opened whose face position is not known.
+        audio: a sound file that replaces the videos' own sound, or a folder with one file per video of the same stem.
+        crops: the files are face crops as SyncNet's pipeline writes them; no face is searched for.
+        stills: treat image files in folders as videos of one frame.
     """
     found: list[Film] = []
     for path in map(Path, paths):
@@ -145,8 +145,8 @@ def _sound(path: Path, audio: str | Path | None) -> np.ndarray | None:
         if sound is None:
             raise BadInput(
                 audio,
-                expected=f"a sound file {path.stem} with one of {', '.join(SOUNDS[:5])} …",
-                found="none",
+                expected=f"a sound file {path.stem} with one of the suffixes {', '.join(SOUNDS[:5])} …",
+                found="no such file",
                 fix="Name sound files after their videos.",
             )
         return read_sound(sound)
@@ -154,7 +154,7 @@ def _sound(path: Path, audio: str | Path | None) -> np.ndarray | None:
 
 
 def heard(footage: Footage, name: str) -> np.ndarray:
-    """The sound of a video that must have one."""
+    """The video's sound; raises BadInput if it has none or if it is silent."""
     if footage.audio is None or len(footage.audio) == 0:
         raise BadInput(name, expected="a sound track", found="none", fix="Give the sound with --audio.")
     if np.abs(footage.audio).max() < SILENCE_PEAK:

@@ -1,8 +1,8 @@
-"""Where the face is in real video: four landmarks a picture, one face only, and crops that hold the mouth still.
+"""Face landmarks in real video: four per frame, of exactly one face, and crops in which the mouth stays in place.
 
-The landmarks are MediaPipe's (Bazarevsky et al. 2019, BlazeFace; Kartynnik et al. 2019, face mesh), whose two networks
-OpenCV runs; the package mediapipe is only where their files come from. Alignment and smoothing are those of the lip
-readers of Ma et al. 2022, so that their weights see what they were trained on.
+The landmarks are MediaPipe's (Bazarevsky et al. 2019, BlazeFace; Kartynnik et al. 2019, face mesh). OpenCV runs the two
+networks; the package mediapipe is only the source of their files. Alignment and smoothing are those of the lip readers
+of Ma et al. 2022, so that their weights get the input that they were trained on.
 """
 
 import importlib.util
@@ -14,14 +14,14 @@ import numpy as np
 
 from learn2talk_core.run.errors import BadInput
 
-# RGB picture (H, W, 3) → for each face in it, (4, 2) pixel positions (x, y): right eye, left eye, nose, mouth.
+# RGB frame (H, W, 3) → for each face in it, (4, 2) pixel positions (x, y): right eye, left eye, nose, mouth.
 FindFaces = Callable[[np.ndarray], list[np.ndarray]]
 
-# Where the four are in the aligned picture of the lip readers' training data, ALIGNED x ALIGNED pixels.
+# Positions of the four in the aligned frames of the lip readers' training data, ALIGNED x ALIGNED pixels.
 REFERENCE = np.array([[102.074, 94.272], [156.361, 93.578], [129.004, 135.903], [129.313, 157.823]])
 ALIGNED = 256
 SMOOTHING = 6  # frames before and after
-MODELS = "mediapipe==0.10.21"  # newer ones do not contain the networks
+MODELS = "mediapipe==0.10.21"  # newer versions do not contain the networks
 _DETECTOR_SIZE, _MESH_SIZE = 128, 192
 _SURE, _OVERLAP = 0.5, 0.3
 # Of the mesh's 468 points, those that are nearest to points 36-41, 42-47, 31-35 and 48-67 of the usual 68.
@@ -34,9 +34,9 @@ _MESH_POINTS = (
 
 
 def follow_face(frames: Iterable[np.ndarray], find: FindFaces, *, name: str) -> np.ndarray:
-    """The landmarks of the one face in every picture, (T, 4, 2).
+    """The landmarks of the one face in every frame, (T, 4, 2).
 
-    A picture with no face, or with more than one, is refused: `name` and the picture's number stand in the error.
+    Raises BadInput for a frame with no face or with more than one; the error gives `name` and the frame's number.
     """
     found = []
     for number, frame in enumerate(frames):
@@ -46,7 +46,7 @@ def follow_face(frames: Iterable[np.ndarray], find: FindFaces, *, name: str) -> 
                 f"{name}, frame {number}",
                 expected="one face",
                 found=f"{len(faces)} faces" if faces else "no face",
-                fix="Cut the video so that one speaker is seen all the time.",
+                fix="Cut the video so that exactly one speaker is visible in every frame.",
             )
         found.append(faces[0])
     if not found:
@@ -55,8 +55,8 @@ def follow_face(frames: Iterable[np.ndarray], find: FindFaces, *, name: str) -> 
 
 
 def smooth_landmarks(landmarks: np.ndarray, radius: int = SMOOTHING) -> np.ndarray:
-    """Take the jitter out of (T, N, 2) landmarks: shape from a mean over ± `radius` frames (less at the ends, so that
-    the window stays symmetric), place from the frame itself.
+    """Remove jitter from (T, N, 2) landmarks: the shape is a mean over ± `radius` frames (fewer at the ends, so that
+    the window stays symmetric), the position is that of the frame itself.
     """
     result = np.empty_like(landmarks, dtype=np.float64)
     for t in range(len(landmarks)):
@@ -67,17 +67,17 @@ def smooth_landmarks(landmarks: np.ndarray, radius: int = SMOOTHING) -> np.ndarr
 
 
 def similarity(landmarks: np.ndarray, reference: np.ndarray = REFERENCE) -> np.ndarray:
-    """The (2, 3) matrix of the turn, scale and shift that bring (N, 2) landmarks nearest to the reference."""
+    """The (2, 3) matrix of the rotation, scale and translation that bring (N, 2) landmarks closest to the reference."""
     matrix, _ = cv2.estimateAffinePartial2D(landmarks, reference, method=cv2.LMEDS)
     if matrix is None:
-        raise ValueError("landmarks that lie on one point have no scale")
+        raise ValueError("the landmarks coincide in one point and have no scale")
     return matrix
 
 
 def mouth_crops(frames: Iterable[np.ndarray], landmarks: np.ndarray, size: int = 96) -> Iterator[np.ndarray]:
-    """Grey mouths, uint8 (size, size) each, from RGB pictures and their (T, 4, 2) landmarks.
+    """Grey mouth crops, uint8 (size, size) each, from RGB frames and their (T, 4, 2) landmarks.
 
-    Every picture is aligned with the reference and cut around the smoothed landmarks' mouth.
+    Every frame is aligned with the reference and cut around the mouth of the smoothed landmarks.
     """
     for frame, points in zip(frames, smooth_landmarks(landmarks), strict=True):
         matrix = similarity(points)
@@ -88,16 +88,16 @@ def mouth_crops(frames: Iterable[np.ndarray], landmarks: np.ndarray, size: int =
 
 
 def mediapipe_faces() -> FindFaces:
-    """A `FindFaces` that runs MediaPipe's networks on the CPU, some 10 ms a face."""
-    package = importlib.util.find_spec("mediapipe")  # found, not imported: it would ask for older packages than ours
+    """A `FindFaces` that runs MediaPipe's networks on the CPU, about 10 ms per face."""
+    package = importlib.util.find_spec("mediapipe")  # located, not imported: it needs older packages than ours
     models = Path(package.submodule_search_locations[0]) / "modules" if package else Path()  # type: ignore[index]
     paths = models / "face_detection/face_detection_short_range.tflite", models / "face_landmark/face_landmark.tflite"
     if package is None or not all(path.is_file() for path in paths):
         raise BadInput(
             "face landmarks",
             expected=f"the networks that {MODELS} contains",
-            found="a mediapipe without them" if package else "no such package",
-            fix=f"Install it without what it depends on: pip install --no-deps {MODELS}.",
+            found="mediapipe without these files" if package else "no package mediapipe",
+            fix=f"Install it without its dependencies: pip install --no-deps {MODELS}.",
         )
     detector, mesh = (cv2.dnn.readNetFromTFLite(str(path), cv2.dnn.ENGINE_CLASSIC) for path in paths)
 
@@ -126,7 +126,7 @@ def _detect(detector: cv2.dnn.Net, image: np.ndarray) -> list[np.ndarray]:
 
 
 def _anchors() -> np.ndarray:
-    """(896, 2) centres in pixels of the detector's input: 2 on each of 16 x 16 places, 6 on each of 8 x 8."""
+    """(896, 2) centres in pixels of the detector's input: 2 per cell of a 16 x 16 grid, 6 per cell of an 8 x 8 grid."""
     grids = []
     for cells, each in ((16, 2), (8, 6)):
         y, x = np.mgrid[:cells, :cells]
@@ -136,7 +136,7 @@ def _anchors() -> np.ndarray:
 
 
 def _region(points: np.ndarray) -> np.ndarray:
-    """(2, 3) matrix from the mesh's input to the picture: the face's box, half as large again, with the eyes level."""
+    """(2, 3) matrix from the mesh's input to the frame: the face's box, enlarged 1.5 times, with the eyes level."""
     centre, side = points[:2].mean(0), 1.5 * (points[1] - points[0]).max()
     x, y = points[3] - points[2]
     turn = np.array([[x, -y], [y, x]]) / np.hypot(x, y) * side / _MESH_SIZE
@@ -146,7 +146,7 @@ def _region(points: np.ndarray) -> np.ndarray:
 def _landmarks(mesh: cv2.dnn.Net, image: np.ndarray, region: np.ndarray) -> np.ndarray | None:
     mesh.setInput(_cut(image, region, _MESH_SIZE))
     points, face = mesh.forward(["conv2d_21", "conv2d_31"])
-    if face.item() < 0:  # the logarithm of the odds that there is one
+    if face.item() < 0:  # logit of the probability that there is a face
         return None
     points = points.reshape(468, 3)[:, :2]
     chosen = np.stack([points[list(group)].mean(0) for group in _MESH_POINTS])
@@ -154,6 +154,6 @@ def _landmarks(mesh: cv2.dnn.Net, image: np.ndarray, region: np.ndarray) -> np.n
 
 
 def _cut(image: np.ndarray, region: np.ndarray, size: int) -> np.ndarray:
-    """The part of an RGB picture that `region` maps to, as a network's input (1, 3, size, size) in 0..1."""
+    """The part of an RGB frame that `region` maps to, as a network's input (1, 3, size, size) in 0..1."""
     part = cv2.warpAffine(image, region, (size, size), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP)
     return (part.transpose(2, 0, 1)[None] / 255).astype(np.float32)

@@ -1,6 +1,6 @@
-"""Mouth crops of films, 25 a second, in parquet: one row a picture.
+"""Mouth crops of videos at 25 fps, in parquet: one row per frame.
 
-mouths-000.parquet   clip, frame, png (96 x 96 grey, without loss)
+mouths-000.parquet   clip, frame, png (96 x 96 grey, lossless)
 """
 
 import struct
@@ -20,7 +20,7 @@ from learn2talk_core.untrusted.parquet_footer import read_footer
 from learn2talk_core.video.talking_video import CLIPS_A_SHARD
 
 MADE_BY = "dvc repro mouths"
-LARGEST = 512  # pixels on a side of a crop: a few bytes of PNG may say any number
+LARGEST = 512  # maximum side of a crop in pixels: the header of a small PNG can claim any size
 _SCHEMA = pa.schema([("clip", pa.string()), ("frame", pa.int64()), ("png", pa.binary())])
 
 
@@ -43,7 +43,7 @@ class Mouths:
 
 
 def open_mouths(folder: str | Path) -> Mouths:
-    """Open what `write_mouths` wrote; pictures are decoded when asked for."""
+    """Open what `write_mouths` wrote; frames are decoded on demand."""
     shards = sorted(Path(folder).glob("mouths-*.parquet"))
     if not shards:
         raise missing(Path(folder) / "mouths-000.parquet", MADE_BY)
@@ -51,24 +51,24 @@ def open_mouths(folder: str | Path) -> Mouths:
     for path in shards:
         inner_file(path, made_by=MADE_BY)
         try:
-            # one clip a row group: its least and greatest clip are the same
+            # each row group holds one clip, so that the column's minimum and maximum are the same
             clips = [bytes(group.columns[0].least or b"").decode() for group in read_footer(path)]
         except Exception as error:  # each kind of damage has its own error
-            found = f"a damaged one or another ({type(error).__name__}: {str(error)[:200]})"
+            found = f"a damaged file or another format ({type(error).__name__}: {str(error)[:200]})"
             raise BadInput(path, expected="a parquet file", found=found, fix=f"Make it again: {MADE_BY}.") from error
         where |= {plain_name(clip, f"{path}: a clip"): (path, group) for group, clip in enumerate(clips)}
     return Mouths(tuple(where), where)
 
 
 def write_mouths(folder: str | Path, crops: Iterable[tuple[str, np.ndarray]]) -> int:
-    """Write crops; the folder is replaced as a whole when all is written.
+    """Write crops; the folder is replaced as a whole when everything is written.
 
     Args:
-        folder: where to.
-        crops: clip id and its pictures, uint8 (T, H, W) grey; may be a generator.
+        folder: output folder.
+        crops: clip id and its frames, uint8 (T, H, W) grey; may be a generator.
 
     Returns:
-        how many pictures were written.
+        the number of frames written.
     """
     count, writer = 0, None
     with whole_folder(folder) as partial:

@@ -1,7 +1,7 @@
-"""The 2D corpus from a folder of somebody's videos: <folder>/<speaker>/<name>.mp4, with <name>.txt beside it or not.
+"""The 2D corpus from a folder of videos: <folder>/<speaker>/<name>.mp4, optionally with <name>.txt beside it.
 
-Each picture is turned, scaled and shifted so that the face keeps still, as faces are aligned for lip readers; then one
-box a clip holds the face and one the mouth, as in the embedded films.
+Each frame is rotated, scaled and translated so that the face does not move, with the alignment that lip readers use.
+One box per clip then contains the face and one the mouth, as in the embedded films.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,8 +25,8 @@ from learn2talk_core.video.talking_video import (
 )
 from learn2talk_core.video.video_file import encode_video, video_audio, video_frames
 
-SIZE = 160  # pixels of the pictures
-# The part of the aligned picture that is kept: left, top, and side. The mean face fills three quarters of it.
+SIZE = 160  # pixels of the resulting frames
+# The part of the aligned frame that is kept: left, top, and side. The mean face fills three quarters of it.
 LEFT, TOP, SIDE = 42.0, 52.0, 174.0
 FACE_BOX = (20, 18, 140, 138)  # brows to chin of the mean face, in pixels of the result
 SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm", ".mpg"}
@@ -37,15 +37,16 @@ def recorded_films(folder: str | Path, find: FindFaces) -> Iterator[tuple[VideoC
     """Clips with their MP4 and sound, for `write_talking_video`, from all videos of `folder`.
 
     Args:
-        folder: with one folder for each speaker; at least three of them.
-        find: the face landmarks of a picture.
+        folder: contains one folder per speaker, for at least three speakers.
+        find: finds the face landmarks in a frame.
     """
     for path, split in videos(folder):
         yield read_film(path, split, find)
 
 
 def videos(folder: str | Path) -> list[tuple[Path, str]]:
-    """The video files and the split of each: every tenth speaker for validation, the others in turn."""
+    """The video files and the split of each: the last tenth of the speakers is for validation, the others alternate
+    between `loss` and `metric`."""
     folder = Path(folder)
     files = [path for path in visible(folder, "*/*") if path.suffix.lower() in SUFFIXES]
     speakers = sorted({path.parent.name for path in files})
@@ -53,8 +54,8 @@ def videos(folder: str | Path) -> list[tuple[Path, str]]:
         raise BadInput(
             folder,
             expected="videos <speaker>/<name>.mp4 of at least three speakers",
-            found=f"{len(files)} of {len(speakers)} speakers",
-            fix="Nobody may be in two of the splits loss, metric and validation: add speakers.",
+            found=f"{len(files)} videos of {len(speakers)} speakers",
+            fix="Add speakers: the splits loss, metric and validation must not share a speaker.",
         )
     held_out = max(1, round(VALIDATION_SHARE * len(speakers)))
     split = {speaker: ("loss", "metric")[number % 2] for number, speaker in enumerate(speakers)}
@@ -64,11 +65,11 @@ def videos(folder: str | Path) -> list[tuple[Path, str]]:
 
 @dataclass(frozen=True)
 class SteadyFace:
-    """A video at 25 pictures a second in which face and mouth keep their place.
+    """A video at 25 fps in which face and mouth do not change their position.
 
     Attributes:
-        frames: how many pictures.
-        pictures: decodes them anew each time, uint8 (H, W, 3) RGB, H and W even.
+        frames: number of frames.
+        pictures: decodes them again at each call, uint8 (H, W, 3) RGB, H and W even.
         face_box, mouth_box: as in `VideoClip`.
     """
 
@@ -79,7 +80,7 @@ class SteadyFace:
 
 
 def read_film(path: Path, split: str, find: FindFaces) -> tuple[VideoClip, bytes, np.ndarray]:
-    """One video at 25 pictures a second, its face held still. It is read twice, so that any length fits in memory."""
+    """One video at 25 fps, with its face held in place. It is read twice, so that any length fits in memory."""
     face = hold_still(path, find)
     audio = video_audio(path)
     if audio is None or frames_of(len(audio)) == 0:
@@ -101,12 +102,12 @@ def read_film(path: Path, split: str, find: FindFaces) -> tuple[VideoClip, bytes
 
 
 def hold_still(source: str | Path | bytes, find: FindFaces, *, name: str = "video") -> SteadyFace:
-    """Turn, scale and shift every picture of a video so that its one face stays where the lip readers have theirs.
+    """Rotate, scale and translate every frame of a video so that its one face stays where the lip readers expect it.
 
     Args:
         source: a file, or the bytes of one.
-        find: the face landmarks of a picture; anything but one face in any picture is refused.
-        name: what errors call it when `source` is bytes.
+        find: finds the face landmarks in a frame; a frame with no face or with several is refused.
+        name: name of the video in errors when `source` is bytes.
     """
     where = name if isinstance(source, bytes) else str(source)
     landmarks = smooth_landmarks(follow_face(video_frames(source, fps=VIDEO_FPS, name=name), find, name=where))

@@ -1,4 +1,4 @@
-"""The still images that one-shot teachers make speak: pictures of held-out faces of the 2D corpus."""
+"""The still images that one-shot teachers animate: held-out faces of the 2D corpus."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -11,25 +11,25 @@ from learn2talk_core.video.talking_video import FACE_SIZE, TalkingVideo, VideoCl
 
 @dataclass(frozen=True)
 class Still:
-    """The static image of one-shot generation: (H, W, 3) uint8 RGB, and where its clip has face and mouth."""
+    """The static image of one-shot generation: (H, W, 3) uint8 RGB, and the clip with its face box and mouth box."""
 
     image: np.ndarray
     clip: VideoClip
 
     @property
     def face(self) -> np.ndarray:
-        """Wav2Lip's face, uint8 (96, 96, 3)."""
+        """The face as Wav2Lip takes it, uint8 (96, 96, 3)."""
         return crop(self.image[None], self.clip.face_box, FACE_SIZE)[0]
 
 
 def choose_stills(speakers: Iterable[str], video: TalkingVideo, still: str) -> dict[str, Still]:
-    """Speaker of the 3D corpus → still: the first frame, mouth closed before the speech begins, of held-out films.
+    """Speaker of the 3D corpus → still: first frame of a held-out film, with the mouth closed before speech begins.
 
     Args:
         speakers: of the 3D corpus.
         video: the 2D corpus.
-        still: whose face, a speaker of its validation split; or `one`, the first of them; or `per_speaker`, one of them
-            after the other.
+        still: which face: a speaker of the validation split; or `one`, the first of them; or `per_speaker`, which
+            assigns them in turn.
 
     Raises:
         BadInput: the validation split has no such speaker.

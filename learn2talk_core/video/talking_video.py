@@ -1,10 +1,10 @@
 """The 2D corpus: clips of talking faces with their sound, in parquet shards.
 
-    films-000.parquet   one row a clip: who says what, boxes, H.264 video (`mp4`), 16-bit sound (`audio`)
+    films-000.parquet   one row per clip: speaker, text, boxes, H.264 video (`mp4`), 16-bit sound (`audio`)
 
-Every clip has 25 pictures a second and 16 kHz sound that starts with the first picture: picture t shows the time
-t / 25 s and stands for the 640 samples from 640 t on. The head keeps (nearly) still, so that one box a clip holds the
-face and one the mouth, as in the static image of a one-shot teacher.
+Every clip has 25 frames per second and 16 kHz sound that starts with the first frame: frame t shows the time t / 25 s
+and corresponds to the 640 samples from 640 t on. The head does not move (or hardly), so that one box per clip contains
+the face and one the mouth, as in the static image of a one-shot teacher.
 """
 
 from collections.abc import Iterable
@@ -28,7 +28,7 @@ SPLITS = ("loss", "metric", "validation")
 VIDEO_FPS = 25
 SAMPLES_PER_FRAME = SAMPLE_RATE // VIDEO_FPS
 FACE_SIZE = 96  # pixels of Wav2Lip's face
-MOUTH_SIZE = 96  # pixels of the lip reader's mouth, of which its input is the middle 88
+MOUTH_SIZE = 96  # pixels of the mouth crop; the lip reader's input is its central 88
 CLIPS_A_SHARD = 32
 
 Box = tuple[float, float, float, float]
@@ -47,17 +47,17 @@ class VideoClip:
 
     Attributes:
         id: unique name.
-        speaker: whose face and voice.
+        speaker: name of the person.
         text: what is said; empty where unknown.
-        split: `loss` and `metric` are the faces that the two lip readers learn from, `validation` is other faces with
-            other sentences.
-        frames: number of pictures, floor(samples / 640).
+        split: `loss` and `metric` contain the faces that the two lip readers are trained on, `validation` other faces
+            with other sentences.
+        frames: number of frames, floor(samples / 640).
         samples: number of samples of sound.
-        phonemes: what sounds when; empty where unknown.
+        phonemes: phonemes with their times; empty where unknown.
         face_box: (left, top, right, bottom) in pixels, brow to chin: Wav2Lip's face is this box at 96 x 96, with
-            the lips in the same place of all boxes. Whole numbers, so that a generated face can be pasted back.
-        mouth_box: the same for the lip reader's mouth: 96 x 96 pixels of which the middle 88 are 85 mm wide.
-        shard, row: where it lies.
+            the lips at the same position in every box. Whole numbers, so that a generated face can be pasted back.
+        mouth_box: the same for the lip reader's mouth: 96 x 96 pixels of which the central 88 are 85 mm wide.
+        shard, row: where it is stored.
     """
 
     id: str
@@ -86,7 +86,7 @@ class TalkingVideo:
         return [clip for clip in self.clips if clip.split in names]
 
     def frames(self, clip: VideoClip) -> np.ndarray:
-        """All pictures, uint8 (T, H, W, 3) RGB."""
+        """All frames, uint8 (T, H, W, 3) RGB."""
         name = f"{self._shards[clip.shard]}, clip {clip.id}"
         frames, _, _ = read_video(self.mp4(clip), name=name)
         if len(frames) != clip.frames:
@@ -106,16 +106,16 @@ class TalkingVideo:
         return from_int16(np.frombuffer(stored, "<i2"))
 
     def faces(self, clip: VideoClip, size: int = FACE_SIZE) -> np.ndarray:
-        """The face box of every picture, uint8 (T, size, size, 3) RGB."""
+        """The face box of every frame, uint8 (T, size, size, 3) RGB."""
         return crop(self.frames(clip), clip.face_box, size)
 
     def mouths(self, clip: VideoClip, size: int = MOUTH_SIZE) -> np.ndarray:
-        """The mouth box of every picture, uint8 (T, size, size) grey."""
+        """The mouth box of every frame, uint8 (T, size, size) grey."""
         return crop(grey(self.frames(clip)), clip.mouth_box, size)
 
     def _cell(self, clip: VideoClip, column: str) -> bytes:
         path, made_by = self._shards[clip.shard], "the stage that wrote it"
-        rows = read_rows(path, [(column, pa.binary())], made_by=made_by, group=clip.row)  # one row a row group
+        rows = read_rows(path, [(column, pa.binary())], made_by=made_by, group=clip.row)  # one row per group
         if len(rows) != 1:
             found, fix = f"{len(rows)} rows", "Make the corpus again."
             raise BadInput(f"{path}, clip {clip.id}", expected="a row group of one clip", found=found, fix=fix)
@@ -123,7 +123,7 @@ class TalkingVideo:
 
 
 def open_talking_video(folder: str | Path, *, made_by: str = "dvc repro talking_video") -> TalkingVideo:
-    """Open what `write_talking_video` wrote; pictures and sound are read when asked for."""
+    """Open what `write_talking_video` wrote; frames and sound are read on demand."""
     shards = tuple(sorted(Path(folder).glob("films-*.parquet")))
     if not shards:
         raise missing(Path(folder) / "films-000.parquet", made_by)
@@ -135,7 +135,7 @@ def write_talking_video(folder: str | Path, films: Iterable[tuple[VideoClip, byt
     """Write a 2D corpus; `films` may be a generator, and no more than one shard of it is kept in memory.
 
     Args:
-        folder: replaced as a whole when all is written.
+        folder: replaced as a whole when everything is written.
         films: clip, its MP4 bytes (`encode_video` at 25 fps, no sound track needed), its sound float (samples,) in
             [-1, 1] at 16 kHz.
     """
@@ -157,12 +157,12 @@ def write_talking_video(folder: str | Path, films: Iterable[tuple[VideoClip, byt
 
 
 def grey(frames: np.ndarray) -> np.ndarray:
-    """Luma of RGB pictures as OpenCV has it: uint8 (T, H, W, 3) to (T, H, W)."""
+    """Luma of RGB frames as OpenCV computes it: uint8 (T, H, W, 3) to (T, H, W)."""
     return np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames])
 
 
 def crop(frames: np.ndarray, box: Box, size: int) -> np.ndarray:
-    """Cut a box out of every picture and bring it to size x size pixels; outside the picture its edge is repeated.
+    """Cut a box out of every frame and resize it to size x size pixels; outside the frame its edge is repeated.
 
     Args:
         frames: (T, H, W, 3) or (T, H, W), uint8.
@@ -180,7 +180,7 @@ def crop(frames: np.ndarray, box: Box, size: int) -> np.ndarray:
 
 
 def frames_of(samples: int) -> int:
-    """How many whole pictures a sound of this many samples lasts."""
+    """Number of whole frames in a sound of this many samples."""
     return samples // SAMPLES_PER_FRAME
 
 
@@ -188,16 +188,16 @@ def _check(clip: VideoClip, audio: np.ndarray, seen: set[str]) -> None:
     where = f"clip {clip.id}"
     plain_name(clip.id, "the id of a clip")
     if clip.id in seen:
-        raise BadInput(where, expected="ids that differ", found="this id twice", fix="Rename one of them.")
+        raise BadInput(where, expected="unique ids", found="this id twice", fix="Rename one of them.")
     seen.add(clip.id)
     if clip.split not in SPLITS:
-        raise BadInput(where, expected=f"one of {', '.join(SPLITS)}", found=repr(clip.split), fix="Mend the split.")
+        raise BadInput(where, expected=f"one of {', '.join(SPLITS)}", found=repr(clip.split), fix="Correct the split.")
     if len(audio) != clip.samples or frames_of(clip.samples) != clip.frames or clip.frames == 0:
         raise BadInput(
             where,
             expected=f"at least one frame and {SAMPLES_PER_FRAME} samples for each",
             found=f"{clip.frames} frames and {len(audio)} samples",
-            fix="Trim pictures and sound to their common duration.",
+            fix="Trim video and sound to their common duration.",
         )
     if not np.isfinite(audio).all():
         raise BadInput(where, expected="finite audio", found="NaN or infinity", fix="Repair or leave out the clip.")
@@ -216,7 +216,7 @@ def _clips(path: Path, shard: int, made_by: str) -> list[VideoClip]:
         boxes = [row["face_box"], row["mouth_box"]]
         boxed = all(len(b) == 4 and all(abs(n) < 1e5 for n in b) and b[0] < b[2] and b[1] < b[3] for b in boxes)
         if not boxed or row["frames"] <= 0 or row["samples"] <= 0:
-            expected, found = "frames, samples and two boxes", f"{row['frames']}, {row['samples']}, {boxes}"
+            expected, found = "frames, samples and two valid boxes", f"{row['frames']}, {row['samples']}, {boxes}"
             raise BadInput(f"{path}, {row['id']}", expected=expected, found=found, fix=f"Make it again: {made_by}.")
     return [replace(_clip(row), shard=shard, row=number) for number, row in enumerate(rows)]
 

@@ -1,4 +1,4 @@
-"""Video files: H.264 and AAC in MP4, through PyAV, whose wheel carries ffmpeg."""
+"""Video files: H.264 and AAC in MP4, through PyAV, whose wheel includes ffmpeg."""
 
 import io
 from collections.abc import Iterable, Iterator
@@ -16,14 +16,14 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
 
 X264 = {"preset": "veryfast", "bf": "0", "x264-params": "b-adapt=0:scenecut=0:weightp=0:mbtree=0:rc-lookahead=0"}
-LONGEST_PICTURE = 60.0  # seconds that one picture is shown
-LARGEST = 2**26  # pixels: twice those of 8K
+LONGEST_PICTURE = 60.0  # maximum seconds for which one frame is shown
+LARGEST = 2**26  # maximum pixels of a frame: twice as many as 8K
 
 
 def write_video(
     path: str | Path, frames: Iterable[np.ndarray], fps: float, audio: np.ndarray | None = None, *, qp: int = 20
 ) -> None:
-    """Write an MP4 file; see `encode_video`. The file appears only when it is whole."""
+    """Write an MP4 file; see `encode_video`. The file appears only when it is complete."""
     with whole_file(path) as partial, open(partial, "wb") as file:
         _encode(file, frames, fps, audio, qp)
 
@@ -32,10 +32,10 @@ def encode_video(frames: Iterable[np.ndarray], fps: float, audio: np.ndarray | N
     """MP4 bytes of a video; the same input gives the same bytes.
 
     Args:
-        frames: uint8 RGB pictures (H, W, 3), H and W even, an array (T, H, W, 3) or any iterable.
+        frames: uint8 RGB frames (H, W, 3), H and W even, an array (T, H, W, 3) or any iterable.
         fps: frames per second.
-        audio: float32 samples in [-1, 1] at 16 kHz, mono, or None for a silent film.
-        qp: x264's quantiser for all pictures: 0 next to no loss, 20 hardly visible loss, 30 small files.
+        audio: float32 samples in [-1, 1] at 16 kHz, mono, or None for a video without sound.
+        qp: x264's quantiser for all frames: 0 is almost lossless, 20 hardly visible loss, 30 small files.
     """
     buffer = io.BytesIO()
     _encode(buffer, frames, fps, audio, qp)
@@ -47,7 +47,7 @@ def read_video(source: str | Path | bytes, *, name: str = "video") -> tuple[np.n
 
     Args:
         source: a file, or the bytes of one.
-        name: what errors call it when `source` is bytes.
+        name: name of the video in errors when `source` is bytes.
 
     Returns:
         frames uint8 (T, H, W, 3) RGB, frames per second, and the sound as float32 (N,) at 16 kHz mono, or None.
@@ -66,12 +66,12 @@ def video_rate(source: str | Path | bytes, *, name: str = "video") -> Fraction:
 def video_frames(source: str | Path | bytes, *, fps: float | None = None, name: str = "video") -> Iterator[np.ndarray]:
     """Decode frame by frame: uint8 (H, W, 3) RGB, upright.
 
-    With `fps`, frame t is the picture shown at t / fps seconds after the first one, whatever the file's own rate,
-    constant or not; without, every frame of the file once.
+    With `fps`, frame t is the one shown t / fps seconds after the first one, whatever the file's own frame rate,
+    constant or variable. Without it, every frame of the file is given once.
 
     Raises:
-        BadInput: no video, or cut short; pictures without times, of more than `LARGEST` pixels, or, with `fps`, one
-            that is shown for longer than `LONGEST_PICTURE` or after `LONGEST`.
+        BadInput: no video, or a truncated one; frames without times or with more than `LARGEST` pixels; with `fps`, a
+            frame that is shown for longer than `LONGEST_PICTURE` or after `LONGEST`.
     """
     with _opened(source, name) as container:
         stream = container.streams.video[0]
@@ -79,12 +79,12 @@ def video_frames(source: str | Path | bytes, *, fps: float | None = None, name: 
         image, given, start, time, end = None, 0, 0.0, 0.0, 0.0
         for frame in _decoded(container, stream, source, name):
             if frame.time is None:
-                raise _unreadable(source, name, "pictures without time stamps")
+                raise _unreadable(source, name, "frames without time stamps")
             start = frame.time if image is None else start
             before, time = time, frame.time - start
             if fps is not None:
                 _refuse_gap(source, name, max(time - before, seconds_each), time)
-            # The picture before this one is the nearest for times up to half-way between the two.
+            # The previous frame is the nearest one for times up to half-way between the two.
             while fps is not None and image is not None and given / fps < time - seconds_each / 2:
                 yield image
                 given += 1
@@ -93,16 +93,16 @@ def video_frames(source: str | Path | bytes, *, fps: float | None = None, name: 
                 yield image
         told = _seconds(stream, stream.duration)
         if image is None or end + seconds_each < told:
-            raise _unreadable(source, name, f"{end:.2f} s of pictures where its header tells of {told:.2f} s")
+            raise _unreadable(source, name, f"{end:.2f} s of frames, but {told:.2f} s in its header")
         while fps is not None and given < max(1, round(fps * end)):
             yield image
             given += 1
 
 
 def video_audio(source: str | Path | bytes, *, name: str = "video") -> np.ndarray | None:
-    """The sound as float32 (N,) at 16 kHz, mono as by `read_sound`, sample 0 at the first picture's time.
+    """The sound as float32 (N,) at 16 kHz, mixed to mono as in `read_sound`; sample 0 is at the first frame's time.
 
-    None without a sound track.
+    None if there is no sound track.
     """
     with _opened(source, name) as container:
         if not container.streams.audio:
@@ -125,8 +125,8 @@ def video_audio(source: str | Path | bytes, *, name: str = "video") -> np.ndarra
 
 def _encode(file: io.IOBase, frames: Iterable[np.ndarray], fps: float, audio: np.ndarray | None, qp: int) -> None:
     rate = Fraction(fps).limit_denominator(1001)
-    # bitexact leaves library versions and dates out. x264 repeats itself only without its half-size look-ahead, which
-    # reads memory that nobody wrote: a constant quantiser and no search for cuts, fades or B-pictures do without it.
+    # bitexact omits library versions and dates. x264 is deterministic only without its half-size look-ahead, which
+    # reads uninitialised memory: a constant quantiser without detection of cuts, fades and B-frames does not need it.
     with av.open(file, "w", format="mp4", options={"fflags": "+bitexact"}) as container:
         frames = iter(frames)
         first = next(frames)
@@ -145,7 +145,7 @@ def _encode(file: io.IOBase, frames: Iterable[np.ndarray], fps: float, audio: np
             frame.pts, frame.time_base = index, 1 / rate
             container.mux(video.encode(frame))
             if audio is not None:
-                # Sound up to this picture's end, so that the muxer never holds back more than a picture.
+                # Sound up to the end of this frame, so that the muxer never buffers more than one frame.
                 written = _encode_sound(container, sound, audio, written, int((index + 1) / rate * SAMPLE_RATE))
         container.mux(video.encode(None))
         if audio is not None:
@@ -173,9 +173,9 @@ def _seconds(stream: av.VideoStream, ticks: int | None) -> float:
 
 
 def _upright(frame: av.VideoFrame, source: object, name: str) -> np.ndarray:
-    """Telephones store pictures lying on their side, with a note of how to turn them."""
+    """The frame rotated as the file says: phones store frames lying on their side, with the rotation as metadata."""
     if frame.width * frame.height > LARGEST:
-        raise _unreadable(source, name, f"pictures of {frame.width} x {frame.height}, more than {LARGEST} pixels")
+        raise _unreadable(source, name, f"frames of {frame.width} x {frame.height}, more than {LARGEST} pixels")
     try:
         return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
     except (av.FFmpegError, ValueError) as error:
@@ -183,10 +183,10 @@ def _upright(frame: av.VideoFrame, source: object, name: str) -> np.ndarray:
 
 
 def _refuse_gap(source: object, name: str, shown: float, time: float) -> None:
-    """A few bytes can say that a picture is shown for a year."""
+    """Refuse a frame that is shown for too long: a few bytes can claim that one is shown for a year."""
     if shown > LONGEST_PICTURE or time > LONGEST:
         found = f"one shown for {shown:.4g} s, {time:.4g} s after the first"
-        expected = f"pictures that change every {LONGEST_PICTURE:g} s at least, for {LONGEST / HOUR:g} h at most"
+        expected = f"a new frame every {LONGEST_PICTURE:g} s at least, for {LONGEST / HOUR:g} h at most"
         raise BadInput(
             name if isinstance(source, bytes) else source, expected=expected, found=found, fix="Cut the video."
         )
@@ -204,15 +204,15 @@ def _decoded(container: av.container.InputContainer, stream: av.stream.Stream, s
 
 def _opened(source: str | Path | bytes, name: str) -> av.container.InputContainer:
     if not isinstance(source, bytes) and not Path(source).is_file():
-        raise BadInput(source, expected="a video file", found="no such file", fix="Mend the path.")
+        raise BadInput(source, expected="a video file", found="no such file", fix="Correct the path.")
     try:
         file = io.BytesIO(source) if isinstance(source, bytes) else for_ffmpeg(source)
         container = av.open(file, "r", metadata_errors="replace")
     except av.FFmpegError as error:
-        raise _unreadable(source, name, f"something else, or a part of one ({error.strerror})") from error
+        raise _unreadable(source, name, f"another format, or a truncated file ({error.strerror})") from error
     if not container.streams.video:
         container.close()
-        raise _unreadable(source, name, "no pictures in it")
+        raise _unreadable(source, name, "no video stream")
     return container
 
 
@@ -220,7 +220,7 @@ def _unreadable(source: object, name: str, found: str) -> BadInput:
     where = name if isinstance(source, bytes) else source
     return BadInput(
         where,
-        expected="a video that ffmpeg can read whole",
+        expected="a complete video that ffmpeg can read",
         found=found,
-        fix="Copy it again from where it came, or leave it out.",
+        fix="Copy it again from its source, or leave it out.",
     )

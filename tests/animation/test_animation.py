@@ -3,7 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from learn2talk_core.animation.animation import Animation, resample_states
+from learn2talk_core.animation.animation import Animation, directions_of, resample_states
 from tests.toy import sheet, topology
 
 
@@ -35,13 +35,26 @@ def test_a_frame_has_the_same_bits_whoever_is_asked_for_with_it(part: slice) -> 
     np.testing.assert_array_equal(face.vertices(part), face.vertices()[part])
 
 
+def test_displacements_are_states_times_directions() -> None:
+    rng = np.random.default_rng(0)
+    moved = 0.01 * (rng.normal(size=(40, 3)) @ rng.normal(size=(3, 192))).astype(np.float32)
+    states, directions = directions_of(moved)
+    assert states.shape[1] == len(directions) == np.linalg.matrix_rank(moved) == 3
+    np.testing.assert_allclose(states @ directions, moved, atol=1e-7)
+    full = rng.normal(size=(7, 192)).astype(np.float32)
+    states, directions = directions_of(full)
+    np.testing.assert_allclose(states @ directions, full, atol=3e-6)
+    still = directions_of(np.zeros((5, 192), np.float32))
+    assert not (still[0] @ still[1]).any()
+
+
 def posed(frames: int) -> Animation:
     pose = np.random.default_rng(1).uniform(-0.5, 0.5, (frames, 6)).astype(np.float32)
     return replace(animation(frames), pose=pose, pivot=np.array([0.1, -0.2, 0.3], np.float32))
 
 
 def test_a_pose_turns_the_still_head_about_its_neck() -> None:
-    """Against rotations written out: about x, then y, then z."""
+    """Compared with explicit rotation matrices: about x, then y, then z."""
     face = posed(5)
     still, found = face.unposed().vertices(), face.vertices()
     np.testing.assert_array_equal(still, animation(5).vertices())

@@ -16,6 +16,7 @@ from learn2talk_core.audio.voice import voice_of
 from learn2talk_core.audio.waveform import write_wave
 from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.run.errors import BadInput
+from tests.models.students.test_student import Nodding
 from tests.toy_student import toy_animator, toy_student
 
 
@@ -51,6 +52,17 @@ def test_files_and_waves_of_any_kind_give_the_same(animator: Animator, tmp_path:
     np.testing.assert_allclose(animator.animate(integers, style="A").states, expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("life", [Life(), Life(head=1)])
+def test_a_student_without_an_affine_map_is_animated(animator: Animator, life: Life) -> None:
+    wave, nodding = speech(1.3), replace(animator, student=Nodding(64, 2))
+    face = nodding.animate(wave, style="B", life=life)
+    states = nodding.student.predict_states(wave, 30, torch.tensor([[0.0, 1.0]]), 39, animator.templates["B"])
+    expected = animator.templates["B"] + states[0].detach().numpy().reshape(39, 64, 3)
+    np.testing.assert_allclose(face.unposed().vertices(), expected, atol=1e-6)
+    with pytest.raises(BadInput, match="a stream of nodding"):
+        nodding.stream()
+
+
 @pytest.mark.parametrize("fps", [24, 25, 30, 60, 120])
 def test_another_frame_rate_shows_the_same_motion_at_the_same_times(animator: Animator, fps: float) -> None:
     own, other = animator.animate(speech(1.3), style="A"), animator.animate(speech(1.3), style="A", fps=fps)
@@ -67,7 +79,7 @@ def test_silence_and_noise_move_a_face_a_finite_way(animator: Animator) -> None:
 
 @pytest.mark.parametrize("fps", [-1, 0, np.nan, np.inf])
 def test_a_rate_that_is_none_is_refused(animator: Animator, fps: float) -> None:
-    with pytest.raises(BadInput, match="fps: expected 1 … 1000 frames a second"):
+    with pytest.raises(BadInput, match="fps: expected 1 … 1000 frames per second"):
         animator.animate(speech(1), fps=fps)
 
 
@@ -81,11 +93,11 @@ def test_styles(animator: Animator) -> None:
     np.testing.assert_array_equal(animator.animate(wave, style="A=1,B=1").template, animator.templates["A"])
     for style, text in (
         ("C", "style: expected one or a mixture of A, B, found C. Choose one, or auto."),
-        ("A=x", "expected such as S00=0.5,S03=0.5, found A=x"),
-        ("A=1,B=1,A=3", "expected such as S00=0.5,S03=0.5, found A=1,B=1,A=3"),
-        ("A=-1,B=2", "expected weights that are positive, found A=-1, B=2"),
-        ("A=nan", "expected weights that are positive"),
-        ({}, "expected weights that are positive, found none"),
+        ("A=x", "expected a mixture such as S00=0.5,S03=0.5, found A=x"),
+        ("A=1,B=1,A=3", "expected a mixture such as S00=0.5,S03=0.5, found A=1,B=1,A=3"),
+        ("A=-1,B=2", "expected weights ≥ 0 with a positive sum, found A=-1, B=2"),
+        ("A=nan", "expected weights ≥ 0 with a positive sum"),
+        ({}, "expected weights ≥ 0 with a positive sum, found none"),
     ):
         with pytest.raises(BadInput) as refused:
             animator.style_weights(style)
@@ -106,7 +118,7 @@ def test_auto_is_the_training_speaker_with_the_nearest_voice(animator: Animator)
 
 @pytest.fixture(scope="module")
 def lively(animator: Animator) -> Animator:
-    """With shapes for lids and eyes, which move no vertex of the mouth."""
+    """With blend shapes for eyelids and eyes that do not move the mouth."""
     names = Life(blinks=1, gaze=1).shapes()
     deltas = 1e-3 * np.random.default_rng(0).normal(size=(len(names), 64, 3))
     deltas[:, animator.topology.regions["mouth"]] = 0
@@ -139,15 +151,17 @@ def test_head_motion_alone_leaves_every_vertex_alone_to_the_bit(animator: Animat
 
 
 def test_what_cannot_live_says_so(animator: Animator, lively: Animator, tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"life: expected a mesh with shapes for eyelids and eyes, found none\. Give"):
+    with pytest.raises(
+        BadInput, match=r"life: expected a mesh with blend shapes for eyelids and eyes, found none\. Give"
+    ):
         animator.animate(speech(1), style="A", life=Life(blinks=1))
-    with pytest.raises(BadInput, match="--head moves any mesh"):
+    with pytest.raises(BadInput, match="--head works with any mesh"):
         animator.stream(life=Life(gaze=1))
     shapes = lively.blend_shapes
     assert shapes is not None
     blind = replace(animator, blend_shapes=BlendShapes(shapes.names[:2], shapes.deltas[:2]))
     assert blind.animate(speech(1), style="A", life=Life(blinks=1)).shapes == ("eyeBlinkLeft", "eyeBlinkRight")
-    with pytest.raises(BadInput, match="expected a blend shape for each eye's motion, found no eyeLookInLeft"):
+    with pytest.raises(BadInput, match="expected a blend shape for each motion of the eyes, found no eyeLookInLeft"):
         blind.animate(speech(1), style="A", life=Life(gaze=1))
     other = replace(animator, blend_shapes=BlendShapes(shapes.names, shapes.deltas[:, :60]))
     with pytest.raises(BadInput, match="expected shapes of 64 vertices, found 60"):
@@ -163,7 +177,7 @@ def test_what_cannot_live_says_so(animator: Animator, lively: Animator, tmp_path
 
 
 def test_the_embedded_head_has_lids_and_another_one_gets_them_with_its_lips(lively: Animator) -> None:
-    """Faces of the embedded head stand for the model's; a correspondence of each vertex with itself, twice as large."""
+    """The embedded head is used as the model's face; the correspondence doubles its size."""
     face = load_face()
     topology = face.topology
     corpus = SimpleNamespace(topology=topology)

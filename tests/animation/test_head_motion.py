@@ -1,4 +1,4 @@
-"""Head motion in blocks: where they meet, and that it does not matter how the sound came in."""
+"""Head motion: transitions between blocks, and independence of how the sound is split."""
 
 import json
 import math
@@ -46,7 +46,7 @@ def motion(network: PoseVAE, wave: np.ndarray, seed: int = 0, fps: float = 25) -
 
 
 def test_a_block_is_what_the_network_makes_of_the_sound_around_it(network: PoseVAE) -> None:
-    """The third block against the decoder on SadTalker's own windows of the whole sound."""
+    """The third block compared with the decoder applied to SadTalker's own windows of the whole sound."""
     wave = speech(5.0)
     head = HeadMotion(network, 4)
     head.hear(wave)
@@ -63,11 +63,11 @@ def test_a_block_is_what_the_network_makes_of_the_sound_around_it(network: PoseV
 def test_columns_are_sadtalkers() -> None:
     expected = [int(80 * (frame - 2) / 25) for frame in range(50, 50 + BLOCK)]
     np.testing.assert_array_equal(frame_columns(np.arange(50, 50 + BLOCK))[:, 0], expected)
-    assert frame_columns(np.arange(1))[0, 0] * 200 - 400 + BEFORE > 0  # the spectrogram's own padding is not heard
+    assert frame_columns(np.arange(1))[0, 0] * 200 - 400 + BEFORE > 0  # the spectrogram's own padding is not used
 
 
 def test_blocks_fade_into_each_other_and_are_smoothed(network: PoseVAE) -> None:
-    """Against the blocks laid over each other by a loop, and SadTalker's filter of the whole."""
+    """Compared with blocks cross-faded by a loop, then SadTalker's filter over the whole."""
     wave = speech(6.0)
     head = HeadMotion(network, 1)
     head.hear(wave)
@@ -85,14 +85,14 @@ def test_blocks_fade_into_each_other_and_are_smoothed(network: PoseVAE) -> None:
 
 
 def test_no_jump_where_blocks_meet(network: PoseVAE) -> None:
-    """Blocks that stand still at 0 and 1 by turns: the largest step is that of the cosine, π / 2 of its mean."""
+    """Constant blocks, alternately 0 and 1: the largest step is that of the cosine, π / 2 times its mean."""
     head = HeadMotion(network, 0)
     head._blocks = {number: np.full((BLOCK, 6), number % 2, float) for number in range(16)}
     head._next = 16
     found = head.poses(np.arange(225) / 25)
-    assert np.ptp(found[:, 0]) == pytest.approx(1, abs=0.1)  # the filter goes a little beyond
+    assert np.ptp(found[:, 0]) == pytest.approx(1, abs=0.1)  # the filter overshoots a little
     assert np.abs(np.diff(found, axis=0)).max() <= math.pi / 2 / (HOP + 1)
-    assert np.abs(np.diff(found, 2, axis=0)).max() <= 1.2 * math.pi**2 / 2 / (HOP + 1) ** 2  # nor does its speed jump
+    assert np.abs(np.diff(found, 2, axis=0)).max() <= 1.2 * math.pi**2 / 2 / (HOP + 1) ** 2  # no jump in speed
 
 
 @pytest.mark.parametrize("fps", [24, 30, 60])
@@ -116,7 +116,7 @@ def test_too_little_sound_is_said(network: PoseVAE) -> None:
     head = HeadMotion(network, 0)
     head.hear(speech(3))
     assert len(head.poses(np.arange(0, 3 - LOOK_AHEAD, 1 / 30))) > 30
-    with pytest.raises(ValueError, match=r"too little sound for the head at 2\.90 s"):
+    with pytest.raises(ValueError, match=r"not enough sound for the head pose at 2\.90 s"):
         head.poses(np.array([2.9]))
 
 
@@ -137,9 +137,9 @@ def test_the_model_that_comes_with_the_package(tmp_path: Path) -> None:
     assert 0.3 < np.sqrt(np.square(degrees).mean()) < 5
     assert np.abs(degrees).max() < 20
     steps = np.abs(np.diff(motion(network, speech(60)), axis=0)).max(axis=1)
-    assert np.degrees(steps.max()) < 3  # 75 degrees a second
+    assert np.degrees(steps.max()) < 3  # 75 degrees per second
     by_place = steps[: len(steps) // HOP * HOP].reshape(-1, HOP).mean(axis=0)
-    assert by_place.max() < 1.5 * by_place.mean()  # blocks are not seen in the speed
+    assert by_place.max() < 1.5 * by_place.mean()  # block boundaries are not visible in the speed
     assert head_model_about(None)["sha256"] == head_model_about(STORED)["sha256"]
     state = load_file(STORED / "model.safetensors")
     (tmp_path / "model.json").write_text((STORED / "model.json").read_text())

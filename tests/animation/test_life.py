@@ -1,4 +1,4 @@
-"""Blinks and glances against the statistics that they claim, and against naive loops over the same draws."""
+"""Blinks and glances compared with their documented statistics, and with naive loops over the same random draws."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ HOUR = np.arange(3600 * 100) / 100
 
 
 def closings(closed: np.ndarray) -> np.ndarray:
-    """Where the lids begin to close."""
+    """Frames at which the eyelids begin to close."""
     return np.flatnonzero((closed[1:] > 0) & (closed[:-1] == 0))
 
 
@@ -64,7 +64,7 @@ def test_eyes_rest_on_the_listener_and_jump():
     assert (speed == 0).mean() > 0.9
     jumps = np.flatnonzero((speed[1:] > 0) & (speed[:-1] == 0))
     assert np.diff(jumps).mean() / 100 == pytest.approx(0.8, rel=0.1)
-    assert 50 < speed.max() < 500  # degrees a second of the largest saccades; people's reach some hundred
+    assert 50 < speed.max() < 500  # degrees per second of the largest saccades; human ones reach some hundreds
     assert (looked[:10] == 0).all()
 
 
@@ -103,7 +103,7 @@ def test_the_weights_turn_both_eyes_to_one_side():
 def test_a_look_is_as_large_as_the_embedded_heads_eyes_say():
     face = load_face()
     eye = face.neutral[face.part["left_eye"]].astype(float)
-    signs = {"In": (1, -1), "Out": (1, 1), "Up": (0, -1), "Down": (0, 1)}  # about which axis, which way
+    signs = {"In": (1, -1), "Out": (1, 1), "Up": (0, -1), "Down": (0, 1)}  # rotation axis, sign
     for look, (axis, sign) in signs.items():
         moved = eye + face.unit[f"eyeLook{look}Left"][face.part["left_eye"]]
         turn = Rotation.align_vectors(moved - moved.mean(axis=0), eye - eye.mean(axis=0))[0]
@@ -112,5 +112,5 @@ def test_a_look_is_as_large_as_the_embedded_heads_eyes_say():
 
 def test_strengths_that_are_none():
     for name, value in (("head", -1.0), ("blinks", float("nan")), ("gaze", 4.0)):
-        with pytest.raises(BadInput, match=f"{name}: expected a strength of 0 … 3, found {value:g}. 1 is usual"):
+        with pytest.raises(BadInput, match=f"{name}: expected a strength of 0 … 3, found {value:g}. 1 is typical"):
             Life(**{name: value})

@@ -32,8 +32,11 @@ def test_templates(tmp_path: Path) -> None:
     write_mesh(tmp_path / "other.obj", head, faces[:, ::-1][:-1])
     write_mesh(tmp_path / "large.obj", 1000 * head, faces)
     for name, text in (
-        ("small", "small.obj: expected 64 vertices, as the model, found 50. Export the head in the model's topology"),
-        ("other", "other.obj: expected the 98 triangles of the model, found 97, of which 97 are the model's"),
+        (
+            "small",
+            "small.obj: expected 64 vertices, as in the model, found 50. Export the head in the model's topology",
+        ),
+        ("other", "other.obj: expected the 98 triangles of the model, found 97 triangles, 97 of them in the model"),
         ("large", "Scale it by 0.001"),
     ):
         with pytest.raises(BadInput) as refused:
@@ -72,7 +75,7 @@ def test_a_published_file_animates_a_head_of_its_topology(tmp_path: Path) -> Non
         states = student.predict_states(wave, 30, torch.eye(8)[3:4], 36)
         expected = head + student.displacement(states)[0].numpy()
     assert face.vertices().shape == (36, 5, 3)
-    assert len(expected) == 35  # FaceFormer's alignment: features of two make a frame, and the last one is half
+    assert len(expected) == 35  # FaceFormer's alignment: two features per frame, the last frame is incomplete
     np.testing.assert_allclose(face.vertices()[:35], expected, atol=1e-5)
     with pytest.raises(BadInput, match="expected a face, found neither a corpus nor a template"):
         load_animator(weights, corpus=None)

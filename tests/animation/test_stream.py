@@ -18,7 +18,7 @@ def animator(tmp_path_factory: pytest.TempPathFactory) -> Animator:
 
 
 def feeding(wave: np.ndarray, seed: int) -> list[np.ndarray]:
-    """Cut anywhere, also into nothing."""
+    """Cut at random positions; some pieces are empty."""
     cuts = np.sort(np.random.default_rng(seed).integers(0, len(wave), 40))
     return np.split(wave, np.concatenate([[0], cuts, cuts[-1:]]))
 
@@ -45,7 +45,7 @@ def test_one_chunk_with_all_the_sound_is_the_whole(animator: Animator) -> None:
 
 
 def test_frames_come_in_time_and_never_change(animator: Animator) -> None:
-    """After s seconds all frames up to s - chunk - look-ahead are there; what is fed later changes none of them."""
+    """After s seconds all frames up to s - chunk - look-ahead are returned; later sound does not change them."""
     wave, other = speech(4), speech(4, seed=1)
     one, two = (animator.stream(60, chunk=0.5, look_ahead=0.3) for _ in range(2))
     given = 0

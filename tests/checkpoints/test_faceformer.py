@@ -115,6 +115,14 @@ def test_another_network(tmp_path: Path) -> None:
         import_faceformer(path, speakers="abc")
 
 
+def test_an_export_replaces_no_configuration_of_the_user(tmp_path: Path) -> None:
+    (tmp_path / "l2t.pth.config.json").write_text("mine")
+    model = new_faceformer(tiny(), 5, 2, 25.0, width=16, dropout=0.0)
+    with pytest.raises(BadInput, match=r"config\.json: expected the file that learn2talk export-checkpoint wrote"):
+        export_faceformer(model, tmp_path / "l2t.pth")
+    assert [path.name for path in tmp_path.iterdir()] == ["l2t.pth.config.json"]
+
+
 def test_what_the_export_of_our_own_says(tmp_path: Path) -> None:
     model = new_faceformer(tiny(do_stable_layer_norm=True), 5, 2, 25.0, width=16, dropout=0.0)
     notes = export_faceformer(model, tmp_path / "l2t.pth")

@@ -46,7 +46,7 @@ def recording(number: int, frames: int = 30, **changes: object) -> Recording:
 
 
 def expanded(item: Recording) -> np.ndarray:
-    """The same clip with its vertices written out, by a plain loop."""
+    """The same clip with explicit vertices, computed in a plain loop."""
     vertices = np.stack([TEMPLATES[item.speaker].astype(np.float64)] * len(item.motion))
     for t, row in enumerate(item.motion):
         for k in range(K):
@@ -158,7 +158,7 @@ def nan_motion() -> np.ndarray:
         ),
         (recording(1, speaker="S9"), "clip c1: expected a speaker with a template, found S9"),
         (recording(1, split="dev"), "clip c1: expected one of train, validation, test_seen, test_unseen, found 'dev'"),
-        (recording(1, id="c0"), "clip c0: expected ids that differ, found this id twice"),
+        (recording(1, id="c0"), "clip c0: expected a unique id, found this id twice"),
         (recording(1, audio=np.zeros(10)), "clip c1: expected at least one frame of motion with its sound, found 30 "),
     ],
 )

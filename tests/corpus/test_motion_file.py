@@ -57,7 +57,7 @@ def test_template_from_a_mesh_or_from_the_motion(tmp_path: Path, corpus: Corpus)
     np.testing.assert_allclose(found.template, sheet(1.05)[ids], atol=1e-7)
     mean = read_mouth(tmp_path / "m.npy", corpus, fps=30)
     np.testing.assert_allclose(mean.template, MOTION[:, ids].mean(axis=0), atol=1e-7)
-    assert mean.notes == ("no template: the mean of the motion stands for the resting face (--template)",)
+    assert mean.notes == ("no template: the mean of the motion is used as the resting face (--template)",)
 
 
 def broken(number: int) -> np.ndarray:
@@ -78,11 +78,11 @@ def broken(number: int) -> np.ndarray:
         (MOTION.astype(str), {}, r"found <U\d+ of shape"),
         (MOTION[:0], {}, "expected frames of motion, found none"),
         (broken(11), {}, "frame 11: expected finite positions, found NaN or infinity"),
-        (MOTION, {"fps": None}, r"expected frames a second, found none given\. Give --fps"),
+        (MOTION, {"fps": None}, r"expected a frame rate, found none\. Give --fps"),
         (MOTION, {"fps": 0.0}, "fps: expected a number above 0, found 0.0"),
         (MOTION, {"mm_per_unit": float("nan")}, "mm_per_unit: expected a number above 0, found nan"),
-        (MOTION * 1000, {}, r"found one of \S+ mm, with 1000 mm per unit\. It fits --mm-per-unit 1\."),
-        (MOTION, {"mm_per_unit": 1.0}, r"with 1 mm per unit\. It fits --mm-per-unit 1000\."),
+        (MOTION * 1000, {}, r"found \S+ mm at 1000 mm per unit\. --mm-per-unit 1 would fit\."),
+        (MOTION, {"mm_per_unit": 1.0}, r"at 1 mm per unit\. --mm-per-unit 1000 would fit\."),
         (MOTION - sheet(), {}, r"Give positions, not displacements, and --mm-per-unit\."),
         (2000 * (MOTION - sheet()), {"mm_per_unit": 1.0}, r"with 1 mm per unit: displacements\. Give"),
         (1000 * (MOTION - sheet()), {}, r"per unit: displacements\. Give positions, not"),
@@ -156,7 +156,7 @@ def test_a_damaged_npz_is_an_error_or_numbers(tmp_path: Path) -> None:
     whole, refused = path.read_bytes(), 0
     headers = [
         at for at in range(len(whole)) if at < 300 or at > len(whole) - 1200
-    ]  # the vertices themselves can be any
+    ]  # the vertices themselves may have any value
     for _ in range(300):
         content = bytearray(whole[: rng.integers(1, len(whole))] if rng.random() < 0.2 else whole)
         for at in rng.choice(headers, 2):
@@ -184,7 +184,7 @@ def test_a_head_that_moves_is_taken_off(tmp_path: Path, corpus: Corpus) -> None:
     for wrong, text in (
         (head[:5], r"m\.npz: head: expected finite numbers \(90, 3, 4\), found float64 of shape \(5, 3, 4\)"),
         (np.full_like(head, np.nan), "head: expected finite numbers"),
-        (2 * head, "head: expected rotations, found something else"),
+        (2 * head, "head: expected rotations, found other matrices"),
     ):
         np.savez(path, vertices=moved, fps=30, head=wrong)
         with pytest.raises(BadInput, match=text):

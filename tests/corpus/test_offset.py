@@ -28,7 +28,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def moved(folder: Path, out: Path, seconds: float, *, pairs: bool = True) -> Path:
-    """The corpus with its sound `seconds` later: what is left of each clip."""
+    """The corpus with its sound delayed by `seconds`; the overlapping part of each clip."""
     corpus = open_corpus(folder)
     samples, frames = round(16_000 * abs(seconds)), round(30 * abs(seconds))
 

@@ -43,7 +43,7 @@ def corpus(tmp_path: Path) -> Corpus:
 
 
 def test_states_become_vertices(tmp_path: Path, corpus: Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predictions, "SHARD_BYTES", 200)  # several shards
+    monkeypatch.setattr(predictions, "SHARD_BYTES", 200)  # gives several shards
     rng = np.random.default_rng(1)
     basis = rng.normal(size=(STATE, VERTICES, 3)).astype(np.float32)
     bias = rng.normal(size=(VERTICES, 3)).astype(np.float32)
@@ -59,7 +59,7 @@ def test_states_become_vertices(tmp_path: Path, corpus: Corpus, monkeypatch: pyt
     assert found.clips == list(states)
     assert found.styles("ben_s1") == ["anna", "carl"]
     for (clip, style), values in states.items():
-        expected = np.zeros((len(values), VERTICES, 3), np.float64)  # the definition, number by number
+        expected = np.zeros((len(values), VERTICES, 3), np.float64)  # the definition, element by element
         for t, v in np.ndindex(len(values), VERTICES):
             expected[t, v] = corpus.template(clip[:-3])[v] + bias[v]
             for k in range(STATE):
@@ -93,7 +93,7 @@ def test_same_input_same_bytes(tmp_path: Path) -> None:
 
 
 def test_errors(tmp_path: Path, corpus: Corpus) -> None:
-    with pytest.raises(BadInput, match=r"prediction for ben_s1: expected finite numbers, found 1 that are not"):
+    with pytest.raises(BadInput, match=r"prediction for ben_s1: expected finite numbers, found 1 NaN or infinite"):
         with write_predictions(tmp_path / "out", np.eye(3)) as writer:
             writer.add("ben_s1", "anna", np.array([[0.0, np.nan, 1.0]]))
     assert not (tmp_path / "out").exists()
@@ -103,7 +103,7 @@ def test_errors(tmp_path: Path, corpus: Corpus) -> None:
     with write_predictions(tmp_path / "out") as writer:
         for style in ("anna", "carl"):
             writer.add("ben_s1", style, np.zeros((2, VERTICES, 3)))
-    with pytest.raises(BadInput, match=r"clip ben_s1: expected one style, or its name, found 2 styles: anna, carl"):
+    with pytest.raises(BadInput, match=r"ben_s1: expected one style, or the name of one, found 2 styles: anna, carl"):
         open_predictions(tmp_path / "out", corpus).vertices("ben_s1")
     shard = tmp_path / "out" / "states-000.npy"
     shard.write_bytes(shard.read_bytes()[:150])

@@ -1,4 +1,4 @@
-"""Folders as macOS leaves them when it copies them to a disk of another system."""
+"""Folders with the hidden files that macOS adds when it copies to a file system of another operating system."""
 
 from pathlib import Path
 

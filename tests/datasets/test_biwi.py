@@ -36,7 +36,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def copies(written: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
-    """The same to be damaged."""
+    """Copies of them that a test may damage."""
     return {name: Path(shutil.copytree(path, tmp_path / name)) for name, path in written.items()}
 
 
@@ -47,14 +47,14 @@ def corpus_of(folder: Path, out: Path, recipe: Recipe = "codetalker") -> Corpus:
 
 
 def raw_frame(path: Path) -> np.ndarray:
-    """A `.vl` by another way: the last 12 V bytes are the vertices."""
+    """Read a `.vl` independently: the last 12 V bytes are the vertices."""
     content = path.read_bytes()
     count = struct.unpack("<I", content[:4])[0]
     return np.array(struct.unpack(f"<{3 * count}f", content[-12 * count :])).reshape(-1, 3)
 
 
 def by_hand(frame: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """CodeTalker's recipe on one frame (V, 3), triangle by triangle, as its MATLAB script goes."""
+    """CodeTalker's recipe on one frame (V, 3), triangle by triangle, as in its MATLAB script."""
     turn = np.array([[1, 0, 0], [0, np.cos(np.pi), -np.sin(np.pi)], [0, np.sin(np.pi), np.cos(np.pi)]])
     frame = frame @ turn
     frame = frame - frame.mean(axis=0)
@@ -126,7 +126,7 @@ def test_metric_keeps_true_lengths(written: dict[str, Path], tmp_path: Path) -> 
     rest, _ = read_mesh(written["distribution"] / "rigid_scans" / "M3.obj")
     np.testing.assert_allclose(corpus.templates["M3"].mean(axis=0), 0, atol=1e-7)
     moved = corpus.displacement(clip)[9] * 1000 * [1, -1, -1]
-    np.testing.assert_allclose(moved, raw - rest, atol=2e-4)  # millimetres: nothing but a turn has happened
+    np.testing.assert_allclose(moved, raw - rest, atol=2e-4)  # millimetres: only rotated
     np.testing.assert_allclose(np.linalg.norm(corpus.vertices(clip)[9][5] - corpus.vertices(clip)[9][900]) * 1000,
                                np.linalg.norm(raw[5] - raw[900]), atol=2e-4)  # fmt: skip
 
@@ -151,7 +151,7 @@ def test_templates_that_are_not_in_millimetres(copies: dict[str, Path], caplog: 
     path.write_text("\n".join(metres))
     read_biwi(copies["distribution"], recipe="codetalker")
     assert "√area of templates is {'F2': 0.1" in caplog.text
-    assert "Is this millimetres?" in caplog.text
+    assert "Are these millimetres?" in caplog.text
 
 
 @settings(max_examples=30, deadline=None)
@@ -192,7 +192,7 @@ def test_hidden_files_and_capitals(
     for path in [path for name in ("rigid_scans", "audio", "wav", "vertices_npy") for path in folder.glob(f"{name}/*")]:
         path.rename(path.with_suffix(path.suffix.upper()))
     found = corpus_of(with_hidden_files(folder), tmp_path / "found")
-    assert "not BIWI's (use" not in caplog.text
+    assert "not of BIWI's speakers (use" not in caplog.text
     assert found.clips == corpus_of(written[layout], tmp_path / "expected").clips
     assert set(find_sounds(folder)) == set(find_sounds(written[layout]))
     assert guess_dataset(folder) == "biwi"
@@ -219,7 +219,7 @@ def test_names_with_wav_in_them_are_named_not_dropped(
     shutil.copy(folder / "vertices_npy" / "F2_e01.npy", folder / "vertices_npy" / "wavy_e01.npy")
     shutil.copy(folder / "wav" / "F2_e01.wav", folder / "wav" / "wavy_e01.wav")
     source = read_biwi(folder, recipe="codetalker")
-    assert "not BIWI's (use dataset: folder for them): 1 of 11 sequences: wavy_e01" in caplog.text
+    assert "not of BIWI's speakers (use dataset: folder for them): 1 of 11 sequences: wavy_e01" in caplog.text
     assert [recording.id for recording in source.recordings][:2] == ["F2_e01", "F2_e02"]
 
 
@@ -228,10 +228,10 @@ def test_what_is_missing_is_named(copies: dict[str, Path], caplog: pytest.LogCap
     (folder / "audio" / "M3_e02_cut.wav").unlink()
     with caplog.at_level(logging.INFO, "learn2talk"):
         source = read_biwi(folder, recipe="codetalker")
-    assert "no motion of 263 of 272 sequences: F2_e03, F2_e04" in caplog.text
-    assert "motion but no sound, so left out, of 1 of 272 sequences: M3_e02" in caplog.text
-    assert "1 sequences are neutral or in no split: left out" in caplog.text
-    assert "style one-hot of F2, M3 only, not BIWI's" in caplog.text
+    assert "no motion for 263 of 272 sequences: F2_e03, F2_e04" in caplog.text
+    assert "motion but no sound, therefore left out: 1 of 272 sequences: M3_e02" in caplog.text
+    assert "1 sequences are neutral or in no split and are left out" in caplog.text
+    assert "the style one-hot covers only F2, M3, not all training speakers" in caplog.text
     assert "BIWI-Test-A: 2 sequences, 30 frames; the published one has 24 and 3879" in caplog.text
     assert "M3_e02" not in [recording.id for recording in source.recordings]
 
@@ -267,7 +267,7 @@ def test_sound_from_a_video(copies: dict[str, Path]) -> None:
     assert first.id == "F2_e01"
     assert np.abs(first.audio).max() > 0.2
     write_video(folder / "videos" / "F2_e01.mp4", np.zeros((15, 32, 32, 3), np.uint8), 25)
-    with pytest.raises(BadInput, match=r"F2_e01\.mp4: expected a sound track, found none\. Give the sound as a wav"):
+    with pytest.raises(BadInput, match=r"F2_e01\.mp4: expected a sound track, found none\. Add the sound as a wav"):
         next(iter(read_biwi(folder, recipe="metric").recordings))
 
 
@@ -322,11 +322,11 @@ def test_regions_that_are_missing_or_of_another_mesh(copies: dict[str, Path]) ->
 
 def test_processed_motion_of_another_recipe(copies: dict[str, Path]) -> None:
     folder = copies["processed"]
-    with pytest.raises(BadInput, match="for the recipe metric, found vertices_npy, which lost the size of each frame"):
+    with pytest.raises(BadInput, match="for the recipe metric, found vertices_npy, which does not keep the size"):
         read_biwi(folder, recipe="metric")
     path = folder / "vertices_npy" / "F2_e01.npy"
     motion = np.load(path)
-    for frame, change in ((4, 1.02), (0, 0.5)):  # one frame of other size; all of them
+    for frame, change in ((4, 1.02), (0, 0.5)):  # one frame of another size; all frames
         other = motion.copy()
         other[frame : frame + 1 if frame else None] *= change
         np.save(path, other)
@@ -350,17 +350,15 @@ def test_files_of_another_mesh(copies: dict[str, Path]) -> None:
     folder = copies["distribution"]
     frame = folder / "faces" / "F2" / "e01" / "frame_003.vl"
     frame.write_bytes(struct.pack("<I6f", 2, 1, 2, 3, 4, 5, 6))
-    with pytest.raises(BadInput, match=r"frame_003\.vl: expected 2472 vertices, as the template has, found 2\."):
+    with pytest.raises(BadInput, match=r"frame_003\.vl: expected 2472 vertices, as in the template, found 2\."):
         list(read_biwi(folder, recipe="codetalker").recordings)
     scan = folder / "rigid_scans" / "M3.obj"
     scan.write_text(scan.read_text().replace("f 1/1", "v 1 2 3\nf 1/1", 1))
-    with pytest.raises(
-        BadInput, match=r"M3\.obj: expected 2472 vertices, as the other files have, found 2473\..*23370"
-    ):
+    with pytest.raises(BadInput, match=r"M3\.obj: expected 2472 vertices, as in the other files, found 2473\..*23370"):
         read_biwi(folder, recipe="codetalker")
     npy = copies["processed"] / "vertices_npy" / "F2_e01.npy"
     np.save(npy, np.zeros((4, 70110)))
-    with pytest.raises(BadInput, match=r"F2_e01\.npy: expected 2472 vertices, as the other files have, found 23370\."):
+    with pytest.raises(BadInput, match=r"F2_e01\.npy: expected 2472 vertices, as in the other files, found 23370\."):
         list(read_biwi(copies["processed"], recipe="codetalker").recordings)
 
 
@@ -375,7 +373,7 @@ def test_half_a_dataset(copies: dict[str, Path], tmp_path: Path) -> None:
     (copies["processed"] / "BIWI.ply").unlink()
     with pytest.raises(BadInput, match=r"BIWI\.ply: expected the mesh of BIWI, found nothing"):
         read_biwi(copies["processed"], recipe="codetalker")
-    with pytest.raises(BadInput, match="expected the folder of BIWI, found nothing"):
+    with pytest.raises(BadInput, match="expected the folder of BIWI, found no such folder"):
         read_biwi(tmp_path / "nowhere", recipe="codetalker")
     (tmp_path / "packed").mkdir()
     (tmp_path / "packed" / "faces01.tgz").touch()

@@ -47,7 +47,7 @@ def rewrite_hash(folder: Path, name: str) -> None:
 def test_a_good_corpus(tmp_path: Path) -> None:
     contents, problems = check_corpus(write(tmp_path / "corpus"))
     assert problems == []
-    assert contents[0] == "test: 30 frames a second, 64 vertices, unit 1000 mm"
+    assert contents[0] == "test: 30 frames per second, 64 vertices, unit 1000 mm"
     assert "train: 1 clips of 1 speakers, 0.0 minutes" in contents
 
 
@@ -78,7 +78,7 @@ def test_files_that_were_changed(tmp_path: Path) -> None:
     np.save(folder / "vertices-000.npy", motion)
     _, problems = check_corpus(folder)
     assert lines(problems) == [
-        "error: vertices-000.npy: not the file that was written",
+        "error: vertices-000.npy: changed since it was written",
         "error: clip c1: frame 7: NaN or infinity in the motion",
     ]
 
@@ -91,7 +91,7 @@ def test_audio_and_motion_that_disagree(tmp_path: Path) -> None:
     rewrite_hash(folder, "clips.parquet")
     _, problems = check_corpus(folder)
     assert lines(problems) == [
-        "error: clip c1: motion lasts -396 ms longer than audio",
+        "error: clip c1: duration of motion minus audio: -396 ms",
     ]
 
 
@@ -152,7 +152,7 @@ def test_a_dataset_is_read_to_its_end(tmp_path: Path) -> None:
     )  # fmt: skip
     contents, problems = check_dataset("folder", settings)
     assert problems == []
-    assert contents[0] == "folder: 25 frames a second, 3337 vertices, unit 1 mm"
+    assert contents[0] == "folder: 25 frames per second, 3337 vertices, unit 1 mm"
     assert contents[1].startswith("train: 2 clips of 2 speakers, ")
 
     arrays = sorted((data / "vertices_npy").iterdir())
@@ -173,9 +173,9 @@ def test_a_dataset_is_read_to_its_end(tmp_path: Path) -> None:
     assert len(says[names[1]]) == 1
     assert found[names[1]][0].what.startswith("expected")
     severity, what = says[names[2]][0]
-    assert (severity, what[:35]) == ("error", "motion lasts -1200 ms longer than a")
+    assert (severity, what[:35]) == ("error", "duration of motion minus audio: -12")
     assert says[names[3]] == [("error", "frame 5: NaN or infinity in the motion")]
-    assert says[names[4]][0][1].startswith("the lips move by 0 mm only")
+    assert says[names[4]][0][1].startswith("the lips move by only 0 mm")
     assert says[names[5]][0][1].startswith("the upper face moves 1")
     assert says[names[6]][0][0] == "warning"
     assert "no motion in vertices_npy, left out" in says[names[6]][0][1]

@@ -1,4 +1,4 @@
-"""Every planted fault is named, with the same text in a dataset and in the corpus made of it; clean clips are not."""
+"""Every planted fault is reported, with the same text for a dataset and for its corpus; clean clips are not."""
 
 import dataclasses
 import re
@@ -125,24 +125,24 @@ WRONG_FACE = "the face fits the template of speaker S01 better than that of S00"
         (motion_twice, ["warning: clip S00_02: has the motion of clip S00_01"]),
         (motion_twice_on_another_face, ["warning: clip S01_08: has the motion of clip S00_01"]),
         (sound_twice, ["warning: clip S00_02: has the sound of clip S00_01"]),
-        (a_clip_twice, ["warning: clip S00_02: is clip S00_01 again"]),
-        (mirrored, ["error: clip S00_01: the motion is mirrored, left for right"]),
+        (a_clip_twice, ["warning: clip S00_02: is a duplicate of clip S00_01"]),
+        (mirrored, ["error: clip S00_01: the motion is mirrored, left and right exchanged"]),
         (clipped, ["warning: clip S00_01: clipped sound: many samples at its peak"]),
         (clipped_then_softened_and_resampled, ["warning: clip S00_01: clipped sound: many samples at its peak"]),
-        (another_face, ["error: clip S00_01: the upper face has another shape than the template, "]),
+        (another_face, ["error: clip S00_01: the upper face differs in shape from the template by "]),
     ],
 )
 def test_a_fault_of_a_clip(clean: Source, fault: Fault, found: list[str]) -> None:
     untouched = list(clean.recordings)[:8]
     private = dataclasses.replace(clean, recordings=[dataclasses.replace(c, motion=c.motion.copy()) for c in untouched])
     _, problems = problems_with(private, fault)
-    doubts = ("ms longer than audio", "upper face moves")  # which some of these faults bring along
+    doubts = ("motion minus audio", "upper face moves")  # which some of these faults also cause
     said = [line for line in lines(problems) if not any(doubt in line for doubt in doubts)]
     assert [line[: len(start)] for line, start in zip(said, found, strict=True)] == found
     assert all(problem.fix for problem in problems)
 
 
-# --- faults of speakers and of everything
+# --- faults of speakers and of all clips
 
 
 def swapped_templates(_: Clips, templates: Templates) -> None:
@@ -160,7 +160,7 @@ def backwards(clips: Clips, *speakers: str) -> None:
 
 
 def late(clips: Clips, *names: str) -> None:
-    """The sound of clips or of speakers 120 ms late, so that its end is lost."""
+    """Delay the sound of clips or speakers by 120 ms; its end is cut off."""
     for i, clip in enumerate(clips):
         if clip.speaker in names or clip.id in names:
             silence = np.zeros(round(0.12 * 16_000), np.float32)

@@ -31,7 +31,7 @@ def wave(seconds: float, rate: int = 16000, channels: int = 1) -> np.ndarray:
 
 
 def toy_folder(folder: Path, names: list[str], *, frames: int = 25, rate: int = 16000, flat: bool = True) -> Path:
-    """FaceFormer's layout: a second of motion at 25 fps each."""
+    """FaceFormer's layout: one second of motion at 25 fps per clip."""
     for part in ("vertices_npy", "wav", "templates"):
         (folder / part).mkdir(parents=True)
     for i, name in enumerate(names):
@@ -121,8 +121,8 @@ def test_a_table_of_clips_decides(tmp_path, caplog):
     assert {clip.id: clip.split for clip in corpus.clips} == {"a_1": "train", "a_2": "test_seen", "b_1": "test_unseen"}
     assert corpus.clips[0].text == "Hello you."
     assert source.train_speakers == ("a",)
-    assert "in the table of clips, but not there: b_9" in caplog.text
-    assert "1 clips are in no split and left out: b_2" in caplog.text
+    assert "the table of clips names clips that do not exist: b_9" in caplog.text
+    assert "1 clips are in no split and are left out: b_2" in caplog.text
     (data / "clips.csv").unlink()
     (data / "clips.json").write_text(json.dumps({"a_1": {"split": "train", "speaker": "c", "sentence": "s"}}))
     (data / "templates.pkl").write_bytes(pickle.dumps({"c": sheet()}, 2))
@@ -133,8 +133,8 @@ def test_a_table_of_clips_decides(tmp_path, caplog):
     ("table", "text"),
     [
         ("clip,split\na_1,training\n", "a_1: expected one of train, validation, test_seen, test_unseen, found 'train"),
-        ("name,split\na_1,train\n", "clips.csv: expected a row for each clip with `clip`, `split` and perhaps"),
-        ("clip,split\na_1,validation\n", "splits: expected clips for training, found none. Write split `train` into"),
+        ("name,split\na_1,train\n", "clips.csv: expected a row for each clip with `clip`, `split` and optionally"),
+        ("clip,split\na_1,validation\n", "splits: expected clips for training, found none. Give some clips the split"),
     ],
 )
 def test_wrong_tables_are_refused(tmp_path, table, text):
@@ -287,7 +287,7 @@ def test_a_missing_frame_is_refused(tmp_path):
 
 
 def test_what_is_missing_is_said(tmp_path):
-    with pytest.raises(BadInput, match="expected a folder of clips, found nothing"):
+    with pytest.raises(BadInput, match="expected a folder of clips, found no such folder"):
         opened(tmp_path / "nowhere")
     (tmp_path / "empty").mkdir()
     with pytest.raises(
@@ -301,7 +301,7 @@ def test_what_is_missing_is_said(tmp_path):
     ):
         opened(data)
     (data / "templates.pkl").write_bytes(pickle.dumps({"a": sheet(), "b": sheet()[:-1]}, 2))
-    with pytest.raises(BadInput, match=r"templates.pkl, b: expected 64 finite vertices, as the first template has"):
+    with pytest.raises(BadInput, match=r"templates.pkl, b: expected 64 finite vertices, as in the first template"):
         opened(data)
     (data / "templates" / "face.obj").unlink()
     with pytest.raises(BadInput, match=r"templates: expected a mesh, .ply or .obj, with the triangles, found none"):
@@ -322,15 +322,15 @@ def test_lists_of_vertices(tmp_path):
 def test_axes_and_unit_of_the_files(tmp_path):
     data = toy_folder(tmp_path / "data", ["a_1"])
     right, up, forward = sheet().T * 1000
-    stored_so = np.stack([right, -forward, up], -1)  # z up, as Blender has it, in millimetres
+    stored_so = np.stack([right, -forward, up], -1)  # z up, as in Blender, in millimetres
     np.save(data / "vertices_npy" / "a_1.npy", np.repeat(stored_so[None], 25, 0))
     (data / "templates.pkl").write_bytes(pickle.dumps({"a": stored_so}, 2))
     source = opened(data, axes=("x", "z", "-y"), mm_per_unit=1)
     np.testing.assert_allclose(source.templates["a"], sheet() * 1000, rtol=1e-6, atol=1e-5)
     np.testing.assert_allclose(next(iter(source.recordings)).motion[3], sheet() * 1000, rtol=1e-6, atol=1e-5)
-    with pytest.raises(BadInput, match="expected axes that turn the mesh, found axes that mirror it"):
+    with pytest.raises(BadInput, match="expected axes that rotate the mesh, found axes that mirror it"):
         opened(data, axes=("x", "z", "y"))
-    with pytest.raises(BadInput, match="expected x, y and z in some order, each perhaps with a minus"):
+    with pytest.raises(BadInput, match="expected x, y and z in some order, each optionally with a minus"):
         opened(data, axes=("x", "y", "y"))
 
 

@@ -32,18 +32,22 @@ def test_own_data_becomes_a_corpus(tmp_path):
 @pytest.mark.parametrize(
     ("dataset", "changes", "text"),
     [
-        ("folder", {"fps": None}, "corpus.source.fps: expected a value, which the dataset folder needs, found none"),
+        (
+            "folder",
+            {"fps": None},
+            "corpus.source.fps: expected a value, because the dataset folder needs it, found none",
+        ),
         ("folder", {"lips": None}, "corpus.source.lips: expected a value"),
         (
             "folder",
             {"recipe": "metric"},
-            "corpus.source.recipe: expected null for the dataset folder, which fixes it, ",
+            "corpus.source.recipe: expected null, because the dataset folder does not take it, ",
         ),
-        ("biwi", {}, "corpus.source.recipe: expected a value, which the dataset biwi needs"),
+        ("biwi", {}, "corpus.source.recipe: expected a value, because the dataset biwi needs it"),
         (
             "vocaset",
             {"lips": None},
-            "corpus.source.fps: expected null for the dataset vocaset, which fixes it, found 25",
+            "corpus.source.fps: expected null, because the dataset vocaset does not take it, found 25",
         ),
     ],
 )
@@ -55,7 +59,7 @@ def test_settings_that_do_not_belong_are_refused(dataset, changes, text):
 def test_lists_must_lie_in_the_datasets_folder(tmp_path):
     assert inside(tmp_path, "lists/lips.txt") == f"{tmp_path}/lists/lips.txt"
     assert inside(tmp_path, "FLAME_masks.pkl:lips") == f"{tmp_path}/FLAME_masks.pkl:lips"
-    with pytest.raises(BadInput, match=r"expected a file inside the dataset's folder, found one outside. Copy it to"):
+    with pytest.raises(BadInput, match=r"expected a file inside the dataset's folder, found one outside. Copy it into"):
         inside(tmp_path, "../lips.txt")
 
 

@@ -52,18 +52,18 @@ def test_both_sizes_of_the_header_at_real_size(header: str) -> None:
 @pytest.mark.parametrize("cut", [1, 4, 12, 100])
 def test_a_file_that_is_cut_short(header: str, cut: int) -> None:
     content = packed(frame(0, BIWI), header)
-    with pytest.raises(BadInput, match=rf"frame_001\.vl: expected a number of vertices .*{len(content) - cut} bytes"):
+    with pytest.raises(BadInput, match=rf"frame_001\.vl: expected a vertex count .*{len(content) - cut} bytes"):
         vl_vertices(content[:-cut], "frame_001.vl", BIWI)
 
 
 @pytest.mark.parametrize("content", [b"", b"\0\0\0\0", bytes(8), b"\5\0", b"<html>not found</html>"])
 def test_no_vl_file(content: bytes) -> None:
-    with pytest.raises(BadInput, match=r"expected a number of vertices .* cut short or no \.vl file"):
+    with pytest.raises(BadInput, match=r"expected a vertex count .* truncated or not a \.vl file"):
         vl_vertices(content, "frame_001.vl", 5)
 
 
 def test_a_count_that_is_not_the_templates() -> None:
-    with pytest.raises(BadInput, match=r"expected 23370 vertices, as the template has, found 23369\. "):
+    with pytest.raises(BadInput, match=r"expected 23370 vertices, as in the template, found 23369\. "):
         vl_vertices(packed(frame(0, BIWI - 1)), "frame_001.vl", BIWI)
 
 
@@ -80,7 +80,7 @@ def test_frames_are_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     numbers = [*range(1, 12), 1000, 999]
     folder = folder_of(tmp_path / "e01", list(range(1, 12)))
     np.testing.assert_array_equal(read_frames(folder, 5), [frame(n) for n in range(1, 12)])
-    for number in range(12, 1002):  # frame_1000 comes before frame_999 in the alphabet
+    for number in range(12, 1002):  # frame_1000 sorts before frame_999 by name
         (folder / f"frame_{number:03d}.vl").write_bytes(packed(frame(number)))
     frames = read_frames(folder, 5)
     for number in numbers:
@@ -136,11 +136,11 @@ def test_a_damaged_archive_is_an_error_or_other_numbers(tmp_path_factory: pytest
 
 
 def test_a_frame_that_is_missing_or_there_twice(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"e01: expected a frame number 3, found frame_004\.vl\. A frame is missing"):
+    with pytest.raises(BadInput, match=r"e01: expected frame number 3, found frame_004\.vl\. A frame is missing"):
         read_frames(folder_of(tmp_path / "e01", [1, 2, 4]), 5)
-    with pytest.raises(BadInput, match=r"e02: expected a frame number 1, found frame_005\.vl"):
+    with pytest.raises(BadInput, match=r"e02: expected frame number 1, found frame_005\.vl"):
         read_frames(folder_of(tmp_path / "e02", [5, 6]), 5)
-    with pytest.raises(BadInput, match=r"e03\.tar: expected a frame number 3, found e01/frame_002\.vl"):
+    with pytest.raises(BadInput, match=r"e03\.tar: expected frame number 3, found e01/frame_002\.vl"):
         read_frames(archive_of(tmp_path / "e03.tar", [1, 2, 2]), 5)
 
 

@@ -111,7 +111,7 @@ def test_the_regions_are_flames(both: Path) -> None:
 def test_golden_faceformer_conversion_and_loader() -> None:
     contents = vocaset_contents(GOLDEN)
     golden = np.load(GOLDEN / "loader.npz")
-    order = {f"{TRAIN[0]}_sentence40": [2, 0, 1, 3]}  # FaceFormer takes the dictionary's order, we the frames' numbers
+    order = {f"{TRAIN[0]}_sentence40": [2, 0, 1, 3]}  # FaceFormer uses the dictionary's order, we the frame numbers
     names = {name.partition(":")[0] for name in golden}
     assert len(names) == 4
     for name in names:
@@ -120,7 +120,7 @@ def test_golden_faceformer_conversion_and_loader() -> None:
         frame, vertex, axis = golden[f"{name}:vertice__index"].T
         assert len(motion) == golden[f"{name}:vertice__frames"]
         np.testing.assert_array_equal(motion[frame, vertex, axis], golden[f"{name}:vertice__value"])
-        expected = golden[f"{name}:input_values"]  # resampy's, another filter than SciPy's
+        expected = golden[f"{name}:input_values"]  # resampled by resampy, whose filter differs from SciPy's
         assert len(audio) == len(expected)
         normalised = (audio - audio.mean()) / audio.std()
         assert np.corrcoef(normalised, expected)[0, 1] > 0.9995
@@ -176,7 +176,7 @@ def test_what_is_missing_is_named(both: Path, tmp_path: Path, caplog: pytest.Log
     with caplog.at_level(logging.INFO):
         source = read_vocaset(folder)
     never = next(record for record in caplog.records if "never published" in record.message)
-    assert never.levelno == logging.INFO  # nothing that anybody could complete
+    assert never.levelno == logging.INFO  # nobody can complete these
     assert f"7 sentences were never published: {TRAIN[4]}_sentence01," in never.message
     assert f"published sentences are missing here (a partial download?): {TRAIN[0]}_sentence01," in caplog.text
     assert f"1 sentences have no sound or no motion and are left out: {VALIDATION[0]}_sentence21" in caplog.text
@@ -200,10 +200,10 @@ def test_sound_and_motion_are_trimmed_not_stretched(both: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("offset_ms", [100.0, -100.0, 12.5, 0.0])
 def test_the_offset_moves_the_sound_and_invents_nothing(offset_ms: float) -> None:
-    motion = np.arange(120.0)[:, None, None] / 60 * np.ones((1, 2, 3))  # every frame says its own time
+    motion = np.arange(120.0)[:, None, None] / 60 * np.ones((1, 2, 3))  # every frame holds its own time
     audio = np.arange(32_000, dtype=np.float32) / 16_000
     moved, sound = shifted(motion, audio, offset_ms / 1000, 60)
-    # What was heard at time t is now heard together with what was seen at t + offset.
+    # The sound of time t now coincides with the motion of time t + offset.
     assert moved[0, 0, 0] - sound[0] == pytest.approx(offset_ms / 1000, abs=1 / 16_000)
     assert len(moved) + len(sound) >= 120 + 32_000 - 6 - 1_600
 
@@ -233,7 +233,7 @@ def test_other_folders(tmp_path: Path) -> None:
     _empty_clip(tmp_path, "me_01")
     shutil.copy(GOLDEN / "templates.pkl", tmp_path)
     with pytest.raises(
-        BadInput, match=r"found 1 clips, none of VOCASET's splits. For your own data take dataset: folder"
+        BadInput, match=r"found 1 clips, none of VOCASET's splits. For your own data use dataset: folder"
     ):
         read_vocaset(tmp_path)
 
@@ -273,7 +273,7 @@ def test_triangles_from_flames_model(both: Path, tmp_path: Path) -> None:
 def test_a_mesh_of_another_size_is_refused(both: Path, tmp_path: Path) -> None:
     write_mesh(tmp_path / "other.obj", np.eye(3), np.array([[0, 1, 2]]))
     with pytest.raises(
-        BadInput, match=r"expected a mesh of the templates' \d+ vertices with triangles, found 3 vertices"
+        BadInput, match=r"expected a mesh with triangles and the templates' \d+ vertices, found 3 vertices"
     ):
         read_vocaset(both / "distribution", mesh=tmp_path / "other.obj")
 
@@ -290,7 +290,7 @@ def test_motion_that_was_halved_already_is_refused(both: Path, tmp_path: Path) -
     folder = _copy(both / "faceformer", tmp_path)
     path = folder / "vertices_npy" / f"{TRAIN[0]}_sentence01.npy"
     np.save(path, np.load(path)[::2])
-    said = r"sentence01: expected 60 frames of motion a second, some \d+, found \d+ frames for .*Either half"
+    said = r"sentence01: expected 60 frames of motion per second, about \d+, found \d+ frames for .*Either half"
     with pytest.raises(BadInput, match=said):
         list(read_vocaset(folder).recordings)
 
@@ -302,7 +302,7 @@ def test_rows_that_do_not_belong_to_the_vertices(both: Path, tmp_path: Path) -> 
     for change, said in (
         ({0: 10**7}, "expected rows 0 … .* of data_verts.npy, found row 10000000"),
         ({-1: 0}, "expected a dictionary frame → row, found something else"),
-        ({10**15: 0}, r"expected \d+ frames in a row, found numbers 0 … 1000000000000000"),
+        ({10**15: 0}, r"expected \d+ consecutive frames, found frame numbers 0 … 1000000000000000"),
     ):
         rows[TRAIN[0]]["sentence01"] = frames | change
         write_pickle(folder / "subj_seq_to_idx.pkl", rows)
@@ -318,7 +318,7 @@ def test_a_frame_that_is_missing_does_not_move_the_others(
     del rows[TRAIN[0]]["sentence01"][20]
     write_pickle(folder / "subj_seq_to_idx.pkl", rows)
     expected, found = (next(iter(read_vocaset(f).recordings)).motion for f in (both / "distribution", folder))
-    assert f"{TRAIN[0]}_sentence01: 1 frames are missing, the ones before them stay" in caplog.text
+    assert f"{TRAIN[0]}_sentence01: 1 frames are missing and replaced by the ones before them" in caplog.text
     assert len(found) == len(expected)
     assert [t for t in range(len(found)) if (found[t] != expected[t]).any()] == [10]
 

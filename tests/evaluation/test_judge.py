@@ -54,7 +54,7 @@ def judges(corpus: Corpus, tmp_path: Path) -> tuple[str, str]:
 
 @pytest.fixture
 def predicted(corpus: Corpus, tmp_path: Path) -> dict[str, str]:
-    """`exact` says the truth in style A and something else in style B; `rest` never moves."""
+    """`exact` predicts the true motion in style A and another one in style B; `rest` never moves."""
     rng = np.random.default_rng(0)
     with write_predictions(tmp_path / "exact") as exact, write_predictions(tmp_path / "rest") as rest:
         for clip in corpus.split("validation", "test_seen", "test_unseen"):
@@ -87,7 +87,7 @@ def test_rows_of_the_table(corpus: Corpus, judges: tuple[str, str], predicted: d
     assert set(unseen) == {*seen, "exact_mean_style", "rest_mean_style"}
     assert set(validation) == {"exact", "exact_mean_style", "rest", "rest_mean_style"}
 
-    # the exact student equals the truth, in every metric and every judge's eyes
+    # the exact student equals the true motion in every metric and for every judge
     for table in (seen, unseen):
         for key, value in table["truth"].items():
             if key not in ("interval", "styles"):
@@ -133,7 +133,7 @@ def test_an_official_reader_reads_characters(
         assert row["lipread_error"] >= 0
         assert "viseme_accuracy" not in row
     assert table["exact"]["lipread_cosine"] == pytest.approx(1, abs=1e-4)
-    # by hand: "P A" was said, "PAA" read
+    # by hand: "P A" was spoken, "PAA" was read
     clip = corpus.split("test_seen")[0]
     log_probs = np.log(np.eye(5)[[1, 1, 0, 2, 0, 2, 4]] + 0.01)
     reading = Reading(np.ones((7, 2)), log_probs, None)

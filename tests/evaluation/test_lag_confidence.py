@@ -23,7 +23,7 @@ PLAIN = Calibration("toy", "0" * 64, -1.0, 2.0, 3.0, 0.5, {"speech": (0.2, 1.0)}
 
 
 def planted(late: int, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Embeddings of a motion that is late by so many frames against its sound."""
+    """Embeddings of a motion and of its sound, where the motion is late by the given number of frames."""
     rng = np.random.default_rng(seed)
     long = rng.normal(size=(140, 16))
     long = (long[1:] + long[:-1]) / 2
@@ -42,7 +42,7 @@ def test_a_late_mouth_is_positive_and_agrees_with_lse(late: int) -> None:
     assert found.mouth_late_ms == pytest.approx(late / 30 * 1000, abs=5)
     whole = lse(mesh, audio, 30)
     assert found.mouth_late_ms == pytest.approx(-whole.lag_ms, abs=1)
-    np.testing.assert_allclose(found.curve, whole.curve, atol=0.05)  # the same pairs but at the clip's ends
+    np.testing.assert_allclose(found.curve, whole.curve, atol=0.05)  # the same pairs except at the ends of the clip
     others = np.delete(found.curve, range(15 - late - 2, 15 - late + 3))
     assert found.margin == pytest.approx(others.min() - found.curve.min())
     assert found.contrast == pytest.approx(np.median(found.curve) - found.curve.min())

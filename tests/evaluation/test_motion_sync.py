@@ -39,7 +39,7 @@ FRAME = 1000 / FPS
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a toy corpus, a SyncNet3D that knows it, and its calibration."""
+    """A folder with a toy corpus, a SyncNet3D trained on it, and its calibration."""
     folder = tmp_path_factory.mktemp("project")
     with pytest.MonkeyPatch.context() as patch:
         corpus, syncnet = trained(folder, patch)
@@ -93,7 +93,7 @@ def test_a_mouth_that_speaks_something_else_has_no_lag(scorer: Scorer) -> None:
     found = score_motion(scorer, talk()[0], still, sheet()[ids], FPS)
     assert found.confidence is not None
     assert found.confidence < 0.5
-    assert verdict(found).startswith("no lag can be told (best guess: the mouth is ")
+    assert verdict(found).startswith("the lag is uncertain (best guess: the mouth is ")
 
 
 def test_a_moving_head_changes_no_score(scorer: Scorer, project: Path, tmp_path: Path) -> None:
@@ -196,7 +196,7 @@ def test_small_differences_are_cut_and_said(scorer: Scorer) -> None:
     ids = scorer.corpus.topology.regions["mouth"]
     wave, motion = talk(100.0)[0], talk(100.0)[1][:80]
     found = score_motion(scorer, wave, motion[:, ids], sheet()[ids], FPS)
-    assert "2.67 s of motion at 30 frames a second and 3.00 s of sound: the longer one was cut" in found.notes
+    assert "2.67 s of motion at 30 frames a second and 3.00 s of sound: the longer one was trimmed" in found.notes
     assert found.mouth_late_ms == pytest.approx(100, abs=FRAME)
     half = score_motion(scorer, wave, motion[:40, ids], sheet()[ids], FPS, trim=True)
     assert half.seconds < 1.4
@@ -206,7 +206,7 @@ def test_sound_without_speech(scorer: Scorer) -> None:
     ids = scorer.corpus.topology.regions["mouth"]
     wave, motion = talk()
     wave[:] = 0
-    wave[-100:] = 0.5  # a click in the last window, for which there is no whole one
+    wave[-100:] = 0.5  # a click at the end, where no complete window remains
     with pytest.raises(BadInput, match=r"expected speech, found \d windows of sound that is loud enough"):
         score_motion(scorer, wave, motion[:, ids], sheet()[ids], FPS)
 
@@ -237,15 +237,15 @@ def test_sentences() -> None:
     assert verdict(replace(plain, mouth_late_ms=-67.3, confidence=None)) == "the mouth is 67 ms early"
     in_sync = "in sync: the mouth is 3 ms late, less than half a frame, confidence 0.97"
     assert verdict(replace(plain, mouth_late_ms=3.0)) == in_sync
-    unsure = "no lag can be told (best guess: the mouth is 67 ms late, confidence 0.20)"
+    unsure = "the lag is uncertain (best guess: the mouth is 67 ms late, confidence 0.20)"
     assert verdict(replace(plain, confidence=0.2)) == unsure
-    assert verdict(replace(plain, mouth_late_ms=None)) == "too little is said to tell a lag"
+    assert verdict(replace(plain, mouth_late_ms=None)) == "too little speech to measure a lag"
 
 
 def test_only_the_judge_of_this_corpus_may_judge(project: Path, scorer: Scorer, tmp_path: Path) -> None:
     other = SyncNet3D(replace(scorer.syncnet.shape, non_negative=True))
     save_weights(tmp_path / "loss", other, config(other, "toy"))
-    with pytest.raises(BadInput, match="expected the SyncNet3D that judges, found the one that is a loss"):
+    with pytest.raises(BadInput, match="expected the SyncNet3D of the metric, found the one of the loss"):
         open_scorer(tmp_path / "loss", project / "corpus")
     other = SyncNet3D(replace(scorer.syncnet.shape, vertices=20))
     save_weights(tmp_path / "small", other, config(other, "toy"))
@@ -267,7 +267,7 @@ def test_a_calibration_of_something_else(project: Path, tmp_path: Path) -> None:
     known = load_calibration(project / "c.json")
     save_calibration(tmp_path / "c.json", replace(known, network="0" * 64))
     retrained = open_scorer(project / "syncnet", project / "corpus", tmp_path / "c.json")
-    assert retrained.notes == ("the confidence was calibrated with another training of the same network",)
+    assert retrained.notes == ("the confidence was calibrated for other weights of the same network",)
 
 
 def test_the_calibration_says_where_it_comes_from(project: Path) -> None:
@@ -320,7 +320,7 @@ def test_one_pair_by_the_command(project: Path, tmp_path: Path, capsys: pytest.C
     assert (tmp_path / "out/m.png").read_bytes().startswith(b"\x89PNG")
     assert main(command(project, *pair)) == 1
     assert "m: not scored: " in (error := capsys.readouterr().err)
-    assert "expected frames a second, found none given. Give --fps" in error
+    assert "expected a frame rate, found none. Give --fps" in error
     assert main(["score"]) == 1
     assert "score: expected something to score, found nothing. Give --audio" in capsys.readouterr().err
     assert main(["score", "--audio", "a.wav"]) == 1
@@ -379,4 +379,4 @@ def test_a_video_goes_to_the_2d_expert(
     assert row["confidence"] == ""
     Path("film.mp4").write_bytes(Path("film.mp4").read_bytes()[:200])
     assert main(["score", "film.mp4", "--crops"]) == 1
-    assert "film.mp4: not scored: film.mp4: expected a video that ffmpeg can read whole" in capsys.readouterr().err
+    assert "film.mp4: not scored: film.mp4: expected a complete video that ffmpeg can read" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Scores of 2D videos: SyncNet's own numbers through the whole path, and bad videos among good ones."""
+"""Scores of 2D videos: SyncNet's published numbers from end to end, and bad videos among good ones."""
 
 import csv
 import json
@@ -35,14 +35,14 @@ def expert() -> SyncExpert2D:
 
 @pytest.fixture
 def folder(tmp_path: Path, expert: SyncExpert2D, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with an expert of its own, where commands are run."""
+    """A project folder with its own expert, in which commands are run."""
     save_weights(tmp_path / "data/models/teacher/sync_expert", expert, {"width": 0.05})
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
 
 def talking(seed: int, count: int = 12, size: int = 128) -> np.ndarray:
-    """Pictures with sharp edges, of which a part changes."""
+    """Frames with sharp edges, in part of which the content changes."""
     rng = np.random.default_rng(seed)
     still = rng.integers(0, 256, (8, 8, 3))
     found = np.repeat(still[None], count, axis=0)
@@ -51,7 +51,7 @@ def talking(seed: int, count: int = 12, size: int = 128) -> np.ndarray:
 
 
 def film(name: str, frames: np.ndarray, audio: np.ndarray | None) -> Film:
-    """A film in memory, that is SyncNet's crop as a whole."""
+    """A film in memory whose whole frame is SyncNet's crop."""
     points = np.repeat(landmarks_of_crop(*frames.shape[1:3])[None], len(frames), axis=0)
 
     def mouths() -> Iterator[np.ndarray]:
@@ -174,14 +174,14 @@ def load_arcface_of(folder: Path) -> object:
 
 
 class MeanColour(torch.nn.Module):
-    """In the place of Inception: three features."""
+    """A replacement for Inception with three features."""
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         return images.mean(dim=(2, 3))
 
 
 def test_fid_is_of_whole_pictures_of_all_videos(expert: SyncExpert2D) -> None:
-    """Reference videos need no face for it; those of the set that cannot be scored are not in it."""
+    """FID needs no face in the reference videos; videos that cannot be scored are not part of the set."""
 
     def no_face() -> Footage:
         raise BadInput("r", expected="one face", found="no face", fix="Cut it.")
@@ -195,7 +195,7 @@ def test_fid_is_of_whole_pictures_of_all_videos(expert: SyncExpert2D) -> None:
     assert table.mean["fid"] == pytest.approx(frechet_distance(seen, true), rel=1e-4)
     assert (table.mean["pictures"], table.mean["reference_pictures"]) == (24, 7)
     assert "inception-2015-12-05" in table.protocol["fid"]["protocol"]
-    assert "every picture" in table.protocol["fid"]["protocol"]
+    assert "every frame" in table.protocol["fid"]["protocol"]
     assert list(table.absent) == ["CSIM"]
     assert "fid" not in table.rows[0]
 
@@ -240,7 +240,7 @@ def test_command(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, errors = capsys.readouterr()
     assert "good/one.mp4" in out
     assert "bad/silent.mp4: not scored: bad/silent.mp4: expected a sound track, found none" in errors
-    assert "bad/torn.mp4: not scored: bad/torn.mp4: expected a video that ffmpeg can read whole" in errors
+    assert "bad/torn.mp4: not scored: bad/torn.mp4: expected a complete video that ffmpeg can read" in errors
     assert "nowhere.mp4: not scored: nowhere.mp4: expected a video file, found no such file" in errors
     assert len(json.loads(Path("out/b.json").read_text())["problems"]) == 3
 
@@ -263,7 +263,7 @@ def test_without_any_expert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cap
 
 
 def test_mean_face_fits_both_ways() -> None:
-    """A face box inside SyncNet's crop: brows to chin lie in its upper half, the mouth above its middle line."""
+    """A face box inside SyncNet's crop: brows to chin in its upper half, the mouth above its middle line."""
     points = landmarks_of_crop(224, 224)
     assert 50 < points[:2, 1].mean() < 80
     assert 100 < points[3, 1] < 150

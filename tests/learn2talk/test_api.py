@@ -44,9 +44,9 @@ def test_what_was_written_is_told(animator: Animator, tmp_path: Path) -> None:
 
 
 def test_a_score_needs_one_sound(animator: Animator) -> None:
-    with pytest.raises(learn2talk.BadInput, match="score: expected a sound for a motion in a file, found none"):
+    with pytest.raises(learn2talk.BadInput, match="score: expected a sound for a motion file, found none"):
         learn2talk.score("motion.npz")
-    with pytest.raises(learn2talk.BadInput, match="score: expected the animation alone, found more"):
+    with pytest.raises(learn2talk.BadInput, match="score: expected only the animation, found more"):
         learn2talk.score(learn2talk.animate(speech(0.5), animator, style="A"), "speech.wav")
 
 

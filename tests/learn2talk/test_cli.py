@@ -67,7 +67,7 @@ def test_help_that_nobody_reads_on_is_quiet() -> None:
     run = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert run.stderr == ""
-    assert run.returncode in (0, 141)  # argparse hides the error where a text is longer than the buffer
+    assert run.returncode in (0, 141)  # argparse hides the error if the text is longer than the buffer
 
 
 def test_a_corpus_that_leads_out_is_refused_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -127,18 +127,21 @@ def test_an_imitation_is_written_and_checked(tmp_path: Path, capsys: pytest.Capt
     assert {"where", "what", "severity", "fix"} == set(report["problems"][0])
     assert report["problems"][0]["where"].endswith("S00_01.wav")
     assert main(["check-corpus", str(data)]) == 1
-    assert "error   corpus.source.fps: expected a value, which the dataset folder needs" in capsys.readouterr().out
+    assert "error   corpus.source.fps: expected a value, because the dataset folder needs it" in capsys.readouterr().out
 
 
 def test_a_corpus_is_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     toy_corpus(tmp_path / "corpus")
     assert main(["check-corpus", str(tmp_path / "corpus")]) == 0
     out = capsys.readouterr().out
-    assert "toy: 30 frames a second, 64 vertices, unit 1000 mm" in out
+    assert "toy: 30 frames per second, 64 vertices, unit 1000 mm" in out
     assert "warning sentence 'p a': in train and in a test" in out
     assert main(["check-corpus", str(tmp_path / "nothing"), "--json"]) == 1
     problem = json.loads(capsys.readouterr().out)["problems"][0]
-    assert (problem["what"], problem["fix"]) == ("expected the folder of a dataset, found nothing", "Check the path.")
+    assert (problem["what"], problem["fix"]) == (
+        "expected the folder of a dataset, found no such folder",
+        "Check the path.",
+    )
 
 
 def test_what_the_system_refuses_is_one_line(
@@ -147,9 +150,7 @@ def test_what_the_system_refuses_is_one_line(
     write_wave(tmp_path / "a.wav", np.full(8000, 0.1, np.float32))
     opened = Path.open
 
-    def refused(
-        path: Path, *how: Any, **named: Any
-    ) -> object:  # as root, who may run the tests, one may read everything
+    def refused(path: Path, *how: Any, **named: Any) -> object:  # root, who may run the tests, can read every file
         if path.name == "a.wav":
             raise PermissionError(errno.EACCES, "Permission denied", str(path))
         return opened(path, *how, **named)
@@ -167,7 +168,7 @@ def test_what_cannot_be_viewed_is_one_line(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for words, text in (
-        (["view"], "data: expected something that moves, found nothing. Run make repro first"),
+        (["view"], "data: expected a run or a motion, found nothing. Run make repro first"),
         (["view", "a.npz"], "a.npz: expected a file, found nothing"),
         (["live"], "data/corpus/corpus.json: expected a file, found nothing"),
         (["live", "a.wav"], "a.wav: expected a sound file, found nothing"),

@@ -16,7 +16,7 @@ def bumpy(frames: int = 3) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mixed_voronoi(vertices: np.ndarray, faces: np.ndarray) -> float:
-    """Sum over triangles and corners of the mixed cells of Meyer et al. 2003, Sect. 3.3, which CodeTalker adds up."""
+    """Sum over triangles and corners of the mixed cells of Meyer et al. 2003, Sect. 3.3, as in CodeTalker."""
     total = 0.0
     for face in faces:
         p = vertices[face].astype(np.float64)

@@ -19,7 +19,7 @@ TURN = {
 
 
 def other(face: np.ndarray) -> np.ndarray:
-    """Another person's, elsewhere and in another unit."""
+    """Another person's face, at another position and in another unit."""
     noise = np.random.default_rng(0).normal(0, 0.05, face.shape)
     return (1000 * (face * [1.1, 1.0, 0.95] + noise) + [300, -40, 2000]).astype(np.float32)
 

@@ -37,7 +37,7 @@ def test_the_embedded_heads_regions_are_found_from_its_lips():
     assert pairs.shape == FACE.lip_pairs.shape
     motion = moved()
     assert np.corrcoef(lip_gap(motion, pairs).mean(axis=1), true_gap(motion))[0, 1] > 0.999
-    assert np.abs(lip_gap(FACE.neutral, pairs)).max() < 1e-3  # the mouth is shut
+    assert np.abs(lip_gap(FACE.neutral, pairs)).max() < 1e-3  # the mouth is closed
 
 
 def test_a_few_picked_points_of_the_lips_are_enough():
@@ -151,7 +151,7 @@ def test_lists_in_arrays_json_and_masks(tmp_path):
         read_ids(f"{tmp_path}/FLAME_masks.pkl:lip")
 
 
-NUMBERS = "Write one list of whole numbers from 0, or of truth values."
+NUMBERS = "Write one list of whole numbers, counted from 0, or of true and false."
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_a_list_of_truth_values_gives_the_numbers_of_the_true_ones(tmp_path):
 
 
 def test_masks_whose_lists_share_their_parts_are_refused(tmp_path):
-    """Forty lists, each of which names the next one twice."""
+    """Forty nested lists, each of which contains the next one twice."""
     mask: list = [1]
     for _ in range(40):
         mask = [mask, mask]

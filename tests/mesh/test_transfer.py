@@ -25,8 +25,8 @@ def head() -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def finer() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The embedded head with each triangle cut into four, shuffled, turned, scaled and moved: which follows what is
-    known. Vertices, triangles, and for each vertex the two old ones in whose middle it lies."""
+    """The embedded head with each triangle split into four, shuffled, rotated, scaled and moved, so the correspondence
+    is known. Returns vertices, triangles, and for each vertex the two old ones of which it is the midpoint."""
     old, faces = head()
     new, new_faces = trimesh.remesh.subdivide(old, faces)
     edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
@@ -110,7 +110,7 @@ def test_a_file_keeps_it_and_another_one_is_refused(tmp_path: Path) -> None:
     again = load_correspondence(path, 9, 5)
     np.testing.assert_array_equal(again.corners, found.corners)
     np.testing.assert_array_equal(again.move(np.ones((9, 3))), found.move(np.ones((9, 3))))
-    with pytest.raises(BadInput, match="expected one from 9 to 6 vertices, found one from 9 to 5"):
+    with pytest.raises(BadInput, match="expected a correspondence from 9 to 6 vertices, found one from 9 to 5"):
         load_correspondence(path, 9, 6)
     path.write_text("no")
     with pytest.raises(BadInput, match="expected a correspondence of two meshes, found"):

@@ -1,6 +1,6 @@
-"""Inputs on which CodeTalker's own script was run (commit 1b7cb95, unmodified); its numbers are the golden file.
+"""Inputs for CodeTalker's own script (commit 1b7cb95, unmodified), whose output is the golden file.
 
-Two subjects, four sentences each, 23370 vertices (the script demands BIWI's number). A prediction has four fifths of
+Two subjects, four sentences each, 23370 vertices (the script requires BIWI's number). A prediction has four fifths of
 the truth's weights and some noise, and is longer than the truth in two sentences. The regions are ours.
 """
 
@@ -14,7 +14,7 @@ import numpy as np
 VERTICES = 23370
 FRAMES = {"F2": (7, 9, 8, 10), "M3": (12, 6, 11, 9)}
 LONGER = {"F2_e38": 3, "M3_e40": 5}
-LIPS = np.array([*range(1576, 3929, 9), 1576, 1585, 1594, 1603])  # four ids stand twice, as in FLAME's lips
+LIPS = np.array([*range(1576, 3929, 9), 1576, 1585, 1594, 1603])  # four ids are duplicates, as in FLAME's lips
 UPPER_FACE = np.arange(7, VERTICES, 31)
 
 GOLDEN = json.loads((Path(__file__).parents[1] / "golden" / "metrics" / "codetalker.json").read_text())

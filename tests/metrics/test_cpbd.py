@@ -1,4 +1,4 @@
-"""CPBD against closed forms on pictures of known blur, and against loops over its definition.
+"""CPBD compared with closed forms on pictures of known blur, and with a plain loop.
 
 On the picture `img1` of the LIVE database, which cannot be shipped, it gives the authors' own 0.1352566.
 """
@@ -11,7 +11,7 @@ from learn2talk_core.metrics.cpbd import canny, cpbd, edge_widths, upright_edges
 
 
 def ramps(width: int, low: int = 40, high: int = 200, size: int = 128) -> np.ndarray:
-    """Upright edges that need `width` steps from dark to bright, or back, with flat grey around them."""
+    """Vertical edges that need `width` steps from dark to bright, or back, with flat grey around them."""
     row = np.full(size, low, np.float64)
     for number, start in enumerate(range(10, size - 20, 32)):
         slope = np.linspace(low, high, width + 1)

@@ -11,7 +11,7 @@ def draw(seed: int, count: int, width: int) -> np.ndarray:
 
 
 def textbook(a: np.ndarray, b: np.ndarray) -> float:
-    """Heusel et al. 2017, Eq. 6, with the root of a matrix, as pytorch-fid has it."""
+    """Heusel et al. 2017, Eq. 6, with a matrix square root, as in pytorch-fid."""
     first, second = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
     root = sqrtm(first @ second).real
     return float(((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(first + second - 2 * root))
@@ -25,7 +25,7 @@ def test_against_the_root_of_a_matrix(count: int, others: int, width: int) -> No
 
 
 def test_fewer_samples_than_features() -> None:
-    """Where the root is taken of a singular matrix: a little noise on the diagonal makes it computable."""
+    """The matrix under the root is singular; a little noise on the diagonal makes the root computable."""
     a, b = draw(3, 5, 20), draw(4, 8, 20)
     first, second = (np.cov(x, rowvar=False) + 1e-10 * np.eye(20) for x in (a, b))
     rough = ((a.mean(0) - b.mean(0)) ** 2).sum() + np.trace(first + second - 2 * sqrtm(first @ second).real)

@@ -44,7 +44,7 @@ def test_mean_over_windows_of_syncnet(golden):
 def test_a_planted_lag_is_found_in_milliseconds(lag):
     rng = np.random.default_rng(lag + 20)
     long = rng.normal(size=(100, 16))
-    long = (long[1:] + long[:-1]) / 2  # neighbouring windows overlap and so resemble each other
+    long = (long[1:] + long[:-1]) / 2  # neighbouring windows overlap and are therefore similar
     mesh, audio = long[20:80], long[20 - lag : 80 - lag]
     found = lse(mesh, audio + 0.1 * rng.normal(size=audio.shape), fps=30)
     assert found.offset == -lag

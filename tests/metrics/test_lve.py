@@ -17,7 +17,7 @@ def test_codetalkers_script() -> None:
     starts = np.cumsum([0, *(ratio.weight for ratio in found)]).astype(int)
     for ratio, start, stop in zip(found, starts[:-1], starts[1:], strict=True):
         assert ratio.total == pytest.approx(sum(codetalker.GOLDEN["lve_frames"][start:stop]), rel=1e-5)
-    per_clip = np.mean([ratio.value for ratio in found])  # what it is not
+    per_clip = np.mean([ratio.value for ratio in found])  # LVE is not the mean over clips
     assert per_clip != pytest.approx(codetalker.GOLDEN["lve"], rel=1e-3)
 
 
@@ -26,7 +26,7 @@ def test_torchmetrics() -> None:
 
     rng = np.random.default_rng(0)
     lips = np.array([4, 1, 7])
-    for frames, predicted in ((10, 10), (10, 7), (6, 9)):  # the prediction as long, shorter, longer
+    for frames, predicted in ((10, 10), (10, 7), (6, 9)):  # the prediction has equal length, is shorter, is longer
         truth = rng.normal(size=(frames, 9, 3)).astype(np.float32)
         prediction = rng.normal(size=(predicted, 9, 3)).astype(np.float32)
         expected = reference(torch.from_numpy(prediction), torch.from_numpy(truth), lips.tolist())

@@ -25,7 +25,7 @@ def test_names_of_the_fields_protocols(corpus):
     assert biwi["tests"] == {"seen": "biwi-test-a/codetalker", "unseen": "biwi-test-b/codetalker"}
     assert (biwi["unit"], biwi["mm_per_unit"]) == ("unit", 185.0)
     assert biwi["notes"] == [
-        "BIWI-Test-A has 24 clips and 3879 frames, here are 1 and 36: published numbers do not compare"
+        "BIWI-Test-A has 24 clips and 3879 frames, found 1 and 36: not comparable with published numbers"
     ]
     vocaset = dataclasses.replace(corpus, recipe="vocaset")
     assert describe_corpus(with_lips(vocaset, 250))["tests"]["unseen"] == "voca/flame-lips-250"

@@ -1,6 +1,6 @@
-"""The smallest ONNX file that serves as a face recogniser: its embedding is the mean red, green and blue.
+"""A minimal ONNX file that acts as a face recogniser: its embedding is the mean red, green and blue.
 
-Written by hand in protobuf's wire format, since the package onnx is not among the requirements.
+Written directly in protobuf's wire format, because the package onnx is not a requirement.
 """
 
 import struct
@@ -13,7 +13,7 @@ def write_mean_colour(path: Path) -> None:
 
 
 def write_picture_to_picture(path: Path) -> None:
-    """A network that gives no embedding."""
+    """A network whose output is not an embedding."""
     _write(path, [_node("Relu", "x", "y")], [1, 3, 112, 112])
 
 

@@ -1,4 +1,4 @@
-"""ExpNet against SadTalker's own numbers, from weights keyed by name."""
+"""ExpNet compared with outputs of SadTalker's own code, with weights derived from their names."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from learn2talk_core.run.errors import BadInput
 from tests.golden.fill import Golden, fill_state_dict, waveform
 
 GOLDEN = Golden("sadtalker", "expnet")
-# SadTalker read the sound from a 16-bit file.
+# SadTalker read the audio from a 16-bit file.
 WAVE = np.round(waveform(2.0).astype(np.float64) * 32767) / 32768
 
 
@@ -38,7 +38,7 @@ def test_expressions_are_the_references(network):
     reference, blink = GOLDEN["ref"].dense()[0, 0, :64], GOLDEN["ratio_gt"].dense()[0, :, 0]
     found = expressions(network, mels, reference, blink, batch=17)
     GOLDEN.assert_close("exp_coeff_pred", found[None])
-    assert not np.allclose(expressions(network, mels, reference), found)  # blinking matters
+    assert not np.allclose(expressions(network, mels, reference), found)  # the blink input has an effect
     assert expressions(network, mels[:0], reference).shape == (0, 64)
 
 

@@ -1,4 +1,4 @@
-"""FID's Inception: its keys and number of weights, its pooling, and strictness. Its published weights are not here."""
+"""FID's Inception: its keys and number of weights, its pooling, and strict loading; without the published weights."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The lip reader against the official one's numbers (tests/golden/vsr) and against itself clip by clip."""
+"""The lip reader compared with outputs of the official one (tests/golden/vsr), and batches with single clips."""
 
 import json
 
@@ -74,7 +74,7 @@ def test_keys_of_the_published_lrs3_weights() -> None:
 @torch.no_grad()
 def test_official_numbers_at_full_size(video: torch.Tensor) -> None:
     golden = Golden("vsr", "LRS3_V_WER19.1")
-    with torch.device("meta"):  # 250 million weights: do not draw them twice
+    with torch.device("meta"):  # 250 million weights: skip the initialisation
         reader = LipReader(golden.info["odim"], **official_shape(golden.info["args"]))
     reader = reader.to_empty(device="cpu").eval()
     fill_state_dict(reader, golden.info["fill"])
@@ -121,8 +121,8 @@ def test_crop_is_the_centre(small: LipReader) -> None:
 
 
 def test_loss_is_the_hybrid_of_both_terms_by_hand(small: LipReader) -> None:
-    """Attention: cross-entropy with the missing probability spread over the V-1 wrong tokens. CTC: the sum over all
-    alignments, listed one by one."""
+    """Attention: cross-entropy with the remaining probability spread over the V-1 wrong tokens. CTC: the sum over an
+    explicit list of all alignments."""
     sentences = [[1, 2], [3]]
     encoded = small.features(torch.rand(2, 3, 88, 88), "encoder")
     logits = small.decode(torch.tensor([[8, 1, 2], [8, 3, 8]]), encoded).log_softmax(-1)

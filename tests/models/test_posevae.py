@@ -1,4 +1,4 @@
-"""PoseVAE against SadTalker's own numbers, from weights keyed by name."""
+"""PoseVAE compared with outputs of SadTalker's own code, with weights derived from their names."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The speech encoder against recorded hidden states, closed forms, and itself on single clips."""
+"""The speech encoder compared with recorded hidden states, closed forms, and its own results on single clips."""
 
 import json
 
@@ -72,7 +72,7 @@ def test_feature_count(samples: int) -> None:
 
 
 def test_receptive_field_and_stride() -> None:
-    """Measured: which samples change feature 3."""
+    """Found by gradient: the samples that affect feature 3."""
     encoder = tiny(feat_extract_norm="layer")
     wave = torch.randn(1, 4000, requires_grad=True)
     encoder.conv_features(wave)[0, 3].sum().backward()
@@ -85,7 +85,7 @@ def test_receptive_field_and_stride() -> None:
 
 @pytest.mark.parametrize("fps", [25, 29.97, 30, 60])
 def test_resampling_tells_the_time(fps: float) -> None:
-    """Features that hold the time of their own centre, resampled, hold the time of each motion frame."""
+    """If each feature is the time of its centre, resampling gives the time of each motion frame."""
     encoder = tiny()
     centre = (torch.arange(99) * 320 + 200) / 16000
     frames = int(2 * fps)
@@ -137,7 +137,7 @@ def test_long_speech_in_pieces_gives_the_same_features(norm: str, samples: int, 
 
 @torch.inference_mode()
 def test_long_speech_in_windows() -> None:
-    """One window gives `encode`; of several, each frame comes from the window in whose middle it lies."""
+    """One window equals `encode`; with several, each frame comes from the window in whose middle part it lies."""
     encoder = tiny()
     features = torch.randn(1, 100, 16)
     torch.testing.assert_close(encoder.encode_long(features, 10, window=10), encoder.encode(features), atol=0, rtol=0)

@@ -1,4 +1,4 @@
-"""SyncNet against the numbers of its own evaluation code, from weights keyed by name."""
+"""SyncNet compared with outputs of its own evaluation code, with weights derived from their names."""
 
 import numpy as np
 import pytest

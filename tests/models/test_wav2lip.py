@@ -1,4 +1,4 @@
-"""Wav2Lip's networks against the references' own numbers, from weights keyed by name."""
+"""Wav2Lip's networks compared with outputs of the reference code, with weights derived from their names."""
 
 import numpy as np
 import pytest

@@ -14,7 +14,7 @@ def bumpy_sphere(dtype: torch.dtype = torch.float64) -> tuple[Tensor, np.ndarray
     """Vertices (2, 642, 3) of two frames, about 0.6 in radius around the origin; faces; colours (642, 3) in 0..1."""
     with np.load(GOLDEN / "sphere_32.npz") as golden:
         vertices, faces, colours = golden["verts"].astype(np.float64), golden["faces"], golden["colour"]
-    vertices = (vertices - vertices.mean(axis=1, keepdims=True)) * [-1, 1, -1]  # half a turn: x right, z to the eye
+    vertices = (vertices - vertices.mean(axis=1, keepdims=True)) * [-1, 1, -1]  # half a turn: x right, z to the camera
     colours = (colours - colours.min()) / np.ptp(colours)
     return torch.tensor(vertices, dtype=dtype), faces, torch.tensor(colours, dtype=dtype)
 
@@ -27,7 +27,7 @@ def triangle_soup(triangles: int, seed: int, size: float) -> tuple[Tensor, np.nd
 
 
 def rectangle(left: float, right: float, top: float, bottom: float, strips: int = 1) -> tuple[Tensor, np.ndarray]:
-    """Screen positions of an upright rectangle of depth 1 that faces the eye, cut into `strips` upright strips."""
+    """Screen positions of an upright rectangle of depth 1 that faces the camera, in `strips` vertical strips."""
     x = np.linspace(left, right, strips + 1)
     screen = np.stack([np.tile(x, 2), np.repeat([top, bottom], strips + 1), np.ones(2 * (strips + 1))], -1)
     a = np.arange(strips)

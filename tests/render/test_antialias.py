@@ -23,7 +23,7 @@ def test_upright_edges_cover_exactly_the_area_that_they_cover(strips, shift):
     pixels = torch.arange(12, dtype=torch.float64)
     across = ((pixels + 1).clamp_max(right) - pixels.clamp_min(left)).clamp(0, 1)
     down = ((pixels + 1).clamp_max(bottom) - pixels.clamp_min(top)).clamp(0, 1)
-    # in the four corner pixels two silhouettes meet, and each is taken for a straight cut through the whole pixel
+    # two silhouettes meet in each corner pixel, and each is treated as a straight cut through the whole pixel
     away_from_corners = ~(((down > 0) & (down < 1))[:, None] & ((across > 0) & (across < 1)))
     error = (coverage(screen, faces, 12)[0] - down[:, None] * across).abs()
     assert error[away_from_corners].max() < 1e-12

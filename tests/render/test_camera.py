@@ -31,9 +31,9 @@ def test_both_show_the_same_at_the_target():
 def test_positive_yaw_shows_the_left_side():
     camera = Camera(target=(0.0, 0.0, 0.0), extent=2.0, distance=3.0, yaw=math.pi / 2, perspective=False)
     left_ear = torch.tensor([1.0, 0.0, 0.0])
-    torch.testing.assert_close(project(camera, left_ear, 10, 10), torch.tensor([5.0, 5.0, 2.0]))  # nearest the eye
+    torch.testing.assert_close(project(camera, left_ear, 10, 10), torch.tensor([5.0, 5.0, 2.0]))  # nearest the camera
     nose = torch.tensor([0.0, 0.0, 1.0])
-    torch.testing.assert_close(project(camera, nose, 10, 10), torch.tensor([0.0, 5.0, 3.0]))  # at the image's left
+    torch.testing.assert_close(project(camera, nose, 10, 10), torch.tensor([0.0, 5.0, 3.0]))  # at the left of the image
 
 
 def test_axes_are_orthonormal_and_right_handed():

@@ -17,7 +17,7 @@ LIGHT = Light(direction=(-0.3, 0.6, 1), ambient=0.3, diffuse=0.5, specular=0.2, 
 
 
 def difference(vertices: np.ndarray, faces: np.ndarray, colours: np.ndarray, camera: Camera, size: int) -> np.ndarray:
-    """(N, H, W) levels between `draw` and `render`, of 255."""
+    """(N, H, W) difference between `draw` and `render` in levels of 255."""
     drawn = draw(vertices, faces, colours, camera, size, size, light=LIGHT, background=(1.0, 0.0, 0.5))
     positions, albedo = (torch.from_numpy(np.float32(some)) for some in (vertices, colours))
     image = render(positions, faces, albedo, camera, size, size, light=LIGHT, background=(1.0, 0.0, 0.5))
@@ -47,7 +47,7 @@ def test_pictures_equal_a_naive_loop_inside_the_triangles(perspective: bool) -> 
     soup, faces = triangle_soup(12, seed=3, size=size)
     corners = soup[0].numpy()
     colours = np.random.default_rng(0).uniform(0, 1, corners.shape)
-    # back from pixels to the world, for a camera of one unit a pixel that looks at the middle
+    # from pixels back to the world, for a camera that looks at the origin with one unit per pixel
     camera = Camera(target=(0.0, 0.0, 0.0), extent=size, distance=3.0, perspective=perspective)
     scale = corners[:, 2:] / 3 if perspective else 1
     flat = np.concatenate([(corners[:, :2] - size / 2) * scale * [1, -1], 3 - corners[:, 2:]], axis=1)

@@ -8,7 +8,7 @@ from learn2talk_core.render.render import BACKGROUND, render
 
 
 def wall(size: float, cells: int) -> tuple[Topology, np.ndarray]:
-    """A flat square of `size` mm that faces the eye, with a lip-coloured bar; and its vertices in metres."""
+    """A flat square of `size` mm that faces the camera, with a lip-coloured bar; and its vertices in metres."""
     x, y = np.meshgrid(np.linspace(-0.5, 0.5, cells + 1), np.linspace(-0.5, 0.5, cells + 1))
     vertices = np.stack([x, y, 0 * x], -1).reshape(-1, 3) * size / 1000
     a = (np.arange(cells)[:, None] * (cells + 1) + np.arange(cells)).ravel()

@@ -1,7 +1,7 @@
-"""The second backend, against the real pytorch3d where it is installed and against a stand-in everywhere.
+"""The second backend, tested with the real pytorch3d if it is installed, and always with a stand-in.
 
-The stand-in has the signatures and conventions of pytorch3d 0.7.9, which the golden fragments pin down, and finds the
-triangles with the CPU rasteriser: what is left to test is everything around that call.
+The stand-in has the signatures and conventions of pytorch3d 0.7.9, which the golden fragments verify, and rasterises on
+the CPU: it tests everything around that call.
 """
 
 import importlib.util

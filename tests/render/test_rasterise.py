@@ -16,7 +16,7 @@ def test_fragments_image_and_gradient_equal_pytorch3d(size, name, perspective):
     found = rasterise(screen, faces, size, size, perspective=perspective, cull=False)
     np.testing.assert_array_equal(found.pix_to_face, golden[f"{name}_pix_to_face"])
     seen = golden[f"{name}_pix_to_face"] >= 0
-    # pytorch3d works in float32 and adds 1e-8 to the area of a triangle, which slivers feel
+    # pytorch3d works in float32 and adds 1e-8 to the area of a triangle, which affects slivers
     np.testing.assert_allclose(found.barycentrics.detach()[seen], golden[f"{name}_bary"][seen], atol=2e-4)
     np.testing.assert_allclose(found.depth[seen], golden[f"{name}_zbuf"][seen], atol=5e-4)
     assert (found.barycentrics[~seen] == 0).all()

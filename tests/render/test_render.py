@@ -169,7 +169,7 @@ def test_wrong_input_is_named():
         render(vertices, faces.astype(np.float64), colours, CAMERA, 8, 8)
     with pytest.raises(ValueError, match=r"faces: expected vertex numbers 0 … 641, found 1 … 642"):
         render(vertices, faces + 1, colours, CAMERA, 8, 8)
-    with pytest.raises(ValueError, match=r"background: expected 3 numbers, one a channel, found 1"):
+    with pytest.raises(ValueError, match=r"background: expected 3 numbers, one per channel, found 1"):
         render(vertices, faces, colours, CAMERA, 8, 8, background=(0.5,))
     with pytest.raises(ValueError, match=r"backend: expected cpu or pytorch3d, found opengl"):
         render(vertices, faces, colours, CAMERA, 8, 8, backend="opengl")
@@ -182,7 +182,7 @@ def test_vertices_on_another_device_are_refused():
 
 
 def test_a_forked_child_can_render():
-    """The threads of a parent must not be needed (nor waited for) by its child."""
+    """A forked child must neither need nor wait for the threads of its parent."""
     program = """
 import multiprocessing, torch
 from tests.render.test_render import image_and_gradients

@@ -1,4 +1,4 @@
-"""The stage `corpus` on own data, and what it says about the embedded corpus."""
+"""The stage `corpus` on own data, and its report on the embedded corpus."""
 
 import dataclasses
 import json
@@ -44,5 +44,5 @@ def test_embedded(params, tmp_path):
 
 def test_a_dataset_that_is_not_there(params):
     source = dataclasses.replace(params.source, path="nowhere", recipe="codetalker")
-    with pytest.raises(BadInput, match="nowhere: expected the folder of BIWI, found nothing"):
+    with pytest.raises(BadInput, match="nowhere: expected the folder of BIWI, found no such folder"):
         main(dataclasses.replace(params, dataset="biwi", source=source))

@@ -1,4 +1,4 @@
-"""Scores of generated face videos against closed forms."""
+"""Scores of generated face videos compared with closed forms."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def speaking(opening: np.ndarray) -> np.ndarray:
 def test_l1_counts_the_lower_half_only():
     truth = np.full((4, 8, 8, 3), 100, np.uint8)
     generated = truth.copy()
-    generated[:, :4] = 0  # the upper half is not looked at
+    generated[:, :4] = 0  # the upper half is ignored
     generated[:, 4:6] = 151  # half of the lower half is off by 51 = 0.2
     assert lower_half_l1(generated, truth) == pytest.approx(0.1)
     assert lower_half_l1(generated[0], truth) == pytest.approx(0.1)

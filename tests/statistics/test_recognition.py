@@ -22,7 +22,7 @@ def test_greedy_decoding_merges_repeats_and_drops_blanks() -> None:
 
 
 def recursive(a: tuple, b: tuple) -> int:
-    """The definition of the Levenshtein distance, word for word."""
+    """The definition of the Levenshtein distance, literally."""
     if not a or not b:
         return len(a) + len(b)
     if a[0] == b[0]:

@@ -84,7 +84,7 @@ def test_refusal_shows_what_it_printed(tmp_path: Path) -> None:
     assert target.with_suffix(".log").read_text() == "half way there\nno CUDA device\n"
     make_video(command(tmp_path), AUDIO, STILL, target)
     assert not target.with_suffix(".log").exists()
-    with pytest.raises(BadInput, match="found its end by signal 9; it printed nothing"):
+    with pytest.raises(BadInput, match="found termination by signal 9; it printed nothing"):
         make_video(python("import os; os.kill(os.getpid(), 9)", "{audio}"), AUDIO, STILL, target)
 
 
@@ -99,7 +99,7 @@ def test_only_the_tail_is_shown(tmp_path: Path) -> None:
 
 def test_no_video(tmp_path: Path) -> None:
     with pytest.raises(
-        BadInput, match=r"one video output.mp4 from the teacher, found none, but no file at all\. Have it write"
+        BadInput, match=r"one video output.mp4 from the teacher, found none, but no file at all\. Make it write"
     ):
         make_video(command(tmp_path, "nothing"), AUDIO, STILL, tmp_path / "a.mp4")
     code = "import sys; open(sys.argv[1] + '/other.avi', 'w')"
@@ -234,7 +234,7 @@ def test_another_command_sound_or_image_is_another_video(tmp_path: Path) -> None
     [
         (
             {"arguments": ("x", "{audoi}", "{output}")},
-            r"c\.arguments: expected no other placeholders than .*found \{audoi\}",
+            r"c\.arguments: expected no placeholders except .*found \{audoi\}",
         ),
         ({"arguments": ("x", "{audio}")}, r"c\.arguments: expected a list of arguments, among them \{audio\}"),
         ({"arguments": ()}, r"c\.arguments: expected a list of arguments.*found \[\]"),
@@ -243,7 +243,7 @@ def test_another_command_sound_or_image_is_another_video(tmp_path: Path) -> None
             r"expected a program as the first argument, found 'no-such'",
         ),
         ({"arguments": ("./x", "{audio}", "{output}")}, r"found './x', which cannot be run"),
-        ({"cwd": "/no/such"}, r"c\.cwd: expected a folder, found /no/such: none"),
+        ({"cwd": "/no/such"}, r"c\.cwd: expected a folder, found /no/such: no such folder"),
         ({"made": "/etc/passwd"}, r"c\.made: expected a file name or a glob pattern.*found '/etc/passwd'"),
         ({"made": "../still.png"}, r"c\.made: expected a file name or a glob pattern"),
         ({"seconds": 0.0}, r"c\.seconds: expected more than 0"),

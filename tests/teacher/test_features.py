@@ -28,7 +28,7 @@ def test_errors(tmp_path) -> None:
         write_teacher_features(tmp_path / "f", [], kind="encoder", fps=25.0)
     assert not (tmp_path / "f").exists()
     write_teacher_features(tmp_path / "f", [("a", np.zeros((2, 3)))], kind="encoder", fps=25.0)
-    with pytest.raises(BadInput, match="expected the clip 'b', found no features of it"):
+    with pytest.raises(BadInput, match="expected the clip 'b', found no features for it"):
         open_teacher_features(tmp_path / "f").features("b")
 
 

@@ -15,7 +15,7 @@ from tests.fake_teacher import FACE_BOX, MOUTH_BOX, speak, still
 from tests.toy import toy_corpus
 
 ROOT = Path(__file__).parents[2]
-CLIPS = ["A0", "B1", "C101", "A100", "D102"]  # training, validation, and the first of both tests
+CLIPS = ["A0", "B1", "C101", "A100", "D102"]  # training, validation, and the first clips of both tests
 
 
 @pytest.fixture
@@ -62,14 +62,14 @@ def test_each_refused_one_is_told(good: Path, corpus: Corpus, capsys: pytest.Cap
         set(problem) == {"clip", "severity", "where", "expected", "found", "fix"} for problem in found["problems"]
     )
     assert found["notes"] == [
-        "50 pictures a second, brought to 25 by taking the nearest one: 1 of 5 videos",
-        "videos of no clip of data/corpus: 1, D103.mp4",
+        "50 frames per second, resampled to 25 by taking the nearest one: 1 of 5 videos",
+        "videos that belong to no clip of data/corpus: 1, D103.mp4",
     ]
     assert Path("redo.txt").read_text() == "A0\nB1\nC101\n"
     assert main(["check-teacher", "made"]) == 1
     told = capsys.readouterr()
     assert "2 of 5 videos pass" in told.out
-    assert "A0: made/A0.mp4: expected a mouth that moves by 3 grey levels, found 0.0: a still picture." in told.err
+    assert "A0: made/A0.mp4: expected a mouth that moves by 3 grey levels, found 0.0: a still image." in told.err
     assert "B1: made/B1.mp4: expected one video of the clip, found nothing." in told.err
 
 
@@ -85,12 +85,12 @@ def test_what_the_stage_made(corpus: Corpus, capsys: pytest.CaptureFixture[str])
     found = json.loads(capsys.readouterr().out)
     assert [problem["clip"] for problem in found["problems"]] == ["B1", "D102"]
     assert found["problems"][0]["where"] == "data/teacher_video, clip B1"
-    assert found["problems"][1]["expected"] == "a film of D102"
+    assert found["problems"][1]["expected"] == "a video of D102"
 
 
 def test_inputs_are_what_the_teacher_takes(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["teacher-inputs", "in"]) == 0
-    assert capsys.readouterr().out == "5 sounds and 1 images; which go together: in/clips.csv\n"
+    assert capsys.readouterr().out == "5 sounds and 1 images; pairs are listed in in/clips.csv\n"
     rows = Path("in/clips.csv").read_text().splitlines()
     assert rows[0] == "clip,speaker,audio,image,frames,seconds"
     assert [row.split(",")[0] for row in rows[1:]] == CLIPS
@@ -98,7 +98,15 @@ def test_inputs_are_what_the_teacher_takes(corpus: Corpus, capsys: pytest.Captur
     for clip in (clip for clip in corpus.clips if clip.id in CLIPS):
         np.testing.assert_array_equal(read_sound(f"in/audio/{clip.id}.wav"), corpus.audio(clip))
     image = cv2.cvtColor(cv2.imread("in/images/still.png"), cv2.COLOR_BGR2RGB)
-    assert np.abs(image.astype(int) - still()).mean() < 6  # the film lost a little
+    assert np.abs(image.astype(int) - still()).mean() < 6  # the film is compressed with some loss
+
+
+def test_inputs_replace_no_folder_of_the_user(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("own").mkdir()
+    Path("own/clips.csv").write_text("mine")
+    assert main(["teacher-inputs", "own"]) == 1
+    assert "own: expected a folder that learn2talk teacher-inputs made, or none" in capsys.readouterr().err
+    assert Path("own/clips.csv").read_text() == "mine"
 
 
 def test_only_some_inputs(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,11 +115,11 @@ def test_only_some_inputs(corpus: Corpus, capsys: pytest.CaptureFixture[str]) ->
     assert sorted(path.name for path in Path("in/audio").iterdir()) == ["B1.wav", "C101.wav"]
     Path("redo.txt").write_text("B1\nS99\n")
     assert main(["teacher-inputs", "in", "--only", "redo.txt"]) == 1
-    assert "redo.txt: expected names of clips, found 'S99', which is none." in capsys.readouterr().err
+    assert "redo.txt: expected names of clips, found 'S99', which is not one." in capsys.readouterr().err
     assert main(["teacher-inputs", "in", "--only", "no.txt"]) == 1
     assert "no.txt: expected a list of clips" in capsys.readouterr().err
 
 
 def test_no_such_folder(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check-teacher", "nowhere"]) == 1
-    assert "nowhere: expected a folder of videos, found none." in capsys.readouterr().err
+    assert "nowhere: expected a folder of videos, found no such folder." in capsys.readouterr().err

@@ -14,7 +14,7 @@ from tests.fake_teacher import FACE_BOX, MOUTH_BOX, SIZE, speak, still
 
 RNG = np.random.default_rng(0)
 LOUDNESS = np.interp(np.arange(20000), np.linspace(0, 20000, 7), [0, 1, 0, 1, 0, 1, 0])
-AUDIO = (0.35 * LOUDNESS * RNG.normal(size=20000)).clip(-1, 1)  # 31 pictures, and a rest of 160 samples
+AUDIO = (0.35 * LOUDNESS * RNG.normal(size=20000)).clip(-1, 1)  # 31 frames and 160 more samples
 SHOWN = VideoClip("s", "s", "", "validation", 1, 640, (), FACE_BOX, MOUTH_BOX)
 STILL = Still(still(), SHOWN)
 CLIP = Clip("c", "A", "t0", "p a", "train", 37, len(AUDIO), (), 0, 0, 0)
@@ -46,20 +46,20 @@ def test_a_picture_or_two_are_trimmed(off: int, tmp_path: Path) -> None:
     (clip, mp4, audio), _ = foreign_film(CLIP, AUDIO, tmp_path / "c.mp4", STILL, None)
     assert clip.frames == len(read_video(mp4)[0]) == min(31, 31 + off)
     assert clip.samples == len(audio) == (len(AUDIO) if off > 0 else (31 + off) * 640)
-    write_talking_video(tmp_path / "made", [(clip, mp4, audio)])  # the rule for sound and pictures holds
+    write_talking_video(tmp_path / "made", [(clip, mp4, audio)])  # raises if sound and frames do not match
 
 
 @pytest.mark.parametrize("count", [28, 34])
 def test_length(count: int) -> None:
     pictures = speak(np.pad(AUDIO, (0, 4000)), STILL.image, 25)[:count]
-    with pytest.raises(BadInput, match=rf"^a.mp4: expected 31 pictures at 25 a second, .* found {count}\."):
+    with pytest.raises(BadInput, match=rf"^a.mp4: expected 31 frames at 25 fps, .* found {count}\."):
         look(pictures)
 
 
 @pytest.mark.parametrize("fps", [30, 62.5, 15])
 def test_another_rate_is_resampled_in_time(fps: float, tmp_path: Path) -> None:
     write_video(tmp_path / "c.mp4", speak(AUDIO, STILL.image, fps), fps)
-    assert f"{fps:g} pictures a second, brought to 25" in resample_note(tmp_path / "c.mp4")
+    assert f"{fps:g} frames per second, resampled to 25" in resample_note(tmp_path / "c.mp4")
     (clip, mp4, _), note = foreign_film(CLIP, AUDIO, tmp_path / "c.mp4", STILL, None)
     assert note == resample_note(tmp_path / "c.mp4")
     assert abs(clip.frames - 31) <= 2
@@ -80,23 +80,23 @@ def test_a_static_mouth() -> None:
 
 
 def test_black_pictures() -> None:
-    with pytest.raises(
-        BadInput, match=r"^a.mp4, picture 0 at 25 a second: expected one face, the still's.* found 0.00"
-    ):
+    with pytest.raises(BadInput, match=r"^a.mp4, frame 0 at 25 fps: expected one face, the still image's.* found 0.00"):
         look([np.zeros_like(STILL.image)] * 31)
 
 
 def test_a_face_that_leaves_its_place() -> None:
     good = speak(AUDIO, STILL.image, 25)
     moving = [np.roll(picture, max(0, t - 10), axis=1) for t, picture in enumerate(good)]
-    with pytest.raises(BadInput, match=r"picture 1\d at 25 a second: .* set teacher_video.face: landmarks"):
+    with pytest.raises(BadInput, match=r"frame 1\d at 25 fps: .* set teacher_video.face: landmarks"):
         look(moving)
     assert likeness(good[9], STILL.image, FACE_BOX) > 0.99
     assert likeness(STILL.image[:, ::-1], STILL.image, FACE_BOX) < 0.5
 
 
 def test_another_size() -> None:
-    with pytest.raises(BadInput, match=r"^a.mp4: expected 128 x 128 pixels, as the still, found 64 x 64\. Have the"):
+    with pytest.raises(
+        BadInput, match=r"^a.mp4: expected 128 x 128 pixels, like the still image, found 64 x 64\. Let the"
+    ):
         look([cv2.resize(picture, (64, 64)) for picture in speak(AUDIO, STILL.image, 25)])
 
 
@@ -106,12 +106,12 @@ def test_unreadable(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for broken in (whole[: len(whole) // 2], b"", b"<html>quota exceeded</html>"):
         path.write_bytes(broken)
-        with pytest.raises(BadInput, match=r"c.mp4: expected a video that ffmpeg can read whole"):
+        with pytest.raises(BadInput, match=r"c.mp4: expected a complete video that ffmpeg can read"):
             foreign_film(CLIP, AUDIO, path, STILL, None)
 
 
 def test_landmarks_hold_a_moving_head_still(tmp_path: Path) -> None:
-    """A wider picture whose head drifts: found by its landmarks, and brought to one place and size."""
+    """A wider frame in which the head drifts: it is found by its landmarks and moved to a fixed position and size."""
     shifts = np.arange(31) * 2
 
     def wide(picture: np.ndarray, shift: int) -> np.ndarray:

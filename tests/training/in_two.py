@@ -1,4 +1,4 @@
-"""Trainings that tests run in one process and in two, to compare: `python -m tests.training.in_two FOLDER`."""
+"""Trainings that tests run both in one process and in two, to compare: `python -m tests.training.in_two FOLDER`."""
 
 import dataclasses
 import sys
@@ -56,7 +56,7 @@ def syncnet3d(folder: Path, clips: int) -> Result:
 
 def normalised(folder: Path, batch: int) -> Result:
     """A network with batch normalisation and dropout; every process draws its own batch."""
-    seed_torch(processes.rank())  # the first one's and the others' weights are made the same
+    seed_torch(processes.rank())  # different weights in each process: the training must make them equal
     model = nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.Dropout(0.2), nn.Linear(8, 1))
     optimizer = torch.optim.AdamW(model.parameters(), 0.01)
 
@@ -73,7 +73,7 @@ def normalised(folder: Path, batch: int) -> Result:
 
 
 def gradients() -> list[torch.Tensor | None]:
-    """After averaging: of a parameter that all have a gradient for, that the first one has, and that none has."""
+    """Averaged gradients of three parameters: all processes have a gradient, only the first has one, none has one."""
     parameters = [nn.Parameter(torch.zeros(2, 3)) for _ in range(3)]
     parameters[0].grad = torch.full((2, 3), 1.0 + processes.rank())
     if processes.rank() == 0:
@@ -83,7 +83,7 @@ def gradients() -> list[torch.Tensor | None]:
 
 
 def compared_rows(parts: slice) -> torch.Tensor:
-    """The gradient of a loss that compares all rows with each other, when each process makes some of them."""
+    """The gradient of a loss that compares all rows with each other, if each process computes some of the rows."""
     torch.manual_seed(0)
     weight, rows = nn.Parameter(torch.randn(4, 5)), torch.randn(7, 4)
     everything = gathered(rows[parts] @ weight, parts.start or 0, len(rows))

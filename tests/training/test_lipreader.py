@@ -1,4 +1,4 @@
-"""The lip reader's batches against what they must show and say, and that training learns to tell mouths apart."""
+"""Frames and phonemes of the lip reader's batches, and a training that must learn to distinguish mouths."""
 
 import dataclasses
 from pathlib import Path
@@ -25,7 +25,7 @@ from learn2talk_core.video.talking_video import TalkingVideo, VideoClip
 
 
 class Still(np.random.Generator):
-    """A generator that chooses the middle of every range: no change of view."""
+    """A random generator that returns the middle of every range, so that augmentation changes nothing."""
 
     def __init__(self) -> None:
         super().__init__(np.random.PCG64(0))
@@ -52,7 +52,7 @@ def test_augmentation_moves_all_frames_alike() -> None:
 
 
 def spoken_clip(frames: int) -> MouthClip:
-    """Frame t shows t; a phoneme every 4 frames (0.16 s)."""
+    """A clip whose frame t has the grey value t, with a phoneme every 4 frames (0.16 s)."""
     pictures = np.repeat(np.arange(frames, dtype=np.uint8), 96 * 96).reshape(frames, 96, 96)
     spans = [(i / 25, (i + 4) / 25) for i in range(0, frames - 3, 4)]
     return MouthClip(pictures, tuple(Phoneme(*span, PHONEMES[i % 39]) for i, span in enumerate(spans)))

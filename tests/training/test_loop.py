@@ -1,4 +1,4 @@
-"""A training that is killed and resumed must end as one that was not."""
+"""A training that is killed and resumed must end with the same result as one that was not."""
 
 import os
 import signal
@@ -64,7 +64,7 @@ def test_resume_gives_the_same_numbers(tmp_path: Path, monkeypatch: pytest.Monke
 def test_saving_takes_a_bounded_share_of_the_run(
     save_takes: float, saved_at: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A step takes a second: the next checkpoint follows after 20 s and after 20 times what the last one took."""
+    """A step takes a second. The next checkpoint comes after 20 s and after 20 times the duration of the last save."""
     now, saved = 0.0, []
 
     class Clock:
@@ -181,7 +181,7 @@ def test_sigkill_then_resume_gives_the_same_numbers(tmp_path: Path) -> None:
 def test_two_trainers_never_share_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scratch, "WAIT_SECONDS", 0.0)
     with Scratch(tmp_path / "x"):
-        with pytest.raises(BadInput, match=rf"expected no other trainer at work here, found process {os.getpid()}"):
+        with pytest.raises(BadInput, match=rf"expected no other training in this folder, found process {os.getpid()}"):
             Scratch(tmp_path / "x").__enter__()
     with Scratch(tmp_path / "x"):
         pass
@@ -190,7 +190,7 @@ def test_two_trainers_never_share_a_place(tmp_path: Path, monkeypatch: pytest.Mo
 def test_who_waited_for_a_folder_that_is_gone_and_who_made_it_anew_are_kept_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One trainer ends while a second waits and a third comes: the lock that the second then gets is of no file."""
+    """One training ends while a second waits and a third starts: the second then holds the lock of a deleted file."""
     monkeypatch.setattr(scratch, "WAIT_SECONDS", 0.0)
     first, third = Scratch(tmp_path / "x").__enter__(), Scratch(tmp_path / "x")
     flock = scratch.fcntl.flock
@@ -203,7 +203,7 @@ def test_who_waited_for_a_folder_that_is_gone_and_who_made_it_anew_are_kept_apar
         flock(*words)
 
     monkeypatch.setattr(scratch.fcntl, "flock", end_and_begin_anew)  # the second has just opened the lock file
-    with pytest.raises(BadInput, match=rf"expected no other trainer at work here, found process {os.getpid()}"):
+    with pytest.raises(BadInput, match=rf"expected no other training in this folder, found process {os.getpid()}"):
         Scratch(tmp_path / "x").__enter__()
     third.save({"step": torch.tensor(3)})
     assert third.load() == {"step": torch.tensor(3)}
@@ -227,7 +227,7 @@ def test_scratch_key_follows_params_and_data(tmp_path: Path, monkeypatch: pytest
 
 
 def test_scratch_key_follows_what_the_stage_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`Params` as a class of a stage of a small project: an edit of the viewer keeps the key."""
+    """`Params` is a class of a stage in a small project: editing the viewer must not change the key."""
     files = {
         "stages/toy.py": "from learn2talk_core.run import used",
         "learn2talk_core/run/used.py": "x = 1",

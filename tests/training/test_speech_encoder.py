@@ -1,4 +1,4 @@
-"""Training of the speech encoder on sounds whose phonemes can be told by pitch."""
+"""Training of the speech encoder on sounds whose phonemes differ in pitch."""
 
 import numpy as np
 import pytest
@@ -25,7 +25,7 @@ PITCH = {"AA": 300.0, "M": 900.0, "S": 2700.0}
 
 
 def beeps(seed: int, count: int = 8) -> SpokenText:
-    """`count` phonemes of 0.15 to 0.25 s, each a tone of its own, with silence around."""
+    """`count` phonemes of 0.15 to 0.25 s, each with its own tone, with silence before and after."""
     rng = generator(seed, "beeps")
     wave, phonemes, time = [np.zeros(3200)], [], 0.2
     for name in rng.choice(list(PITCH), count):
@@ -57,7 +57,7 @@ def test_labels_are_the_corpus_labels_half_a_frame_earlier() -> None:
 
 
 def test_a_window_and_its_labels_stay_together() -> None:
-    """The pitch of each labelled frame, counted by its zero crossings, is that of the label."""
+    """The pitch of each labelled frame, measured by zero crossings, must be that of the label."""
     batch = random_speech_batch([beeps(i) for i in range(4)], generator(1), 16, 0.8, 50, noise=0.0)
     assert batch.waves.shape == (16, 12800)
     assert batch.labels.shape == (16, 40)

@@ -189,11 +189,9 @@ def test_a_collapsed_network_is_refused(corpus):
     falling = [{"loss": 1 / (1 + i)} for i in range(100)]
     refuse_collapse(corpus, model, clips, falling, "metric")
     stuck = [{"loss": 0.6931}] * 100
-    with pytest.raises(
-        BadInput, match=r"syncnet3d loss: expected a loss below that of a coin toss.*0\.6931: it collapsed"
-    ):
+    with pytest.raises(BadInput, match=r"syncnet3d loss: expected a loss below chance level.*0\.6931: it collapsed"):
         refuse_collapse(corpus, model, clips, stuck, "loss")
-    refuse_collapse(corpus, model, clips, stuck[:99], "loss")  # too short a training to be judged
+    refuse_collapse(corpus, model, clips, stuck[:99], "loss")  # too few steps to be checked
     torch.nn.init.zeros_(model.audio_mlp[-1].weight)
     torch.nn.init.ones_(model.audio_mlp[-1].bias)
     with pytest.raises(BadInput, match=r"expected embeddings that differ between windows, found a spread of 0\.0000"):
@@ -207,7 +205,7 @@ def test_no_clip_long_enough(corpus, tmp_path, monkeypatch):
 
 
 def test_lags_are_those_of_the_sound_against_the_motion():
-    """A lag of the sound is positive when it comes late: the sign of `Lse.lag_ms`."""
+    """The lag is positive if the sound is late: the sign of `Lse.lag_ms`."""
     rng = np.random.default_rng(0)
     motion = rng.normal(size=(60, 8))
     late = np.concatenate([rng.normal(size=(4, 8)), motion[:-4]])

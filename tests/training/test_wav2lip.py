@@ -1,4 +1,4 @@
-"""Wav2Lip's batches and losses: what goes in, and Eq. 1-6 against their closed forms."""
+"""Wav2Lip's batches and losses: contents of the batches, and Eq. 1-6 against their closed forms."""
 
 import dataclasses
 import math
@@ -38,7 +38,7 @@ RECIPE = GeneratorTraining(
 
 
 def numbered_clip(frames: int = 30, first: int = 0) -> SpeakingFace:
-    """A clip whose frame t is an even grey of value first + t, and whose mel window t is filled with the same."""
+    """A clip whose frame t is uniformly grey with value first + t; mel window t is filled with the same value."""
     value = np.arange(first, first + frames)
     faces = np.broadcast_to(value[:, None, None, None], (frames, 96, 96, 3)).astype(np.uint8)
     mels = np.broadcast_to(value[:, None, None], (frames, 80, 16)).astype(np.float32)
@@ -183,7 +183,7 @@ def test_the_audio_encoder_hears_a_window_and_is_asked_for_the_motion_around_its
     assert moved.shape == (256, 3, 32)
     first = mels[:, 0, 0, 0]
     start = torch.where(first >= 100, 100, 0)
-    inside = first > start  # the first windows stand for the frames before them too
+    inside = first > start  # the first windows are also used for the frames before them
     frame = (first - start + 2)[inside]
     around = torch.stack([(frame + at).clamp(max=29) for at in (-1, 0, 1)], 1) + start[inside, None]
     torch.testing.assert_close(moved[inside][..., 0], around)

@@ -37,12 +37,12 @@ def test_a_crop_of_syncnets_is_found_again_whole() -> None:
     points = landmarks_of_crop(200, 200)
     (found,) = syncnet_crops([PICTURE], points[None])
     expected = crop(PICTURE[None], (0, 0, 200, 200), 224)[0]
-    inside = slice(3, -3), slice(3, -3)  # the pipeline cuts at whole pixels, so its edge may lie one of them outside
+    inside = slice(3, -3), slice(3, -3)  # the pipeline cuts at whole pixels, so its edge may be one pixel off
     assert np.abs(found[inside].astype(int) - expected[inside]).max() <= 2
 
 
 def test_syncnet_crop_is_the_pipelines() -> None:
-    """Its formula, written out for one frame; the part beyond the picture is grey 110."""
+    """SyncNet's formula, written out for one frame; the part outside the frame is grey 110."""
     points = REFERENCE * 0.5 + [60, 3]
     across, middle, half = detector_boxes(points[None])[0]
     eyes, mouth = (points[0] + points[1]) / 2, points[3]

@@ -33,7 +33,7 @@ def no_finder() -> FindFaces:
 
 
 def finder(*counts: int) -> Callable[[], FindFaces]:
-    """Finds so many faces in the pictures that it is shown, one after another, and one in all further ones."""
+    """A face finder that finds `counts[i]` faces in the i-th frame it gets, and one in all later frames."""
     left: Iterator[int] = iter(counts)
     return lambda: lambda image: [FACE] * next(left, 1)
 

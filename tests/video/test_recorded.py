@@ -14,7 +14,7 @@ DOTS = [(250, 0, 0), (0, 250, 0), (0, 0, 250), (250, 250, 0)]
 
 
 def record(path: Path, *, fps: float = 30, seconds: float = 1.0, sound: bool = True) -> None:
-    """A grey film whose four coloured dots, a face's landmarks, drift to the right."""
+    """A grey film with four coloured dots, the landmarks of a face, that drift to the right."""
     frames = []
     for t in range(round(fps * seconds)):
         image = np.full((200, 240, 3), 128, np.uint8)
@@ -51,7 +51,7 @@ def test_folder_of_videos_becomes_a_corpus(tmp_path: Path) -> None:
         ("cyd_one", "validation", ""),
     ]
     clip = opened.clips[0]
-    assert (clip.frames, clip.samples) == (25, 16000)  # from 30 to 25 a second
+    assert (clip.frames, clip.samples) == (25, 16000)  # from 30 to 25 fps
     frames = opened.frames(clip)
     assert frames.shape == (25, SIZE, SIZE, 3)
     places = np.stack([find_dots(frame)[0] for frame in frames])
@@ -76,7 +76,7 @@ def test_nobody_is_in_two_splits(tmp_path: Path) -> None:
 def test_what_is_refused(tmp_path: Path) -> None:
     record(tmp_path / "ann/one.mp4")
     with pytest.raises(
-        BadInput, match=r"expected videos <speaker>/<name>.mp4 of at least three speakers, found 1 of 1"
+        BadInput, match=r"expected videos <speaker>/<name>.mp4 of at least three speakers, found 1 videos of 1"
     ):
         list(recorded_films(tmp_path, find_dots))
     record(tmp_path / "bob/one.mp4", sound=False)

@@ -93,7 +93,7 @@ def test_crop_repeats_the_edge() -> None:
             {"frames": 7},
             "clip c0: expected at least one frame and 640 samples for each, found 7 frames and 4000 samples",
         ),
-        ({"id": "c1"}, "clip c1: expected ids that differ, found this id twice"),
+        ({"id": "c1"}, "clip c1: expected unique ids, found this id twice"),
     ],
 )
 def test_wrong_clips_are_refused(tmp_path: Path, wrong: dict, message: str) -> None:

@@ -1,4 +1,4 @@
-// Asks the server that this page came from. Every address is relative, since the path begins with the run's own token.
+// Requests to the server of this page. Addresses are relative, because the path begins with the run's own token.
 
 export class Refused extends Error {
   constructor(status, text) {
@@ -24,7 +24,7 @@ export const json = async (path, signal) => (await request(path, { signal })).js
 
 export const binary = async (path, signal) => (await request(path, { signal })).arrayBuffer();
 
-/** POST; objects go as JSON, everything else (files, typed arrays) as it is. */
+/** POST; plain objects are sent as JSON, everything else (files, typed arrays) unchanged. */
 export function post(path, body, signal) {
   const plain = Object.getPrototypeOf(body) === Object.prototype;
   return request(path, { method: "POST", body: plain ? JSON.stringify(body) : body, signal });
@@ -32,7 +32,7 @@ export function post(path, body, signal) {
 
 const arrays = new Map();
 
-/** An array that a motion names by its hash: fetched once, shared by all motions that name it. */
+/** An array that a motion refers to by its hash: fetched once, shared by all motions with the same hash. */
 export function array(name, Type) {
   if (name === null) return null;
   if (!arrays.has(name)) {

@@ -1,4 +1,4 @@
-// Blind comparison: two faces, nobody says which method is on which side, one question.
+// Blind comparison: two faces, with hidden assignment of methods to sides, and one question.
 
 import { json, post, soundAddress } from "./api.js";
 import { listen, turnByKeys } from "./keys.js";
@@ -28,7 +28,7 @@ async function fill() {
   $("#second").replaceChildren(...names.map((name, i) => new Option(name, name, false, i === last)));
   $("#question").replaceChildren(...Object.entries(about.questions).map(([key, text]) => new Option(text, key)));
   $("#begin").disabled = names.length < 2;
-  if (names.length < 2) say("Two methods are needed. Start the viewer with a run or with several files.");
+  if (names.length < 2) say("Two methods are needed. Start the viewer with a run or with several motion files.");
 }
 
 async function begin(event) {
@@ -68,10 +68,10 @@ async function trial() {
   say(`Comparison ${number + 1} of ${session.clips.length}. Play it to the end, then choose.`);
   $("#play").focus();
   const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
-  if (!still) await player.play().catch(() => {}); // a browser may want a click first
+  if (!still) await player.play().catch(() => {}); // a browser may require a click first
 }
 
-/** The answers can be given when the clip was heard to its end. */
+/** Enable or disable the answers; they are enabled once the clip has been played to its end. */
 function choices(possible) {
   for (const button of document.querySelectorAll(".choices [value]")) button.disabled = !possible;
 }
@@ -93,7 +93,7 @@ async function choose(choice) {
 
 async function result() {
   const found = await json(`blind/${session.id}`);
-  const rows = [["This session", found.session], ["All in the file", found.all]].map(([title, one]) => {
+  const rows = [["This session", found.session], ["All recorded sessions", found.all]].map(([title, one]) => {
     const row = document.createElement("tr");
     const percent = (share) => (one.first_wins + one.second_wins ? ` (${(100 * share).toFixed(0)} %)` : "");
     const p = one.p_value < 0.001 ? "< 0.001" : one.p_value.toFixed(3);
@@ -137,7 +137,7 @@ listen(
     ["1", "Left is better", () => choose("left")],
     ["2", "No difference", () => choose("tie")],
     ["3", "Right is better", () => choose("right")],
-    ["r", "Look from the front", () => stage.face()],
+    ["r", "Front view", () => stage.face()],
     ["?", "These keys", () => $("#help").showModal()],
   ],
   $("#help"),

@@ -1,4 +1,4 @@
-// The colours of errors: ColorBrewer's YlOrRd (Brewer, Harrower 2003), in 256 steps as Matplotlib has it.
+// Colour map for errors: ColorBrewer's YlOrRd (Brewer, Harrower 2003), in 256 steps as in Matplotlib.
 
 const ANCHORS = [
   [255, 255, 204], [255, 237, 160], [254, 217, 118], [254, 178, 76], [253, 141, 60],
@@ -12,19 +12,19 @@ const table = Array.from({ length: STEPS }, (_, step) => {
   return ANCHORS[below].map((low, k) => Math.round(low + (place - below) * (ANCHORS[below + 1][k] - low)));
 });
 
-/** [red, green, blue] in 0…255 of a share 0…1 of the scale. */
+/** [red, green, blue] in 0…255 at a position 0…1 on the scale. */
 export const heat = (share) => table[Math.max(0, Math.min(STEPS - 1, Math.floor(share * STEPS)))];
 
-/** For the bar beside the faces. */
+/** CSS gradient for the colour bar. */
 export const gradient = () => `linear-gradient(to right, ${ANCHORS.map((c) => `rgb(${c.join(" ")})`).join(", ")})`;
 
-/** Light that a display makes of a byte (IEC 61966-2-1), which is what the renderer computes with. */
+/** sRGB byte to linear light (IEC 61966-2-1), in which the renderer computes. */
 export const LINEAR = Float32Array.from({ length: 256 }, (_, byte) => {
   const value = byte / 255;
   return value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4;
 });
 
-/** Distance in mm between two faces (3 V numbers each), vertex by vertex; into `out` (V). */
+/** Per-vertex distance in mm between two faces (3 V numbers each), written to `out` (V). */
 export function errors(found, truth, millimetres, out) {
   for (let v = 0; v < out.length; v++) {
     const x = found[3 * v] - truth[3 * v];
@@ -34,7 +34,7 @@ export function errors(found, truth, millimetres, out) {
   }
 }
 
-/** Write the colours of errors of 0…`most` mm into `out` (3 V), as light. */
+/** Write the colours of errors of 0…`most` mm to `out` (3 V), as linear light. */
 export function paint(mm, most, out) {
   for (let v = 0; v < mm.length; v++) {
     const colour = heat(mm[v] / most);

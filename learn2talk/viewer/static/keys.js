@@ -1,9 +1,9 @@
-// Keys, and the dialog that lists them. Single keys can be turned off there, as speech input and others need (WCAG 2.1.4).
+// Keyboard shortcuts, and the dialog that lists them. They can be turned off there, e.g. for speech input (WCAG 2.1.4).
 
 const SETTING = "learn2talk-keys";
-const OWN = new Set(["INPUT", "SELECT", "TEXTAREA", "BUTTON", "A", "SUMMARY"]); // these know what to do with a key
+const OWN = new Set(["INPUT", "SELECT", "TEXTAREA", "BUTTON", "A", "SUMMARY"]); // these handle keys themselves
 
-/** `keys`: [key, what it does, function(event)]; "Shift+ArrowLeft" names a modifier. */
+/** `keys`: [key, description, function(event)]; "Shift+ArrowLeft" is a key with a modifier. */
 export function listen(keys, dialog) {
   const list = dialog.querySelector("dl");
   for (const [key, text] of keys) {
@@ -37,7 +37,7 @@ export function listen(keys, dialog) {
   });
 }
 
-/** Arrows turn the faces, plus and minus come nearer and go away, while the faces have the focus. */
+/** Arrow keys turn the faces, plus and minus zoom, while the faces have the focus. */
 export function turnByKeys(host, stage) {
   const steps = {
     ArrowLeft: [-0.1, 0], ArrowRight: [0.1, 0], ArrowUp: [0, 0.1], ArrowDown: [0, -0.1],

@@ -1,4 +1,4 @@
-// On the audio thread: the mean of the channels at 16 kHz, handed over in pieces of 0.1 s with the time they began.
+// Audio thread: mixes the channels to mono at 16 kHz and posts pieces of 0.1 s with the start time of the sound.
 
 import { RATE, Resampler } from "./resample.js";
 
@@ -10,7 +10,7 @@ class Listener extends AudioWorkletProcessor {
     this.resampler = new Resampler(sampleRate);
     this.piece = new Int16Array(PIECE);
     this.filled = 0;
-    this.start = null; // of the first sample, on the context's clock
+    this.start = null; // time of the first sample, on the context's clock
   }
 
   process([channels]) {

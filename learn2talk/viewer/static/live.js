@@ -1,6 +1,6 @@
-// Live: what the microphone or a file sounds like goes to the server piece by piece, and states of a face come back.
-// The face is shown some time behind the sound, so that its frames, which come in bursts, are there when it is time; the
-// sound is held back as long.
+// Live: sound from the microphone or a file is sent to the server piece by piece, which returns states of a face.
+// Frames arrive in bursts, so the face is shown with a delay after the sound, long enough that each frame is there in
+// time. Playback of the sound has the same delay.
 
 import { json, post, soundAddress } from "./api.js";
 import { listen, turnByKeys } from "./keys.js";
@@ -9,16 +9,16 @@ import { clear, complain, figure, say } from "./page.js";
 import { Stage } from "./stage.js";
 
 const $ = (selector) => document.querySelector(selector);
-const SPARE = 0.25; // seconds for a piece to be recorded, sent and computed
-const PIECE = 0.1; // seconds of sound that are sent at a time
-const MOST = 8; // seconds that sound can be held back
-const KEPT = 30; // seconds of states that are remembered
+const SPARE = 0.25; // seconds to record, send and process a piece
+const PIECE = 0.1; // seconds of sound per piece
+const MOST = 8; // largest delay of the sound in seconds
+const KEPT = 30; // seconds of states that are kept
 
-/** Frames that have arrived, with the face they move; what `Stage` shows. */
+/** The frames that have arrived, and the face they move; shown by `Stage`. */
 class Arrived {
   constructor(about, face) {
     Object.assign(this, { face, fps: about.fps, columns: about.columns, name: about.name });
-    this.width = about.columns + (about.head_moves ? 12 : 0); // of a frame: its states, and how the head is turned
+    this.width = about.columns + (about.head_moves ? 12 : 0); // numbers per frame: states and head pose [R | t]
     this.rows = new Map();
     this.frames = 0;
   }
@@ -63,15 +63,15 @@ class Session {
     this.held = new DelayNode(context, { delayTime: this.delay, maxDelayTime: MOST });
     this.queue = [];
     this.start = null;
-    this.over = false; // no more is heard
-    this.all = false; // all frames have come
-    this.slowest = 0; // seconds for an answer
-    this.late = 0; // seconds in which the frame was not there
+    this.over = false; // no more sound is recorded
+    this.all = false; // all frames have arrived
+    this.slowest = 0; // slowest answer in seconds
+    this.late = 0; // total seconds for which the frame was missing
     this.seen = 0;
     this.sending = Promise.resolve();
   }
 
-  /** A piece of sound, on its way to the server; pieces that wait are sent together. */
+  /** Send a piece of sound to the server; pieces that have to wait are sent together. */
   heard({ start, samples }) {
     this.start ??= start;
     this.queue.push(samples);
@@ -96,14 +96,14 @@ class Session {
     this.hold(Math.min(MOST, about.live.chunk + about.live.look_ahead + 2 * PIECE + this.slowest));
   }
 
-  /** Stay at least so many seconds behind: what was late once will be again. */
+  /** Increase the delay to at least `seconds`; it never decreases, since an answer may be as slow again. */
   hold(seconds) {
     if (seconds <= this.delay) return;
     this.delay = seconds;
     this.held.delayTime.value = seconds;
   }
 
-  /** Show the frame whose sound is `delay` ago, until the session is over and all was shown. */
+  /** Show the frame of the sound `delay` seconds ago, until the session has ended and all frames were shown. */
   show() {
     if (session !== this) return;
     if (this.start !== null) {
@@ -118,7 +118,7 @@ class Session {
     requestAnimationFrame(() => this.show());
   }
 
-  /** No more sound: what is left is shown, unless something went wrong. */
+  /** End the sound; the remaining frames are still shown, unless there was an error. */
   async stop(error = null) {
     if (this.over) return;
     this.over = true;
@@ -151,8 +151,8 @@ function finished(own) {
 function tell({ delay, slowest, late }) {
   const { chunk, look_ahead: ahead } = about.live;
   $("#delay").textContent =
-    `The face is ${delay.toFixed(2)} s behind the sound: ${chunk} s are heard at once, ${ahead} s more ahead, the rest is ` +
-    `for sending and computing. Slowest answer ${slowest.toFixed(2)} s; ${late.toFixed(1)} s stood still.`;
+    `The face is ${delay.toFixed(2)} s behind the sound: ${chunk} s chunk, ${ahead} s look-ahead, the rest is for ` +
+    `transfer and computation. Slowest answer ${slowest.toFixed(2)} s; the face has waited ${late.toFixed(1)} s.`;
 }
 
 function level(samples) {
@@ -162,7 +162,7 @@ function level(samples) {
   $("#level").value = Math.max(0, 1 + decibels / 60);
 }
 
-/** Begin: `connect(context)` gives the node that sounds, and a function that silences it. */
+/** Start a session: `connect(context)` returns the source node, and a function that stops it. */
 async function begin(name, connect, audible) {
   clear();
   for (const button of document.querySelectorAll(".source")) button.disabled = true;
@@ -194,7 +194,7 @@ async function begin(name, connect, audible) {
     context.close();
     for (const button of document.querySelectorAll(".source")) button.disabled = false;
     const denied = ["NotAllowedError", "NotFoundError"].includes(error.name);
-    complain(denied ? new Error("The browser gives no microphone: allow it beside the address, or plug one in.") : error);
+    complain(denied ? new Error("No microphone: allow it in the browser's address bar, or connect one.") : error);
   }
 }
 
@@ -205,7 +205,7 @@ async function microphone(context) {
   return { node: context.createMediaStreamSource(stream), close };
 }
 
-/** A sound that plays as if it were spoken now. */
+/** A source that plays a sound in real time, in place of the microphone. */
 const spoken = (fetchIt) => async (context) => {
   const node = new AudioBufferSourceNode(context, { buffer: await context.decodeAudioData(await fetchIt()) });
   const begin = (ended) => {
@@ -220,7 +220,7 @@ function addSounds(clips) {
     const button = document.createElement("button");
     button.type = "button";
     button.className = "source";
-    button.textContent = `Speak ${title}`;
+    button.textContent = `Play ${title}`;
     const fetchIt = async () => (await fetch(soundAddress(id))).arrayBuffer();
     button.addEventListener("click", () => begin(title, spoken(fetchIt), true));
     $("#sounds").append(button);
@@ -243,7 +243,7 @@ listen(
     ["m", "Use the microphone", () => !session && $("#microphone").click()],
     ["o", "Open a sound", () => !session && $("#file").click()],
     ["s Escape", "Stop", stop],
-    ["r", "Look from the front", () => stage.face()],
+    ["r", "Front view", () => stage.face()],
     ["?", "These keys", () => $("#help").showModal()],
   ],
   $("#help"),

@@ -1,10 +1,10 @@
-// The motion of a face: states and a basis, or quantised vertices, fetched piece by piece and forgotten again.
+// The motion of a face: states and a basis, or quantised vertices, fetched piece by piece; old pieces are dropped.
 
 import { array, binary } from "./api.js";
 
 const KEPT = 24; // pieces of up to 1 MiB each
 
-/** What does not change while a face moves: its mesh, and the map from states to vertices. */
+/** The constant parts of a face: its mesh, and the map from states to vertices. */
 export async function openFace(about) {
   const [rest, basis, faces, colours] = await Promise.all([
     array(about.rest, Float32Array),
@@ -15,7 +15,7 @@ export async function openFace(about) {
   return { rest, basis, faces, colours, millimetres: about.mm_per_unit };
 }
 
-/** vertices = rest + row · basis, or rest + step · row where there is no basis; into `out`. */
+/** vertices = rest + row · basis, or rest + step · row without a basis; written to `out`. */
 export function decode(face, row, step, out) {
   const { rest, basis } = face;
   if (basis === null) {
@@ -30,7 +30,7 @@ export function decode(face, row, step, out) {
   }
 }
 
-/** Turn and move vertices by [R | t], 12 numbers row after row. */
+/** Rotate and translate vertices by [R | t], 12 numbers row by row. */
 export function turn(rigid, out) {
   const [a, b, c, x, d, e, f, y, g, h, i, z] = rigid;
   for (let v = 0; v < out.length; v += 3) {
@@ -41,7 +41,7 @@ export function turn(rigid, out) {
   }
 }
 
-/** A motion that lies on the server. */
+/** A motion stored on the server. */
 export class Motion {
   constructor(clip, number, about, face) {
     Object.assign(this, { clip, number, face });
@@ -58,12 +58,12 @@ export class Motion {
     return new Motion(clip, number, about, await openFace(about));
   }
 
-  /** The frame that is nearest to a time: frame t shows the time t / fps. */
+  /** The frame nearest to a time: frame t shows the time t / fps. */
   frameAt(seconds) {
     return Math.max(0, Math.min(this.frames - 1, Math.round(seconds * this.fps)));
   }
 
-  /** Fetch the piece that holds a frame; resolves when it is here. */
+  /** Fetch the piece that contains a frame; resolves when it has arrived. */
   load(frame) {
     const number = Math.floor(frame / this.perPiece);
     let piece = this.pieces.get(number);
@@ -78,7 +78,7 @@ export class Motion {
       this.pieces.set(number, piece);
       for (const old of this.pieces.keys()) {
         if (this.pieces.size <= KEPT) break;
-        if (old !== number) this.pieces.delete(old); // the one that came first
+        if (old !== number) this.pieces.delete(old); // the oldest one
       }
     }
     return piece.here;
@@ -88,7 +88,7 @@ export class Motion {
     return Boolean(this.pieces.get(Math.floor(frame / this.perPiece))?.rows);
   }
 
-  /** Write the vertices of a frame that is here into `out`. */
+  /** Write the vertices of a loaded frame to `out`. */
   vertices(frame, out) {
     const number = Math.floor(frame / this.perPiece);
     const piece = this.pieces.get(number);
@@ -96,13 +96,13 @@ export class Motion {
     decode(this.face, piece.rows.subarray(start, start + this.columns), piece.step, out);
   }
 
-  /** Have the piece after this frame's here before it is needed. */
+  /** Fetch the next piece after this frame's in advance. */
   ahead(frame) {
     const later = frame + this.perPiece;
     if (later < this.frames && !this.has(later)) this.load(later).catch(() => {});
   }
 
-  /** How far the lips are apart, mm a frame; null where the mesh does not say which vertices those are. */
+  /** Lip opening in mm per frame; null if the mesh has no lip pairs. */
   async opening() {
     if (!this.hasOpening) return null;
     return new Float32Array(await binary(`clips/${this.clip}/${this.number}/opening`));

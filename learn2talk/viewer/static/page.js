@@ -1,4 +1,4 @@
-// What all pages have: header, list of keys, and something is said to everyone, screen readers included.
+// Shared by all pages: header, list of keys, and messages that screen readers announce too.
 
 const PAGES = [["index.html", "Viewer"], ["live.html", "Live"], ["blind.html", "Blind comparison"]];
 const here = location.pathname.split("/").pop() || "index.html";
@@ -13,7 +13,8 @@ document.body.insertAdjacentHTML("beforeend", `
   <dialog id="help" aria-labelledby="help-title">
     <h2 id="help-title">Keys</h2>
     <dl></dl>
-    <p>While the faces have the focus, arrow keys turn them, plus and minus zoom. A mouse drags and scrolls.</p>
+    <p>While the faces have the focus, arrow keys turn them, plus and minus zoom. With a mouse: drag to turn, scroll to
+      zoom.</p>
     <label><input type="checkbox"> Single keys work everywhere on the page</label>
     <form method="dialog"><button>Close</button></form>
   </dialog>`);
@@ -21,12 +22,12 @@ document.body.insertAdjacentHTML("beforeend", `
 const status = document.querySelector("#status");
 const problem = document.querySelector("#problem");
 
-/** Said politely. */
+/** Status message (aria-live polite). */
 export function say(text) {
   status.textContent = text;
 }
 
-/** Said at once, and it stays until `clear`. */
+/** Error message, announced at once; it stays until `clear`. */
 export function complain(error) {
   if (error?.name === "AbortError") return;
   problem.querySelector("span").textContent = error?.message ?? String(error);

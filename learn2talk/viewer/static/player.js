@@ -1,4 +1,4 @@
-// The clock is the sound: whatever is shown asks it for the time, so faces cannot drift away from it.
+// The sound is the clock: everything shown takes its time from it, so faces cannot drift from the sound.
 
 export class Player extends EventTarget {
   constructor(audio) {
@@ -11,7 +11,7 @@ export class Player extends EventTarget {
     audio.addEventListener("seeking", () => this.dispatchEvent(new Event("time")));
   }
 
-  /** Take another sound, from its start; resolves when it can be sought. */
+  /** Open another sound at its start; resolves when seeking is possible. */
   open(address) {
     this.audio.pause();
     return new Promise((resolve, reject) => {
@@ -30,7 +30,7 @@ export class Player extends EventTarget {
     return Number.isFinite(this.audio.duration) ? this.audio.duration : 0;
   }
 
-  /** 1 is as it was spoken; other sounds that are opened later keep it. */
+  /** Playback speed, 1 is normal; sounds opened later keep it. */
   set speed(factor) {
     this.audio.defaultPlaybackRate = this.audio.playbackRate = factor;
   }

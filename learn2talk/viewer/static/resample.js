@@ -1,20 +1,20 @@
-// Any rate to 16 kHz, as samples come in: a windowed sinc (Hann), cut off below the lower of the two Nyquist rates.
-// Plain functions of numbers, so that the audio thread and the tests can both use them.
+// Streaming resampler from any sample rate to 16 kHz: Hann-windowed sinc with its cut-off below the lower Nyquist
+// frequency. Without browser interfaces, so that both the audio thread and the tests can use it.
 
 export const RATE = 16000;
 const ZEROS = 16; // zero crossings of the sinc on either side
 
 export class Resampler {
   constructor(rate) {
-    this.step = rate / RATE; // input samples for each of ours
+    this.step = rate / RATE; // input samples per output sample
     this.cut = 0.95 * Math.min(1, 1 / this.step);
     this.reach = Math.ceil(ZEROS / this.cut);
-    this.held = new Float32Array(this.reach); // what was before the start is silence
-    this.first = -this.reach; // which input sample `held` begins with
+    this.held = new Float32Array(this.reach); // silence before the start
+    this.first = -this.reach; // index of the first input sample in `held`
     this.made = 0;
   }
 
-  /** Our samples that are settled by what came so far. */
+  /** Feed input samples; returns the output samples that no later input can change. */
   feed(input) {
     const held = new Float32Array(this.held.length + input.length);
     held.set(this.held);
@@ -33,7 +33,7 @@ export class Resampler {
   at(place, held) {
     const middle = Math.floor(place);
     let sum = 0;
-    let weights = 0; // of a constant, so that it stays as loud
+    let weights = 0; // sum of the weights, to keep unit gain for a constant
     for (let k = middle - this.reach + 1; k <= middle + this.reach; k++) {
       const x = (k - place) * this.cut;
       if (Math.abs(x) >= ZEROS) continue;

@@ -1,4 +1,4 @@
-// Draws faces side by side: one canvas behind all panes, one camera for all of them.
+// Draws faces side by side: one canvas behind all panes, with one camera for all.
 
 import {
   BufferAttribute, BufferGeometry, DirectionalLight, Group, HemisphereLight, Mesh, MeshBasicMaterial,
@@ -7,9 +7,9 @@ import {
 import { LINEAR, errors, paint } from "./colours.js";
 
 const VIEW = 22; // degrees
-const FITS = 1.02; // of the face's height in a pane
+const FITS = 1.02; // height of the face relative to its pane
 
-/** Skin; what is nearly white (teeth, eyes) is wet and shines. */
+/** Skin material; nearly white parts (teeth, eyes) are glossy. */
 function skin() {
   const material = new MeshPhysicalMaterial({
     vertexColors: true, roughness: 0.56, sheen: 0.3, sheenRoughness: 0.5, sheenColor: 0xffd2c2, specularIntensity: 0.55,
@@ -24,7 +24,7 @@ function skin() {
   return material;
 }
 
-/** A pane: where it lies on the page, and the face in it. */
+/** A pane: its element on the page, and the face in it. */
 class Pane {
   constructor(element, motion, materials) {
     this.element = element;
@@ -41,12 +41,12 @@ class Pane {
     this.geometry.setAttribute("color", new BufferAttribute(this.albedo.slice(), 3));
     this.surface = new Mesh(this.geometry, materials.skin);
     this.wires = new Mesh(this.geometry, materials.wires);
-    this.surface.frustumCulled = this.wires.frustumCulled = false; // the vertices move, their box is not kept
+    this.surface.frustumCulled = this.wires.frustumCulled = false; // the bounding box does not follow the vertices
     this.group = new Group().add(this.surface, this.wires);
-    this.group.scale.setScalar(face.millimetres / 100); // into decimetres, whatever the corpus's unit
+    this.group.scale.setScalar(face.millimetres / 100); // to decimetres, from the corpus's unit
   }
 
-  /** Put the face at a frame that is here. */
+  /** Set the face to a loaded frame. */
   moveTo(frame) {
     if (frame === this.frame) return;
     this.motion.vertices(frame, this.positions);
@@ -56,7 +56,7 @@ class Pane {
     smooth(this.geometry);
   }
 
-  /** Colour it by its distance from another pane's face, 0…`most` mm; null gives it its own colours back. */
+  /** Colour it by its distance from another pane's face, 0…`most` mm; null restores its own colours. */
   compare(other, most) {
     const colours = this.geometry.attributes.color;
     this.compared = other !== null;
@@ -73,7 +73,7 @@ class Pane {
   }
 }
 
-/** Normals of the vertices: the sum of those of the triangles around them, by area. The shader makes them of length 1. */
+/** Vertex normals: area-weighted sum of the normals of the adjacent triangles, of unit length. */
 function smooth(geometry) {
   const p = geometry.attributes.position.array;
   const n = geometry.attributes.normal.array.fill(0);
@@ -95,7 +95,7 @@ function smooth(geometry) {
 }
 
 export class Stage {
-  /** `host` holds the canvas and, over it, the panes; `failed` is told when a motion cannot be had. */
+  /** `host` contains the canvas and, above it, the panes; `failed` is called when a motion cannot be loaded. */
   constructor(canvas, host, failed) {
     this.failed = failed;
     this.canvas = canvas;
@@ -104,7 +104,8 @@ export class Stage {
     try {
       this.renderer = new WebGLRenderer({ canvas, antialias: true, alpha: true });
     } catch {
-      throw new Error("This browser cannot draw in 3D: WebGL 2 is needed. Turn on hardware acceleration, or take another one.");
+      const fix = "Turn on hardware acceleration, or use another browser.";
+      throw new Error(`This browser cannot draw in 3D: WebGL 2 is needed. ${fix}`);
     }
     this.renderer.setScissorTest(true);
     this.scene = new Scene();
@@ -143,7 +144,7 @@ export class Stage {
     this.look({});
   }
 
-  /** Show the frame of this time everywhere, or nowhere while one of them is not here yet. */
+  /** Show the frame of this time in all panes, once it is loaded for all of them. */
   moveTo(seconds) {
     this.wanted = seconds;
     const panes = this.panes;
@@ -165,7 +166,7 @@ export class Stage {
     this.draw();
   }
 
-  /** Change what is seen: `heat` map, `wires`, `most` mm of the scale, the pane `against` which errors are taken. */
+  /** Change the view: `heat` map, `wires`, `most` mm of the scale, the pane `against` which errors are measured. */
   look(changes) {
     Object.assign(this.seen, changes);
     for (const pane of this.panes) {
@@ -186,7 +187,7 @@ export class Stage {
     this.coloured = this.seen.heat;
   }
 
-  /** Where the face is and how far away it fills a pane; of the frame that was shown first, so that it stays put. */
+  /** Centre of the face, and the distance at which it fills a pane; of the first frame shown, so the view is fixed. */
   frame() {
     const [pane] = this.panes;
     if (!this.box) {
@@ -209,7 +210,7 @@ export class Stage {
     this.aim(middle, away);
   }
 
-  /** Look at other faces from where the camera was. */
+  /** Look at new faces from the camera's current direction and relative distance. */
   follow() {
     const { middle, away } = this.frame();
     this.camera.position.sub(this.controls.target).multiplyScalar(away / this.away).add(middle);
@@ -225,7 +226,7 @@ export class Stage {
     this.draw();
   }
 
-  /** Turn the camera around the face by radians, or come nearer by a factor. */
+  /** Turn the camera around the face by angles in radians, and move it nearer by a factor. */
   orbit(across, up, nearer = 1) {
     const offset = this.camera.position.clone().sub(this.controls.target);
     const length = offset.length() / nearer;
@@ -236,7 +237,7 @@ export class Stage {
     this.controls.update();
   }
 
-  /** Draw at the next occasion, once. */
+  /** Draw once, at the next animation frame. */
   draw() {
     this.waiting ??= requestAnimationFrame(() => {
       this.waiting = null;

@@ -1,4 +1,4 @@
-// The clip along time: sound, phonemes, lips. A drag seeks; the slider beside it does the same for the keyboard.
+// Timeline of the clip: sound, phonemes, lip opening. Dragging seeks; for the keyboard there is the slider.
 
 const ROWS = { wave: 0.34, phonemes: 0.2, lips: 0.46 }; // shares of the height
 const DASHES = [[], [6, 3], [2, 2], [8, 3, 2, 3]];
@@ -21,13 +21,13 @@ export class Timeline {
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.draw());
   }
 
-  /** `clip` has seconds and phonemes; `peaks` pairs in -1…1; `openings` {fps, mm, colour} for each motion, or null. */
+  /** `clip`: seconds and phonemes; `peaks`: pairs in -1…1; `openings`: {fps, mm, colour} per motion, mm may be null. */
   show(clip, peaks, openings) {
     Object.assign(this, { clip, peaks, openings });
     this.draw();
   }
 
-  /** Put the line where the sound is. */
+  /** Move the playback line to a time. */
   moveTo(seconds) {
     const share = this.clip ? seconds / this.clip.seconds : 0;
     this.head.style.transform = `translateX(${share * this.canvas.clientWidth}px)`;
@@ -43,7 +43,7 @@ export class Timeline {
     const pen = canvas.getContext("2d");
     pen.scale(ratio, ratio);
     const colour = (name) => {
-      canvas.style.color = `var(${name})`; // computed, so that the theme's choice is made
+      canvas.style.color = `var(${name})`; // computed, to resolve the colour of the theme
       return getComputedStyle(canvas).color;
     };
     const at = (seconds) => (seconds / clip.seconds) * width;
@@ -109,6 +109,6 @@ export class Timeline {
     pen.textAlign = "left";
     pen.textBaseline = "top";
     pen.fillStyle = colour("--faint");
-    pen.fillText(`lips apart, up to ${most.toFixed(1)} mm`, 4, top - 2);
+    pen.fillText(`lip opening, up to ${most.toFixed(1)} mm`, 4, top - 2);
   }
 }

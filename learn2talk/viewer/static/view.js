@@ -1,4 +1,4 @@
-// The viewer: a clip, its faces side by side, and what the sound does.
+// The viewer: a clip with its faces side by side, playback and timeline.
 
 import { Refused, binary, json, post, soundAddress } from "./api.js";
 import { gradient } from "./colours.js";
@@ -16,7 +16,7 @@ export const stage = new Stage($("#faces"), panes, complain);
 export const timeline = new Timeline($("#timeline"), $("#head"), player);
 let limits = { bytes: Infinity, seconds: Infinity };
 let clip = null;
-let asked = 0; // clips asked for so far: only the newest is shown
+let asked = 0; // number of clips requested; only the newest request is shown
 let upload = null;
 
 const COLOURS = ["--first", "--second", "--third", "--fourth"];
@@ -87,7 +87,7 @@ function look() {
   errorsNow();
 }
 
-/** The errors of the frame that is shown, in words. */
+/** Write mean and largest error of the current frame as text. */
 function errorsNow() {
   for (const [i, pane] of stage.panes.entries()) {
     const text = pane.element.querySelector(".errors");
@@ -95,7 +95,7 @@ function errorsNow() {
     for (const mm of pane.errors) [sum, largest] = [sum + mm, Math.max(largest, mm)];
     const found = `mean ${(sum / pane.errors.length).toFixed(2)}, largest ${largest.toFixed(1)} mm`;
     if (!stage.seen.heat || i === stage.seen.against || pane.frame < 0) text.textContent = "";
-    else text.textContent = pane.compared ? found : "another mesh";
+    else text.textContent = pane.compared ? found : "different mesh";
   }
 }
 
@@ -151,7 +151,7 @@ async function animate(file) {
   panes.setAttribute("aria-busy", "true");
   try {
     if (file.size > limits.bytes) {
-      const taken = `Up to ${limits.bytes / 2 ** 20} MiB are taken`;
+      const taken = `At most ${limits.bytes / 2 ** 20} MiB are accepted`;
       throw new Refused(413, `${file.name}: ${taken}, this has ${(file.size / 2 ** 20).toFixed(0)}.`);
     }
     const query = new URLSearchParams({ name: file.name, style: $("#style").value.trim() });
@@ -161,7 +161,7 @@ async function animate(file) {
     say(`${file.name} is animated.`);
   } catch (error) {
     complain(error);
-    say(error.name === "AbortError" ? "Cancelled." : "It could not be animated.");
+    say(error.name === "AbortError" ? "Cancelled." : "The sound could not be animated.");
   } finally {
     if (upload === own) {
       $("#cancel").hidden = true;
@@ -201,16 +201,16 @@ listen(
   [
     ["Space k", "Play or pause", play],
     ["ArrowLeft", "One frame back", () => step(-1)],
-    ["ArrowRight", "One frame on", () => step(1)],
+    ["ArrowRight", "One frame forward", () => step(1)],
     ["Shift+ArrowLeft j", "One second back", () => player.seek(player.time - 1)],
-    ["Shift+ArrowRight l", "One second on", () => player.seek(player.time + 1)],
+    ["Shift+ArrowRight l", "One second forward", () => player.seek(player.time + 1)],
     ["Home", "To the start", () => player.seek(0)],
     ["End", "To the end", () => player.seek(player.duration)],
-    ["PageUp p", "The clip before", () => other(-1)],
-    ["PageDown n", "The next clip", () => other(1)],
+    ["PageUp p", "Previous clip", () => other(-1)],
+    ["PageDown n", "Next clip", () => other(1)],
     ["h", "Error heat map", () => check("#heat")],
     ["w", "Wireframe", () => check("#wires")],
-    ["r", "Look from the front", () => stage.face()],
+    ["r", "Front view", () => stage.face()],
     ["o", "Open a sound to animate", () => $("#file").click()],
     ["?", "These keys", () => $("#help").showModal()],
   ],

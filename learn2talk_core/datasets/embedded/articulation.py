@@ -1,13 +1,13 @@
 """Phonemes → articulation over time, with coarticulation by dominance functions (Cohen & Massaro 1993).
 
-Every phoneme s has a target T_sp for every articulation parameter p, and a dominance over it that falls with the time
-τ from the phoneme,
+Every phoneme s has a target T_sp for every articulation parameter p, and a dominance that falls with the time τ from
+the phoneme,
 
     D_sp(t) = α_sp · exp(-θ_s |τ|^c),        F_p(t) = Σ_s D_sp(t) T_sp / Σ_s D_sp(t),
 
-so that F_p is a weighted mean of the targets nearby. Here c = 1, τ is counted from the phoneme's core (its middle
-part), and 1/θ_s is a time constant. Lips must close for p b m and touch the teeth for f v: their α is large, and their
-time constant short. A consonant hardly cares about the parameters that it does not name: its α for them is small.
+so that F_p is a weighted mean of nearby targets. Here c = 1, τ is counted from the phoneme's core (its middle part),
+and 1/θ_s is a time constant. Lips must close for p b m and touch the teeth for f v: their α is large and their time
+constant short. A consonant has little influence on the parameters that it does not name: its α for them is small.
 """
 
 from collections.abc import Sequence
@@ -38,7 +38,7 @@ MIN_PAUSE = 0.05  # seconds
 
 @dataclass(frozen=True)
 class _Manner:
-    """How strongly a phoneme dominates the parameters that it names and the others, how far, and its core's share."""
+    """α of a phoneme for named and other parameters, time constant 1/θ, half the core's length as a share."""
 
     named: float
     others: float
@@ -68,7 +68,7 @@ _U = {"jaw": 0.13, "pucker": 0.95, "funnel": 0.28}
 _I = {"jaw": 0.22, "stretch": 0.55, "lower": 0.28, "raise": 0.12}
 _A = {"jaw": 0.74, "stretch": 0.35, "lower": 0.30, "raise": 0.15}
 _AW = {"jaw": 0.48, "funnel": 0.50, "pucker": 0.42}
-# Targets, 0 where nothing is named. A diphthong has two, one after the other.
+# Targets; 0 for parameters that are not named. A diphthong has two targets, one after the other.
 _TARGETS: dict[str, tuple[dict[str, float], ...]] = {
     "IY": ({"jaw": 0.14, "stretch": 0.90, "lower": 0.40, "raise": 0.30},),
     "IH": (_I,),
@@ -121,7 +121,7 @@ class _Gesture:
     target: np.ndarray
     strength: np.ndarray
     seconds: float
-    lips_only: bool  # closes or bites the lips, which varies less
+    lips_only: bool  # closes or bites the lips; such gestures vary less
 
 
 def articulate(
@@ -137,17 +137,17 @@ def articulate(
 
     Args:
         phonemes: with their times in seconds.
-        frames: how many.
+        frames: number of frames.
         fps: frames per second.
-        coarticulation: factor of every time constant 1/θ.
-        variation: how much timing and size of each gesture differ from the rule, in ways that the sound does not tell;
-            1 is natural (14 ms and 22 % standard deviation; lip closures move by 6 ms and always close).
-        rng: needed when `variation` > 0.
+        coarticulation: factor on every time constant 1/θ.
+        variation: random deviation of each gesture's timing and size, independent of the sound; 1 is natural (standard
+            deviations of 14 ms and 22 %; lip closures vary by 6 ms and always close).
+        rng: required if `variation` > 0.
     """
     duration = frames / fps
     gestures = _gestures(phonemes, duration)
     times = np.arange(round(duration * GRID) + 1) / GRID
-    weight = np.full((len(times), len(PARAMETERS)), 1e-3)  # where nothing is near, the mouth rests
+    weight = np.full((len(times), len(PARAMETERS)), 1e-3)  # with no phoneme nearby, the mouth is at rest
     track = weight * _vector(REST)
     for gesture in gestures:
         start, end, target, seconds = gesture.start, gesture.end, gesture.target, gesture.seconds * coarticulation
@@ -162,7 +162,7 @@ def articulate(
         dominance = np.exp(-tau / seconds)[:, None] * gesture.strength
         track += dominance * target
         weight += dominance
-    smooth = np.array([1, 2, 3, 2, 1]) / 9  # lips have a mass: no faster than about 40 ms
+    smooth = np.array([1, 2, 3, 2, 1]) / 9  # lips have mass: no changes faster than about 40 ms
     padded = np.pad(track / weight, ((2, 2), (0, 0)), mode="edge")
     at = np.arange(frames) / fps
     return np.stack([np.interp(at, times, np.convolve(column, smooth, "valid")) for column in padded.T], axis=1)
@@ -188,7 +188,7 @@ def _gestures(phonemes: Sequence[Phoneme], duration: float) -> list[_Gesture]:
 
 @cache
 def _rule(name: str, part: int) -> tuple[np.ndarray, np.ndarray, float, float]:
-    """Target T, strength α, time constant 1/θ and core's half length as a share of the phoneme."""
+    """Target T, strength α, time constant 1/θ, and half the core's length as a share of the phoneme."""
     manner = next((m for names, m in _MANNERS.items() if name in names.split()), _VOWEL)
     target = _TARGETS[name][part]
     strengths = dict.fromkeys(PARAMETERS, manner.others)

@@ -1,8 +1,8 @@
-"""A program of its own: sentences on standard input, speech with phoneme events on standard output.
+"""A separate program: reads sentences from standard input, writes speech with phoneme events to standard output.
 
 eSpeak NG (GPL-3.0-or-later, from the wheel espeakng-loader) is loaded here and nowhere else. It is neither thread-safe
-nor repeatable within a process: random numbers and the phase of the wave go on from one sentence to the next. A fresh
-process, one seed and a fixed order of sentences give the same samples every time.
+nor reproducible within a process: random state and the phase of the wave carry over from one sentence to the next. A
+fresh process, one seed and a fixed order of sentences give the same samples every time.
 
 Input: JSON {voice, pitch, pitch_range, rate, seed, texts}. Output: an `.npz` with `rate` and, for sentence i, `wave_i`
 (int16), `start_i` (first sample of each phoneme) and `name_i` (eSpeak's mnemonics).
@@ -44,7 +44,7 @@ _Callback = ctypes.CFUNCTYPE(
 
 
 def main() -> None:
-    import espeakng_loader  # here, so that importing this module needs no optional package
+    import espeakng_loader  # imported here, so that importing this module does not need the optional package
 
     request = json.load(sys.stdin)
     library = ctypes.CDLL(espeakng_loader.get_library_path())

@@ -1,6 +1,6 @@
-"""The head of the embedded corpora: a mesh with eyes, teeth and tongue, face units that move it, and identities.
+"""The head of the embedded corpora: a mesh with eyes, teeth and tongue, the face units that move it, and identities.
 
-`face.npz` is a CC0 extract of MakeHuman's data; README.md here says where it comes from. Lengths are metres, x points
+`face.npz` is a CC0 extract of MakeHuman's data; its source is in README.md here. Lengths are metres, x points
 to the speaker's left (image right), y up, z out of the face; the origin lies between the eyes.
 """
 
@@ -19,14 +19,14 @@ TONGUE_TIP = "tongueTipUp"  # our own unit; the others are MakeHuman's
 DETAILS_PER_SPEAKER = 12
 REST_GAP = 2e-4  # metres between the lips of a neutral face
 SKIN = (0.86, 0.66, 0.56)
-LIPS = (0.86, 0.60, 0.62)  # times the skin
+LIPS = (0.86, 0.60, 0.62)  # factor on the skin colour
 IRIS = (0.30, 0.22, 0.16)
 BROW = (0.22, 0.15, 0.11)
 
 
 @dataclass(frozen=True)
 class Face:
-    """The data of `face.npz`, and what follows from it.
+    """The data of `face.npz`, and quantities derived from it.
 
     Attributes:
         base: (V, 3) float32, MakeHuman's base mesh.
@@ -34,8 +34,8 @@ class Face:
         part: name → (V,) bool: skin, left_eye, right_eye, upper_teeth, lower_teeth, tongue.
         mask: name → (V,) float in 0..1, of the skin: lips, inside_mouth, eyelids, ears, face.
         unit: name → (V, 3) float32 displacement at weight 1.
-        people: (name → (V, 3)): what makes a base mesh a person of some origin, gender and age.
-        details: (name → (V, 3)): local changes of shape.
+        people: name → (V, 3) displacement of the base mesh to a person of some origin, gender and age.
+        details: name → (V, 3) local changes of shape.
     """
 
     base: np.ndarray
@@ -69,9 +69,9 @@ class Face:
 
     @cached_property
     def lip_pairs(self) -> np.ndarray:
-        """(P, 2): where the closed lips meet, every 5 mm: the lowest vertex of the upper lip, the highest of the lower.
+        """(P, 2): a pair every 5 mm where the closed lips meet: lowest vertex of the upper lip, highest of the lower.
 
-        What LowerDown moves more than UpperUp is the lower lip.
+        A vertex belongs to the lower lip if LowerDown moves it more than UpperUp.
         """
         raised = sum(np.linalg.norm(self.unit[f"mouthUpperUp{side}"], axis=1) for side in ("Left", "Right"))
         lowered = sum(np.linalg.norm(self.unit[f"mouthLowerDown{side}"], axis=1) for side in ("Left", "Right"))
@@ -107,11 +107,11 @@ class Face:
 
     @cached_property
     def topology(self) -> Topology:
-        """The mesh as the corpora know it, in the default colours."""
+        """The mesh as the corpora use it, in the default colours."""
         return Topology(self.faces, self.regions, self.lip_pairs, colours())
 
     def identity(self, speaker: Speaker) -> np.ndarray:
-        """A speaker's neutral face, lips closed, (V, 3) float32."""
+        """A speaker's neutral face with closed lips, (V, 3) float32."""
         rng = np.random.default_rng([speaker.seed, 1])
         origins = dict(zip(("african", "asian", "caucasian"), rng.dirichlet([0.8] * 3), strict=True))
         female = 0.88 if speaker.female else 0.1
@@ -135,7 +135,7 @@ class Face:
         return (vertices - vertices[eyes].mean(0)).astype(np.float32)
 
     def _closed(self, template: np.ndarray) -> np.ndarray:
-        """Some identities come with parted lips: close them with the unit for it, as far as it takes."""
+        """Close the lips of identities whose lips are open, with the unit `mouthClose` as far as needed."""
         upper, lower = self.lip_pairs.T
         gap = (template[upper] - template[lower])[:, 1]
         closing = (self.unit["mouthClose"][lower] - self.unit["mouthClose"][upper])[:, 1]
@@ -170,9 +170,9 @@ def load_face() -> Face:
 
 
 def colours(rng: np.random.Generator | None = None) -> np.ndarray:
-    """Albedo of every vertex, (V, 3) float32 RGB in 0..1; `rng` draws skin, lips, eyes, brows, None the default ones.
+    """Albedo of every vertex, (V, 3) float32 RGB in 0..1; skin, lips, eyes and brows are random if `rng` is given.
 
-    What lies deep in the mouth is darkened, as little light gets there.
+    The inside of the mouth gets darker with depth, because little light reaches it.
     """
     face = load_face()
     x, y, z = face.neutral.T

@@ -1,4 +1,4 @@
-"""Speech → motion of the face: coefficients of `Face.basis` for a speaker who says it."""
+"""Speech → motion of the face: coefficients of `Face.basis` for a speaker."""
 
 from collections.abc import Sequence
 
@@ -20,16 +20,16 @@ def move_face(
     variation: float,
     rng: np.random.Generator,
 ) -> np.ndarray:
-    """The face while `speaker` says `wave`.
+    """The motion of the face while `speaker` says `wave`.
 
     Args:
-        speaker: whose style.
+        speaker: gives the style.
         wave: (samples,) at 16 kHz.
-        phonemes: what is said when.
+        phonemes: with their times in `wave`.
         fps: frames per second; frame t shows time t / fps.
-        variation: of the mouth, that the sound does not determine: 0 none, 1 natural. With 0 the mouth is a function
-            of sound and speaker, and regression has nothing to lose by averaging.
-        rng: of everything that varies.
+        variation: amount of mouth motion that the sound does not determine: 0 none, 1 natural. With 0 the mouth is a
+            function of sound and speaker, so that averaging costs regression nothing.
+        rng: for everything random.
 
     Returns:
         (T, K) float32 coefficients of `Face.basis`, T = whole frames in `wave`.
@@ -85,14 +85,14 @@ def _mouth(
     free = 1 - seal
     pucker, funnel = speaker.rounding * track["pucker"], speaker.rounding * track["funnel"] * (0.3 + 0.7 * free)
     stretch = speaker.spreading * track["stretch"]
-    # Pucker alone would close the lips, so the jaw gives way a little.
+    # Pucker alone would close the lips, so the jaw opens a little.
     jaw = 0.48 * speaker.jaw * track["jaw"] * (0.8 + 0.35 * loud) + 0.10 * pucker * free
     raised = speaker.upper_lip * track["raise"] * free
     lowered = speaker.lower_lip * (track["lower"] + 0.25 * track["jaw"]) * free * (1 - tuck)
     smile = speaker.smile + variation * wander(rng, len(jaw), fps, seconds=2.0, deviation=0.025)
     units = {
         "jawOpen": jaw,
-        # As much of this unit as of the jaw keeps the lips together; a little more presses them.
+        # At the same weight as the jaw this unit keeps the lips together; a little more presses them.
         "mouthClose": seal * (jaw + 0.022) + tuck * (0.6 * jaw + 0.040),
         "mouthPucker": 0.95 * pucker,
         "mouthFunnel": 0.75 * funnel,
@@ -112,7 +112,7 @@ def _mouth(
 
 
 def _upper_face(loud: np.ndarray, speaker: Speaker, fps: float, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Brows that follow the voice loosely, blinks and glances that do not."""
+    """Brows that loosely follow the voice, and blinks and glances that do not."""
     frames = len(loud)
     pad = round(0.15 * fps)
     emphasis = np.convolve(np.pad(loud, pad, mode="edge"), np.ones(2 * pad + 1) / (2 * pad + 1), "valid")

@@ -1,4 +1,4 @@
-"""Films of the embedded 2D corpus: other people than the 3D corpus has, each clip under another light and pose."""
+"""Films of the embedded 2D corpus: people who are not in the 3D corpus, with a new light and pose in each clip."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,14 +24,14 @@ from learn2talk_core.video.talking_video import MOUTH_SIZE, VIDEO_FPS, Box, Vide
 from learn2talk_core.video.video_file import encode_video
 
 SIZE = 160  # pixels
-FACE_SIDE, MOUTH_HEIGHT = 1.65, 0.72  # of the face box: side in mouth boxes; where in it the lips are, from the top
-RENDERED = 200  # pixels; averaged down to SIZE, which smooths all edges for less than antialiasing costs
+FACE_SIDE, MOUTH_HEIGHT = 1.65, 0.72  # of the face box: side relative to the mouth box; height of the lips from its top
+RENDERED = 200  # pixels; averaged down to SIZE, which smooths edges more cheaply than antialiasing
 FACE_SHARE = 0.75  # of the picture's height
-NECK = np.array([0.0, -0.10, -0.06])  # metres from between the eyes; the head turns around it
-FIRST_VOICE = 32  # the voices before are for the 3D corpus
-RESERVED = 1000  # sentences for the 3D corpus: what `make_sentences` makes first
-LENGTHS = range(34, 45)  # letters of a sentence: about 3 s
-NOTHING = (-1.0, -1.0, -1.0)  # a colour that no surface has: where it stays, the wall shows
+NECK = np.array([0.0, -0.10, -0.06])  # metres from between the eyes; the centre of head rotation
+FIRST_VOICE = 32  # lower indices are for the 3D corpus
+RESERVED = 1000  # sentences for the 3D corpus: the first ones of `make_sentences`
+LENGTHS = range(34, 45)  # characters in a sentence: about 3 s
+NOTHING = (-1.0, -1.0, -1.0)  # background that no surface can have: these pixels show the wall
 BATCH = 16  # frames rendered at a time
 
 
@@ -41,10 +41,10 @@ class Shot:
 
     Attributes:
         turn: yaw, pitch and roll of the head in radians.
-        sway: the same for the head's small movement over time, (T, 3), on top of `turn`.
-        camera, light: of the renderer.
+        sway: the same angles for the head's small movement over time, (T, 3), added to `turn`.
+        camera, light: for the renderer.
         tint: (3,) colour of the light.
-        wall: (R, C, 3) colours of what is behind the head, from which a soft picture is made.
+        wall: (R, C, 3) coarse grid of background colours, interpolated to a smooth picture.
         collar: (3,) albedo of the clothes.
     """
 
@@ -65,14 +65,14 @@ def make_films(
     seed: int,
     workers: int = 2,
 ) -> Iterator[tuple[VideoClip, bytes, np.ndarray]]:
-    """Clips with their MP4 and sound, for `write_talking_video`; the same numbers give the same bytes.
+    """Clips with their MP4 and sound, for `write_talking_video`; the same arguments give the same bytes.
 
     Args:
-        speakers: split → how many people; nobody is in two splits.
-        sentences: split → how many each of them says; no sentence is said twice.
-        variation: of the mouth, that the sound does not determine; see `animate`.
-        seed: of everything. Voices and sentences are others than those of the 3D corpus with the same seed.
-        workers: processes.
+        speakers: split → number of people; nobody is in two splits.
+        sentences: split → number of sentences per person; no sentence occurs twice.
+        variation: amount of mouth motion that the sound does not determine; see `move_face`.
+        seed: for everything random. Voices and sentences differ from those of the 3D corpus with the same seed.
+        workers: number of processes.
     """
     splits = [split for split, count in speakers.items() for _ in range(count)]
     people = make_speakers(len(splits), seed, prefix="V", first_voice=FIRST_VOICE)
@@ -93,7 +93,7 @@ def short_sentences(count: int, seed: int) -> list[str]:
 
 
 def draw_shot(template: np.ndarray, frames: int, rng: np.random.Generator) -> Shot:
-    """A pose, a light and a place to film in, for `frames` pictures of the person with this neutral face (V, 3)."""
+    """Random pose, camera, light and background for `frames` pictures of a person with this neutral face (V, 3)."""
     top, bottom = _face_height(template)
     degrees = np.pi / 180
     wall = rng.uniform(0.15, 0.9) + rng.uniform(-0.15, 0.15, 3) + rng.normal(0, 0.08, (5, 5, 1))
@@ -122,13 +122,13 @@ def draw_shot(template: np.ndarray, frames: int, rng: np.random.Generator) -> Sh
 
 
 def render_film(template: np.ndarray, coefficients: np.ndarray, skin: np.ndarray, shot: Shot) -> np.ndarray:
-    """Pictures of a speaking head.
+    """Render pictures of a speaking head.
 
     Args:
         template: (V, 3) neutral face.
-        coefficients: (T, K) motion in `Face.basis`.
+        coefficients: (T, K) of `Face.basis`.
         skin: (V, 3) albedo.
-        shot: how it is filmed.
+        shot: how the clip is filmed.
 
     Returns:
         uint8 (T, SIZE, SIZE, 3) RGB.
@@ -158,11 +158,11 @@ def render_film(template: np.ndarray, coefficients: np.ndarray, skin: np.ndarray
 
 
 def boxes(face: Face, template: np.ndarray, shot: Shot) -> tuple[tuple[int, int, int, int], Box]:
-    """Where the face and the mouth of the neutral head are in the picture; see `VideoClip`.
+    """Boxes of the face and of the mouth of the neutral head in the picture; see `VideoClip`.
 
-    The mouth's box is centred on the lips as the crop of `render_mouth`, and as large. The face's box is placed on the
-    mouth's, so that all lips lie in one place, as in crops that follow landmarks; it reaches from above the brows to
-    under the chin, with room for a jaw that opens.
+    The mouth box is centred on the lips and has the size of the crop of `render_mouth`. The face box is placed relative
+    to the mouth box, so that the lips are always at the same place in it, as in crops that follow landmarks; it extends
+    from above the brows to below the chin, with room for an open jaw.
     """
     lips = template[face.regions["lips"]]
     centre = (lips.min(0) + lips.max(0)) / 2
@@ -177,10 +177,10 @@ def boxes(face: Face, template: np.ndarray, shot: Shot) -> tuple[tuple[int, int,
 def _films(
     speaker: Speaker, split: str, texts: Sequence[str], variation: float
 ) -> list[tuple[VideoClip, bytes, np.ndarray]]:
-    """One speaker's clips; runs in a process of its own."""
+    """One speaker's clips; runs in a worker process."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
-    with threadpool_limits(1):  # sums of NumPy's products depend on the number of threads in the last bit
+    with threadpool_limits(1):  # the last bit of NumPy's matrix products depends on the number of threads
         return _filmed(speaker, split, texts, variation)
 
 
@@ -212,7 +212,7 @@ def _filmed(
 
 
 def _face_height(template: np.ndarray) -> tuple[float, float]:
-    """y of a line above the brows, and of one below the chin that leaves room for the jaw; the eyes are at 0."""
+    """y of a line above the brows and of a line below the chin, with room for the jaw; the eyes are at 0."""
     return 0.032, float(template[load_face().mask["face"] > 0.5][:, 1].min()) - 0.009
 
 
@@ -222,7 +222,7 @@ def _turns(angles: np.ndarray) -> np.ndarray:
 
 
 def _sway(frames: int, rng: np.random.Generator) -> np.ndarray:
-    """Slow smooth movement (T, 3) of about ±1: two waves of 1.5 to 6 s for each angle."""
+    """Slow smooth movement (T, 3) of about ±1: the mean of two sines with periods of 1.5 to 6 s for each angle."""
     time = np.arange(frames)[:, None, None] / VIDEO_FPS
     period, phase = rng.uniform(1.5, 6, (2, 3)), rng.uniform(0, 2 * np.pi, (2, 3))
     return np.sin(2 * np.pi * time / period + phase).mean(1)
@@ -244,7 +244,7 @@ def _outside(face: Face) -> np.ndarray:
 
 
 def _collar(chin: float) -> tuple[np.ndarray, np.ndarray]:
-    """Vertices and triangles of the clothes below the height `chin`: they hide where the mesh's neck ends."""
+    """Vertices and triangles of the clothes below the height `chin`; they hide the end of the mesh's neck."""
     around = np.linspace(-np.pi / 2, np.pi / 2, 25)
     across, ahead = np.sin(around), np.cos(around)
     rings = [  # height, half width, depth

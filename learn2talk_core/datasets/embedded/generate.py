@@ -1,4 +1,4 @@
-"""The embedded 3D speech corpus: speakers, sentences, speech and motion, all made here."""
+"""The embedded 3D speech corpus: speakers, sentences, speech and motion are all generated here."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,21 +21,21 @@ MM_PER_UNIT = 1000.0
 
 @dataclass(frozen=True)
 class Role:
-    """What one speaker says: (split, sentences)."""
+    """One speaker, and the sentences that they say: (split, sentences) pairs."""
 
     speaker: Speaker
     sentences: tuple[tuple[str, tuple[str, ...]], ...]
 
 
 def make_corpus(folder: str | Path, roles: Sequence[Role], seed: int, variation: float, jobs: int = 2) -> None:
-    """Make the corpus in `folder`; the same arguments give the same bytes.
+    """Write the corpus to `folder`; the same arguments give the same bytes.
 
     Args:
-        folder: of the canonical format.
+        folder: where to write the corpus in the canonical format.
         roles: see `cast`.
-        seed: of the motion.
-        variation: of the motion, see `animate`.
-        jobs: processes, one speaker each at a time.
+        seed: for the motion.
+        variation: of the motion, see `move_face`.
+        jobs: number of processes; each makes one speaker at a time.
     """
     face = load_face()
     texts = sorted({text for role in roles for _, texts in role.sentences for text in texts})
@@ -66,12 +66,13 @@ def cast(
     seen_test_sentences: int,
     other_sentences: int,
 ) -> list[Role]:
-    """Who says what. No sentence occurs twice, so that no test sentence is heard in training.
+    """Assign sentences to speakers. No sentence occurs twice, so that no test sentence is in training.
 
     Args:
-        seed: of speakers and sentences.
-        train_speakers: they say `train_sentences` in training and `seen_test_sentences` in the test of seen speakers.
-        validation_speakers, unseen_speakers: they say `other_sentences` each.
+        seed: for speakers and sentences.
+        train_speakers: number of speakers with `train_sentences` for training and `seen_test_sentences` for the test
+            of seen speakers.
+        validation_speakers, unseen_speakers: number of speakers with `other_sentences` each.
         train_sentences, seen_test_sentences, other_sentences: sentences per speaker.
     """
     others = validation_speakers + unseen_speakers

@@ -1,4 +1,4 @@
-"""Sentences from a small grammar, so that the corpus has no text of anybody's and as many sentences as needed.
+"""Sentences from a small grammar: as many as needed, without anybody else's text.
 
 The words are chosen to cover the English phonemes, with many that need the lips (p b m f v w).
 """
@@ -35,14 +35,14 @@ _PATTERNS = (
     "{who} and {who} {did} {many} {whats}.",
     "{many} {how} {whats} were {often} {where}.",
 )
-LENGTHS = range(47, 66)  # letters; read aloud with its pauses such a sentence lasts about 3 to 5 s
+LENGTHS = range(47, 66)  # characters; read aloud, such a sentence lasts about 3 to 5 s with its pauses
 
 
 def make_sentences(count: int, seed: int, avoid: Container[str] = (), lengths: Container[int] = LENGTHS) -> list[str]:
-    """`count` different sentences of these lengths, none in `avoid`; the same seed gives the same sentences."""
+    """`count` different sentences of these lengths, none of them in `avoid`; the same seed gives the same sentences."""
     choose = random.Random(f"sentences {seed}").choice
     lists = {name: words.split("/") for name, words in _WORDS.items()}
-    made: dict[str, None] = {}  # a set that keeps the order
+    made: dict[str, None] = {}  # used as an ordered set
     while len(made) < count:
         words = choose(_PATTERNS)
         for name in lists:

@@ -1,4 +1,4 @@
-"""The people of the embedded corpora: a voice, a face, and a style of moving it."""
+"""The speakers of the embedded corpora: each has a voice, a face and a style of motion."""
 
 from dataclasses import dataclass
 
@@ -16,16 +16,16 @@ class Speaker:
 
     Attributes:
         id: name in the corpus.
-        seed: of everything that is random about this speaker.
+        seed: for everything random about this speaker.
         voice: eSpeak's voice and variant.
-        female: whether the voice is; the face follows.
+        female: whether the voice is female; the face matches.
         pitch, pitch_range: eSpeak's settings, 0 to 99.
         rate: eSpeak's words per minute.
-        coarticulation: how far phonemes reach into their neighbours, 1 is usual.
-        jaw, rounding, spreading, upper_lip, lower_lip, press, brows: sizes of movements, 1 is usual.
-        asymmetry: how much more the left side of the mouth moves, signed share.
+        coarticulation: how far phonemes extend into their neighbours; 1 is average.
+        jaw, rounding, spreading, upper_lip, lower_lip, press, brows: sizes of movements; 1 is average.
+        asymmetry: how much more the left side of the mouth moves, as a signed fraction.
         smile: resting smile, weight of the face unit.
-        lag: by how many seconds the face is behind the voice.
+        lag: seconds by which the face lags the voice.
         blink_pause: mean seconds between blinks.
     """
 
@@ -51,13 +51,13 @@ class Speaker:
 
 
 def make_speakers(count: int, seed: int, prefix: str = "S", first_voice: int = 0) -> list[Speaker]:
-    """`count` speakers, named `prefix`00, `prefix`01, …; another prefix gives other people for the same seed.
+    """`count` speakers, named `prefix`00, `prefix`01, …; another prefix gives different people for the same seed.
 
     Args:
-        count: how many.
-        seed: of all of them; the first speakers are the same whatever `count` is.
+        count: number of speakers.
+        seed: for all speakers; the first speakers do not depend on `count`.
         prefix: of their names.
-        first_voice: voices are taken in a fixed order from here on; 96 speakers in a row have different ones.
+        first_voice: index of the first voice in a fixed order; 96 consecutive speakers have different voices.
     """
     return [_speaker(f"{prefix}{i:02d}", i, first_voice + i, seed, prefix) for i in range(count)]
 
@@ -65,7 +65,7 @@ def make_speakers(count: int, seed: int, prefix: str = "S", first_voice: int = 0
 def _speaker(name: str, number: int, voice: int, seed: int, prefix: str) -> Speaker:
     rng = np.random.default_rng([seed, number, *prefix.encode()])
     variant = VARIANTS[voice % len(VARIANTS)]
-    turn = voice // len(VARIANTS)  # when all variants have been used, they come again in the next dialect
+    turn = voice // len(VARIANTS)  # once all variants are used, they repeat in the next dialect
     return Speaker(
         id=name,
         seed=int(rng.integers(1 << 31)),

@@ -1,4 +1,4 @@
-"""Speech of the embedded corpora: eSpeak's waves at 16 kHz, with phonemes at their right times."""
+"""Speech of the embedded corpora: eSpeak's waves at 16 kHz, with corrected phoneme times."""
 
 import importlib.util
 import io
@@ -18,7 +18,7 @@ from learn2talk_core.run.errors import BadInput
 
 PEAK = 0.5
 ROOM_NOISE = 4e-4
-PADDING = 0.2  # seconds; a clip lasts a multiple of it, which is whole frames at 25 and at 30 frames a second
+PADDING = 0.2  # seconds; clips last a multiple of it, which is a whole number of frames at 25 and at 30 fps
 MAX_CLOSURE = 0.09  # seconds
 MAX_TRANSITION = 0.020  # seconds
 _STOPS = {"P", "T", "K", "CH", "B", "D", "G", "JH"}
@@ -27,7 +27,7 @@ _SONORANTS = {"M", "N", "NG", "L", "R"}
 
 @dataclass(frozen=True)
 class _Sound:
-    """A phoneme of eSpeak's, in samples; `names` are its ARPAbet phonemes, none for a pause."""
+    """One phoneme of eSpeak, in samples; `names` are its ARPAbet phonemes, none for a pause."""
 
     start: int
     end: int
@@ -35,11 +35,11 @@ class _Sound:
 
 
 def synthesise(speaker: Speaker, texts: Sequence[str]) -> list[tuple[np.ndarray, tuple[Phoneme, ...]]]:
-    """Read `texts` aloud, in one fresh process: the same speaker and texts give the same samples.
+    """Synthesise `texts` in one fresh process: the same speaker and texts give the same samples.
 
     Returns:
-        For each text, the wave (samples,) float32 at 16 kHz, with some silence around and a little room noise; and its
-        phonemes in seconds of that wave. Pauses are what no phoneme covers.
+        For each text, the wave (samples,) float32 at 16 kHz, with silence at both ends and a little room noise; and its
+        phonemes, in seconds from the start of the wave. Pauses are covered by no phoneme.
     """
     if importlib.util.find_spec("espeakng_loader") is None:
         raise BadInput(
@@ -73,11 +73,11 @@ def synthesise(speaker: Speaker, texts: Sequence[str]) -> list[tuple[np.ndarray,
 
 
 def corrected(sounds: Sequence[_Sound], wave: np.ndarray, rate: int) -> list[_Sound]:
-    """Undo two habits of eSpeak's event times.
+    """Correct two systematic errors of eSpeak's event times.
 
-    A stop's event marks its release, and the silence of its closure is counted to the phoneme before: the start moves
-    back over that silence. A vowel after m n ng l r is marked after its onset transition: it starts up to 20 ms
-    earlier.
+    A stop's event marks its release, and the silence of its closure is assigned to the phoneme before: the start is
+    moved back over that silence. A vowel after m n ng l r is marked after its onset transition: its start is moved up
+    to 20 ms earlier.
     """
     result = list(sounds)
     for i in range(1, len(result)):
@@ -85,7 +85,7 @@ def corrected(sounds: Sequence[_Sound], wave: np.ndarray, rate: int) -> list[_So
         length, start = before.end - before.start, here.start
         if here.names[:1] and here.names[0] in _STOPS:
             earliest = max(before.end - length // 3, before.end - int(MAX_CLOSURE * rate))
-            if not before.names:  # a pause: nothing of it is needed
+            if not before.names:  # a pause, which may be used up completely
                 earliest = max(before.start, before.end - int(MAX_CLOSURE * rate))
             while start > earliest and abs(int(wave[start - 1])) <= 6:
                 start -= 1

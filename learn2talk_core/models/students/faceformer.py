@@ -1,15 +1,14 @@
 """FaceFormer (Fan et al. 2022): the student. Speech features and a speaking style in, vertex displacements out.
 
-A transformer decoder predicts one frame after the other from those before it:
+A transformer decoder predicts the motion frame by frame from the frames before:
 
     token_0 = s            token_t = W_in v_{t-1} + s            (s: style embedding, v: vertex displacement)
     h_t = Decoder(token_0 + PPE(0), ..., token_t + PPE(t); audio)
     v_t = W_out h_t
 
-Written so, each step passes through all vertices. But W_in W_out is a small affine map, so that with A = W_in W_out the
-recursion closes on the d-dimensional states, token_t = A h_{t-1} + a + s, and vertices are made once, at the end, and
-only those that are wanted. The states of past frames never change (the attention is causal), so their keys and values
-are kept.
+In this form each step computes all vertices. But W_in W_out is a small affine map: with A = W_in W_out the recursion
+runs on the d-dimensional states, token_t = A h_{t-1} + a + s, and vertices are computed once at the end, and only those
+that are needed. The states of past frames never change (the attention is causal), so their keys and values are cached.
 """
 
 import math
@@ -27,39 +26,39 @@ from learn2talk_core.models.students.student import Student, StudentStream
 from learn2talk_core.run.threads import one_thread
 
 AudioAlignment = Literal["time", "vocaset", "biwi"]
-OFFICIAL_EPS = 1e-5  # of the wave's normalisation in transformers 4.6, which FaceFormer's weights were made with
-OFFICIAL_FRAMES = 600  # the length of the tables in published checkpoints; ours are computed, and have no limit
+OFFICIAL_EPS = 1e-5  # eps of wave normalisation in transformers 4.6, with which FaceFormer was trained
+OFFICIAL_FRAMES = 600  # length of the tables in published checkpoints; ours are computed and have no limit
 
 
 def periodic_positions(period: int, width: int) -> Tensor:
-    """Periodic positional encoding (FaceFormer Eq. 4), one period of it: (period, width)."""
+    """One period of the periodic positional encoding (FaceFormer Eq. 4): (period, width)."""
     phase = torch.arange(period, dtype=torch.float32)[:, None]
     frequency = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10000.0) / width))
     return torch.stack((torch.sin(phase * frequency), torch.cos(phase * frequency)), dim=-1).reshape(period, width)
 
 
 def head_slopes(heads: int) -> Tensor:
-    """How much each head is biased towards recent periods (Press et al. 2022): 2^-2, 2^-4, ... 2^-8 for four heads."""
+    """Slope of each head's bias towards recent periods (Press et al. 2022): 2^-2, 2^-4, ... 2^-8 for four heads."""
     if heads & (heads - 1):
         raise ValueError(f"heads: expected a power of two, found {heads}")
     return 2.0 ** (-8.0 / heads * torch.arange(1, heads + 1, dtype=torch.float32))
 
 
 def distance_bias(frames: int, period: int, heads: int) -> Tensor:
-    """What is added to the attention score of a frame j <= i before softmax (FaceFormer Eq. 6), at distance i - j:
-    -slope * floor((i - j) / period); (heads, frames)."""
+    """Bias (heads, frames) on the attention scores before softmax (FaceFormer Eq. 6), by distance i - j >= 0:
+    -slope * floor((i - j) / period)."""
     return -head_slopes(heads)[:, None] * torch.arange(frames).div(period, rounding_mode="floor")
 
 
 def causal_bias(frames: int, period: int, heads: int) -> Tensor:
-    """The same for all pairs of frames, -inf where j > i: (heads, frames, frames)."""
+    """The same bias for all pairs of frames i, j, -inf where j > i: (heads, frames, frames)."""
     distance = torch.arange(frames)[:, None] - torch.arange(frames)[None]
     bias = distance_bias(frames, period, heads)[:, distance.clamp(min=0)]
     return bias.masked_fill(distance < 0, -math.inf)
 
 
 class PeriodicPositionalEncoding(nn.Module):
-    """The table under the name and with the shape that it has in published checkpoints."""
+    """The table with the name and shape that it has in published checkpoints."""
 
     pe: Tensor
 
@@ -70,21 +69,21 @@ class PeriodicPositionalEncoding(nn.Module):
 
 
 class FaceFormer(Student):
-    """The decoder, and the speech encoder inside, so that one state dict holds the whole student; keys and their
-    meaning as in FaceFormer's published checkpoints.
+    """The decoder, which contains the speech encoder, so that one state dict has the whole student. Keys and their
+    meaning are those of FaceFormer's published checkpoints.
 
     Args:
         vertex_count: V.
-        style_count: speakers in training, whose order is that of the style one-hot.
+        style_count: number of training speakers, the length of the style one-hot.
         audio_width: H, the width of the speech encoder's hidden states.
-        width: d, of the decoder (64 on VOCASET, 128 on BIWI).
-        period: frames in a period, the frame rate in FaceFormer.
-        audio_rate: hidden states of the speech encoder for each motion frame (1; BIWI's checkpoint 2).
-        heads: of the attentions.
-        dropout: share of numbers dropped in training (0.1 in FaceFormer).
-        audio_encoder: a sub-module to hold under that name, for checkpoints that contain it.
-        alignment: how `predict_states` brings speech features to motion frames for these weights: "time", by their
-            time stamps; "vocaset" or "biwi", as FaceFormer's own code did with that dataset.
+        width: d, width of the decoder (64 on VOCASET, 128 on BIWI).
+        period: frames per period; FaceFormer uses the frame rate.
+        audio_rate: hidden states of the speech encoder per motion frame (1; 2 in BIWI's checkpoint).
+        heads: number of attention heads.
+        dropout: dropout probability in training (0.1 in FaceFormer).
+        audio_encoder: the sub-module of that name, for checkpoints that contain it.
+        alignment: how `predict_states` aligns speech features with motion frames for these weights: "time", by their
+            time stamps; "vocaset" or "biwi", as in FaceFormer's own code for that dataset.
     """
 
     network = "faceformer"
@@ -116,7 +115,7 @@ class FaceFormer(Student):
         self.vertice_map_r = nn.Linear(width, 3 * vertex_count)
         self.obj_vector = nn.Linear(style_count, width, bias=False)
         self._kept: tuple[Any, tuple[Tensor, Tensor]] | None = None
-        nn.init.zeros_(self.vertice_map_r.weight)  # an untrained face rests
+        nn.init.zeros_(self.vertice_map_r.weight)  # an untrained network predicts the face at rest
         nn.init.zeros_(self.vertice_map_r.bias)
 
     @property
@@ -129,19 +128,19 @@ class FaceFormer(Student):
 
     @property
     def width(self) -> int:
-        """d, of the decoder and its states."""
+        """d, width of the decoder and its states."""
         return self.vertice_map_r.in_features
 
     @property
     def speech_encoder(self) -> SpeechEncoder:
-        """The speech encoder inside."""
+        """The speech encoder of this student."""
         encoder = self.audio_encoder
         assert isinstance(encoder, SpeechEncoder)
         return encoder
 
     @property
     def eps(self) -> float:
-        """Of the wave's normalisation."""
+        """Eps of the wave normalisation."""
         return 1e-7 if self.alignment == "time" else OFFICIAL_EPS
 
     def settings(self) -> dict[str, Any]:
@@ -169,8 +168,8 @@ class FaceFormer(Student):
     def predict_states(
         self, wave: np.ndarray, fps: float, styles: Tensor, frames: int, template: np.ndarray | None = None
     ) -> Tensor:
-        """See `Student.predict_states`. With an official alignment a frame or two fewer come out, as in FaceFormer's
-        own code, whose count comes from the features: 119 for 4 s at 30 fps."""
+        """See `Student.predict_states`. With an official alignment there are one or two frames less, as in FaceFormer's
+        own code, which derives the number of frames from the features: 119 for 4 s at 30 fps."""
         encoder = self.speech_encoder
         if self.alignment == "time":
             features = tcn_features(encoder, wave, frames, fps)[None]
@@ -187,30 +186,30 @@ class FaceFormer(Student):
 
     @torch.no_grad()
     def start_from(self, components: Tensor, mean: Tensor) -> None:
-        """Let states be weights of `components` (d, 3V) around `mean` (3V,)."""
+        """Set W_out so that states are weights of `components` (d, 3V), added to `mean` (3V,)."""
         self.vertice_map_r.weight.copy_(components.T)
         self.vertice_map_r.bias.copy_(mean)
 
     @torch.no_grad()
     def scale_motion(self, unit: float) -> None:
-        """Turn a model that moves in `unit`s into one that moves in the corpus's unit; its states stay the same."""
+        """Convert the output from `unit`s to the unit of the corpus; the states stay the same."""
         self.vertice_map_r.weight.mul_(unit)
         self.vertice_map_r.bias.mul_(unit)
         self.vertice_map.weight.div_(unit)
 
     def input_map(self) -> nn.Linear:
-        """W_in, from the vertices of the frame before to its token."""
+        """W_in: maps the vertices of the previous frame to a token."""
         return self.vertice_map
 
     def roll_out(self, audio: Tensor, style: Tensor, region: Tensor | None = None) -> Tensor:
-        """Vertex displacements from the template, each frame from the model's own earlier ones.
+        """Predict vertex displacements from the template, each frame from the model's own earlier predictions.
 
-        With gradient where autograd is on. A padded batch needs no lengths: no frame sees a later one.
+        Has a gradient if autograd is on. A padded batch needs no lengths, because no frame depends on later ones.
 
         Args:
             audio: the speech encoder's hidden states (B, audio_rate * T, H).
             style: one-hot, or any mixture, of the training speakers (B, style_count).
-            region: ids (n,) of the vertices that are wanted; all if None.
+            region: ids (n,) of the vertices to compute; all if None.
 
         Returns:
             (B, T, n, 3) in the unit of the training data.
@@ -220,7 +219,7 @@ class FaceFormer(Student):
     def states(self, audio: Tensor, style: Tensor) -> Tensor:
         """The decoder's states (B, T, d) of the roll-out; arguments as `roll_out`.
 
-        Compiled where no gradient is wanted, on the CPU; else in torch, on one thread.
+        On the CPU without gradient it runs compiled code; otherwise torch on one thread.
         """
         memory = self.audio_feature_map(audio)
         style = self.obj_vector(style)
@@ -231,7 +230,7 @@ class FaceFormer(Student):
         positions = self.PPE.pe[0, : self.period]
         constant = (offset + style)[:, None] + positions  # (B, period, d)
         first = style + positions[0]
-        # at frame t the distances t, t-1, ..., 0 to the frames so far are a slice of one long row
+        # at frame t, the biases of the distances t, t-1, ..., 0 are a slice of this row
         frames = memory.shape[1] // self.audio_rate
         bias = distance_bias(frames, self.period, self.heads).flip(1).to(memory)
         if compiled:
@@ -240,14 +239,14 @@ class FaceFormer(Student):
             return self._states(memory, transition, first, constant, bias)
 
     def transition(self) -> tuple[Tensor, Tensor]:
-        """A = W_in W_out (d, d) and a (d,): the token of a state's vertices is A h + a, but for the style."""
+        """A = W_in W_out (d, d) and a (d,): the token that follows state h is A h + a, plus the style."""
         weight = self.vertice_map.weight
         return weight @ self.vertice_map_r.weight, weight @ self.vertice_map_r.bias + self.vertice_map.bias
 
     def _kept_transition(self) -> tuple[Tensor, Tensor]:
-        """The same, made again only when one of its four tensors has changed: it takes as long as rolling out 10 s."""
+        """The same, cached until one of its four tensors changes: computing it takes as long as a roll-out of 10 s."""
         made_of = (*self.vertice_map.parameters(), *self.vertice_map_r.parameters())
-        if any(p.is_inference() for p in made_of):  # whose changes nobody counts
+        if any(p.is_inference() for p in made_of):  # inference tensors have no version counter
             return self.transition()
         version = tuple((p.data_ptr(), p._version) for p in made_of)
         if self._kept is None or self._kept[0] != version:
@@ -301,7 +300,7 @@ class FaceFormer(Student):
         return torch.from_numpy(np.stack(states))
 
     def teacher_forced(self, audio: Tensor, style: Tensor, truth: Tensor) -> Tensor:
-        """The decoder's states (B, T, d) where each frame is predicted from the true earlier ones, all at once.
+        """The decoder's states (B, T, d) if each frame is predicted from the true earlier frames, all at once.
 
         Args:
             audio, style: as `roll_out`.
@@ -309,7 +308,7 @@ class FaceFormer(Student):
         """
         alignment = Alignment(self, self.audio_feature_map(audio))
         batch, frames = len(audio), alignment.frames
-        before = F.pad(truth.flatten(2)[:, : frames - 1], (0, 0, 1, 0))  # the template stands before the first frame
+        before = F.pad(truth.flatten(2)[:, : frames - 1], (0, 0, 1, 0))  # the template precedes the first frame
         phase = torch.arange(frames, device=audio.device) % self.period
         token = self._drop(self.vertice_map(before) + self.obj_vector(style)[:, None] + self.PPE.pe[0, phase])
         query, key, value = self._in_projection(token)
@@ -349,12 +348,12 @@ class FaceFormer(Student):
 
 
 class Alignment:
-    """Cross-attention of frame t to its own audio only (FaceFormer's alignment bias): its 1 or `audio_rate` states.
+    """Cross-attention of frame t to its own `audio_rate` audio states only (FaceFormer's alignment bias).
 
-    With one state for each frame the softmax is 1 and the attention is a linear map of the audio.
+    With one state per frame the softmax is 1 and the attention is a linear map of the audio.
 
     Args:
-        model: whose weights and dropout to use.
+        model: the model whose weights and dropout are used.
         memory: audio features (B, audio_rate * T, d).
     """
 
@@ -379,7 +378,7 @@ class Alignment:
             self.value = value
 
     def __call__(self, x: Tensor, t: int | None) -> Tensor:
-        """For frame t of x (B, d), or for all frames of x (B, T, d) where t is None."""
+        """Attend from frame t, x (B, d), or from all frames, x (B, T, d), if t is None."""
         if self.model.audio_rate == 1:
             return self.attended if t is None else self.attended[:, t]
         key, value = (self.key, self.value) if t is None else (self.key[:, t], self.value[:, t])
@@ -399,16 +398,16 @@ def new_faceformer(
     dropout: float,
     alignment: AudioAlignment = "time",
 ) -> FaceFormer:
-    """A FaceFormer with `encoder` inside.
+    """A new FaceFormer that contains `encoder`.
 
     Args:
         encoder: the speech encoder.
         vertex_count: V.
-        style_count: training speakers.
-        fps: of the motion; the period of the positional encoding, as in FaceFormer (rounded).
-        width: d of the decoder.
-        dropout: in the decoder.
-        alignment: of speech features with motion frames; see `FaceFormer`.
+        style_count: number of training speakers.
+        fps: frame rate of the motion; rounded, it is the period of the positional encoding, as in FaceFormer.
+        width: d, width of the decoder.
+        dropout: dropout probability in the decoder.
+        alignment: alignment of speech features with motion frames; see `FaceFormer`.
     """
     return FaceFormer(
         vertex_count,
@@ -424,10 +423,10 @@ def new_faceformer(
 
 
 def state_sizes(state: Mapping[str, Tensor]) -> tuple[int, int, int]:
-    """Vertices, styles and width of the FaceFormer whose state dict this is.
+    """Number of vertices, number of styles and width of the FaceFormer with this state dict.
 
     Raises:
-        KeyError: it is none; the key that it lacks.
+        KeyError: not the state dict of a FaceFormer; the message is the missing key.
     """
     for key in ("vertice_map_r.weight", "obj_vector.weight", "audio_feature_map.weight"):
         if key not in state or state[key].ndim != 2:

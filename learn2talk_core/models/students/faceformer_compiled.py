@@ -1,7 +1,7 @@
-"""FaceFormer's decoder layer, frame after frame, compiled: prediction without gradient on the CPU.
+"""FaceFormer's decoder, compiled: frame-by-frame prediction without gradient on the CPU.
 
-A frame is some twenty operations on vectors of 64 numbers, of which a tensor library takes longer to start each than to
-do it. The same in torch, with gradient, is in `faceformer.py`; the tests hold both against the same references.
+A frame is about twenty operations on vectors of 64 numbers; in a tensor library the call overhead of each would exceed
+its computation. `faceformer.py` has the same in torch, with gradient; the tests compare both with the same references.
 """
 
 import math
@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-EPS = 1e-5  # of torch's LayerNorm
+EPS = 1e-5  # default of torch's LayerNorm
 
 
 class Affine(NamedTuple):
@@ -21,7 +21,7 @@ class Affine(NamedTuple):
 
 
 class DecoderLayer(NamedTuple):
-    """The weights of torch's TransformerDecoderLayer (normalisation after each residual); a norm's are (d,), (d,)."""
+    """Weights of torch's TransformerDecoderLayer (normalisation after each residual); norms: weight and bias (d,)."""
 
     attention_in: Affine  # d -> 3d: query, key, value
     attention_out: Affine
@@ -39,12 +39,12 @@ def decode(layer, transition, first, constant, bias, key, value):  # type: ignor
     """The states of one clip's roll-out.
 
     Args:
-        layer: its weights, float32 as everything here.
+        layer: weights of the layer; all arrays are float32.
         transition: A (d, d), see `faceformer.py`.
         first: first token with its position (d,).
-        constant: what is added to A h_{t-1} in each phase of the period (period, d).
+        constant: added to A h_{t-1} in each phase of the period (period, d).
         bias: attention bias (heads, T) at distances T - 1 ... 0.
-        key, value: of the audio (T, r, d), the r states that a frame is aligned with.
+        key, value: of the audio (T, r, d), for the r audio states that each frame is aligned with.
 
     Returns:
         States (T, d).
@@ -53,7 +53,7 @@ def decode(layer, transition, first, constant, bias, key, value):  # type: ignor
     heads = len(bias)
     part = width // heads
     scale = np.float32(1 / np.sqrt(part))
-    # a row holds one number of all frames, so that the loops over past frames run through memory in order
+    # one row per dimension, so that the loops over past frames access memory sequentially
     keys, values = np.empty((2, width, frames), np.float32)
     score = np.empty(frames, np.float32)
     aligned_score = np.empty(rate, np.float32)
@@ -80,7 +80,7 @@ def decode(layer, transition, first, constant, bias, key, value):  # type: ignor
                 attended[c] = total
         x = _norm(layer.norm1, token + _affine(layer.attention_out, attended))
 
-        attended[:] = value[t, 0]  # one state is all that this frame may look at
+        attended[:] = value[t, 0]  # with one audio state per frame the softmax is 1
         if rate > 1:
             query = _affine(layer.alignment_query, x) * scale
             attended[:] = 0
@@ -126,9 +126,9 @@ def _norm(norm, x):  # type: ignore[no-untyped-def]
 def _softmax(score, exponent):  # type: ignore[no-untyped-def]
     """In place. `exponent` (len(score),) int32 is scratch space.
 
-    exp(x) = 2^n 2^f with n the whole number nearest to x / log 2: n goes into the exponent's bits, 2^f for f in ±1/2 is
-    a polynomial (Cephes' exp2f, relative error 2e-7). The library's exp is called for one number at a time; this runs
-    eight wide.
+    exp(x) = 2^n 2^f with n the integer nearest to x / log 2: n is written to the exponent bits, and 2^f for f in ±1/2
+    is a polynomial (Cephes' exp2f, relative error 2e-7). Unlike the scalar exp of the library, this vectorises to eight
+    numbers at a time.
     """
     power = exponent.view(np.float32)
     top = score.max()

@@ -1,4 +1,4 @@
-"""A student's roll-out that goes on: speech comes piece by piece, and memory stays as large as it is."""
+"""Streaming roll-out of FaceFormer: speech arrives piece by piece, and memory use stays constant."""
 
 import torch
 from torch import Tensor
@@ -8,15 +8,15 @@ from learn2talk_core.run.threads import one_thread
 
 
 class RollOut:
-    """The recursion of `FaceFormer.states` for one clip, which `extend` carries on from where it was.
+    """The recursion of `FaceFormer.states` for one clip; `extend` continues it.
 
-    How the speech is divided changes nothing but the rounding. A frame attends to itself and the `memory - 1` frames
-    before it, so the result is FaceFormer's own as long as the clip has no more frames than that.
+    The division of the speech into pieces only affects rounding. A frame attends to itself and the `memory - 1` frames
+    before it, so the result equals FaceFormer's for clips of at most `memory` frames.
 
     Args:
         model: in evaluation mode.
         style: (S,) weights of the training speakers.
-        memory: frames.
+        memory: number of frames that attention covers.
     """
 
     def __init__(self, model: FaceFormer, style: Tensor, memory: int) -> None:
@@ -50,7 +50,7 @@ class RollOut:
 
 
 class FaceFormerStream:
-    """FaceFormer's `StudentStream`: the roll-out of one clip, and the speech encoder before it."""
+    """FaceFormer's `StudentStream`: the speech encoder and the roll-out of one clip."""
 
     def __init__(self, model: FaceFormer, style: Tensor, fps: float, memory: int) -> None:
         self.eps, self._model, self._fps = model.eps, model, fps

@@ -1,4 +1,4 @@
-"""Students on disk: which network a folder holds, and the network with its weights."""
+"""Load students from disk: the network class of a folder, and the network with its weights."""
 
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ NETWORKS: tuple[type[Student], ...] = (FaceFormer,)
 
 
 def network_class(name: str, where: object) -> type[Student]:
-    """The class of the network `name`; an unknown one is refused with the names of those that there are."""
+    """The class of the network `name`; the error for an unknown name lists the known ones."""
     for network in NETWORKS:
         if network.network == name:
             return network
@@ -26,8 +26,8 @@ def load_student(folder: str | Path, *, made_by: str, recipe: str | None = None)
 
     Args:
         folder: as `save_student` writes it.
-        made_by: the command that makes it, for the message when nothing is there.
-        recipe: of the corpus whose clips it is to speak; a student that was trained on another recipe is refused.
+        made_by: the command that makes it, for the error message if it does not exist.
+        recipe: recipe of the corpus to animate; a student trained on another recipe is refused.
     """
 
     def build(config: dict[str, Any]) -> Student:

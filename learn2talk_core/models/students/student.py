@@ -1,7 +1,7 @@
-"""What every student network offers: speech and a speaking style in, motion of a face out.
+"""Interface of all student networks: speech and a speaking style in, motion of a face out.
 
-A student makes d numbers a frame, its *states*. Where its last layer is affine, vertices are template + W state + b, so
-that states are small to store and any region of the face is computed alone; where it is not, the states are the
+A student outputs d numbers per frame, its *states*. If its last layer is affine, vertices are template + W state + b,
+so states are small to store and any region of the face can be computed alone. Otherwise the states are the
 displacements of the vertices themselves, d = 3V.
 """
 
@@ -18,10 +18,10 @@ from learn2talk_core.run.weights import save_weights
 
 
 class StudentStream(Protocol):
-    """One clip that a student goes on speaking while the sound comes in.
+    """One clip that a student animates while the audio is still arriving.
 
     Attributes:
-        eps: added to the variance of the wave when it is normalised, as the student's speech encoder wants it.
+        eps: added to the variance when the wave is normalised, as the student's speech encoder expects.
     """
 
     eps: float
@@ -30,19 +30,19 @@ class StudentStream(Protocol):
         """The next states (wanted, d).
 
         Args:
-            wave: (samples,) normalised sound of `frames` motion frames: the past again, what is wanted, a look-ahead.
-            skipped: frames of the past at its beginning, whose states were given before.
-            wanted: frames whose states are wanted.
-            frames: all of them.
+            wave: (samples,) normalised audio of `frames` motion frames: past, wanted frames, look-ahead.
+            skipped: number of past frames at its beginning, whose states were returned before.
+            wanted: number of frames whose states are wanted.
+            frames: total number of frames.
         """
         ...
 
 
 class Student(nn.Module, ABC):
-    """Speech and style in, motion out. A network is one module of `models/students` with one class of this kind.
+    """Speech and style in, motion out. Each network is one module of `models/students` with one subclass.
 
     Attributes:
-        network: the name of its module, which `load_student` goes by.
+        network: the name of its module, by which `load_student` finds it.
     """
 
     network: ClassVar[str]
@@ -50,28 +50,28 @@ class Student(nn.Module, ABC):
     @property
     @abstractmethod
     def vertex_count(self) -> int:
-        """V, vertices of the face."""
+        """V, number of vertices of the face."""
 
     @property
     @abstractmethod
     def style_count(self) -> int:
-        """S, the training speakers, in the order of the style one-hot."""
+        """S, number of training speakers, the length of the style one-hot."""
 
     @abstractmethod
     def predict_states(
         self, wave: np.ndarray, fps: float, styles: Tensor, frames: int, template: np.ndarray | None = None
     ) -> Tensor:
-        """Speak a clip in one or more styles, without gradient, in evaluation mode.
+        """Predict a clip in one or more styles, without gradient, in evaluation mode.
 
         Args:
             wave: (samples,) 16 kHz mono.
             fps: frame rate of the motion.
             styles: (B, S) one-hot, or any mixture, over the training speakers.
-            frames: T, how many frames to make.
-            template: (V, 3) the face at rest, for networks that look at it.
+            frames: T, number of frames to predict.
+            template: (V, 3) the face at rest, for networks that use it.
 
         Returns:
-            States (B, T, d); of published weights T may be a frame or two smaller, as in their own code.
+            States (B, T, d); with published weights T may be one or two frames less, as in their original code.
         """
 
     @abstractmethod
@@ -81,10 +81,10 @@ class Student(nn.Module, ABC):
     @classmethod
     @abstractmethod
     def from_settings(cls, settings: dict[str, Any]) -> Self:
-        """The network of these settings with fresh weights; `style_count` and `fps` are among them."""
+        """An untrained network with these settings, which include `style_count` and `fps`."""
 
     def affine_map(self) -> tuple[Tensor, Tensor] | None:
-        """Weight (3V, d) and bias (3V,) from states to displacements; None where states are displacements."""
+        """Weight (3V, d) and bias (3V,) from states to displacements; None if states are displacements."""
         return None
 
     def displacement(self, states: Tensor, region: Tensor | None = None) -> Tensor:
@@ -100,7 +100,7 @@ class Student(nn.Module, ABC):
         return linear(states, weight, bias).unflatten(-1, (-1, 3))
 
     def map_arrays(self) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """`affine_map` as arrays, basis (d, 3V) and bias (3V,); None twice where states are displacements."""
+        """`affine_map` as arrays, basis (d, 3V) and bias (3V,); both None if states are displacements."""
         affine = self.affine_map()
         if affine is None:
             return None, None
@@ -108,20 +108,20 @@ class Student(nn.Module, ABC):
         return weight.detach().T.numpy(), bias.detach().numpy()
 
     def open_stream(self, style: Tensor, fps: float, memory: int) -> StudentStream:
-        """Begin a clip of which the sound comes in piece by piece.
+        """Start a clip whose audio arrives piece by piece.
 
         Args:
             style: (S,) weights of the training speakers.
             fps: frame rate of the motion.
-            memory: frames that the network looks back on.
+            memory: number of past frames that the network uses.
 
         Raises:
             BadInput: the network needs the whole clip at once.
         """
         raise BadInput(
             f"a stream of {self.network}",
-            expected="a student that can speak while the sound comes in",
-            found="one that needs the whole clip",
+            expected="a student that can animate speech while it arrives",
+            found="one that needs the whole clip at once",
             fix="Use learn2talk animate, or another model.",
         )
 
@@ -130,9 +130,9 @@ class Student(nn.Module, ABC):
 
 
 def save_student(folder: str | Path, student: Student, *, fps: float, speakers: tuple[str, ...], **notes: Any) -> None:
-    """Write a student: weights, and what is needed to rebuild it.
+    """Write a student: its weights, and the settings needed to rebuild it.
 
-    `notes` say where it comes from; `recipe` among them is that of its corpus, and `load_student` heeds it.
+    `notes` document its origin; `recipe` among them is that of its corpus, which `load_student` checks.
     """
     about = {"network": student.network, "fps": fps, "speakers": list(speakers), "notes": notes}
     save_weights(folder, student, {**student.settings(), **about})

@@ -1,4 +1,4 @@
-"""Training of FaceFormer: autoregressive with gradient, as its own code trains."""
+"""Training of FaceFormer: autoregressive with gradient, as in its published code."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -28,11 +28,11 @@ class FaceFormerRecipe:
 
     width: int  # d of the decoder
     dropout: float  # in the decoder
-    start: Literal["pca", "zeros"]  # what the last layer starts from
+    start: Literal["pca", "zeros"]  # initial weights of the last layer
     vertex_loss: Form  # form of Eq. 3
-    vertex_stride: int  # Eq. 3 is evaluated on every so many-th vertex, from a random first one; 1: all
+    vertex_stride: int  # Eq. 3 is evaluated on every `vertex_stride`-th vertex, from a random first one; 1: all
     steps: int
-    batch: int  # clips, of each process
+    batch: int  # clips, in each process
     learning_rate: float  # of the decoder
     encoder_learning_rate: float  # of the speech encoder's transformer
 
@@ -56,14 +56,14 @@ def train_network(
 
     Args:
         corpus: the corpus of `clips`.
-        encoder: the pre-trained speech encoder; its TCN stays as it is, its transformer is trained.
+        encoder: the pre-trained speech encoder; its TCN is frozen, its transformer is trained.
         clips: training clips.
         recipe: network and optimisation.
-        seed: of weights, batches, dropout.
+        seed: seed of weights, batches and dropout.
         scratch, description, extra, balanced: see `train_student`.
 
     Returns:
-        The model, in the corpus's unit, and one row of loss values a step.
+        The model, in the corpus's unit, and one row of loss values per step.
     """
     seed_torch(seed, "student", "weights")
     model = new_faceformer(
@@ -90,8 +90,8 @@ def train_network(
 
 
 def parameter_groups(model: FaceFormer, recipe: FaceFormerRecipe) -> list[dict[str, Any]]:
-    """Parameters with their peak learning rates. The input map sums over 3V coordinates: the same step there moves the
-    state √(3V) times as far, so its rate is that much smaller. The frozen TCN is in none."""
+    """Parameters with their peak learning rates. The input map sums over 3V coordinates, so that the same step moves
+    the state √(3V) times as far; its learning rate is divided by √(3V). The frozen TCN is in no group."""
     encoder, wide = model.speech_encoder, model.input_map()
     own = {id(p) for p in encoder.parameters()} | {id(p) for p in wide.parameters()}
     return [

@@ -31,7 +31,7 @@ def template() -> np.ndarray:
 
 
 def still(template: np.ndarray, shot: Shot) -> np.ndarray:
-    """A neutral face filmed."""
+    """A film of a neutral face."""
     return render_film(template, np.zeros((1, len(load_face().basis)), np.float32), colours(), shot)[0]
 
 
@@ -67,7 +67,7 @@ def test_sentences_are_short_and_other_than_the_3d_corpus_has() -> None:
 
 
 def test_mouth_box_is_the_crop_of_render_mouth(template: np.ndarray) -> None:
-    """Seen straight on from the same distance, the middle 88 pixels of the box are what `render_mouth` shows."""
+    """From the front at the same distance, the middle 88 pixels of the box show what `render_mouth` renders."""
     face = load_face()
     shot = frontal(template, 0)
     shot = replace(shot, camera=replace(shot.camera, distance=0.62), tint=np.ones(3))
@@ -106,7 +106,7 @@ def test_face_box_lies_in_the_picture_whoever_is_filmed() -> None:
             assert 0 <= top < bottom <= SIZE
             assert right - left == bottom - top > 0.6 * SIZE
             assert left < mouth_box[0] < mouth_box[2] < right
-            # The lips are in the half that Wav2Lip paints, and always in one place of it.
+            # The lips are in the half that Wav2Lip generates, and always at the same place.
             middle = np.array([(mouth_box[0] + mouth_box[2]) / 2 - left, (mouth_box[1] + mouth_box[3]) / 2 - top])
             np.testing.assert_allclose(middle / (right - left), (0.5, 0.72), atol=0.04)
 

@@ -16,7 +16,7 @@ RATE = 22_050
 
 def test_a_stop_begins_with_its_silent_closure() -> None:
     wave = np.full(10_000, 1000, np.int16)
-    wave[4000:5000] = 3  # the closure, which eSpeak counts to the vowel before
+    wave[4000:5000] = 3  # the closure, which eSpeak assigns to the vowel before
     sounds = [_Sound(0, 5000, ("AA",)), _Sound(5000, 6000, ("P",)), _Sound(6000, 9000, ("IY",))]
     assert [(s.start, s.end) for s in corrected(sounds, wave, RATE)] == [(0, 4000), (4000, 6000), (6000, 9000)]
 

@@ -1,4 +1,4 @@
-"""Drives a headless Chromium by its DevTools protocol over two pipes, with nothing but the standard library."""
+"""Drives a headless Chromium by its DevTools protocol over two pipes, using only the standard library."""
 
 import base64
 import io
@@ -80,7 +80,7 @@ class Page:
         return self.run(f"import('./{name}').then(async (m) => {expression})")
 
     def wait(self, expression: str, patience: float = PATIENCE) -> Any:
-        """Until an expression is true; its value."""
+        """Wait until an expression is true; returns its value."""
         end = time.monotonic() + patience
         while time.monotonic() < end:
             if value := self.run(expression):
@@ -90,7 +90,7 @@ class Page:
         raise AssertionError(f"never true: {expression}; the page says {text!r}; {self.complaints()}")
 
     def press(self, key: str, code: str | None = None, shift: bool = False) -> None:
-        """A key goes down and up."""
+        """Press and release a key."""
         text = {"text": key} if len(key) == 1 else {"text": "\r"} if key == "Enter" else {}
         code = code or {" ": "Space"}.get(key, key)
         number = CODES.get(key, ord(key[0].upper()))
@@ -109,7 +109,7 @@ class Page:
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
     def drop(self, selector: str, path: Path) -> None:
-        """A file is dropped on an element."""
+        """Drop a file on an element."""
         x, y = self.run(
             f"(() => {{ const b = document.querySelector({json.dumps(selector)}).getBoundingClientRect();"
             "return [b.x + b.width / 2, b.y + b.height / 2]; })()"
@@ -119,7 +119,7 @@ class Page:
             self.call("Input.dispatchDragEvent", type=kind, x=x, y=y, data=data)
 
     def picture(self, selector: str | None = None) -> np.ndarray:
-        """What is seen, (H, W, 3) uint8; of one element or of the page."""
+        """Screenshot of an element or of the page, (H, W, 3) uint8."""
         clip = {}
         if selector:
             box = self.run(
@@ -131,7 +131,7 @@ class Page:
         return np.asarray(Image.open(io.BytesIO(image)).convert("RGB"))
 
     def prefer(self, **features: str) -> None:
-        """What the user prefers: color_scheme="dark", reduced_motion="reduce"."""
+        """Set user preferences: color_scheme="dark", reduced_motion="reduce"."""
         listed = [{"name": f"prefers-{name.replace('_', '-')}", "value": value} for name, value in features.items()]
         self.call("Emulation.setEmulatedMedia", features=listed)
 
@@ -157,7 +157,7 @@ class Page:
 
 @contextmanager
 def chromium(profile: Path, *flags: str) -> Iterator[Page]:
-    """A browser with an empty profile; the test is skipped where there is none."""
+    """A browser with an empty profile; the test is skipped if no browser is installed."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if program is None:
         pytest.skip("Chromium is not installed")

@@ -1,4 +1,4 @@
-"""A tiny run to look at: a corpus, two sets of predictions and a student."""
+"""A tiny run for the viewer: a corpus, two sets of predictions and a student."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A viewer's server that runs beside the test, and a client for it."""
+"""A viewer server running in a thread, and a client for it."""
 
 import http.client
 import json
@@ -27,7 +27,7 @@ class Answer(NamedTuple):
 
 
 class Client:
-    """Asks as our own page does, unless the headers say otherwise."""
+    """Sends requests as our own page does, unless other headers are given."""
 
     def __init__(self, server: ViewServer) -> None:
         self.server, self.port, self.token = server, server.server_port, server.token

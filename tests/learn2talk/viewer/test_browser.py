@@ -1,4 +1,4 @@
-"""The pages in a headless Chromium, as a user has them. Skipped where there is no Chromium."""
+"""The pages in a headless Chromium, as a user sees them. Skipped if Chromium is not installed."""
 
 import csv
 import json
@@ -33,7 +33,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
 
 
 @pytest.fixture(scope="module")
-def client(browser: Page, folder: Path) -> Iterator[Client]:  # no server where there is no browser
+def client(browser: Page, folder: Path) -> Iterator[Client]:  # no server if there is no browser
     write_wave(folder / "spoken.wav", speech(1.5))
     with serving(folder, folder / "spoken.wav") as client:
         yield client
@@ -41,7 +41,7 @@ def client(browser: Page, folder: Path) -> Iterator[Client]:  # no server where 
 
 @pytest.fixture
 def page(browser: Page, client: Client) -> Iterator[Page]:
-    """The viewer with its first clip; afterwards nothing may have gone wrong, and nobody else been asked."""
+    """The viewer with its first clip. Afterwards there must be no errors and no requests to other servers."""
     browser.events.clear()
     browser.prefer(color_scheme="light")
     browser.open(client.server.address)
@@ -59,13 +59,13 @@ def seek(page: Page, frame: int) -> None:
 
 
 def choose(page: Page, selector: str, value: str) -> None:
-    """Another entry of a list."""
+    """Choose an entry of a list."""
     element = f"document.querySelector('{selector}')"
     page.run(f"{element}.value = '{value}'; {element}.dispatchEvent(new Event('change'))")
 
 
 def drawn(page: Page, selector: str = "#panes") -> np.ndarray:
-    """The picture once it is drawn."""
+    """A screenshot of an element after it was drawn."""
     page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     return page.picture(selector).astype(int)
 
@@ -127,11 +127,11 @@ def test_it_plays_with_sound_and_all_faces_follow_the_sound(page: Page) -> None:
           return seen;
         }})()"""
     )
-    assert len({tuple(frames) for frames, _, _ in seen}) > 2, "it moves by itself"
+    assert len({tuple(frames) for frames, _, _ in seen}) > 2, "the faces move during playback"
     for before, now, seconds in seen:
         assert len(set(before)) == len(set(now)) == 1, "all panes show the same frame"
         off = abs(now[0] - min(30 * seconds, 35))
-        assert min(off, abs(36 - off)) <= 1, "that of the sound"  # 36: where the loop begins again
+        assert min(off, abs(36 - off)) <= 1, "the sound's frame"  # 36: where the loop begins again
     assert page.run("document.querySelector('#play').textContent") == "Pause"
     page.click("#play")
     assert page.wait("document.querySelector('audio').paused")
@@ -235,7 +235,7 @@ def test_wires_and_a_camera_for_all(page: Page) -> None:
     page.run("document.querySelector('#panes').focus()")
     page.press("ArrowLeft")
     assert (np.abs(drawn(page) - plain).max(axis=2) > 30).sum() > 300
-    assert page.run(FRAMES) == [3, 3, 3], "arrows on the faces turn them and do not seek"
+    assert page.run(FRAMES) == [3, 3, 3], "arrow keys turn the focused faces and do not seek"
 
 
 def test_a_dropped_sound_is_animated(page: Page, client: Client, folder: Path) -> None:
@@ -262,13 +262,13 @@ def test_nonsense_is_refused_on_the_page(page: Page, folder: Path) -> None:
     text = page.wait("document.querySelector('#problem:not([hidden]) span')?.textContent")
     assert text.startswith("text.wav: expected a sound file that libsndfile or ffmpeg reads, found")
     assert page.run("document.querySelector('#problem').getAttribute('role')") == "alert"
-    assert page.run(f"{FRAMES}.length") == 3, "what was there is still there"
+    assert page.run(f"{FRAMES}.length") == 3, "the previous clip is still shown"
     page.click("#problem button")
     with (folder / "large.wav").open("wb") as file:
         file.truncate((64 << 20) + 1)
     page.drop("#panes", folder / "large.wav")
     text = page.wait("document.querySelector('#problem:not([hidden]) span')?.textContent")
-    assert text == "large.wav: Up to 64 MiB are taken, this has 64."
+    assert text == "large.wav: At most 64 MiB are accepted, this has 64."
     refused = [event for event in page.events if event.get("method") == "Log.entryAdded"]
     assert ["status of 422" in event["params"]["entry"]["text"] for event in refused] == [True], "and nothing else"
     page.events = [event for event in page.events if event not in refused]
@@ -352,7 +352,7 @@ def test_a_keyboard_alone_is_enough(page: Page) -> None:
         seen = page.run(
             "document.activeElement === document.body || getComputedStyle(document.activeElement).outlineStyle"
         )
-        assert seen != "none", f"one sees where the focus is: {focus}"
+        assert seen != "none", f"the focus is visible: {focus}"
     wanted = ["help-button", "clip", "before", "after", "style", "open", "panes", "play", "time", "speed", "loop",
               "heat", "against", "most", "wires", "front"]  # fmt: skip
     assert [name for name in order if name in wanted] == wanted, "from top to bottom"
@@ -372,7 +372,7 @@ def test_a_keyboard_alone_is_enough(page: Page) -> None:
     for key in ("Space bar", "Left", "Shift+Left", "h", "w", "r", "n", "?"):
         assert key in keys
     page.press("w")
-    assert not page.run("document.querySelector('#wires').checked"), "keys rest while the dialog is open"
+    assert not page.run("document.querySelector('#wires').checked"), "keys are inactive while the dialog is open"
     page.run("document.querySelector('#help input').click()")
     page.press("Escape")
     page.wait("!document.querySelector('#help').open")
@@ -434,7 +434,9 @@ def test_a_blind_session_by_keyboard(page: Page, client: Client, folder: Path) -
     assert "FaceFormer" not in page.run("document.querySelector('#trial').textContent")
     assert page.run("[...document.querySelectorAll('figcaption')].map((e) => e.textContent)") == ["Left", "Right"]
     page.press("1", "Digit1")
-    assert page.run("document.querySelector('#progress').textContent") == "1 of 2", "nobody answers before it was heard"
+    assert page.run("document.querySelector('#progress').textContent") == "1 of 2", (
+        "no answer is possible before the clip was played"
+    )
     for number, key in ((1, "1"), (2, "3")):
         page.wait(f"document.querySelector('#progress').textContent === '{number} of 2'")
         page.run("document.querySelector('audio').play()", gesture=True)
@@ -473,7 +475,7 @@ def test_resampling_in_the_browser(page: Page) -> None:
         np.testing.assert_allclose(np.array(found)[inside], expected[: len(found)][inside], atol=0.02)
     high = np.sin(2 * np.pi * 11000 * np.arange(48000) / 48000).tolist()
     found = page.module("resample.js", f"[...new m.Resampler(48000).feed(Float32Array.from({json.dumps(high)}))]")
-    assert np.abs(found[200:]).max() < 1e-3, "what 16 kHz cannot hold is filtered out, not folded"
+    assert np.abs(found[200:]).max() < 1e-3, "frequencies above 8 kHz are filtered out, not aliased"
 
 
 def test_a_head_is_turned_in_the_browser(page: Page) -> None:
@@ -487,15 +489,15 @@ def test_a_head_is_turned_in_the_browser(page: Page) -> None:
 def test_a_file_speaks_live(page: Page, client: Client, folder: Path) -> None:
     page.open(client.server.address + "live.html")
     page.wait("!document.querySelector('#microphone').disabled")
-    assert page.run("document.querySelector('#sounds').textContent") == "Speak spoken.wav"
+    assert page.run("document.querySelector('#sounds').textContent") == "Play spoken.wav"
     assert page.run("document.querySelector('#delay').textContent") == "The face will be 1.05 s behind the sound."
     page.click("#sounds button")
     page.wait(f"{FRAMES}.length === 1 && {FRAMES}[0] > 3")
     text = page.run("document.querySelector('#delay').textContent")
     assert text.startswith("The face is ")
-    assert "0.4 s are heard at once, 0.4 s more ahead" in text
+    assert "0.4 s chunk, 0.4 s look-ahead" in text
     early = page.run("import('./live.js').then((m) => m.session.context.currentTime - m.session.start)")
-    assert early >= 0.8, "what is shown was heard a chunk and a look-ahead before"
+    assert early >= 0.8, "the frame shown is at least a chunk and a look-ahead behind the sound"
     found = page.run("import('./live.js').then((m) => { window.rows = m.session.motion.rows; return true; })")
     assert found
     picture = drawn(page)
@@ -508,7 +510,7 @@ def test_a_file_speaks_live(page: Page, client: Client, folder: Path) -> None:
     count = min(len(states), len(expected))
     assert 40 <= count <= 46
     alike = np.corrcoef(states[:count].ravel(), expected[:count].ravel())[0, 1]
-    assert alike > 0.98, "resampled twice on the way, so not the same bits"
+    assert alike > 0.98, "resampled twice, so not byte-identical"
     assert page.run("document.querySelector('#status').textContent") == "Stopped."
 
 
@@ -517,7 +519,7 @@ def test_the_microphone_speaks_live(page: Page, client: Client) -> None:
     page.wait("!document.querySelector('#microphone').disabled")
     page.click("#microphone")
     page.wait(f"{FRAMES}.length === 1 && {FRAMES}[0] > 10")
-    assert page.wait("document.querySelector('#level').value > 0.05"), "Chromium's own microphone beeps"
+    assert page.wait("document.querySelector('#level').value > 0.05"), "Chromium's fake microphone beeps"
     page.click("#stop")
     page.wait("document.querySelector('#status').textContent === 'Stopped.'")
     assert not page.run("document.querySelector('#microphone').disabled")
@@ -529,7 +531,7 @@ def test_live_says_when_there_is_no_microphone(page: Page, client: Client) -> No
     page.run("navigator.mediaDevices.getUserMedia = () => Promise.reject(new DOMException('no', 'NotAllowedError'))")
     page.click("#microphone")
     text = page.wait("document.querySelector('#problem:not([hidden]) span')?.textContent")
-    assert text == "The browser gives no microphone: allow it beside the address, or plug one in."
+    assert text == "No microphone: allow it in the browser's address bar, or connect one."
     assert not page.run("document.querySelector('#microphone').disabled")
 
 

@@ -39,7 +39,7 @@ def test_what_cannot_live_is_said_before_the_page_is_served(tmp_path: Path, caps
     words = ["live", "--model", str(student), "--corpus", str(corpus)]
     for more, text in (
         (["--head", "1"], "look_ahead: expected at least 1.655 seconds for head motion, found 0.4. Raise it"),
-        (["--blinks", "1"], "life: expected a mesh with shapes for eyelids and eyes, found none"),
+        (["--blinks", "1"], "life: expected a mesh with blend shapes for eyelids and eyes, found none"),
         (["--gaze", "4"], "gaze: expected a strength of 0 … 3, found 4"),
     ):
         assert main([*words, *more]) == 1

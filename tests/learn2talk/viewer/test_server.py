@@ -52,13 +52,13 @@ def test_it_listens_on_this_machine_alone(client: Client) -> None:
 @pytest.mark.parametrize(
     ("path", "headers", "text"),
     [
-        ("", {"Host": "evil.example"}, "no other name of it"),
-        ("", {"Host": "127.0.0.1"}, "no other name of it"),
-        ("", {"Host": None}, "no other name of it"),
-        ("", {"Origin": "http://evil.example"}, "Other pages"),
-        ("", {"Origin": "null"}, "Other pages"),
-        ("", {"Origin": None, "Sec_Fetch_Site": "cross-site"}, "Other pages"),
-        ("", {"Origin": None, "Sec_Fetch_Site": "same-site"}, "Other pages"),
+        ("", {"Host": "evil.example"}, "The Host header must be"),
+        ("", {"Host": "127.0.0.1"}, "The Host header must be"),
+        ("", {"Host": None}, "The Host header must be"),
+        ("", {"Origin": "http://evil.example"}, "Requests from other pages"),
+        ("", {"Origin": "null"}, "Requests from other pages"),
+        ("", {"Origin": None, "Sec_Fetch_Site": "cross-site"}, "Requests from other pages"),
+        ("", {"Origin": None, "Sec_Fetch_Site": "same-site"}, "Requests from other pages"),
         ("/", {}, "not the one that was printed"),
         ("/index.html", {}, "not the one that was printed"),
         ("/wrong/index.html", {}, "not the one that was printed"),
@@ -130,7 +130,7 @@ def test_the_page_is_whole_and_guarded(client: Client) -> None:
 def test_nothing_comes_from_elsewhere() -> None:
     for path in STATIC.iterdir():
         text = path.read_text()
-        if path.name in ("three.min.js", "three.LICENSE.txt"):  # names of standards, not addresses that are asked
+        if path.name in ("three.min.js", "three.LICENSE.txt"):  # names of standards, not requested addresses
             continue
         assert "https:" not in text, path
         assert text.count("http:") == text.count('xmlns="http://www.w3.org/2000/svg"'), path
@@ -144,7 +144,7 @@ def test_sizes_are_bounded(client: Client) -> None:
     for path, length in (("api/animate", UPLOAD + 1), ("api/blind", 5000), ("api/clips", 1), ("api/live/x", 2 << 20)):
         answer = client.ask(path, "POST", None, Content_Length=str(length))
         assert answer.status == 413
-        assert "are taken, this has" in answer.json["error"]
+        assert "are accepted, this has" in answer.json["error"]
         assert answer.headers["Connection"] == "close"
     for headers in ({}, {"Content_Length": "many"}, {"Content_Length": "-1"}, {"Transfer_Encoding": "chunked"}):
         assert client.ask("api/animate", "POST", None, **headers).status == 411
@@ -238,7 +238,7 @@ def test_a_sound_is_animated_as_the_command_does(client: Client, folder: Path) -
         (b"RIFF\xff\xff\0\0WAVE", "name=x.wav", "x.wav: expected a sound file with samples, found no chunk of samples"),
         (b"\x80\x04\x95", "", "sound: expected a sound file"),
         (None, "name=a.wav&style=Z", "style: expected one or a mixture of A, B, found Z"),
-        (None, "name=a.wav&style=A%3D-1", "style: expected weights that are positive"),
+        (None, "name=a.wav&style=A%3D-1", "style: expected weights ≥ 0 with a positive sum"),
     ],
 )  # fmt: skip
 def test_nonsense_is_refused_by_name(
@@ -268,14 +268,14 @@ def test_who_hangs_up_gets_nothing(client: Client, tmp_path: Path) -> None:
     write_wave(tmp_path / "a.wav", speech(0.3))
     content = (tmp_path / "a.wav").read_bytes()
     before = len(client.ask("api/clips").json["clips"])
-    with client.server.app._animating:  # another one is being animated
+    with client.server.app._animating:  # another sound is being animated
         with socket.create_connection(("127.0.0.1", client.port)) as line:
             head = f"POST /{client.token}/api/animate?name=gone HTTP/1.1\r\nHost: 127.0.0.1:{client.port}\r\n"
             head += f"Origin: http://127.0.0.1:{client.port}\r\nContent-Length: {len(content)}\r\n\r\n"
             line.sendall(head.encode() + content)
     assert (
         client.post("api/animate?name=b.wav&style=A", content).status == 200
-    )  # waits its turn, after the one that left
+    )  # waits for its turn, after the client that has gone
     titles = [clip["title"] for clip in client.ask("api/clips").json["clips"]]
     assert len(titles) == before + 1
     assert "gone" not in titles
@@ -362,12 +362,12 @@ def test_a_blind_session_says_nothing_and_records_everything(client: Client, fol
 @pytest.mark.parametrize(
     ("changes", "text"),
     [
-        ({"first": "Learn2Talk"}, "comparison: expected two methods and a question"),
+        ({"first": "Learn2Talk"}, "comparison: expected two different methods, a known question and a valid name"),
         ({"first": "Nobody"}, "comparison: expected clips with both methods, found none"),
-        ({"question": "taste"}, "comparison: expected two methods and a question"),
+        ({"question": "taste"}, "comparison: expected two different methods, a known question and a valid name"),
         ({"trials": 0}, "trials: expected 1 … 200, found 0"),
         ({"trials": "many"}, "trials: expected 1 … 200, found many"),
-        ({"person": "=SUM(A1)"}, "comparison: expected two methods and a question"),
+        ({"person": "=SUM(A1)"}, "comparison: expected two different methods, a known question and a valid name"),
     ],
 )
 def test_a_strange_comparison_is_refused(client: Client, changes: dict, text: str) -> None:
@@ -436,10 +436,10 @@ def test_connections_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         assert threading.active_count() == threads + 3
         for one in silent:
             one.close()
-        while (status := client.ask("").status) == 503:  # until the threads have seen it
+        while (status := client.ask("").status) == 503:  # until the threads have noticed it
             time.sleep(0.01)
         assert status == 200
-        assert all(client.ask("api/clips").status in (200, 503) for _ in range(8)), "places are given back"
+        assert all(client.ask("api/clips").status in (200, 503) for _ in range(8)), "slots are released"
 
 
 @pytest.mark.parametrize("part", ["header", "body"])
@@ -450,13 +450,13 @@ def test_a_request_that_trickles_in_is_given_up(part: str, tmp_path: Path, monke
         head = f"POST /{client.token}/api/animate HTTP/1.1\r\nHost: {own}\r\nOrigin: http://{own}\r\n"
         slow.sendall((head + "Content-Length: 1000\r\n\r\n" * (part == "body")).encode())
         sent, answer = 0, None
-        while sent < 900 and answer is None:  # eighteen seconds and more; the server waits for half a one
+        while sent < 900 and answer is None:  # over 18 s in total; the server waits for 0.5 s
             with suppress(TimeoutError):
                 answer = slow.recv(1)
             with suppress(ConnectionError):
                 slow.send(b"a")
             sent += 1
-        assert answer == b"", "the server hangs up, without an answer"
+        assert answer == b"", "the server closes the connection without an answer"
         assert client.ask("").status == 200
 
 

@@ -100,7 +100,7 @@ def test_files_are_compared_in_one_clip(tmp_path: Path) -> None:
     assert clip.truth is None
     (silent,) = find_viewer_clips(files[:1])
     assert (named(silent), silent.seconds) == (["x"], pytest.approx(5 / 30, abs=1e-4))
-    assert silent.note == "No sound: none of the same name lies beside it (--audio)."
+    assert silent.note == "No sound: there is no sound file of the same name (see --audio)."
     assert not silent.samples.any()
     write_wave(tmp_path / "other.wav", speech(0.4))
     assert find_viewer_clips(files, audio=tmp_path / "other.wav")[0].seconds == pytest.approx(0.4)
@@ -129,8 +129,8 @@ DISPLACED = "mm per unit: displacements. Give positions, not displacements, and 
 @pytest.mark.parametrize(
     ("scale", "rest", "unit", "text"),
     [
-        (1000, 0, 1000.0, "mm across, found one of 1.14e+05 mm, with 1000 mm per unit. It fits --mm-per-unit 1."),
-        (1, 0, 1.0, "found one of 0.114 mm, with 1 mm per unit. It fits --mm-per-unit 1000."),
+        (1000, 0, 1000.0, "mm across, found 1.14e+05 mm at 1000 mm per unit. --mm-per-unit 1 would fit."),
+        (1, 0, 1.0, "found 0.114 mm at 1 mm per unit. --mm-per-unit 1000 would fit."),
         (1, 1, 1000.0, DISPLACED),
         (1000, 1, 1000.0, DISPLACED),
         (1000, 1, 1.0, DISPLACED),
@@ -155,7 +155,7 @@ def test_a_motion_is_as_large_as_its_template(tmp_path: Path) -> None:
     for name, change in (("ok", vertices), ("mm", 1000 * vertices), ("offsets", vertices - sheet())):
         np.save(tmp_path / f"{name}.npy", change)
     find_viewer_clips([tmp_path / "ok.npy"], **given)
-    with pytest.raises(BadInput, match=r"mm.npy: expected a face, as the template, some 113 mm across, found one of 1"):
+    with pytest.raises(BadInput, match=r"mm.npy: expected a face, as the template, about 113 mm across, found 1"):
         find_viewer_clips([tmp_path / "ok.npy", tmp_path / "mm.npy"], **given)
     with pytest.raises(BadInput, match=r"offsets.npy: expected a face, as the template, .* displacements\. Give"):
         find_viewer_clips([tmp_path / "offsets.npy"], **given)
@@ -176,12 +176,15 @@ def test_capitals_and_hidden_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("more", "text"),
     [
-        ({"faces": None}, "x.npz: expected triangles of its mesh, found none for 64 vertices"),
+        ({"faces": None}, "x.npz: expected the triangles of its mesh, found none for 64 vertices"),
         ({"fps": None}, "x.npz: expected fps in the file, found none. Give --fps"),
         ({"fps": -1.0}, "x.npz: fps: expected a number above 0, found -1.0"),
         ({"mm_per_unit": None}, "x.npz: expected mm_per_unit in the file, found none. Give --mm-per-unit"),
         ({"faces": np.array([[0, 1, 64]])}, "x.npz: faces: expected vertex numbers 0 … 63, found 0 … 64"),
-        ({"faces": np.zeros((2, 4), int)}, "x.npz: faces: expected whole numbers (F, 3), found int64 of shape (2, 4)"),
+        (
+            {"faces": np.zeros((2, 4), int)},
+            "x.npz: faces: expected integers of shape (F, 3), found int64 of shape (2, 4)",
+        ),
         (
             {"vertices": np.zeros((3, 64, 2))},
             "numbers of shape (frames, V, 3) or (frames, 3 V), found float64 of shape",
@@ -198,9 +201,9 @@ def test_a_bad_motion_is_one_clear_error(tmp_path: Path, more: dict, text: str) 
 
 
 def test_a_bad_path_is_one_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(BadInput, match=r"nothing: expected something that moves, found nothing\. Run make repro first"):
+    with pytest.raises(BadInput, match=r"nothing: expected a run or a motion, found nothing\. Run make repro first"):
         find_viewer_clips([tmp_path / "nothing"])
-    with pytest.raises(BadInput, match="expected something that moves, found neither motion nor a run"):
+    with pytest.raises(BadInput, match="expected a run or a motion, found a folder with neither"):
         find_viewer_clips([tmp_path])
     (tmp_path / "x.npz").write_bytes(b"PK\3\4 and no more")
     with pytest.raises(BadInput, match=r"x.npz: expected a whole .npz of numbers with vertices, found BadZipFile"):

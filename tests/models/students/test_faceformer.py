@@ -1,4 +1,4 @@
-"""FaceFormer against the recorded reference at full size, and against a plain loop through vertex space."""
+"""FaceFormer compared with the recorded reference at full size, and with a plain loop in vertex space."""
 
 import math
 
@@ -101,8 +101,8 @@ def small(audio_rate: int = 1, period: int = 4, **numbers: float) -> FaceFormer:
 
 
 def naive_roll_out(model: FaceFormer, audio: Tensor, style: Tensor) -> Tensor:
-    """The paper's recursion as it stands: through all vertices, the whole prefix again at each step, torch's own
-    decoder with explicit masks. One clip (1, n, H) -> (1, T, V, 3)."""
+    """The paper's recursion, literally: in vertex space, recomputing the whole prefix at each step, with torch's
+    own decoder and explicit masks. One clip (1, n, H) -> (1, T, V, 3)."""
     rate, period, heads = model.audio_rate, model.period, model.heads
     frames = audio.shape[1] // rate
     memory = model.audio_feature_map(audio[:, : frames * rate])
@@ -147,8 +147,8 @@ def test_latent_roll_out_is_the_loop_through_vertices(rate: int) -> None:
 @pytest.mark.parametrize("frames", [601, 2000])
 @torch.inference_mode()
 def test_long_clips(frames: int) -> None:
-    """Past the 600 frames of the official tables. On its own prediction the teacher-forced pass, which runs torch-wide
-    over all frames at once, must find the same states as the roll-out."""
+    """Longer than the 600 frames of the official tables. Given the roll-out's own prediction, the teacher-forced pass,
+    which computes all frames at once, must give the same states."""
     model = small(period=30)
     audio, style = torch.randn(1, frames, 10), torch.tensor([[0.0, 0.0, 1.0]])
     states = model.states(audio, style)
@@ -182,7 +182,7 @@ def test_a_padded_batch_equals_single_clips(rate: int) -> None:
 
 
 def test_teacher_forcing_with_its_own_prediction_gives_it_back() -> None:
-    """Only the first token differs: the style alone in the roll-out, the style and W_in's bias with a teacher."""
+    """Only the first token differs: the style in the roll-out, the style plus W_in's bias with teacher forcing."""
     model = small()
     torch.nn.init.zeros_(model.vertice_map.bias)
     audio, style = torch.randn(2, 20, 10), torch.eye(3)[:2]
@@ -196,7 +196,7 @@ def test_teacher_forcing_with_its_own_prediction_gives_it_back() -> None:
 )
 @torch.no_grad()
 def test_weights_that_change_are_heeded(name: str) -> None:
-    """What a prediction keeps for the next one is of the weights that the next one has."""
+    """The cached transition is recomputed when the weights change."""
     model, other = small(), small()
     audio, style = torch.randn(1, 9, 10), torch.eye(3)[:1]
     before = model.states(audio, style)

@@ -1,4 +1,4 @@
-"""The compiled roll-out against the one in torch."""
+"""The compiled roll-out compared with the one in torch."""
 
 import numpy as np
 import pytest
@@ -21,7 +21,7 @@ def test_compiled_and_torch_agree(rate: int, heads: int, width: int) -> None:
         torch.testing.assert_close(model.states(audio, style), expected, atol=2e-5, rtol=1e-5)
     with torch.inference_mode():
         torch.testing.assert_close(model.states(audio, style), expected, atol=2e-5, rtol=1e-5)
-        # what is not float32 on the CPU goes through torch
+        # anything but float32 on the CPU runs in torch
         double = model.double().states(audio.double(), style.double())
         torch.testing.assert_close(double.float(), expected, atol=2e-5, rtol=1e-5)
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[3]
 
 
 class Nodding(Student):
-    """Moves every vertex of the template by its own amount, the louder the more; a stand-in for MeshTalk."""
+    """Moves every vertex of the template by its own amount times the loudness; a substitute for MeshTalk."""
 
     network = "nodding"
 
@@ -40,6 +40,7 @@ class Nodding(Student):
     def style_count(self) -> int:
         return len(self.styles)
 
+    @torch.no_grad()
     def predict_states(
         self, wave: np.ndarray, fps: float, styles: Tensor, frames: int, template: np.ndarray | None = None
     ) -> Tensor:
@@ -87,7 +88,7 @@ def test_states_with_an_affine_map() -> None:
 
 
 def test_a_network_without_a_stream_says_so() -> None:
-    with pytest.raises(BadInput, match="a stream of nodding: expected a student that can speak while"):
+    with pytest.raises(BadInput, match="a stream of nodding: expected a student that can animate speech while"):
         Nodding(4, 2).open_stream(torch.ones(2), 30, 60)
 
 
