@@ -1,13 +1,13 @@
-"""Linear resampling in time: frame t of anything at f frames a second shows the time t / f.
+"""Linear resampling in time: at f frames per second, frame t shows the time t / f.
 
-Between two frames values are interpolated linearly; before the first and after the last they are held.
+Between two frames values are interpolated linearly; before the first and after the last frame they are constant.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
-EPSILON = 1e-6  # frames: a time that misses the last frame by so little is at the last frame
+EPSILON = 1e-6  # frames; a time that exceeds the last frame by less counts as the last frame
 
 
 def resampled_count(frames: int, fps: float, rate: float) -> int:

@@ -1,4 +1,4 @@
-"""Arrays of numbers in `.npz` files from strangers, in bounded memory."""
+"""Arrays of numbers from untrusted `.npz` files, read in bounded memory."""
 
 import math
 import zipfile
@@ -9,24 +9,24 @@ import numpy as np
 
 from learn2talk_core.run.errors import BadInput
 
-INFLATED, SPARE = 100, 64 << 20  # an .npz may hold so many times its size, and so many bytes more
+INFLATED, SPARE = 100, 64 << 20  # the arrays of an .npz may take this many times its size, plus this many bytes
 
 
 def read_npz(
     path: Path, names: Collection[str] | None = None, *, expected: str, fix: str, needed: Collection[str] = ()
 ) -> dict[str, np.ndarray]:
-    """The arrays of an `.npz` by name; numbers, truth values and text, no objects.
+    """The arrays of an `.npz` by name: numbers, booleans and text, but no objects.
 
     Args:
         path: the file.
-        names: those to read; all when not given.
+        names: the arrays to read; all if None.
         expected: what the file should be, for errors.
-        fix: what to do when it is something else.
-        needed: those that must be there.
+        fix: what to do if it is something else.
+        needed: arrays that must be in it.
 
     Raises:
-        BadInput: no `.npz`, a damaged one, arrays that hold more than 100 times the file and 64 MB, one of another
-            length than it says, or one of `needed` that is absent.
+        BadInput: not an `.npz`, a damaged one, arrays larger than 100 times the file plus 64 MB, an array whose length
+            differs from its header, or a missing array of `needed`.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -39,7 +39,7 @@ def read_npz(
                 name = entry.filename.removesuffix(".npy")
                 if names is None or name in names:
                     arrays[name] = _array(archive, entry)
-    except Exception as error:  # zip, zlib and NumPy each have their own errors for the same thing
+    except Exception as error:  # zip, zlib and NumPy raise different errors for the same problem
         found = f"{type(error).__name__}: {str(error)[:200]}"
         raise BadInput(path, expected=expected, found=found, fix=fix) from error
     absent = [name for name in needed if name not in arrays]
@@ -50,7 +50,7 @@ def read_npz(
 
 
 def array_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> tuple[tuple[int, ...], bool, np.dtype, int]:
-    """Shape, whether in Fortran's order, dtype, and the length of the header of an array in an `.npz`."""
+    """Shape, whether the order is Fortran's, dtype, and header length in bytes of an array in an `.npz`."""
     with archive.open(entry) as member:
         version = np.lib.format.read_magic(member)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
@@ -63,6 +63,6 @@ def _array(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> np.ndarray:
     if dtype.hasobject or dtype.kind not in "biufcSU":
         raise ValueError(f"an array of {dtype}")
     if min(shape, default=0) < 0 or header + math.prod(shape) * dtype.itemsize != entry.file_size:
-        raise ValueError(f"{entry.filename[:80]} of another length than its {shape} of {dtype}")
+        raise ValueError(f"{entry.filename[:80]}, whose length does not match its shape {shape} of {dtype}")
     with archive.open(entry) as member:
         return np.lib.format.read_array(member, allow_pickle=False)

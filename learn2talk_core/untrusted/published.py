@@ -1,7 +1,7 @@
-"""Weights that others published, read without running any code of theirs: files to state dicts, strictly into networks.
+"""Published weights, read without running any code in the files: into state dicts, and strictly into networks.
 
-Read are safetensors, what `torch.save` writes now (a zip) and wrote before, and the parameters of TorchScript archives,
-whose code is left alone.
+Supported are safetensors, both formats of `torch.save` (the current zip and the older one), and the parameters of
+TorchScript archives, whose code is ignored.
 """
 
 from collections.abc import Mapping
@@ -22,14 +22,14 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def load_published(network: Network, path: str | Path, *, what: str, fix: str, prefix: str = "") -> Network:
-    """`network` with published weights, strictly (see `fill`) and frozen.
+    """Load published weights into `network`, strictly (see `fill`), and freeze it.
 
     Args:
-        network: to fill.
-        path: of a file for `read_state`, or of a folder that `import-checkpoint` made of one.
-        what: which network it is to be, for errors.
-        fix: what to do when it is another one.
-        prefix: of this network's keys in files that hold several networks; it is taken off.
+        network: the network to fill.
+        path: a file for `read_state`, or a folder that `import-checkpoint` made from one.
+        what: name of the expected network, for errors.
+        fix: what to do if the weights are of another network.
+        prefix: prefix of this network's keys in files that hold several networks; it is removed.
     """
     path = Path(path)
     state = read_state(path / "model.safetensors" if path.is_dir() else path)
@@ -42,11 +42,11 @@ def load_published(network: Network, path: str | Path, *, what: str, fix: str, p
 def read_state(path: str | Path) -> State:
     """The state dict in a file of weights, whatever else the file holds (optimizer, step counts).
 
-    A `module.` before every key, which DataParallel leaves there, is taken off.
+    If every key begins with `module.`, which DataParallel adds, this prefix is removed.
 
     Raises:
-        BadInput: nothing there, a web page or Git LFS pointer, a part of a file, objects of unknown classes, no
-            state dict, tensors larger than what is stored or of exotic types, numbers that are not finite.
+        BadInput: no such file, a web page or Git LFS pointer, a truncated file, objects of unknown classes, no state
+            dict, tensors larger than their stored data or of unusual types, numbers that are not finite.
     """
     path = Path(path)
     found = read_file(path)
@@ -72,7 +72,7 @@ def read_file(path: str | Path) -> Any:
     """What a file of weights holds at its top level; see `read_state` for errors, `read_archive` for memory."""
     path = Path(path)
     if not path.is_file():
-        raise BadInput(path, expected="a file of weights", found="nothing", fix="Mend the path.")
+        raise BadInput(path, expected="a file of weights", found="nothing", fix="Correct the path.")
     with path.open("rb") as file:
         head = file.read(200)
     if head.startswith(b"version https://git-lfs"):
@@ -88,22 +88,22 @@ def read_file(path: str | Path) -> Any:
         raise
     except Exception as error:  # a broken or foreign file may raise anything
         expected = "safetensors file" if path.suffix == ".safetensors" else "file that torch.save wrote"
-        raise damaged_file(path, f"a whole {expected}", error) from error
+        raise damaged_file(path, f"a complete {expected}", error) from error
     return _collected(found) if isinstance(found, Module) else found
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], path: object, *, what: str, fix: str) -> None:
-    """Copy `state` into `network`, key by key: none missing, none left over, every shape the same.
+    """Copy `state` into `network`, strictly: no key missing, none left over, all shapes equal.
 
-    Weight normalisation may be under its old names (`weight_g`, `weight_v`) or its new ones. Only the counters of batch
-    normalisation, which torch before 0.4.1 did not have and nothing reads, may be absent.
+    Weight normalisation may have its old names (`weight_g`, `weight_v`) or its new ones. Only the counters of batch
+    normalisation may be missing: torch before 0.4.1 did not have them, and nothing reads them.
 
     Args:
-        network: to fill.
-        state: by the names of the network's own state dict.
-        path: of the file, for errors.
-        what: which network it is to be, for errors.
-        fix: what to do when it is another one.
+        network: the network to fill.
+        state: tensors, with the names of the network's own state dict.
+        path: the file, for errors.
+        what: name of the expected network, for errors.
+        fix: what to do if the weights are of another network.
     """
     names = check_state(network, state, path, what=what, fix=fix)
     counters = {key: torch.tensor(0) for key in names if key.endswith("num_batches_tracked")}
@@ -114,10 +114,10 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: object, *, what:
 def check_state(
     network: nn.Module, state: Mapping[str, Tensor], path: object, *, what: str, fix: str
 ) -> dict[str, str]:
-    """Refuse a `state` that `fill` would refuse; `network` may lie on the device "meta".
+    """Refuse a `state` that `fill` would refuse; `network` may be on the device "meta".
 
     Returns:
-        The old names of its weights (see `old_name`) and its own.
+        The old names of the network's weights (see `old_name`) → its own names.
     """
     own = {old_name(key): key for key in network.state_dict()}
     given = {old_name(key): value for key, value in state.items()}
@@ -134,19 +134,19 @@ def check_state(
 
 
 def old_name(key: str) -> str:
-    """Weight normalisation under the names that it had up to torch 1: `weight_g` and `weight_v`."""
+    """`key` with the names of weight normalisation up to torch 1: `weight_g` and `weight_v`."""
     return key.replace("parametrizations.weight.original0", "weight_g").replace(
         "parametrizations.weight.original1", "weight_v"
     )
 
 
 def export_state(network: nn.Module) -> State:
-    """The state dict of `network` on the CPU under the names that older code knows."""
+    """The state dict of `network` on the CPU, with the names that older code expects."""
     return {old_name(key): value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
 
 
 def _collected(module: Module, name: str = "") -> State:
-    """Parameters and buffers of a TorchScript by name: the path to them in its tree of modules."""
+    """Parameters and buffers of a TorchScript module, by their path in its tree of modules."""
     state: State = {}
     for key, value in module.items():
         if isinstance(value, Tensor):

@@ -302,13 +302,13 @@ def test_files_of_a_folder_lead_nowhere_else(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match=r"a-007.npy: expected a file, found nothing. Make it first: x."):
         inner_file(folder / "a-007.npy", made_by="x")
     for number in ("../outside", -1, 1.5, None, 10**9):
-        with pytest.raises(BadInput, match="corpus: expected numbers of shards, found"):
+        with pytest.raises(BadInput, match="corpus: expected a shard number, found"):
             map_shard(folder, "a", number, made_by="x")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "/dev/zero", "a/b", "a\\b", "a\0", "x" * 201, None, 3])
 def test_names_that_lead_out_of_a_folder(name: object) -> None:
-    with pytest.raises(BadInput, match=r"c.json: expected a plain name without separators of paths, of at most 200"):
+    with pytest.raises(BadInput, match=r"c.json: expected a plain name without path separators, of at most 200"):
         plain_name(name, "c.json")
 
 

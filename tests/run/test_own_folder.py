@@ -98,5 +98,5 @@ def test_a_link_stays_and_its_folder_is_written(tmp_path: Path) -> None:
 def test_the_folder_that_a_command_is_run_in_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for place in (".", "", "..", str(tmp_path)):
-        with pytest.raises(BadInput, match="found the folder that this is run in"):
+        with pytest.raises(BadInput, match="found the working directory or a folder above it"):
             check_own(place, PACK)

@@ -32,9 +32,9 @@ def failing(error: BaseException) -> Callable[[], int]:
             "x: a.wav: expected to read or write it, found Permission denied. "
             "Check its permissions and the space on its disk.\n",
         ),
-        (MemoryError(), 1, "x: memory: expected enough of it, found no more. Give it less at a time"),
-        (MemoryError("Unable to allocate 3 TiB"), 1, "found Unable to allocate 3 TiB. Give it less"),
-        (RuntimeError("std::bad_alloc"), 1, "x: memory: expected enough of it, found std::bad_alloc. Give"),
+        (MemoryError(), 1, "x: memory: expected enough memory, found no more. Process less at a time"),
+        (MemoryError("Unable to allocate 3 TiB"), 1, "found Unable to allocate 3 TiB. Process less"),
+        (RuntimeError("std::bad_alloc"), 1, "x: memory: expected enough memory, found std::bad_alloc. Process"),
         (KeyboardInterrupt(), 130, "x: stopped; go on\n"),
         (KeyboardInterrupt("parent gone"), 130, "x: stopped (parent gone); go on\n"),
     ],
@@ -54,7 +54,7 @@ def test_what_torch_says_without_memory_is_known(capsys: pytest.CaptureFixture[s
         return len(torch.empty(1 << 50))
 
     assert run_program("x", work) == 1
-    assert "x: memory: expected enough of it, found " in capsys.readouterr().err
+    assert "x: memory: expected enough memory, found " in capsys.readouterr().err
 
 
 def test_no_memory_behind_another_error_is_found(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,7 +65,7 @@ def test_no_memory_behind_another_error_is_found(capsys: pytest.CaptureFixture[s
             raise RuntimeError("no module x") from error
 
     assert run_program("x", work) == 1
-    assert "x: memory: expected enough of it, found regex.so: failed to map segment" in capsys.readouterr().err
+    assert "x: memory: expected enough memory, found regex.so: failed to map segment" in capsys.readouterr().err
 
 
 def test_a_fault_of_ours_keeps_its_traceback() -> None:

@@ -20,7 +20,7 @@ from tests.toy import toy_corpus
 
 MIXED = (
     r"made: expected one made for the recipe biwi-metric of .*corpus, found one for biwi-codetalker\. "
-    r"Recipes cannot be mixed: make it again with this corpus, or prepare the corpus by the other recipe\."
+    r"Recipes cannot be mixed: make it again with this corpus, or prepare the corpus with the other recipe\."
 )
 
 

@@ -41,8 +41,14 @@ def test_a_network_comes_back_and_draws_what_it_would_draw_alone(tmp_path: Path)
         ({"width": 4, "layers": 200}, "found no layers.1.weight"),
         ({"width": 4, "layers": 10**9}, "layers: expected a number of at most 200, found more than 200"),
         ({"width": 2**50}, "width: expected a number of at most 1048576"),
-        ({"width": "wide"}, "expected what describes a network, found one that none can be made of (TypeError"),
-        ({"depth": 4}, "expected what describes a network, found one that none can be made of (TypeError"),
+        (
+            {"width": "wide"},
+            "expected the description of a network, found one from which no network can be built (TypeError",
+        ),
+        (
+            {"depth": 4},
+            "expected the description of a network, found one from which no network can be built (TypeError",
+        ),
     ],
 )
 def test_numbers_that_are_not_those_of_the_weights(tmp_path: Path, config: dict, found: str) -> None:

@@ -35,9 +35,9 @@ def test_arrays_come_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("header", "content", "found"),
     [
-        ({"shape": (10**12,)}, b"12345678", "a.npy of another length than its"),
-        ({"shape": (2,)}, b"12345678", "a.npy of another length than its"),
-        ({"shape": (-1,)}, b"", "a.npy of another length than its"),
+        ({"shape": (10**12,)}, b"12345678", "a.npy, whose length does not match its"),
+        ({"shape": (2,)}, b"12345678", "a.npy, whose length does not match its"),
+        ({"shape": (-1,)}, b"", "a.npy, whose length does not match its"),
         ({"shape": (1,), "descr": "|O"}, b"12345678", "an array of object"),
         ({"shape": (1,), "descr": "|V8"}, b"12345678", "an array of"),
         ({"shape": (10**7,)}, bytes(8 * 10**7), "bytes packed into"),

@@ -36,7 +36,7 @@ def test_rows_come_back(tmp_path: Path, group: int) -> None:
         ({"id": ["a", None]}, "empty cells"),
         ({"id": [1, 2]}, "id of type int64"),
         ({"count": [1, 2]}, "no column id"),
-        ({"id": [["a"], ["b"]]}, "damaged one or another"),
+        ({"id": [["a"], ["b"]]}, "a damaged or different one"),
     ],
 )
 def test_other_columns_are_refused(tmp_path: Path, columns: dict, found: str) -> None:

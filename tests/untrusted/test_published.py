@@ -114,7 +114,7 @@ def test_half_a_download(tmp_path: Path, way: str, share: float) -> None:
     path = write(tmp_path, way)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    assert re.search("expected a whole .*Download it again", refusal(path))
+    assert re.search("expected a complete .*Download it again", refusal(path))
 
 
 def test_a_wrong_byte_in_an_archive(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_code_and_unknown_classes_in_a_pickle(tmp_path: Path, legacy: bool) -> N
         for content in (value, {"state_dict": value}, {"state_dict": STATE, "args": [value]}):
             torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=not legacy)
             assert re.search(
-                rf"found an object of \S*{name}, which could run code. Ask for its state_dict",
+                rf"found an object of \S*{name}, which could run code. Ask the publisher for its state_dict",
                 refusal(tmp_path / "w.pth"),
             )
             with (tmp_path / "plain.pkl").open("wb") as file:
@@ -188,7 +188,7 @@ def test_a_tensor_that_is_not_its_storage(
         b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x02tQ" + offset
         + b"(" + size + b"t(" + stride + b"t\x89NtRub."
     )  # fmt: skip
-    assert re.search(f"expected a whole file.*{reason}", refusal(write_torchscript(tmp_path / "w.pt", program)))
+    assert re.search(f"expected a complete file.*{reason}", refusal(write_torchscript(tmp_path / "w.pt", program)))
 
 
 def test_modules_that_share_each_other(tmp_path: Path) -> None:
@@ -205,12 +205,15 @@ def test_tensors_that_are_larger_than_the_file_or_of_another_kind(tmp_path: Path
     path, one = tmp_path / "w.pth", torch.zeros(1)
     for value, said in (
         (one.expand(10**10), "a tensor of 10000000000 numbers in a storage of 1"),
-        (torch.zeros(3, device="meta"), "found torch._utils._rebuild_meta_tensor_no_storage. Ask for its state_dict"),
+        (
+            torch.zeros(3, device="meta"),
+            "found torch._utils._rebuild_meta_tensor_no_storage. Ask the publisher for its state_dict",
+        ),
         (torch.eye(3).to_sparse(), "found torch._utils._rebuild_sparse_tensor. Ask"),
         (torch.zeros(3, dtype=torch.complex64), "found torch.ComplexFloatStorage"),
         (
             torch.zeros(3, dtype=torch.float8_e4m3fn),
-            "expected tensors of ordinary numbers, whole and on the CPU, found",
+            "expected complete tensors on the CPU, of a supported data type, found",
         ),
     ):
         torch.save({"x": value}, path, _use_new_zipfile_serialization=not legacy)
