@@ -1,4 +1,4 @@
-"""FaceFormer as published (`biwi.pth`, `vocaset.pth`), and as anybody trained it with its code."""
+"""Checkpoints of FaceFormer: the published ones (`biwi.pth`, `vocaset.pth`) and others trained with its code."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +33,7 @@ PUBLISHED: dict[AudioAlignment, tuple[int, int, tuple[str, ...]]] = {
     ),
     "biwi": (25, 23370, ("F2", "F3", "F4", "M3", "M4", "M5")),
 }  # fmt: skip
-# Millimetres in the unit of the two datasets: metres, and a face of unit area, which is 174 to 201 mm.
+# Range of the two datasets' units in millimetres: metres, and the unit in which a face has area 1 (174 to 201 mm).
 UNIT_MM: dict[AudioAlignment, tuple[float, float]] = {"vocaset": (1000, 1000), "biwi": (150, 250)}
 
 
@@ -45,16 +45,17 @@ def import_faceformer(
     fps: float | None = None,
     config: str | Path | None = None,
 ) -> tuple[FaceFormer, tuple[str, ...]]:
-    """The network of a state dict with FaceFormer's keys, sized by its shapes, in the alignment that it was made with.
+    """The network of a state dict with FaceFormer's keys. Its size comes from the shapes of the weights, its alignment
+    of audio and frames is the one that it was trained with.
 
     Args:
-        path: the file. `PPE.pe`, a table, may be missing.
-        speakers: training speakers of the corpus that it is to be used on, which must be as many as it has styles.
-            Where they are those of the published file in another order, the order of the file is kept.
-        vertex_count: of that corpus.
-        fps: of that corpus.
-        config: `config.json` of the speech encoder, where its shapes do not tell all (see `wav2vec2.encoder_config`);
-            `export_faceformer` leaves one beside its file, `FILE.config.json`, which is found by itself.
+        path: the file. `PPE.pe`, a constant table, may be missing.
+        speakers: training speakers of the corpus that it is to be used with; their number must be that of the styles.
+            If they are those of the published file in a different order, the file's order is kept.
+        vertex_count: number of vertices of that corpus.
+        fps: frame rate of that corpus.
+        config: `config.json` of the speech encoder, needed if the shapes do not determine it (see
+            `wav2vec2.encoder_config`). `FILE.config.json`, which `export_faceformer` writes, is found automatically.
 
     Returns:
         The network, in evaluation mode, and its speakers in the order of the style one-hot.
@@ -73,7 +74,7 @@ def import_faceformer(
     rate, _, published = PUBLISHED[alignment]
     _check_corpus(path, styles, vertices, rate, speakers, vertex_count, fps)
     if speakers is None and styles != len(published):
-        fix = "Say which corpus: --corpus FOLDER."
+        fix = "Name its corpus: --corpus FOLDER."
         raise BadInput(path, expected=f"{len(published)} styles, as published", found=f"{styles}", fix=fix)
     if speakers is None or set(speakers) == set(published):
         speakers = published
@@ -95,8 +96,8 @@ def published_student(path: str | Path) -> tuple[FaceFormer, tuple[str, ...], fl
 def import_student(
     source: str | Path, corpus: Corpus, *, config: str | Path | None = None
 ) -> tuple[FaceFormer, tuple[str, ...]]:
-    """A FaceFormer for the speakers, mesh and unit of `corpus`: of a published file (with the
-    `config` of its speech encoder, see `import_faceformer`) or from a folder of ours.
+    """A FaceFormer for the speakers, mesh and unit of `corpus`, from a published file (with the `config` of its speech
+    encoder, see `import_faceformer`) or a model folder.
 
     Returns:
         The network and its speakers in the order of the style one-hot.
@@ -127,9 +128,9 @@ def import_student(
         if not low <= corpus.mm_per_unit <= high:
             raise BadInput(
                 source,
-                expected=f"a corpus of {low:g} to {high:g} mm a unit, as these weights were trained on",
+                expected=f"a corpus of {low:g} to {high:g} mm per unit, as in the training of these weights",
                 found=f"{corpus.mm_per_unit:g} mm ({corpus.recipe})",
-                fix="Prepare the corpus by the recipe of the weights: VOCASET in metres, BIWI with faces of unit area.",
+                fix="Prepare the corpus as for the weights: VOCASET in metres, BIWI with faces of unit area.",
             )
     return model, speakers
 
@@ -138,12 +139,12 @@ def export_faceformer(model: FaceFormer, out: str | Path) -> list[str]:
     """Write the state dict that FaceFormer's code loads, and `OUT.config.json` for its speech encoder.
 
     Returns:
-        What its code must be told or cannot do, one sentence each.
+        Notes on what FaceFormer's code needs to know or cannot do, one sentence each.
     """
     out, encoder = Path(out), model.speech_encoder
     beside = _config_beside(out)
     if beside.exists() and not out.exists():
-        found, fix = "another file, which would be lost", "Name another place, or move it away."
+        found, fix = "another file, which would be lost", "Name another output file, or move this one away."
         raise BadInput(beside, expected=f"the file that {EXPORT} wrote with {out.name}, or none", found=found, fix=fix)
     with whole_file(out) as partial:
         torch.save(export_state(model), partial)
@@ -155,14 +156,14 @@ def export_faceformer(model: FaceFormer, out: str | Path) -> list[str]:
         )
     if model.alignment == "time":
         notes.append(
-            "It was trained with features at the motion frames' times; FaceFormer's own code stretches or pairs them, "
-            "which moves the sound by up to a frame."
+            "It was trained with features at the times of the motion frames; FaceFormer's own code stretches or pairs "
+            "the features, which shifts the sound by up to one frame."
         )
     return notes
 
 
 def _alignment(state: State, vertices: int, path: Path) -> AudioAlignment:
-    """How audio met frames in its training: FaceFormer's code ties it to the dataset, as it does the period."""
+    """How audio was aligned with frames in training: FaceFormer's code ties this, like the period, to the dataset."""
     if "PPE.pe" in state:
         period = _period(state["PPE.pe"])
     else:
@@ -174,7 +175,7 @@ def _alignment(state: State, vertices: int, path: Path) -> AudioAlignment:
 
 
 def _period(table: Tensor) -> int:
-    """After how many frames the table of positions (1, n, d) repeats itself."""
+    """The number of frames after which the position table (1, n, d) repeats itself."""
     rows = table.reshape(-1, table.shape[-1])
     same = (rows[1:] - rows[0]).abs().amax(1) < 1e-4
     return int(same.float().argmax()) + 1 if bool(same.any()) else len(rows)
@@ -194,7 +195,7 @@ def _check_corpus(
             path, expected=f"a face of {vertex_count} vertices", found=f"one of {vertices}", fix=OTHER_CORPUS
         )
     if speakers is not None and len(speakers) != styles:
-        expected = f"{len(speakers)} styles, one a training speaker of the corpus"
+        expected = f"{len(speakers)} styles, one per training speaker of the corpus"
         raise BadInput(path, expected=expected, found=str(styles), fix=OTHER_CORPUS)
     if fps is not None and fps != rate:
         expected = f"weights for {fps:g} frames per second"

@@ -1,4 +1,4 @@
-"""The lip readers of Ma et al. as published: `model.pth`, the `model.json` beside it, and the list of its units."""
+"""Published lip readers of Ma et al.: `model.pth`, the `model.json` beside it, and the list of output units."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from learn2talk_core.run.weights import check_description, described, load_confi
 from learn2talk_core.untrusted.published import check_state, export_state, fill, read_state
 
 FIX = "Name the model.pth of a video-only LRS3 or LRS2 reader, with its model.json beside it."
-# Options without which it is another network: what they must be, and what a model.json that leaves them out means.
+# Required options: with other values it is another network. A model.json that leaves one out means the value here.
 NETWORK = {
     "transformer_input_layer": "conv3d",
     "transformer_encoder_attn_layer_type": "rel_mha",
@@ -34,18 +34,18 @@ def import_lipreader(
 
     Args:
         weights: `model.pth`, a plain state dict.
-        config: `model.json`: the options, or a list [input size, vocabulary, options]. The one beside the weights when
-            not given.
-        units: for readers of sub-words the list that is published apart, `unigram5000_units.txt`; one beside the
-            weights is found by itself. Readers of characters have theirs in `model.json`.
+        config: `model.json`: the options, or a list [input size, vocabulary, options]. If None, the one beside the
+            weights.
+        units: for readers of sub-words, the list that is published separately, `unigram5000_units.txt`; one beside the
+            weights is found automatically. Readers of characters have their units in `model.json`.
 
     Returns:
-        The reader, in evaluation mode; the arguments of `LipReader` that make it again; what each number of its CTC
-        head stands for: blank first, `▁` or `<space>` for a space, start-and-end last.
+        The reader, in evaluation mode; the arguments of `LipReader` that rebuild it; the unit of each output of its CTC
+        head: blank first, `▁` or `<space>` for a space, start-and-end last.
 
     Raises:
-        BadInput: see `published.read_state`; a network for sound, or another one; units that are not as many as its
-            outputs.
+        BadInput: see `published.read_state`; a network for audio, or another one; a number of units that differs from
+            the number of outputs.
     """
     weights = Path(weights)
     config = weights.with_name("model.json") if config is None else Path(config)
@@ -64,7 +64,7 @@ def import_lipreader(
         shape = {"vocabulary": vocabulary, **official_shape(options)}
     except KeyError as error:
         raise BadInput(config, expected=f"an option {error}", found="none", fix=FIX) from None
-    # up to 250 million weights: not drawn just to be overwritten, and compared before memory is taken for them
+    # up to 250 million weights: compared before memory is allocated, and not initialised only to be overwritten
     what = "the lip reader that its model.json describes"
     reader = described(lambda: LipReader(**shape), config, expected="the options of a lip reader", fix=FIX)
     check_state(reader, state, weights, what=what, fix=FIX)
@@ -74,8 +74,8 @@ def import_lipreader(
 
 
 def import_reader(source: str | Path) -> tuple[nn.ModuleDict, dict[str, Any]]:
-    """A lip reader as `weights.save_weights` takes it, with its configuration: from published weights (see
-    `import_lipreader`) or from a folder of ours. A published one has `units` and no frame-wise head."""
+    """A lip reader and its configuration for `weights.save_weights`, from published weights (see `import_lipreader`) or
+    a model folder. A published one has `units` and no frame-wise head."""
     if Path(source).is_dir():
         reader, head = load_lipreader(source)
         own: dict[str, nn.Module] = {"reader": reader} if head is None else {"reader": reader, "head": head}
@@ -86,14 +86,14 @@ def import_reader(source: str | Path) -> tuple[nn.ModuleDict, dict[str, Any]]:
 def lipreader_parts(
     reader: LipReader, shape: dict[str, Any], units: tuple[str, ...]
 ) -> tuple[nn.ModuleDict, dict[str, Any]]:
-    """What `import_lipreader` gives as module and configuration for `weights.save_weights`."""
+    """The result of `import_lipreader` as module and configuration for `weights.save_weights`."""
     return nn.ModuleDict({"reader": reader}), {"reader": shape, "classes": 0, "units": list(units)}
 
 
 def export_lipreader(folder: str | Path, out: str | Path) -> None:
-    """Write the reader in `folder` as a folder with the published code's `model.pth` and `model.json`.
+    """Write the reader in `folder` as a folder with `model.pth` and `model.json` for the published code.
 
-    Its units are in `model.json`, as for readers of characters; those of readers that were trained here are phonemes.
+    Its units are in `model.json`, as for readers of characters; readers that were trained here have phonemes.
     """
     reader, _ = load_lipreader(folder)
     config = load_config(folder, made_by="dvc repro lipreader")
@@ -122,7 +122,7 @@ def export_lipreader(folder: str | Path, out: str | Path) -> None:
 
 
 def _options(path: Path) -> tuple[int | None, dict[str, Any]]:
-    """The vocabulary's size, where `model.json` says it, and the options."""
+    """The size of the vocabulary (None if `model.json` does not state it) and the options."""
     options = read_json(path, made_by="the options of the lip reader")
     size = None
     if isinstance(options, list) and len(options) == 3:
@@ -149,10 +149,10 @@ def _units(options: dict[str, Any], weights: Path, given: Path | None) -> tuple[
             weights,
             expected=f"the list of its units ({options.get('labels_type', 'char')})",
             found="none in model.json and no *units.txt beside it",
-            fix="Put unigram5000_units.txt of the published code beside it.",
+            fix="Put unigram5000_units.txt of the published code beside the weights.",
         )
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise BadInput(path, expected="a list of units, one a line", found=str(error), fix=FIX) from error
+        raise BadInput(path, expected="a list of units, one per line", found=str(error), fix=FIX) from error
     return ("<blank>", *(line.split()[0] for line in lines if line.strip()), "<eos>")

@@ -1,4 +1,4 @@
-"""wav2vec 2.0 of any size, as published: a hub name in the local cache, a folder, or one file of weights.
+"""Published wav2vec 2.0 of any size: a hub model in the local cache, a folder, or one file of weights.
 
 No tokenizer is needed or read. Weight normalisation may have its old or its new names.
 """
@@ -19,9 +19,9 @@ from learn2talk_core.run.own_folder import EXPORT, own_folder
 from learn2talk_core.run.weights import check_description, described
 from learn2talk_core.untrusted.published import check_state, export_state, fill, read_state
 
-HEAD_WIDTH = 64  # numbers in an attention head, in every published size
+HEAD_WIDTH = 64  # width of an attention head in every published size
 FIX = "Name a wav2vec 2.0 in the format of transformers: a folder, a file of weights, or a hub model in the cache."
-# what pre-training and recognition put beside the encoder
+# modules that pre-training and speech recognition add to the encoder
 HEADS = ("lm_head.", "quantizer.", "project_hid.", "project_q.", "classifier.", "projector.", "adapter_layer")
 
 
@@ -29,13 +29,13 @@ def import_wav2vec2(source: str | Path, config: str | Path | None = None) -> Spe
     """The encoder, without any head.
 
     Args:
-        source: a folder with `config.json` and weights; the name of a hub model that lies in the local cache (nothing
-            is downloaded); or a file of weights.
-        config: `config.json` for a file of weights. Where it is not given, one beside the file is taken, else the
-            size is read off the shapes, as far as they tell (see `encoder_config`).
+        source: a folder with `config.json` and weights; the name of a hub model in the local cache (nothing is
+            downloaded); or a file of weights.
+        config: `config.json` for a file of weights. If None, the one beside the file is used; if there is none, the
+            sizes are taken from the shapes of the weights (see `encoder_config`).
 
     Raises:
-        BadInput: not a wav2vec 2.0, not a whole one, or one for another sample rate.
+        BadInput: not a wav2vec 2.0, an incomplete one, or one for another sample rate.
     """
     path = Path(source)
     if not path.is_file():
@@ -52,13 +52,15 @@ def import_wav2vec2(source: str | Path, config: str | Path | None = None) -> Spe
 
 
 def encoder_from(state: Mapping[str, Tensor], path: object, config: Wav2Vec2Config | None = None) -> SpeechEncoder:
-    """The encoder of a state dict with the names of transformers' Wav2Vec2Model; `path` is for errors.
+    """The encoder of a state dict with the key names of transformers' Wav2Vec2Model; `path` is for errors.
 
     The mask embedding, which only pre-training uses, may be missing.
     """
     config = encoder_config(state, path) if config is None else config
     what = "a wav2vec 2.0 of this configuration"
-    skeleton = described(lambda: SpeechEncoder(config), path, expected=what, fix=FIX)  # compared before it takes memory
+    skeleton = described(
+        lambda: SpeechEncoder(config), path, expected=what, fix=FIX
+    )  # compared before allocating memory
     mask = {"masked_spec_embed": torch.zeros(config.hidden_size)}
     own = skeleton.state_dict()
     given = {**({key: value for key, value in mask.items() if key in own}), **state}
@@ -71,10 +73,10 @@ def encoder_from(state: Mapping[str, Tensor], path: object, config: Wav2Vec2Conf
 
 
 def encoder_config(state: Mapping[str, Tensor], path: object) -> Wav2Vec2Config:
-    """The configuration that shapes tell, and what all published models of such shapes have in common.
+    """The configuration, from the shapes of the weights and from what all published models of such shapes share.
 
-    Those whose convolutions have a layer norm each (large-lv60, XLSR) normalise before each transformer block, the
-    others (base, large) after it; a head has 64 numbers; strides are 5 and six times 2.
+    Models with a layer norm in each convolution (large-lv60, XLSR) normalise before each transformer block, the others
+    (base, large) after it; attention heads have width 64; the strides are 5 and six times 2.
     """
     try:
         conv = [state[f"feature_extractor.conv_layers.{i}.conv.weight"] for i in range(7)]
@@ -102,14 +104,14 @@ def encoder_config(state: Mapping[str, Tensor], path: object) -> Wav2Vec2Config:
     except (KeyError, StopIteration) as error:
         absent = str(error.args[0]) if error.args else "encoder.pos_conv_embed.conv.weight_v"
         raise BadInput(path, expected="the weights of a wav2vec 2.0", found=f"no {absent}", fix=FIX) from None
-    except (TypeError, IndexError, ZeroDivisionError) as error:  # fewer axes than they have, or none in one
-        found = f"some of other shapes ({error})"
+    except (TypeError, IndexError, ZeroDivisionError) as error:  # too few axes, or an axis of length 0
+        found = f"weights of other shapes ({error})"
         raise BadInput(path, expected="the weights of a wav2vec 2.0", found=found, fix=FIX) from error
     return speech_config(numbers, path, fix=FIX)
 
 
 def read_config(path: str | Path) -> Wav2Vec2Config:
-    """A `config.json` of transformers, refused where it is of another model."""
+    """A `config.json` of transformers; refused if it is of another kind of model."""
     about = _description(Path(path))
     if about.get("model_type", "wav2vec2") != "wav2vec2":
         raise BadInput(path, expected="a wav2vec 2.0", found=f"a {about['model_type']}"[:80], fix=FIX)
@@ -117,8 +119,8 @@ def read_config(path: str | Path) -> Wav2Vec2Config:
 
 
 def export_wav2vec2(encoder: SpeechEncoder, out: str | Path) -> None:
-    """A folder as published models have it: `config.json`, `pytorch_model.bin` with the old names of weight
-    normalisation, which transformers of any age reads, and `preprocessor_config.json`."""
+    """Write a folder like those of published models: `config.json`, `pytorch_model.bin` with the old names of weight
+    normalisation, which every version of transformers reads, and `preprocessor_config.json`."""
     with own_folder(out, EXPORT) as folder:
         write_json(folder / "config.json", config_dict(encoder))
         torch.save(export_state(encoder), folder / "pytorch_model.bin")
@@ -136,12 +138,12 @@ def export_wav2vec2(encoder: SpeechEncoder, out: str | Path) -> None:
 
 
 def config_dict(encoder: SpeechEncoder) -> dict[str, Any]:
-    """The configuration as `config.json` has it."""
+    """The configuration in the form of `config.json`."""
     return {**encoder.config.to_diff_dict(), "model_type": "wav2vec2", "architectures": ["Wav2Vec2Model"]}
 
 
 def _check_about(source: str | Path) -> None:
-    """Refuse another kind of model, another sample rate, or sound that is not normalised, where files say so."""
+    """Refuse another kind of model, another sample rate or audio without normalisation, if the files state it."""
     path = beside(source, "config.json")
     about = None if path is None else _description(path)
     if about is not None and about.get("model_type", "wav2vec2") != "wav2vec2":
@@ -152,7 +154,7 @@ def _check_about(source: str | Path) -> None:
         raise BadInput(source, expected="a model for 16 kHz", found=f"{heard['sampling_rate']} Hz", fix=FIX)
     if not heard.get("do_normalize", True):
         found = "do_normalize: false"
-        raise BadInput(source, expected="a model for sound with mean 0 and variance 1", found=found, fix=FIX)
+        raise BadInput(source, expected="a model for audio with mean 0 and variance 1", found=found, fix=FIX)
 
 
 def _description(path: Path) -> dict[str, Any]:

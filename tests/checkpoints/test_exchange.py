@@ -47,7 +47,7 @@ def test_faceformer_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture
     path = str(faceformer(tmp_path, vertices=64, styles=2))
     toy_corpus(tmp_path / "corpus")
     assert main(["import-checkpoint", path, "--as", "faceformer"]) == 1
-    assert "Say which corpus: --corpus FOLDER" in capsys.readouterr().err
+    assert "Name its corpus: --corpus FOLDER" in capsys.readouterr().err
     assert main(["import-checkpoint", path, "--as", "faceformer", "--corpus", "corpus", "--out", "ours"]) == 0
     assert (
         "FaceFormer of 64 vertices and 2 styles at 30 frames per second, alignment vocaset" in capsys.readouterr().out

@@ -91,11 +91,11 @@ def test_a_corpus_that_does_not_fit(tmp_path: Path) -> None:
     for given, pattern in (
         (
             {"speakers": "abcd"},
-            "expected 4 styles, one a training speaker of the corpus, found 3. Use it on",
+            "expected 4 styles, one per training speaker of the corpus, found 3. Use it on",
         ),
         ({"speakers": "abc", "vertex_count": 7}, "expected a face of 7 vertices, found one of 5"),
         ({"speakers": "abc", "fps": 25.0}, "expected weights for 25 frames per second, found for 30"),
-        ({}, "expected 8 styles, as published, found 3. Say which corpus"),
+        ({}, "expected 8 styles, as published, found 3. Name its corpus"),
     ):
         with pytest.raises(BadInput, match=pattern):
             import_faceformer(path, **given)
@@ -127,7 +127,7 @@ def test_what_the_export_of_our_own_says(tmp_path: Path) -> None:
     model = new_faceformer(tiny(do_stable_layer_norm=True), 5, 2, 25.0, width=16, dropout=0.0)
     notes = export_faceformer(model, tmp_path / "l2t.pth")
     assert "not wav2vec2-base: build Wav2Vec2Model from l2t.pth.config.json" in notes[0]
-    assert "at the motion frames' times" in notes[1]
+    assert "at the times of the motion frames" in notes[1]
     assert json.loads((tmp_path / "l2t.pth.config.json").read_text())["do_stable_layer_norm"]
     assert "audio_encoder.encoder.pos_conv_embed.conv.weight_g" in torch.load(tmp_path / "l2t.pth", weights_only=True)
     again, _ = import_faceformer(tmp_path / "l2t.pth", speakers="ab", fps=25)

@@ -86,7 +86,12 @@ def test_a_packed_student(project: Path, tmp_path: Path) -> None:
     assert YAML(typ="safe").load(card.split("---")[1]) == {
         "library_name": "learn2talk", "license": "other", "tags": ["talking-head", "speech-driven-animation"],
     }  # fmt: skip
-    for line in (f"- commit: {made_at}", "| seen.lve_mm | 1.25 |", "| lambda1 | 0.3 |", "- licence: that of the data"):
+    for line in (
+        f"- commit: {made_at}",
+        "| seen.lve_mm | 1.25 |",
+        "| lambda1 | 0.3 |",
+        "- licence: that of the training data",
+    ):
         assert line in card.splitlines() or any(text.startswith(line) for text in card.splitlines())
     # the folder stands where a checkpoint of the pipeline is named
     student, speakers = import_student(tmp_path / "out", toy_corpus(tmp_path / "corpus"))
@@ -107,7 +112,7 @@ def test_changes_that_no_commit_holds(project: Path, tmp_path: Path) -> None:
     pack(MODEL, tmp_path / "out", project)
     found = json.loads((tmp_path / "out/learn2talk.json").read_text())["commit"]
     assert found == {"hash": git(project, "rev-parse", "HEAD"), "dirty": True}
-    assert "with changes that are not in it" in (tmp_path / "out/README.md").read_text()
+    assert "with changes that this commit does not contain" in (tmp_path / "out/README.md").read_text()
 
 
 def test_scores_of_another_model_are_left_out(project: Path, tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_what_wav2lips_code_cannot_run_is_not_exported(tmp_path: Path) -> None:
     for generator, inputs, found in (
         (Wav2Lip(0.05), Inputs(), "face_encoder_blocks.0.0"),
         (Wav2Lip(0.05, residual=True), Inputs(), "a residual"),
-        (Wav2Lip(0.05), Inputs(lead=2), "one that hears it 2 frames before"),
+        (Wav2Lip(0.05), Inputs(lead=2), "one that begins 2 frames before"),
     ):
         with pytest.raises(BadInput, match=rf"found {found}.* teacher.generator.{{width,audio_width}}=1, residual=fal"):
             export_wav2lip(generator, tmp_path / "w.pth", inputs)

@@ -81,7 +81,7 @@ def test_a_faceformer_of_another_corpus(tmp_path: Path, monkeypatch: pytest.Monk
     toy_corpus(tmp_path / "data/corpus")
     for numbers, pattern in (
         ({"vertices": 63, "styles": 2}, "own.pth: expected a face of 64 vertices, found one of 63"),
-        ({"vertices": 64, "styles": 8}, "own.pth: expected 2 styles, one a training speaker of the corpus, found 8"),
+        ({"vertices": 64, "styles": 8}, "own.pth: expected 2 styles, one per training speaker of the corpus, found 8"),
         ({"vertices": 64, "styles": 2, "period": 25}, "expected weights for 30 frames per second, found for 25"),
     ):
         faceformer(tmp_path, **numbers)
@@ -117,7 +117,7 @@ def test_published_weights_move_in_their_own_unit(
     if fits:
         assert import_student(path, corpus)[1] == ("A", "B")
     else:
-        with pytest.raises(BadInput, match=r"expected a corpus of 1000 to 1000 mm a unit, .*, found 1 mm \(toy\)"):
+        with pytest.raises(BadInput, match=r"expected a corpus of 1000 to 1000 mm per unit, .*, found 1 mm \(toy\)"):
             import_student(path, corpus)
 
 

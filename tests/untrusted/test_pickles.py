@@ -270,7 +270,9 @@ def test_npy(tmp_path: Path) -> None:
 def test_npy_with_objects_is_refused(tmp_path: Path) -> None:
     marker, path = tmp_path / "executed", tmp_path / "x.npy"
     np.save(path, object_array(Reduces(os.system, (f"touch {marker}",))), allow_pickle=True)
-    with pytest.raises(BadInput, match=r"expected one whole array of numbers \(\.npy\), found ValueError: .*[Oo]bject"):
+    with pytest.raises(
+        BadInput, match=r"expected one complete array of numbers \(\.npy\), found ValueError: .*[Oo]bject"
+    ):
         load_array(path)
     np.save(path, np.zeros(2, [("a", "f4")]))
     with pytest.raises(BadInput, match="expected an array of numbers, found an array of"):
@@ -284,7 +286,7 @@ def test_npy_of_another_length_or_kind_is_refused(tmp_path: Path) -> None:
     whole = path.read_bytes()
     for content in (whole[:-1], whole[:50], b"", whole + b"x", pickle.dumps([1])):
         path.write_bytes(content)
-        with pytest.raises(BadInput, match="Get the file again from where it is published"):
+        with pytest.raises(BadInput, match="Get the file again from its publisher"):
             load_array(path)
     np.savez(tmp_path / "x.npz", a=np.arange(3))
     with pytest.raises(BadInput):
