@@ -1,6 +1,6 @@
-"""Wav2Lip's log-mel spectrogram (Prajwal et al. 2020), 80 columns a second, and windows cut from it.
+"""Wav2Lip's log-mel spectrogram (Prajwal et al. 2020), 80 columns per second, and windows cut from it.
 
-SyncNet3D's audio stream, Wav2Lip's generator and its sync expert all read this one.
+SyncNet3D's audio stream, Wav2Lip's generator and its sync expert all use this spectrogram.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import librosa
 import numpy as np
 
 SAMPLE_RATE = 16000  # Hz
-HOP = 200  # samples: 80 columns a second
+HOP = 200  # samples: 80 columns per second
 COLUMNS_PER_SECOND = SAMPLE_RATE / HOP
 BANDS = 80
 WINDOW_COLUMNS = 16  # 0.2 s: 5 frames at 25 fps, 6 at 30
@@ -30,10 +30,9 @@ def mel_spectrogram(wave: np.ndarray, *, padding: Literal["reflect", "constant"]
     7600 Hz, 20 log10 minus 20 dB, and [-100, 0] dB scaled to [-4, 4] with clipping.
 
     Args:
-        wave: (samples,) in [-1, 1], more than 400 of them.
-        padding: what lies beyond the two ends. "reflect" is librosa 0.7's way, with which the official checkpoints
-            were trained; "constant" (zeros) is that of librosa 0.9 and later. They differ in the two columns at each
-            end only.
+        wave: (samples,) in [-1, 1], more than 400 samples.
+        padding: how the two ends are padded: "reflect" as in librosa 0.7, with which the official checkpoints were
+            trained, or "constant" (zeros) as in librosa 0.9 and later. Only the two columns at each end differ.
 
     Returns:
         (80, 1 + samples // 200) float32.
@@ -50,15 +49,15 @@ def mel_spectrogram(wave: np.ndarray, *, padding: Literal["reflect", "constant"]
 
 
 def window_starts(frames: int, fps: float) -> np.ndarray:
-    """First mel column of the window of each video frame, as Wav2Lip: int(80 f / fps). (frames,) int64."""
+    """First mel column of the window of each video frame f, as in Wav2Lip: int(80 f / fps). (frames,) int64."""
     return (np.arange(frames) * (COLUMNS_PER_SECOND / fps)).astype(np.int64)
 
 
 def mel_windows(mel: np.ndarray, starts: Sequence[int] | np.ndarray, columns: int = WINDOW_COLUMNS) -> np.ndarray:
     """Cut a window of `columns` columns at each of `starts`.
 
-    A window that would reach over an end is moved inside, as Wav2Lip does with its last one; a spectrogram shorter
-    than a window repeats its last column.
+    A window that would extend beyond an end is moved inside, as in Wav2Lip for the last one; if the spectrogram is
+    shorter than a window, its last column is repeated.
 
     Args:
         mel: (80, C).

@@ -1,7 +1,7 @@
-"""Mel-frequency cepstra as the package python_speech_features makes them with its defaults: what SyncNet hears.
+"""Mel-frequency cepstral coefficients (MFCC) as in python_speech_features with its defaults: the input of SyncNet.
 
-They differ from librosa's: rectangular windows, power divided by the FFT's length, filters whose corners lie on whole
-bins, and the first coefficient replaced by the logarithm of the frame's energy.
+They differ from librosa's: rectangular windows, power divided by the FFT length, filters whose corners are rounded down
+to FFT bins, and the first coefficient replaced by the logarithm of the frame's energy.
 """
 
 from functools import lru_cache
@@ -19,17 +19,17 @@ _EPSILON = np.finfo(np.float64).eps  # in place of zeros under a logarithm
 
 
 def mfcc(samples: np.ndarray) -> np.ndarray:
-    """Cepstra of 16 kHz mono speech.
+    """MFCC of 16 kHz mono speech.
 
     Args:
-        samples: (N,) in 16-bit units (−32768 … 32767), as integers or floats; at least one. Cepstra of a wave in
-            [−1, 1] would be shifted in their first coefficient.
+        samples: (N,) in 16-bit units (−32768 … 32767), as integers or floats; at least one. For a wave in [−1, 1] the
+            first coefficient would be shifted.
 
     Returns:
         (C, 13) float64 with C = 1 + ⌈(N − 400) / 160⌉, at least 1; column c covers the samples from 160 c on.
     """
     if samples.ndim != 1 or len(samples) == 0:
-        raise ValueError(f"cepstra need one channel with at least one sample, got {samples.shape}")
+        raise ValueError(f"MFCC need one channel with at least one sample, got {samples.shape}")
     wave = samples.astype(np.float64)
     wave = np.concatenate([wave[:1], wave[1:] - _PREEMPHASIS * wave[:-1]])
     frames = 1 + max(0, -(-(len(wave) - WINDOW) // STEP))

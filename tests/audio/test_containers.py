@@ -34,7 +34,7 @@ def restated(kind: str, change: int | None = None, to: int | None = None) -> byt
 def test_files_whose_end_is_missing_are_refused(tmp_path: Path, kind: str, kept: float) -> None:
     content = encoded(kind)
     path = written(tmp_path, kind, content[: int(kept * len(content))])
-    with pytest.raises(BadInput, match=rf"speech\.{kind}: expected .*(is cut short|or a part of one)"):
+    with pytest.raises(BadInput, match=rf"speech\.{kind}: expected .*(is cut short|or a truncated one)"):
         read_sound(path)
 
 
@@ -47,7 +47,7 @@ def test_a_length_that_is_off_by_a_header_is_no_error(
     missed = 22 if change < 0 else 2  # a CAF's length counts four bytes that are no samples
     assert 16000 - max(missed, 22) <= len(wave) <= 16000
     assert np.abs(wave - tone()[: len(wave)]).max() < 1e-3
-    assert ("bytes of samples and the file has" in caplog.text) == (change > 0)
+    assert ("bytes of samples but the file has" in caplog.text) == (change > 0)
 
 
 @pytest.mark.parametrize(

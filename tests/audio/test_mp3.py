@@ -47,7 +47,7 @@ def test_rates_may_differ(tmp_path: Path) -> None:
 
 def test_a_cut_one_is_refused_by_its_count(tmp_path: Path) -> None:
     content = encoded(XING)
-    with pytest.raises(BadInput, match=r"expected 30 frames of MP3, as its header says, found 1\d: .* cut short"):
+    with pytest.raises(BadInput, match=r"expected 30 frames of MP3, as its header states, found 1\d: .* cut short"):
         read_sound(written(tmp_path, "mp3", content[: int(0.6 * len(content))]))
     with pytest.raises(BadInput, match=r"found 1\d: .* cut short"):  # the second of two
         read_sound(written(tmp_path, "mp3", content + content[: int(0.6 * len(content))]))
