@@ -66,7 +66,7 @@ def limit_of(size: int) -> Limit:
     """The limit for a file of `size` bytes, so that a small file cannot take an implausible amount of memory."""
     seconds = min(LONGEST, max(HOUR, size / THINNEST))
     expected = f"up to {seconds / HOUR:.3g} h of sound in a file of its size"
-    fix = f"Cut it: the limit is 1 h, or up to {LONGEST / HOUR:.0f} h for a file of {THINNEST} bytes per second or more."
+    fix = f"Cut it: the limit is 1 h, or up to {LONGEST / HOUR:.0f} h in files of at least {THINNEST} bytes per second."
     return Limit(seconds, expected, fix)
 
 

@@ -1,4 +1,4 @@
-"""Wav2Lip's mel against the reference's own numbers, and the windows cut from it."""
+"""Wav2Lip's mel spectrogram compared with the reference's numbers, and windows cut from it."""
 
 import numpy as np
 import pytest

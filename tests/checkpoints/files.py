@@ -1,4 +1,4 @@
-"""Official files made from the golden weights: keys and shapes as recorded, numbers drawn from the keys."""
+"""Official files made from the golden weights: keys and shapes as recorded, random numbers seeded by the keys."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from tests.golden.fill import Golden, filled
 
 
 def golden_state(golden: Golden, keys: dict[str, list[int]] | None = None) -> dict[str, torch.Tensor]:
-    """The state dict that the reference network had; counters are zero, tables computed."""
+    """The state dict of the reference network; counters are zero, tables are computed."""
     info: dict[str, Any] = golden.info
     state = {}
     for key, shape in (info["keys"] if keys is None else keys).items():
@@ -25,6 +25,6 @@ def golden_state(golden: Golden, keys: dict[str, list[int]] | None = None) -> di
 
 
 def save(path: Path, state: dict[str, torch.Tensor], *, prefix: str = "module.", **beside: object) -> Path:
-    """As the field saves: a dict with the state dict in it, DataParallel's prefix before the keys."""
+    """Saved as usual in the field: a dict that contains the state dict, with DataParallel's prefix in the keys."""
     torch.save({"state_dict": {prefix + key: value for key, value in state.items()}, **beside}, path)
     return path

@@ -1,4 +1,4 @@
-"""`learn2talk import-checkpoint`, `export-checkpoint` and `pack` as a user meets them."""
+"""`learn2talk import-checkpoint`, `export-checkpoint` and `pack` on the command line."""
 
 import subprocess
 import sys
@@ -132,7 +132,7 @@ def test_networks_that_are_others_or_broken_are_refused(tmp_path: Path, capsys: 
         assert "page.pth: expected a file of weights, found a web page" in capsys.readouterr().err
     assert main(["import-checkpoint", "a.pth", "b.pth", "--as", "syncnet"]) == 1
     assert "found a.pth, b.pth. Takes: syncnet_v2.model." in capsys.readouterr().err
-    with pytest.raises(SystemExit):  # there is nothing to export: what is written is what was read
+    with pytest.raises(SystemExit):  # this kind cannot be exported: it would write what was read
         main(["export-checkpoint", "x", "--as", "expnet", "y"])
     assert not Path("checkpoints").exists()
 

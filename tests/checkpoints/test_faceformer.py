@@ -1,4 +1,4 @@
-"""FaceFormer's files, made from the golden weights, against the reference's recorded predictions."""
+"""FaceFormer's files, made from the golden weights, compared with the reference's recorded predictions."""
 
 import json
 from pathlib import Path
@@ -57,7 +57,7 @@ def test_our_folder_keeps_the_alignment(tmp_path: Path) -> None:
 
 
 def small(tmp_path: Path, *, vertices: int = 5, styles: int = 3, period: int = 30) -> Path:
-    """A file that FaceFormer's code could have saved, with a small speech encoder that it would have to be told of."""
+    """A file as FaceFormer's code saves it, but with a small speech encoder, which needs a configuration."""
     torch.manual_seed(0)
     model = new_faceformer(tiny(), vertices, styles, period, width=16, dropout=0.0, alignment="vocaset")
     torch.nn.init.normal_(model.vertice_map_r.weight)
@@ -70,7 +70,7 @@ def test_a_corpus_that_fits(tmp_path: Path) -> None:
     model, speakers = import_faceformer(path, speakers=("c", "a", "b"), vertex_count=5, fps=30)
     assert speakers == ("c", "a", "b")
     assert model.audio_encoder.config.hidden_size == 32
-    # the table of positions is computed, and may be missing
+    # the position table is constant and may be missing
     state = torch.load(path, weights_only=True)
     del state["PPE.pe"]
     torch.save(state, path)
@@ -133,7 +133,7 @@ def test_what_the_export_of_our_own_says(tmp_path: Path) -> None:
     again, _ = import_faceformer(tmp_path / "l2t.pth", speakers="ab", fps=25)
     assert again.audio_encoder.config.do_stable_layer_norm
     wave, styles = waveform(1.0), torch.eye(2)
-    again.alignment, again.audio_rate = "time", 1  # what the reference's format cannot say
+    again.alignment, again.audio_rate = "time", 1  # the reference's format cannot store these
     with torch.no_grad():
         torch.testing.assert_close(
             again.predict_states(wave, 25, styles, 25), model.eval().predict_states(wave, 25, styles, 25)

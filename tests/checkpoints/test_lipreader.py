@@ -1,4 +1,4 @@
-"""Lip readers of Ma et al., made from the golden weights, against the reference's recorded outputs."""
+"""Lip readers of Ma et al., made from the golden weights, compared with the reference's recorded outputs."""
 
 import json
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_golden_weights_by_both_forms_of_configuration(tmp_path: Path) -> None:
     reader, shape, found = import_lipreader(tmp_path / "model.pth")
     assert found == tuple(units)
     reads_as_the_reference(golden, reader, golden)
-    # the older form, sub-words in a list apart, and an option left out: other positions
+    # the older format, sub-words in a separate list, and a missing option: other positional encodings
     old = {key: value for key, value in args.items() if key != "rel_pos_type"}
     (tmp_path / "model.json").write_text(json.dumps([88 * 88, size, {**old, "labels_type": "unigram5000"}]))
     (tmp_path / "unigram5000_units.txt").write_text("".join(f"▁w{i} {i + 1}\n" for i in range(size - 2)))

@@ -1,4 +1,4 @@
-"""Packing of a model: what DVC and Git say about it goes along, and nothing that is not of this very model."""
+"""Packing a model: it includes what DVC and Git record about this model, and nothing about any other."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ def md5(path: Path) -> str:
 
 
 def lock(project: Path) -> None:
-    """What `dvc repro` would leave behind."""
+    """A project as `dvc repro` would leave it."""
     model, corpus = content_hash(project / MODEL), content_hash(project / "data/corpus")
     students = content_hash(project / "data/models/students")
     deps = [{"path": "stages/student.py", "md5": md5(project / "stages/student.py")}]
@@ -93,7 +93,7 @@ def test_a_packed_student(project: Path, tmp_path: Path) -> None:
         "- licence: that of the training data",
     ):
         assert line in card.splitlines() or any(text.startswith(line) for text in card.splitlines())
-    # the folder stands where a checkpoint of the pipeline is named
+    # the pipeline accepts the folder as a checkpoint
     student, speakers = import_student(tmp_path / "out", toy_corpus(tmp_path / "corpus"))
     assert speakers == ("A", "B")
     ours, _ = load_student(project / MODEL, made_by="the test")

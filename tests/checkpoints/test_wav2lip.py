@@ -1,4 +1,4 @@
-"""Wav2Lip's files, made from the golden weights, against the reference's recorded outputs."""
+"""Wav2Lip's files, made from the golden weights, compared with the reference's recorded outputs."""
 
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def test_expert_its_folder_and_its_way_back(files: dict[str, Path], tmp_path: Pa
     export_sync_expert(loaded, tmp_path / "again.pth")
     again = import_sync_expert(tmp_path / "again.pth")
     hears_as_the_reference(again)
-    # it wants plain BGR, which `face_embeddings` makes of a clip in RGB
+    # it takes plain BGR faces, to which `face_embeddings` converts a clip in RGB
     clip = (uniform("clip", (6, 96, 96, 3)) * 255).astype(np.uint8)
     bgr = to_tensor(clip, bgr=True).transpose(0, 1)
     with torch.inference_mode():

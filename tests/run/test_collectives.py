@@ -1,4 +1,4 @@
-"""Two processes against one with twice the batch. Both were started once, by `in_two.py`; the tests look at results."""
+"""Two processes compared with one that has twice the batch. `in_two.py` runs both once; the tests check the results."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ranks(folder: Path) -> Ranks:
-    """What the two processes made."""
+    """The results of the two processes."""
     for status, text in ended(start(in_two.CODE, str(folder), folder=folder)):
         assert status == 0, text
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
@@ -81,13 +81,13 @@ def test_a_student_is_that_of_one_process_with_twice_the_batch(ranks: Ranks, fol
     np.testing.assert_allclose(losses(ranks[0]["student"][1]), losses(history), rtol=1e-4)
     for key, value in weights.items():
         if key.endswith(("in_proj_bias", "k_proj.bias")):
-            continue  # a bias of attention's keys changes nothing: Adam makes steps of the rounding of its gradient, 0
+            continue  # the attention keys' bias has no effect: its gradient is 0, and Adam follows the rounding errors
         assert (ranks[0]["student"][0][key] - value).norm() <= 1e-3 * value.norm() + 1e-4, key
     assert not np.allclose(losses(in_two.student(folder, 1)[1]), losses(history), rtol=0.02)
 
 
 def test_a_student_with_the_sync_loss(ranks: Ranks, folder: Path) -> None:
-    """The balance averages norms, so the sum of the terms is near that of one process, and each term follows it."""
+    """The balance averages norms, so the sum of the terms, and each term, is close to that of one process."""
     _, history = in_two.student(folder, 2, sync=0.3)
     two = ranks[0]["student_sync"][1]
     np.testing.assert_allclose(losses(two, "vertex"), losses(history, "vertex"), rtol=0.02)
@@ -96,7 +96,7 @@ def test_a_student_with_the_sync_loss(ranks: Ranks, folder: Path) -> None:
 
 
 def test_a_syncnet3d_follows_one_process_with_twice_the_clips(ranks: Ranks, folder: Path) -> None:
-    """Not equal: batch normalisation sees the windows of one process."""
+    """Not equal, because batch normalisation uses only the windows of its own process."""
     one, two = (losses(history) for _, history in (in_two.syncnet3d(folder, 6), ranks[0]["syncnet3d"]))
     assert two[0] == pytest.approx(one[0], rel=0.01)
     np.testing.assert_allclose(two, one, rtol=0.1)

@@ -218,13 +218,13 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "disk").iterdir()] == ["b"]
 
 
-DEAD = 2**22 + 1  # more than Linux has
+DEAD = 2**22 + 1  # above Linux's largest process id
 
 
 def test_what_killed_runs_left_is_cleared(tmp_path: Path) -> None:
     ours = [f".a.csv.{DEAD}.partial.csv", f".out.{DEAD}.partial", f".out.{DEAD}.old"]
     others = [
-        f".a.csv.{os.getppid()}.partial.csv",  # at work
+        f".a.csv.{os.getppid()}.partial.csv",  # of a running process
         f".b.csv.{DEAD}.partial.csv",  # of another output
         f".a.csv.{DEAD}.partialx", f"a.csv.{DEAD}.partial.csv", ".a.csv.x.partial.csv", f".a.csv.{10**30}.partial.csv",
     ]  # fmt: skip
@@ -288,7 +288,7 @@ def test_files_of_a_folder_lead_nowhere_else(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.arange(3))
     (tmp_path / "x.npy").rename(cache / ("0123456789abcdef" * 2)[2:])
     (folder / "a-001.npy").symlink_to("a-000.npy")
-    (folder / "a-002.npy").symlink_to(next(cache.iterdir()))  # as DVC links its cache
+    (folder / "a-002.npy").symlink_to(next(cache.iterdir()))  # a link to a cache, as DVC makes them
     (folder / "a-003.npy").symlink_to("../outside.npy")
     (folder / "a-004.npy").symlink_to("/dev/zero")
     os.mkfifo(folder / "a-005.npy")

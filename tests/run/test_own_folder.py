@@ -20,7 +20,7 @@ def left(folder: Path) -> list[str]:
 
 
 def test_a_folder_is_replaced_by_the_command_that_made_it(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()  # an empty one is nobody's
+    (tmp_path / "out").mkdir()  # an empty folder belongs to nobody
     make(tmp_path / "out", "a", "meshes/1", "meshes/2")
     assert json.loads((tmp_path / "out" / "manifest.json").read_text()) == {
         "about": 1, "made_by": PACK, "files": {"a": 4}, "sequences": {"meshes": 2},

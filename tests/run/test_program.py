@@ -105,7 +105,7 @@ def test_logs_are_escaped() -> None:
     assert run.stderr == "clip a\\x1b[2J\n"
 
 
-@pytest.mark.parametrize("lines", [10, 100_000])  # less and more than a buffer
+@pytest.mark.parametrize("lines", [10, 100_000])  # smaller and larger than a buffer
 def test_a_closed_pipe_ends_it_quietly(lines: int) -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -1,4 +1,4 @@
-"""Nothing made for one recipe meets a corpus of another: model, judge, motion."""
+"""Models, judges and motion made for one recipe are refused for a corpus of another."""
 
 from dataclasses import replace
 from pathlib import Path

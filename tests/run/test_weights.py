@@ -1,4 +1,4 @@
-"""Networks on disk: descriptions are checked before a network is made, and the check leaves no trace."""
+"""Networks on disk: descriptions are checked before a network is built, without side effects."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from learn2talk_core.run.weights import check_description, load_network, save_we
 class Net(nn.Module):
     def __init__(self, width: int, layers: int = 1) -> None:
         super().__init__()
-        self.drawn = float(torch.rand((), device="cpu"))  # as some networks draw, wherever their weights lie
+        self.drawn = float(
+            torch.rand((), device="cpu")
+        )  # some networks draw random numbers on the CPU, wherever their weights are
         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
 
 

@@ -31,11 +31,11 @@ from learn2talk_core.video.talking_video import open_talking_video, write_talkin
 from tests.toy import clip, sheet, topology, toy_corpus
 from tests.video.test_talking_video import clip as video_clip
 
-FEW, MANY = 300, 12_000  # changes that are tried in a test, and by hand
+FEW, MANY = 300, 12_000  # number of changes in a test, and in a manual run
 
 
 def make(folder: Path) -> None:
-    """A small one of everything that is read."""
+    """A small file of every kind that is read."""
     rng = np.random.default_rng(0)
     corpus = toy_corpus(folder / "vertices", clips=2)
     write_corpus(
@@ -66,7 +66,7 @@ def make(folder: Path) -> None:
 
 
 def use(folder: Path, part: str, whole: Corpus) -> None:
-    """Open what a file of `folder` belongs to, and read all of it; `whole` is a corpus for what needs one."""
+    """Open the data that a file of `folder` belongs to, and read all of it; `whole` is an intact corpus if needed."""
     path = folder / part
     if part in ("vertices", "coefficients"):
         corpus = open_corpus(path)
@@ -110,7 +110,7 @@ STRANGE: list[Any] = [
 
 
 def bytes_changed(path: Path, choose: random.Random) -> None:
-    """A few bits, bytes near the beginning or the end, where headers are, a part lost, doubled or moved."""
+    """Change a few bits, or bytes near the beginning or end (headers), or remove, duplicate or move a part."""
     data = bytearray(path.read_bytes())
     for _ in range(choose.randint(1, 4)):
         near = choose.choice([len(data), len(data), 200, 400])
@@ -135,7 +135,7 @@ def bytes_changed(path: Path, choose: random.Random) -> None:
 
 
 def json_changed(path: Path, choose: random.Random) -> None:
-    """Some value of the tree is another one, or is not there."""
+    """Replace or remove a value in the tree."""
     value = json.loads(path.read_text())
     for _ in range(choose.randint(1, 2)):
         node, parent, key = value, None, None
@@ -152,7 +152,7 @@ def json_changed(path: Path, choose: random.Random) -> None:
 
 
 def array_changed(array: np.ndarray, choose: random.Random) -> Any:
-    """Another shape, another type, or strange numbers."""
+    """Another shape, another type, or unusual numbers."""
     what = choose.randrange(6)
     if what == 0 and array.dtype.kind != "U":
         return array.astype(choose.choice(["f2", "f4", "f8", ">f4", "i1", "i8", "u8", "c8", "?", "U8", "S4"]))
@@ -172,7 +172,7 @@ def array_changed(array: np.ndarray, choose: random.Random) -> Any:
 
 
 def numpy_changed(path: Path, choose: random.Random) -> None:
-    """The same for a file of one array or several; or the text of a header."""
+    """The same for a file of one or several arrays; or change the text of a header."""
     if path.suffix == ".npy" and choose.random() < 0.5:
         data = path.read_bytes()
         old, new = choose.choice([(b"'shape': (", b"'shape': (9"), (b"<", b">"), (b"f4", b"f8"), (b"f4", b"O4"),
@@ -192,7 +192,7 @@ def numpy_changed(path: Path, choose: random.Random) -> None:
 
 
 def parquet_changed(path: Path, choose: random.Random) -> None:
-    """Rows or columns that are missing, of another type, empty or strange; or other ways to store them."""
+    """Rows or columns that are missing, of another type, empty or unusual; or stored in another way."""
     table = parquet.read_table(path)
     rows = table.to_pylist()
     name = choose.choice(table.column_names)
@@ -234,7 +234,7 @@ CHANGES: dict[str, Callable[[Path, random.Random], None]] = {
 
 
 def fuzz(folder: Path, count: int, seed: int) -> tuple[Counter[str], dict[str, Exception]]:
-    """What became of `count` changes, and by their numbers the errors that no user should see."""
+    """The outcomes of `count` changes, and, by number of the change, the errors that no user should see."""
     whole = toy_corpus(folder / "whole", clips=2)
     make(folder / "good")
     for place in (folder / "good").iterdir():
@@ -266,7 +266,7 @@ def fuzz(folder: Path, count: int, seed: int) -> tuple[Counter[str], dict[str, E
     return found, wrong
 
 
-@pytest.mark.filterwarnings("ignore")  # of NumPy about strange numbers; what counts is the error
+@pytest.mark.filterwarnings("ignore")  # NumPy warns about unusual numbers; only the error matters
 @pytest.mark.timeout(120)
 def test_changed_files_give_one_clear_error(tmp_path: Path) -> None:
     found, wrong = fuzz(tmp_path, FEW, seed=0)

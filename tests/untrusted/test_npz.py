@@ -1,4 +1,4 @@
-"""Arrays come back; what is larger than it can be is refused before memory is taken for it."""
+"""Arrays are read back; impossible sizes are refused before memory is allocated."""
 
 import io
 import zipfile

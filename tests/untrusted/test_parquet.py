@@ -1,4 +1,4 @@
-"""Rows come back as they were written; a file that says more than it can hold is refused in bounded memory."""
+"""Rows are read back as written; a file that claims more than it can hold is refused in bounded memory."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The footer as Arrow reads it, where it is whole; an ordinary error where it is not."""
+"""An intact footer is read as Arrow reads it; a damaged one raises an ordinary error."""
 
 import contextlib
 import random

@@ -124,7 +124,7 @@ def test_python_2_protocol_0(tmp_path: Path) -> None:
     np.testing.assert_array_equal(load_pickle(_write(tmp_path, program)), np.arange(4.0))
 
 
-# --- what must not come in
+# --- what must be refused
 
 
 def test_nothing_malicious_is_obeyed(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_nothing_malicious_is_obeyed(tmp_path: Path) -> None:
     finally:
         copyreg.remove_extension("os", "system", 0xF0)
     assert not Victim.touched
-    pickle.loads(malicious(marker)["os.system"])  # the test can fail: an ordinary unpickler obeys
+    pickle.loads(malicious(marker)["os.system"])  # the test can fail: an ordinary unpickler runs the code
     assert marker.exists()
 
 
@@ -190,8 +190,8 @@ BOMBS = {
     "hashed by FROZENSET": b"\x80\x04()" + b"2\x86" * 100 + b"\x91.",
     "hashed by set": b"\x80\x02c__builtin__\nset\n])" + b"2\x86" * 100 + b"a\x85R.",
 }  # fmt: skip
-LADDER = b"2\x86" * 60  # tuples, each of which holds the one before twice
-LISTS = b"](NN" + b"eq\x00(h\x00h\x00l" * 60  # the same of lists
+LADDER = b"2\x86" * 60  # tuples, each containing the previous one twice
+LISTS = b"](NN" + b"eq\x00(h\x00h\x00l" * 60  # the same with lists
 BOMBS |= {
     "printed as a dtype": b"cnumpy\ndtype\n(" + LISTS + b"tR.",
     "printed as a class": b"\x80\x02" + LISTS + b"N\x81.",

@@ -1,4 +1,4 @@
-"""Reading of files of weights: the right numbers, or the reason why not, and never any code of theirs."""
+"""Reading files of weights: the right numbers or a clear reason, and never running code in the file."""
 
 import collections
 import pickle
@@ -74,7 +74,7 @@ def test_parameters_of_torchscript(tmp_path: Path, how: str) -> None:
 
 
 def refusal(path: Path) -> str:
-    """What is said of a file that is refused."""
+    """The message for a file that is refused."""
     with pytest.raises(BadInput) as refused:
         read_state(path)
     return str(refused.value)
@@ -135,7 +135,7 @@ class Evil:
 
 
 class Stranger:
-    """A class that only its author has."""
+    """A class that only its author has installed."""
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -182,7 +182,7 @@ def write_torchscript(path: Path, program: bytes, compression: int = zipfile.ZIP
 def test_a_tensor_that_is_not_its_storage(
     tmp_path: Path, size: bytes, stride: bytes, offset: bytes, reason: str
 ) -> None:
-    """Opcodes by hand: a module whose tensor claims other numbers than the 2 of its storage."""
+    """Hand-written opcodes: a module whose tensor claims elements beyond the 2 of its storage."""
     program = (
         b"\x80\x02c__torch__\nM\n)\x81}(X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n"
         b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x02tQ" + offset
@@ -192,7 +192,7 @@ def test_a_tensor_that_is_not_its_storage(
 
 
 def test_modules_that_share_each_other(tmp_path: Path) -> None:
-    """Forty modules, each of which names the next one twice: 2⁴⁰ paths."""
+    """Forty modules, each of which refers to the next one twice: 2⁴⁰ paths."""
     modules = b"\x80\x02c__torch__\nM\nq\x00)\x81q\x01"
     for _ in range(40):
         modules += b"0h\x00)\x81q\x02}(X\x01\x00\x00\x00ah\x01X\x01\x00\x00\x00bh\x01ubq\x01"
@@ -290,7 +290,7 @@ def test_one_tensor_of_several_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_types_layouts_and_what_lies_beside(tmp_path: Path, legacy: bool) -> None:
-    """The same as torch's own reader gives."""
+    """The result is that of torch's own reader."""
     value = {
         "model": collections.OrderedDict(
             half=torch.arange(3).half(), bf=torch.arange(3).bfloat16(), long=torch.arange(3), none=torch.zeros(0, 2),
@@ -317,7 +317,7 @@ def test_an_archive_that_unpacks_to_more_than_it_is(tmp_path: Path) -> None:
 def test_damaged_files_never_crash(tmp_path: Path, way: str, data: st.DataObject) -> None:
     path = write(tmp_path, way)
     whole = bytearray(path.read_bytes())
-    # shares, since a file's length varies by a few bytes from one writing to the next
+    # relative positions, because a file's length varies by a few bytes each time it is written
     for place in data.draw(st.lists(st.integers(0, 10**9 - 1), max_size=4)):
         bit = place * len(whole) * 8 // 10**9
         whole[bit // 8] ^= 1 << bit % 8
@@ -331,7 +331,7 @@ def test_damaged_files_never_crash(tmp_path: Path, way: str, data: st.DataObject
         assert reason.startswith(str(path))
         return
     assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
-    assert way in UNCHECKED or same(state)  # where the archive has checksums, what comes out is what went in
+    assert way in UNCHECKED or same(state)  # with checksums, what is read is what was written
 
 
 @pytest.mark.parametrize("old", [True, False])
