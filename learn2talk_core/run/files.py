@@ -117,7 +117,7 @@ def read_json(path: str | Path, *, made_by: str) -> Any:
     try:
         return json.loads(regular(path, made_by=made_by).read_bytes())
     except (ValueError, RecursionError, OSError) as error:  # no JSON, no UTF-8, a number of 5000 digits, no permission
-        found = f"invalid JSON ({str(error)[:200]})"
+        found = f"unreadable content ({str(error)[:200]})"
         raise BadInput(path, expected="JSON", found=found, fix=f"Delete it and make it again: {made_by}.") from error
 
 

@@ -145,10 +145,10 @@ def test_json_round_trip_and_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Out of range float"):
         write_json(path, {"a": float("nan")})
     path.write_text('{"a": ')
-    with pytest.raises(BadInput, match=r"m.json: expected JSON, found invalid JSON .* dvc repro evaluate"):
+    with pytest.raises(BadInput, match=r"m.json: expected JSON, found unreadable content .* dvc repro evaluate"):
         read_json(path, made_by="dvc repro evaluate")
     path.write_text(100_000 * "[")
-    with pytest.raises(BadInput, match=r"m.json: expected JSON, found invalid JSON .*recursion"):
+    with pytest.raises(BadInput, match=r"m.json: expected JSON, found unreadable content .*recursion"):
         read_json(path, made_by="dvc repro evaluate")
     with pytest.raises(BadInput, match=r"none.json: expected a file, found nothing. Make it first: dvc repro x."):
         read_json(tmp_path / "none.json", made_by="dvc repro x")
