@@ -32,7 +32,7 @@ def failing(error: BaseException) -> Callable[[], int]:
             "x: a.wav: expected to read or write it, found Permission denied. "
             "Check its permissions and the space on its disk.\n",
         ),
-        (MemoryError(), 1, "x: memory: expected enough of it, found no more. Give it less at a time"),
+        (MemoryError(), 1, "x: memory: expected enough of it, found too little. Give it less at a time"),
         (MemoryError("Unable to allocate 3 TiB"), 1, "found Unable to allocate 3 TiB. Give it less"),
         (RuntimeError("std::bad_alloc"), 1, "x: memory: expected enough of it, found std::bad_alloc. Give"),
         (KeyboardInterrupt(), 130, "x: stopped; go on\n"),
