@@ -39,7 +39,7 @@ def failing(error: BaseException) -> Callable[[], int]:
         (KeyboardInterrupt("parent gone"), 130, "x: stopped (parent gone); go on\n"),
     ],
 )
-def test_what_a_user_can_mend_is_one_line(
+def test_what_a_user_can_correct_is_one_line(
     error: BaseException, status: int, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_program("x", failing(error), go_on="; go on") == status
