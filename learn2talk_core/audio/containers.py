@@ -1,4 +1,4 @@
-"""Check that a sound file holds the samples that its header promises; decoders read a truncated file silently."""
+"""Check that a sound file contains the samples that its headers state; decoders silently accept truncated files."""
 
 import struct
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import log
 
 STREAMED = 2_000_000_000  # bytes; programs that write to a pipe state this or more (0x7FFFF000, 2^31 - 1, 2^32 - 1)
-STREAMED_64 = 2**62  # the same for lengths of 64 bits
+STREAMED_64 = 2**62  # the same for 64-bit lengths
 SLACK = 128  # bytes; some programs include the header in the length of the samples
 MOST_CHUNKS = 10_000
 MANY = 2**63 - 1
@@ -17,15 +17,15 @@ MANY = 2**63 - 1
 
 @dataclass(frozen=True)
 class Chunks:
-    """A container format made of chunks, each with a name, a length and that many bytes.
+    """A container format of chunks, each a name, a length and that many bytes.
 
     Attributes:
         start: bytes before the first chunk.
         header: format of a chunk's name and length.
         data: the name of the chunk with the samples.
-        align: a chunk begins at a multiple of this many bytes.
-        counted: bytes of a chunk's header that its length includes.
-        streamed: lengths from this value on mean that the writer did not know the length.
+        align: chunks begin at multiples of this many bytes.
+        counted: how many bytes of a chunk's own header its length includes.
+        streamed: lengths of at least this mean that the length was unknown.
     """
 
     start: int
@@ -58,8 +58,9 @@ def frames_promised(path: Path, where: object) -> int:
     Small differences, and lengths that the writer did not know, are accepted, at most with a warning.
 
     Returns:
-        A lower bound of the frames in the file: 0; 1 if there are bytes of samples; `MANY` for consecutive Ogg
-        streams. libsndfile finds fewer if a length was never filled in, and reads only the first of several streams.
+        A lower bound of the number of frames, to compare with what libsndfile finds: 0, 1 if there are bytes of
+        samples, `MANY` for consecutive Ogg streams. libsndfile finds fewer if a length was never filled in, and reads
+        only the first of several streams.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -85,16 +86,16 @@ def cut_short(where: object, expected: str, found: str) -> BadInput:
 
 
 def _compared(told: int, found: int, streamed: int, where: object) -> int:
-    """Compare the bytes of samples that a header states with those in the file."""
+    """Compare the bytes of samples that a header states with those between their start and the end of the file."""
     if found + SLACK < told < streamed:
         raise cut_short(where, f"{told} bytes of samples", str(found))
     if told == 0 < found or found < told < streamed:
-        log.warning("%s: its header states %d bytes of samples but the file has %d; all are read", where, told, found)
+        log.warning("%s: its header states %d bytes of samples and the file has %d; all are read", where, told, found)
     return int(found > 0)
 
 
 def _find_samples(file: BinaryIO, kind: Chunks, size: int, where: object) -> int:
-    """Move to the chunk with the samples and return their length in bytes, as the headers state it."""
+    """Seek to the chunk with the samples; return its number of bytes according to the headers."""
     file.seek(kind.start)
     long = 0  # RF64 states the length in a separate chunk
     for _ in range(MOST_CHUNKS):
@@ -116,7 +117,7 @@ def _find_samples(file: BinaryIO, kind: Chunks, size: int, where: object) -> int
 
 
 def _only_chunks(file: BinaryIO, kind: Chunks, size: int) -> bool:
-    """Whether the rest of the file consists of chunks: then a stated length of 0 really means no samples."""
+    """Whether the rest of the file consists of chunks: then the stated length of 0 is true."""
     place = file.tell()
     while place < size:
         file.seek(place)
@@ -140,7 +141,7 @@ def _ogg(file: BinaryIO, size: int, where: object) -> int:
         if len(header) < 27 or len(lengths) < header[26] or place > size:
             raise cut_short(where, "complete Ogg pages", "a part of the last one")
         before, first, ended = first, bool(header[5] & 2), bool(header[5] & 4)
-        streams += first and not before  # streams whose first pages follow each other directly play at the same time
+        streams += first and not before  # streams whose first pages are adjacent play at the same time
     if not ended:
         log.warning("%s: its last Ogg page is not marked as the last; the end may be missing", where)
     return MANY if streams > 1 else 0

@@ -1,6 +1,6 @@
 """Wav2Lip's log-mel spectrogram (Prajwal et al. 2020), 80 columns per second, and windows cut from it.
 
-SyncNet3D's audio stream, Wav2Lip's generator and its sync expert all use this spectrogram.
+It is the input of SyncNet3D's audio stream and of Wav2Lip's generator and sync expert.
 """
 
 from collections.abc import Sequence
@@ -30,9 +30,10 @@ def mel_spectrogram(wave: np.ndarray, *, padding: Literal["reflect", "constant"]
     7600 Hz, 20 log10 minus 20 dB, and [-100, 0] dB scaled to [-4, 4] with clipping.
 
     Args:
-        wave: (samples,) in [-1, 1], more than 400 samples.
-        padding: how the two ends are padded: "reflect" as in librosa 0.7, with which the official checkpoints were
-            trained, or "constant" (zeros) as in librosa 0.9 and later. Only the two columns at each end differ.
+        wave: (samples,) in [-1, 1], more than 400 of them.
+        padding: how the two ends are padded. "reflect" is the default of librosa 0.7, with which the official
+            checkpoints were trained; "constant" (zeros) is that of librosa 0.9 and later. The results differ only in
+            the two columns at each end.
 
     Returns:
         (80, 1 + samples // 200) float32.
@@ -49,20 +50,20 @@ def mel_spectrogram(wave: np.ndarray, *, padding: Literal["reflect", "constant"]
 
 
 def window_starts(frames: int, fps: float) -> np.ndarray:
-    """First mel column of the window of each video frame f, as in Wav2Lip: int(80 f / fps). (frames,) int64."""
+    """First mel column of the window of each video frame, as in Wav2Lip: int(80 f / fps). (frames,) int64."""
     return (np.arange(frames) * (COLUMNS_PER_SECOND / fps)).astype(np.int64)
 
 
 def mel_windows(mel: np.ndarray, starts: Sequence[int] | np.ndarray, columns: int = WINDOW_COLUMNS) -> np.ndarray:
     """Cut a window of `columns` columns at each of `starts`.
 
-    A window that would extend beyond an end is moved inside, as in Wav2Lip for the last one; if the spectrogram is
-    shorter than a window, its last column is repeated.
+    A window that would extend beyond an end is moved inside, as Wav2Lip does with its last window; if the spectrogram
+    is shorter than a window, its last column is repeated.
 
     Args:
         mel: (80, C).
         starts: (N,) first columns.
-        columns: how many columns a window has.
+        columns: number of columns of a window.
 
     Returns:
         (N, 80, columns).

@@ -1,7 +1,7 @@
-"""Mel-frequency cepstral coefficients (MFCC) as in python_speech_features with its defaults: the input of SyncNet.
+"""MFCCs as computed by the package python_speech_features with its defaults: the audio input of SyncNet.
 
-They differ from librosa's: rectangular windows, power divided by the FFT length, filters whose corners are rounded down
-to FFT bins, and the first coefficient replaced by the logarithm of the frame's energy.
+They differ from librosa's: rectangular windows, power divided by the FFT length, filters whose corners are rounded to
+FFT bins, and the first coefficient replaced by the logarithm of the frame's energy.
 """
 
 from functools import lru_cache
@@ -15,11 +15,11 @@ COLUMNS_PER_SECOND = SAMPLE_RATE / STEP
 COEFFICIENTS = 13
 
 _FFT, _FILTERS, _PREEMPHASIS, _LIFTER = 512, 26, 0.97, 22
-_EPSILON = np.finfo(np.float64).eps  # in place of zeros under a logarithm
+_EPSILON = np.finfo(np.float64).eps  # replaces zeros before taking a logarithm
 
 
 def mfcc(samples: np.ndarray) -> np.ndarray:
-    """MFCC of 16 kHz mono speech.
+    """MFCCs of 16 kHz mono speech.
 
     Args:
         samples: (N,) in 16-bit units (−32768 … 32767), as integers or floats; at least one. For a wave in [−1, 1] the
@@ -29,7 +29,7 @@ def mfcc(samples: np.ndarray) -> np.ndarray:
         (C, 13) float64 with C = 1 + ⌈(N − 400) / 160⌉, at least 1; column c covers the samples from 160 c on.
     """
     if samples.ndim != 1 or len(samples) == 0:
-        raise ValueError(f"MFCC need one channel with at least one sample, got {samples.shape}")
+        raise ValueError(f"cepstra need one channel with at least one sample, got {samples.shape}")
     wave = samples.astype(np.float64)
     wave = np.concatenate([wave[:1], wave[1:] - _PREEMPHASIS * wave[:-1]])
     frames = 1 + max(0, -(-(len(wave) - WINDOW) // STEP))

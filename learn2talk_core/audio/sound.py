@@ -1,4 +1,4 @@
-"""Read sound files of any format, length, sample rate and number of channels, in pieces."""
+"""Read sound files of any format, length, sample rate and number of channels, piece by piece."""
 
 import io
 import math
@@ -20,22 +20,21 @@ from learn2talk_core.audio.waveform import SAMPLE_RATE, SILENCE_PEAK, from_int16
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import log
 
-# Suffixes of files that libsndfile and ffmpeg read, to find sounds by name; the format is detected from the content.
+# Suffixes of files that libsndfile and ffmpeg read, to find sounds in a folder. The content determines the format.
 SUFFIXES = (
     *(".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus", ".oga", ".aif", ".aiff", ".aifc", ".au", ".snd"),
     *(".caf", ".w64", ".rf64", ".wma", ".amr", ".ac3", ".mka", ".mp2", ".3gp", ".weba"),
 )
-SHORTEST = SAMPLE_RATE // 10  # samples; enough for every speech encoder to return features
-RATES = (1_000, 768_000)  # Hz; one flipped bit in a header can state 2 GHz, and resampling would take 300 GB
-PIECE = 30.0  # seconds read at a time
-LARGEST = 2**24  # samples of all channels read at a time
-# ffmpeg's names of formats that state their length
-STATED = {"mov", "matroska", "asf", "avi", "flv", "wav", "aiff", "caf", "w64", "tta", "wv", "ape"}
+SHORTEST = SAMPLE_RATE // 10  # samples; long enough for every speech encoder
+RATES = (1_000, 768_000)  # Hz; with a flipped bit a header can state 2 GHz, and resampling would need 300 GB
+PIECE = 30.0  # seconds read at once
+LARGEST = 2**24  # samples of all channels read at once
+STATED = {"mov", "matroska", "asf", "avi", "flv", "wav", "aiff", "caf", "w64", "tta", "wv", "ape"}  # ffmpeg formats
 FILTER = 10  # half the length of SciPy's resampling filter, in samples at the lower of the two rates
 
 
 class SoundPart(NamedTuple):
-    """A file, or its bytes `span` (start, end). If libsndfile finds fewer than `least` frames, ffmpeg reads it."""
+    """A file, or bytes `span` (start, end) of it. If libsndfile finds fewer than `least` frames, ffmpeg reads it."""
 
     path: Path
     least: int
@@ -54,22 +53,23 @@ def read_sound(
 ) -> np.ndarray:
     """Read the sound of a file that libsndfile or ffmpeg supports: the mean of its channels, resampled to 16 kHz.
 
-    At most half a minute is held at the file's own rate, so the memory is that of the result: 230 MB per hour. If the
-    channels cancel each other in their mean, the loudest one is used, with a warning. Concatenated MP3s in one file are
-    all read. A length that the writer did not know, or stated wrongly by at most a header, is not an error.
+    At most half a minute is held at the file's own rate, so memory is that of the result: 230 MB per hour. If the
+    channels cancel each other in their mean, the loudest is used, with a warning. Of several MP3s concatenated in one
+    file all are read. A stated length that the writer did not know, or that is wrong by no more than the size of a
+    header, is not an error.
 
     Args:
         path: the file.
         allow_silence: warn about silence instead of refusing it.
-        limit: the longest allowed duration; `limit_of` the file's size if None.
-        name: name of the sound in errors and warnings; the path if None.
+        limit: the maximum length; if None, `limit_of` the file's size.
+        name: the name in errors and warnings; if None, the path.
 
     Returns:
         (samples,) float32 in [-1, 1].
 
     Raises:
-        BadInput: the file is missing, empty, cut short, without sound, of a sample rate outside `RATES`, not finite,
-            shorter than a tenth of a second, too long, or silent.
+        BadInput: missing, empty, cut short, without sound, with a sample rate outside `RATES`, not finite, shorter than
+            a tenth of a second, too long, or silent.
     """
     path, where = Path(path), name or path
     if not path.is_file():
@@ -87,12 +87,12 @@ def read_sound(
 
 
 def for_ffmpeg(path: str | Path) -> str:
-    """`path` as an absolute path, so that ffmpeg does not take the part before a colon for a protocol."""
+    """An absolute path, so that ffmpeg does not take a name with a colon for a protocol."""
     return str(Path(path).absolute())
 
 
 def checked_wave(wave: np.ndarray, where: object = "wave", *, allow_silence: bool = False) -> np.ndarray:
-    """A wave (samples,) at 16 kHz, floats in [-1, 1] or int16, as clipped float32; refused as in `read_sound`."""
+    """A wave (samples,) at 16 kHz, floats in [-1, 1] or int16, as clipped float32. Refuses the same as `read_sound`."""
     wave = np.asarray(wave)
     if wave.ndim != 1:
         fix = "Take the mean of the channels."
@@ -102,26 +102,26 @@ def checked_wave(wave: np.ndarray, where: object = "wave", *, allow_silence: boo
         raise BadInput(where, expected="float or int16 samples", found=str(wave.dtype), fix=fix)
     wave = from_int16(wave) if wave.dtype == np.int16 else wave
     if len(wave) < SHORTEST:
-        found = f"{len(wave) / SAMPLE_RATE:.3f} s"
+        found = f"{len(wave) / SAMPLE_RATE:.3f} s of it"
         raise BadInput(where, expected="at least 0.1 s of sound", found=found, fix="Record or copy it again.")
     if not np.isfinite(wave).all():
         raise BadInput(where, expected="finite samples", found="NaN or infinity", fix="Write the file again.")
     if max(wave.max(), -wave.min()) < SILENCE_PEAK:
         if not allow_silence:
             raise BadInput(where, expected="speech", found="silence", fix="Check the microphone and the channel.")
-        log.warning("%s: the sound is silent, so the mouth will hardly move", where)
+        log.warning("%s: silent, so the mouth hardly moves", where)
     return np.clip(wave, -1, 1).astype(np.float32, copy=False)
 
 
 def resampled(pieces: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
-    """Band-limited resampling of a sound in `pieces` from `rate` to 16 kHz, float32; the same as in one piece."""
+    """Band-limited resampling of a sound in `pieces` from `rate` to 16 kHz, float32, as if done in one piece."""
     ratio = Fraction(SAMPLE_RATE, rate)
     up, down = ratio.numerator, ratio.denominator
     if ratio == 1:
         yield from pieces
         return
-    edge = down * math.ceil((FILTER + 1) * max(up, down) / (up * down))  # samples that the end of a piece affects
-    held, start = np.zeros(0, np.float32), 0  # start: index in `held` of the first sample that is not yet converted
+    edge = down * math.ceil((FILTER + 1) * max(up, down) / (up * down))  # samples influenced by the end of a piece
+    held, start = np.zeros(0, np.float32), 0  # start: the first sample in `held` that is not yet converted
     for piece in pieces:
         held = np.concatenate([held, piece])
         settled = (len(held) - edge) // down * down
@@ -134,10 +134,10 @@ def resampled(pieces: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
 
 
 def mono_pieces(frames: Iterable[av.AudioFrame], mixer: Mixer, where: object) -> Iterator[np.ndarray]:
-    """Frames that ffmpeg decoded, as mono float32 at 16 kHz; sample rate and channels may change between frames."""
+    """Frames decoded by ffmpeg → mono float32 at 16 kHz; sample rate and channels may change between frames."""
     for (rate, *_), alike in groupby(frames, lambda f: (f.sample_rate, f.layout.name, f.format.name)):
         _refuse_rate(rate, where)
-        # No conversion by ffmpeg: its mono is √2 times the mean, and PyAV misreads planar data of 8 or more channels.
+        # ffmpeg's own mono is √2 times the mean, and PyAV misreads the planes of 8 or more channels: so packed samples.
         resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
         for frame in chain(alike, [None]):
             for piece in resampler.resample(frame):
@@ -146,7 +146,7 @@ def mono_pieces(frames: Iterable[av.AudioFrame], mixer: Mixer, where: object) ->
 
 
 class _Forward(soundfile.SoundFile):
-    """Reads without soundfile's seek to the current position, which loses it in an MP3 and fails in a FLAC."""
+    """Reads without a seek to the current place, which would lose the place in an MP3 and fail in a FLAC."""
 
     def seekable(self) -> bool:
         return False
@@ -158,8 +158,8 @@ def _sources(path: Path, where: object) -> list[SoundPart]:
         return [SoundPart(path, frames_promised(path, where))]
     for part in parts:
         if part.cut_short:
-            raise cut_short(where, f"{part.told} frames of MP3, as its header states", str(part.found))
-    # libsndfile trusts the header's number of frames; without a header it guesses the number and reads no more.
+            raise cut_short(where, f"{part.told} frames of MP3, as its header says", str(part.found))
+    # libsndfile trusts the header's number of frames; without one it guesses, and reads no more than that.
     least = [(part.found - SLACK) * part.frame.samples if part.told is None else 0 for part in parts]
     if len(parts) == 1:
         return [SoundPart(path, least[0])]
@@ -186,18 +186,18 @@ def _by_libsndfile(file: soundfile.SoundFile, where: object, mixer: Mixer) -> It
     _refuse_rate(rate, where)
     size = max(1, min(file.frames, int(PIECE * rate), LARGEST // file.channels))
     try:
-        # Use only the samples that were read: the rest of the buffer is uninitialised memory.
+        # Use only the part of the buffer that was read: the rest is uninitialised memory.
         while len(block := file.read(size, dtype="float32", always_2d=True)):
             count += len(block)
             yield mixer.mono(block.T)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise _not_sound(where, f"another kind of file or a truncated one ({str(error)[:200]})") from error
+        raise _not_sound(where, f"another format, or an incomplete file ({str(error)[:200]})") from error
     if count < file.frames and _exact(file):
-        raise cut_short(where, f"{file.frames / rate:.2f} s of sound, as its header states", f"{count / rate:.2f} s")
+        raise cut_short(where, f"{file.frames / rate:.2f} s of sound, as its header says", f"{count / rate:.2f} s")
 
 
 def _exact(file: soundfile.SoundFile) -> bool:
-    """Whether the number of frames is exact: for streams it is unknown, and for an MP3 it may be a guess."""
+    """Whether its number of frames is exact: it is unknown for a stream, and may be a guess for an MP3."""
     return file.frames != MANY and file.format != "MP3"
 
 
@@ -206,23 +206,23 @@ def _by_ffmpeg(source: SoundPart, where: object, mixer: Mixer) -> Iterator[np.nd
     try:
         with av.open(for_ffmpeg(file) if isinstance(file, Path) else file, "r", metadata_errors="replace") as container:
             if not container.streams.audio:
-                raise _not_sound(where, "a file without sound in it")
+                raise _not_sound(where, "a file without sound")
             stream, count = container.streams.audio[0], 0
             if stream.codec_context is None:
-                raise _not_sound(where, "a codec that ffmpeg does not support")
+                raise _not_sound(where, "a codec that ffmpeg does not know")
             for piece in mono_pieces(container.decode(stream), mixer, where):
                 count += len(piece)
                 yield piece
             told = _stated_seconds(container)
             if count / SAMPLE_RATE < told - 0.5:
-                expected = f"{told:.2f} s of sound, as its header states"
+                expected = f"{told:.2f} s of sound, as its header says"
                 raise cut_short(where, expected, f"{count / SAMPLE_RATE:.2f} s")
     except av.FFmpegError as error:
-        raise _not_sound(where, f"another kind of file or a truncated one ({error.strerror})") from error
+        raise _not_sound(where, f"another format, or an incomplete file ({error.strerror})") from error
 
 
 def _stated_seconds(container: av.container.InputContainer) -> float:
-    """The length of the first sound track if the container states it, else 0: ffmpeg would guess it from the size."""
+    """The length of the first audio track if the container states it, else 0: ffmpeg would guess it from the size."""
     if not STATED & set(container.format.name.split(",")):
         return 0.0
     stream = container.streams.audio[0]

@@ -1,4 +1,4 @@
-"""A description of a voice, independent of text and loudness, to find the most similar training speaker."""
+"""A description of a voice, independent of words and loudness, to find the training speaker with the nearest voice."""
 
 from collections.abc import Mapping
 
@@ -7,14 +7,14 @@ import numpy as np
 from learn2talk_core.audio.mel import RANGE, mel_spectrogram
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 
-HEARD = 60 * SAMPLE_RATE  # samples of a long sound that are used
+HEARD = 60 * SAMPLE_RATE  # samples used of a long sound
 
 
 def voice_of(wave: np.ndarray) -> np.ndarray:
-    """The long-term average spectrum of a voice: mean and standard deviation of the log-mel bands during speech.
+    """The long-term average spectrum of a voice: mean and standard deviation of the log-mel bands, without pauses.
 
-    Columns of the spectrogram that are quieter than the median of all non-silent columns count as pauses and are left
-    out. The mean over the bands is subtracted, so that the loudness of the recording does not matter.
+    Columns that are quieter than the median of all columns with any sound count as pauses and are left out. The mean
+    over the bands is subtracted, so that the loudness of the recording does not matter.
 
     Args:
         wave: (samples,) 16 kHz mono; only the first minute is used.

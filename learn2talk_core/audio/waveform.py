@@ -20,7 +20,7 @@ def write_wave(path: str | Path, wave: np.ndarray) -> None:
 
 
 def whole_frames(samples: int, fps: float) -> int:
-    """How many complete frames at `fps` fit into so many samples; a frame may end half a sample after the last one."""
+    """How many frames at `fps` fit into so many samples; a frame may end between two samples."""
     return int((samples + 0.5) * fps / SAMPLE_RATE)
 
 

@@ -1,7 +1,7 @@
-"""Run the same function on every clip in parallel: with joblib on this machine or a Dask cluster, or as Ray tasks.
+"""Run a function on every clip in parallel: with joblib on this machine or on a Dask cluster, or with Ray.
 
-The results and their order do not depend on the backend. All machines of a cluster need the project under the same
-path and the same packages. If a machine is lost, its unfinished jobs are given to another one.
+The results and their order do not depend on the backend. All machines of a cluster must see the project under the same
+path and have the same packages installed. If a machine is lost, its unfinished jobs are given to another one.
 """
 
 import importlib
@@ -35,27 +35,27 @@ def map_clips(
     chunk: int = 1,
     name: Callable[[T], str] = str,
 ) -> Iterator[R]:
-    """Yield function(prepared, clip) for every clip, in order, as soon as it is ready.
+    """Yield function(prepared, clip) for every clip, in order, as soon as it is available.
 
     Args:
-        function: processes one clip. It and its arguments are sent to the worker, so they should be small.
-        clips: the items to process.
-        prepare: opens files and loads networks. The worker calls it once per job.
-        backend: `processes` or `threads` of this machine; or the cluster whose address `dask` finds in
-            DASK_SCHEDULER_ADDRESS (or in a client that is already open), `ray` in RAY_ADDRESS.
-        workers: number of parallel jobs; 1 starts no other process or thread. Ignored for a cluster.
-        chunk: clips per job; more if `prepare` is slow.
-        name: gives the name of a clip, for errors.
+        function: the work. It and its arguments are sent to the worker, so they should be small.
+        clips: the second arguments of `function`.
+        prepare: opens files and loads networks; the worker calls it once per job.
+        backend: `processes` or `threads` on this machine, or a cluster: `dask` takes its address from
+            DASK_SCHEDULER_ADDRESS (or uses a client that is already open), `ray` from RAY_ADDRESS.
+        workers: number of jobs at a time; 1 starts no other process or thread. Ignored on a cluster.
+        chunk: clips per job; use more if `prepare` is slow.
+        name: the name of a clip, for error messages.
 
     Raises:
-        BadInput: from `function`, with the clip's name; or the cluster or its package is missing, or a worker process
-            on this machine died. Any other exception carries the clip's name as a note.
+        BadInput: from `function`, with the clip's name; or the cluster or its package is missing, or a process on
+            this machine died. Any other exception carries the clip's name as a note.
     """
     jobs = [list(clips[i : i + chunk]) for i in range(0, len(clips), chunk)]
     calls = [(function, prepare, job, name, os.getcwd()) for job in jobs]
     with ExitStack() as stack:
         try:
-            if backend == "ray":  # not through joblib: its Ray pool does not survive the loss of a worker
+            if backend == "ray":  # without joblib: its pool for Ray does not survive the loss of a worker
                 results = _on_ray(calls)
             else:
                 if backend == "dask":
@@ -70,15 +70,15 @@ def map_clips(
         except TerminatedWorkerError as error:
             raise BadInput(
                 "workers",
-                expected="every worker process to finish its work",
-                found="one that was killed, perhaps because memory ran out",
+                expected="processes that finish their work",
+                found="one that was killed, perhaps for lack of memory",
                 fix="Set fewer workers and run it again.",
             ) from error
 
 
 @contextmanager
 def naming(clip: str) -> Iterator[None]:
-    """Add the clip's name to every error raised inside."""
+    """Add the name of the clip to any error that is raised inside."""
     try:
         yield
     except BadInput as error:
@@ -102,10 +102,13 @@ def _leave(results: Any) -> None:
 def _job(
     function: Callable[[P, T], R], prepare: Callable[[], P], clips: list[T], name: Callable[[T], str], folder: str
 ) -> list[R]:
-    if os.getcwd() != folder:  # a machine of a cluster; paths are relative to the project
+    if os.getcwd() != folder:  # a machine of a cluster: paths are relative to the project
         if not os.path.isdir(folder):
             raise BadInput(
-                folder, expected="the project folder on every machine", found="nothing", fix="Share it with them."
+                folder,
+                expected="the project folder on every machine",
+                found="nothing",
+                fix="Share it with all machines.",
             )
         os.chdir(folder)
     prepared, results = prepare(), []
@@ -128,7 +131,7 @@ def _dask() -> Iterator[None]:
 
 
 def _on_ray(calls: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-    """Results of `_job` for each of `calls`, in order. Ray itself restarts a task whose worker died."""
+    """The results of `_job` for `calls`, in order. If a worker dies, Ray itself restarts its task."""
     ray = _package("ray", "ray")
     if not ray.is_initialized():
         ray.init(_address("RAY_ADDRESS", "ray"))

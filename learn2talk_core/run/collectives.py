@@ -1,7 +1,7 @@
-"""Collective operations of processes that train together: means of gradients, of logged values and of buffers.
+"""Collective operations for training on several processes: means of gradients, of logged values and of buffers.
 
-If each of N processes averages its loss over b clips, the mean of their gradients is the gradient of the mean loss over
-N·b clips. With one process nothing is exchanged and results are bit-identical. accelerate does the exchange.
+The mean over N processes of the gradients of means over b clips is the gradient of the mean over N·b clips. With one
+process nothing is exchanged and results are bit-identical. accelerate does the exchange.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,10 +15,7 @@ from learn2talk_core.run.processes import all_answer, count
 
 
 def mean_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace every gradient by its mean over the processes.
-
-    A gradient that is None in some processes counts as zero there; one that is None in all stays None.
-    """
+    """Replace every gradient by its mean over the processes. None counts as zero, unless it is None in all of them."""
     if count() == 1:
         return
     parameters = [p for p in parameters if p.requires_grad]
@@ -30,7 +27,7 @@ def mean_gradients(parameters: Iterable[nn.Parameter]) -> None:
 
 
 def mean_values(values: Mapping[str, float]) -> dict[str, float]:
-    """The mean of each value over the processes."""
+    """Each number's mean over the processes."""
     if count() == 1:
         return dict(values)
     mean = _reduced(torch.tensor(list(values.values()), dtype=torch.float64), "mean")
@@ -41,7 +38,7 @@ def mean_values(values: Mapping[str, float]) -> dict[str, float]:
 def mean_tensors(tensors: Iterable[Tensor]) -> None:
     """Replace tensors by their means over the processes, in double precision, so that equal values stay unchanged.
 
-    Integer tensors are left alone: counters are the same in all processes.
+    Integer tensors are left alone: such counters are equal in all processes.
     """
     tensors = [t for t in tensors if t.is_floating_point()]
     if count() == 1 or not tensors:
@@ -52,10 +49,10 @@ def mean_tensors(tensors: Iterable[Tensor]) -> None:
 
 
 def gathered(mine: Tensor, before: int, total: int) -> Tensor:
-    """The rows of all processes, (total, …); this process computed `mine`, which starts at row `before`.
+    """The rows of all processes, (total, …); this process made the rows `mine`, starting at row `before`.
 
-    For a loss that compares rows with each other: each process computes the whole loss. Only its own rows have a
-    gradient, multiplied by the number of processes because `mean_gradients` will divide by it.
+    For a loss that compares rows with each other: each process computes the loss over all rows. Only its own rows have
+    a gradient, multiplied by the number of processes because `mean_gradients` divides by it.
     """
     if count() == 1:
         return mine
@@ -67,7 +64,7 @@ def gathered(mine: Tensor, before: int, total: int) -> Tensor:
 
 
 def demand_same(*facts: int | str) -> None:
-    """Refuse processes that disagree on `facts`, which describe inputs, parameters and code, or a checkpoint."""
+    """Refuse processes whose `facts` differ: hashes of inputs, parameters and code, or a checkpoint."""
     if count() == 1:
         return
     from accelerate.utils import gather_object
@@ -78,8 +75,8 @@ def demand_same(*facts: int | str) -> None:
         raise BadInput(
             "training on several processes",
             expected="the same code, parameters, data and checkpoint in all of them",
-            found="processes that differ",
-            fix="Give every machine the same project folder, and start all processes again.",
+            found="different ones",
+            fix="Let every machine see the same project folder, and start them again.",
         )
 
 

@@ -23,7 +23,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
         if max(accumulate((c in "[{") - (c in "]}") for c in text), default=0) > DEEPEST:
-            raise RecursionError  # raised here because the parser would take seconds to reach its own limit
+            raise RecursionError  # early: the parser would need seconds to fail
         value = YAML(typ="safe", pure=True).load(text)
     except FileNotFoundError:
         raise BadInput(
@@ -34,8 +34,8 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except RecursionError:
         found = "hundreds of nested brackets or indents"
         raise BadInput(path, expected="a few groups of keys", found=found, fix="Restore it from Git.") from None
-    except (YAMLError, ValueError, LookupError) as error:  # e.g. a date that does not exist, `!!bool perhaps`
-        raise BadInput(path, expected="YAML 1.2", found=str(error), fix="Correct the line it names.") from error
+    except (YAMLError, ValueError, LookupError) as error:  # such as an impossible date, or `!!bool perhaps`
+        raise BadInput(path, expected="YAML 1.2", found=str(error), fix="Correct that line.") from error
     if not isinstance(value, dict):
         raise BadInput(path, expected="keys and values", found=type(value).__name__, fix="Restore it from Git.")
     return value
@@ -44,9 +44,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 def load_params(params: type[T], group: str, path: str | Path = "params.yaml") -> T:
     """Fill the dataclass `params` from `path`.
 
-    Fields are looked up in the group named `group`, and those marked `shared()` at the top level. A field whose type is
-    itself a dataclass is a nested group. Missing keys, unknown keys of the group and values of the wrong type are
-    refused. An int is accepted for a float; nothing else is converted.
+    Fields are looked up in the group named `group`, those marked `shared()` at the top level. A field whose type is
+    a dataclass is a nested group. Missing keys, unknown keys in the group and values of the wrong type are refused. An
+    int is accepted for a float; nothing else is converted.
 
     Args:
         params: a frozen dataclass.
@@ -59,7 +59,7 @@ def load_params(params: type[T], group: str, path: str | Path = "params.yaml") -
     inner = values.get(group, {})
     if not isinstance(inner, dict):
         raise BadInput(
-            f"{path}: {group}", expected="a group of keys", found=_shown(inner), fix="See the comments there."
+            f"{path}: {group}", expected="a group of keys", found=_shown(inner), fix="See the comments in that file."
         )
     found = {**inner, **{name: values[name] for name in top if name in values}}
     return _fill(params, found, group, top, path)
@@ -121,7 +121,7 @@ def _wrong_type(path: Path, key: str, expected: str, value: Any) -> BadInput:
 
 
 def _shown(value: Any) -> str:
-    """The shortened repr of a value: with anchors, a few lines of YAML can expand to gigabytes."""
+    """The value's `repr`, shortened: a few lines of YAML can expand to gigabytes."""
     short = reprlib.Repr()
     short.maxlevel, short.maxstring, short.maxother = 2, 80, 80
     return short.repr(value)

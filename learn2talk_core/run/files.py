@@ -17,8 +17,8 @@ import numpy as np
 from learn2talk_core.run import processes
 from learn2talk_core.run.errors import BadInput
 
-LONGEST_NAME = 200  # characters; leaves room for a suffix and for the temporary name during writing
-# Temporary names: `.NAME.PROCESS.partial` while it is being written, `.NAME.PROCESS.old` for the folder it replaces.
+LONGEST_NAME = 200  # characters; leaves room for a suffix and for what is added while the file is written
+# `.NAME.PROCESS.partial` is being written; the folder `.NAME.PROCESS.old` is being replaced.
 _LEFT = re.compile(r"\.(.+)\.(\d+)\.(?:partial(?:\..*)?|old)", re.DOTALL)
 _CONTENT = re.compile("[0-9a-f]{30,64}")
 # How NumPy, safetensors and torch report a full disk.
@@ -26,14 +26,14 @@ _UNWRITTEN = re.compile(
     r"requested and \d+ written|os error (?:5|27|28|30|122)\b|inline_container|PytorchStreamWriter|iostream"
 )
 UNWRITTEN_FIX = "Free disk space or choose a writable folder; no partial output was left behind."
-SYNCING = 8  # files of a folder that are synced at the same time: a disk syncs several in the time of one
+SYNCING = 8  # files of a folder synced at a time: a disk syncs several in the time of one
 
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it to disk and rename it into place.
 
-    A crash, a full disk or Ctrl-C leaves the old file or none, never a partial new one. If `path` is a symbolic link,
+    After a crash, a full disk or Ctrl-C there is the old file or none, never a partial new one. If `path` is a link,
     its target is written.
 
     Raises:
@@ -57,7 +57,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
             raise
         raise BadInput(path, expected="to be able to write it", found=reason, fix=UNWRITTEN_FIX) from error
     finally:
-        if partial.exists():  # `unlink(missing_ok=True)` would fail if the parent is not a folder
+        if partial.exists():  # `unlink` fails if the parent is not a folder
             partial.unlink()
 
 
@@ -65,7 +65,7 @@ def whole_file(path: str | Path) -> Iterator[Path]:
 def whole_folder(path: str | Path) -> Iterator[Path]:
     """Like `whole_file`, for a folder: the old folder is replaced only when everything in the new one is written.
 
-    The old folder is replaced whatever it holds; for folders that a user names, use `own_folder.own_folder`.
+    The old folder is replaced whatever it contains; for folders that a user names, use `own_folder.own_folder`.
     """
     path = _place(path, Path.is_dir, "a folder")
     if processes.rank() > 0:
@@ -82,7 +82,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         with ThreadPoolExecutor(SYNCING) as threads:
             list(threads.map(_sync, partial.rglob("*")))
         if path.exists():
-            os.replace(path, old)  # renamed first: during a slow deletion, a partly deleted folder would look complete
+            os.replace(path, old)  # deleting takes time, during which a partial folder would look complete
         os.replace(partial, path)
         _sync(path.parent)
     except Exception as error:
@@ -90,14 +90,14 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
             raise
         raise BadInput(path, expected="to be able to write it", found=reason, fix=UNWRITTEN_FIX) from error
     finally:
-        if old.exists() and not path.exists():  # stopped between the two renames
+        if old.exists() and not path.exists():  # interrupted between the two calls of os.replace
             os.replace(old, path)
         for rest in (partial, old):
             shutil.rmtree(rest, ignore_errors=True)
 
 
 def check_file(path: str | Path) -> Path:
-    """The place where a file written to `path` ends up (links resolved); call it as a check before the work.
+    """Where a file written to `path` will go, links followed; call it to check the path before the work.
 
     Raises:
         BadInput: `path` exists and is not a file.
@@ -112,17 +112,17 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path, *, made_by: str) -> Any:
-    """Read a JSON file that another stage made; `made_by` is named in the error when it is missing or broken."""
+    """Read a JSON file that another stage made; errors about a missing or invalid file name `made_by`."""
     path = Path(path)
     try:
         return json.loads(regular(path, made_by=made_by).read_bytes())
-    except (ValueError, RecursionError, OSError) as error:  # not JSON, not UTF-8, a 5000-digit number, no permission
-        found = f"text that is not JSON ({str(error)[:200]})"
+    except (ValueError, RecursionError, OSError) as error:  # no JSON, no UTF-8, a number of 5000 digits, no permission
+        found = f"unreadable content ({str(error)[:200]})"
         raise BadInput(path, expected="JSON", found=found, fix=f"Delete it and make it again: {made_by}.") from error
 
 
 def read_about(path: str | Path, *, made_by: str, **kinds: type) -> dict[str, Any]:
-    """Read a JSON file that describes the files beside it, and check the fields `kinds`.
+    """Read a JSON file that describes the files beside it, and check its fields `kinds`.
 
     Args:
         path: the file.
@@ -131,7 +131,7 @@ def read_about(path: str | Path, *, made_by: str, **kinds: type) -> dict[str, An
             million; `list`, of distinct strings; `dict`.
 
     Raises:
-        BadInput: no such file, or a field that is missing or of the wrong kind.
+        BadInput: no such file, or a field that is missing or of another kind.
     """
     about = read_json(inner_file(path, made_by=made_by), made_by=made_by)
     for name, kind in kinds.items():
@@ -157,15 +157,15 @@ def map_array(
 
     Args:
         path: the file.
-        made_by: how to make it if it is missing, damaged or not the expected one.
-        shape: the required shape; None for axes of any length.
-        kinds: codes of the allowed dtypes or dtype kinds: "f4", "i2", "biuf".
+        made_by: how to make it if it is missing, damaged or the wrong one.
+        shape: the required shape, with None for an axis of any length.
+        kinds: codes of the allowed dtypes or of their kinds: "f4", "i2", "biuf".
     """
     path = inner_file(path, made_by=made_by)
     fix = f"Make it again: {made_by}."
     try:
         array = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # truncated, not a NumPy file or an invalid header: NumPy raises many kinds of error
+    except Exception as error:  # truncated, not a NumPy file, or an invalid header: many types of error
         raise BadInput(path, expected="a complete array", found=str(error)[:200], fix=fix) from error
     sizes = shape is None or (
         array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
@@ -178,18 +178,18 @@ def map_array(
 
 
 def visible(folder: Path, pattern: str = "*") -> list[Path]:
-    """The contents of a folder, sorted, without hidden ones: macOS writes `.DS_Store` and a `._NAME` for each file."""
+    """Sorted contents of a folder without hidden files: macOS adds `.DS_Store`, and `._NAME` for each file."""
     found = folder.glob(pattern)
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
 def visible_files(folder: str | Path, suffixes: Collection[str]) -> list[Path]:
-    """The visible files of a folder with one of these suffixes (in upper or lower case), sorted by name."""
+    """The visible files of a folder with one of these suffixes (upper or lower case), sorted by name."""
     return [path for path in visible(Path(folder)) if path.suffix.lower() in suffixes and path.is_file()]
 
 
 def by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
-    """The files of a folder with one of these suffixes (in upper or lower case), by stem.
+    """Stem → visible file of a folder with one of these suffixes (upper or lower case).
 
     If several have the same stem, the one whose suffix comes first in `suffixes` is taken.
     """
@@ -207,7 +207,7 @@ def map_shard(
     shape: Sequence[int | None] | None = None,
     kinds: str = "biuf",
 ) -> np.ndarray:
-    """Map `KIND-000.npy` of a folder, with the shard number from the folder's table; see `map_array`."""
+    """Memory-map `KIND-000.npy` of a folder; its tables state the `number`. See `map_array`."""
     if not isinstance(number, int) or not 0 <= number < 10**6:
         found = repr(number)[:40]
         raise BadInput(folder, expected="a shard number", found=found, fix=f"Make it again: {made_by}.")
@@ -215,22 +215,22 @@ def map_shard(
 
 
 def inner_file(path: str | Path, *, made_by: str) -> Path:
-    """`path`, if it is a file inside its folder and not a link to the outside.
+    """Return `path` if it is a file in its folder, and not a link that points outside it.
 
-    A link to a file whose name is a hash is allowed: the caches of DVC and of model hubs store files that way.
+    A link to a file whose name is a hash is accepted: the caches of DVC and of model hubs store files in this way.
     """
     path = regular(path, made_by=made_by)
     target = Path(os.path.realpath(path))
     if path.is_symlink() and not (
         target.is_relative_to(os.path.realpath(path.parent)) or _CONTENT.fullmatch(target.name)
     ):
-        found = f"a link to the outside, {target}"
-        raise BadInput(path, expected="a file inside its folder", found=found, fix="Replace the link by a copy.")
+        found = f"a link that points outside it, to {target}"
+        raise BadInput(path, expected="a file in its folder", found=found, fix="Replace it by a copy.")
     return path
 
 
 def regular(path: str | Path, *, made_by: str) -> Path:
-    """`path`, if it is a file or a link to one; devices and pipes, whose reading may never end, are refused."""
+    """Return `path` if it is a file or a link to one. Devices and pipes are refused: reading them might never end."""
     path = Path(path)
     if not path.is_file():
         if not path.exists():
@@ -241,10 +241,10 @@ def regular(path: str | Path, *, made_by: str) -> Path:
 
 
 def plain_name(name: object, where: object) -> str:
-    """`name`, if it is a valid file name that cannot lead out of its folder.
+    """Return `name` if it can be a file name in any folder and cannot point outside it.
 
     Raises:
-        BadInput: it is not a string, is empty, too long, has a path separator, or is `.` or `..`; the message begins
+        BadInput: it is not a string, is empty, too long, has a path separator, or is `.` or `..`. The message begins
             with `where`.
     """
     if not isinstance(name, str) or name in ("", ".", "..") or re.search(r"[/\\\0]", name) or len(name) > LONGEST_NAME:
@@ -255,7 +255,7 @@ def plain_name(name: object, where: object) -> str:
 
 
 def missing(path: str | Path, made_by: str) -> BadInput:
-    """The error for an upstream file that is not there."""
+    """The error for an upstream file that does not exist."""
     return BadInput(path, expected="a file", found="nothing", fix=f"Make it first: {made_by}.")
 
 
@@ -268,19 +268,19 @@ def _sync(path: Path) -> None:
 
 
 def _place(path: str | Path, right: Callable[[Path], bool], kind: str) -> Path:
-    """`path` with links resolved; refused if something exists there that is not of this kind."""
+    """`path` with links followed; refused if something of another kind exists there."""
     place = Path(os.path.realpath(path))
     if place.exists() and not right(place):
         found = "a folder" if place.is_dir() else "a file" if place.is_file() else "a device or a pipe"
-        raise BadInput(path, expected=f"{kind} to write, or nothing", found=found, fix="Name another path.")
+        raise BadInput(path, expected=f"{kind} to write, or nothing", found=found, fix="Name another place.")
     return place
 
 
 def _clear(path: Path) -> None:
-    """Remove what killed runs left beside `path`; if they had moved its old folder away, move that back."""
+    """Remove what killed runs left beside `path`; restore its old folder if they had moved it away."""
     for left in _left_behind(path.parent).get(path.name, ()):
         if left.suffix == ".old" and not path.exists():
-            with suppress(OSError):  # another process was faster
+            with suppress(OSError):  # another run may have restored it first
                 os.replace(left, path)
         elif left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)
@@ -290,7 +290,7 @@ def _clear(path: Path) -> None:
 
 @cache
 def _left_behind(folder: Path) -> dict[str, list[Path]]:
-    """What dead processes left in a folder, by the name of what they were writing; each process looks only once."""
+    """What dead processes left in a folder, by the name of their output; each process searches a folder once."""
     found: dict[str, list[Path]] = {}
     for name in os.listdir(folder):
         if (left := _LEFT.fullmatch(name)) and not _alive(int(left[2])):
@@ -303,13 +303,13 @@ def _alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):  # another user's process; not a valid process id
+    except (PermissionError, OverflowError):  # a process of another user; not a valid process number
         return True
     return True
 
 
 def _unwritten(error: Exception, partial: Path) -> str | None:
-    """The reason why `partial` could not be written; None if the error is about something else."""
+    """Why `partial` could not be written; None if the error has another cause."""
     if isinstance(error, BadInput | FileNotFoundError):
         return None
     if isinstance(error, OSError) and error.errno is not None:
@@ -320,6 +320,6 @@ def _unwritten(error: Exception, partial: Path) -> str | None:
 
 
 def _belongs(file: Path, partial: Path) -> bool:
-    """Whether an error about `file` can come from writing `partial`: it is that, inside it or a parent of it."""
+    """Whether an error about `file` can come from writing `partial`: `file` is that, inside it, or a parent of it."""
     file = Path(os.path.realpath(file))
     return file.is_relative_to(partial) or partial.is_relative_to(file)

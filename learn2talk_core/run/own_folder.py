@@ -1,7 +1,7 @@
 """Output folders that a user names: never emptied or replaced unless the same command made them.
 
-Such a folder holds `manifest.json`: the command that made it and the files that it wrote. Files that are not listed
-there belong to the user.
+Such a folder contains `manifest.json`, with the command that made it and the files that it wrote. Files that are not
+listed there are the user's.
 """
 
 import os
@@ -23,41 +23,41 @@ TEACHER_INPUTS = "learn2talk teacher-inputs"
 
 @contextmanager
 def own_folder(path: str | Path, made_by: str, about: Mapping[str, Any] | None = None) -> Iterator[Path]:
-    """`files.whole_folder` for a path that a user names; the manifest is added when everything is written.
+    """`files.whole_folder` for a folder that a user names; the manifest is written last.
 
-    Call `check_own` before the work as well, so that a wrong path is refused early.
+    Call `check_own` before the work as well.
 
     Args:
         path: the folder.
         made_by: the command.
-        about: further content of the manifest.
+        about: further entries of the manifest.
 
     Raises:
-        BadInput: from `check_own`, before and after the work, and from `whole_folder`.
+        BadInput: as `check_own`, before and after the work, and as `whole_folder`.
     """
     check_own(path, made_by)
     with whole_folder(path) as partial:
         yield partial
         write_json(partial / MANIFEST, {**(about or {}), "made_by": made_by, **_contents(partial)})
         if processes.rank() == 0:
-            check_own(path, made_by)  # the folder may have changed meanwhile
+            check_own(path, made_by)  # the folder may have changed in the meantime
 
 
 def check_own(path: str | Path, made_by: str) -> None:
-    """Refuse an output folder that holds anything that the command `made_by` did not write."""
+    """Refuse an output folder that contains anything that the command `made_by` did not write."""
     place = Path(os.path.realpath(path))
-    expected, fix = f"a folder that {made_by} made, or none", "Name another folder, or move this one away."
+    expected, fix = f"a folder that {made_by} made, or none", "Name another place, or move it away."
     if not place.is_dir():
         if place.exists():
             raise BadInput(path, expected=expected, found="a file", fix=fix)
         return
     if Path.cwd().is_relative_to(place):
-        raise BadInput(path, expected=expected, found="the working directory or a folder above it", fix=fix)
+        raise BadInput(path, expected=expected, found="the current working directory", fix=fix)
     if not any(place.iterdir()):
         return
     told = read_json(place / MANIFEST, made_by=made_by) if (place / MANIFEST).is_file() else None
     if not isinstance(told, dict) or told.get("made_by") != made_by:
-        raise BadInput(path, expected=expected, found="other contents, which would be lost", fix=fix)
+        raise BadInput(path, expected=expected, found="something else, which would be lost", fix=fix)
     for kind, entries in _contents(place).items():
         known = told.get(kind)
         for name, size in entries.items():
@@ -69,7 +69,7 @@ def check_own(path: str | Path, made_by: str) -> None:
 
 
 def _contents(folder: Path) -> dict[str, dict[str, int]]:
-    """Sizes in bytes of the files in a folder, and for each subfolder the number of files in it at any depth."""
+    """Sizes of the files in a folder in bytes, and how many files each of its subfolders contains, at any depth."""
     entries = sorted(entry for entry in folder.iterdir() if entry.name != MANIFEST)
     folders = [entry for entry in entries if entry.is_dir() and not entry.is_symlink()]
     return {

@@ -1,4 +1,4 @@
-"""How every command and stage ends: with one line for an error, and an exit status."""
+"""How all our programs end, commands and stages alike: with one line for an error, and an exit status."""
 
 import logging
 import os
@@ -10,26 +10,26 @@ from typing import Any, TextIO, cast
 
 from learn2talk_core.run.errors import BadInput, printable
 
-# Messages of torch, OpenCV, the library loader and C++ when memory runs out: none of them raises MemoryError.
+# Messages of torch, OpenCV, the dynamic loader and C++ when memory runs out: none of them raises MemoryError.
 _MEMORY = re.compile(
     r"(can't|cannot) allocate memory|(not enough|insufficient|out of) memory|bad_alloc|failed to map segment|"
     r"can't start new thread",
     re.IGNORECASE,
 )
-INTERRUPTED, CLOSED_PIPE = 130, 141  # a shell's exit status for programs that SIGINT and SIGPIPE ended
+INTERRUPTED, CLOSED_PIPE = 130, 141  # a shell's exit statuses for SIGINT and SIGPIPE
 
 
 def run_program(name: str, work: Callable[[], int], *, go_on: str = "") -> int:
-    """Call `work` and return its exit status. Errors that the user can fix are printed in one line, with no traceback.
+    """Call `work` and return its exit status; errors that the user can fix are printed without a traceback.
 
-    Meanwhile control characters in printed and logged text, for example from a malicious file name, are shown as
-    escapes. Status 1: a `BadInput`, an operation that the system refused, or no memory. 130: Ctrl-C. 141, without a
-    message: the reader of the output closed the pipe (`| head`).
+    Control characters in printed and logged text, such as those of a hostile file name, are shown as escapes. Status 1:
+    a `BadInput`, an error of the operating system, or no memory. 130: Ctrl-C. 141, without a message: the reader of the
+    output has closed it (`| head`).
 
     Args:
-        name: the program's name, with which messages begin.
-        work: the whole program.
-        go_on: is appended to the message after Ctrl-C.
+        name: of the program; messages begin with it.
+        work: the program.
+        go_on: added to the message after Ctrl-C.
     """
     with redirect_stdout(_escaping(sys.stdout)), redirect_stderr(_escaping(sys.stderr)):
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -54,7 +54,7 @@ def run_program(name: str, work: Callable[[], int], *, go_on: str = "") -> int:
 
 
 def _drop_unwritten() -> None:
-    """Discard the buffer of a stream that cannot be written: flushing it would fail again when Python exits."""
+    """Discard buffered output that cannot be written: flushing it would fail again when Python exits."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -64,13 +64,13 @@ def _drop_unwritten() -> None:
 
 
 def _explained(error: Exception) -> BadInput | None:
-    """The error as the user should read it; None for a bug of ours, which needs its traceback."""
+    """The error as the user should see it; None for a bug of ours, which needs its traceback."""
     if isinstance(error, BadInput):
         return error
     if short := next((e for e in _chain(error) if isinstance(e, MemoryError) or _MEMORY.search(str(e))), None):
-        found = str(short).strip().splitlines()[0][:200] if str(short).strip() else "no more"
-        fix = "Process less at a time (a shorter clip, smaller batches, fewer workers), or raise the memory limit."
-        return BadInput("memory", expected="enough memory", found=found, fix=fix)
+        found = str(short).strip().splitlines()[0][:200] if str(short).strip() else "too little"
+        fix = "Give it less at a time (a shorter clip, smaller batches, fewer workers), or raise the memory limit."
+        return BadInput("memory", expected="enough of it", found=found, fix=fix)
     if isinstance(error, OSError):
         where, fix = error.filename or "a file", "Check its permissions and the space on its disk."
         return BadInput(where, expected="to read or write it", found=error.strerror or str(error), fix=fix)
@@ -78,14 +78,14 @@ def _explained(error: Exception) -> BadInput | None:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and the chain of errors that caused it."""
+    """An error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__ if error.__cause__ is not None else error.__context__
 
 
 class Escaping:
-    """A text stream whose control characters are written as escapes; `stream` is what it writes to."""
+    """A text stream that writes to `stream`, with control characters as escapes."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream

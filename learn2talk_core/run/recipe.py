@@ -4,12 +4,12 @@ from learn2talk_core.run.errors import BadInput
 
 
 def refuse_other_recipe(where: object, recipe: str | None, wanted: str) -> None:
-    """Refuse a model or motion that was made for another recipe (`Corpus.recipe`, e.g. "biwi-codetalker").
+    """Refuse a model or motion for another recipe (`Corpus.recipe`, for example "biwi-codetalker" or "biwi-metric").
 
     Args:
         where: the model or the motion, for the message.
-        recipe: the recipe of the corpus that it was made for; None if unknown.
-        wanted: the recipe of the corpus that it is to be used with.
+        recipe: of the corpus that it was made for; None if unknown.
+        wanted: the recipe of the corpus that it is used with.
     """
     if recipe is not None and recipe != wanted:
         raise BadInput(

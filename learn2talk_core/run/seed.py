@@ -1,7 +1,7 @@
-"""Random numbers as a function of names and numbers.
+"""Randomness as a function of names and numbers.
 
-Every training step seeds its own generators from (seed, step). A resumed run is therefore identical to an uninterrupted
-one, although no generator state is stored.
+Every training step seeds its own randomness from (seed, step). A resumed run is therefore identical to an
+uninterrupted one, and no generator state is stored.
 """
 
 import zlib

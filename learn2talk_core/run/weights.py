@@ -1,4 +1,4 @@
-"""A model on disk: `model.safetensors` for the weights, `model.json` for what is needed to rebuild the network."""
+"""A model on disk: `model.safetensors` with the weights, `model.json` with what is needed to rebuild the network."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -13,8 +13,8 @@ from torch import nn
 from learn2talk_core.run.errors import BadInput, some_of
 from learn2talk_core.run.files import inner_file, read_json, whole_file, write_json
 
-MOST_LAYERS = 200  # layers of one kind in a network that a file describes
-WIDEST = 1 << 20  # the largest number in a description: widths, numbers of vertices and units
+MOST_LAYERS = 200  # of one kind, in a network that a file describes
+WIDEST = 1 << 20  # the largest number in a description: widths, numbers of vertices and of units
 LONGEST = 100_000  # entries of a list in a description: names of speakers, units
 Network = TypeVar("Network", bound=nn.Module)
 Shapes = Mapping[str, Sequence[int]]
@@ -25,25 +25,25 @@ def save_weights(folder: str | Path, model: nn.Module, config: dict[str, Any]) -
     folder = Path(folder)
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with whole_file(folder / "model.safetensors") as partial:
-        partial.write_bytes(save(tensors))  # bytes first: a full disk is then an ordinary OSError
+        partial.write_bytes(save(tensors))  # not save_file: a full disk then raises an ordinary OSError
     write_json(folder / "model.json", config)
 
 
 def load_config(folder: str | Path, *, made_by: str) -> dict[str, Any]:
     """Read the configuration that `save_weights` wrote; `made_by` says how to make the folder if it is missing.
 
-    The size of its numbers is checked (see `check_description`); `load_network` compares them with the weights.
+    Its numbers are checked by `check_description`; `load_network` compares them with the weights.
     """
     path = inner_file(Path(folder) / "model.json", made_by=made_by)
     return check_description(read_json(path, made_by=made_by), path, fix=f"Make it again: {made_by}.")
 
 
 def check_description(about: Any, path: object, *, fix: str) -> dict[str, Any]:
-    """Check that `about`, read from JSON, can describe a network: keys and values, with numbers of a plausible size.
+    """Return `about`, read from JSON, if it can describe a network: keys and values, with numbers of a plausible size.
 
     Raises:
-        BadInput: not a dictionary, numbers above 2²⁰, more than 200 layers, lists of more than 200 numbers (such a list
-            has one number per layer), NaN or infinity.
+        BadInput: not a dictionary, numbers above 2²⁰, more than 200 layers, a list of more than 200 numbers (such lists
+            have one number for each layer) or of more than 100 000 other entries, NaN or infinity.
     """
     if not isinstance(about, dict):
         raise BadInput(path, expected="keys and values", found=f"a {type(about).__name__}", fix=fix)
@@ -66,20 +66,20 @@ def check_description(about: Any, path: object, *, fix: str) -> dict[str, Any]:
 
 
 def described(build: Callable[[], Network], path: object, *, expected: str, fix: str) -> Network:
-    """The network that `build` makes from the description in `path`, without memory for its weights.
+    """The network that `build` makes from the description in `path`, without allocating memory for its weights.
 
-    The state of torch's random generator is restored, so this check does not change later random numbers.
+    The state of the random number generator is restored, so this check does not change later random numbers.
 
     Raises:
-        BadInput: `build` fails, for whatever reason.
+        BadInput: `build` fails for any reason.
     """
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             return build()
     except BadInput:
         raise
-    except Exception as error:  # each network, and torch, raises its own errors for numbers that do not fit
-        found = f"one from which no network can be built ({type(error).__name__}: {str(error)[:200]})"
+    except Exception as error:  # each network, and torch, has its own errors for invalid numbers
+        found = f"an invalid one ({type(error).__name__}: {str(error)[:200]})"
         raise BadInput(path, expected=expected, found=found, fix=fix) from error
 
 
@@ -91,14 +91,14 @@ def load_network(
     Names and shapes of the weights are compared with the network before memory is allocated for it.
 
     Args:
-        folder: the model's folder.
+        folder: the folder of the model.
         build: makes the network from the configuration.
         made_by: how to make the folder if it is missing or wrong.
     """
     folder = Path(folder)
     config = load_config(folder, made_by=made_by)
     fix = f"Make it again: {made_by}."
-    skeleton = described(lambda: build(config), folder / "model.json", expected="the description of a network", fix=fix)
+    skeleton = described(lambda: build(config), folder / "model.json", expected="a description of a network", fix=fix)
     path = inner_file(folder / "model.safetensors", made_by=made_by)
     try:
         shapes = stored_shapes(path)
@@ -112,13 +112,13 @@ def load_network(
 
 
 def stored_shapes(path: Path) -> Shapes:
-    """Name → shape of the tensors in a safetensors file. Only its header is read."""
+    """Name → shape of the tensors in a safetensors file; reads only its header."""
     with safe_open(path, "pt") as file:
         return {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
 
 
 def load_weights(folder: str | Path, model: nn.Module, *, made_by: str) -> None:
-    """Load the weights in `folder` into `model`, strictly: no key missing, none left over, all shapes equal."""
+    """Load the weights in `folder` into `model`, strictly: same keys, same shapes."""
     path = inner_file(Path(folder) / "model.safetensors", made_by=made_by)
     try:
         state = load_file(path)
@@ -129,7 +129,7 @@ def load_weights(folder: str | Path, model: nn.Module, *, made_by: str) -> None:
 
 
 def frozen(model: nn.Module) -> nn.Module:
-    """Put `model` into evaluation mode and switch off gradients for its parameters."""
+    """Put `model` into evaluation mode and switch off its gradients, permanently."""
     model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -137,7 +137,7 @@ def frozen(model: nn.Module) -> nn.Module:
 
 
 def parameter_count(model: nn.Module) -> int:
-    """The number of parameters of `model`."""
+    """Number of parameters of `model`."""
     return sum(p.numel() for p in model.parameters())
 
 
@@ -149,7 +149,7 @@ def _refuse_others(path: Path, shapes: Shapes, model: nn.Module, made_by: str) -
     own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     wrong = {
         "no": [key for key in own if key not in shapes],
-        "unknown keys": [key for key in shapes if key not in own],
+        "unexpected": [key for key in shapes if key not in own],
         "another shape of": [key for key in own if key in shapes and tuple(shapes[key]) != own[key]],
     }
     if any(wrong.values()):

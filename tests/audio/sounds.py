@@ -1,4 +1,4 @@
-"""Short sounds in every container format that the readers support."""
+"""Short sounds in every container that the readers know."""
 
 import io
 import tempfile
@@ -32,14 +32,14 @@ KINDS = (*LIBSNDFILE, *FFMPEG)
 
 
 def tone(seconds: float = 1.0, seed: int = 0) -> np.ndarray:
-    """(samples,) float32 at `RATE`: a tone with noise, because encoders store almost nothing for silence."""
+    """(samples,) float32 at `RATE`: a tone in noise, since silence is encoded in hardly any bytes."""
     time = np.arange(int(seconds * RATE)) / RATE
     noise = 0.05 * np.random.default_rng(seed).normal(size=len(time))
     return (0.4 * np.sin(2 * np.pi * 440 * time) + noise).astype(np.float32)
 
 
 def encoded(kind: str, wave: np.ndarray | None = None, *, quality: int | None = None) -> bytes:
-    """A file of one of `KINDS`; with `quality`, an MP3 gets a variable bit rate (0 is the best)."""
+    """A file of one of `KINDS`; `quality` asks an MP3 for a variable bit rate, 0 for the highest."""
     wave = tone() if wave is None else wave
     buffer = io.BytesIO()
     if kind in LIBSNDFILE:
@@ -48,7 +48,7 @@ def encoded(kind: str, wave: np.ndarray | None = None, *, quality: int | None = 
         return buffer.getvalue()
     codec, form, options = FFMPEG[kind]
     variable = {} if quality is None else {"flags": "+qscale", "global_quality": str(118 * quality)}
-    with tempfile.NamedTemporaryFile() as file:  # `faststart` reads back its own output
+    with tempfile.NamedTemporaryFile() as file:  # `faststart` reads what it wrote
         with av.open(file.name, "w", format=form, options=options) as container:
             stream = container.add_stream(codec, rate=RATE, layout="mono", options=variable)
             context = stream.codec_context
@@ -64,7 +64,7 @@ def encoded(kind: str, wave: np.ndarray | None = None, *, quality: int | None = 
 
 
 def written(folder: Path, kind: str, content: bytes) -> Path:
-    """The content in a file that is named after its kind."""
+    """Write the content to a file named after its kind."""
     path = folder / f"speech.{kind}"
     path.write_bytes(content)
     return path

@@ -1,4 +1,4 @@
-"""Sounds that are cut and have flipped bits, read twice; uninitialised memory has other values the second time."""
+"""Truncated sounds and flipped bits: each is read twice, with different values in uninitialised memory."""
 
 import itertools
 import json
@@ -76,7 +76,7 @@ def test_room_that_was_not_filled_is_not_read(
     path = tmp_path / f"a.{kind}"
     path.write_bytes(content[: int(kept * len(content))])
     count, zeros = itertools.count(1), np.zeros
-    monkeypatch.setattr(  # `np.empty` returns another value each time
+    monkeypatch.setattr(  # memory that NumPy does not initialise holds another value each time
         np, "empty", lambda shape, dtype=float, order="C": zeros(shape, dtype) + np.dtype(dtype).type(next(count))
     )
     try:

@@ -1,4 +1,4 @@
-"""SyncNet's MFCC compared with numbers of python_speech_features."""
+"""SyncNet's MFCCs against the numbers of python_speech_features."""
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ def test_every_sample_is_in_a_window(samples, columns):
 def test_silence_is_finite_and_a_column_sees_only_its_window():
     assert np.isfinite(mfcc(np.zeros(1000, np.int16))).all()
     changed = PCM.copy()
-    changed[1600:] = 0  # from the first sample of column 10; columns 8 and 9 extend beyond it
+    changed[1600:] = 0  # from column 10's first sample on; columns 8 and 9 reach beyond it
     np.testing.assert_array_equal(mfcc(changed)[:8], mfcc(PCM)[:8])
     assert not np.allclose(mfcc(changed)[8], mfcc(PCM)[8])
 

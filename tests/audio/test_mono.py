@@ -18,7 +18,7 @@ def noise(seed: int, count: int = 16000) -> np.ndarray:
 
 
 VOICE = tone()
-STEREO: dict[str, tuple[list[np.ndarray], int | None]] = {  # channels, and which one is used; None if either may be
+STEREO: dict[str, tuple[list[np.ndarray], int | None]] = {  # channels, and which is used; None: either
     "opposite": ([VOICE, -VOICE], 0),
     "opposite, the right one louder": ([0.8 * VOICE, -VOICE], 1),
     "opposite with noise": ([VOICE + 0.01 * noise(1), -VOICE + 0.01 * noise(2)], None),

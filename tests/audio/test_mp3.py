@@ -47,14 +47,14 @@ def test_rates_may_differ(tmp_path: Path) -> None:
 
 def test_a_cut_one_is_refused_by_its_count(tmp_path: Path) -> None:
     content = encoded(XING)
-    with pytest.raises(BadInput, match=r"expected 30 frames of MP3, as its header states, found 1\d: .* cut short"):
+    with pytest.raises(BadInput, match=r"expected 30 frames of MP3, as its header says, found 1\d: .* cut short"):
         read_sound(written(tmp_path, "mp3", content[: int(0.6 * len(content))]))
     with pytest.raises(BadInput, match=r"found 1\d: .* cut short"):  # the second of two
         read_sound(written(tmp_path, "mp3", content + content[: int(0.6 * len(content))]))
 
 
 def test_without_a_count_it_is_read_to_the_end(tmp_path: Path) -> None:
-    """libsndfile guesses the length from the first frames; loud frames are larger than others."""
+    """libsndfile guesses the length from the first frames; loud frames are larger than the others."""
     wave = np.concatenate([tone(2.0) + np.random.default_rng(1).normal(size=32000) / 4, np.zeros(10 * 16000), tone()])
     found = read_sound(written(tmp_path, "mp3", encoded(BARE, wave.astype(np.float32), quality=0)))
     assert abs(len(found) - len(wave)) < 4 * 576

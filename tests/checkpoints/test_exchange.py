@@ -164,11 +164,7 @@ def test_folders_of_others_are_refused_before_any_work(tmp_path: Path, capsys: p
         ["pack", "none"],
     ]
     for words in commands:
-        for place, found in (
-            ("d", "other contents, which would be lost"),
-            ("link", "other contents"),
-            ("file", "a file"),
-        ):
+        for place, found in (("d", "something else, which would be lost"), ("link", "something"), ("file", "a file")):
             assert main([*words, place]) == 1
             err = capsys.readouterr().err
             assert f"{place}: expected a folder that learn2talk {words[0]} made, or none, found {found}" in err

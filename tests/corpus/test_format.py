@@ -248,7 +248,7 @@ def test_a_corpus_reads_its_own_files_only(tmp_path: Path, name: str) -> None:
     write(tmp_path / "corpus", [recording(0)])
     path = tmp_path / "corpus" / name
     path.rename(tmp_path / name)
-    for target, found in (("/dev/zero", "a device or a pipe"), (tmp_path / name, "a link to the outside")):
+    for target, found in (("/dev/zero", "a device or a pipe"), (tmp_path / name, "a link that points outside it")):
         path.symlink_to(target)
         with pytest.raises(BadInput, match=f"{name}: expected a file.*, found {found}"):
             open_corpus(tmp_path / "corpus")

@@ -144,7 +144,7 @@ def test_a_second_run_replaces_the_first_and_nothing_else(
     for other in ("{}", "[]"):
         (tmp_path / "out" / "speech" / "manifest.json").write_text(other)
         assert main(["animate", *words, "--format", "npy"]) == 1
-        assert "speech: expected a folder that learn2talk animate made, or none, found other contents" in (
+        assert "speech: expected a folder that learn2talk animate made, or none, found something else" in (
             capsys.readouterr().err
         )
     assert left(tmp_path) == ["speech", "speech/manifest.json", "speech/speech.npz"]
@@ -210,7 +210,7 @@ def test_what_is_no_speech_is_animated(
 ) -> None:
     write_wave(tmp_path / "speech.wav", wave)
     assert main(["animate", *words, "--format", "npz,glb", "--head", "1"]) == 0
-    assert ("speech.wav: the sound is silent, so the mouth will hardly move" in caplog.text) == (kind == "silence")
+    assert ("speech.wav: silent, so the mouth hardly moves" in caplog.text) == (kind == "silence")
     with np.load(tmp_path / "out" / "speech" / "speech.npz", allow_pickle=False) as stored:
         assert stored["vertices"].shape == (45, 64, 3)
         assert np.isfinite(stored["vertices"]).all()

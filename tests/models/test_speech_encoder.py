@@ -200,5 +200,5 @@ def test_a_folder_that_leads_out_of_itself_is_refused(tmp_path) -> None:
         load_speech_encoder(tmp_path / "m")
     index.unlink()
     (tmp_path / "m" / "model.safetensors").symlink_to("../outside.safetensors")
-    with pytest.raises(BadInput, match=r"model.safetensors: expected a file inside its folder, found a link"):
+    with pytest.raises(BadInput, match=r"model.safetensors: expected a file in its folder, found a link"):
         load_speech_encoder(tmp_path / "m")

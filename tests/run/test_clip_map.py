@@ -91,7 +91,9 @@ def test_results_come_as_they_are_made_and_may_be_left() -> None:
 
 
 def test_a_killed_process_is_told() -> None:
-    with pytest.raises(BadInput, match=r"^workers: expected every worker process .* found one that was killed"):
+    with pytest.raises(
+        BadInput, match=r"^workers: expected processes that finish their work, found one that was killed"
+    ):
         list(map_clips(die, range(6), nothing, backend="processes", workers=2))
     assert list(map_clips(slow_square, range(6), nothing, backend="processes", workers=2)) == [0, 1, 4, 9, 16, 25]
 
@@ -104,7 +106,7 @@ def test_a_missing_package_is_named(backend: Backend, package: str, monkeypatch:
 
 
 def recorded(folder: Path, number: int) -> tuple[int, int]:
-    """Leave a trace at the beginning and at the end; return the process. The first one to begin number 6 never ends."""
+    """Leave a trace at the beginning and at the end; return the process. The first call for number 6 never ends."""
     (folder / f"{number}-{os.getpid()}-{time.monotonic_ns()}.begun").touch()
     time.sleep(60 if number == 6 and len(list(folder.glob("6-*.begun"))) == 1 else 0.05)
     (folder / f"{number}-{os.getpid()}-{time.monotonic_ns()}.done").touch()
@@ -112,13 +114,13 @@ def recorded(folder: Path, number: int) -> tuple[int, int]:
 
 
 def traces(folder: Path, kind: str) -> list[tuple[int, int]]:
-    """The number and process of each trace."""
+    """Number and process of each trace."""
     names = [path.name.split("-") for path in folder.glob(f"*.{kind}")]
     return sorted((int(number), int(process)) for number, process, _ in names)
 
 
 def lose_a_worker(backend: Backend, folder: Path) -> None:
-    """Kill a worker during number 6: no result is lost, and no finished work is repeated."""
+    """Kill a worker during number 6: nothing is lost, and no finished work is repeated."""
     found = []
 
     def kill() -> None:
@@ -141,7 +143,7 @@ def lose_a_worker(backend: Backend, folder: Path) -> None:
 
 @pytest.fixture
 def cluster() -> Iterator[distributed.LocalCluster]:
-    """A real local cluster of two worker processes, used like a user would: through its address."""
+    """A real local cluster of two worker processes, joined as a user would: through the address."""
     with distributed.LocalCluster(
         n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, host="127.0.0.1"
     ) as made:

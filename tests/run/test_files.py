@@ -145,10 +145,10 @@ def test_json_round_trip_and_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Out of range float"):
         write_json(path, {"a": float("nan")})
     path.write_text('{"a": ')
-    with pytest.raises(BadInput, match=r"m.json: expected JSON, found text that is not .* dvc repro evaluate"):
+    with pytest.raises(BadInput, match=r"m.json: expected JSON, found unreadable content .* dvc repro evaluate"):
         read_json(path, made_by="dvc repro evaluate")
     path.write_text(100_000 * "[")
-    with pytest.raises(BadInput, match=r"m.json: expected JSON, found text that is not .*recursion"):
+    with pytest.raises(BadInput, match=r"m.json: expected JSON, found unreadable content .*recursion"):
         read_json(path, made_by="dvc repro evaluate")
     with pytest.raises(BadInput, match=r"none.json: expected a file, found nothing. Make it first: dvc repro x."):
         read_json(tmp_path / "none.json", made_by="dvc repro x")
@@ -191,7 +191,7 @@ def test_only_a_file_is_replaced_by_a_file_and_a_folder_by_a_folder(tmp_path: Pa
     (tmp_path / "file").write_text("x")
     os.mkfifo(tmp_path / "pipe")
     for name, found in (("folder", "a folder"), ("pipe", "a device or a pipe")):
-        text = f"{name}: expected a file to write, or nothing, found {found}. Name another path."
+        text = f"{name}: expected a file to write, or nothing, found {found}. Name another place."
         with pytest.raises(BadInput, match=text), whole_file(tmp_path / name):
             raise AssertionError("not reached")
         with pytest.raises(BadInput, match=text):
@@ -218,13 +218,13 @@ def test_a_link_is_followed(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "disk").iterdir()] == ["b"]
 
 
-DEAD = 2**22 + 1  # above Linux's largest process id
+DEAD = 2**22 + 1  # more than Linux has
 
 
 def test_what_killed_runs_left_is_cleared(tmp_path: Path) -> None:
     ours = [f".a.csv.{DEAD}.partial.csv", f".out.{DEAD}.partial", f".out.{DEAD}.old"]
     others = [
-        f".a.csv.{os.getppid()}.partial.csv",  # of a running process
+        f".a.csv.{os.getppid()}.partial.csv",  # being written
         f".b.csv.{DEAD}.partial.csv",  # of another output
         f".a.csv.{DEAD}.partialx", f"a.csv.{DEAD}.partial.csv", ".a.csv.x.partial.csv", f".a.csv.{10**30}.partial.csv",
     ]  # fmt: skip
@@ -288,7 +288,7 @@ def test_files_of_a_folder_lead_nowhere_else(tmp_path: Path) -> None:
     np.save(tmp_path / "x.npy", np.arange(3))
     (tmp_path / "x.npy").rename(cache / ("0123456789abcdef" * 2)[2:])
     (folder / "a-001.npy").symlink_to("a-000.npy")
-    (folder / "a-002.npy").symlink_to(next(cache.iterdir()))  # a link to a cache, as DVC makes them
+    (folder / "a-002.npy").symlink_to(next(cache.iterdir()))  # as DVC links its cache
     (folder / "a-003.npy").symlink_to("../outside.npy")
     (folder / "a-004.npy").symlink_to("/dev/zero")
     os.mkfifo(folder / "a-005.npy")
@@ -296,7 +296,7 @@ def test_files_of_a_folder_lead_nowhere_else(tmp_path: Path) -> None:
     (tmp_path / "linked").symlink_to("corpus")  # the folder itself may be anywhere
     for number in range(3):
         np.testing.assert_array_equal(map_shard(tmp_path / "linked", "a", number, made_by="x"), np.arange(3))
-    for number, found in enumerate(("a link to the outside", "a device", "a device or a pipe", "a folder"), 3):
+    for number, found in enumerate(("a link that points outside", "a device", "a device or a pipe", "a folder"), 3):
         with pytest.raises(BadInput, match=f"a-00{number}.npy: expected a file.*, found {found}"):
             map_shard(folder, "a", number, made_by="x")
     with pytest.raises(BadInput, match=r"a-007.npy: expected a file, found nothing. Make it first: x."):

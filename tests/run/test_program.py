@@ -32,14 +32,14 @@ def failing(error: BaseException) -> Callable[[], int]:
             "x: a.wav: expected to read or write it, found Permission denied. "
             "Check its permissions and the space on its disk.\n",
         ),
-        (MemoryError(), 1, "x: memory: expected enough memory, found no more. Process less at a time"),
-        (MemoryError("Unable to allocate 3 TiB"), 1, "found Unable to allocate 3 TiB. Process less"),
-        (RuntimeError("std::bad_alloc"), 1, "x: memory: expected enough memory, found std::bad_alloc. Process"),
+        (MemoryError(), 1, "x: memory: expected enough of it, found too little. Give it less at a time"),
+        (MemoryError("Unable to allocate 3 TiB"), 1, "found Unable to allocate 3 TiB. Give it less"),
+        (RuntimeError("std::bad_alloc"), 1, "x: memory: expected enough of it, found std::bad_alloc. Give"),
         (KeyboardInterrupt(), 130, "x: stopped; go on\n"),
         (KeyboardInterrupt("parent gone"), 130, "x: stopped (parent gone); go on\n"),
     ],
 )
-def test_what_a_user_can_mend_is_one_line(
+def test_what_a_user_can_correct_is_one_line(
     error: BaseException, status: int, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_program("x", failing(error), go_on="; go on") == status
@@ -54,7 +54,7 @@ def test_what_torch_says_without_memory_is_known(capsys: pytest.CaptureFixture[s
         return len(torch.empty(1 << 50))
 
     assert run_program("x", work) == 1
-    assert "x: memory: expected enough memory, found " in capsys.readouterr().err
+    assert "x: memory: expected enough of it, found " in capsys.readouterr().err
 
 
 def test_no_memory_behind_another_error_is_found(capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,7 +65,7 @@ def test_no_memory_behind_another_error_is_found(capsys: pytest.CaptureFixture[s
             raise RuntimeError("no module x") from error
 
     assert run_program("x", work) == 1
-    assert "x: memory: expected enough memory, found regex.so: failed to map segment" in capsys.readouterr().err
+    assert "x: memory: expected enough of it, found regex.so: failed to map segment" in capsys.readouterr().err
 
 
 def test_a_fault_of_ours_keeps_its_traceback() -> None:
@@ -105,7 +105,7 @@ def test_logs_are_escaped() -> None:
     assert run.stderr == "clip a\\x1b[2J\n"
 
 
-@pytest.mark.parametrize("lines", [10, 100_000])  # smaller and larger than a buffer
+@pytest.mark.parametrize("lines", [10, 100_000])  # less and more than a buffer
 def test_a_closed_pipe_ends_it_quietly(lines: int) -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -1,4 +1,4 @@
-"""Models, judges and motion made for one recipe are refused for a corpus of another."""
+"""A model, metric network or motion made for one recipe is not used with a corpus of another."""
 
 from dataclasses import replace
 from pathlib import Path

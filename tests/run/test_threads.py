@@ -1,4 +1,4 @@
-"""Torch's number of threads changes only inside a block, even if blocks of several Python threads overlap."""
+"""Torch's number of threads is changed only inside a block, even if blocks of several Python threads overlap."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +19,7 @@ def two_threads() -> Iterator[None]:
 
 
 class PythonThread:
-    """A Python thread that enters and leaves a block on command."""
+    """One Python thread that enters and leaves a block when told to."""
 
     def __init__(self) -> None:
         self._pool, self._block = ThreadPoolExecutor(1), ExitStack()
