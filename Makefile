@@ -1,16 +1,16 @@
 # make repro   set up, run the whole pipeline, print the results
 # make test    set up, run the tests
-# make check   ruff, format and types
-# make smoke   the real DAG at tiny size, in a temporary folder
-# make bench   every benchmark, with what `make repro` made
-# make setup   only the environment
+# make check   check style, format and types (ruff, mypy)
+# make smoke   run the real DAG at tiny size, in a temporary folder
+# make bench   run every benchmark, on the results of `make repro`
+# make setup   only set up the environment
 
 PYTHON ?= python3
 VENV := .venv
 READY := $(VENV)/ready
-# GOMP_SPINCOUNT: threads that wait for each other spin for some 50 microseconds before they sleep. To sleep at once costs a
-# quarter of the time on idle cores, to spin for long costs more than that on busy ones.
-# MALLOC_…: glibc keeps what was freed instead of asking the system for zeroed pages at every training step (10 % faster)
+# GOMP_SPINCOUNT: threads that wait for each other spin for about 50 microseconds before they sleep. Sleeping at once costs
+# a quarter of the time on idle cores; spinning for long costs more than that on busy cores.
+# MALLOC_…: glibc keeps freed memory instead of requesting zeroed pages from the system at every training step (10 % faster)
 IN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GOMP_SPINCOUNT=20000 \
 	MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=4000000000
 

@@ -1,16 +1,17 @@
-"""Seconds and megabytes of sound to vertices, against FaceFormer's own code.
+"""Time and memory from sound to vertices, compared with FaceFormer's own code.
 
     python -m benchmarks.animate [--faceformer PATH] [--seconds 2 5 10 20 60]
 
-PATH is a checkout of github.com/EvelynFan/FaceFormer. Both get the same weights by name (random ones of VOCASET's
-shape: wav2vec 2.0 base, 5023 vertices, width 64) and the same sound, noise. Aims: at 10 s at least 10 times as fast
-apart from the speech encoder, which both share; in total at most 1.3 times the speech encoder alone; time linear in
-length. Every measurement has a process of its own, whose largest memory while it speaks is given. Best of three runs up
-to 10 s of sound, of one beyond.
+PATH is a checkout of github.com/EvelynFan/FaceFormer. Both programs get the same weights (random ones of VOCASET's
+size: wav2vec 2.0 base, 5023 vertices, width 64) and the same sound, noise. Targets: for 10 s of sound, at least 10
+times as fast without the speech encoder, which both share; in total at most 1.3 times the time of the speech encoder
+alone; time linear in length. Every measurement runs in its own process, and its peak memory during the prediction is
+given. Best of three runs for up to 10 s of sound, otherwise one run.
 
-FaceFormer's code runs with today's transformers, with three changes made from here: its speech encoder is not fetched
-from the hub, since its weights are in the file; it computes its attention in the way that can be put out, as the code
-asks for; and of what the feature projection returns, a pair by now, the code gets the first.
+FaceFormer's code runs with the current transformers library, with three changes made here: its speech encoder is not
+fetched from the hub, since its weights are in the file; it uses the eager attention implementation, which can return
+attention weights, as the code requires; and the code gets only the first element of the feature projection's output,
+which is now a pair.
 """
 
 import argparse
@@ -38,21 +39,21 @@ from learn2talk_core.models.speech_encoder import SpeechEncoder, align_as_facefo
 from learn2talk_core.models.students.faceformer import OFFICIAL_EPS, new_faceformer
 
 FPS, VERTICES, STYLES, WIDTH = 30, 5023, 8, 64
-CHUNK = 256  # frames of vertices at a time, as our writers ask for them
+CHUNK = 256  # frames of vertices at a time, as in our writers
 STYLE = torch.eye(STYLES)[:1]
 SIZES = (2, 5, 10, 20, 60)
-LONG = 20 * SAMPLE_RATE  # samples, up to which all vertices are kept and compared: what FaceFormer's tables reach
+LONG = 20 * SAMPLE_RATE  # most samples for which all vertices are kept and compared: the limit of FaceFormer's tables
 
 
 def sound(seconds: int) -> np.ndarray:
     return np.random.default_rng(0).normal(scale=0.1, size=seconds * SAMPLE_RATE).astype(np.float32)
 
 
-Run = Callable[[np.ndarray], Tensor]  # of a wave
+Run = Callable[[np.ndarray], Tensor]  # takes a wave
 
 
 def ours(weights: Path) -> tuple[Run, Run]:
-    """The speech encoder alone, and all from sound to vertices (T, V, 3), of long sound the last of each chunk only."""
+    """The speech encoder alone, and all from sound to vertices (T, V, 3); for long sound, each chunk's last frame."""
     student, _ = import_faceformer(weights)
     encoder = student.speech_encoder
 
@@ -69,7 +70,7 @@ def ours(weights: Path) -> tuple[Run, Run]:
 
 
 def theirs(checkout: Path, weights: Path) -> tuple[Run, Run]:
-    """The same by FaceFormer's own classes."""
+    """The same with FaceFormer's own classes."""
     sys.path.insert(0, str(checkout))
     wav2vec = __import__("wav2vec")
 
@@ -107,17 +108,17 @@ def theirs(checkout: Path, weights: Path) -> tuple[Run, Run]:
 
 @torch.inference_mode()
 def alone(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What one process measures: seconds of the encoder and of everything, megabytes, or the error."""
+    """The measurements of one process: seconds of the encoder and in total, and megabytes; or the error."""
     torch.set_num_threads(arguments.threads)
     wave = sound(arguments.seconds[0])
     if arguments.alone == "theirs":
         free = 1024 * int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0])
-        resource.setrlimit(resource.RLIMIT_DATA, (3 * free // 4,) * 2)  # an error instead of a killed machine
+        resource.setrlimit(resource.RLIMIT_DATA, (3 * free // 4,) * 2)  # an error instead of exhausted memory
         listen, speak = theirs(arguments.faceformer, arguments.weights)
     else:
         listen, speak = ours(arguments.weights)
-    speak(wave[:SAMPLE_RATE])  # warms up
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the largest memory so far
+    speak(wave[:SAMPLE_RATE])  # warm-up
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: reset the peak memory
     repeats = 3 if arguments.seconds[0] <= 10 else 1
     try:
         whole = min(clock(speak, wave) for _ in range(repeats))
@@ -163,13 +164,13 @@ def report(name: str, answer: dict[str, Any]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--faceformer", type=Path, help="a checkout of FaceFormer")
-    parser.add_argument("--seconds", type=int, nargs="+", default=SIZES, help="of sound (default: %(default)s)")
-    parser.add_argument("--threads", type=int, default=2, help="of the speech encoder (default: %(default)s)")
+    parser.add_argument("--seconds", type=int, nargs="+", default=SIZES, help="lengths of sound (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=2, help="threads of torch (default: %(default)s)")
     parser.add_argument("--alone", choices=("ours", "theirs"), help=argparse.SUPPRESS)
     parser.add_argument("--weights", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    warnings.simplefilter("ignore")  # of FaceFormer's older torch
+    warnings.simplefilter("ignore")  # FaceFormer was written for an older torch
     if arguments.alone:
         print(json.dumps(alone(arguments)))
         return
@@ -194,8 +195,8 @@ def main() -> None:
             vertices, expected = np.load(folder / "ours.npy"), np.load(folder / "theirs.npy")
             assert vertices.shape == expected.shape, (vertices.shape, expected.shape)
             apart, moved = np.abs(vertices - expected).max(), np.abs(expected).max()
-            print(f"  apart from the encoder {rest:.2f} s against {others_rest:.2f} s")
-            print(f"  vertices at most {apart:.1e} apart where they move by up to {moved:.1e}")
+            print(f"  without the encoder: {rest:.2f} s, FaceFormer {others_rest:.2f} s")
+            print(f"  largest difference of vertices {apart:.1e}, largest displacement {moved:.1e}")
 
 
 if __name__ == "__main__":

@@ -1,19 +1,20 @@
-"""How fast a corpus of BIWI's size is prepared and trained on, and in how much memory.
+"""Time and memory of preparing a corpus of BIWI's size and of training on it.
 
-python -m benchmarks.biwi_scale                                # a fortieth, 14 sequences: 0.5 GB of disk
+python -m benchmarks.biwi_scale                                # 1/40 of it, 14 sequences: 0.5 GB of disk
 python -m benchmarks.biwi_scale --share 1 --wav2vec-base --folder /big/disk    # 560 sequences: 22 GB of disk
 
-All is 14 speakers × 40 sentences × 117 frames × 23370 vertices, 18.4 GB: the emotional half of BIWI. The official
-splits use 272 of these sequences and train on 192; here every speaker is one of the training, so that all 560 are
-prepared and 448 trained on. The faces are a sheet with BIWI's number of vertices and triangles, the sound is noise.
+The full size is 14 speakers × 40 sentences × 117 frames × 23370 vertices, 18.4 GB: the emotional half of BIWI. The
+official splits use 272 of these sequences and train on 192; here every speaker is a training speaker, so that all 560
+are prepared and 448 are trained on. The faces are a sheet with BIWI's number of vertices and triangles, the sound is
+noise.
 
-Raw files are deleted as they are prepared, so that the disk holds them once. As far as memory reaches they lie in the
-page cache when they are read; copying and preparing are then measured with the disk's writing and without its reading.
-Training makes real steps in a process of its own: SyncNet3D as in params.yaml, FaceFormer with the paper's settings for
-BIWI (docs/datasets-biwi.md) on a random speech encoder, small as in params.yaml or wav2vec 2.0 base.
+Raw files are deleted after they are prepared, so that they are not on the disk twice. If they fit into memory, they are
+in the page cache when they are read; copying and preparing are then measured with writing to the disk, but without
+reading from it. Training runs real steps in its own process: SyncNet3D as in params.yaml, FaceFormer with the paper's
+settings for BIWI (docs/datasets-biwi.md) on a random speech encoder, small as in params.yaml or wav2vec 2.0 base.
 
-Peak memory is given twice. What is mapped from the corpus counts as resident while nobody else wants the memory, and
-the system takes it back at will; the anonymous part (RssAnon, read every 50 ms) is what the process cannot do without.
+Two values of peak memory are given. Mapped pages of the corpus count as resident, but the system can reclaim them; the
+anonymous part (RssAnon, read every 50 ms) is the memory that the process really needs.
 """
 
 import argparse
@@ -49,12 +50,12 @@ from learn2talk_core.training.students import faceformer
 from learn2talk_core.training.syncnet3d import read_windows, train_syncnet3d
 from stages.syncnet3d import Params
 
-SENTENCES, FRAMES = 40, 117  # of a speaker; of a sequence, on average
+SENTENCES, FRAMES = 40, 117  # sentences per speaker; average frames per sequence
 ROWS, COLUMNS = 190, 123  # 23370 vertices
 SLIT = 24  # quads left out at the mouth: 46068 triangles
 SOUND_RATE = 44_100
 WINDOWS = 500
-COPIED = 1e9  # bytes at most
+COPIED = 1e9  # bytes to copy at most
 STUDENT = faceformer.FaceFormerRecipe(
     width=128, dropout=0.1, start="zeros", vertex_loss="sum", vertex_stride=1, steps=0, batch=1, learning_rate=1e-4,
     encoder_learning_rate=1e-4,
@@ -68,12 +69,12 @@ TRAININGS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--share", type=float, default=0.025, help="of the 560 sequences (default: %(default)s)")
+    parser.add_argument("--share", type=float, default=0.025, help="share of the 560 sequences (default: %(default)s)")
     parser.add_argument("--layout", choices=("folders", "archives"), default="folders")
     parser.add_argument("--recipe", choices=("codetalker", "metric"), default="codetalker")
-    parser.add_argument("--folder", help="where to work (default: the system's temporary folder)")
-    parser.add_argument("--steps", type=int, default=10, help="of each training, at least 2 (default: %(default)s)")
-    parser.add_argument("--wav2vec-base", action="store_true", help="train a student of that size too")
+    parser.add_argument("--folder", help="working folder (default: the system's temporary folder)")
+    parser.add_argument("--steps", type=int, default=10, help="steps per training, at least 2 (default: %(default)s)")
+    parser.add_argument("--wav2vec-base", action="store_true", help="also train a student with wav2vec 2.0 base")
     parser.add_argument("--prepare", nargs=2, metavar=("FROM", "TO"), help=argparse.SUPPRESS)
     parser.add_argument("--train", nargs=2, metavar=("WHAT", "CORPUS"), help=argparse.SUPPRESS)
     words = parser.parse_args()
@@ -94,7 +95,7 @@ def main() -> None:
         seconds = found["seconds"]
         print(f"templates, regions: {found['opening']:6.2f} s")
         print(f"preparing the clips:{seconds:6.2f} s, {size / seconds:5.0f} MB/s, {clips / seconds:.1f} clips/s")
-        print(f"  of the processor: {found['processor']:6.2f} s, {size / found['processor']:5.0f} MB/s")
+        print(f"  CPU time:         {found['processor']:6.2f} s, {size / found['processor']:5.0f} MB/s")
         print(f"  {peak(found)}")
         for region in ("mouth", None):
             print(f"a window of 0.2 s, {region or 'all vertices'}: {1e6 * window_seconds(out, region):.0f} µs")
@@ -102,13 +103,13 @@ def main() -> None:
             found = fresh("--steps", words.steps, "--train", what, out)
             step = found["step"]
             print(f"{TRAININGS[what]}: {found['ready']:.1f} s until the first step, {found['clips']} clips")
-            print(f"  {step:.3f} s a step of {found['chosen']} clips, {found['chosen'] / step:.1f} clips/s", end="")
+            print(f"  {step:.3f} s per step of {found['chosen']} clips, {found['chosen'] / step:.1f} clips/s", end="")
             print(f", {found['windows'] / step:.0f} windows/s" if "windows" in found else "")
             print(f"  {peak(found)}", flush=True)
 
 
 def fresh(*words: object) -> dict[str, Any]:
-    """What this program prints in a process of its own, with the process's largest anonymous memory."""
+    """Run this program in a new process; returns the JSON that it prints, with its peak anonymous memory."""
     command = [sys.executable, "-m", "benchmarks.biwi_scale", *map(str, words)]
     anonymous = 0
     with tempfile.TemporaryFile("w+") as answer, subprocess.Popen(command, stdout=answer) as process:
@@ -127,7 +128,7 @@ def peak(found: dict[str, Any]) -> str:
 
 
 def write_raw(folder: Path, share: float, *, packed: bool) -> int:
-    """A part of BIWI, spread over its sequences, as distributed; returns how many sequences it has."""
+    """Write a part of BIWI, spread over its sequences, in the original layout; returns the number of sequences."""
     every = [(s, f"e{n:02d}") for s in SPEAKERS for n in range(1, SENTENCES + 1)]
     count = max(3, round(share * len(every)))
     keys = [every[i] for i in np.linspace(0, len(every) - 1, count).astype(int)]
@@ -151,7 +152,7 @@ def write_raw(folder: Path, share: float, *, packed: bool) -> int:
 
 
 def sheet() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
-    """A bent sheet (23370, 3) in millimetres, y down, its triangles (46068, 3), and the two regions' vertices."""
+    """A curved sheet (23370, 3) in millimetres, y down, its triangles (46068, 3), and the vertices of two regions."""
     x, y = np.meshgrid(np.linspace(-75, 75, COLUMNS), np.linspace(-110, 110, ROWS))
     vertices = np.stack([x, y, (x / 13) ** 2 + (y / 18) ** 2], -1).reshape(-1, 3).astype(np.float32)
     grid = np.arange(ROWS * COLUMNS).reshape(ROWS, COLUMNS)
@@ -164,7 +165,7 @@ def sheet() -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
 
 
 def copy(source: Path, target: Path) -> float:
-    """MB/s at which files are read and written again, down to the disk; the copies are deleted afterwards."""
+    """Copy files and sync them to the disk; returns the speed in MB/s. The copies are deleted afterwards."""
     copied, start = 0, time.perf_counter()
     for path in source.rglob("*"):
         if path.is_file() and copied < COPIED:
@@ -178,7 +179,7 @@ def copy(source: Path, target: Path) -> float:
 
 
 def prepare(source: Path, target: Path, recipe: Recipe) -> dict[str, float]:
-    """Write the corpus: seconds for templates and regions, for the clips, of it the processor's, and peak memory."""
+    """Write the corpus; returns seconds for templates and regions, seconds and CPU time for clips, and peak memory."""
     start = time.perf_counter()
     with patch.multiple(biwi, TRAIN_SPEAKERS=SPEAKERS, UNSEEN_SPEAKERS=()):
         read = read_biwi(source, recipe=recipe)
@@ -195,7 +196,7 @@ def prepare(source: Path, target: Path, recipe: Recipe) -> dict[str, float]:
 
 
 def consumed(raw: Path, recordings: Iterable[Recording]) -> Iterator[Recording]:
-    """The recordings; when the next one is asked for, the frames of the last one are deleted."""
+    """Yield the recordings; delete the raw frames of each one when the next one is requested."""
     for recording in recordings:
         yield recording
         frames = raw / "faces" / recording.speaker / recording.sentence
@@ -206,7 +207,7 @@ def consumed(raw: Path, recordings: Iterable[Recording]) -> Iterator[Recording]:
 
 
 def window_seconds(folder: Path, region: str | None) -> float:
-    """Mean seconds to read the vertices of a SyncNet3D window from anywhere in the corpus."""
+    """Mean seconds to read the vertices of a random SyncNet3D window."""
     corpus = open_corpus(folder)
     rng = np.random.default_rng(1)
     window = window_frames(FPS)
@@ -220,7 +221,7 @@ def window_seconds(folder: Path, region: str | None) -> float:
 
 
 def train(what: str, folder: Path, steps: int) -> dict[str, float]:
-    """Real training steps on the corpus: seconds until the first and of one (the median), and peak memory."""
+    """Run training steps; returns the seconds until the first step, the median seconds per step, and peak memory."""
     corpus, ends = open_corpus(folder), list[float]()
     clips = corpus.split("train")
     found: dict[str, float] = {"clips": len(clips), "chosen": STUDENT.batch}

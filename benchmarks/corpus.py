@@ -1,4 +1,4 @@
-"""data/corpus → lip gaps by phoneme, correlation with loudness, and what access to it costs.
+"""data/corpus → lip gaps by phoneme, correlation with loudness, and time of access.
 
 python -m benchmarks.corpus [--corpus data/corpus]
 """
@@ -49,7 +49,7 @@ def main() -> None:
     print("lip gap against loudness, by lag in frames (positive: sound later):")
     print(" ".join(f"{lag:+d}: {value:.2f}" for lag, value in found.items()))
 
-    corpus.vertices(corpus.clips[0], "mouth")  # the region's basis is cut out once
+    corpus.vertices(corpus.clips[0], "mouth")  # warm-up: caches the region's basis
     clips = [corpus.clips[i % len(corpus.clips)] for i in range(2000)]
     start = time.perf_counter()
     for clip in clips:
@@ -63,7 +63,7 @@ def opening(corpus: Corpus, clip: Clip) -> np.ndarray:
 
 
 def closed(corpus: Corpus, gaps: list[np.ndarray]) -> float:
-    """Share of bilabials during which the lips close."""
+    """Share of bilabials with a frame in which all lip pairs are closed."""
     tight = []
     for clip, gap in zip(corpus.clips, gaps, strict=True):
         for phoneme in clip.phonemes:

@@ -1,10 +1,10 @@
-"""Seconds and megabytes of prediction: decoding without the speech encoder, whole prediction, long speech.
+"""Time and memory of prediction: decoding without the speech encoder, whole prediction, long speech.
 
     python -m benchmarks.decode [--quick]
 
 Targets: 10 s of speech decoded in under 0.3 s; a whole prediction in at most 1.3 times the speech encoder's own time;
-memory linear in length. The loop that everything is compared with is the plain one, which passes through all vertices
-and computes the whole prefix again at each frame. Best of several runs, on one thread.
+memory linear in length. The baseline is the direct loop, which computes all vertices and the whole prefix again at each
+frame. Best of several runs, on one thread.
 """
 
 import argparse
@@ -39,7 +39,7 @@ def model(vertices: int, width: int, encoder: SpeechEncoder, period: int = FPS, 
 
 
 def vertex_loop(face: FaceFormer, audio: Tensor, style: Tensor) -> Tensor:
-    """The recursion through vertex space, for one audio state a frame: the displacements (1, T, 3V)."""
+    """The recursion through vertex space, with one audio state per frame; returns the displacements (1, T, 3V)."""
     memory, style = face.audio_feature_map(audio), face.obj_vector(style)[:, None]
     frames = memory.shape[1]
     bias, diagonal = causal_bias(frames, face.period, face.heads), ~torch.eye(frames, dtype=torch.bool)
@@ -55,7 +55,7 @@ def vertex_loop(face: FaceFormer, audio: Tensor, style: Tensor) -> Tensor:
 
 
 def best(run: Callable[[], Tensor], repeats: int) -> tuple[Tensor, float]:
-    """What `run` returns, and the seconds of the fastest of `repeats` runs."""
+    """The result of `run`, and the seconds of the fastest of `repeats` runs."""
     times = []
     for _ in range(repeats):
         start = time.perf_counter()
@@ -101,7 +101,7 @@ def predict(face: FaceFormer, encoder: SpeechEncoder, wave: Tensor) -> Tensor:
 
 
 def long_speech(quick: bool) -> None:
-    print("Long speech, from encoder states to decoder states (each in a process of its own)")
+    print("Long speech, from encoder states to decoder states (each in its own process)")
     for seconds in (10, 60, 600, *(() if quick else (3600,))):
         answer = subprocess.run(
             [sys.executable, "-m", "benchmarks.decode", "--alone", str(seconds)],
@@ -117,13 +117,13 @@ def alone(seconds: int) -> None:
     face = model(4792, 64, SpeechEncoder.from_numbers(**SMALL))
     audio = torch.randn(1, seconds * FPS, face.audio_feature_map.in_features)
     face.states(audio[:, :FPS], STYLE)
-    Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the largest memory so far
+    Path("/proc/self/clear_refs").write_text("5")  # Linux: reset the peak memory
     before = peak_kilobytes()
     start = time.perf_counter()
     face.states(audio, STYLE)
     took = time.perf_counter() - start
     grown = (peak_kilobytes() - before) / 1024
-    print(f"{seconds:5d} s of speech: {took:7.2f} s, {grown:6.1f} MB more, {1000 * grown / seconds:.0f} kB a second")
+    print(f"{seconds:5d} s of speech: {took:7.2f} s, {grown:6.1f} MB more, {1000 * grown / seconds:.0f} kB per second")
 
 
 def peak_kilobytes() -> int:
@@ -132,7 +132,7 @@ def peak_kilobytes() -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--quick", action="store_true", help="without the hour of speech")
+    parser.add_argument("--quick", action="store_true", help="fewer repeats, and no hour of speech")
     parser.add_argument("--alone", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

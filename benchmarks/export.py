@@ -1,11 +1,12 @@
-"""How many times real time each format's writer is for speech at 30 fps. Aim: 10.
+"""Speed of each format's writer as a multiple of real time, for speech at 30 fps. Target: 10.
 
     python -m benchmarks.export [--seconds 10] [--formats mp4,obj]
 
-The embedded head with 64 directions of motion; for FLAME a head of its size, 5023 vertices, whose motion no parameters
-fit. Best of three runs from the states to the files, without reading FLAME's file: by the clock; by CPU time, which a
-busy machine inflates less (mp4 takes two threads, the others one); and by the clock until all is synced to the disk, as
-`learn2talk animate` does before it shows the folder: with a file for each frame that is the disk's speed.
+Uses the embedded head with 64 directions of motion; for FLAME a head of its size, 5023 vertices, whose motion no
+parameters fit exactly. Best of three runs from the states to the files, without reading FLAME's file. Three times are
+given: wall time; CPU time, which a busy machine inflates less (mp4 uses two threads, the others one); and wall time
+until everything is synced to the disk, as `learn2talk animate` does before the folder appears. With one file per frame
+the last one is limited by the disk.
 """
 
 import argparse
@@ -29,7 +30,7 @@ FPS, DIRECTIONS, TARGET = 30, 64, 10
 
 
 def embedded_head(seconds: float) -> Animation:
-    """The head moved by mixes of its units that a talking face could have."""
+    """The embedded head, with random plausible mixes of its face units as motion."""
     rng = np.random.default_rng(0)
     face = load_face()
     units = np.stack(list(face.unit.values()))
@@ -89,7 +90,7 @@ def write_head(name: str, head: Animation, folder: Path) -> None:
 
 
 def measure(name: str, write: Callable[[Path], object], seconds: float) -> None:
-    times, size = [], 0.0  # writer, its CPU time, writer and disk
+    times, size = [], 0.0  # wall time, CPU time, wall time with sync
     for _ in range(3):
         with tempfile.TemporaryDirectory() as place:
             start, cpu_start = time.perf_counter(), time.process_time()
@@ -111,7 +112,7 @@ def main() -> None:
     seconds = arguments.seconds
     head, (bust, flame) = embedded_head(seconds), flame_head(seconds)
     print(f"{seconds:g} s of speech, {len(head.states)} frames, {len(head.template)} vertices")
-    print(f"times real time, aim {TARGET}:")
+    print(f"times real time, target {TARGET}:")
     print("  format   writer   by CPU   synced        MB")
     with threadpool_limits(1):
         for name in arguments.formats.split(","):

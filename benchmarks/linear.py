@@ -1,4 +1,4 @@
-"""Milliseconds of a linear map, forward and backward: torch's own against models/linear.py. On one thread.
+"""Milliseconds of a linear layer, forward and backward: torch's own and that of models/linear.py, on one thread.
 
 python -m benchmarks.linear [--repeats 20]
 """
@@ -32,7 +32,7 @@ def best(run: Callable[[], object], repeats: int) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=20, help="the best counts (default: %(default)s)")
+    parser.add_argument("--repeats", type=int, default=20, help="runs, the best counts (default: %(default)s)")
     repeats = parser.parse_args().repeats
     torch.set_num_threads(1)
     print(f"{'ms':44s} forward: torch   ours   with backward: torch   ours")

@@ -2,8 +2,8 @@
 
     python -m benchmarks.long_speech [--minutes 15] [--formats npy,glb,mp4] [--model …] [--corpus …]
 
-Test clips of the corpus, one after the other, as 16-bit WAV. Each format is written by a process of its own, which
-reads, animates, writes and syncs. An hour takes 6 GB of disk as npy or npz, 20 to 35 GB as usd, obj or ply.
+The speech is the corpus's test clips in sequence, as 16-bit WAV. Each format runs in its own process, which reads,
+animates, writes and syncs. An hour needs 6 GB of disk as npy or npz, 20 to 35 GB as usd, obj or ply.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from learn2talk_core.run.paths import CORPUS, STUDENT
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--minutes", type=float, nargs="+", default=(15,), help="of speech (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, nargs="+", default=(15,), help="default: %(default)s")
     parser.add_argument("--formats", default="npy,glb,mp4", help="default: %(default)s")
     parser.add_argument("--model", default=STUDENT)
     parser.add_argument("--corpus", default=CORPUS)
@@ -44,11 +44,11 @@ def main() -> None:
                 )
                 seconds, megabytes = map(float, answer.stdout.splitlines()[-1].split())
             rate = f"{seconds:.0f} s, {60 * minutes / seconds:.0f} times real time"
-            print(f"{minutes:g} minutes as {name}: {rate}, {megabytes:.0f} MB of memory at most", flush=True)
+            print(f"{minutes:g} minutes as {name}: {rate}, peak memory {megabytes:.0f} MB", flush=True)
 
 
 def alone(words: list[str]) -> None:
-    """Run the command here; print its seconds and this process's largest memory in megabytes."""
+    """Run the command in this process; print its seconds and the peak memory in megabytes."""
     start = time.perf_counter()
     if learn2talk(["animate", *words]) != 0:
         raise SystemExit(1)

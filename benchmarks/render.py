@@ -2,9 +2,9 @@
 
 python -m benchmarks.render [--frames 100]
 
-Mouth mesh with its whole cavity, 88 × 88 grey, antialiased, as the lip-reading loss renders it (targets: ≤ 1 ms
-forward, ≤ 2.5 ms with backward); besides, the whole head at 160 × 160 in colour, and at 384 × 384 with 2 × 2 samples a
-pixel. Best of several runs; wall time, and in brackets the CPU time of all threads, which a busy machine inflates less.
+Renders the mouth mesh with its whole cavity, 88 × 88 grey, antialiased, as the lip-reading loss does (targets: ≤ 1 ms
+forward, ≤ 2.5 ms with backward); also the whole head at 160 × 160 in colour, and at 384 × 384 with 2 × 2 samples per
+pixel. Best of several runs: wall time, and in brackets the CPU time of all threads, which a busy machine inflates less.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from learn2talk_core.render.render import render
 
 
 def main(frames: int, repeats: int) -> None:
-    torch.set_num_threads(1)  # the kernels bring their own threads
+    torch.set_num_threads(1)  # the rendering kernels have their own threads
     face = load_face()
     draw = torch.Generator().manual_seed(0)
     jaw, pucker = torch.rand(2, frames, 1, 1, generator=draw) * torch.tensor([0.35, 0.6]).reshape(2, 1, 1, 1)
@@ -57,7 +57,7 @@ def main(frames: int, repeats: int) -> None:
             (a, b), (c, d) = ([1000 * seconds / len(vertices) for seconds in pair] for pair in (forward, both))
             print(
                 f"{threads} thread{'s' if threads > 1 else ' '}  {name:30s} batch {len(vertices):3d}:"
-                f"  forward {a:6.2f} ({b:6.2f})  forward + backward {c:6.2f} ({d:6.2f}) ms a frame"
+                f"  forward {a:6.2f} ({b:6.2f})  forward + backward {c:6.2f} ({d:6.2f}) ms per frame"
             )
 
 
@@ -71,7 +71,7 @@ def forward_backward(picture: Callable[[Tensor], Tensor], vertices: Tensor) -> N
 
 
 def best(run: Callable[[], None], repeats: int) -> tuple[float, float]:
-    """Seconds of wall time and of CPU time, the least of `repeats` runs each, after one that warms up."""
+    """Seconds of wall time and of CPU time, each the minimum of `repeats` runs after a warm-up run."""
     run()
     wall, cpu = [], []
     for _ in range(repeats):

@@ -1,10 +1,10 @@
-"""Does the renderer's gradient point the right way? Image L2 between two random articulations of one mouth.
+"""Is the sign of the renderer's gradient right? For the image L2 between two random articulations of one mouth.
 
 python -m benchmarks.render_gradient [--pairs 200]
 
-For each pair the derivative of the squared image difference with respect to the weight of each face unit is compared
-with central differences of finite steps (0.02 of the unit; for the jaw 0.8 mm), which see what becomes visible and what
-hidden. Target: the sign of the jaw's derivative right in at least 90 % of the pairs, with antialiasing.
+For each pair, the derivative of the squared image difference with respect to the weight of each face unit is compared
+with central differences (steps of 0.02 of the unit, 0.8 mm for the jaw), which include changes of visibility. Target:
+with antialiasing, the sign of the jaw's derivative is right in at least 90 % of the pairs.
 """
 
 import argparse
@@ -17,7 +17,7 @@ from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.render.mouth import MouthView, mouth_view
 from learn2talk_core.render.render import render
 
-# unit → the largest weight that is drawn, about what speech uses
+# unit → the largest random weight, about the range used in speech
 UNITS = {
     "jawOpen": 0.35,
     "mouthPucker": 0.6,
@@ -54,7 +54,7 @@ def main(pairs: int) -> None:
             numeric.append(((up - down) / (2 * STEP)).numpy())
         a, n = np.array(analytic), np.array(numeric)
         print(
-            f"{'antialiased' if smooth else 'hard visibility'}, {pairs} pairs: sign right, correlation with the truth"
+            f"{'antialiased' if smooth else 'hard visibility'}, {pairs} pairs: sign right, correlation with differences"
         )
         for k, name in enumerate(UNITS):
             right, correlation = (np.sign(a[:, k]) == np.sign(n[:, k])).mean(), np.corrcoef(a[:, k], n[:, k])[0, 1]
@@ -62,7 +62,7 @@ def main(pairs: int) -> None:
 
 
 def unit(name: str) -> np.ndarray:
-    """A face unit, both sides of it where it has two."""
+    """A face unit; the sum of left and right if it has two sides."""
     units = load_face().unit
     return units[name] if name in units else units[f"{name}Left"] + units[f"{name}Right"]
 

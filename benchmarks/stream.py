@@ -1,12 +1,12 @@
-"""A stream's delay, its real-time factor and its memory at chunks of 0.4, 1, 2 and 5 s.
+"""Delay, real-time factor and memory of a stream with chunks of 0.4, 1, 2 and 5 s.
 
     python -m benchmarks.stream [--model data/models/students/learn2talk] [--corpus data/corpus] [--seconds 60] [--hour]
 
-Sound is fed in pieces of 0.1 s, as a microphone gives it. For each frame the delay is the time from its instant to when
-`feed` returns it, if the pieces come in real time and feeding is all the machine does: what is waited for the chunk's
-end, the look-ahead and the end of the piece, and what is computed. The real-time factor is seconds of work for a second
-of sound. The distance of the lips from the motion of the whole clip at once is given too, and that from rest to compare
-it with. `--hour` feeds an hour and prints memory on the way.
+Sound is fed in pieces of 0.1 s, as from a microphone. The delay of a frame is the time from its instant until `feed`
+returns it, if the pieces arrive in real time and the machine does nothing else: waiting for the end of the chunk, the
+look-ahead and the end of the piece, and computing. The real-time factor is the computing time per second of sound. The
+mean distance of the lips from the motion predicted for the whole clip at once is given too, and for comparison that
+from rest. `--hour` feeds an hour of sound and prints the memory.
 """
 
 import argparse
@@ -31,9 +31,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--model", default=STUDENT)
     parser.add_argument("--corpus", default=CORPUS)
-    parser.add_argument("--seconds", type=int, default=60, help="of speech (default: %(default)s)")
+    parser.add_argument("--seconds", type=int, default=60, help="length of the speech (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")
-    parser.add_argument("--hour", action="store_true", help="memory over an hour, at chunks of 1 s")
+    parser.add_argument("--hour", action="store_true", help="measure memory over an hour, with chunks of 1 s")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     animator = load_animator(arguments.model, corpus=arguments.corpus)
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def speech(corpus: str, seconds: int) -> np.ndarray:
-    """Test clips, one after the other."""
+    """The test clips in sequence, repeated or cut to `seconds`."""
     opened = open_corpus(corpus)
     clips = [opened.audio(clip) for clip in opened.split("test_seen", "test_unseen")]
     wave = np.concatenate(clips)
@@ -73,7 +73,7 @@ def warm(animator: Animator, wave: np.ndarray) -> None:
 
 
 def live(stream: Stream, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """Vertices, the delay of each frame in seconds, and seconds of work."""
+    """Vertices, the delay of each frame in seconds, and the computing time in seconds."""
     pieces, delays, work, free, given = [], [], 0.0, 0.0, 0
     for start in range(0, len(wave) + PIECE, PIECE):
         arrived = min(start + PIECE, len(wave)) / 16000
@@ -81,7 +81,7 @@ def live(stream: Stream, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray, floa
         pieces.append(stream.feed(wave[start : start + PIECE]) if start < len(wave) else stream.finish())
         took = time.perf_counter() - begin
         work += took
-        free = max(free, arrived) + took  # the time on the wall clock when this piece is done
+        free = max(free, arrived) + took  # simulated time at which this piece is done
         delays += [free - (given + i) / stream.fps for i in range(len(pieces[-1]))]
         given += len(pieces[-1])
     return np.concatenate(pieces), np.array(delays), work
@@ -91,13 +91,13 @@ def hour(animator: Animator, wave: np.ndarray) -> None:
     stream = animator.stream(FPS)
     minute = np.tile(wave, 1 + 60 * 16000 // len(wave))[: 60 * 16000]
     for number in range(60):
-        Path("/proc/self/clear_refs").write_text("5")  # Linux: forget the largest memory so far
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: reset the peak memory
         begin = time.perf_counter()
         for start in range(0, len(minute), PIECE):
             stream.feed(minute[start : start + PIECE])
         if number % 10 in (0, 9):
             took = time.perf_counter() - begin
-            print(f"minute {number + 1:2d}: {peak_kilobytes() / 1024:.0f} MB at most, real-time factor {took / 60:.3f}")
+            print(f"minute {number + 1:2d}: peak {peak_kilobytes() / 1024:.0f} MB, real-time factor {took / 60:.3f}")
 
 
 if __name__ == "__main__":

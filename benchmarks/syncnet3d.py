@@ -1,8 +1,8 @@
-"""Seconds of SyncNet3D: cutting windows, one training step, embedding a clip as the student's frozen loss.
+"""Time of SyncNet3D: cutting windows, one training step, and the student's frozen loss for one clip.
 
     python -m benchmarks.syncnet3d [--quick]
 
-Target: a training in 1.2 minutes on 2 cores. Reads data/corpus and the sizes in params.yaml.
+Target: a whole training in 1.2 minutes on 2 cores. Uses data/corpus and the sizes in params.yaml.
 """
 
 import argparse

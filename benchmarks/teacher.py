@@ -33,7 +33,7 @@ def main(width: float, threads: int, repeats: int) -> None:
 
     still, many = np.zeros((96, 96, 3), np.uint8), np.zeros((96, 80, 16), np.float32)
     report("generator, forward and backward", train_generator, frames, repeats)
-    report("sync expert, forward and backward, a window", train_expert, windows, repeats)
+    report("sync expert, forward and backward, per window", train_expert, windows, repeats)
     report("one-shot generation", lambda: one_shot(generator.eval(), still, many, Inputs()), len(many), repeats)
 
 
@@ -46,7 +46,7 @@ def report(name: str, run: Callable[[], object], frames: int, repeats: int) -> N
         run()
         wall.append(time.perf_counter() - started)
         processor.append(time.process_time() - used)
-    print(f"{name}: {1000 * min(wall) / frames:.2f} ms a frame ({1000 * min(processor) / frames:.2f} CPU)")
+    print(f"{name}: {1000 * min(wall) / frames:.2f} ms per frame ({1000 * min(processor) / frames:.2f} CPU)")
 
 
 if __name__ == "__main__":

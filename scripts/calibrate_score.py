@@ -1,13 +1,14 @@
-"""Calibrate the confidence of `learn2talk score` with sounds that were moved by known times.
+"""Calibrate the confidence of `learn2talk score` with sounds that are shifted by known times.
 
     python -m scripts.calibrate_score
 
-Fits on the validation split and measures on the tests, whole clips and excerpts of them. Two pairs in three have a lag
-of up to ±13 frames, in parts of a frame; of the others half are moved out of the range of the search, half have the
-sound of another clip. Neither has a lag that could be found: so the confidence also learns when to say no.
+Fits on the validation split and evaluates on the test splits, with whole clips and excerpts of them. Two pairs in three
+have a lag of up to ±13 frames, not rounded to frames. Of the rest, half are shifted beyond the range of the search, and
+half have the sound of another clip. These have no lag that could be found, so the confidence is also fitted to cases
+without an answer.
 
-The result goes into the package; `--out` takes it elsewhere, for `learn2talk score --calibration`. It holds four
-weights, the ranges of the training data, and where it comes from.
+The result is written into the package; `--out` writes it to another path, for `learn2talk score --calibration`. It
+holds four weights, the ranges of the training data, and its provenance.
 """
 
 import argparse
@@ -33,17 +34,18 @@ from learn2talk_core.models.syncnet3d import load_syncnet3d
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import generator
 
-WITHIN, BEYOND = 13.0, 24.0  # frames: lags of the search are up to 15
-EXCERPTS = (1.0, 2.0, 4.0)  # seconds, beside the whole clip
+WITHIN, BEYOND = 13.0, 24.0  # frames; the search covers lags up to 15
+EXCERPTS = (1.0, 2.0, 4.0)  # seconds, in addition to the whole clip
 PERCENTILES = (0.5, 99.5)  # of the training data, for the ranges
 
 
 def shifted(corpus: Corpus, clip: Clip, late: float, other: Clip | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Sound and mouth (T, n, 3) of a clip whose mouth is late by so many frames; nothing is padded.
+    """Sound and mouth (T, n, 3) of a clip, shifted so that the mouth is late by `late` frames, without padding.
 
-    The sound is cut at a sample, so that the lag may be a part of a frame. With `other` the sound is that clip's.
+    The sound is cut at a sample, so `late` need not be a whole number of frames. With `other`, the sound is taken from
+    that clip.
     """
-    # A late mouth: motion that begins at the first frame with a sound that begins later, and the other way round.
+    # For a late mouth, cut the start of the sound; for an early one, cut the start of the motion.
     first = max(0, int(np.ceil(-late)))
     cut = round((first + late) * SAMPLE_RATE / corpus.fps)
     wave = corpus.audio(other or clip)[cut:]
@@ -87,7 +89,7 @@ def _tries(scorer: Scorer, clips: Sequence[Clip], lags: int, seed: int) -> Itera
 
 
 def ranges(scorer: Scorer, clips: Sequence[Clip]) -> dict[str, tuple[float, float]]:
-    """What the network was trained on: percentiles of each of `sync_score.MEASURES` over these clips."""
+    """The ranges of the network's training data: percentiles of each of `sync_score.MEASURES` over these clips."""
     corpus = scorer.corpus
     found = [measures(scorer, _pair(scorer, corpus, clip)) for clip in progress(clips, "ranges", unit="clip")]
     return {name: tuple(np.percentile([row[name] for row in found], PERCENTILES).tolist()) for name in found[0]}
@@ -99,7 +101,7 @@ def _pair(scorer: Scorer, corpus: Corpus, clip: Clip) -> Compared:
 
 
 def _commit() -> str:
-    """The commit checked out, marked where files differ from it; empty outside of Git."""
+    """The current commit, with the suffix `-dirty` if files differ from it; empty outside of Git."""
     done = subprocess.run(["git", "describe", "--always", "--abbrev=40", "--dirty"], capture_output=True, text=True)
     return done.stdout.strip()
 
@@ -108,7 +110,7 @@ def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", default=CORPUS)
     parser.add_argument("--syncnet", default=SYNCNET)
-    parser.add_argument("--lags", type=int, default=6, help="tries a clip (default: %(default)s)")
+    parser.add_argument("--lags", type=int, default=6, help="known lags tried per clip (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", default=str(STORED))
     arguments = parser.parse_args(words)

@@ -1,8 +1,8 @@
-"""Write into dvc.yaml the source files that each stage imports, directly or not. DVC does not follow imports itself.
+"""Update dvc.yaml: list the source files that each stage imports, directly or indirectly. DVC does not follow imports.
 
     python -m scripts.code_deps
 
-Data files, parameters and comments stay as they are.
+Data files, parameters and comments are kept.
 """
 
 from collections.abc import Sequence
@@ -29,8 +29,8 @@ def main() -> None:
 
 
 def code_of(module: str, of_network: Sequence[str]) -> set[str]:
-    """The source files of a stage. `of_network` are those that only the stage of one network has, written with
-    `${item.network}`; of all networks what they import besides belongs to the stage."""
+    """The source files of a stage, without those in `of_network`, which belong only to the stage of one network and are
+    written with `${item.network}`. The files that these import, for any network, are included."""
     own = {name.replace("${item.network}", network) for name in of_network for network in network_names()}
     files = closure(module)
     for file in own:

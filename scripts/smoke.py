@@ -1,9 +1,10 @@
-"""Run the real dvc.yaml at tiny size in a temporary copy, then prove what a second run and a change of lambda rerun.
+"""Run the real dvc.yaml at tiny size in a temporary copy, then check what a second run and a change of lambda1 rerun.
 
     python -m scripts.smoke [--keep] [--dataset vocaset|biwi|folder]
 
-The copy holds what Git tracks or would track. `scripts/tiny.yaml` overrides params.yaml. With a dataset the corpus is
-read from a small imitation of it, and it is proved that a change of the data runs the stage `corpus` again.
+The copy holds all files that Git tracks, and new ones that it does not ignore. `scripts/tiny.yaml` overrides
+params.yaml. With `--dataset`, the corpus is read from a small imitation of that dataset, and the script checks that a
+change of the data makes the stage `corpus` out of date.
 """
 
 import argparse
@@ -38,7 +39,7 @@ def copy_project(to: Path) -> None:
 
 
 def override(path: Path, changes: dict[str, Any]) -> None:
-    """Set keys of the YAML file at `path`, which must exist there; groups are merged."""
+    """Set keys of the YAML file at `path`; the keys must exist in it, and groups are merged."""
     yaml = YAML()
     values = yaml.load(path.read_text())
 
@@ -56,7 +57,7 @@ def override(path: Path, changes: dict[str, Any]) -> None:
 
 
 def repro(folder: Path) -> list[str]:
-    """Run `dvc repro` and return the stages that it ran, in order."""
+    """Run `dvc repro`; returns the stages that it ran, in order."""
     process = subprocess.Popen(
         [sys.executable, "-m", "dvc", "repro"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
@@ -72,7 +73,7 @@ def repro(folder: Path) -> list[str]:
 
 
 def check_results(folder: Path, tests: Sequence[str]) -> None:
-    """Every row of every test has a number, and there is a film."""
+    """Check that every row of every test set has a number, and that the video exists."""
     table = json.loads((folder / "metrics" / "evaluate.json").read_text())
     for test in tests:
         for row in ("truth", "template", "mean_motion", "faceformer", "learn2talk"):
@@ -82,7 +83,7 @@ def check_results(folder: Path, tests: Sequence[str]) -> None:
 
 
 def prove_reruns(folder: Path) -> None:
-    """Nothing runs a second time, and a change of lambda only what it touches."""
+    """Check that a second run does nothing, and that a change of lambda1 reruns only the stages that depend on it."""
     assert repro(folder) == [], "a second run must do nothing"
     override(folder / "params.yaml", {"lambda1": 0.123})
     assert repro(folder) == ["taught_student@learn2talk", "predict", "evaluate", "report"]
@@ -90,7 +91,7 @@ def prove_reruns(folder: Path) -> None:
 
 
 def prove_data_is_watched(folder: Path, raw: Path) -> None:
-    """A dataset in which a byte changes makes the stage `corpus` out of date."""
+    """Check that a changed byte in the dataset makes the stage `corpus` out of date."""
 
     def status() -> str:
         command = [sys.executable, "-m", "dvc", "status", "corpus"]
@@ -105,7 +106,7 @@ def prove_data_is_watched(folder: Path, raw: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--keep", action="store_true", help="leave the temporary folder behind")
+    parser.add_argument("--keep", action="store_true", help="keep the temporary folder")
     parser.add_argument("--dataset", choices=DATASETS, help="instead of the embedded corpus")
     arguments = parser.parse_args()
     folder = Path(tempfile.mkdtemp(prefix="learn2talk-smoke-"))
@@ -127,7 +128,7 @@ def main() -> None:
             prove_reruns(folder)
     finally:
         if arguments.keep:
-            print(f"left in {folder}")
+            print(f"kept in {folder}")
         else:
             shutil.rmtree(folder, ignore_errors=True)
 

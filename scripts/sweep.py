@@ -1,11 +1,11 @@
-"""Train students with several lambdas and seeds on the experts that `dvc repro` left in data/, and judge them all.
+"""Train students with several lambdas and seeds, with the experts that `dvc repro` made in data/, and evaluate them.
 
     python -m scripts.sweep --arms 0,0 0.3,0 0,0.3 0.3,0.3 --seeds 0 1 2 --out out/sweep
 
-Writes `sweep.csv`, a row an arm, seed and split (validation, seen, unseen), with the metrics of metrics/evaluate.json;
-lambdas are chosen on `validation` alone. A finished arm is never trained again; a killed one resumes. The same numbers
-as `dvc exp run -S lambda1=… -S lambda2=… -S seed=…` would give if the experts did not depend on the seed: here they
-stay, so that the spread over seeds is the student's.
+Writes `sweep.csv` with one row per arm, seed and split (validation, seen, unseen), with the metrics of
+metrics/evaluate.json; lambdas are chosen on `validation` alone. A finished arm is never trained again; a killed one
+resumes. The numbers are those of `dvc exp run -S lambda1=… -S lambda2=… -S seed=…`, except that the experts are the
+same for all seeds, so that the spread over seeds is that of the student alone.
 """
 
 import argparse
@@ -37,7 +37,7 @@ KEYS = (
 
 
 def run_arm(network: str, lambda1: float, lambda2: float, seed: int, out: Path) -> list[dict[str, Any]]:
-    """Train one student and judge it on validation and both tests."""
+    """Train one student and evaluate it on the validation split and both test splits."""
     folder = out / f"sync{lambda1:g}-lipread{lambda2:g}-seed{seed}"
     if (folder / "rows.json").is_file():
         return read_json(folder / "rows.json", made_by="scripts.sweep")
@@ -77,7 +77,7 @@ def run_arm(network: str, lambda1: float, lambda2: float, seed: int, out: Path) 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--arms", nargs="+", required=True, metavar="LAMBDA1,LAMBDA2")
-    parser.add_argument("--network", default="faceformer", help="of the students (default: %(default)s)")
+    parser.add_argument("--network", default="faceformer", help="network of the students (default: %(default)s)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--out", type=Path, default=Path("out/sweep"))
     parser.add_argument("--jobs", type=int, default=2, help="arms at the same time, one thread each")

@@ -1,26 +1,28 @@
-"""Train the small PoseVAE that comes with this project, for `learn2talk animate --head`.
+"""Train the small PoseVAE that is part of this project, for `learn2talk animate --head`.
 
     python -m scripts.train_head_motion
 
-There is no free corpus of head poses, and the embedded corpora have none. So a generator (`head_track`) moves heads to
-the corpora's sentences by what is written of speakers' heads, and the network learns that: from sound alone, where the
-generator knew phonemes, and with what the sound does not say left to the latent vector. It is no model of real people.
+There is no free corpus of head poses, and the embedded corpora have none. So a generator (`head_track`) makes head
+motion for the corpora's sentences, from published findings on how speakers move their heads, and the network learns it.
+The generator knows the phonemes; the network gets only the sound, and its latent vector represents what the sound does
+not determine. It is not a model of real people.
 
-What the generator puts in:
+The generated motion contains:
 - nods at prominent syllables: heads move at stress and pitch accents (Hadar et al. 1983, Language and Speech 26; Graf
   et al. 2002, "Visual prosody", FG), mostly down and back within half a second; some are raises or swings to a side;
-- lower at the end of a phrase, and back in the pause (the junctures of Hadar et al. 1983);
-- slow sway, stronger while somebody speaks: head motion goes with the voice's level and pitch, but not all of it
-  (Yehia et al. 2002, Journal of Phonetics 30; Munhall et al. 2004, Psychological Science 15);
-- manners: each speaker has its own sizes, delay and share of nods. Rotations have a standard deviation of some degrees,
-  as in read speech (Busso et al. 2007, IEEE TASLP 15).
+- a lower head at the end of a phrase, raised again in the pause (the junctures of Hadar et al. 1983);
+- slow sway, stronger during speech: head motion is partly correlated with the voice's level and pitch (Yehia et al.
+  2002, Journal of Phonetics 30; Munhall et al. 2004, Psychological Science 15);
+- individual manners: each speaker has its own amplitudes, delay and share of nods. Rotations have a standard deviation
+  of a few degrees, as in read speech (Busso et al. 2007, IEEE TASLP 15).
 
-First the audio encoder learns to tell the voice's level, its accents and the mean nod (from motion alone it learned
-nothing in as many minutes: what the sound determines is small beside the sway). Then it stands still, and encoder and
-decoder learn. Their loss is SadTalker's (Zhang et al. 2023, §3.2), reconstruction and Kullback-Leibler, without its
-discriminator: that would teach to look like the generator, which is no more real than what comes out without. At last
-draws are scaled to the size of what was taught. Written:
-`model.safetensors` (half precision) and `model.json`, with what was measured on held-out speakers.
+First the audio encoder is trained to predict the voice's level, its accents and the mean nod (trained on the motion
+alone it learned nothing in the same number of minutes: the motion that the sound determines is small compared with the
+sway). Then it is frozen, and encoder and decoder are trained. Their loss is SadTalker's (Zhang et al. 2023, §3.2),
+reconstruction and Kullback-Leibler, without its discriminator: a discriminator would only make the motion look like the
+generator's, which is no more realistic than the result without it. Finally, the output is scaled so that sampled motion
+has the amplitude of the training motion. Writes `model.safetensors` (half precision) and `model.json`, which holds the
+measurements on held-out speakers.
 """
 
 import argparse
@@ -52,18 +54,18 @@ from learn2talk_core.video.talking_video import open_talking_video
 
 FPS = 25
 DEGREE = np.pi / 180
-SENTENCES = 3  # said one after the other, with pauses
+SENTENCES = 3  # sentences joined with pauses
 PAUSE = (0.25, 0.9)  # seconds
-APART = 0.3  # seconds between nods
-DRAWS = 8  # of the same head, for its mean
-TOLD = np.array([0.3, 0.7, 0.02])  # about the deviations of level, accent and mean nod
-GAIN = 6.0  # decibels, louder or softer in training
-DECIBEL = 0.08  # of it in a mel spectrogram
-BEAT, BEAT_DEGREES = 0.12, 0.5  # seconds and degrees: how near a nod must be to an accent, and how deep
+APART = 0.3  # seconds between nods, at least
+DRAWS = 8  # random motions of the same head, for their mean
+TOLD = np.array([0.3, 0.7, 0.02])  # approximate standard deviations of level, accent and mean nod
+GAIN = 6.0  # decibels, largest random gain in training
+DECIBEL = 0.08  # one decibel in units of the mel spectrogram
+BEAT, BEAT_DEGREES = 0.12, 0.5  # seconds: scale of the distance of a nod from an accent; degrees: least depth of a nod
 
 
 class Said(NamedTuple):
-    """Some sentences of one speaker: wave (samples,) at 16 kHz, and what sounds when."""
+    """Some sentences of one speaker: wave (samples,) at 16 kHz, and its phonemes."""
 
     speaker: str
     wave: np.ndarray
@@ -72,13 +74,13 @@ class Said(NamedTuple):
 
 @dataclass(frozen=True)
 class Track:
-    """What is learned from.
+    """A training example.
 
     Attributes:
         said: sound and phonemes.
-        mel: (80, C).
-        motion: (T, 6).
-        told: (T, 3): level, accent and mean nod, which the sound does determine, as standard scores.
+        mel: (80, C) mel spectrogram.
+        motion: (T, 6) head poses.
+        told: (T, 3) level, accent and mean nod, which the sound determines, as standard scores.
         style: the speaker's number.
     """
 
@@ -90,9 +92,9 @@ class Track:
 
 
 def accents(phonemes: Sequence[Phoneme], loud: np.ndarray, share: float) -> list[tuple[float, float]]:
-    """(time, strength) of the vowels that are most prominent by level and length; `loud` (T,) at `FPS`.
+    """(time, strength) of the most prominent vowels by level and length, at least `APART` seconds from each other.
 
-    The stress itself is not in the corpus's phonemes. Strengths are standard scores, at least `APART` from each other.
+    `loud` (T,) is at the rate `FPS`. Strengths are standard scores. The corpus's phonemes do not contain stress.
     """
     vowels = [p for p in phonemes if p.name in VOWELS and p.start * FPS < len(loud) - 1]
     if not vowels:
@@ -109,11 +111,11 @@ def accents(phonemes: Sequence[Phoneme], loud: np.ndarray, share: float) -> list
 
 
 def head_track(said: Said, rng: np.random.Generator) -> np.ndarray:
-    """How this head moves: (T, 6), angles about x (down is positive), y, z in radians, then decimetres.
+    """Generate head poses (T, 6): angles about x (down is positive), y, z in radians, then translation in decimetres.
 
     Args:
         said: sound and phonemes.
-        rng: of what the sound does not determine. What belongs to the speaker comes from its name.
+        rng: for everything that the sound does not determine; the speaker's manner is seeded by its name.
     """
     frames = len(said.wave) * FPS // SAMPLE_RATE
     own = generator(0, "manner", said.speaker)
@@ -144,20 +146,20 @@ def head_track(said: Said, rng: np.random.Generator) -> np.ndarray:
 
 
 def _bump(after: np.ndarray, rise: float, fall: float) -> np.ndarray:
-    """1 at 0, and down to 0 within `rise` seconds before and `fall` after, along cosines."""
+    """A bump of height 1 at 0 that falls to 0 within `rise` seconds before and `fall` seconds after, as cosines."""
     share = np.clip(np.where(after < 0, -after / rise, after / fall), 0, 1)
     return (1 + np.cos(np.pi * share)) / 2
 
 
 def _phrase_ends(phonemes: Sequence[Phoneme]) -> list[float]:
-    """When a voice stops for at least 0.2 s, or for good."""
+    """The times at which the voice stops for at least 0.2 s, and the end of speech."""
     spoken = [p for p in phonemes if p.name != SILENCE]
     gaps = [a.end for a, b in pairwise(spoken) if b.start - a.end >= 0.2]
     return gaps + [p.end for p in spoken[-1:]]
 
 
 def joined(clips: Sequence[Said], rng: np.random.Generator) -> Iterator[Said]:
-    """Sentences of the same speaker, some at a time, one after the other with pauses."""
+    """Join `SENTENCES` sentences of the same speaker at a time, with pauses between them."""
     by_speaker: dict[str, list[Said]] = {}
     for clip in clips:
         by_speaker.setdefault(clip.speaker, []).append(clip)
@@ -174,7 +176,7 @@ def joined(clips: Sequence[Said], rng: np.random.Generator) -> Iterator[Said]:
 
 
 def tracks(clips: Sequence[Said], seed: int, styles: dict[str, int]) -> list[Track]:
-    """Moves heads to the sentences; speakers that `styles` does not know get the number 0."""
+    """Generate head motion for the sentences; speakers that are not in `styles` get the number 0."""
     rng = generator(seed, "head tracks")
     found = []
     for said in joined(clips, rng):
@@ -190,13 +192,13 @@ def tracks(clips: Sequence[Said], seed: int, styles: dict[str, int]) -> list[Tra
 
 
 def mels_of(track: Track, frames: np.ndarray) -> np.ndarray:
-    """What is heard around these frames, (n, 80, 16)."""
+    """Mel windows around these frames, (n, 80, 16)."""
     columns = np.clip(frame_columns(frames), 0, track.mel.shape[1] - 1)
     return np.ascontiguousarray(track.mel[:, columns].transpose(1, 0, 2))
 
 
 def train_hearing(network: PoseVAE, found: Sequence[Track], *, steps: int, size: int, seed: int) -> None:
-    """Teach the audio encoder, through a linear layer of its own, what the sound determines; then freeze it."""
+    """Train the audio encoder, with a linear layer on top, to predict what the sound determines; then freeze it."""
     hearing = network.audio_encoder.train()
     channels = network.netG.decoder.linear_audio.in_features
     tell = torch.nn.Linear(channels, found[0].told.shape[1])
@@ -224,7 +226,7 @@ def train_hearing(network: PoseVAE, found: Sequence[Track], *, steps: int, size:
 
 @torch.inference_mode()
 def heard_by(network: PoseVAE, track: Track) -> np.ndarray:
-    """Features of all its frames, (T, 16 width)."""
+    """Audio features of all frames of a track, (T, 16 width)."""
     mels = torch.from_numpy(mels_of(track, np.arange(len(track.motion))))
     return torch.cat([network.audio_encoder(part) for part in mels.split(256)]).numpy()
 
@@ -232,7 +234,7 @@ def heard_by(network: PoseVAE, track: Track) -> np.ndarray:
 def batch(
     found: Sequence[Track], heard: Sequence[np.ndarray], size: int, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Blocks from anywhere: features (size, 32, 16 width), motion (size, 32, 6), styles (size,)."""
+    """Random blocks of the tracks: features (size, 32, 16 width), motion (size, 32, 6), styles (size,)."""
     lengths = np.array([len(track.motion) for track in found], np.float64)
     chosen = rng.choice(len(found), size, p=lengths / lengths.sum())
     starts = [int(rng.integers(len(found[i].motion) - BLOCK + 1)) for i in chosen]
@@ -247,7 +249,7 @@ def batch(
 def losses(
     network: PoseVAE, heard: torch.Tensor, motion: torch.Tensor, style: torch.Tensor, noise: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean squared error of what is decoded, and the divergence from the prior in nats, SadTalker's Eq. 4 and 5."""
+    """Mean squared reconstruction error, and divergence from the prior in nats (SadTalker, Eq. 4 and 5)."""
     still = motion.new_zeros(len(motion), POSE)
     means, logarithms = network.netG.encoder(motion, heard, still, style)
     latent = means + (0.5 * logarithms).exp() * noise
@@ -259,8 +261,11 @@ def losses(
 def train(
     found: Sequence[Track], styles: int, *, width: int, hearing: int, steps: int, size: int, weight: float, seed: int
 ) -> PoseVAE:
-    """Adam with a rate that falls along a cosine; motion in multiples of its root mean square, folded in at the end."""
-    torch.set_num_threads(1)  # sums depend on their number
+    """Train with Adam and a cosine schedule.
+
+    Motion is divided by its root mean square; at the end this scale is folded into the weights.
+    """
+    torch.set_num_threads(1)  # reproducible: sums depend on the number of threads
     seed_torch(seed, "head motion")
     network = PoseVAE(width, styles, published=False).train()
     train_hearing(network, found, steps=hearing, size=256, seed=seed)
@@ -288,7 +293,7 @@ def train(
 
 
 def drawn(network: PoseVAE, wave: np.ndarray, seed: int) -> np.ndarray:
-    """The motion that `learn2talk animate` makes to this sound, (T, 6)."""
+    """The head poses that `learn2talk animate` generates for this sound, (T, 6)."""
     head = HeadMotion(network, seed)
     head.hear(wave)
     head.finish()
@@ -297,9 +302,10 @@ def drawn(network: PoseVAE, wave: np.ndarray, seed: int) -> np.ndarray:
 
 @torch.no_grad()
 def enlarge(network: PoseVAE, found: Sequence[Track], seed: int) -> float:
-    """Scale what is drawn to the size of what was taught, and return the factor.
+    """Scale the decoder's output so that sampled motion has the amplitude of the training motion; returns the factor.
 
-    The encoder tells more than the prior's vectors hold, so that draws move less than what is rebuilt.
+    The encoder's latent vectors hold more information than those of the prior, so sampled motion is smaller than
+    reconstructed motion.
     """
     motions = [drawn(network, track.said.wave, seed + number) for number, track in enumerate(found)]
     sizes = [
@@ -313,7 +319,7 @@ def enlarge(network: PoseVAE, found: Sequence[Track], seed: int) -> float:
 
 @torch.inference_mode()
 def rebuilt(network: PoseVAE, found: Sequence[Track], seed: int) -> dict[str, float]:
-    """What encoder and decoder make of motion that they did not learn, before `enlarge`."""
+    """Reconstruction by encoder and decoder of held-out motion, before `enlarge`."""
     heard = [heard_by(network, track) for track in found]
     features, motion, style = batch(found, heard, 256, generator(seed, "head test"))
     error, divergence = losses(network, features, motion, style, torch.zeros(len(motion), LATENT))
@@ -325,7 +331,7 @@ def rebuilt(network: PoseVAE, found: Sequence[Track], seed: int) -> dict[str, fl
 
 
 def measured(network: PoseVAE, found: Sequence[Track], seed: int) -> dict[str, Any]:
-    """On held-out speakers: does drawn motion go with its own sound more than with another?"""
+    """Test on held-out speakers whether sampled motion fits its own sound better than another sound."""
     rows: dict[str, list[dict[str, float]]] = {"generator": [], "drawn": [], "drawn_from_other_sound": []}
     for number, track in enumerate(found):
         other = found[(number + 1) % len(found)]
@@ -337,16 +343,16 @@ def measured(network: PoseVAE, found: Sequence[Track], seed: int) -> dict[str, A
 
 
 def _degrees(square: torch.Tensor) -> float:
-    """The root of a mean square of all six numbers, as if all were angles."""
+    """The root of the mean square of all six numbers in degrees, treating all of them as angles."""
     return float(square.sqrt() / DEGREE)
 
 
 def _alignment(motion: np.ndarray, said: Said) -> dict[str, float]:
-    """How much a head moves, and how well with the sound.
+    """Amplitude of the head motion, and how well it fits the sound.
 
-    `speed_loudness`: correlation of the speed of turning with the level. `beats`: mean over the accents of
-    exp(−d² / 2 σ²), d the time to the nearest bottom of a nod (the beat alignment of Siyao et al. 2022, σ = 0.12 s).
-    `nod_at_accents_degrees`: how much lower the head is within 0.1 s of an accent than on average.
+    `speed_loudness`: correlation of the rotation speed with the level. `beats`: mean over the accents of
+    exp(−d² / 2 σ²), where d is the time to the nearest lowest point of a nod (beat alignment as in Siyao et al. 2022,
+    σ = 0.12 s). `nod_at_accents_degrees`: how much lower the head is within 0.1 s of an accent than on average.
     """
     loud = loudness(said.wave[: round(len(motion) * SAMPLE_RATE / FPS)], len(motion), FPS)
     speed = np.linalg.norm(np.gradient(motion[:, :3], axis=0), axis=1)
@@ -375,10 +381,10 @@ def store(folder: Path, network: PoseVAE, shape: dict[str, int], about: dict[str
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", default=CORPUS)
-    parser.add_argument("--video", default=TALKING_VIDEO, help="more speakers and sentences")
+    parser.add_argument("--video", default=TALKING_VIDEO, help="2D corpus, for more speakers and sentences")
     parser.add_argument("--width", type=int, default=4, help="channels; the published network has 32")
     parser.add_argument("--hearing", type=int, default=350, help="steps of the audio encoder (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=1000, help="of the rest (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=1000, help="steps of the rest (default: %(default)s)")
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--kl", type=float, default=2e-4, help="weight of the divergence (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
@@ -403,7 +409,7 @@ def main(words: Sequence[str] | None = None) -> None:
     tests = tracks(held_out, arguments.seed + 1, styles)
     found: dict[str, Any] = rebuilt(network, tests, arguments.seed)
     found["enlarged"] = enlarge(network, lessons[:48], arguments.seed)
-    # What is stored is what is measured.
+    # Round to the stored half precision before measuring.
     network.load_state_dict({key: value.half().to(value.dtype) for key, value in network.state_dict().items()})
     found |= measured(network, tests, arguments.seed)
     names = ("width", "hearing", "steps", "batch", "kl", "seed")

@@ -57,7 +57,7 @@ def embedded(params: Params) -> None:
 
 
 def contents(corpus: Corpus) -> dict[str, Any]:
-    """How much there is, and how far sound and lips are apart (`corpus.offset`; null where it cannot be told)."""
+    """The size of the corpus, and the offset of sound and lips (`corpus.offset`; None if it cannot be measured)."""
     found: dict[str, Any] = {
         "clips": len(corpus.clips),
         "speakers": len({clip.speaker for clip in corpus.clips}),

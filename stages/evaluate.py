@@ -1,6 +1,7 @@
 """predicted motion, corpus, judges → metrics/{evaluate,summary,validation,syncnet3d,lipreader}.json, per_clip.csv.
 
-The judges are the SyncNet3D and the lip reader of role `metric`; that they are not the losses' is checked by hash.
+The judges are the SyncNet3D and the lip reader of role `metric`. Their weights must differ from those of the losses,
+which is checked by hash.
 """
 
 import hashlib
@@ -27,7 +28,7 @@ from learn2talk_core.run.students import PlainStudent, TaughtStudent, student_na
 
 EXPERTS = ("syncnet3d", "lipreader")
 JUDGES = (f"{SYNCNET3D}/metric", f"{LIPREADER}/metric")
-CHUNK = 8  # clips for which the judges are loaded once
+CHUNK = 8  # clips per job, for which the judges are loaded once
 
 
 @dataclass(frozen=True)
@@ -85,7 +86,7 @@ def main(params: Params) -> str:
 
 
 def refuse_same_weights(judge: str, loss: str) -> None:
-    """A network that served as a loss must not judge: refuse when the two files of weights are the same."""
+    """A network that served as a loss must not judge: raise `BadInput` if both folders hold the same weights."""
     digests = []
     for folder in (judge, loss):
         path = Path(folder) / "model.safetensors"
@@ -94,7 +95,7 @@ def refuse_same_weights(judge: str, loss: str) -> None:
         digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
     if digests[0] == digests[1]:
         raise BadInput(
-            judge, expected=f"other weights than {loss}", found="the same", fix="Train the two with different roles."
+            judge, expected=f"other weights than {loss}", found="the same weights", fix="Train each with its own role."
         )
 
 

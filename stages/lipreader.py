@@ -1,7 +1,8 @@
-"""talking_video → data/models/lipreader/{metric,loss}: two lip readers, learned from other faces with other seeds, or
-taken over from published weights.
+"""talking_video → data/models/lipreader/{metric,loss}: two lip readers, trained on different faces with other seeds, or
+imported from published weights.
 
-The loss one is the frozen E_lipread of Eq. 6; the metric one never serves as a loss and alone judges speech perception.
+The one of role `loss` is the frozen E_lipread of Eq. 6. The one of role `metric` never serves as a loss; it alone
+judges speech perception.
 """
 
 from collections.abc import Sequence
@@ -77,7 +78,7 @@ def main(params: Params, role: str) -> str:
     if params.checkpoint.metric is not None and params.checkpoint.metric == params.checkpoint.loss:
         raise BadInput(
             "lipreader.checkpoint",
-            expected="one reader to judge and another one for the loss",
+            expected="two different readers, for the metric and for the loss",
             found=f"{params.checkpoint.loss} for both",
             fix="Set one of them to null, or name another reader.",
         )
@@ -116,7 +117,7 @@ def main(params: Params, role: str) -> str:
 
 
 def take_over(checkpoint: str, role: str, video: TalkingVideo) -> str:
-    """Bring a reader that was trained elsewhere into the stage's place; a published one is scored in characters."""
+    """Import a reader that was trained elsewhere; a published one is scored in characters."""
     model, config = import_reader(checkpoint)
     reader: Any = model["reader"]
     if "units" in config:
@@ -133,7 +134,7 @@ def take_over(checkpoint: str, role: str, video: TalkingVideo) -> str:
     write_json(
         f"{METRICS}/lipreader/{role}.json", {"checkpoint": checkpoint, "parameters": parameter_count(model), **found}
     )
-    return f"took over {checkpoint}; held-out " + ", ".join(f"{key} {value:.3f}" for key, value in found.items())
+    return f"imported {checkpoint}; held-out " + ", ".join(f"{key} {value:.3f}" for key, value in found.items())
 
 
 def character_scores(reader: LipReader, units: Sequence[str], video: TalkingVideo) -> dict[str, float]:
@@ -154,7 +155,7 @@ def character_scores(reader: LipReader, units: Sequence[str], video: TalkingVide
 def scores(reader: LipReader, head: nn.Module, clips: Sequence[MouthClip], *, blind: bool = False) -> dict[str, float]:
     """Phoneme error rate (greedy CTC) over all clips and viseme accuracy over all speaking frames.
 
-    With `blind` the reader is shown an even grey instead of the video: what it knows without looking.
+    With `blind` the reader gets uniform grey frames instead of the video: this measures what it knows without it.
     """
     shown = [np.full_like(clip.frames, 128) if blind else clip.frames for clip in clips]
     read = [read_lips(reader, head, frames) for frames in progress(shown, "reading lips", unit="clip")]

@@ -1,4 +1,4 @@
-"""data/teacher_video → data/mouths: grey crops of the mouth, 96 x 96 pixels, 25 a second, one row a picture."""
+"""data/teacher_video → data/mouths: grey mouth crops, 96 x 96 pixels at 25 fps, one row per frame."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ from learn2talk_core.video.mouths import write_mouths
 from learn2talk_core.video.talking_video import TalkingVideo, VideoClip, open_talking_video
 
 VIDEO, OUT = TEACHER_VIDEO, MOUTHS
-CHUNK = 8  # clips a job
-FindMouths = Callable[[VideoClip], np.ndarray]  # film → uint8 (T, 96, 96) grey
+CHUNK = 8  # clips per job
+FindMouths = Callable[[VideoClip], np.ndarray]  # video → uint8 (T, 96, 96) grey
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,18 @@ def main(params: Params) -> str:
 
 
 def finder(locate: Literal["known", "landmarks"]) -> FindMouths:
-    """How mouths are found, for one job."""
+    """The function that finds the mouths, for one job."""
     video = open_talking_video(VIDEO)
     return video.mouths if locate == "known" else by_landmarks(video)
 
 
 def cut_mouths(find: FindMouths, clip: VideoClip) -> tuple[str, np.ndarray]:
-    """A row for `write_mouths`."""
+    """The clip's id and mouth crops, as `write_mouths` expects them."""
     return clip.id, find(clip)
 
 
 def by_landmarks(video: TalkingVideo) -> FindMouths:
-    """For a teacher that moves the head: find the mouth in every picture."""
+    """For a teacher that moves the head: find the mouth in every frame."""
     find = mediapipe_faces()
 
     def mouths(clip: VideoClip) -> np.ndarray:

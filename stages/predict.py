@@ -1,6 +1,6 @@
-"""students, corpus (validation, test) → data/predicted/NAME: motion for every clip, by each student of the run.
+"""students, corpus (validation, test) → data/predicted/NAME: motion of every clip, by each student of the run.
 
-A seen speaker speaks in the own style; others in every training style, as the paper does.
+A seen speaker is predicted in its own style, any other speaker in every training style, as in the paper.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.students import PlainStudent, TaughtStudent, student_names
 
-CHUNK = 8  # clips for which a student is loaded once
+CHUNK = 8  # clips per job, for which a student is loaded once
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def main(params: Params) -> str:
 
 def open_studio(name: str) -> Studio:
     """Corpus, student and its speakers, for one job."""
-    torch.set_num_threads(1)  # the roll-out is thousands of tiny operations: threads would only wait for each other
+    torch.set_num_threads(1)  # the roll-out is thousands of tiny operations, which threads do not speed up
     corpus = open_corpus(CORPUS)
     return Studio(corpus, *load_student(f"{STUDENTS}/{name}", made_by="make repro", recipe=corpus.recipe))
 

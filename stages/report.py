@@ -66,7 +66,7 @@ def main(params: Params) -> str:
     first = {TESTS[test]: shown[0] for test, shown in examples.items() if shown}
     save_png(PLOTS / "lip_opening.png", opening(corpus, first))
     curves = {path.stem: pd.read_csv(path) for path in sorted((METRICS / "curves").rglob("*.csv"))}
-    curves = {name: curve for name, curve in curves.items() if "loss" in curve}  # not of what was taken over
+    curves = {name: curve for name, curve in curves.items() if "loss" in curve}  # imported checkpoints have none
     save_png(PLOTS / "losses.png", loss_curves(curves))
     distances = pd.read_csv(PLOTS / "syncnet3d-metric-histogram.csv")
     save_png(PLOTS / "distances.png", distance_histogram(distances, "SyncNet3D (metric) on unseen speakers"))

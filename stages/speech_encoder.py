@@ -1,6 +1,6 @@
-"""corpus's and talking_video's audio → data/models/speech_encoder: wav2vec 2.0, the student's ears.
+"""audio of corpus and talking_video → data/models/speech_encoder: wav2vec 2.0, which computes the student's input.
 
-A small one is trained on phonemes here, at the frame rate of the motion; or a published one is taken over.
+A small one is trained here on phonemes, at the frame rate of the motion, or a published one is imported.
 """
 
 from dataclasses import dataclass
@@ -61,7 +61,7 @@ def main(params: Params) -> str:
             encoder.save_pretrained(folder)
         write_curve([{"step": 0.0}], CURVE)
         write_json(NUMBERS, {"checkpoint": params.checkpoint, "parameters": parameter_count(encoder)})
-        return f"took over {params.checkpoint}, {parameter_count(encoder) / 1e6:.1f} million parameters"
+        return f"imported {params.checkpoint}, {parameter_count(encoder) / 1e6:.1f} million parameters"
 
     seed = mix(params.seed, "speech_encoder")
     corpus, video = open_corpus(CORPUS), open_talking_video(VIDEO)
@@ -103,14 +103,14 @@ def main(params: Params) -> str:
 
 
 def small_encoder(params: Params) -> SpeechEncoder:
-    """A wav2vec 2.0 with its transformer's normalisation before each block, as in the large ones: it learns faster."""
+    """A small wav2vec 2.0 with layer normalisation before each block, as in the large models, to learn faster."""
     return SpeechEncoder.from_numbers(
         conv_dim=(params.tcn_width,) * 7,
         hidden_size=params.width,
         intermediate_size=4 * params.width,
         num_hidden_layers=params.layers,
         num_attention_heads=params.heads,
-        num_conv_pos_embeddings=32,  # frames: about one second, as the 128 at 50 Hz see two and a half
+        num_conv_pos_embeddings=32,  # frames: about 1 s; the published 128 at 50 Hz cover 2.5 s
         do_stable_layer_norm=True,
         hidden_dropout=params.dropout,
         attention_dropout=params.dropout,
@@ -123,7 +123,7 @@ def small_encoder(params: Params) -> SpeechEncoder:
 def spoken_texts(
     corpus: Corpus, video: TalkingVideo, corpus_splits: tuple[str, ...], video_splits: tuple[str, ...]
 ) -> list[SpokenText]:
-    """The sound and the phonemes of the clips of both corpora whose phonemes are known."""
+    """Sound and phonemes of the clips of both corpora; clips without phonemes are left out."""
     texts = [
         *(SpokenText(corpus.audio(clip), clip.phonemes) for clip in corpus.split(*corpus_splits) if clip.phonemes),
         *(SpokenText(video.audio(clip), clip.phonemes) for clip in video.split(*video_splits) if clip.phonemes),
@@ -131,7 +131,7 @@ def spoken_texts(
     if not texts:
         raise BadInput(
             "speech_encoder.checkpoint",
-            expected="a published wav2vec 2.0, as neither corpus has phonemes to train one on",
+            expected="a published wav2vec 2.0, since neither corpus has phonemes to train one on",
             found="null",
             fix="Name one, such as facebook/wav2vec2-base-960h.",
         )

@@ -1,7 +1,7 @@
 """corpus, speech encoder → data/models/students/NAME: a student, trained on the losses of its own paper.
 
-It depends on no λ, so a sweep never trains it again. Or published weights, trained on this very corpus, in the
-alignment of sound and motion that they were made with.
+It does not depend on any λ, so a sweep never trains it again. Instead of training, published weights may be imported;
+they must have been trained on this same corpus, and keep the alignment of sound and motion used in their training.
 """
 
 from dataclasses import dataclass, replace
@@ -52,7 +52,7 @@ def main(params: Params, name: str) -> str:
 
 
 def take_over(name: str, student: PlainStudent, checkpoint: str, corpus: Corpus) -> str:
-    """Bring published weights into the stage's place, if they are for this corpus."""
+    """Import published weights instead of training, if they were trained on this corpus."""
     training_of(student.network, f"students.{name}.network")
     model, speakers = checkpoints_of(student.network).import_student(checkpoint, corpus)
     with whole_folder(f"{OUT}/{name}") as folder:
@@ -61,7 +61,7 @@ def take_over(name: str, student: PlainStudent, checkpoint: str, corpus: Corpus)
     parameters = parameter_count(model)
     about = {"network": student.network, "parameters": parameters, "checkpoint": checkpoint}
     write_json(f"{METRICS}/{name}.json", about)
-    return f"took over {checkpoint}: {model}, {parameters / 1e6:.1f} million parameters"
+    return f"imported {checkpoint}: {model}, {parameters / 1e6:.1f} million parameters"
 
 
 if __name__ == "__main__":

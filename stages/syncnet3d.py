@@ -1,6 +1,6 @@
-"""corpus → data/models/syncnet3d/{metric,loss}: SyncNet3D, by Eq. 4 to measure and by Eq. 5 to be a frozen loss.
+"""corpus → data/models/syncnet3d/{metric,loss}: SyncNet3D, by Eq. 4 for the metric, by Eq. 5 for the frozen loss.
 
-Trained on the split train, threshold from validation, reported on the speakers of test_unseen.
+Trained on the split `train`, threshold chosen on `validation`, reported on the speakers of `test_unseen`.
 """
 
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""embedded generator or a folder of videos → data/talking_video: the 2D corpus of lip readers and teacher"""
+"""embedded generator or a folder of videos → data/talking_video: the 2D corpus for the lip readers and the teacher"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from learn2talk_core.video.recorded import recorded_films, videos
 from learn2talk_core.video.talking_video import VIDEO_FPS, VideoClip, open_talking_video, write_talking_video
 
 OUT = TALKING_VIDEO
-MOST_WORKERS = 8  # each takes half a gigabyte
+MOST_WORKERS = 8  # each needs half a gigabyte of memory
 Film = tuple[VideoClip, bytes, np.ndarray]
 
 
@@ -32,7 +32,7 @@ class Params:
 
 def main(params: Params) -> str:
     films, total = embedded_films(params) if params.source == "embedded" else films_of_folder(params.source)
-    write_talking_video(OUT, progress(films, "films", total=total, unit="clip"))
+    write_talking_video(OUT, progress(films, "videos", total=total, unit="clip"))
     clips = open_talking_video(OUT).clips
     minutes = sum(clip.frames for clip in clips) / VIDEO_FPS / 60
     return f"{len(clips)} clips of {len({clip.speaker for clip in clips})} speakers, {minutes:.1f} minutes"

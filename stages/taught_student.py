@@ -1,7 +1,7 @@
 """corpus, speech encoder, SyncNet3D (loss), lip reader (loss), teacher features → data/models/students/NAME.
 
-A student that is trained on Eq. 8 with `lambda1` and `lambda2`: Learn2Talk, where its network is FaceFormer. With both
-0 it equals the student of the same network that is trained on its own losses.
+A student trained on Eq. 8 with `lambda1` and `lambda2`: Learn2Talk, if its network is FaceFormer. If both are 0, it
+equals the student of the same network that is trained on its own losses.
 """
 
 from dataclasses import dataclass, replace
@@ -58,7 +58,7 @@ def main(params: Params, name: str) -> str:
 def train(
     params: Params, network: str, recipe: Any, corpus: Corpus, scratch: Scratch, description: str
 ) -> tuple[Student, list[dict[str, float]]]:
-    """A student and the curve of its losses, see `train_student`; `description` labels the progress bar."""
+    """Train a student; returns it with the curve of its losses. `description` labels the progress bar."""
     encoder = load_speech_encoder(ENCODER)
     clips = spoken_clips(corpus, encoder, corpus.split("train"), "speech features")
     extra = extra_terms(

@@ -1,4 +1,4 @@
-"""data/talking_video → data/models/teacher: Wav2Lip's generator, and the sync expert that it learns from."""
+"""data/talking_video → data/models/teacher: Wav2Lip's generator, and the sync expert that is its sync loss."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ VIDEO, OUT = TALKING_VIDEO, TEACHER
 PARTS = ("expert", "audio_encoder", "generator")
 SHEET_CLIPS, SHEET_FRAMES = 3, 12
 SHEET_MARGIN = 10  # pixels of the face around the lips
-LIPS_SHARE = 0.6  # of the mouth box's 9 cm
+LIPS_SHARE = 0.6  # width of the lips as a share of the mouth box's 9 cm
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Params:
 
 def main(params: Params) -> str:
     torch.set_num_threads(params.threads)
-    # checkpoints first, so that a wrong file is refused at once
+    # load checkpoints first, so that a wrong file is an error at once
     taken = None if params.checkpoint is None else import_generator(params.checkpoint)
     expert_taken = None if params.expert_checkpoint is None else import_expert(params.expert_checkpoint)
     expert_width = params.expert.width if expert_taken is None else expert_taken[1]
@@ -94,7 +94,7 @@ def main(params: Params) -> str:
         for part in scratch:
             part.remove()
     return (
-        f"Wav2Lip from {len(clips)} clips; one-shot on held-out faces: L1 {scores['l1']['generated']:.4f} (the still: "
+        f"Wav2Lip from {len(clips)} clips; one-shot on held-out faces: L1 {scores['l1']['generated']:.4f} (still: "
         f"{scores['l1']['still']:.4f}), mouth correlation {scores['mouth']['correlation']}"
     )
 
@@ -103,7 +103,7 @@ def speaking_face(video: TalkingVideo, clip: VideoClip) -> SpeakingFace:
     mel = mel_spectrogram(video.audio(clip))
     left, top, right, bottom = clip.face_box
     scale = FACE_SIZE / (right - left), FACE_SIZE / (bottom - top)
-    # The lips fill the middle of the lip reader's mouth box.
+    # The lips fill the central part of the lip reader's mouth box.
     centre = [(clip.mouth_box[k] + clip.mouth_box[k + 2]) / 2 for k in (0, 1)]
     half = LIPS_SHARE * (clip.mouth_box[2] - clip.mouth_box[0]) / 2
     corners = [
@@ -120,7 +120,7 @@ def speaking_face(video: TalkingVideo, clip: VideoClip) -> SpeakingFace:
 def judge(
     video: TalkingVideo, expert: SyncExpert2D, generator: Wav2Lip, inputs: Inputs, mean_face: np.ndarray, count: int
 ) -> dict[str, Any]:
-    """Scores on held-out faces and sentences of one-shot videos from each clip's first frame; draws the sheet."""
+    """Score one-shot videos, made from each clip's first frame, on held-out faces and sentences; write the sheet."""
     held_out = [clip for clip in video.split("validation") if clip.frames >= FRAMES]
     chosen = held_out[:: max(1, len(held_out) // count)][:count]
     rows, truth, sheet, labels = [], [], [], []
@@ -144,7 +144,7 @@ def judge(
             "generated": videos["generated"],
             "still": videos["still"],
             "mean_training_frame": mean_face,
-            "best_still": face.faces.mean(axis=0),  # the mean of the film itself, which no generator can know
+            "best_still": face.faces.mean(axis=0),  # mean of the true frames, unknown to a generator
         }
         rows.append(
             {
@@ -168,14 +168,14 @@ def judge(
 
 
 def sync_scores(face: np.ndarray, audio: np.ndarray, keep: np.ndarray) -> dict[str, float]:
-    """What a 2D sync expert says about one clip.
+    """Scores of one clip by a 2D sync expert.
 
     Args:
         face, audio: (N, E) unit embeddings of the windows that start at each frame.
-        keep: (N,) the windows in which somebody speaks; all are used where none is.
+        keep: (N,) mask of the windows with speech; if there are none, all windows are used.
 
     Returns:
-        Mean cosine; LSE-D, LSE-C and the distance at shift 0, all L2 distances of the unit embeddings.
+        Mean cosine; LSE-D, LSE-C and the distance at shift 0, all from L2 distances of the unit embeddings.
     """
     keep = keep if keep.any() else np.ones_like(keep)
     curve = mean_distances(shifted_distances(face, audio), keep)
@@ -191,7 +191,7 @@ def sync_scores(face: np.ndarray, audio: np.ndarray, keep: np.ndarray) -> dict[s
 
 
 def mean_of(rows: list[Any]) -> Any:
-    """Mean over clips of nested scores; None where no clip has one: a mouth that never moves has no correlation."""
+    """Mean of nested scores over clips; None if no clip has a value: a mouth that never moves has no correlation."""
     if isinstance(rows[0], dict):
         return {key: mean_of([row[key] for row in rows]) for key in rows[0]}
     finite = [value for value in rows if np.isfinite(value)]

@@ -1,7 +1,7 @@
-"""mouths, lipreader/loss, corpus → data/teacher_features: E_lipread(G_teach(X)) of Eq. 6, once and not at every step.
+"""mouths, lipreader/loss, corpus → data/teacher_features: E_lipread(G_teach(X)) of Eq. 6, computed once for all steps.
 
-What the same lip reader recognises in the teacher's videos goes to metrics/teacher_features.json: a teacher whose lips
-cannot be read has nothing to teach.
+metrics/teacher_features.json holds how well the same lip reader recognises speech in the teacher's videos: a teacher
+whose lips cannot be read cannot help the student.
 """
 
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ class Params:
 def main(params: Params) -> str:
     mouths, corpus = open_mouths(MOUTHS), open_corpus(CORPUS)
     reader, head = load_lipreader(READER)
-    units = load_units(READER)  # of a published reader, which reads text
+    units = load_units(READER)  # characters of a published reader; None for one that reads phonemes
     spoken = {clip.id: clip for clip in corpus.clips}
     said: list[Sequence[object]] = []
     read: list[Sequence[object]] = []

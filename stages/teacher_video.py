@@ -1,4 +1,4 @@
-"""a teacher, corpus audio, one still image → data/teacher_video: what the teacher makes the still say, G_teach(X)."""
+"""a teacher, corpus audio, one still image → data/teacher_video: videos of the still image speaking, G_teach(X)."""
 
 import os
 from collections import Counter
@@ -31,18 +31,18 @@ from learn2talk_core.video.talking_video import VIDEO_FPS, frames_of, open_talki
 from learn2talk_core.video.video_file import encode_video
 
 VIDEO, OUT = TALKING_VIDEO, TEACHER_VIDEO
-SCRATCH = "teacher_videos"  # in .scratch: what a command made, kept until somebody deletes it
-CHUNK = 8  # clips for which the generator is loaded once
-HOPELESS = 5  # clips at the start: when a command fails for all of them it will not do better
-SHOWN = 20  # refused videos that an error names
+SCRATCH = "teacher_videos"  # in .scratch: videos that a command made, kept until the user deletes them
+CHUNK = 8  # clips per job, for which the generator is loaded once
+HOPELESS = 5  # stop if a command fails for each of the first 5 clips
+SHOWN = 20  # most rejected videos listed in an error
 
 
-Made = tuple[Film, str]  # and a note on it, if there is one
+Made = tuple[Film, str]  # the video, and a note on it or ""
 
 
 @dataclass(frozen=True)
 class Workshop:
-    """What a job opens before its first clip."""
+    """What a job loads before its first clip."""
 
     corpus: Corpus
     stills: dict[str, Still]
@@ -57,7 +57,7 @@ def main(params: Params) -> str:
     scratch = scratch_folder()
     with ExitStack() as stack:
         if params.kind == "command":
-            stack.enter_context(Scratch(scratch))  # two runs would make each clip twice
+            stack.enter_context(Scratch(scratch))  # locked: two runs at once would make each clip twice
             clear_unfinished(scratch)
         made = map_clips(
             make_film, clips, partial(open_workshop, params, scratch),
@@ -70,11 +70,11 @@ def main(params: Params) -> str:
     faces = len({stills[clip.speaker].clip.id for clip in clips})
     for note, count in notes.items():
         log.info("%s: %d of %d videos", note, count, len(clips))
-    return f"{len(clips)} one-shot videos of {faces} still face{'s' if faces > 1 else ''} by {params.kind}"
+    return f"{len(clips)} one-shot videos of {faces} still image{'s' if faces > 1 else ''} by {params.kind}"
 
 
 def check(params: Params) -> None:
-    """Refuse what cannot work before anything is made."""
+    """Raise `BadInput` for wrong parameters before any video is made."""
     if params.kind == "command":
         check_command(params.command, "teacher_video.command")
     if params.kind == "videos" and (params.videos is None or not Path(params.videos).is_dir()):
@@ -82,17 +82,17 @@ def check(params: Params) -> None:
             "teacher_video.videos",
             expected="a folder with a video for each clip",
             found=f"{params.videos}",
-            fix="Give its path; docs/teachers.md tells how to fill it.",
+            fix="Give its path; docs/teachers.md explains how to fill it.",
         )
 
 
 def scratch_folder() -> Path:
-    """Where a command's videos are kept between runs, outside of what DVC watches and removes."""
+    """The folder that keeps a command's videos between runs; DVC neither tracks nor removes it."""
     return Path(os.environ.get("DVC_ROOT", ".")) / ".scratch" / SCRATCH
 
 
 def open_workshop(params: Params, scratch: Path) -> Workshop:
-    """Everything but the clip, for one job."""
+    """Load everything except the clips, for one job."""
     torch.set_num_threads(params.threads)
     corpus = open_corpus(CORPUS)
     stills = choose_stills(corpus.templates, open_talking_video(VIDEO), params.still)
@@ -111,20 +111,20 @@ def open_workshop(params: Params, scratch: Path) -> Workshop:
         if path.is_file():
             try:
                 return foreign_film(clip, audio, path, still, find)
-            except BadInput as error:  # damaged since, or looked at in another way than when it was made
+            except BadInput as error:  # damaged since, or `face` has changed
                 log.warning("made again: %s", error)
         make_video(params.command, audio, still.image, path)
         try:
             return foreign_film(clip, audio, path, still, find)
         except BadInput:
-            path.replace(path.with_suffix(".refused.mp4"))  # to look at; the next run makes it anew
+            path.replace(path.with_suffix(".refused.mp4"))  # for inspection; the next run makes a new one
             raise
 
     return Workshop(corpus, stills, found if params.kind == "videos" else commanded)
 
 
 def make_film(workshop: Workshop, clip: Clip) -> Made | BadInput:
-    """One clip's video; one that is refused comes back as the reason, so that the others are made all the same."""
+    """Make one clip's video; a rejected one returns its error, so that the others are still made."""
     try:
         return workshop.make(clip, workshop.corpus.audio(clip), workshop.stills[clip.speaker])
     except BadInput as reason:
@@ -134,9 +134,9 @@ def make_film(workshop: Workshop, clip: Clip) -> Made | BadInput:
 def passed(
     films: Iterable[Made | BadInput], clips: list[Clip], kind: str, notes: Counter[str] | None = None
 ) -> Iterator[Film]:
-    """The films, until the last; then an error that tells every clip that was refused, if any was.
+    """Yield the accepted videos; after the last, raise one `BadInput` that lists all rejected clips, if there are any.
 
-    `notes` counts what is to be said of those that passed.
+    `notes` counts the notes on the accepted videos.
     """
     refused: list[tuple[str, BadInput]] = []
     for number, (clip, made) in enumerate(zip(clips, films, strict=True), start=1):
@@ -156,15 +156,15 @@ def passed(
     lines = [f"  {clip}: {reason}" for clip, reason in refused[:SHOWN]]
     raise BadInput(
         f"{len(refused)} of {number} teacher videos",
-        expected="videos of every clip that pass the checks",
+        expected="a valid video of every clip",
         found="\n" + "\n".join(lines) + (f"\n  and {len(refused) - SHOWN} more" if len(refused) > SHOWN else "") + "\n",
-        fix=f"{'Run it again' if kind == 'command' else 'Replace them, and run it again'}: only these are made "
-        f"anew. {listed} lists them all.",
+        fix=f"{'Run it again' if kind == 'command' else 'Replace them and run it again'}: only these are made "
+        f"again. {listed} lists them all.",
     )
 
 
 def wav2lip_film(clip: Clip, audio: np.ndarray, still: Still, generator: Wav2Lip, inputs: Inputs) -> Film:
-    """The teacher's video of one clip's audio: the generated face pasted into the still, nothing else moves."""
+    """The teacher's video of one clip's audio: the generated face pasted into the otherwise unchanged still image."""
     frames = frames_of(len(audio))
     mels = mel_windows(mel_spectrogram(audio), window_starts(frames, VIDEO_FPS))
     left, top, right, bottom = still.clip.face_box

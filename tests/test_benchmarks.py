@@ -1,4 +1,4 @@
-"""Benchmarks are run by hand: here, that each of them imports and says what it takes."""
+"""Benchmarks are run by hand; these tests check that each of them imports and prints its help."""
 
 import runpy
 import sys

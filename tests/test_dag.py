@@ -1,4 +1,4 @@
-"""The main promise of the pipeline: a change reruns what depends on it, all of it, and nothing else."""
+"""The main guarantee of the pipeline: a change reruns every stage that depends on it, and no other stage."""
 
 import ast
 import dataclasses
@@ -18,7 +18,7 @@ from scripts.code_deps import code_of
 ROOT = Path(__file__).parents[1]
 PARAMS = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
 FIRST_PARTY = ("stages", "learn2talk_core")
-# What each room of the library may import besides itself. A new room needs a line here.
+# The packages that each package of the library may import. A new package needs a line here.
 ARROWS = {
     "run": set(),
     "statistics": set(),
@@ -128,7 +128,7 @@ def test_code_deps_are_used(stage: Stage) -> None:
 
 
 def test_params_equal_dataclass(stage: Stage) -> None:
-    """Of the groups of students a stage names its own one, and the group of its network, which it reads besides."""
+    """A stage's params list its own group of students, and additionally the group of its network."""
     params = importlib.import_module(stage.module).Params
     found = {param.split(".")[0] if param.split(".")[0] in STUDENTS else param for param in stage.params}
     assert found - set(network_names()) == leaves(params, stage.module.split(".")[1])
@@ -210,7 +210,7 @@ def test_the_seed_of_the_trainings_leaves_the_data_alone() -> None:
 
 
 def test_a_metric_reruns_evaluate_and_report() -> None:
-    videos = {"cpbd.py", "csim.py", "frechet.py"}  # of 2D videos, for `learn2talk score-video`: in no stage
+    videos = {"cpbd.py", "csim.py", "frechet.py"}  # for 2D videos (`learn2talk score-video`): used in no stage
     for file in (ROOT / "learn2talk_core" / "metrics").glob("[!_]*.py"):
         reached = downstream(importing(str(file.relative_to(ROOT))))
         assert reached == (set() if file.name in videos else {"evaluate", "report"}), file
@@ -255,7 +255,7 @@ def test_only_the_front_door_has_an_init_file_with_content() -> None:
 
 
 def test_paths_are_named_once() -> None:
-    """In `run/paths.py`; help texts and sentences may name them."""
+    """Paths are only in `run/paths.py`; help texts and sentences may contain them."""
     for folder in ("learn2talk", "learn2talk_core", "stages", "scripts", "benchmarks"):
         for file in (ROOT / folder).rglob("*.py"):
             if file != ROOT / "learn2talk_core" / "run" / "paths.py":

@@ -11,7 +11,7 @@ def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "export-checkpoint", help="write one of our models in the format of the published code"
     )
-    parser.add_argument("folder", help="model folder, such as data/models/student")
+    parser.add_argument("folder", help="model folder, such as data/models/students/learn2talk")
     parser.add_argument("--as", dest="kind", choices=KINDS, required=True, help="kind of model")
     parser.add_argument("out", help="file to write (a folder for wav2vec2 and lipreader)")
     parser.set_defaults(run=run)

@@ -7,7 +7,7 @@ from learn2talk.commands.options import Subparsers
 
 def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser("pack", help="write a model with origin, scores and model card, for a model hub")
-    parser.add_argument("model", help="model folder, such as data/models/student")
+    parser.add_argument("model", help="model folder, such as data/models/students/learn2talk")
     parser.add_argument("out", help="folder to write")
     parser.set_defaults(run=run)
 

@@ -1,4 +1,4 @@
-"""Whether a sound file holds the samples that its headers promise; decoders read what is there without a word."""
+"""Check that a sound file contains the samples that its headers state; decoders silently accept truncated files."""
 
 import struct
 from dataclasses import dataclass
@@ -8,24 +8,24 @@ from typing import BinaryIO
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import log
 
-STREAMED = 2_000_000_000  # bytes; programs that write to a pipe state this and more (0x7FFFF000, 2^31 - 1, 2^32 - 1)
-STREAMED_64 = 2**62  # the same where lengths have 64 bits
-SLACK = 128  # bytes; some programs count the header among the samples
+STREAMED = 2_000_000_000  # bytes; programs that write to a pipe state this or more (0x7FFFF000, 2^31 - 1, 2^32 - 1)
+STREAMED_64 = 2**62  # the same for 64-bit lengths
+SLACK = 128  # bytes; some programs include the header in the length of the samples
 MOST_CHUNKS = 10_000
 MANY = 2**63 - 1
 
 
 @dataclass(frozen=True)
 class Chunks:
-    """A container of chunks, each a name, a length and that many bytes.
+    """A container format of chunks, each a name, a length and that many bytes.
 
     Attributes:
         start: bytes before the first chunk.
-        header: name and length.
+        header: format of a chunk's name and length.
         data: the name of the chunk with the samples.
-        align: a chunk begins at a multiple of this many bytes.
-        counted: bytes of a chunk's own header that its length counts.
-        streamed: lengths from this one on say that it was not known.
+        align: chunks begin at multiples of this many bytes.
+        counted: how many bytes of a chunk's own header its length includes.
+        streamed: lengths of at least this mean that the length was unknown.
     """
 
     start: int
@@ -55,11 +55,12 @@ KINDS = {  # by the first four bytes, and bytes 8 to 12
 def frames_promised(path: Path, where: object) -> int:
     """Raise `BadInput` for a WAV, RF64, W64, AIFF, CAF, AU or Ogg file whose end is missing.
 
-    Small differences and lengths that the writer did not know pass, with a warning at most.
+    Small differences, and lengths that the writer did not know, are accepted, at most with a warning.
 
     Returns:
-        Frames that are in the file at least: 0, 1 where bytes of samples follow, `MANY` where Ogg streams lie end to
-        end. libsndfile finds fewer where a length was never filled in, and reads the first of several streams.
+        A lower bound of the number of frames, to compare with what libsndfile finds: 0, 1 if there are bytes of
+        samples, `MANY` for consecutive Ogg streams. libsndfile finds fewer if a length was never filled in, and reads
+        only the first of several streams.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -80,23 +81,23 @@ def frames_promised(path: Path, where: object) -> int:
 
 
 def cut_short(where: object, expected: str, found: str) -> BadInput:
-    """The error of a file whose end is missing."""
+    """The error for a file whose end is missing."""
     return BadInput(where, expected=expected, found=f"{found}: the file is cut short", fix="Copy or record it again.")
 
 
 def _compared(told: int, found: int, streamed: int, where: object) -> int:
-    """Bytes of samples that a header tells of, and those from where they begin to the end of the file."""
+    """Compare the bytes of samples that a header states with those between their start and the end of the file."""
     if found + SLACK < told < streamed:
         raise cut_short(where, f"{told} bytes of samples", str(found))
     if told == 0 < found or found < told < streamed:
-        log.warning("%s: its header tells of %d bytes of samples and the file has %d; all are read", where, told, found)
+        log.warning("%s: its header states %d bytes of samples and the file has %d; all are read", where, told, found)
     return int(found > 0)
 
 
 def _find_samples(file: BinaryIO, kind: Chunks, size: int, where: object) -> int:
-    """Read on to the chunk with the samples; how many bytes of them there are, as the headers say."""
+    """Seek to the chunk with the samples; return its number of bytes according to the headers."""
     file.seek(kind.start)
-    long = 0  # RF64 states the length in a chunk of its own
+    long = 0  # RF64 states the length in a separate chunk
     for _ in range(MOST_CHUNKS):
         header = file.read(kind.header.size)
         if len(header) < kind.header.size:
@@ -116,7 +117,7 @@ def _find_samples(file: BinaryIO, kind: Chunks, size: int, where: object) -> int
 
 
 def _only_chunks(file: BinaryIO, kind: Chunks, size: int) -> bool:
-    """Whether the rest of the file is chunks: then no samples is what the header means."""
+    """Whether the rest of the file consists of chunks: then the stated length of 0 is true."""
     place = file.tell()
     while place < size:
         file.seek(place)
@@ -133,14 +134,14 @@ def _ogg(file: BinaryIO, size: int, where: object) -> int:
     while place < size:
         file.seek(place)
         header = file.read(27)
-        if not b"OggS".startswith(header[:4]):  # a tag behind the last page
+        if not b"OggS".startswith(header[:4]):  # a tag after the last page
             break
         lengths = file.read(header[26]) if len(header) == 27 else b""
         place += 27 + len(lengths) + sum(lengths)
         if len(header) < 27 or len(lengths) < header[26] or place > size:
-            raise cut_short(where, "whole Ogg pages", "a part of the last one")
+            raise cut_short(where, "complete Ogg pages", "a part of the last one")
         before, first, ended = first, bool(header[5] & 2), bool(header[5] & 4)
-        streams += first and not before  # streams whose first pages lie side by side play at the same time
+        streams += first and not before  # streams whose first pages are adjacent play at the same time
     if not ended:
         log.warning("%s: its last Ogg page is not marked as the last; the end may be missing", where)
     return MANY if streams > 1 else 0

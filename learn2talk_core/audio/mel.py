@@ -1,6 +1,6 @@
-"""Wav2Lip's log-mel spectrogram (Prajwal et al. 2020), 80 columns a second, and windows cut from it.
+"""Wav2Lip's log-mel spectrogram (Prajwal et al. 2020), 80 columns per second, and windows cut from it.
 
-SyncNet3D's audio stream, Wav2Lip's generator and its sync expert all read this one.
+It is the input of SyncNet3D's audio stream and of Wav2Lip's generator and sync expert.
 """
 
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import librosa
 import numpy as np
 
 SAMPLE_RATE = 16000  # Hz
-HOP = 200  # samples: 80 columns a second
+HOP = 200  # samples: 80 columns per second
 COLUMNS_PER_SECOND = SAMPLE_RATE / HOP
 BANDS = 80
 WINDOW_COLUMNS = 16  # 0.2 s: 5 frames at 25 fps, 6 at 30
@@ -31,9 +31,9 @@ def mel_spectrogram(wave: np.ndarray, *, padding: Literal["reflect", "constant"]
 
     Args:
         wave: (samples,) in [-1, 1], more than 400 of them.
-        padding: what lies beyond the two ends. "reflect" is librosa 0.7's way, with which the official checkpoints
-            were trained; "constant" (zeros) is that of librosa 0.9 and later. They differ in the two columns at each
-            end only.
+        padding: how the two ends are padded. "reflect" is the default of librosa 0.7, with which the official
+            checkpoints were trained; "constant" (zeros) is that of librosa 0.9 and later. The results differ only in
+            the two columns at each end.
 
     Returns:
         (80, 1 + samples // 200) float32.
@@ -50,20 +50,20 @@ def mel_spectrogram(wave: np.ndarray, *, padding: Literal["reflect", "constant"]
 
 
 def window_starts(frames: int, fps: float) -> np.ndarray:
-    """First mel column of the window of each video frame, as Wav2Lip: int(80 f / fps). (frames,) int64."""
+    """First mel column of the window of each video frame, as in Wav2Lip: int(80 f / fps). (frames,) int64."""
     return (np.arange(frames) * (COLUMNS_PER_SECOND / fps)).astype(np.int64)
 
 
 def mel_windows(mel: np.ndarray, starts: Sequence[int] | np.ndarray, columns: int = WINDOW_COLUMNS) -> np.ndarray:
     """Cut a window of `columns` columns at each of `starts`.
 
-    A window that would reach over an end is moved inside, as Wav2Lip does with its last one; a spectrogram shorter
-    than a window repeats its last column.
+    A window that would extend beyond an end is moved inside, as Wav2Lip does with its last window; if the spectrogram
+    is shorter than a window, its last column is repeated.
 
     Args:
         mel: (80, C).
         starts: (N,) first columns.
-        columns: how many columns a window has.
+        columns: number of columns of a window.
 
     Returns:
         (N, 80, columns).

@@ -1,7 +1,7 @@
-"""Mel-frequency cepstra as the package python_speech_features makes them with its defaults: what SyncNet hears.
+"""MFCCs as computed by the package python_speech_features with its defaults: the audio input of SyncNet.
 
-They differ from librosa's: rectangular windows, power divided by the FFT's length, filters whose corners lie on whole
-bins, and the first coefficient replaced by the logarithm of the frame's energy.
+They differ from librosa's: rectangular windows, power divided by the FFT length, filters whose corners are rounded to
+FFT bins, and the first coefficient replaced by the logarithm of the frame's energy.
 """
 
 from functools import lru_cache
@@ -15,15 +15,15 @@ COLUMNS_PER_SECOND = SAMPLE_RATE / STEP
 COEFFICIENTS = 13
 
 _FFT, _FILTERS, _PREEMPHASIS, _LIFTER = 512, 26, 0.97, 22
-_EPSILON = np.finfo(np.float64).eps  # in place of zeros under a logarithm
+_EPSILON = np.finfo(np.float64).eps  # replaces zeros before taking a logarithm
 
 
 def mfcc(samples: np.ndarray) -> np.ndarray:
-    """Cepstra of 16 kHz mono speech.
+    """MFCCs of 16 kHz mono speech.
 
     Args:
-        samples: (N,) in 16-bit units (−32768 … 32767), as integers or floats; at least one. Cepstra of a wave in
-            [−1, 1] would be shifted in their first coefficient.
+        samples: (N,) in 16-bit units (−32768 … 32767), as integers or floats; at least one. For a wave in [−1, 1] the
+            first coefficient would be shifted.
 
     Returns:
         (C, 13) float64 with C = 1 + ⌈(N − 400) / 160⌉, at least 1; column c covers the samples from 160 c on.

@@ -1,6 +1,7 @@
-"""MP3 files, which may lie end to end in one: where each begins, and how many frames are in it.
+"""MP3 files, and several MP3s concatenated in one file: where each begins, and how many frames it has.
 
-ISO/IEC 11172-3 and 13818-3, layers II and III; the Xing header, in the first frame of most files, counts the others.
+ISO/IEC 11172-3 and 13818-3, layers II and III. The Xing header, in the first frame of most files, states the number
+of the other frames.
 """
 
 import mmap
@@ -17,13 +18,13 @@ KBPS = {  # by (MPEG 1 or not, layer)
     (False, 2): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
     (False, 3): (8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
 }
-RATES = (44100, 48000, 32000)  # of MPEG 1; half of them in MPEG 2, a quarter in MPEG 2.5
+RATES = (44100, 48000, 32000)  # Hz in MPEG 1; half of that in MPEG 2, a quarter in MPEG 2.5
 START = re.compile(rb"ID3|\xff[\xe2-\xff]")
-SLACK = 2  # frames; some encoders count the Xing header's own
+SLACK = 2  # frames; some encoders also count the frame of the Xing header
 
 
 class Frame(NamedTuple):
-    """What a frame's header says: its bytes, its samples, and what stays the same within one MP3."""
+    """A frame's header: length in bytes, number of samples, and what is constant within one MP3."""
 
     length: int
     samples: int
@@ -38,14 +39,14 @@ class Frame(NamedTuple):
 
 @dataclass
 class Part:
-    """One MP3 of a file: where it lies in it, in bytes; frames that are there, and that its header tells of if any."""
+    """One MP3 in a file: its place in bytes, frames found, and frames stated by its Xing header (None if not)."""
 
     start: int
     end: int
     frame: Frame
     found: int
     told: int | None
-    told_end: int = 0  # where the frames end that the header tells of
+    told_end: int = 0  # where the frames that the header states end
 
     @property
     def cut_short(self) -> bool:
@@ -54,7 +55,7 @@ class Part:
 
 
 def mp3_parts(path: Path) -> list[Part]:
-    """The MP3s in a file, in order; none if it is something else."""
+    """The MP3s in a file, in order; empty for a file of another format."""
     with path.open("rb") as file:
         head = file.read(4)
         if head[:3] != b"ID3" and _frame(head) is None:
@@ -65,7 +66,7 @@ def mp3_parts(path: Path) -> list[Part]:
 
 
 def _parts(data: mmap.mmap) -> list[Part]:
-    """An MP3 begins after a tag, with a Xing header, and where rate or channels change."""
+    """Split at every tag, every Xing header, and every change of sample rate or channels."""
     parts: list[Part] = []
     for place, frame, tagged in _frames(data):
         xing, told = _xing(data, place, frame)
@@ -80,16 +81,16 @@ def _parts(data: mmap.mmap) -> list[Part]:
 
 
 def _split(part: Part) -> list[Part]:
-    """Where more frames follow than the header tells of, they are another MP3, without a header."""
+    """If there are more frames than the header states, the rest is another MP3 without a header."""
     if part.told is None or part.found <= part.told + SLACK:
         return [part]
-    start = part.told_end or part.start  # told_end: none where the header tells of no frames
+    start = part.told_end or part.start  # told_end is 0 if the header states 0 frames
     rest = Part(start, part.end, part.frame, part.found - part.told, None)
     return [Part(part.start, start, part.frame, part.told, part.told), rest] if part.told else [rest]
 
 
 def _frames(data: mmap.mmap) -> Iterator[tuple[int, Frame, bool]]:
-    """Place and header of each frame that is whole, and whether an ID3 tag lies between it and the one before."""
+    """Place and header of each complete frame, and whether an ID3 tag precedes it."""
     place, before, tagged = 0, None, False
     while match := START.search(data, place):
         place = match.start()
@@ -104,7 +105,7 @@ def _frames(data: mmap.mmap) -> Iterator[tuple[int, Frame, bool]]:
 
 
 def _fits(frame: Frame, before: Frame | None, data: mmap.mmap, place: int) -> bool:
-    """Four bytes may look like a header by chance: it is like the one before, or another one or a tag follows."""
+    """Four bytes may look like a header by chance. Accept one like the previous, or followed by a like one or a tag."""
     if frame.like(before):
         return True
     after = data[place + frame.length : place + frame.length + 4]
@@ -127,7 +128,7 @@ def _frame(header: bytes) -> Frame | None:
 
 
 def _xing(data: mmap.mmap, place: int, frame: Frame) -> tuple[bool, int | None]:
-    """Whether a frame is a Xing header, and how many others it counts if it does."""
+    """Whether a frame is a Xing header, and the number of other frames that it states, or None."""
     if frame.version == 3:
         place += 4 + (17 if frame.mono else 32)
     else:
@@ -139,7 +140,7 @@ def _xing(data: mmap.mmap, place: int, frame: Frame) -> tuple[bool, int | None]:
 
 
 def _tag_length(head: bytes) -> int:
-    """Bytes of an ID3v2 tag by its first ten, 3 where they are none."""
+    """Length in bytes of an ID3v2 tag from its first ten bytes; 3 if they are not a valid tag header."""
     if len(head) < 10 or max(head[6:]) > 0x7F or max(head[3:5]) == 0xFF:
         return 3
     a, b, c, d = head[6:]

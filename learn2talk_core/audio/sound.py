@@ -1,4 +1,4 @@
-"""Sound of any kind and length: files of every format, rate and number of channels, read piece by piece."""
+"""Read sound files of any format, length, sample rate and number of channels, piece by piece."""
 
 import io
 import math
@@ -20,21 +20,21 @@ from learn2talk_core.audio.waveform import SAMPLE_RATE, SILENCE_PEAK, from_int16
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import log
 
-# Of files that libsndfile and ffmpeg read, to find a sound by its name; the format is told by the content.
+# Suffixes of files that libsndfile and ffmpeg read, to find sounds in a folder. The content determines the format.
 SUFFIXES = (
     *(".wav", ".flac", ".ogg", ".mp3", ".m4a", ".aac", ".opus", ".oga", ".aif", ".aiff", ".aifc", ".au", ".snd"),
     *(".caf", ".w64", ".rf64", ".wma", ".amr", ".ac3", ".mka", ".mp2", ".3gp", ".weba"),
 )
-SHORTEST = SAMPLE_RATE // 10  # samples; of these every speech encoder makes something
-RATES = (1_000, 768_000)  # Hz; a header's flipped bit can ask for 2 GHz, and 300 GB to resample from there
-PIECE = 30.0  # seconds read at a time
-LARGEST = 2**24  # samples of all channels read at a time
-STATED = {"mov", "matroska", "asf", "avi", "flv", "wav", "aiff", "caf", "w64", "tta", "wv", "ape"}  # ffmpeg's formats
+SHORTEST = SAMPLE_RATE // 10  # samples; long enough for every speech encoder
+RATES = (1_000, 768_000)  # Hz; with a flipped bit a header can state 2 GHz, and resampling would need 300 GB
+PIECE = 30.0  # seconds read at once
+LARGEST = 2**24  # samples of all channels read at once
+STATED = {"mov", "matroska", "asf", "avi", "flv", "wav", "aiff", "caf", "w64", "tta", "wv", "ape"}  # ffmpeg formats
 FILTER = 10  # half the length of SciPy's resampling filter, in samples at the lower of the two rates
 
 
 class SoundPart(NamedTuple):
-    """A file, or bytes `start` to `end` of it. Where libsndfile finds fewer than `least` frames, ffmpeg reads it."""
+    """A file, or bytes `span` (start, end) of it. If libsndfile finds fewer than `least` frames, ffmpeg reads it."""
 
     path: Path
     least: int
@@ -51,24 +51,25 @@ class SoundPart(NamedTuple):
 def read_sound(
     path: str | Path, *, allow_silence: bool = False, limit: Limit | None = None, name: str | None = None
 ) -> np.ndarray:
-    """Read the sound of a file that libsndfile or ffmpeg knows: the mean of its channels, resampled to 16 kHz.
+    """Read the sound of a file that libsndfile or ffmpeg supports: the mean of its channels, resampled to 16 kHz.
 
-    No more than half a minute is held at the file's own rate, so memory is that of the result: 230 MB an hour. Where
-    the channels cancel each other in their mean, the loudest is taken, with a warning. MP3s that lie end to end in one
-    file are all read. A length that the writer did not know, or missed by no more than a header, is no error.
+    At most half a minute is held at the file's own rate, so memory is that of the result: 230 MB per hour. If the
+    channels cancel each other in their mean, the loudest is used, with a warning. Of several MP3s concatenated in one
+    file all are read. A stated length that the writer did not know, or that is wrong by no more than the size of a
+    header, is not an error.
 
     Args:
         path: the file.
-        allow_silence: warn of silence instead of refusing it.
-        limit: how long it may be; `limit_of` the file's size if None.
-        name: what errors and warnings call it, the path if None.
+        allow_silence: warn about silence instead of refusing it.
+        limit: the maximum length; if None, `limit_of` the file's size.
+        name: the name in errors and warnings; if None, the path.
 
     Returns:
         (samples,) float32 in [-1, 1].
 
     Raises:
-        BadInput: missing, empty, cut short, without sound, of a rate outside of `RATES`, not finite, shorter than a
-            tenth of a second, too long, or silent.
+        BadInput: missing, empty, cut short, without sound, with a sample rate outside `RATES`, not finite, shorter than
+            a tenth of a second, too long, or silent.
     """
     path, where = Path(path), name or path
     if not path.is_file():
@@ -86,12 +87,12 @@ def read_sound(
 
 
 def for_ffmpeg(path: str | Path) -> str:
-    """A path in which ffmpeg finds no protocol, whatever colons are in it."""
+    """An absolute path, so that ffmpeg does not take a name with a colon for a protocol."""
     return str(Path(path).absolute())
 
 
 def checked_wave(wave: np.ndarray, where: object = "wave", *, allow_silence: bool = False) -> np.ndarray:
-    """A wave (samples,) at 16 kHz, floats in [-1, 1] or int16, as clipped float32; or refused, as by `read_sound`."""
+    """A wave (samples,) at 16 kHz, floats in [-1, 1] or int16, as clipped float32. Refuses the same as `read_sound`."""
     wave = np.asarray(wave)
     if wave.ndim != 1:
         fix = "Take the mean of the channels."
@@ -113,14 +114,14 @@ def checked_wave(wave: np.ndarray, where: object = "wave", *, allow_silence: boo
 
 
 def resampled(pieces: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
-    """Band-limited conversion of a sound in `pieces` from `rate` to 16 kHz, float32, as if it were converted whole."""
+    """Band-limited resampling of a sound in `pieces` from `rate` to 16 kHz, float32, as if done in one piece."""
     ratio = Fraction(SAMPLE_RATE, rate)
     up, down = ratio.numerator, ratio.denominator
     if ratio == 1:
         yield from pieces
         return
-    edge = down * math.ceil((FILTER + 1) * max(up, down) / (up * down))  # samples that an end of a piece reaches
-    held, start = np.zeros(0, np.float32), 0  # start: where, in `held`, what is not yet converted begins
+    edge = down * math.ceil((FILTER + 1) * max(up, down) / (up * down))  # samples influenced by the end of a piece
+    held, start = np.zeros(0, np.float32), 0  # start: the first sample in `held` that is not yet converted
     for piece in pieces:
         held = np.concatenate([held, piece])
         settled = (len(held) - edge) // down * down
@@ -133,10 +134,10 @@ def resampled(pieces: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
 
 
 def mono_pieces(frames: Iterable[av.AudioFrame], mixer: Mixer, where: object) -> Iterator[np.ndarray]:
-    """What ffmpeg decoded, made mono, float32 at 16 kHz; rate and channels may change on the way."""
+    """Frames decoded by ffmpeg → mono float32 at 16 kHz; sample rate and channels may change between frames."""
     for (rate, *_), alike in groupby(frames, lambda f: (f.sample_rate, f.layout.name, f.format.name)):
         _refuse_rate(rate, where)
-        # ffmpeg's own mono is √2 times the mean; of 8 and more channels PyAV reads planes where there are none.
+        # ffmpeg's own mono is √2 times the mean, and PyAV misreads the planes of 8 or more channels: so packed samples.
         resampler = av.AudioResampler(format="flt", rate=SAMPLE_RATE)
         for frame in chain(alike, [None]):
             for piece in resampler.resample(frame):
@@ -145,7 +146,7 @@ def mono_pieces(frames: Iterable[av.AudioFrame], mixer: Mixer, where: object) ->
 
 
 class _Forward(soundfile.SoundFile):
-    """Reads on without the seek to where it is already, which loses the place in an MP3 and fails in a FLAC."""
+    """Reads without a seek to the current place, which would lose the place in an MP3 and fail in a FLAC."""
 
     def seekable(self) -> bool:
         return False
@@ -158,7 +159,7 @@ def _sources(path: Path, where: object) -> list[SoundPart]:
     for part in parts:
         if part.cut_short:
             raise cut_short(where, f"{part.told} frames of MP3, as its header says", str(part.found))
-    # libsndfile believes the header's count of frames; without one it guesses, and reads no more than that.
+    # libsndfile trusts the header's number of frames; without one it guesses, and reads no more than that.
     least = [(part.found - SLACK) * part.frame.samples if part.told is None else 0 for part in parts]
     if len(parts) == 1:
         return [SoundPart(path, least[0])]
@@ -168,7 +169,7 @@ def _sources(path: Path, where: object) -> list[SoundPart]:
 def _pieces(source: SoundPart, limit: Limit, where: object, mixer: Mixer) -> Iterator[np.ndarray]:
     try:
         file = _Forward(source.opened())
-    except (RuntimeError, TypeError, ValueError):  # not one of its formats, or a header without sense
+    except (RuntimeError, TypeError, ValueError):  # not one of its formats, or an invalid header
         yield from _finite(_by_ffmpeg(source, where, mixer), where)
         return
     with file:
@@ -185,18 +186,18 @@ def _by_libsndfile(file: soundfile.SoundFile, where: object, mixer: Mixer) -> It
     _refuse_rate(rate, where)
     size = max(1, min(file.frames, int(PIECE * rate), LARGEST // file.channels))
     try:
-        # What was read, not what there was room for: the rest of the room is memory that nobody wrote.
+        # Use only the part of the buffer that was read: the rest is uninitialised memory.
         while len(block := file.read(size, dtype="float32", always_2d=True)):
             count += len(block)
             yield mixer.mono(block.T)
     except (RuntimeError, TypeError, ValueError) as error:
-        raise _not_sound(where, f"something else, or a part of one ({str(error)[:200]})") from error
+        raise _not_sound(where, f"another format, or an incomplete file ({str(error)[:200]})") from error
     if count < file.frames and _exact(file):
         raise cut_short(where, f"{file.frames / rate:.2f} s of sound, as its header says", f"{count / rate:.2f} s")
 
 
 def _exact(file: soundfile.SoundFile) -> bool:
-    """Whether its count of frames is none of a stream, which is not known, or of an MP3, where it may be a guess."""
+    """Whether its number of frames is exact: it is unknown for a stream, and may be a guess for an MP3."""
     return file.frames != MANY and file.format != "MP3"
 
 
@@ -205,7 +206,7 @@ def _by_ffmpeg(source: SoundPart, where: object, mixer: Mixer) -> Iterator[np.nd
     try:
         with av.open(for_ffmpeg(file) if isinstance(file, Path) else file, "r", metadata_errors="replace") as container:
             if not container.streams.audio:
-                raise _not_sound(where, "a file without sound in it")
+                raise _not_sound(where, "a file without sound")
             stream, count = container.streams.audio[0], 0
             if stream.codec_context is None:
                 raise _not_sound(where, "a codec that ffmpeg does not know")
@@ -217,21 +218,21 @@ def _by_ffmpeg(source: SoundPart, where: object, mixer: Mixer) -> Iterator[np.nd
                 expected = f"{told:.2f} s of sound, as its header says"
                 raise cut_short(where, expected, f"{count / SAMPLE_RATE:.2f} s")
     except av.FFmpegError as error:
-        raise _not_sound(where, f"something else, or a part of one ({error.strerror})") from error
+        raise _not_sound(where, f"another format, or an incomplete file ({error.strerror})") from error
 
 
 def _stated_seconds(container: av.container.InputContainer) -> float:
-    """The length of the first sound track where the container states it; of others ffmpeg guesses it by the size."""
+    """The length of the first audio track if the container states it, else 0: ffmpeg would guess it from the size."""
     if not STATED & set(container.format.name.split(",")):
         return 0.0
     stream = container.streams.audio[0]
-    if stream.duration is None and len(container.streams) == 1:  # Matroska states that of the whole
+    if stream.duration is None and len(container.streams) == 1:  # Matroska states the length of the whole file
         return (container.duration or 0) / av.time_base
     return float((stream.duration or 0) * (stream.time_base or 0))
 
 
 def _finite(pieces: Iterable[np.ndarray], where: object) -> Iterator[np.ndarray]:
-    """Before resampling spreads a NaN."""
+    """Refuse NaN and infinity before resampling spreads them."""
     for piece in pieces:
         if not np.isfinite(piece).all():
             raise BadInput(where, expected="finite samples", found="NaN or infinity", fix="Write the file again.")
@@ -240,7 +241,7 @@ def _finite(pieces: Iterable[np.ndarray], where: object) -> Iterator[np.ndarray]
 
 def _refuse_rate(rate: int, where: object) -> None:
     if not RATES[0] <= rate <= RATES[1]:
-        expected = f"{RATES[0]} to {RATES[1]} samples a second"
+        expected = f"a sample rate of {RATES[0]} to {RATES[1]} Hz"
         raise BadInput(where, expected=expected, found=str(rate), fix="Record or copy it again.")
 
 

@@ -1,4 +1,4 @@
-"""How a voice sounds, whatever it says and however loudly: to find the training speaker that is most like another."""
+"""A description of a voice, independent of words and loudness, to find the training speaker with the nearest voice."""
 
 from collections.abc import Mapping
 
@@ -7,17 +7,17 @@ import numpy as np
 from learn2talk_core.audio.mel import RANGE, mel_spectrogram
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 
-HEARD = 60 * SAMPLE_RATE  # samples of a long sound that are listened to
+HEARD = 60 * SAMPLE_RATE  # samples used of a long sound
 
 
 def voice_of(wave: np.ndarray) -> np.ndarray:
-    """The long-term average spectrum of a voice: mean and standard deviation of the log-mel bands while it sounds.
+    """The long-term average spectrum of a voice: mean and standard deviation of the log-mel bands, without pauses.
 
-    Columns of the spectrogram that are quieter than the median of those with any sound are pauses and left out; the
-    mean over the bands is taken off, so that the loudness of the recording does not matter.
+    Columns that are quieter than the median of all columns with any sound count as pauses and are left out. The mean
+    over the bands is subtracted, so that the loudness of the recording does not matter.
 
     Args:
-        wave: (samples,) 16 kHz mono; the first minute counts.
+        wave: (samples,) 16 kHz mono; only the first minute is used.
 
     Returns:
         (160,) float32.
@@ -31,6 +31,6 @@ def voice_of(wave: np.ndarray) -> np.ndarray:
 
 
 def nearest_voice(wave: np.ndarray, voices: Mapping[str, np.ndarray]) -> str:
-    """The name of the voice, of those that `voice_of` made, at the smallest Euclidean distance from that of a wave."""
+    """The name of the voice in `voices` (from `voice_of`) with the smallest Euclidean distance to that of `wave`."""
     own = voice_of(wave)
     return min(voices, key=lambda name: float(np.square(voices[name] - own).sum()))

@@ -1,4 +1,4 @@
-"""Mono 16 kHz waveforms: resampled, as 16-bit samples, written as WAV."""
+"""Mono 16 kHz waveforms: resampling, conversion to 16-bit samples, writing as WAV."""
 
 from fractions import Fraction
 from pathlib import Path
@@ -20,12 +20,12 @@ def write_wave(path: str | Path, wave: np.ndarray) -> None:
 
 
 def whole_frames(samples: int, fps: float) -> int:
-    """How many frames at `fps` end with so many samples or before; a frame may end between two samples."""
+    """How many frames at `fps` fit into so many samples; a frame may end between two samples."""
     return int((samples + 0.5) * fps / SAMPLE_RATE)
 
 
 def resample(wave: np.ndarray, rate: int) -> np.ndarray:
-    """Band-limited conversion of (samples,) from `rate` to `SAMPLE_RATE`, float32."""
+    """Band-limited resampling of (samples,) from `rate` to `SAMPLE_RATE`, float32."""
     ratio = Fraction(SAMPLE_RATE, rate)
     if ratio == 1 or wave.size == 0:
         return wave.astype(np.float32)
@@ -33,7 +33,7 @@ def resample(wave: np.ndarray, rate: int) -> np.ndarray:
 
 
 def to_int16(wave: np.ndarray) -> np.ndarray:
-    """Floats in [-1, 1] as 16-bit samples; what lies outside is clipped."""
+    """Floats in [-1, 1] as 16-bit samples; values outside are clipped."""
     return np.round(np.clip(wave, -1, 32767 / 32768) * 32768).astype(np.int16)
 
 

@@ -1,4 +1,4 @@
-"""`learn2talk import-checkpoint` and `export-checkpoint`: convert published files to our folders and back."""
+"""`learn2talk import-checkpoint` and `export-checkpoint`: published files to Learn2Talk's model folders, and back."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -37,7 +37,7 @@ ImportKind = Kind | Literal["syncnet", "expnet", "posevae"]
 
 
 class Takes(NamedTuple):
-    """The files of a kind of checkpoint, and how to use the folder made from them."""
+    """The files that a kind of checkpoint needs, and how the folder made from them is used."""
 
     files: str
     use: str
@@ -62,7 +62,7 @@ TAKES: dict[ImportKind, Takes] = {
         _SADTALKER + "auido2pose_00140-model.pth", "learn2talk animate SPEECH --head 1 --head-model {folder}"
     ),
 }
-# Published networks that no stage uses: name, and loader of the published file or the imported folder.
+# Published networks that no stage trains further: name and loader, which also reads the imported folder.
 _AS_THEY_ARE: dict[str, tuple[str, Callable[[str | Path], nn.Module]]] = {
     "syncnet": ("SyncNet", load_syncnet),
     "expnet": ("ExpNet", load_expnet),
@@ -71,17 +71,17 @@ _AS_THEY_ARE: dict[str, tuple[str, Callable[[str | Path], nn.Module]]] = {
 
 
 def import_checkpoint(files: Sequence[str], kind: ImportKind, out: str | Path, corpus: str | Path | None = None) -> str:
-    """Check published files and convert them to a folder in our format; `TAKES` says how to use it.
+    """Check published files and write them as a model folder, which the kind's parameter accepts.
 
     Args:
-        files: weights and the files that belong to them, in any order; see `TAKES`.
+        files: the weights and the files that belong to them, in any order; see `TAKES`.
         kind: the kind of checkpoint.
-        out: folder to write; an existing folder is replaced only if this command made it.
-        corpus: only for FaceFormer: the corpus to use it on. Its number of speakers, mesh, frame rate and unit must
-            match the weights. Not needed for the published files.
+        out: folder to write; one that this command made is replaced.
+        corpus: for a FaceFormer, the corpus that it is to be used with: number of speakers, mesh, frame rate and unit
+            are compared. Not needed for the published files.
 
     Returns:
-        A short description of the network.
+        One sentence that describes the network.
     """
     check_own(out, IMPORT)
     config = next((file for file in files if file.endswith(".json")), None)
@@ -134,15 +134,15 @@ def import_checkpoint(files: Sequence[str], kind: ImportKind, out: str | Path, c
 
 
 def export_checkpoint(folder: str | Path, kind: Kind, out: str | Path) -> list[str]:
-    """Write one of our models with the file format and key names that the published code reads.
+    """Write a Learn2Talk model in the file format, and with the key names, that the published code reads.
 
     Args:
         folder: the model's folder.
-        kind: the kind of checkpoint.
-        out: file to write; for wav2vec2 and lipreader a folder, which is replaced only if this command made it.
+        kind: the kind of model.
+        out: file to write; for wav2vec2 and lipreader a folder, and one that this command made is replaced.
 
     Returns:
-        Notes on what must be set or changed in the published code, one sentence each.
+        Notes on what the published code needs to know, one sentence each.
     """
     if kind in ("wav2vec2", "lipreader"):
         check_own(out, EXPORT)
@@ -154,7 +154,7 @@ def export_checkpoint(folder: str | Path, kind: Kind, out: str | Path) -> list[s
         student, _ = load_student(folder, made_by="make repro")
         if not isinstance(student, FaceFormer):
             raise BadInput(
-                folder, expected="a FaceFormer", found=f"a {student.network}", fix="Name the folder of a FaceFormer."
+                folder, expected="a FaceFormer", found=f"a {student.network}", fix="Name a FaceFormer's folder."
             )
         return export_faceformer(student, out)
     elif kind == "wav2lip":

@@ -1,4 +1,4 @@
-"""FaceFormer checkpoints: the published ones (`biwi.pth`, `vocaset.pth`) and others trained with its code."""
+"""Checkpoints of FaceFormer: the published ones (`biwi.pth`, `vocaset.pth`) and others trained with its code."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,7 +20,7 @@ from learn2talk_core.untrusted.published import State, export_state, fill, read_
 
 FIX = "Name FaceFormer's biwi.pth or vocaset.pth, or a file that its code saved."
 OTHER_CORPUS = "Use it on the corpus that it was trained on."
-# Training data of the two published files: frame rate, vertices, and speakers in the order of the style one-hot.
+# What the two published files were trained on: frame rate, vertices, and the speakers in the style one-hot's order.
 PUBLISHED: dict[AudioAlignment, tuple[int, int, tuple[str, ...]]] = {
     "vocaset": (
         30,
@@ -33,7 +33,7 @@ PUBLISHED: dict[AudioAlignment, tuple[int, int, tuple[str, ...]]] = {
     ),
     "biwi": (25, 23370, ("F2", "F3", "F4", "M3", "M4", "M5")),
 }  # fmt: skip
-# Millimetres per unit of the two datasets: VOCASET in metres; BIWI with faces of unit area, where it is 174 to 201 mm.
+# Range of the two datasets' units in millimetres: metres, and the unit in which a face has area 1 (174 to 201 mm).
 UNIT_MM: dict[AudioAlignment, tuple[float, float]] = {"vocaset": (1000, 1000), "biwi": (150, 250)}
 
 
@@ -45,24 +45,24 @@ def import_faceformer(
     fps: float | None = None,
     config: str | Path | None = None,
 ) -> tuple[FaceFormer, tuple[str, ...]]:
-    """Load a FaceFormer from a state dict; sizes are read from its shapes, and it keeps its audio alignment.
+    """The network of a state dict with FaceFormer's keys. Its size comes from the shapes of the weights, its alignment
+    of audio and frames is the one that it was trained with.
 
     Args:
-        path: the file. The table `PPE.pe` may be missing.
-        speakers: training speakers of the corpus to use it on; their number must match the number of styles. If they
-            are the speakers of the published file in another order, the order of the file is kept.
+        path: the file. `PPE.pe`, a constant table, may be missing.
+        speakers: training speakers of the corpus that it is to be used with; their number must be that of the styles.
+            If they are those of the published file in a different order, the file's order is kept.
         vertex_count: number of vertices of that corpus.
         fps: frame rate of that corpus.
-        config: `config.json` of the speech encoder, needed if shapes alone do not define it (see
-            `wav2vec2.encoder_config`); `FILE.config.json`, which `export_faceformer` writes beside its file, is found
-            automatically.
+        config: `config.json` of the speech encoder, needed if the shapes do not determine it (see
+            `wav2vec2.encoder_config`). `FILE.config.json`, which `export_faceformer` writes, is found automatically.
 
     Returns:
         The network, in evaluation mode, and its speakers in the order of the style one-hot.
 
     Raises:
-        BadInput: see `published.read_state`; or the file holds another network, or does not match the number of
-            speakers, the number of vertices or the frame rate.
+        BadInput: see `published.read_state`; another network; another number of speakers or vertices; another frame
+            rate.
     """
     path = Path(path)
     state = read_state(path)
@@ -74,7 +74,7 @@ def import_faceformer(
     rate, _, published = PUBLISHED[alignment]
     _check_corpus(path, styles, vertices, rate, speakers, vertex_count, fps)
     if speakers is None and styles != len(published):
-        fix = "Name the corpus to use it on: --corpus FOLDER."
+        fix = "Name its corpus: --corpus FOLDER."
         raise BadInput(path, expected=f"{len(published)} styles, as published", found=f"{styles}", fix=fix)
     if speakers is None or set(speakers) == set(published):
         speakers = published
@@ -87,7 +87,7 @@ def import_faceformer(
 
 
 def published_student(path: str | Path) -> tuple[FaceFormer, tuple[str, ...], float]:
-    """A published file as a frozen student, with its training speakers and frame rate."""
+    """A published file as a frozen student, with its training speakers and its frame rate."""
     student, speakers = import_faceformer(path)
     frozen(student)
     return student, speakers, float(student.period)
@@ -96,8 +96,8 @@ def published_student(path: str | Path) -> tuple[FaceFormer, tuple[str, ...], fl
 def import_student(
     source: str | Path, corpus: Corpus, *, config: str | Path | None = None
 ) -> tuple[FaceFormer, tuple[str, ...]]:
-    """A FaceFormer that matches the speakers, mesh and unit of `corpus`, from a published file (with the `config` of
-    its speech encoder, see `import_faceformer`) or a folder of ours.
+    """A FaceFormer for the speakers, mesh and unit of `corpus`, from a published file (with the `config` of its speech
+    encoder, see `import_faceformer`) or a model folder.
 
     Returns:
         The network and its speakers in the order of the style one-hot.
@@ -128,9 +128,9 @@ def import_student(
         if not low <= corpus.mm_per_unit <= high:
             raise BadInput(
                 source,
-                expected=f"a corpus with {low:g} to {high:g} mm per unit, as in the training data of these weights",
+                expected=f"a corpus of {low:g} to {high:g} mm per unit, as in the training of these weights",
                 found=f"{corpus.mm_per_unit:g} mm ({corpus.recipe})",
-                fix="Prepare the corpus in the unit of the weights: VOCASET in metres, BIWI with faces of unit area.",
+                fix="Prepare the corpus as for the weights: VOCASET in metres, BIWI with faces of unit area.",
             )
     return model, speakers
 
@@ -139,12 +139,12 @@ def export_faceformer(model: FaceFormer, out: str | Path) -> list[str]:
     """Write the state dict that FaceFormer's code loads, and `OUT.config.json` for its speech encoder.
 
     Returns:
-        Notes on what must be changed in FaceFormer's code or what it cannot do, one sentence each.
+        Notes on what FaceFormer's code needs to know or cannot do, one sentence each.
     """
     out, encoder = Path(out), model.speech_encoder
     beside = _config_beside(out)
     if beside.exists() and not out.exists():
-        found, fix = "another file, which would be overwritten", "Choose another path or move that file."
+        found, fix = "another file, which would be lost", "Name another output file, or move this one away."
         raise BadInput(beside, expected=f"the file that {EXPORT} wrote with {out.name}, or none", found=found, fix=fix)
     with whole_file(out) as partial:
         torch.save(export_state(model), partial)
@@ -157,13 +157,13 @@ def export_faceformer(model: FaceFormer, out: str | Path) -> list[str]:
     if model.alignment == "time":
         notes.append(
             "It was trained with features at the times of the motion frames; FaceFormer's own code stretches or pairs "
-            "them, which shifts the sound by up to one frame."
+            "the features, which shifts the sound by up to one frame."
         )
     return notes
 
 
 def _alignment(state: State, vertices: int, path: Path) -> AudioAlignment:
-    """The audio alignment used in training: FaceFormer's code ties both alignment and period to the dataset."""
+    """How audio was aligned with frames in training: FaceFormer's code ties this, like the period, to the dataset."""
     if "PPE.pe" in state:
         period = _period(state["PPE.pe"])
     else:
@@ -175,7 +175,7 @@ def _alignment(state: State, vertices: int, path: Path) -> AudioAlignment:
 
 
 def _period(table: Tensor) -> int:
-    """The period in frames of the table of positions (1, n, d)."""
+    """The number of frames after which the position table (1, n, d) repeats itself."""
     rows = table.reshape(-1, table.shape[-1])
     same = (rows[1:] - rows[0]).abs().amax(1) < 1e-4
     return int(same.float().argmax()) + 1 if bool(same.any()) else len(rows)

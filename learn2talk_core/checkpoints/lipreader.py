@@ -1,4 +1,4 @@
-"""Published lip readers of Ma et al.: `model.pth`, the `model.json` beside it, and the list of its output units."""
+"""Published lip readers of Ma et al.: `model.pth`, the `model.json` beside it, and the list of output units."""
 
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from learn2talk_core.run.weights import check_description, described, load_confi
 from learn2talk_core.untrusted.published import check_state, export_state, fill, read_state
 
 FIX = "Name the model.pth of a video-only LRS3 or LRS2 reader, with its model.json beside it."
-# Options that define the network: the required values, which are also the defaults if model.json lacks them.
+# Required options: with other values it is another network. A model.json that leaves one out means the value here.
 NETWORK = {
     "transformer_input_layer": "conv3d",
     "transformer_encoder_attn_layer_type": "rel_mha",
@@ -30,22 +30,22 @@ READ = {*NETWORK, *SIZES, "rel_pos_type", "labels_type", "char_list"}
 def import_lipreader(
     weights: str | Path, config: str | Path | None = None, units: str | Path | None = None
 ) -> tuple[LipReader, dict[str, Any], tuple[str, ...]]:
-    """Load the lip reader of a published checkpoint.
+    """The lip reader of a published checkpoint.
 
     Args:
         weights: `model.pth`, a plain state dict.
-        config: `model.json`: the options, or a list [input size, vocabulary, options]. Default: the one beside the
+        config: `model.json`: the options, or a list [input size, vocabulary, options]. If None, the one beside the
             weights.
-        units: for readers of sub-words, the separately published list `unigram5000_units.txt`; a list beside the
+        units: for readers of sub-words, the list that is published separately, `unigram5000_units.txt`; one beside the
             weights is found automatically. Readers of characters have their units in `model.json`.
 
     Returns:
-        The reader, in evaluation mode; the arguments of `LipReader` that construct it; the unit of each output of its
-        CTC head: blank first, `▁` or `<space>` for a space, start-and-end last.
+        The reader, in evaluation mode; the arguments of `LipReader` that rebuild it; the unit of each output of its CTC
+        head: blank first, `▁` or `<space>` for a space, start-and-end last.
 
     Raises:
-        BadInput: see `published.read_state`; or the network is an audio network or another one, or the number of units
-            differs from the number of its outputs.
+        BadInput: see `published.read_state`; a network for audio, or another one; a number of units that differs from
+            the number of outputs.
     """
     weights = Path(weights)
     config = weights.with_name("model.json") if config is None else Path(config)
@@ -64,7 +64,7 @@ def import_lipreader(
         shape = {"vocabulary": vocabulary, **official_shape(options)}
     except KeyError as error:
         raise BadInput(config, expected=f"an option {error}", found="none", fix=FIX) from None
-    # up to 250 million weights: compared before memory is allocated, and not initialised before they are overwritten
+    # up to 250 million weights: compared before memory is allocated, and not initialised only to be overwritten
     what = "the lip reader that its model.json describes"
     reader = described(lambda: LipReader(**shape), config, expected="the options of a lip reader", fix=FIX)
     check_state(reader, state, weights, what=what, fix=FIX)
@@ -74,8 +74,8 @@ def import_lipreader(
 
 
 def import_reader(source: str | Path) -> tuple[nn.ModuleDict, dict[str, Any]]:
-    """A lip reader and its configuration, as `weights.save_weights` expects them: from published weights (see
-    `import_lipreader`) or a folder of ours. A published reader has `units` and no frame-wise head."""
+    """A lip reader and its configuration for `weights.save_weights`, from published weights (see `import_lipreader`) or
+    a model folder. A published one has `units` and no frame-wise head."""
     if Path(source).is_dir():
         reader, head = load_lipreader(source)
         own: dict[str, nn.Module] = {"reader": reader} if head is None else {"reader": reader, "head": head}
@@ -91,9 +91,9 @@ def lipreader_parts(
 
 
 def export_lipreader(folder: str | Path, out: str | Path) -> None:
-    """Write the reader in `folder` as a folder with the published code's `model.pth` and `model.json`.
+    """Write the reader in `folder` as a folder with `model.pth` and `model.json` for the published code.
 
-    Its units are in `model.json`, as for readers of characters; readers trained by this project have phonemes.
+    Its units are in `model.json`, as for readers of characters; readers that were trained here have phonemes.
     """
     reader, _ = load_lipreader(folder)
     config = load_config(folder, made_by="dvc repro lipreader")
@@ -122,7 +122,7 @@ def export_lipreader(folder: str | Path, out: str | Path) -> None:
 
 
 def _options(path: Path) -> tuple[int | None, dict[str, Any]]:
-    """The vocabulary size (None if `model.json` does not give it) and the options."""
+    """The size of the vocabulary (None if `model.json` does not state it) and the options."""
     options = read_json(path, made_by="the options of the lip reader")
     size = None
     if isinstance(options, list) and len(options) == 3:
@@ -149,7 +149,7 @@ def _units(options: dict[str, Any], weights: Path, given: Path | None) -> tuple[
             weights,
             expected=f"the list of its units ({options.get('labels_type', 'char')})",
             found="none in model.json and no *units.txt beside it",
-            fix="Put unigram5000_units.txt of the published code beside it.",
+            fix="Put unigram5000_units.txt of the published code beside the weights.",
         )
     try:
         lines = path.read_text(encoding="utf-8").splitlines()

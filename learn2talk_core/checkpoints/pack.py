@@ -1,8 +1,8 @@
-"""Packs a trained model as a folder to publish: weights, their origin, scores, and a model card.
+"""A trained model as a folder for publication: weights, their origin, their scores, and a model card.
 
-A stage's output must be byte-identical for the same code, data and seed, so it cannot contain the commit, which changes
-with every commit. It is added and checked here: `dvc.lock` records each model by the hash of its content, together with
-the parameters, code and data that made it.
+A stage's output must have the same bytes for the same code, data and seed, so it cannot contain the commit, with which
+it would change every time. The commit is added here, and checked: `dvc.lock` identifies each model by the hash of its
+content, together with the parameters, code and data that made it.
 """
 
 import hashlib
@@ -23,10 +23,10 @@ ABOUT = {
     "students": "A student of Learn2Talk's pipeline: speech in, 3D face motion out.",
     "speech_encoder": "wav2vec 2.0: speech in, features out.",
     "teacher": "Wav2Lip and its lip-sync expert: a face and speech in, a talking face out.",
-    "lipreader": "Lip reader: mouth pictures in, phonemes or text out.",
-    "syncnet3d": "SyncNet3D: tells whether the 3D motion of a mouth and speech are in sync.",
+    "lipreader": "Lip reader: mouth images in, phonemes or text out.",
+    "syncnet3d": "SyncNet3D: measures whether the 3D motion of a mouth and speech are in sync.",
 }
-LOADING = {  # module, what to write
+LOADING = {  # module, code that loads the model
     "students": ("students.loading", 'student, speakers = load_student("FOLDER", made_by="a download")'),
     "speech_encoder": ("speech_encoder", 'encoder = load_speech_encoder("FOLDER")'),
     "teacher": ("wav2lip", 'generator, inputs = load_generator("FOLDER")'),
@@ -41,19 +41,19 @@ PARAMETER = {
 
 
 def pack(model: str, out: str | Path, project: str | Path = ".") -> None:
-    """Copy a model that a finished run of the pipeline made, and add its origin and scores.
+    """Copy a model that a finished run of the pipeline made, with its origin and its scores.
 
-    `out` contains the model's own files, `learn2talk.json` with commit, parameters, corpus, metrics and checksums, and
-    `README.md`, the model card made from it. The folder can be pushed to a hub unchanged, and can be the value of any
-    `checkpoint` parameter.
+    `out` then holds the model's own files; `learn2talk.json` with commit, parameters, corpus, metrics and checksums;
+    and `README.md`, the model card made from it. The folder can be pushed to a hub unchanged, and every `checkpoint`
+    parameter accepts it.
 
     Args:
         model: the model's folder, `data/models/NAME` or `data/models/NAME/ROLE`.
-        out: the new folder; an existing folder is replaced only if it was packed before.
+        out: the new folder; one that was packed before is replaced.
         project: the folder with `dvc.lock`.
 
     Raises:
-        BadInput: the folder is not the model that `dvc.lock` describes, or `out` exists and was not packed by us.
+        BadInput: not the model that `dvc.lock` describes, or `out` exists and was not made by this command.
     """
     check_own(out, PACK)
     project = Path(project)
@@ -67,7 +67,7 @@ def pack(model: str, out: str | Path, project: str | Path = ".") -> None:
             folder,
             expected=f"the model that dvc.lock describes ({expected})",
             found="nothing" if found is None else f"another one ({found})",
-            fix=f"Make it and record it in dvc.lock: dvc repro {stage}.",
+            fix=f"Make it, or update dvc.lock: dvc repro {stage}.",
         )
     about = {
         "model": model.removeprefix(f"{MODELS}/"),
@@ -96,15 +96,15 @@ def content_hash(folder: str | Path) -> str:
 
 
 def commit(project: str | Path, content: str, code: Mapping[str, str]) -> dict[str, Any] | None:
-    """The Git commit that added a model to `dvc.lock`; None outside a Git repository.
+    """The Git commit that added a model to `dvc.lock`; None outside of Git.
 
     Args:
         project: the folder with `dvc.lock`.
         content: the model's hash in `dvc.lock`.
-        code: the source files that made it, with their MD5s in `dvc.lock`.
+        code: the source files that made it, and their MD5s in `dvc.lock`.
 
     Returns:
-        `hash` of the commit. `dirty`: the model is in no commit yet (the hash is that of HEAD), or was made with source
+        `hash`; `dirty`: the model is not in any commit yet (then the hash is that of HEAD), or it was made with source
         files that differ from those of the commit.
     """
 
@@ -130,7 +130,7 @@ def _md5(data: bytes) -> str:
 
 
 def model_card(about: Mapping[str, Any]) -> str:
-    """The model card of a packed model; `about` is what `pack` writes to `learn2talk.json`."""
+    """The model card of a packed model; see `pack` for what `about` holds."""
     name = about["model"]
     kind = name.split("/")[0]
     corpus, metrics = about["corpus"] or {}, dict(_flat(about["metrics"]))
@@ -150,7 +150,7 @@ def model_card(about: Mapping[str, Any]) -> str:
         numbers = f"{corpus['fps']:g} frames per second, {corpus['mm_per_unit']:g} mm per unit"
         lines += [f"- corpus: {corpus['recipe']}, {numbers}; training speakers {', '.join(corpus['train_speakers'])}"]
     if not embedded:
-        lines += ["- licence: that of the data it was trained on; check it before you pass the weights on"]
+        lines += ["- licence: that of the training data; check it before you distribute the weights"]
     lines += ["", "## Scores", "", *_table(("number", "value"), metrics)]
     lines += ["", "## Parameters", "", *_table(("parameter", "value"), dict(_flat(about["parameters"])))]
     lines += ["", "Units, protocols and definitions: `learn2talk.json` and the project's documentation.", ""]
@@ -160,7 +160,7 @@ def model_card(about: Mapping[str, Any]) -> str:
 def _commit_text(found: Mapping[str, Any] | None) -> str:
     if found is None:
         return "unknown"
-    return found["hash"] + (", with changes that are not in it" if found["dirty"] else "")
+    return found["hash"] + (", with changes that this commit does not contain" if found["dirty"] else "")
 
 
 def _lock(project: Path) -> dict[str, Any]:
@@ -179,7 +179,7 @@ def _made_by(stages: Mapping[str, Any], model: str) -> tuple[str, dict[str, Any]
 
 
 def _corpus(project: Path, entry: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Description of the corpus; None if the model was not made from it, or the corpus is missing or has changed."""
+    """A description of the corpus; None if the model was not made from it or the corpus has changed since."""
     used = next((dep["md5"] for dep in entry.get("deps", []) if dep["path"] == CORPUS), None)
     if used is None or not (project / CORPUS).is_dir() or content_hash(project / CORPUS) != used:
         return None
@@ -190,7 +190,7 @@ def _corpus(project: Path, entry: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _metrics(project: Path, stages: Mapping[str, Any], stage: str, model: str) -> Iterator[tuple[str, Any]]:
-    """The stage's own metrics, and for a student its rows of the evaluation, if it evaluated exactly these students."""
+    """The stage's own metrics, and for a student its rows of the evaluation, if that judged the current students."""
 
     def unchanged(name: str, out: Mapping[str, Any]) -> bool:
         path = project / name

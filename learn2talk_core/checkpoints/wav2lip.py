@@ -1,5 +1,5 @@
-"""Published Wav2Lip checkpoints: the generator (`wav2lip.pth`, `wav2lip_gan.pth`, the TorchScript `Wav2Lip-SD-*.pt`)
-and the lip-sync expert (`lipsync_expert.pth`)."""
+"""Published checkpoints of Wav2Lip: the generator (`wav2lip.pth`, `wav2lip_gan.pth`, the TorchScript
+`Wav2Lip-SD-*.pt`) and the lip-sync expert (`lipsync_expert.pth`)."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ OFFICIAL_INPUTS = Inputs(bgr=True)
 
 
 def import_generator(source: str | Path) -> tuple[Wav2Lip, dict[str, float], Inputs]:
-    """A generator, its `width` and `audio_width`, and its input format, from a published file or a folder of ours."""
+    """A generator, its `width` and `audio_width`, and its input format, from a published file or a model folder."""
     if Path(source).is_dir():
         generator, inputs = load_generator(source)
         shape = load_config(source, made_by="dvc repro teacher")["shape"]
@@ -27,14 +27,14 @@ def import_generator(source: str | Path) -> tuple[Wav2Lip, dict[str, float], Inp
 
 
 def import_expert(source: str | Path) -> tuple[SyncExpert2D, float]:
-    """A lip-sync expert and its width, from a published file or a folder of ours."""
+    """A lip-sync expert and its width, from a published file or a model folder."""
     if Path(source).is_dir():
         return load_expert(source), load_config(source, made_by="dvc repro teacher")["width"]
     return import_sync_expert(source), 1.0
 
 
 def import_wav2lip(path: str | Path) -> Wav2Lip:
-    """The generator, in evaluation mode; its weights expect faces in BGR."""
+    """The generator, in evaluation mode; it takes faces in BGR."""
     fix = "Name wav2lip.pth or wav2lip_gan.pth (416 MB), or Wav2Lip-SD-GAN.pt."
     generator = Wav2Lip()
     fill(generator, read_state(path), path, what="Wav2Lip's generator", fix=fix)
@@ -49,15 +49,15 @@ def import_sync_expert(path: str | Path) -> SyncExpert2D:
 
 
 def export_wav2lip(generator: Wav2Lip, out: str | Path, inputs: Inputs) -> None:
-    """Write the generator in the format that Wav2Lip's own code loads.
+    """Write the generator so that Wav2Lip's own code can load it.
 
-    If the weights are for RGB, the channels of the first and last layer are swapped, so that they work on BGR faces.
+    If the weights are for RGB, the channels of the first and last layer are swapped: the same function of BGR faces.
     """
     fix = "Train one for it: teacher.generator.{width,audio_width}=1, residual=false, lead=0."
     if generator.residual:
-        raise BadInput("the generator", expected="one that generates whole faces", found="a residual one", fix=fix)
+        raise BadInput("the generator", expected="one that draws whole faces", found="a residual one", fix=fix)
     if inputs.lead:
-        expected, found = "audio windows that start at their frame (lead 0)", f"lead {inputs.lead} frames"
+        expected, found = "an audio window that begins at its frame", f"one that begins {inputs.lead} frames before"
         raise BadInput("the generator", expected=expected, found=found, fix=fix)
     _refuse_other_width(generator, Wav2Lip, fix)
     state = export_state(generator)
@@ -70,12 +70,12 @@ def export_wav2lip(generator: Wav2Lip, out: str | Path, inputs: Inputs) -> None:
 
 
 def export_sync_expert(expert: SyncExpert2D, out: str | Path) -> None:
-    """Write the expert in the format that Wav2Lip's own code loads."""
+    """Write the expert so that Wav2Lip's own code can load it."""
     if not expert.official:
         raise BadInput(
             "the sync expert",
-            expected="an expert with plain faces as input, as in Wav2Lip",
-            found="an expert whose input is the difference from the clip's mean face",
+            expected="one whose input is faces, as in Wav2Lip",
+            found="one whose input is the difference from the clip's mean face",
             fix="Only an imported expert can be exported.",
         )
     _refuse_other_width(expert, SyncExpert2D, "Only an imported expert can be exported.")

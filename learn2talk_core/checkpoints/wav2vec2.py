@@ -1,6 +1,6 @@
-"""Published wav2vec 2.0 checkpoints of any size: a hub name in the local cache, a folder, or a weight file.
+"""Published wav2vec 2.0 of any size: a hub model in the local cache, a folder, or one file of weights.
 
-No tokenizer is needed or read. Weight normalisation may have its old or new names.
+No tokenizer is needed or read. Weight normalisation may have its old or its new names.
 """
 
 from collections.abc import Mapping
@@ -21,21 +21,21 @@ from learn2talk_core.untrusted.published import check_state, export_state, fill,
 
 HEAD_WIDTH = 64  # width of an attention head in every published size
 FIX = "Name a wav2vec 2.0 in the format of transformers: a folder, a file of weights, or a hub model in the cache."
-# heads that pre-training and recognition add to the encoder
+# modules that pre-training and speech recognition add to the encoder
 HEADS = ("lm_head.", "quantizer.", "project_hid.", "project_q.", "classifier.", "projector.", "adapter_layer")
 
 
 def import_wav2vec2(source: str | Path, config: str | Path | None = None) -> SpeechEncoder:
-    """Load the encoder, without any head.
+    """The encoder, without any head.
 
     Args:
         source: a folder with `config.json` and weights; the name of a hub model in the local cache (nothing is
-            downloaded); or a weight file.
-        config: `config.json` for a weight file. Default: the one beside the file; without one, the configuration is
-            derived from the shapes (see `encoder_config`).
+            downloaded); or a file of weights.
+        config: `config.json` for a file of weights. If None, the one beside the file is used; if there is none, the
+            sizes are taken from the shapes of the weights (see `encoder_config`).
 
     Raises:
-        BadInput: the checkpoint is no wav2vec 2.0, is incomplete, or is for another sample rate.
+        BadInput: not a wav2vec 2.0, an incomplete one, or one for another sample rate.
     """
     path = Path(source)
     if not path.is_file():
@@ -52,7 +52,7 @@ def import_wav2vec2(source: str | Path, config: str | Path | None = None) -> Spe
 
 
 def encoder_from(state: Mapping[str, Tensor], path: object, config: Wav2Vec2Config | None = None) -> SpeechEncoder:
-    """The encoder of a state dict with the keys of transformers' Wav2Vec2Model; `path` is for error messages.
+    """The encoder of a state dict with the key names of transformers' Wav2Vec2Model; `path` is for errors.
 
     The mask embedding, which only pre-training uses, may be missing.
     """
@@ -60,7 +60,7 @@ def encoder_from(state: Mapping[str, Tensor], path: object, config: Wav2Vec2Conf
     what = "a wav2vec 2.0 of this configuration"
     skeleton = described(
         lambda: SpeechEncoder(config), path, expected=what, fix=FIX
-    )  # compared before allocation
+    )  # compared before allocating memory
     mask = {"masked_spec_embed": torch.zeros(config.hidden_size)}
     own = skeleton.state_dict()
     given = {**({key: value for key, value in mask.items() if key in own}), **state}
@@ -73,7 +73,7 @@ def encoder_from(state: Mapping[str, Tensor], path: object, config: Wav2Vec2Conf
 
 
 def encoder_config(state: Mapping[str, Tensor], path: object) -> Wav2Vec2Config:
-    """The configuration that follows from the shapes and from what published models with such shapes have in common.
+    """The configuration, from the shapes of the weights and from what all published models of such shapes share.
 
     Models with a layer norm in each convolution (large-lv60, XLSR) normalise before each transformer block, the others
     (base, large) after it; attention heads have width 64; the strides are 5 and six times 2.
@@ -104,14 +104,14 @@ def encoder_config(state: Mapping[str, Tensor], path: object) -> Wav2Vec2Config:
     except (KeyError, StopIteration) as error:
         absent = str(error.args[0]) if error.args else "encoder.pos_conv_embed.conv.weight_v"
         raise BadInput(path, expected="the weights of a wav2vec 2.0", found=f"no {absent}", fix=FIX) from None
-    except (TypeError, IndexError, ZeroDivisionError) as error:  # too few axes, or an axis of size 0
+    except (TypeError, IndexError, ZeroDivisionError) as error:  # too few axes, or an axis of length 0
         found = f"weights of other shapes ({error})"
         raise BadInput(path, expected="the weights of a wav2vec 2.0", found=found, fix=FIX) from error
     return speech_config(numbers, path, fix=FIX)
 
 
 def read_config(path: str | Path) -> Wav2Vec2Config:
-    """Read a `config.json` of transformers; the configuration of another model is refused."""
+    """A `config.json` of transformers; refused if it is of another kind of model."""
     about = _description(Path(path))
     if about.get("model_type", "wav2vec2") != "wav2vec2":
         raise BadInput(path, expected="a wav2vec 2.0", found=f"a {about['model_type']}"[:80], fix=FIX)
@@ -119,8 +119,8 @@ def read_config(path: str | Path) -> Wav2Vec2Config:
 
 
 def export_wav2vec2(encoder: SpeechEncoder, out: str | Path) -> None:
-    """Write a folder in the published format: `config.json`, `pytorch_model.bin` with the old names of weight
-    normalisation, which any version of transformers reads, and `preprocessor_config.json`."""
+    """Write a folder like those of published models: `config.json`, `pytorch_model.bin` with the old names of weight
+    normalisation, which every version of transformers reads, and `preprocessor_config.json`."""
     with own_folder(out, EXPORT) as folder:
         write_json(folder / "config.json", config_dict(encoder))
         torch.save(export_state(encoder), folder / "pytorch_model.bin")
@@ -143,7 +143,7 @@ def config_dict(encoder: SpeechEncoder) -> dict[str, Any]:
 
 
 def _check_about(source: str | Path) -> None:
-    """Refuse a model whose files name another model type or sample rate, or audio input without normalisation."""
+    """Refuse another kind of model, another sample rate or audio without normalisation, if the files state it."""
     path = beside(source, "config.json")
     about = None if path is None else _description(path)
     if about is not None and about.get("model_type", "wav2vec2") != "wav2vec2":

@@ -1,6 +1,6 @@
-"""`learn2talk animate`: sound files in; for each a folder of the formats that are wanted, and what was made from what.
+"""`learn2talk animate`: for each sound file, a folder with the requested formats and a record of how they were made.
 
-A folder appears when everything in it is whole, or not at all.
+A folder appears only when everything in it is complete.
 """
 
 import fcntl
@@ -48,25 +48,25 @@ def animate_files(
 
     Args:
         sources: sound files; "-" is standard input.
-        out: where to; each file gets the folder `out/NAME`, which is replaced if an earlier run made it.
+        out: output folder; each file gets the folder `out/NAME`, which is replaced if an earlier run made it.
         formats: names of `formats.FORMATS`.
-        style, fps, chunk, life: as `Animator.animate`.
-        shapes: blend shapes of the mesh, for arkit and for blinks and gaze.
-        flame: FLAME's model file, for flame.
-        model: as `load_animator`.
+        style, fps, chunk, life: as for `Animator.animate`.
+        shapes: file with the blend shapes of the mesh, for the format `arkit` and for blinks and gaze.
+        flame: FLAME's model file, for the format `flame`.
+        model: as for `load_animator`.
 
     Yields:
-        Each folder when it is whole.
+        Each folder when it is complete.
 
     Raises:
-        BadInput: whatever is wrong with what was given; files before the one that is wrong are done.
+        BadInput: an argument or a sound file is wrong; the files before that one are already animated.
     """
     out = Path(out)
     check_names(formats, "--format")
     names = ["stdin" if source == STDIN else Path(source).stem for source in sources]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
-        raise BadInput(f"{out}/{twice}", expected="one sound", found="several of this name", fix="Rename one.")
+        raise BadInput(f"{out}/{twice}", expected="one sound file", found="several of this name", fix="Rename one.")
     for name in names:
         _check_place(out, name)
     if "flame" in formats and flame is None:
@@ -97,12 +97,12 @@ def animate_files(
         with ExitStack() as stack:
             with own_folder(out / name, ANIMATE, about) as folder:
                 write_formats(folder / name, animation, formats, writers)
-                stack.enter_context(_alone(out))  # two runs at one folder: one after the other puts its own there
+                stack.enter_context(_alone(out))  # two runs with the same `out` move their folders there in turn
         yield out / name
 
 
 def _check_place(out: Path, name: str) -> None:
-    """Before any work: can `out` be written, and is what is in it under this name ours to replace?"""
+    """Check before any work that `out` can be written, and that `out/NAME` is missing or may be replaced."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
@@ -115,7 +115,7 @@ def _check_place(out: Path, name: str) -> None:
 
 @contextmanager
 def _as_file(source: str) -> Iterator[Path]:
-    """The sound as a file; standard input is written to a temporary one, since the formats want to seek."""
+    """The sound as a file; standard input is copied to a temporary file, since reading audio formats needs seeking."""
     if source != STDIN:
         yield Path(source)
         return
@@ -128,7 +128,7 @@ def _as_file(source: str) -> Iterator[Path]:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other run of ours holds `folder`; the lock goes with the process, however it ends."""
+    """Hold a lock on `folder`, after waiting for other runs; the lock is released however the process ends."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -138,7 +138,7 @@ def _alone(folder: Path) -> Iterator[None]:
 
 
 def _commit() -> str | None:
-    """Of this code, where it runs from a checkout."""
+    """The commit of this code; None if it does not run from a Git checkout."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None

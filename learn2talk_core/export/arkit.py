@@ -1,9 +1,9 @@
 """Weights of Apple's 52 ARKit blend shapes, as the CSV of Epic's Live Link Face app and as JSON.
 
-A frame's weights are the ones in 0..1 whose mix of shapes is nearest to the frame's displacement, in least squares over
-all vertices. For the embedded head the shapes are its own units, so that nothing but the model's own error is lost; any
-other mesh needs its shapes in a file. The motion is linear in the states, so the least squares are formed once between
-shapes and basis, and no frame's vertices are ever computed.
+The weights of a frame are those in 0..1 whose mix of shapes is nearest to the frame's displacement, in least squares
+over all vertices. For the embedded head the shapes are its own face units, so that the only error is that of the model;
+any other mesh needs a file with its shapes. The motion is linear in the states, so the normal equations are formed once
+between shapes and basis, and vertices are never computed for single frames.
 """
 
 import json
@@ -23,14 +23,14 @@ TURNS = (
     *("HeadYaw", "HeadPitch", "HeadRoll"),
     *(f"{side}Eye{turn}" for side in ("Left", "Right") for turn in ("Yaw", "Pitch", "Roll")),
 )
-CHUNK = 256  # frames that are solved together: 5 MB for 52 shapes
-RIDGE = 1e-9  # of the shapes' mean square, on the diagonal: decides between shapes that are alike
-STEPS = 1000  # many more than are ever needed, should rounding make it go in circles
+CHUNK = 256  # frames solved together: 5 MB for 52 shapes
+RIDGE = 1e-9  # times the shapes' mean square, added to the diagonal: makes the solution unique for similar shapes
+STEPS = 1000  # upper limit, far more than needed, in case rounding makes the iteration cycle
 TOLERANCE = 1e-9  # in weights
 
 
 def write_arkit(stem: Path, animation: Animation, shapes: BlendShapes | None = None) -> list[Path]:
-    """Write `STEM_arkit.csv`, `STEM_arkit.json` and `STEM.wav`; arguments as `arkit_weights`."""
+    """Write `STEM_arkit.csv`, `STEM_arkit.json` and `STEM.wav`; arguments as for `arkit_weights`."""
     check_animation(stem, animation)
     weights = arkit_weights(animation, shapes)
     head = None if animation.pose is None else head_turns(animation)
@@ -42,14 +42,14 @@ def write_arkit(stem: Path, animation: Animation, shapes: BlendShapes | None = N
 
 
 def arkit_weights(animation: Animation, shapes: BlendShapes | None = None) -> np.ndarray:
-    """Weights (T, 52) float32 in 0..1, in the order of `ARKIT`; zero for what the mesh has no shape for.
+    """Weights (T, 52) float32 in 0..1, in the order of `ARKIT`; zero where the mesh has no such shape.
 
     Args:
-        animation: what is said.
-        shapes: of its mesh. None for the embedded head.
+        animation: the animation to convert.
+        shapes: the blend shapes of its mesh; None for the embedded head.
 
     Raises:
-        BadInput: shapes of another mesh, or none for a mesh that is not the embedded head.
+        BadInput: the shapes belong to another mesh, or none were given for a mesh other than the embedded head.
     """
     if shapes is None:
         faces = load_face().faces
@@ -58,7 +58,7 @@ def arkit_weights(animation: Animation, shapes: BlendShapes | None = None) -> np
                 "ARKit weights",
                 expected="the embedded head, or a file with the blend shapes of this mesh",
                 found=f"another mesh, of {len(animation.template)} vertices",
-                fix="Give an .npz with names and deltas of its blend shapes, docs/export.md.",
+                fix="Give an .npz file with the names and deltas of its blend shapes (docs/export.md).",
             )
         shapes = embedded_shapes()
     if shapes.deltas.shape[1:] != animation.template.shape:
@@ -66,7 +66,7 @@ def arkit_weights(animation: Animation, shapes: BlendShapes | None = None) -> np
             "ARKit weights",
             expected=f"blend shapes of {len(animation.template)} vertices, as the animation has",
             found=f"{shapes.deltas.shape[1]}",
-            fix="Make them of the same mesh, in the same order.",
+            fix="Make them from the same mesh, with the vertices in the same order.",
         )
     deltas = shapes.deltas.reshape(len(shapes.names), -1).astype(np.float64)
     gram = deltas @ deltas.T
@@ -84,12 +84,12 @@ def arkit_weights(animation: Animation, shapes: BlendShapes | None = None) -> np
 
 
 def solve_box(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """For every row b of `right` the w in [0, 1]^K that minimises ½ wᵀ G w − bᵀ w.
+    """For every row b of `right`, the w in [0, 1]^K that minimises ½ wᵀ G w − bᵀ w.
 
-    Bounded-variable least squares by active sets (Stark & Parker 1995, Computational Statistics 10): weights at a bound
-    are held, the others go to their minimum, or as far towards it as the box lets them, and whoever stops them is held,
-    too. At the minimum the held weight that is drawn inwards most strongly is let go. Rows are independent and solved
-    side by side. Exact, also where shapes are so alike that gradient methods crawl.
+    Bounded-variable least squares by active sets (Stark & Parker 1995, Computational Statistics 10). Weights at a bound
+    are held fixed. The others move to their minimum, or towards it until one of them reaches a bound; that one is then
+    held, too. At the minimum, the held weight whose gradient points inwards most strongly is released. Rows are
+    independent and solved in parallel. The result is exact even for shapes so similar that gradient descent is slow.
 
     Args:
         gram: G, (K, K), symmetric positive definite.
@@ -125,9 +125,10 @@ def solve_box(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def head_turns(animation: Animation) -> np.ndarray:
-    """Yaw, pitch and roll of the head (T, 3) in radians: to the speaker's left, up, and to the right shoulder.
+    """Yaw, pitch and roll of the head (T, 3) in radians, positive to the speaker's left, up, and to the right shoulder.
 
-    Read off the face's axes, as other programs do with ARKit's `ARFaceAnchor.transform`: where z points, how x tilts.
+    Computed from the face's axes, as other programs do with ARKit's `ARFaceAnchor.transform`: yaw and pitch from the
+    direction of z, roll from the tilt of x.
     """
     turn = animation.rigid()[:, :, :3]
     yaw, pitch = np.arctan2(turn[:, 0, 2], turn[:, 2, 2]), np.arcsin(np.clip(turn[:, 1, 2], -1, 1))
@@ -135,10 +136,10 @@ def head_turns(animation: Animation) -> np.ndarray:
 
 
 def eye_turns(weights: np.ndarray) -> np.ndarray:
-    """Yaw, pitch and roll of the left, then of the right eye (T, 6) in radians, by the look weights of (T, 52).
+    """Yaw, pitch and roll of the left, then of the right eye (T, 6) in radians, from the look weights in (T, 52).
 
-    Positive to the speaker's right and down, as in a recording of the app (docs/export.md); eyes do not roll. How far a
-    weight of 1 turns an eye `life.LOOK_DEGREES` says.
+    Positive to the speaker's right and down, as in a recording of the app (docs/export.md); eyes do not roll.
+    `life.LOOK_DEGREES` holds the angle by which a weight of 1 turns an eye.
     """
     turns = np.zeros((len(weights), 2, 3))
     for number, side in enumerate(SIDES):
@@ -156,8 +157,8 @@ def write_arkit_csv(path: str | Path, weights: np.ndarray, fps: float, head: np.
     """Write `arkit_weights` in the layout of Live Link Face's recordings; returns the path.
 
     Columns: Timecode (hours:minutes:seconds:frames from the sound's start, frames with three decimals),
-    BlendShapeCount (61), the 52 weights, three angles of the head (`head_turns`; zero without) and three of each eye
-    (`eye_turns`).
+    BlendShapeCount (61), the 52 weights, three angles of the head (`head_turns`; zero if `head` is None) and three of
+    each eye (`eye_turns`).
     """
     header = ",".join(["Timecode", "BlendShapeCount", *(name[0].upper() + name[1:] for name in ARKIT), *TURNS])
     head = np.zeros((len(weights), 3)) if head is None else head
@@ -172,7 +173,7 @@ def write_arkit_csv(path: str | Path, weights: np.ndarray, fps: float, head: np.
 def write_arkit_json(path: str | Path, weights: np.ndarray, fps: float, head: np.ndarray | None = None) -> Path:
     """Write `arkit_weights` as `{"fps": fps, "names": [52], "frames": [[52], …]}`; returns the path.
 
-    With `head_turns` there is also `"head": [[yaw, pitch, roll], …]` in radians.
+    With `head`, which `head_turns` returns, there is also `"head": [[yaw, pitch, roll], …]` in radians.
     """
     row = "[" + ",".join(["%.6f"] * len(ARKIT)) + "]"
     with whole_file(path) as partial, partial.open("w", newline="\n") as out:
@@ -184,6 +185,6 @@ def write_arkit_json(path: str | Path, weights: np.ndarray, fps: float, head: np
 
 
 def timecode(frame: int, fps: float) -> str:
-    """Hours:minutes:seconds:frames of a frame's time."""
+    """The time of a frame as hours:minutes:seconds:frames."""
     seconds = int(frame / fps + 1e-9)
     return f"{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}:{max(frame - seconds * fps, 0):06.3f}"

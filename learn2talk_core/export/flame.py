@@ -1,14 +1,14 @@
-"""FLAME's expression and jaw for an animation of a mesh in FLAME's topology, by fitting (Li et al. 2017).
+"""Fit FLAME's expression and jaw parameters to an animation of a mesh in FLAME's topology (Li et al. 2017).
 
-The user brings the model file. With the jaw's rotation R, Q = R − I, and E, P the bases of expression ψ and of the
-correctives of the pose, linear blend skinning of a head that stands still is
+The user provides the model file. With the jaw's rotation R, Q = R − I, and E, P the bases of the expression ψ and of
+the pose correctives, linear blend skinning of a head that does not move is
 
     v = T + E ψ + P q + w ∘ Q (T + E ψ + P q − j(ψ)),      q = the nine numbers of Q,   j(ψ) = j₀ + J E ψ,
 
-where T is the speaker's own face at rest, w how much a vertex follows the jaw, j the jaw's joint. So v − T is bilinear
-in (1, q) and u = (ψ, 1, q):  v − T = Σ_a (1, q)_a M_a u.  The products M_aᵀ M_b, and those of M_a with the directions
-in which the animation moves, are formed once; Levenberg and Marquardt's steps for (ψ, R) then run without vertices, for
-many frames side by side.
+where T is the speaker's own face at rest, w the skinning weight of each vertex for the jaw, and j the jaw's joint. So
+v − T is bilinear in (1, q) and u = (ψ, 1, q):  v − T = Σ_a (1, q)_a M_a u.  The products M_aᵀ M_b, and those of M_a
+with the animation's directions of motion, are computed once; the Levenberg-Marquardt steps for (ψ, R) then need no
+vertices and run for many frames in parallel.
 """
 
 from dataclasses import dataclass
@@ -25,29 +25,29 @@ from learn2talk_core.run.files import whole_file
 from learn2talk_core.untrusted.pickles import load_pickle
 
 IDENTITIES = 300  # columns of shapedirs before the expressions
-EXPRESSIONS = 50  # that are fitted, as DECA and EMOCA do
+EXPRESSIONS = 50  # number of expression parameters fitted, as in DECA and EMOCA
 JAW = 2  # among the joints: root, neck, jaw, left eye, right eye
-CHUNK = 64  # frames that are fitted together
+CHUNK = 64  # frames fitted together
 STEPS = 20
-SETTLED = 1e-5  # last step, in expressions and radians
-RIDGE = 1e-8  # of the expressions' mean square
-TURNS = np.array(  # the derivative of a rotation about x, y, z at none
+SETTLED = 1e-5  # converged when no step is larger, in expression units and radians
+RIDGE = 1e-8  # times the expressions' mean square
+TURNS = np.array(  # the derivative of a rotation about x, y, z at the identity
     [[[0, 0, 0], [0, 0, -1], [0, 1, 0]], [[0, 0, 1], [0, 0, 0], [-1, 0, 0]], [[0, -1, 0], [1, 0, 0], [0, 0, 0]]]
 )
 
 
 @dataclass(frozen=True)
 class Flame:
-    """What of the model file is needed.
+    """The parts of the model file that are used.
 
     Attributes:
         template: (V, 3) float64, metres.
-        identity: (V, 3, up to 300).
-        expression: (V, 3, E).
-        correctives: (V, 3, 9), of the jaw's rotation.
-        joint: (V,), which mean of the vertices the jaw's joint is.
-        weight: (V,), how much a vertex follows the jaw.
-        root: (V,), which mean of the vertices the joint is that the whole head turns about.
+        identity: (V, 3, up to 300) identity basis.
+        expression: (V, 3, E) expression basis.
+        correctives: (V, 3, 9) pose correctives for the jaw's rotation.
+        joint: (V,) weights of the vertices whose mean is the jaw's joint.
+        weight: (V,) skinning weight of each vertex for the jaw.
+        root: (V,) weights of the vertices whose mean is the root joint, about which the whole head turns.
     """
 
     template: np.ndarray
@@ -60,11 +60,11 @@ class Flame:
 
 
 def load_flame(path: str | Path, expressions: int = EXPRESSIONS) -> Flame:
-    """Read FLAME's `generic_model.pkl` (or another sex's), without running anything in it.
+    """Read FLAME's `generic_model.pkl` (or the female or male model), without running any code in it.
 
     Args:
-        path: the pickle, with chumpy arrays or plain ones.
-        expressions: how many of its expressions to use, the first ones.
+        path: the pickle, with chumpy or NumPy arrays.
+        expressions: number of expressions to use; the first ones are taken.
     """
     path = Path(path)
     data = load_pickle(path)
@@ -88,11 +88,11 @@ def load_flame(path: str | Path, expressions: int = EXPRESSIONS) -> Flame:
             path,
             expected="a FLAME model with v_template, shapedirs, posedirs, weights, J_regressor",
             found=f"{type(error).__name__}: {error}",
-            fix="Give generic_model.pkl as it is published.",
+            fix="Give the unmodified generic_model.pkl.",
         ) from error
     for name, shape in expected.items():
         if shapes[name] != shape:
-            fix = "Give generic_model.pkl as it is published."
+            fix = "Give the unmodified generic_model.pkl."
             raise BadInput(f"{path}: {name}", expected=f"shape {shape}", found=f"{shapes[name]}", fix=fix)
     first = 9 * (JAW - 1)  # the root has no correctives
     return Flame(
@@ -107,9 +107,9 @@ def load_flame(path: str | Path, expressions: int = EXPRESSIONS) -> Flame:
 
 
 def fit_flame(flame: Flame, animation: Animation) -> tuple[np.ndarray, np.ndarray]:
-    """Expression (T, E) and jaw (T, 3), axis times angle in radians, that come nearest to every frame's vertices.
+    """Fit expression (T, E) and jaw (T, 3), axis times angle in radians, to the vertices of every frame.
 
-    The identity is the animation's template itself, so that only motion is fitted.
+    The animation's template serves as the identity, so that only motion is fitted.
 
     Raises:
         BadInput: the animation's mesh is not FLAME's, or not in FLAME's unit.
@@ -131,7 +131,7 @@ def fit_flame(flame: Flame, animation: Animation) -> tuple[np.ndarray, np.ndarra
 
 
 def fit_identity(flame: Flame, face: np.ndarray) -> np.ndarray:
-    """Identity (up to 300,) of a face at rest (V, 3) in metres: ridge regression, a millionth of the mean square."""
+    """Identity (up to 300,) of a face at rest (V, 3) in metres, by ridge regression (1e-6 times the mean square)."""
     basis = flame.identity.reshape(-1, flame.identity.shape[2])
     gram = basis.T @ basis
     gram += 1e-6 * np.trace(gram) / len(gram) * np.eye(len(gram))
@@ -142,7 +142,7 @@ def write_flame(stem: Path, animation: Animation, flame: Flame) -> list[Path]:
     """Write `STEM_flame.npz` and `STEM.wav`.
 
     Arrays, float32: `shape` (up to 300,), `expression` (T, E), `pose` (T, 15) as axis times angle of root, neck, jaw
-    and the eyes (only the jaw's, columns 6 to 8, are not zero, and the root's where the head moves), `translation`
+    and the eyes (nonzero only for the jaw, columns 6 to 8, and for the root where the head moves), `translation`
     (T, 3) of the whole head in metres, `fps` ().
     """
     path = suffixed(stem, "_flame.npz")
@@ -154,7 +154,7 @@ def write_flame(stem: Path, animation: Animation, flame: Flame) -> list[Path]:
     face = metres * animation.template.astype(np.float64)
     rigid = animation.rigid()
     pose[:, :3] = Rotation.from_matrix(rigid[:, :, :3]).as_rotvec()
-    joint = flame.root @ face + expression @ np.einsum("v,vxe->ex", flame.root, flame.expression)  # the root's
+    joint = flame.root @ face + expression @ np.einsum("v,vxe->ex", flame.root, flame.expression)  # root joint
     translation = metres * rigid[:, :, 3] + np.einsum("txy,ty->tx", rigid[:, :, :3], joint) - joint
     shape = fit_identity(flame, face)
     with whole_file(path) as partial, partial.open("wb") as file:
@@ -189,14 +189,15 @@ def _same_mesh(flame: Flame, animation: Animation) -> None:
 
 
 def _parts(flame: Flame, face: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """What u moves by itself and what the jaw turns, both (V, 3, E + 10); the columns of u are ψ, 1, q.
+    """The matrices from u to the displacement without the jaw and to what the jaw rotates, both (V, 3, E + 10).
 
-    In the module's terms M_0 is the first, and M_a for q_a = Q_xy moves along x what of the second lies along y.
+    The columns belong to u = (ψ, 1, q). In the notation of the module's docstring, the first matrix is M_0, and M_a for
+    q_a = Q_xy has the y components of the second matrix as its x components.
     """
     shaped = np.concatenate([flame.expression, face[:, :, None]], axis=2)
     from_joint = shaped - np.einsum("v,vxk->xk", flame.joint, shaped)
     turned = flame.weight[:, None, None] * np.concatenate([from_joint, flame.correctives], axis=2)
-    shaped[:, :, -1] = 0  # the face itself is no displacement
+    shaped[:, :, -1] = 0  # the face at rest is not part of the displacement
     return np.concatenate([shaped, flame.correctives], axis=2), turned
 
 
@@ -208,14 +209,14 @@ def _products(still: np.ndarray, turned: np.ndarray) -> np.ndarray:
     among = np.array([[turned[:, y].T @ turned[:, z] for z in range(3)] for y in range(3)])
     for x in range(3):
         own = slice(1 + 3 * x, 4 + 3 * x)
-        gram[own, own] = among  # what moves along different axes is orthogonal
+        gram[own, own] = among  # motions along different axes are orthogonal
         gram[0, own] = [still[:, x].T @ turned[:, y] for y in range(3)]
         gram[own, 0] = gram[0, own].transpose(0, 2, 1)
     return gram
 
 
 def _products_with(directions: np.ndarray, still: np.ndarray, turned: np.ndarray) -> np.ndarray:
-    """M_aᵀ d for directions d (n, V, 3): (10, m, n)."""
+    """M_aᵀ d for the directions d (n, V, 3), as (10, m, n)."""
     first = still.reshape(-1, still.shape[2]).T @ directions.reshape(len(directions), -1).T
     rest = [turned[:, y].T @ directions[:, :, x].T for x in range(3) for y in range(3)]
     return np.stack([first, *rest])
@@ -230,7 +231,7 @@ def _fit_chunk(gram: np.ndarray, target: np.ndarray, count: int) -> tuple[np.nda
         count: E.
 
     Returns:
-        ψ (T, E) and the jaw's axis times angle (T, 3).
+        ψ (T, E), and the jaw's rotation as axis times angle (T, 3).
     """
     frames = len(target)
     expression, rotation = np.zeros((frames, count)), np.tile(np.eye(3), (frames, 1, 1))
@@ -255,7 +256,10 @@ def _fit_chunk(gram: np.ndarray, target: np.ndarray, count: int) -> tuple[np.nda
 def _linearise(
     gram: np.ndarray, target: np.ndarray, expression: np.ndarray, rotation: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """JᵀJ (T, E + 3, E + 3), Jᵀr (T, E + 3) and ½|r|² − ½|d|² (T,) at ψ and R; the last three turn R from the left."""
+    """JᵀJ (T, E + 3, E + 3), Jᵀr (T, E + 3) and ½|r|² − ½|d|² (T,) at ψ and R.
+
+    The last three parameters are those of a rotation that multiplies R from the left.
+    """
     frames, count = expression.shape
     groups, _, size, _ = gram.shape
     q = (rotation - np.eye(3)).reshape(-1, 9)
@@ -264,7 +268,7 @@ def _linearise(
     # half[t, b] = (Σ_a outer_a M_a)ᵀ M_b
     half = (outer @ gram.reshape(groups, -1)).reshape(frames, groups, size, size)
     whole = np.einsum("tb,tbij->tij", outer, half)
-    across = np.einsum("tbij,tj->tib", half[:, 1:], u)  # with the directions M_b u, in which outer moves the vertices
+    across = np.einsum("tbij,tj->tib", half[:, 1:], u)  # products with M_b u, the derivative by outer_b
     pairs = (gram[1:, 1:].reshape(-1, size) @ u.T).reshape(9, 9, size, frames)
     pairs = np.einsum("klit,ti->tkl", pairs, u)
     wanted = np.einsum("tb,tbi->ti", outer, target)
@@ -272,12 +276,12 @@ def _linearise(
     cost = 0.5 * np.einsum("ti,ti->t", u, at_u) - np.einsum("ti,ti->t", u, wanted)
     slope_u = at_u - wanted
     slope_outer = np.einsum("ti,tik->tk", u, across) - np.einsum("tki,ti->tk", target[:, 1:], u)
-    # q enters twice: through u's last nine numbers, and through outer.
+    # The residual depends on q in two ways: through the last nine elements of u, and through outer.
     own = slice(count + 1, None)
     slope_q = slope_u[:, own] + slope_outer
     block = across[:, :count] + whole[:, :count, own]
     square = whole[:, own, own] + across[:, own] + across[:, own].transpose(0, 2, 1) + pairs
-    turns = np.einsum("kxy,tyz->txzk", TURNS, rotation).reshape(frames, 9, 3)  # dq when R turns
+    turns = np.einsum("kxy,tyz->txzk", TURNS, rotation).reshape(frames, 9, 3)  # derivative of q by the turn of R
     mixed = block @ turns
     normal = np.concatenate(
         [

@@ -1,4 +1,4 @@
-"""All formats by name, and what writes each."""
+"""All export formats by name, with the function that writes each."""
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -18,10 +18,10 @@ Writer = Callable[[Path, Animation], list[Path]]  # takes a path without suffix,
 
 
 def formats(blend_shapes: str | Path | None = None, flame_model: str | Path | None = None) -> dict[str, Writer]:
-    """Name → writer.
+    """Map each format's name to its writer.
 
     Args:
-        blend_shapes: an `.npz` with the animated mesh's ARKit shapes; without it only the embedded head has `arkit`.
+        blend_shapes: an `.npz` with ARKit shapes of the animated mesh; without it `arkit` needs the embedded head.
         flame_model: FLAME's `generic_model.pkl`, which `flame` needs.
     """
 
@@ -34,7 +34,7 @@ def formats(blend_shapes: str | Path | None = None, flame_model: str | Path | No
                 "flame",
                 expected="FLAME's model file",
                 found="none",
-                fix="Download generic_model.pkl from flame.is.tue.mpg.de; its licence does not let us carry it.",
+                fix="Download generic_model.pkl from flame.is.tue.mpg.de; its licence forbids us to include it.",
             )
         return write_flame(stem, animation, load_flame(flame_model))
 
@@ -55,12 +55,12 @@ FORMATS: dict[str, Writer] = formats()
 
 
 def check_names(names: Iterable[str], where: str) -> None:
-    """Refuse names that are no formats, and none at all; `where` is what the error calls the place of the names."""
+    """Raise `BadInput` for an unknown format or an empty list; `where` tells the user which option is wrong."""
     names = list(names)
     unknown = [name for name in names if name not in FORMATS]
     if unknown or not names:
         found = unknown[0] if unknown else "none"
-        raise BadInput(where, expected=f"some of {', '.join(FORMATS)}", found=found, fix="Choose among them.")
+        raise BadInput(where, expected=f"some of {', '.join(FORMATS)}", found=found, fix="Choose from this list.")
 
 
 def write_formats(
@@ -70,4 +70,4 @@ def write_formats(
     stem = Path(stem)
     stem.parent.mkdir(parents=True, exist_ok=True)
     written = [path for name in dict.fromkeys(names) for path in writers[name](stem, animation)]
-    return list(dict.fromkeys(written))  # several formats share the sound
+    return list(dict.fromkeys(written))  # several formats share one sound file

@@ -1,4 +1,4 @@
-"""What several formats need: normals, colours in linear light, the sound in a file, and the paths of all of them."""
+"""Shared by several formats: normals, linear colours, checks, the sound file, and file names."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from learn2talk_core.run.errors import BadInput
 
 
 def mesh_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
-    """Unit normals (V, 3) float32: the sum of the adjacent triangles' normals, weighted by area; +z where none is."""
+    """Unit normals (V, 3) float32: the sum of the adjacent triangles' normals, weighted by area; +z if it is zero."""
     a, b, c = (vertices[faces[:, corner]].astype(np.float64) for corner in range(3))
     of_face = np.cross(b - a, c - a)
     normals = np.stack(
@@ -23,19 +23,19 @@ def mesh_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 def linear_light(colours: np.ndarray) -> np.ndarray:
-    """sRGB in 0..1 → linear, float32 (IEC 61966-2-1); glTF and USD keep vertex colours so, our renderer does not."""
+    """Convert sRGB in 0..1 to linear, float32 (IEC 61966-2-1): glTF and USD store linear colours, our renderer sRGB."""
     colours = np.clip(colours.astype(np.float64), 0, 1)
     return np.where(colours <= 0.04045, colours / 12.92, ((colours + 0.055) / 1.055) ** 2.4).astype(np.float32)
 
 
 def check_animation(path: Path, animation: Animation) -> None:
-    """Refuse, before anything is written, what no format can hold: no frames, or numbers that are none."""
+    """Raise `BadInput`, before anything is written, if there are no frames, or NaN or infinite values."""
     if not len(animation.states):
-        raise BadInput(path, expected="an animation", found="no frames", fix="Give sound of at least one frame.")
+        raise BadInput(path, expected="an animation", found="no frames", fix="Give sound of one frame or more.")
     for name in ("states", "basis", "offset", "template", "pose", "pivot"):
         values = getattr(animation, name)
         if values is not None and not np.isfinite(values).all():
-            fix = "The model or the sound is broken: check both."
+            fix = "The model or the sound is damaged: check both."
             raise BadInput(path, expected="finite numbers", found=f"NaN or infinity in {name}", fix=fix)
 
 
@@ -46,5 +46,5 @@ def write_sound(path: Path, animation: Animation) -> Path:
 
 
 def suffixed(stem: Path, suffix: str) -> Path:
-    """`stem` with a suffix; unlike `Path.with_suffix` it leaves dots in the name alone."""
+    """Append a suffix to `stem`; unlike `Path.with_suffix`, it keeps dots in the name."""
     return stem.with_name(stem.name + suffix)

@@ -1,13 +1,13 @@
-"""glTF 2.0 in one binary file (GLB): the face at rest, a morph target per direction of motion, their weights in time.
+"""glTF 2.0 in one binary file (GLB): the face at rest, one morph target per direction of motion, animated weights.
 
-The motion is exact, since it is linear in the states: the target of direction k is that direction, times how far its
-state ranges. Blender clamps weights to 0..1 when it plays them, so a first target, whose weight is always 1, holds the
-offset and all states at their least; the others' weights are the states from there up, from 0 to 1:
+The motion is exact, since it is linear in the states: the target of direction k is that direction times the range of
+its state. Blender clamps weights to 0..1 when it plays them. So a first target, whose weight is always 1, holds the
+offset and all states at their minimum; the weight of each other target is its state, scaled from its range to 0..1:
 
     vertices(t) = template + 1 · (offset + Σ_k least_k basis_k) + Σ_k weight_k(t) · (range_k basis_k).
 
-With all weights 0 the face rests. Where the head moves, a node `head` at the neck turns and shifts it, apart from the
-morph targets. Section numbers are those of the glTF 2.0 specification (Khronos, 2.0.1).
+With all weights 0 the face is at rest. If the head moves, a node `head` at the neck rotates and translates it,
+independently of the morph targets. Section numbers are those of the glTF 2.0 specification (Khronos, 2.0.1).
 """
 
 import json
@@ -24,7 +24,7 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
 
 FLOAT, UNSIGNED_INT = 5126, 5125  # §3.6.2.2
-VERTICES, INDICES = 34962, 34963  # §5.11.5, what a buffer view is for
+VERTICES, INDICES = 34962, 34963  # §5.11.5, targets of a buffer view
 KIND = {1: "SCALAR", 3: "VEC3", 4: "VEC4"}
 LARGEST = 2**32 - 1  # bytes of a GLB, §4.4
 
@@ -32,21 +32,21 @@ LARGEST = 2**32 - 1  # bytes of a GLB, §4.4
 def write_gltf(stem: Path, animation: Animation) -> list[Path]:
     """Write `STEM.glb` and `STEM.wav`.
 
-    Metres, y up, the face looks along +z; frame t at t / fps seconds, linear in between; no time before the sound's
-    start. glTF itself knows no sound: the scene's `extras` name the file.
+    Metres, y up, the face looks along +z. Frame t is at t / fps seconds, with linear interpolation; the animation
+    starts with the sound. glTF itself has no sound: the scene's `extras` name the file.
 
     Returns:
         Both paths.
 
     Raises:
-        BadInput: no frames, numbers that are not finite, more than 4 GiB, or a place that cannot be written.
+        BadInput: no frames, NaN or infinite values, more than 4 GiB, or a path that cannot be written.
     """
     path, sound = suffixed(stem, ".glb"), suffixed(stem, ".wav")
     check_animation(path, animation)
     metres = animation.mm_per_unit / 1000
     states = animation.states.astype(np.float64)
     least, span = states.min(axis=0), np.ptp(states, axis=0)
-    # A state that never changes is in the first target alone; 1 keeps the division defined.
+    # A state that never changes is in the first target only; dividing by 1 avoids a division by zero.
     weights = np.concatenate([np.ones((len(states), 1)), (states - least) / np.where(span > 0, span, 1)], axis=1)
     basis = animation.basis.reshape(len(span), -1)
     start = animation.offset + (least @ basis).reshape(-1, 3)
@@ -112,7 +112,7 @@ def write_gltf(stem: Path, animation: Animation) -> list[Path]:
 
 
 class _File:
-    """The binary part of a GLB: every array is an accessor with a buffer view of its own."""
+    """The binary part of a GLB: each array has its own accessor and buffer view."""
 
     def __init__(self) -> None:
         self.arrays: list[np.ndarray] = []
@@ -121,7 +121,7 @@ class _File:
         self.length = 0
 
     def add(self, array: np.ndarray, target: int | None = None, *, kind: int = FLOAT, bounds: bool = False) -> int:
-        """Append (n,), (n, 3) or (n, 4) numbers of 4 bytes, which keeps all aligned; returns the accessor's number."""
+        """Append an array (n,), (n, 3) or (n, 4) of 4-byte numbers (keeps alignment); returns the accessor's index."""
         array = np.ascontiguousarray(array, "<f4" if kind == FLOAT else "<u4")
         view = {"buffer": 0, "byteOffset": self.length, "byteLength": array.nbytes}
         columns = array.reshape(len(array), -1)
@@ -131,7 +131,7 @@ class _File:
             "count": len(array),
             "type": KIND[columns.shape[1]],
         }
-        if bounds:  # in the precision that is stored, as §3.6.2.5 asks
+        if bounds:  # in the precision that is stored (§3.6.2.5)
             accessor |= {"min": columns.min(axis=0).tolist(), "max": columns.max(axis=0).tolist()}
         self.arrays.append(array)
         self.views.append(view if target is None else {**view, "target": target})
@@ -147,7 +147,7 @@ class _File:
         total = 12 + 8 + len(text) + 8 + self.length
         if total > LARGEST:
             fix = "Write it in parts, or as npz."
-            raise BadInput(path, expected="at most 4 GiB, all that a GLB can hold", found=f"{total} bytes", fix=fix)
+            raise BadInput(path, expected="at most 4 GiB, the limit of GLB", found=f"{total} bytes", fix=fix)
         with whole_file(path) as partial, partial.open("wb") as out:
             out.write(struct.pack("<4sII", b"glTF", 2, total))
             out.write(struct.pack("<I4s", len(text), b"JSON") + text)

@@ -14,7 +14,7 @@ CHUNK = 256  # frames of vertices in memory at a time
 
 
 def write_obj(stem: Path, animation: Animation) -> list[Path]:
-    """Write `STEM_obj/000000.obj` …, a frame each, in the template's unit, to a ten-thousandth of a millimetre."""
+    """Write `STEM_obj/000000.obj` …, one per frame, in the template's unit, rounded to 1e-4 mm."""
     folder = _new_folder(suffixed(stem, "_obj"))
     end = "".join(f"f {a} {b} {c}\n" for a, b, c in (animation.topology.faces + 1).tolist()).encode()
     places = decimals(animation.mm_per_unit)
@@ -24,7 +24,7 @@ def write_obj(stem: Path, animation: Animation) -> list[Path]:
 
 
 def write_ply(stem: Path, animation: Animation) -> list[Path]:
-    """Write `STEM_ply/000000.ply` …, a frame each, binary, with the colours of the vertices."""
+    """Write `STEM_ply/000000.ply` …, one per frame, binary, with vertex colours."""
     folder = _new_folder(suffixed(stem, "_ply"))
     faces = animation.topology.faces
     rows = np.zeros(len(animation.template), [("position", "<f4", 3), ("colour", "u1", 3)])
@@ -43,7 +43,7 @@ def write_ply(stem: Path, animation: Animation) -> list[Path]:
 
 
 def _new_folder(folder: Path) -> Path:
-    """A folder without frames of another animation: the longer one's last frames would stay."""
+    """Make the folder; it must be empty, since the last frames of a longer animation would remain in it."""
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):
         raise BadInput(folder, expected="no folder, or an empty one", found="files in it", fix="Move it away.")

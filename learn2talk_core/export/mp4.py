@@ -17,14 +17,14 @@ from learn2talk_core.run.progress import progress
 from learn2talk_core.video.video_file import write_video
 
 SIDE = 384  # pixels
-DRAWN = 64  # frames that are drawn at a time
+DRAWN = 64  # frames drawn at a time
 
 
 def write_mp4(stem: Path, animation: Animation) -> list[Path]:
     """Write `STEM.mp4`.
 
     Raises:
-        BadInput: the first picture is empty, since the face is out of the camera's sight.
+        BadInput: the first picture is empty, since the camera does not see the face.
     """
     path = suffixed(stem, ".mp4")
     topology = animation.topology
@@ -35,7 +35,7 @@ def write_mp4(stem: Path, animation: Animation) -> list[Path]:
         return portraits(animation.vertices(slice(start, start + DRAWN)), topology, camera, SIDE, SIDE, supersample=1)
 
     def pictures() -> Iterator[np.ndarray]:
-        with ThreadPoolExecutor(1) as ahead:  # draws while what was drawn before is encoded
+        with ThreadPoolExecutor(1) as ahead:  # draws one block while the last one is encoded
             coming = ahead.submit(drawn, 0)
             for start in range(0, len(animation.states), DRAWN):
                 block, coming = coming.result(), ahead.submit(drawn, start + DRAWN)
@@ -50,7 +50,7 @@ def write_mp4(stem: Path, animation: Animation) -> list[Path]:
         audio = sound(animation.wave, len(animation.states), animation.fps)
         try:
             write_video(path, pictures(), animation.fps, audio)
-        except av.FFmpegError as error:  # PyAV fails again when it closes the file, and hides why it could not write
+        except av.FFmpegError as error:  # PyAV fails again on closing, which hides why it could not write
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None
             raise
@@ -58,7 +58,7 @@ def write_mp4(stem: Path, animation: Animation) -> list[Path]:
 
 
 def _front(template: np.ndarray) -> Camera:
-    """A camera for a mesh of which nothing is known but that it looks along +z."""
+    """A camera for a mesh without the region `lips`; it only assumes that the face looks along +z."""
     low, high = template.min(axis=0), template.max(axis=0)
     x, y, z = ((low + high) / 2).tolist()
     extent = 1.1 * float((high - low)[:2].max())

@@ -1,4 +1,4 @@
-"""Coordinates as text, compiled: Python's own formatting takes twenty times as long."""
+"""Coordinates as text, formatted by compiled code: Python's own formatting takes twenty times as long."""
 
 import math
 
@@ -10,12 +10,12 @@ WIDEST = 21  # characters of a number: sign, point, 19 digits
 
 
 def decimals(mm_per_unit: float) -> int:
-    """Digits after the point that hold a ten-thousandth of a millimetre."""
+    """Number of decimals needed for a resolution of 1e-4 mm."""
     return min(max(0, math.ceil(math.log10(mm_per_unit / RESOLUTION) - 1e-9)), 12)
 
 
 def triples(numbers: np.ndarray, decimals: int, *, start: bytes, between: bytes, end: bytes) -> bytes:
-    """(n, 3) numbers, rounded to so many decimals: each row as `start` x `between` y `between` z `end`."""
+    """Format (n, 3) numbers, rounded to `decimals`: each row is `start` x `between` y `between` z `end`."""
     whole = np.rint(numbers.astype(np.float64) * 10.0**decimals).astype(np.int64)
     first, then, last = (np.frombuffer(word, np.uint8) for word in (start, between, end))
     text = np.empty(len(whole) * (3 * WIDEST + len(start) + 2 * len(between) + len(end)), np.uint8)

@@ -1,7 +1,7 @@
 """USD as text (.usda): the mesh with its points at every frame, and the sound.
 
-Written frame by frame, so memory does not grow with length; the file does: some 5 MB a second for 4,800 vertices at
-30 fps. Points are rounded to a ten-thousandth of a millimetre.
+Written frame by frame, so memory does not grow with length. The file does: about 5 MB for each second, with 4,800
+vertices at 30 fps. Points are rounded to 1e-4 mm.
 """
 
 from collections.abc import Iterator
@@ -14,20 +14,21 @@ from learn2talk_core.export.geometry import check_animation, linear_light, suffi
 from learn2talk_core.export.text import decimals, triples
 from learn2talk_core.run.files import whole_file
 
-CHUNK = 16  # frames that are in memory at a time
+CHUNK = 16  # frames in memory at a time
 
 
 def write_usd(stem: Path, animation: Animation) -> list[Path]:
     """Write `STEM.usda` and `STEM.wav`.
 
-    The template's unit, which `metersPerUnit` tells; y up. Time code t is frame t; the sound begins at time code 0. The
-    points are those of the still head, whose motion is a transform of the mesh, `xformOp:transform:head`.
+    Coordinates are in the template's unit, given as `metersPerUnit`; y up. Time code t is frame t; the sound begins at
+    time code 0. The points are those of a head that does not move; head motion is a transform of the mesh,
+    `xformOp:transform:head`.
 
     Returns:
         Both paths.
 
     Raises:
-        BadInput: no frames, numbers that are not finite, or a place that cannot be written.
+        BadInput: no frames, NaN or infinite values, or a path that cannot be written.
     """
     path, sound = suffixed(stem, ".usda"), suffixed(stem, ".wav")
     check_animation(path, animation)
@@ -81,7 +82,7 @@ def Xform "Face" (
         yield b'        }\n        uniform token[] xformOpOrder = ["xformOp:transform:head"]\n'
     else:
         yield b"        }\n"
-    at = "@@@" if "@" in sound else "@"  # how a path that holds an @ is quoted
+    at = "@@@" if "@" in sound else "@"  # USD's quotes for a path that contains @
     yield f"""    }}
 
     def SpatialAudio "Speech"
@@ -96,5 +97,5 @@ def Xform "Face" (
 
 
 def _tuples(numbers: np.ndarray, decimals: int) -> bytes:
-    """(n, 3) numbers as `(x, y, z), …`."""
+    """Format (n, 3) numbers as `(x, y, z), …`."""
     return triples(numbers, decimals, start=b"(", between=b", ", end=b"), ")[:-2]

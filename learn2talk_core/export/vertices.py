@@ -24,7 +24,7 @@ def write_npy(stem: Path, animation: Animation) -> list[Path]:
 def write_npz(stem: Path, animation: Animation) -> list[Path]:
     """Write `STEM.npz`: `vertices` (T, V, 3) float32, `template` (V, 3), `faces` (F, 3) int32, `fps`, `mm_per_unit`.
 
-    Where the head moves also `head` (T, 3, 4) float64: [R | t], which took the still head's vertices u to R u + t.
+    If the head moves, also `head` (T, 3, 4) float64: [R | t], which maps each vertex u of the unmoved head to R u + t.
     """
     path = suffixed(stem, ".npz")
     with whole_file(path) as partial, zipfile.ZipFile(partial, "w") as archive:

@@ -1,4 +1,4 @@
-"""Pictures of a corpus for people: a contact sheet with phonemes, and a video with sound."""
+"""Show a corpus: a contact sheet with phonemes, and a video with sound."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from learn2talk_core.run.files import whole_file
 from learn2talk_core.run.progress import progress
 from learn2talk_core.video.video_file import write_video
 
-CLOSE_UP = 90.0  # mm of face that the close-up of the mouth shows
+CLOSE_UP = 90.0  # mm, width of the close-up of the mouth
 
 
 def show_corpus(folder: str | Path, out: str | Path, clip_id: str | None = None) -> list[Path]:
@@ -24,10 +24,10 @@ def show_corpus(folder: str | Path, out: str | Path, clip_id: str | None = None)
     Args:
         folder: a corpus in the canonical format.
         out: folder for the two files.
-        clip_id: which clip; the first one when None.
+        clip_id: the clip to show; None for the first one.
 
     Returns:
-        The files.
+        The paths of both files.
     """
     corpus = open_corpus(folder)
     clip = _find(corpus, clip_id)
@@ -43,7 +43,7 @@ def show_corpus(folder: str | Path, out: str | Path, clip_id: str | None = None)
 
 
 def write_contact_sheet(path: str | Path, corpus: Corpus, clip: Clip, columns: int = 8, rows: int = 3) -> None:
-    """A PNG of frames spread over a clip, face above mouth, with time and phoneme under each."""
+    """Write a PNG of frames spread over a clip, face above mouth, each titled with its time and phoneme."""
     frames, names = phoneme_frames(clip, corpus.fps, columns * rows)
     vertices = np.concatenate([corpus.vertices(clip, frames=slice(frame, frame + 1)) for frame in frames])
     camera = portrait_camera(corpus.topology, corpus.template(clip.speaker))
@@ -62,9 +62,9 @@ def write_contact_sheet(path: str | Path, corpus: Corpus, clip: Clip, columns: i
 
 
 def phoneme_frames(clip: Clip, fps: float, count: int) -> tuple[list[int], list[str]]:
-    """`count` frames in the middle of phonemes that are spread over the clip, and the names of these phonemes.
+    """Choose `count` phonemes spread over the clip; return their middle frames and their names.
 
-    Where phonemes are not known, the frames are spread over the clip, and the names are empty.
+    If the phonemes are not known, the frames are evenly spread over the clip, and the names are empty.
     """
     if not clip.phonemes:
         return np.linspace(0, clip.frames - 1, count).round().astype(int).tolist(), [SILENCE] * count

@@ -1,4 +1,4 @@
-"""What each stage cost."""
+"""Time and memory of each stage."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from learn2talk_core.run.files import read_json
 
 
 def read_costs(folder: str | Path, without: str) -> dict[str, dict[str, float]]:
-    """Stage → seconds and peak_memory_mb, from the stages' files in `folder` and below, except `without`'s."""
+    """Stage → `seconds` and `peak_memory_mb`, from all JSON files below `folder` except `without`.json."""
     costs: dict[str, dict[str, float]] = {}
     for path in sorted(Path(folder).rglob("*.json")):
         if path.stem != without:

@@ -1,4 +1,4 @@
-"""Which clips, styles and frames the pictures and the video show."""
+"""Choose the clips, styles and frames that the pictures and the video show."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Example:
 
 
 def example_clips(clips: Sequence[Clip], filmed: Sequence[str], count: int) -> list[Clip]:
-    """The first `count` of `clips`, those that the teacher has `filmed` (ids) before the others."""
+    """The first `count` of `clips`; clips with a teacher video (ids in `filmed`) come before the others."""
     return sorted(clips, key=lambda clip: clip.id not in filmed)[:count]  # a stable sort
 
 
@@ -43,10 +43,11 @@ def load_example(
 
 
 def viseme_frames(phonemes: Sequence[Phoneme], frames: int, fps: float, count: int) -> list[tuple[int, str]]:
-    """Frames worth looking at, with what is said there: the middle of the longest phoneme of each mouth shape.
+    """Choose `count` frames that show different visemes, each labelled with the phoneme spoken in it.
 
-    Shapes come in the order p b m, f v, th, … of the viseme table, vowels included, until there are `count`; a clip
-    with fewer, or of which the phonemes are not known, gives evenly spread frames, labelled with their time.
+    For each viseme the middle frame of its longest phoneme is a candidate; `count` of these are chosen, evenly spread
+    over the viseme table (p b m, f v, th, …, vowels). If the clip has fewer visemes, or unknown phonemes, the frames
+    are evenly spread in time and labelled with their time.
     """
     longest: dict[int, Phoneme] = {}
     for phoneme in phonemes:
@@ -59,14 +60,14 @@ def viseme_frames(phonemes: Sequence[Phoneme], frames: int, fps: float, count: i
     if len(longest) < count:
         spread = ((np.arange(count) + 0.5) / count * frames).astype(int)
         return [(int(frame), f"{frame / fps:.1f} s") for frame in spread]
-    # as far apart in the table as can be: closed lips first, spread ones last
+    # evenly spread over the table: closed lips first, spread lips last
     chosen = np.linspace(0, len(longest) - 1, count).round().astype(int)
     shown = [longest[viseme] for viseme in np.array(sorted(longest))[chosen]]
     return [(int((phoneme.start + phoneme.end) / 2 * fps), phoneme.name.lower()) for phoneme in shown]
 
 
 def mean_errors(corpus: Corpus, clips: Sequence[Clip], student: Predictions, row: Mapping[str, Any]) -> np.ndarray:
-    """Distance from the truth of every vertex, averaged over all frames of `clips`, (V,) in millimetres."""
+    """Distance of every vertex from the true motion, averaged over all frames of `clips`, (V,) in millimetres."""
     total, frames = np.zeros(len(corpus.topology.colours)), 0
     for clip in clips:
         motion = student.vertices(clip.id, reported_style(student, clip, row))

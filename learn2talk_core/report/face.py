@@ -1,4 +1,4 @@
-"""Portraits of a whole face, for pictures and videos that people look at."""
+"""Render the whole face for pictures and videos."""
 
 import numpy as np
 
@@ -8,11 +8,11 @@ from learn2talk_core.render.draw import draw
 from learn2talk_core.render.render import BACKGROUND
 from learn2talk_core.render.shading import LIGHT, Light
 
-CHUNK = 64  # frames drawn at a time: enough to keep the cores busy, and memory stays small
+CHUNK = 64  # frames drawn at a time: enough to keep the cores busy without much memory
 
 
 def portrait_camera(topology: Topology, template: np.ndarray) -> Camera:
-    """A camera that sees a speaker's face from the front, ear to ear and down to the chin, from a metre or two away.
+    """A camera in front of a speaker's face, a metre or two away; it shows the face from ear to ear, with the chin.
 
     Args:
         topology: with the region `lips`.
@@ -20,7 +20,7 @@ def portrait_camera(topology: Topology, template: np.ndarray) -> Camera:
     """
     low, high = template.min(axis=0), template.max(axis=0)
     x, _, z = ((low + high) / 2).tolist()
-    across = float(high[0] - low[0])  # the measure, since some meshes end at the brow and some have shoulders
+    across = float(high[0] - low[0])  # width, not height: some meshes end at the brow and some have shoulders
     y = float(template[topology.regions["lips"], 1].mean()) + 0.3 * across
     return Camera(target=(x, y, z), extent=1.32 * across, distance=8 * across)
 
@@ -41,9 +41,9 @@ def portraits(
 
     Args:
         vertices: (N, V, 3).
-        topology: faces, and the colours unless given.
+        topology: the faces, and the colours if `colours` is None.
         colours: (V, 3) or (N, V, 3) RGB in 0..1.
-        supersample: samples a pixel has along x and along y; 1 is a quarter of the work.
+        supersample: samples per pixel along x and along y; 1 takes a quarter of the work of 2.
 
     Returns:
         uint8 (N, height, width, 3) RGB.

@@ -1,6 +1,6 @@
-"""The report's pictures. Functions take arrays and tables and return figures; `png.save_png` writes one.
+"""The report's figures. Functions take arrays and tables and return figures; `png.save_png` writes a figure.
 
-Nothing here uses pyplot or a display, so pictures come out the same on a server.
+Nothing here uses pyplot or a display, so the pictures are the same on a server.
 """
 
 import itertools
@@ -35,14 +35,14 @@ def error_heat_maps(
     *,
     size: int = 168,
 ) -> Figure:
-    """Fig. 7: how far every vertex is from the truth, as colour on the predicted face.
+    """Fig. 7: the distance of every vertex from the true motion, as colour on the predicted face.
 
     Args:
-        truth: the true vertices of K frames, (K, V, 3).
-        predictions: model → its vertices of the same frames, (K, V, 3).
-        labels: what is said at each of the K frames.
+        truth: (K, V, 3) the true vertices of K frames.
+        predictions: model → its vertices in the same frames, (K, V, 3).
+        labels: a label for each of the K frames: the spoken phoneme, or the time.
         mean_errors: model → error averaged over all frames of a test set, (V,) in mm; shown on the template.
-        template: (V, 3) the face of the speaker of these frames.
+        template: (V, 3) the template of the speaker in these frames.
         size: height of one picture in pixels.
     """
     errors = {name: mm_per_unit * np.linalg.norm(found - truth, axis=2) for name, found in predictions.items()}
@@ -57,7 +57,7 @@ def error_heat_maps(
             vertices, topology, camera, size, width, colours=colours, background=(1.0, 1.0, 1.0), light=light
         )
 
-    # One picture pixel is one pixel of the figure: margins and pictures in pixels, then in shares of the figure.
+    # A pixel of a picture is a pixel of the figure: the layout is computed in pixels, then in fractions of the figure.
     rows, columns = len(predictions) + 1, len(truth) + 1
     left, right, top, bottom = 34, 86, 30, 6
     total_width, total_height = left + columns * width + right, top + rows * size + bottom
@@ -89,10 +89,10 @@ def error_heat_maps(
 
 
 def distance_histogram(table: pd.DataFrame, title: str) -> Figure:
-    """Fig. 5: how far apart SyncNet3D puts sound and motion that belong together, and pairs that do not.
+    """Fig. 5: histogram of the distances between SyncNet3D's audio and motion embeddings, genuine and false pairs.
 
     Args:
-        table: columns `distance` (middle of each bin), `genuine` and `false` (pairs in it; counts or shares).
+        table: columns `distance` (middle of each bin), `genuine` and `false` (pairs in the bin; counts or shares).
     """
     figure = Figure(figsize=(6.4, 3.6), layout="constrained")
     axis = figure.subplots()
@@ -112,10 +112,10 @@ def distance_histogram(table: pd.DataFrame, title: str) -> Figure:
 
 
 def loss_curves(curves: Mapping[str, pd.DataFrame], *, columns: int = 4) -> Figure:
-    """All trainings in one figure, one panel each: every column of the curve over its `step`.
+    """All training curves in one figure, one panel each: every column over `step`.
 
     Args:
-        curves: name of the training → table with `step`, `loss` and any others.
+        curves: name of the training → table with `step`, `loss` and any other columns.
     """
     rows = max(1, -(-len(curves) // columns))
     figure = Figure(figsize=(3.4 * min(columns, max(1, len(curves))), 2.6 * rows), layout="constrained")
@@ -140,10 +140,10 @@ def loss_curves(curves: Mapping[str, pd.DataFrame], *, columns: int = 4) -> Figu
 
 
 def lip_opening(clips: Sequence[tuple[str, Mapping[str, np.ndarray], Sequence[Phoneme]]], fps: float) -> Figure:
-    """How far the lips are apart over time, true and predicted, with what is said. Grey bands: p, b, m.
+    """The lip gap over time, true and predicted, with the phonemes. Grey bands: p, b, m.
 
     Args:
-        clips: for each its title, model → gap in mm (T,), and its phonemes.
+        clips: for each clip its title, model → gap in mm (T,), and its phonemes.
     """
     figure = Figure(figsize=(11, 2.9 * max(1, len(clips))), layout="constrained")
     axes = figure.subplots(max(1, len(clips)), squeeze=False)[:, 0]
@@ -175,7 +175,7 @@ def _plain(axis: mpl.axes.Axes) -> None:
 
 
 def empty(text: str) -> Figure:
-    """A picture that says why there is none."""
+    """A placeholder figure with a text that explains why there is no picture."""
     figure = Figure(figsize=(6, 0.6), dpi=DPI)
     figure.text(0.5, 0.5, text, ha="center", va="center")
     return figure

@@ -1,4 +1,4 @@
-"""The report's pictures and film, from examples: what `figures` and `side_by_side` draw is put together here."""
+"""The report's pictures and side-by-side video of examples: prepares the data for `figures` and `side_by_side`."""
 
 from collections.abc import Iterator, Mapping
 
@@ -18,7 +18,7 @@ MOMENTS = 6  # columns of a heat map
 
 
 def heat_map(corpus: Corpus, example: Example, means: Mapping[str, np.ndarray]) -> Figure:
-    """Fig. 7 for one clip; `means` is student → mean error of each vertex over the whole test (V,) in mm."""
+    """Fig. 7 for one clip; `means` is student → mean error of each vertex over the whole test set, (V,) in mm."""
     clip = example.clip
     shown = viseme_frames(clip.phonemes, len(example.motions["truth"]), corpus.fps, MOMENTS)
     frames = [frame for frame, _ in shown]
@@ -48,9 +48,9 @@ def side_by_side_frames(
     """Frames of the side-by-side video of one clip.
 
     Args:
-        teacher: the teacher's pictures (T', H, W, 3) at 25 fps, or None where it made none.
-        height: of one picture, in pixels; its width is four fifths of that.
-        note: stands behind the sentence.
+        teacher: the frames of the teacher's video (T', H, W, 3) at 25 fps, or None if there is no video.
+        height: height of one picture in pixels; the width is four fifths of it.
+        note: shown in brackets after the sentence.
     """
     clip, width = example.clip, int(0.8 * height)
     camera = portrait_camera(corpus.topology, corpus.template(clip.speaker))

@@ -1,4 +1,4 @@
-"""Figures as small PNG files."""
+"""Save figures as small PNG files."""
 
 import io
 from pathlib import Path
@@ -13,10 +13,10 @@ DPI = 110
 
 
 def save_png(path: str | Path, figure: Figure) -> None:
-    """Write a PNG; the same figure gives the same bytes."""
+    """Write a PNG; the same figure gives a byte-identical file."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=DPI)
     pixels = np.asarray(Image.open(buffer).convert("RGB"))
-    pixels = (pixels & 0xFC) | (pixels >> 6)  # six bits a colour: nobody sees it, and shaded faces take half the space
+    pixels = (pixels & 0xFC) | (pixels >> 6)  # six bits per channel: invisible, and halves the size of shaded faces
     with whole_file(path) as partial:
         Image.fromarray(pixels).save(partial, format="png", optimize=True)

@@ -1,4 +1,4 @@
-"""The side-by-side video: truth, students and the 2D teacher, with captions."""
+"""The side-by-side video: true motion, students and the 2D teacher, with captions."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -16,14 +16,14 @@ PAPER, INK, FAINT = (255, 255, 255), (20, 20, 20), (150, 150, 150)
 def side_by_side(
     panels: Mapping[str, np.ndarray | None], text: str, phonemes: Sequence[Phoneme], fps: float
 ) -> Iterator[np.ndarray]:
-    """Frames of one clip: a titled picture for each panel, below it the sentence and the phonemes as they are spoken.
+    """Frames of one clip: the panels with their titles, below them the sentence and the current phonemes.
 
     Args:
-        panels: title → pictures (T, H, W, 3) uint8, all of one size; None leaves the place empty. The first must be
-            there and says how many frames there are; a shorter one stops at its last picture.
+        panels: title → pictures (T, H, W, 3) uint8, all of the same size; None leaves the panel empty. The first must
+            not be None and determines the number of frames; a shorter panel repeats its last picture.
         text: the sentence.
-        phonemes: what is said when; may be empty.
-        fps: of all panels.
+        phonemes: the phonemes with their times; may be empty.
+        fps: frame rate of all panels.
 
     Returns:
         uint8 (HEADER + H + FOOTER, W · panels, 3), both sizes even.
@@ -53,13 +53,13 @@ def side_by_side(
 
 
 def at_rate(pictures: np.ndarray, from_fps: float, to_fps: float, frames: int) -> np.ndarray:
-    """Show pictures (T, …) at another rate: for each of `frames` times the picture that is on at its middle."""
+    """Resample pictures (T, …) to another frame rate: each new frame shows the picture at the middle of its time."""
     shown = ((np.arange(frames) + 0.5) * from_fps / to_fps).astype(int)
     return pictures[np.minimum(shown, len(pictures) - 1)]
 
 
 def fitted(pictures: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Scale pictures (T, h, w, 3) to cover (height, width), and cut off what is left over, equally on both sides."""
+    """Scale pictures (T, h, w, 3) to cover (height, width), and crop them at the centre."""
     scale = max(height / pictures.shape[1], width / pictures.shape[2])
     size = (round(pictures.shape[2] * scale), round(pictures.shape[1] * scale))
     left, top = (size[0] - width) // 2, (size[1] - height) // 2
@@ -74,13 +74,13 @@ def fitted(pictures: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def sound(audio: np.ndarray, frames: int, fps: float) -> np.ndarray:
-    """The sound (samples,) of a clip, cut or filled with silence to the length of its frames."""
+    """The sound (samples,) of a clip, cut or padded with silence to the duration of its frames."""
     samples = round(frames / fps * SAMPLE_RATE)
     return np.pad(audio[:samples], (0, max(0, samples - len(audio))))
 
 
 def _spoken(phonemes: Sequence[Phoneme], time: float, width: int, height: int) -> np.ndarray:
-    """The current phoneme in the middle, its neighbours left and right."""
+    """Draw the current phoneme in the middle, with its neighbours left and right."""
     strip = Image.new("RGB", (width, height), PAPER)
     draw, step = ImageDraw.Draw(strip), 44
     spoken = [phoneme for phoneme in phonemes if phoneme.name != SILENCE]
@@ -93,7 +93,7 @@ def _spoken(phonemes: Sequence[Phoneme], time: float, width: int, height: int) -
 
 
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans, which comes with Matplotlib."""
+    """DejaVu Sans, included in Matplotlib."""
     return ImageFont.truetype(f"{mpl.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size)
 
 

@@ -1,9 +1,9 @@
-"""The result table in few numbers, for `dvc exp show` (a column a number) and `dvc metrics diff` (a line a number)."""
+"""The main numbers of the result table, for `dvc exp show` (a column each) and `dvc metrics diff` (a line each)."""
 
 from collections.abc import Mapping
 from typing import Any
 
-# Key in evaluate.json → short name, and decimals: millimetres, square millimetres, percent, shares.
+# Key in evaluate.json → short name and number of decimals.
 COLUMNS = {
     "lse_d": ("lse_d", 3),
     "lse_c": ("lse_c", 3),
@@ -17,18 +17,18 @@ COLUMNS = {
 
 
 def summary(evaluate: Mapping[str, Any], student: str) -> dict[str, Any]:
-    """The result table's columns of one student and of those beside it.
+    """The main columns of the result table, for one student and the other students.
 
-    DVC makes a column's heading of all keys above a number, and a screen has room for few short ones. So the
-    numbers of `student` on unseen speakers stand at the top; all others are named by what they differ in.
+    DVC builds a column heading from all keys above a number, and a screen has room for few short headings. So the
+    numbers of `student` on unseen speakers have no key above them; all others are below the key by which they differ.
 
     Args:
         evaluate: content of `metrics/evaluate.json`, see `report.table`.
-        student: row of the student that the experiment is about, for example "learn2talk".
+        student: row of the student under test, for example "learn2talk".
 
     Returns:
-        {column: value, "seen": {column: value}, other student: {column: value, "seen": {column: value}}}. Columns that
-        a corpus cannot have, and tests without clips, are left out.
+        {column: value, "seen": {column: value}, other student: {column: value, "seen": {column: value}}}. Metrics that
+        are not defined for the corpus, and tests without clips, are left out.
     """
     tested = {test: evaluate.get(test, {}) for test in ("unseen", "seen")}
     others = [name for name in _students(tested) if name != student]
@@ -36,7 +36,7 @@ def summary(evaluate: Mapping[str, Any], student: str) -> dict[str, Any]:
 
 
 def _students(tested: Mapping[str, Any]) -> list[str]:
-    """Rows that are no reference and no student's mean over styles, in the order of the file."""
+    """Rows of students, without references and means over styles, in the order of the file."""
     rows = [name for table in tested.values() for name in table]
     references = ("truth", "template", "mean_motion")
     return [name for name in dict.fromkeys(rows) if name not in references and not name.endswith("_mean_style")]

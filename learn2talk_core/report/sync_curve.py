@@ -1,4 +1,4 @@
-"""The picture of a sync score: how far mouth and sound are apart at each lag, and the lag over the clip."""
+"""The figure of a sync score: the distance between mouth and sound at each lag, and the lag over the clip."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,14 +16,14 @@ def sync_curve(
     rows: Sequence[Mapping[str, float | None]],
     frame_ms: float,
 ) -> Figure:
-    """Two panels.
+    """Two panels: the mean distance at each lag, and the lag of each excerpt over time.
 
     Args:
-        title: stands above.
-        shifts_ms, distances: mean distance when the mouth is taken to be late by so many milliseconds, NaN: unknown.
-        late_ms: the lag of the whole clip, None where it is not known.
-        rows: of excerpts: `time_s`, `mouth_late_ms` and `confidence`; one without confidence is drawn as a sure one.
-        frame_ms: half of it on both sides of 0 is shaded: in sync.
+        title: title of the figure.
+        shifts_ms, distances: lags of the mouth in milliseconds, and the mean distance at each; NaN if unknown.
+        late_ms: the lag of the whole clip, None if unknown.
+        rows: `time_s`, `mouth_late_ms` and `confidence` of each excerpt; without confidence it is drawn as certain.
+        frame_ms: duration of a frame; the band of ± half a frame around 0, which is in sync, is shaded.
     """
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(1, 2))

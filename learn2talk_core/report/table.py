@@ -1,8 +1,8 @@
 """The result table: from the numbers of `metrics/evaluate.json` to Markdown, records, and text for a terminal.
 
-`evaluate.json` holds, for each test, rows (truth, template, …, students) of key → value, in each of them `interval`
-with key → (low, high), and, beside the tests, `protocol` with key → name, unit, goal and definition of a metric,
-`corpus` with recipe, unit, and the protocol of each test, and `students`, their names in order.
+`evaluate.json` holds for each test its rows (truth, template, …, students). A row is key → value, with `interval` as
+key → (low, high). The file also holds `protocol` (key → name, unit, goal and definition of a metric), `corpus` (recipe,
+unit, and the protocol of each test), and `students` (their names in order).
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,12 @@ from learn2talk_core.report.names import MEAN_STYLE, REFERENCES, row_title
 
 TESTS = {"seen": "Seen speakers, new sentences", "unseen": "Unseen speakers"}
 ARROWS = {"lower": "↓", "higher": "↑", "zero": "→ 0", "one": "→ 1"}
-# Two tables of a readable width: what judges say, and geometry. The first has these; FDD in mm² repeats FDD.
+# Two tables of readable width: scores by the judges (these keys), and geometry. FDD in mm² would repeat FDD.
 JUDGED = ("lse_d", "lse_c", "lse_d0", "lipread_error", "viseme_accuracy", "lipread_cosine", "closure_mm")
 LEFT_OUT = ("fdd_mm2", "fdd_abs_mm2")
 
 Rows = Mapping[str, Mapping[str, Any]]  # row → key → value
-Difference = tuple[float, tuple[float, float]]  # of two students, and its interval
+Difference = tuple[float, tuple[float, float]]  # difference of two students, and its interval
 MINUS = " − "
 
 
@@ -30,8 +30,8 @@ def markdown(evaluate: Mapping[str, Any], differences: Mapping[str, Mapping[str,
     """The tables of all tests with 95 % intervals, the best student in bold, and what each column means.
 
     Args:
-        evaluate: see the module.
-        differences: test → pair of students → key → how they differ (see `student_differences`); may be empty.
+        evaluate: see the module's docstring.
+        differences: test → pair of students → key → difference (see `student_differences`); may be empty.
     """
     protocol, students = evaluate["protocol"], evaluate.get("students", ())
     lines: list[str] = []
@@ -55,7 +55,7 @@ def markdown(evaluate: Mapping[str, Any], differences: Mapping[str, Mapping[str,
 
 
 def result_table(evaluate: Mapping[str, Any]) -> str:
-    """The tables as text of some 110 columns; the best student is marked with an asterisk."""
+    """The tables as text about 110 characters wide; the best student is marked with an asterisk."""
     blocks, students = [], evaluate.get("students", ())
     for test, rows in _tests(evaluate).items():
         about = describe_test(evaluate, test)
@@ -72,8 +72,7 @@ def result_table(evaluate: Mapping[str, Any]) -> str:
 
 
 def result_records(evaluate: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The same for machines: one record a number, with name, unit, goal, interval, and whether it is the best
-    student's."""
+    """The same as records, one per number: name, unit, goal, interval, and whether it is the best student's."""
     found, students = [], evaluate.get("students", ())
     for test, rows in _tests(evaluate).items():
         for name, row in _ordered(rows, students):
@@ -91,8 +90,8 @@ def result_records(evaluate: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def expert_table(reports: Mapping[str, Any]) -> str:
-    """Markdown: every number of the experts' own reports, named by its path, such as `lipreader.metric.error`, and
-    the files of those that were taken over, such as `faceformer.checkpoint`."""
+    """Markdown table of every number in the experts' reports, named by its path, such as `lipreader.metric.error`, and
+    of the files of imported checkpoints, such as `faceformer.checkpoint`."""
     rows = [(name, value) for name, value in _flat(reports, "") if isinstance(value, int | float | str)]
     shown = [[name, value if isinstance(value, str) else number(value)] for name, value in rows]
     lines = [["number", "value"], ["---", "---:"], *shown]
@@ -102,16 +101,16 @@ def expert_table(reports: Mapping[str, Any]) -> str:
 def student_differences(
     per_clip: pd.DataFrame, pairs: Sequence[tuple[str, str]], keys: Sequence[str], seed: int
 ) -> dict[str, dict[str, dict[str, Difference]]]:
-    """One student minus another on the same clips, with the paired bootstrap's 95 % interval.
+    """The difference of two students on the same clips, with a 95 % interval from the paired bootstrap.
 
     Args:
         per_clip: columns `split`, `clip`, `row`, and for each key its value and `<key>_weight`.
         pairs: the students to compare, such as ("learn2talk", "faceformer").
         keys: the metrics to compare.
-        seed: of the bootstrap.
+        seed: seed of the bootstrap.
 
     Returns:
-        test → "learn2talk − faceformer" → key → difference, for tests where both students have the same clips.
+        test → "learn2talk − faceformer" → key → difference, for tests in which both students have the same clips.
     """
     found: dict[str, dict[str, dict[str, Difference]]] = {}
     for split in per_clip["split"].unique():
@@ -130,7 +129,7 @@ def student_differences(
 
 
 def best_student(rows: Rows, students: Sequence[str], key: str, protocol: Mapping[str, Any]) -> str | None:
-    """Which of the students is the best at `key`; None when they are equal, or there is nobody to compare with."""
+    """The student with the best value of `key`; None if all are equal, or if fewer than two students have a value."""
     goal = protocol.get(key, {}).get("goal")
     values = {student: rows.get(student, {}).get(key) for student in students}
     known = {student: float(value) for student, value in values.items() if value is not None}
@@ -151,7 +150,7 @@ def heading(key: str, protocol: Mapping[str, Any]) -> str:
 
 
 def number(value: float | None) -> str:
-    """The digits that matter; an en dash where there is nothing."""
+    """Format a value with its significant digits; an en dash if there is no value."""
     if value is None:
         return "–"
     if abs(value) < 1e-12:
@@ -164,9 +163,9 @@ def number(value: float | None) -> str:
 _HOW_TO_READ = """## How to read it
 
 Bold: the best student. Below a value: its 95 % interval, from a bootstrap over clips. The last rows are differences of
-two students on the same clips; in bold where the 95 % interval leaves out zero. An unseen speaker speaks
-in the training style with the lowest LVE, as in the paper; “all styles” is the mean over all of them. The truth's own
-row is the floor of what a network judges: a lower LSE-D than the truth's is not a better face."""
+two students on the same clips; in bold if the 95 % interval excludes zero. For an unseen speaker, the training style
+with the lowest LVE is used, as in the paper; “all styles” is the mean over all training styles. For metrics that a
+network computes, the row “Truth” is the reference: an LSE-D below its value does not mean a better face."""
 
 
 def _cell(row: Mapping[str, Any], key: str, best: bool) -> str:
@@ -194,7 +193,7 @@ def _tests(evaluate: Mapping[str, Any]) -> dict[str, Rows]:
 
 
 def _keys(protocol: Mapping[str, Any]) -> list[str]:
-    """The keys in the order in which metrics are reported; a JSON file has them in that of the alphabet."""
+    """The keys in the order in which metrics are reported; in a JSON file they are sorted alphabetically."""
     known = [metric.key for metric in METRICS if metric.key in protocol]
     return known + sorted(set(protocol) - set(known))
 
@@ -207,7 +206,7 @@ def _groups(rows: Rows, protocol: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _ordered(rows: Rows, students: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
-    """Rows in the order of the table: references, students, students averaged over all styles."""
+    """Rows in the table's order: references, students, students averaged over all styles, others."""
     order = [*REFERENCES, *students, *(f"{student}{MEAN_STYLE}" for student in students)]
     return [(name, rows[name]) for name in [*order, *sorted(set(rows) - set(order))] if name in rows]
 
@@ -228,7 +227,7 @@ def _flat(values: Mapping[str, Any], prefix: str) -> list[tuple[str, Any]]:
 def _meaning(about: Mapping[str, Any]) -> str:
     figures = [f"region {about['region']}"] if "region" in about else []
     figures += [f"{about['vertices']} vertices"] if "vertices" in about else []
-    extra = {"mm_per_unit": "{:g} mm a unit", "threshold_mm": "threshold {:g} mm", "lip_pairs": "{} lip pairs"}
+    extra = {"mm_per_unit": "{:g} mm per unit", "threshold_mm": "threshold {:g} mm", "lip_pairs": "{} lip pairs"}
     figures += [text.format(about[key]) for key, text in extra.items() if key in about]
     return about["protocol"] + (f" ({', '.join(figures)})" if figures else "")
 

@@ -1,4 +1,4 @@
-"""A contact sheet of the teacher's videos against the filmed ones."""
+"""A contact sheet that compares the teacher's videos with the recorded ones."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,11 +12,11 @@ from learn2talk_core.report.png import save_png
 def write_teacher_sheet(
     path: str | Path, clips: Sequence[tuple[str, Mapping[str, np.ndarray]]], labels: Sequence[Sequence[str]]
 ) -> None:
-    """One row a video, one column an instant.
+    """Write a PNG with one row per video and one column per frame.
 
     Args:
-        path: the PNG.
-        clips: title of a clip, and its videos by the name of their row, uint8 (n, H, W, 3) each with n instants.
+        path: the PNG file.
+        clips: for each clip its title, and row name → video, uint8 (n, H, W, 3) with n frames.
         labels: for each clip, n texts under its columns, such as time and phoneme.
     """
     names = list(clips[0][1])

@@ -12,12 +12,12 @@ Row = Mapping[str, Any]
 
 
 def video_score_table(rows: Sequence[Row], protocol: Mapping[str, Mapping[str, str]], absent: Mapping[str, str]) -> str:
-    """The table, what each column means, and what is missing for the others.
+    """The table, the meaning of each column, and what other metrics would need.
 
     Args:
-        rows: `video`, `frames` and the metrics of each video; the last one is the mean.
-        protocol: metric key → name, unit, goal, protocol; the columns, in order.
-        absent: metric's name → what is missing for it.
+        rows: `video`, `frames` and the metrics of each video; the last row is the mean.
+        protocol: metric key → name, unit, goal, protocol; one column for each, in this order.
+        absent: name of a metric that was not computed → what it needs.
     """
     lines = [["video", "frames", *(heading(key, protocol) for key in protocol)]]
     lines += [[str(row["video"]), str(row["frames"]), *(number(row.get(key)) for key in protocol)] for row in rows]
@@ -34,7 +34,7 @@ def video_score_table(rows: Sequence[Row], protocol: Mapping[str, Mapping[str, s
 
 
 def write_csv(path: str | Path, rows: Sequence[Row]) -> None:
-    """One line a row, columns named by the first row's keys; empty where there is no value."""
+    """Write one line per row; the first row's keys name the columns. Missing values are empty."""
     with whole_file(path) as partial, open(partial, "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
         writer.writeheader()

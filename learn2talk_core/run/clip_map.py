@@ -1,7 +1,7 @@
-"""The same work on every clip, side by side: by joblib on this machine or on a Dask cluster, or as tasks of Ray.
+"""Run a function on every clip in parallel: with joblib on this machine or on a Dask cluster, or with Ray.
 
-What is computed, and in which order it comes back, does not depend on where. Machines of a cluster must see the project
-under the same path, with the same packages. A job that a lost machine had begun is given to another one.
+The results and their order do not depend on the backend. All machines of a cluster must see the project under the same
+path and have the same packages installed. If a machine is lost, its unfinished jobs are given to another one.
 """
 
 import importlib
@@ -35,27 +35,27 @@ def map_clips(
     chunk: int = 1,
     name: Callable[[T], str] = str,
 ) -> Iterator[R]:
-    """Yield function(prepared, clip) for every clip, in order, as soon as it is there.
+    """Yield function(prepared, clip) for every clip, in order, as soon as it is available.
 
     Args:
         function: the work. It and its arguments are sent to the worker, so they should be small.
-        clips: what it is done to.
-        prepare: opens files and loads networks: run once a job, by the worker.
-        backend: `processes` or `threads` of this machine; or the cluster whose address `dask` finds in
-            DASK_SCHEDULER_ADDRESS (or in a client that is already open), `ray` in RAY_ADDRESS.
-        workers: how many jobs at a time, 1 without any other process or thread. A cluster decides by itself.
-        chunk: clips a job: more where `prepare` is slow.
-        name: of a clip, which errors then tell.
+        clips: the second arguments of `function`.
+        prepare: opens files and loads networks; the worker calls it once per job.
+        backend: `processes` or `threads` on this machine, or a cluster: `dask` takes its address from
+            DASK_SCHEDULER_ADDRESS (or uses a client that is already open), `ray` from RAY_ADDRESS.
+        workers: number of jobs at a time; 1 starts no other process or thread. Ignored on a cluster.
+        chunk: clips per job; use more if `prepare` is slow.
+        name: the name of a clip, for error messages.
 
     Raises:
-        BadInput: from `function`, naming the clip; or the cluster or its package is missing, or a process of this
-            machine died. Any other exception carries the clip's name as a note.
+        BadInput: from `function`, with the clip's name; or the cluster or its package is missing, or a process on
+            this machine died. Any other exception carries the clip's name as a note.
     """
     jobs = [list(clips[i : i + chunk]) for i in range(0, len(clips), chunk)]
     calls = [(function, prepare, job, name, os.getcwd()) for job in jobs]
     with ExitStack() as stack:
         try:
-            if backend == "ray":  # not joblib's: its pool does not survive the loss of a worker
+            if backend == "ray":  # without joblib: its pool for Ray does not survive the loss of a worker
                 results = _on_ray(calls)
             else:
                 if backend == "dask":
@@ -70,15 +70,15 @@ def map_clips(
         except TerminatedWorkerError as error:
             raise BadInput(
                 "workers",
-                expected="processes that live until their work is done",
-                found="one that was killed, perhaps for want of memory",
-                fix="Set fewer of them, and run it again.",
+                expected="processes that finish their work",
+                found="one that was killed, perhaps for lack of memory",
+                fix="Set fewer workers and run it again.",
             ) from error
 
 
 @contextmanager
 def naming(clip: str) -> Iterator[None]:
-    """Let whatever goes wrong inside say which clip it was."""
+    """Add the name of the clip to any error that is raised inside."""
     try:
         yield
     except BadInput as error:
@@ -92,7 +92,7 @@ def naming(clip: str) -> Iterator[None]:
 
 
 def _leave(results: Any) -> None:
-    """Cancel what is still to come. joblib warns of it, but who stops reading knows."""
+    """Cancel the remaining jobs, without joblib's warning: the caller stopped reading on purpose."""
     if hasattr(results, "close"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)
@@ -102,10 +102,13 @@ def _leave(results: Any) -> None:
 def _job(
     function: Callable[[P, T], R], prepare: Callable[[], P], clips: list[T], name: Callable[[T], str], folder: str
 ) -> list[R]:
-    if os.getcwd() != folder:  # the machine of a cluster: paths are relative to the project
+    if os.getcwd() != folder:  # a machine of a cluster: paths are relative to the project
         if not os.path.isdir(folder):
             raise BadInput(
-                folder, expected="the project, on every machine", found="nothing", fix="Share its folder with them."
+                folder,
+                expected="the project folder on every machine",
+                found="nothing",
+                fix="Share it with all machines.",
             )
         os.chdir(folder)
     prepared, results = prepare(), []
@@ -128,7 +131,7 @@ def _dask() -> Iterator[None]:
 
 
 def _on_ray(calls: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
-    """What `_job` makes of each of `calls`, in order. Ray itself begins a task again whose worker died."""
+    """The results of `_job` for `calls`, in order. If a worker dies, Ray itself restarts its task."""
     ray = _package("ray", "ray")
     if not ray.is_initialized():
         ray.init(_address("RAY_ADDRESS", "ray"))

@@ -1,7 +1,7 @@
-"""Collective operations of processes that train together: means of gradients, of logged values and of buffers.
+"""Collective operations for training on several processes: means of gradients, of logged values and of buffers.
 
 The mean over N processes of the gradients of means over b clips is the gradient of the mean over N·b clips. With one
-process nothing is exchanged and nothing changes, not even last bits. accelerate does the exchange.
+process nothing is exchanged and results are bit-identical. accelerate does the exchange.
 """
 
 from collections.abc import Iterable, Mapping
@@ -15,7 +15,7 @@ from learn2talk_core.run.processes import all_answer, count
 
 
 def mean_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace every gradient by its mean over the processes. One that is None in some counts as zero; in all, stays."""
+    """Replace every gradient by its mean over the processes. None counts as zero, unless it is None in all of them."""
     if count() == 1:
         return
     parameters = [p for p in parameters if p.requires_grad]
@@ -36,9 +36,9 @@ def mean_values(values: Mapping[str, float]) -> dict[str, float]:
 
 @torch.no_grad()
 def mean_tensors(tensors: Iterable[Tensor]) -> None:
-    """Replace tensors by their means over the processes, in double precision: what is the same everywhere stays so.
+    """Replace tensors by their means over the processes, in double precision, so that equal values stay unchanged.
 
-    Whole numbers are left alone: all processes count alike.
+    Integer tensors are left alone: such counters are equal in all processes.
     """
     tensors = [t for t in tensors if t.is_floating_point()]
     if count() == 1 or not tensors:
@@ -49,10 +49,10 @@ def mean_tensors(tensors: Iterable[Tensor]) -> None:
 
 
 def gathered(mine: Tensor, before: int, total: int) -> Tensor:
-    """The rows of all processes, (total, …), of which this one made `mine`, from row `before` on.
+    """The rows of all processes, (total, …); this process made the rows `mine`, starting at row `before`.
 
-    For a loss that compares the rows with each other: each process forms the whole of it. Only its own rows have a
-    gradient, times the number of processes, since `mean_gradients` will divide by that.
+    For a loss that compares rows with each other: each process computes the loss over all rows. Only its own rows have
+    a gradient, multiplied by the number of processes because `mean_gradients` divides by it.
     """
     if count() == 1:
         return mine
@@ -64,7 +64,7 @@ def gathered(mine: Tensor, before: int, total: int) -> Tensor:
 
 
 def demand_same(*facts: int | str) -> None:
-    """Refuse processes that do not agree: on inputs, parameters and code, of which `facts` tell, or on a checkpoint."""
+    """Refuse processes whose `facts` differ: hashes of inputs, parameters and code, or a checkpoint."""
     if count() == 1:
         return
     from accelerate.utils import gather_object
@@ -75,7 +75,7 @@ def demand_same(*facts: int | str) -> None:
         raise BadInput(
             "training on several processes",
             expected="the same code, parameters, data and checkpoint in all of them",
-            found="others",
+            found="different ones",
             fix="Let every machine see the same project folder, and start them again.",
         )
 

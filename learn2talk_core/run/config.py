@@ -13,17 +13,17 @@ from ruamel.yaml.error import YAMLError
 
 from learn2talk_core.run.errors import BadInput
 
-DEEPEST = 1000  # brackets within each other
+DEEPEST = 1000  # levels of nested brackets
 T = TypeVar("T")
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
-    """Read YAML 1.2 as DVC itself does: `1e-7` is a number, `on` a word, and a key given twice is an error."""
+    """Read YAML 1.2 as DVC itself does: `1e-7` is a number, `on` is a string, and a duplicate key is an error."""
     path = Path(path)
     try:
         text = path.read_text(encoding="utf-8")
         if max(accumulate((c in "[{") - (c in "]}") for c in text), default=0) > DEEPEST:
-            raise RecursionError  # at once: it would take seconds to find out
+            raise RecursionError  # early: the parser would need seconds to fail
         value = YAML(typ="safe", pure=True).load(text)
     except FileNotFoundError:
         raise BadInput(
@@ -32,10 +32,10 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise BadInput(path, expected="text in UTF-8", found=str(error), fix="Save it in UTF-8.") from error
     except RecursionError:
-        found = "hundreds of brackets or indents within each other"
+        found = "hundreds of nested brackets or indents"
         raise BadInput(path, expected="a few groups of keys", found=found, fix="Restore it from Git.") from None
-    except (YAMLError, ValueError, LookupError) as error:  # of a date that does not exist, `!!bool perhaps`
-        raise BadInput(path, expected="YAML 1.2", found=str(error), fix="Mend the line it names.") from error
+    except (YAMLError, ValueError, LookupError) as error:  # such as an impossible date, or `!!bool perhaps`
+        raise BadInput(path, expected="YAML 1.2", found=str(error), fix="Correct that line.") from error
     if not isinstance(value, dict):
         raise BadInput(path, expected="keys and values", found=type(value).__name__, fix="Restore it from Git.")
     return value
@@ -44,9 +44,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 def load_params(params: type[T], group: str, path: str | Path = "params.yaml") -> T:
     """Fill the dataclass `params` from `path`.
 
-    Fields are looked up in the group named `group`; those marked `shared()` at the top level. A field whose type is
-    itself a dataclass is a nested group. Missing keys, unknown keys of the group and values of the wrong type are
-    refused; an int stands for a float, nothing else is converted.
+    Fields are looked up in the group named `group`, those marked `shared()` at the top level. A field whose type is
+    a dataclass is a nested group. Missing keys, unknown keys in the group and values of the wrong type are refused. An
+    int is accepted for a float; nothing else is converted.
 
     Args:
         params: a frozen dataclass.
@@ -59,7 +59,7 @@ def load_params(params: type[T], group: str, path: str | Path = "params.yaml") -
     inner = values.get(group, {})
     if not isinstance(inner, dict):
         raise BadInput(
-            f"{path}: {group}", expected="a group of keys", found=_shown(inner), fix="See the comments there."
+            f"{path}: {group}", expected="a group of keys", found=_shown(inner), fix="See the comments in that file."
         )
     found = {**inner, **{name: values[name] for name in top if name in values}}
     return _fill(params, found, group, top, path)
@@ -76,13 +76,13 @@ def _fill(params: type[T], values: dict[str, Any], group: str, top: set[str], pa
     for key in values:
         if key not in fields:
             raise BadInput(
-                path, expected=f"one of {sorted(set(fields) - top)} in {group}", found=_shown(key), fix="Mend the name."
+                path, expected=f"one of {sorted(set(fields) - top)} in {group}", found=_shown(key), fix="Correct it."
             )
     filled = {}
     for name in fields:
         key = name if name in top else f"{group}.{name}"
         if name not in values:
-            raise BadInput(path, expected=f"{key}", found="no such key", fix="Add it; docs: the comments in the file.")
+            raise BadInput(path, expected=f"{key}", found="no such key", fix="Add it; see the comments in the file.")
         filled[name] = _checked(hints[name], values[name], key, path)
     return params(**filled)
 
@@ -117,11 +117,11 @@ def _checked(hint: Any, value: Any, key: str, path: Path) -> Any:
 
 
 def _wrong_type(path: Path, key: str, expected: str, value: Any) -> BadInput:
-    return BadInput(f"{path}: {key}", expected=expected, found=_shown(value), fix="Mend the value.")
+    return BadInput(f"{path}: {key}", expected=expected, found=_shown(value), fix="Correct the value.")
 
 
 def _shown(value: Any) -> str:
-    """A value as in Python, cut: a few lines of YAML can stand for gigabytes."""
+    """The value's `repr`, shortened: a few lines of YAML can expand to gigabytes."""
     short = reprlib.Repr()
     short.maxlevel, short.maxstring, short.maxother = 2, 80, 80
     return short.repr(value)

@@ -1,18 +1,18 @@
-"""The one error type that users are meant to read, and how text of strangers is shown in it."""
+"""The one error type that users are meant to read, and how untrusted text is shown in it."""
 
 import re
 from collections.abc import Iterable
 
-LONGEST = 2000  # characters of a part of a message
-# What a terminal takes for a command (but for tab and line feed), what turns the direction of text or breaks a line
-# unseen, and the lone surrogates that stand for bytes of a file name that are not UTF-8.
+LONGEST = 2000  # characters of each part of a message
+# Control characters except tab and line feed, characters that change the direction of text or break a line invisibly,
+# and the lone surrogates that stand for bytes of a file name that are not UTF-8.
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class BadInput(Exception):
     """Something the user gave us is wrong, and we can say what to do about it.
 
-    The command line prints the text of this error alone, without a traceback.
+    The command line prints only the text of this error, without a traceback.
 
     Args:
         where: the file, clip or parameter that is wrong.
@@ -26,17 +26,17 @@ class BadInput(Exception):
         text = f"{_cut(str(where))}: expected {_cut(expected)}, found {_cut(found)}. {fix}"
         super().__init__(printable(text))
 
-    def __reduce__(self) -> tuple:  # keyword-only arguments survive a trip through a process pool
+    def __reduce__(self) -> tuple:  # the keyword-only arguments must survive pickling in a process pool
         return _rebuild, (self.where, self.expected, self.found, self.fix)
 
 
 def printable(text: str) -> str:
-    """`text` with all that a terminal would act on, or cannot show, as escapes: ESC becomes the four letters \\x1b."""
+    """`text` with control and unprintable characters as escapes: ESC becomes the four characters \\x1b."""
     return _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def some_of(names: Iterable[str], most: int = 10) -> str:
-    """Names for a message, of which only the first `most` are written out."""
+    """Names for a message: the first `most` of them, and how many more there are."""
     names = list(names)
     rest = f" … and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + rest

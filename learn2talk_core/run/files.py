@@ -1,4 +1,4 @@
-"""Files and folders that are either whole or absent. Of several processes that train together only the first writes."""
+"""Files and folders that are either complete or absent. If several processes train together, only the first writes."""
 
 import json
 import os
@@ -17,27 +17,27 @@ import numpy as np
 from learn2talk_core.run import processes
 from learn2talk_core.run.errors import BadInput
 
-LONGEST_NAME = 200  # letters: room for a suffix, and for what a name gets while it is written
-# What is written until it is whole: `.NAME.PROCESS.partial`; a folder that was moved away for it: `.NAME.PROCESS.old`.
+LONGEST_NAME = 200  # characters; leaves room for a suffix and for what is added while the file is written
+# `.NAME.PROCESS.partial` is being written; the folder `.NAME.PROCESS.old` is being replaced.
 _LEFT = re.compile(r"\.(.+)\.(\d+)\.(?:partial(?:\..*)?|old)", re.DOTALL)
 _CONTENT = re.compile("[0-9a-f]{30,64}")
-# How NumPy, safetensors and torch tell of a full disk.
+# How NumPy, safetensors and torch report a full disk.
 _UNWRITTEN = re.compile(
     r"requested and \d+ written|os error (?:5|27|28|30|122)\b|inline_container|PytorchStreamWriter|iostream"
 )
-UNWRITTEN_FIX = "Free disk space or choose a folder that can be written; nothing half-written was left behind."
-SYNCING = 8  # files of a folder that are synced at a time: a disk does several in the time of one
+UNWRITTEN_FIX = "Free disk space or choose a writable folder; no partial output was left behind."
+SYNCING = 8  # files of a folder synced at a time: a disk syncs several in the time of one
 
 
 @contextmanager
 def whole_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; on success sync it to disk and rename it into place.
 
-    A crash, a full disk or Ctrl-C leaves the old file, or none: never half of a new one. What is written under a link
-    goes to where the link leads.
+    After a crash, a full disk or Ctrl-C there is the old file or none, never a partial new one. If `path` is a link,
+    its target is written.
 
     Raises:
-        BadInput: it cannot be written, or something else than a file lies there.
+        BadInput: it cannot be written, or `path` exists and is not a file.
     """
     path = check_file(path)
     if processes.rank() > 0:
@@ -57,15 +57,15 @@ def whole_file(path: str | Path) -> Iterator[Path]:
             raise
         raise BadInput(path, expected="to be able to write it", found=reason, fix=UNWRITTEN_FIX) from error
     finally:
-        if partial.exists():  # `unlink` fails where the folder is none
+        if partial.exists():  # `unlink` fails if the parent is not a folder
             partial.unlink()
 
 
 @contextmanager
 def whole_folder(path: str | Path) -> Iterator[Path]:
-    """Like `whole_file`, for a folder: it replaces the old folder only when everything in it is written.
+    """Like `whole_file`, for a folder: the old folder is replaced only when everything in the new one is written.
 
-    It replaces whatever the old folder holds: for places that a user names there is `own_folder.own_folder`.
+    The old folder is replaced whatever it contains; for folders that a user names, use `own_folder.own_folder`.
     """
     path = _place(path, Path.is_dir, "a folder")
     if processes.rank() > 0:
@@ -82,7 +82,7 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
         with ThreadPoolExecutor(SYNCING) as threads:
             list(threads.map(_sync, partial.rglob("*")))
         if path.exists():
-            os.replace(path, old)  # deleting it takes time, in which half of it would look whole
+            os.replace(path, old)  # deleting takes time, during which a partial folder would look complete
         os.replace(partial, path)
         _sync(path.parent)
     except Exception as error:
@@ -90,17 +90,17 @@ def whole_folder(path: str | Path) -> Iterator[Path]:
             raise
         raise BadInput(path, expected="to be able to write it", found=reason, fix=UNWRITTEN_FIX) from error
     finally:
-        if old.exists() and not path.exists():  # stopped between the two
+        if old.exists() and not path.exists():  # interrupted between the two calls of os.replace
             os.replace(old, path)
         for rest in (partial, old):
             shutil.rmtree(rest, ignore_errors=True)
 
 
 def check_file(path: str | Path) -> Path:
-    """Where a file that is to be written under `path` goes, for a check before the work.
+    """Where a file written to `path` will go, links followed; call it to check the path before the work.
 
     Raises:
-        BadInput: something else than a file lies there.
+        BadInput: `path` exists and is not a file.
     """
     return _place(path, Path.is_file, "a file")
 
@@ -112,26 +112,26 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def read_json(path: str | Path, *, made_by: str) -> Any:
-    """Read a JSON file that another stage made; `made_by` is named in the error when it is missing or broken."""
+    """Read a JSON file that another stage made; errors about a missing or invalid file name `made_by`."""
     path = Path(path)
     try:
         return json.loads(regular(path, made_by=made_by).read_bytes())
-    except (ValueError, RecursionError, OSError) as error:  # no JSON, no UTF-8, a number of 5000 digits, no rights
-        found = f"text that is not ({str(error)[:200]})"
+    except (ValueError, RecursionError, OSError) as error:  # no JSON, no UTF-8, a number of 5000 digits, no permission
+        found = f"unreadable content ({str(error)[:200]})"
         raise BadInput(path, expected="JSON", found=found, fix=f"Delete it and make it again: {made_by}.") from error
 
 
 def read_about(path: str | Path, *, made_by: str, **kinds: type) -> dict[str, Any]:
-    """A JSON file that says what lies beside it, with the fields `kinds`.
+    """Read a JSON file that describes the files beside it, and check its fields `kinds`.
 
     Args:
         path: the file.
         made_by: see `read_json`.
-        kinds: name of a field → `str`; `int`, a whole number from 0 to a million; `float`, a number above 0 and below a
-            million; `list`, of texts that differ; `dict`.
+        kinds: name of a field → `str`; `int`, an integer from 0 to a million; `float`, a number above 0 and below a
+            million; `list`, of distinct strings; `dict`.
 
     Raises:
-        BadInput: no such file, or a field that is absent or of another kind.
+        BadInput: no such file, or a field that is missing or of another kind.
     """
     about = read_json(inner_file(path, made_by=made_by), made_by=made_by)
     for name, kind in kinds.items():
@@ -144,7 +144,7 @@ def read_about(path: str | Path, *, made_by: str, **kinds: type) -> dict[str, An
         }.get(kind, isinstance(value, kind))
         if not right:
             found = f"{value!r:.80}" if isinstance(value, str | int | float | None) else f"a {type(value).__name__}"
-            expected = {int: "a count", float: "a number above 0", str: "text", list: "a list of different texts"}
+            expected = {int: "a count", float: "a number above 0", str: "text", list: "a list of distinct strings"}
             fix = f"Make it again: {made_by}."
             raise BadInput(f"{path}: {name}", expected=expected.get(kind, "keys and values"), found=found, fix=fix)
     return about
@@ -153,20 +153,20 @@ def read_about(path: str | Path, *, made_by: str, **kinds: type) -> dict[str, An
 def map_array(
     path: str | Path, *, made_by: str, shape: Sequence[int | None] | None = None, kinds: str = "biuf"
 ) -> np.ndarray:
-    """Map an `.npy` file that another stage made; it is read as it is used.
+    """Memory-map an `.npy` file that another stage made.
 
     Args:
         path: the file.
-        made_by: how to make it when it is missing, damaged or another one.
-        shape: what it must be, None where any length will do.
-        kinds: codes of the dtypes that it may have, or of their kinds: "f4", "i2", "biuf".
+        made_by: how to make it if it is missing, damaged or the wrong one.
+        shape: the required shape, with None for an axis of any length.
+        kinds: codes of the allowed dtypes or of their kinds: "f4", "i2", "biuf".
     """
     path = inner_file(path, made_by=made_by)
     fix = f"Make it again: {made_by}."
     try:
         array = np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # cut short, not a NumPy file, or a header that says nonsense, as many kinds of error
-        raise BadInput(path, expected="a whole array", found=str(error)[:200], fix=fix) from error
+    except Exception as error:  # truncated, not a NumPy file, or an invalid header: many types of error
+        raise BadInput(path, expected="a complete array", found=str(error)[:200], fix=fix) from error
     sizes = shape is None or (
         array.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, array.shape, strict=True))
     )
@@ -178,20 +178,20 @@ def map_array(
 
 
 def visible(folder: Path, pattern: str = "*") -> list[Path]:
-    """What a folder holds, sorted, without what is hidden: macOS writes `.DS_Store` and a `._NAME` for each file."""
+    """Sorted contents of a folder without hidden files: macOS adds `.DS_Store`, and `._NAME` for each file."""
     found = folder.glob(pattern)
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
 def visible_files(folder: str | Path, suffixes: Collection[str]) -> list[Path]:
-    """The visible files of a folder with one of these suffixes, in capitals or not, by name."""
+    """The visible files of a folder with one of these suffixes (upper or lower case), sorted by name."""
     return [path for path in visible(Path(folder)) if path.suffix.lower() in suffixes and path.is_file()]
 
 
 def by_stem(folder: Path, suffixes: Sequence[str]) -> dict[str, Path]:
-    """The files of a folder with one of these suffixes, in capitals or not, by their stem.
+    """Stem → visible file of a folder with one of these suffixes (upper or lower case).
 
-    Of several with the same stem it is the one whose suffix comes first in `suffixes`.
+    If several have the same stem, the one whose suffix comes first in `suffixes` is taken.
     """
     files = visible_files(folder, suffixes)
     files.sort(key=lambda path: suffixes.index(path.suffix.lower()), reverse=True)
@@ -207,30 +207,30 @@ def map_shard(
     shape: Sequence[int | None] | None = None,
     kinds: str = "biuf",
 ) -> np.ndarray:
-    """Map `KIND-000.npy` of a folder, with the number that a table of its tells; see `map_array`."""
+    """Memory-map `KIND-000.npy` of a folder; its tables state the `number`. See `map_array`."""
     if not isinstance(number, int) or not 0 <= number < 10**6:
         found = repr(number)[:40]
-        raise BadInput(folder, expected="numbers of shards", found=found, fix=f"Make it again: {made_by}.")
+        raise BadInput(folder, expected="a shard number", found=found, fix=f"Make it again: {made_by}.")
     return map_array(folder / f"{kind}-{number:03d}.npy", made_by=made_by, shape=shape, kinds=kinds)
 
 
 def inner_file(path: str | Path, *, made_by: str) -> Path:
-    """`path`, where it is a file of its folder, and no link that leads out.
+    """Return `path` if it is a file in its folder, and not a link that points outside it.
 
-    A link to a file whose name is a hash is all right: so the caches of DVC and of model hubs keep content.
+    A link to a file whose name is a hash is accepted: the caches of DVC and of model hubs store files in this way.
     """
     path = regular(path, made_by=made_by)
     target = Path(os.path.realpath(path))
     if path.is_symlink() and not (
         target.is_relative_to(os.path.realpath(path.parent)) or _CONTENT.fullmatch(target.name)
     ):
-        found = f"a link that leads out of it, to {target}"
-        raise BadInput(path, expected="a file of its folder", found=found, fix="Put a copy in its place.")
+        found = f"a link that points outside it, to {target}"
+        raise BadInput(path, expected="a file in its folder", found=found, fix="Replace it by a copy.")
     return path
 
 
 def regular(path: str | Path, *, made_by: str) -> Path:
-    """`path`, where it is a file, or a link to one: no device or pipe, which could be read for ever."""
+    """Return `path` if it is a file or a link to one. Devices and pipes are refused: reading them might never end."""
     path = Path(path)
     if not path.is_file():
         if not path.exists():
@@ -241,20 +241,21 @@ def regular(path: str | Path, *, made_by: str) -> Path:
 
 
 def plain_name(name: object, where: object) -> str:
-    """`name`, where it can be the name of a file in any folder and of nothing outside.
+    """Return `name` if it can be a file name in any folder and cannot point outside it.
 
     Raises:
-        BadInput: it is no text, is empty, too long, has a path separator, or is `.` or `..`; `where` says whose it is.
+        BadInput: it is not a string, is empty, too long, has a path separator, or is `.` or `..`. The message begins
+            with `where`.
     """
     if not isinstance(name, str) or name in ("", ".", "..") or re.search(r"[/\\\0]", name) or len(name) > LONGEST_NAME:
-        expected = f"a plain name without separators of paths, of at most {LONGEST_NAME} letters"
+        expected = f"a plain name without path separators, of at most {LONGEST_NAME} characters"
         found = repr(name) if isinstance(name, str) else type(name).__name__
         raise BadInput(where, expected=expected, found=found, fix="Rename it.")
     return name
 
 
 def missing(path: str | Path, made_by: str) -> BadInput:
-    """The error for an upstream file that is not there."""
+    """The error for an upstream file that does not exist."""
     return BadInput(path, expected="a file", found="nothing", fix=f"Make it first: {made_by}.")
 
 
@@ -267,7 +268,7 @@ def _sync(path: Path) -> None:
 
 
 def _place(path: str | Path, right: Callable[[Path], bool], kind: str) -> Path:
-    """Where `path` leads, refused where something lies there that is not of this kind."""
+    """`path` with links followed; refused if something of another kind exists there."""
     place = Path(os.path.realpath(path))
     if place.exists() and not right(place):
         found = "a folder" if place.is_dir() else "a file" if place.is_file() else "a device or a pipe"
@@ -276,10 +277,10 @@ def _place(path: str | Path, right: Callable[[Path], bool], kind: str) -> Path:
 
 
 def _clear(path: Path) -> None:
-    """Remove what runs that were killed left beside `path`; bring back its old folder, where it had been moved away."""
+    """Remove what killed runs left beside `path`; restore its old folder if they had moved it away."""
     for left in _left_behind(path.parent).get(path.name, ()):
         if left.suffix == ".old" and not path.exists():
-            with suppress(OSError):  # another run was faster
+            with suppress(OSError):  # another run may have restored it first
                 os.replace(left, path)
         elif left.is_dir() and not left.is_symlink():
             shutil.rmtree(left, ignore_errors=True)
@@ -289,7 +290,7 @@ def _clear(path: Path) -> None:
 
 @cache
 def _left_behind(folder: Path) -> dict[str, list[Path]]:
-    """What dead processes left in a folder, by the name of what they were writing; looked for once a process."""
+    """What dead processes left in a folder, by the name of their output; each process searches a folder once."""
     found: dict[str, list[Path]] = {}
     for name in os.listdir(folder):
         if (left := _LEFT.fullmatch(name)) and not _alive(int(left[2])):
@@ -302,23 +303,23 @@ def _alive(process: int) -> bool:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except (PermissionError, OverflowError):  # another user's; no number of a process
+    except (PermissionError, OverflowError):  # a process of another user; not a valid process number
         return True
     return True
 
 
 def _unwritten(error: Exception, partial: Path) -> str | None:
-    """Why `partial` could not be written, where that is what the error tells."""
+    """Why `partial` could not be written; None if the error has another cause."""
     if isinstance(error, BadInput | FileNotFoundError):
         return None
     if isinstance(error, OSError) and error.errno is not None:
         other = error.filename is not None and not _belongs(Path(os.fsdecode(error.filename)), partial)
         return None if other else error.strerror or str(error)
     told = str(error).strip()
-    return f"that not all could be ({told.splitlines()[0]})" if _UNWRITTEN.search(told) else None
+    return f"an incomplete write ({told.splitlines()[0]})" if _UNWRITTEN.search(told) else None
 
 
 def _belongs(file: Path, partial: Path) -> bool:
-    """Whether an error about `file` can come from writing `partial`: it is that, in it, or a folder above."""
+    """Whether an error about `file` can come from writing `partial`: `file` is that, inside it, or a parent of it."""
     file = Path(os.path.realpath(file))
     return file.is_relative_to(partial) or partial.is_relative_to(file)

@@ -12,7 +12,7 @@ DATA = {".json", ".npz", ".safetensors"}
 
 @cache
 def imports(file: Path) -> frozenset[str]:
-    """Names of first-party modules that `file` imports anywhere, inside functions too."""
+    """Names of first-party modules that `file` imports, also inside functions."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text())):
         if isinstance(node, ast.Import):
@@ -24,7 +24,7 @@ def imports(file: Path) -> frozenset[str]:
 
 
 def closure(module: str) -> set[str]:
-    """Every source file with content that importing `module` may read, relative to the project."""
+    """Every non-empty source file that importing `module` may read, relative to the project."""
     seen: set[Path] = set()
     todo = [module]
     while todo:
@@ -37,7 +37,7 @@ def closure(module: str) -> set[str]:
 
 
 def data_beside(sources: Iterable[str]) -> set[str]:
-    """Data files in those rooms of the library (`learn2talk_core/ROOM`) that hold one of `sources` or more."""
+    """Data files in those folders `learn2talk_core/ROOM` that contain at least one of `sources`."""
     rooms = {Path(*Path(source).parts[:2]) for source in sources if source.startswith("learn2talk_core/")}
     files = (file for room in rooms for file in (ROOT / room).rglob("*") if file.suffix in DATA)
     return {str(file.relative_to(ROOT)) for file in files}

@@ -1,6 +1,6 @@
-"""The files of a student network, by its name: `training/students/NAME.py` and `checkpoints/NAME.py`.
+"""The source files of a student network, found by its name: `training/students/NAME.py` and `checkpoints/NAME.py`.
 
-They are imported by name, so that the stage of one network depends on no other network's code (dvc.yaml).
+They are imported by name, so that the stage of one network does not depend on the code of the others (dvc.yaml).
 """
 
 from importlib import import_module
@@ -18,7 +18,7 @@ def network_names() -> tuple[str, ...]:
 
 
 def training_of(network: str, key: str) -> Any:
-    """The module with `Recipe` and `train_network` of a network; an unknown one is refused.
+    """The module with `Recipe` and `train_network` of a network; an unknown name is refused.
 
     Args:
         network: such as "faceformer".
@@ -31,5 +31,5 @@ def training_of(network: str, key: str) -> Any:
 
 
 def checkpoints_of(network: str) -> Any:
-    """The module with `import_student`, which takes published weights over."""
+    """The module with `import_student`, which imports published weights."""
     return import_module(f"learn2talk_core.checkpoints.{network}")

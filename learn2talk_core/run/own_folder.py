@@ -1,6 +1,7 @@
 """Output folders that a user names: never emptied or replaced unless the same command made them.
 
-Such a folder holds `manifest.json`: the command that made it, and what it put there. What it does not list is not ours.
+Such a folder contains `manifest.json`, with the command that made it and the files that it wrote. Files that are not
+listed there are the user's.
 """
 
 import os
@@ -22,14 +23,14 @@ TEACHER_INPUTS = "learn2talk teacher-inputs"
 
 @contextmanager
 def own_folder(path: str | Path, made_by: str, about: Mapping[str, Any] | None = None) -> Iterator[Path]:
-    """`files.whole_folder` for a place that a user names; the manifest is added when all is written.
+    """`files.whole_folder` for a folder that a user names; the manifest is written last.
 
     Call `check_own` before the work as well.
 
     Args:
         path: the folder.
         made_by: the command.
-        about: what else the manifest says.
+        about: further entries of the manifest.
 
     Raises:
         BadInput: as `check_own`, before and after the work, and as `whole_folder`.
@@ -39,11 +40,11 @@ def own_folder(path: str | Path, made_by: str, about: Mapping[str, Any] | None =
         yield partial
         write_json(partial / MANIFEST, {**(about or {}), "made_by": made_by, **_contents(partial)})
         if processes.rank() == 0:
-            check_own(path, made_by)  # much may have happened there meanwhile
+            check_own(path, made_by)  # the folder may have changed in the meantime
 
 
 def check_own(path: str | Path, made_by: str) -> None:
-    """Refuse a place for a folder where something lies that the command `made_by` did not put there."""
+    """Refuse an output folder that contains anything that the command `made_by` did not write."""
     place = Path(os.path.realpath(path))
     expected, fix = f"a folder that {made_by} made, or none", "Name another place, or move it away."
     if not place.is_dir():
@@ -51,7 +52,7 @@ def check_own(path: str | Path, made_by: str) -> None:
             raise BadInput(path, expected=expected, found="a file", fix=fix)
         return
     if Path.cwd().is_relative_to(place):
-        raise BadInput(path, expected=expected, found="the folder that this is run in", fix=fix)
+        raise BadInput(path, expected=expected, found="the current working directory", fix=fix)
     if not any(place.iterdir()):
         return
     told = read_json(place / MANIFEST, made_by=made_by) if (place / MANIFEST).is_file() else None
@@ -68,7 +69,7 @@ def check_own(path: str | Path, made_by: str) -> None:
 
 
 def _contents(folder: Path) -> dict[str, dict[str, int]]:
-    """Sizes of the files of a folder in bytes, and how many files each folder in it holds, at any depth."""
+    """Sizes of the files in a folder in bytes, and how many files each of its subfolders contains, at any depth."""
     entries = sorted(entry for entry in folder.iterdir() if entry.name != MANIFEST)
     folders = [entry for entry in entries if entry.is_dir() and not entry.is_symlink()]
     return {

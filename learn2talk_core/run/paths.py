@@ -1,4 +1,4 @@
-"""Where a run keeps its data, models and results: paths relative to the project, which is the working directory.
+"""Where a run keeps its data, models and results: paths relative to the project root, the working directory.
 
 dvc.yaml names the same paths as the outputs of its stages.
 """
@@ -19,7 +19,7 @@ SYNCNET3D = "data/models/syncnet3d"  # likewise
 TEACHER = "data/models/teacher"
 SYNC_EXPERT = "data/models/teacher/sync_expert"
 STUDENTS = "data/models/students"  # a folder for each student
-STUDENT = "data/models/students/learn2talk"  # the one that commands take where none is named
+STUDENT = "data/models/students/learn2talk"  # the default of the commands
 
 METRICS = "metrics"
 CURVES = "metrics/curves"
@@ -28,4 +28,4 @@ COST = "metrics/cost"
 EVALUATION = "metrics/evaluate.json"
 SUMMARY = "metrics/summary.json"
 
-OUT = "out"  # what commands write where they are not told another place
+OUT = "out"  # the default output folder of the commands

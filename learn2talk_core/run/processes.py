@@ -1,8 +1,8 @@
-"""Several processes that train together, started by `accelerate launch` or `torchrun`; one where neither was used.
+"""Training on several processes, started by `accelerate launch` or `torchrun`; without them there is one process.
 
-All run the same stage. Each works on its part of every step's batch (`collectives.py` averages what they find), and
-only the first one writes (`files.py`, `training/scratch.py`). Machines must see the project under the same path. Torch
-and accelerate are imported where there are several: one process neither needs nor waits for them.
+All run the same stage. Each works on its part of every step's batch (`collectives.py` averages the results), and
+only the first one writes files (`files.py`, `training/scratch.py`). All machines must see the project under the same
+path. Torch and accelerate are imported only if there are several processes.
 """
 
 import os
@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from learn2talk_core.run.errors import BadInput
 
-TIMEOUT = timedelta(minutes=30)  # how long the others may take to come to the same point
+TIMEOUT = timedelta(minutes=30)  # how long a process waits for the others to reach the same point
 ADDRESS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what the launchers set
 _rank, _count = 0, 1
 
@@ -21,29 +21,29 @@ T = TypeVar("T")
 
 
 def rank() -> int:
-    """Which of the processes this is: 0 … count() − 1. The first one, 0, writes."""
+    """The number of this process: 0 … count() − 1. Process 0 writes the files."""
     return _rank
 
 
 def count() -> int:
-    """How many train together."""
+    """The number of processes."""
     return _count
 
 
 def mark() -> tuple[int | str, ...]:
-    """What each process adds to the parts of a seed to draw numbers of its own; nothing in the first one."""
+    """What a process adds to the parts of a seed to draw its own random numbers; empty in the first process."""
     return ("process", _rank) if _rank else ()
 
 
 def own_part(items: int) -> slice:
-    """Which of the `items` of a step's batch are this process's; the parts differ by one item at most.
+    """This process's part of the `items` in a step's batch; the parts differ by at most one item.
 
     Raises:
-        BadInput: there is none for some process.
+        BadInput: fewer items than processes.
     """
     if items < _count:
         raise BadInput(
-            "training", expected=f"a clip or more a step for each of {_count} processes", found=f"{items} clips",
+            "training", expected=f"at least one clip per step for each of {_count} processes", found=f"{items} clips",
             fix="Start fewer processes.",
         )  # fmt: skip
     return slice(items * _rank // _count, items * (_rank + 1) // _count)
@@ -51,22 +51,22 @@ def own_part(items: int) -> slice:
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Join the processes that WORLD_SIZE, RANK, MASTER_ADDR and MASTER_PORT tell of, on CPUs.
+    """Join the processes that WORLD_SIZE, RANK, MASTER_ADDR and MASTER_PORT describe, on CPUs.
 
     Raises:
-        BadInput: they cannot be joined, or `accelerate launch --cpu` started one process only.
+        BadInput: they cannot be joined, or `accelerate launch --cpu` started only one process.
     """
     global _rank, _count
     if "WORLD_SIZE" not in os.environ and "MASTER_ADDR" in os.environ and "ACCELERATE_USE_CPU" in os.environ:
         raise BadInput(
             "accelerate launch",
-            expected="as many processes as it was asked for", found="one, which is all that its --cpu starts",
+            expected="the requested number of processes", found="one, because --cpu starts only one",
             fix="Write --multi_gpu in place of --cpu (no GPU is needed), or use torchrun --nproc-per-node.",
         )  # fmt: skip
     if os.environ.get("WORLD_SIZE", "1") == "1":
         yield
         return
-    if absent := [name for name in ADDRESS if name not in os.environ]:  # accelerate would guess them, and wait
+    if absent := [name for name in ADDRESS if name not in os.environ]:  # otherwise accelerate guesses them and waits
         raise BadInput(
             "training on several processes",
             expected=f"the environment variables {', '.join(ADDRESS)}",
@@ -88,7 +88,7 @@ def joined() -> Iterator[None]:
 
 
 def wait() -> None:
-    """Wait for all processes to come here."""
+    """Wait until all processes have reached this call."""
     if _count > 1:
         from accelerate import PartialState
 
@@ -108,7 +108,7 @@ def in_turn(function: Callable[[], T]) -> T:
 
 @contextmanager
 def all_answer() -> Iterator[None]:
-    """For what needs all processes: turn its error into a `BadInput` where one is gone or does not answer."""
+    """Around operations that need all processes: raise `BadInput` if one is gone or does not answer."""
     try:
         yield
     except RuntimeError as error:
@@ -116,10 +116,10 @@ def all_answer() -> Iterator[None]:
 
 
 def lost(error: Exception) -> BadInput:
-    """What to say when another process does not answer."""
+    """The error for another process that does not answer."""
     return BadInput(
         "training on several processes",
         expected="all of them to take every step",
         found=f"one that is gone or does not answer ({str(error).strip().splitlines()[0] if str(error) else error!r})",
-        fix="See what it said; start all of them again, and they go on from the last checkpoint.",
+        fix="See its messages; start all of them again to continue from the last checkpoint.",
     )

@@ -1,4 +1,4 @@
-"""How every program of ours ends, commands and stages alike: one line for what went wrong, and an exit status."""
+"""How all our programs end, commands and stages alike: with one line for an error, and an exit status."""
 
 import logging
 import os
@@ -10,26 +10,26 @@ from typing import Any, TextIO, cast
 
 from learn2talk_core.run.errors import BadInput, printable
 
-# What torch, OpenCV, the loader of libraries and C++ say when there is no memory: none of them raises MemoryError.
+# Messages of torch, OpenCV, the dynamic loader and C++ when memory runs out: none of them raises MemoryError.
 _MEMORY = re.compile(
     r"(can't|cannot) allocate memory|(not enough|insufficient|out of) memory|bad_alloc|failed to map segment|"
     r"can't start new thread",
     re.IGNORECASE,
 )
-INTERRUPTED, CLOSED_PIPE = 130, 141  # as a shell says of programs that SIGINT and SIGPIPE ended
+INTERRUPTED, CLOSED_PIPE = 130, 141  # a shell's exit statuses for SIGINT and SIGPIPE
 
 
 def run_program(name: str, work: Callable[[], int], *, go_on: str = "") -> int:
-    """Call `work` and return its exit status; what the user can mend is printed as one message without a traceback.
+    """Call `work` and return its exit status; errors that the user can fix are printed without a traceback.
 
-    Meanwhile control characters in what is printed and logged, such as those of a hostile file name, are shown as
-    escapes. Status 1: a `BadInput`, what the system refuses, no memory. 130: Ctrl-C. 141, without a word: nobody reads
-    on (`| head`).
+    Control characters in printed and logged text, such as those of a hostile file name, are shown as escapes. Status 1:
+    a `BadInput`, an error of the operating system, or no memory. 130: Ctrl-C. 141, without a message: the reader of the
+    output has closed it (`| head`).
 
     Args:
-        name: of the program, which messages begin with.
-        work: does everything.
-        go_on: is added to what is said after Ctrl-C.
+        name: of the program; messages begin with it.
+        work: the program.
+        go_on: added to the message after Ctrl-C.
     """
     with redirect_stdout(_escaping(sys.stdout)), redirect_stderr(_escaping(sys.stderr)):
         logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
@@ -54,7 +54,7 @@ def run_program(name: str, work: Callable[[], int], *, go_on: str = "") -> int:
 
 
 def _drop_unwritten() -> None:
-    """What is still buffered for a stream that takes no more would fail again when Python ends."""
+    """Discard buffered output that cannot be written: flushing it would fail again when Python exits."""
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
@@ -64,12 +64,12 @@ def _drop_unwritten() -> None:
 
 
 def _explained(error: Exception) -> BadInput | None:
-    """The error as a user is to read it; None for a fault of ours, whose traceback is wanted."""
+    """The error as the user should see it; None for a bug of ours, which needs its traceback."""
     if isinstance(error, BadInput):
         return error
     if short := next((e for e in _chain(error) if isinstance(e, MemoryError) or _MEMORY.search(str(e))), None):
-        found = str(short).strip().splitlines()[0][:200] if str(short).strip() else "no more"
-        fix = "Give it less at a time (a shorter clip, smaller batches, fewer workers), or raise the limit of memory."
+        found = str(short).strip().splitlines()[0][:200] if str(short).strip() else "too little"
+        fix = "Give it less at a time (a shorter clip, smaller batches, fewer workers), or raise the memory limit."
         return BadInput("memory", expected="enough of it", found=found, fix=fix)
     if isinstance(error, OSError):
         where, fix = error.filename or "a file", "Check its permissions and the space on its disk."
@@ -78,14 +78,14 @@ def _explained(error: Exception) -> BadInput | None:
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and what it came from."""
+    """An error and its causes."""
     while error is not None:
         yield error
         error = error.__cause__ if error.__cause__ is not None else error.__context__
 
 
 class Escaping:
-    """A text stream whose control characters are written as escapes; `stream` is what it writes to."""
+    """A text stream that writes to `stream`, with control characters as escapes."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream

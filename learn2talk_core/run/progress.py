@@ -17,17 +17,17 @@ T = TypeVar("T")
 def progress(
     items: Iterable[T], description: str, *, total: int | None = None, start: int = 0, unit: str = "it"
 ) -> "tqdm[T]":
-    """A progress bar over `items` on standard error, with rate and time left. Only a terminal gets one.
+    """A progress bar over `items` on standard error, with rate and remaining time; shown only on a terminal.
 
     Args:
         items: what is iterated over.
         description: the label.
-        total: how many there are, where `items` has no length.
+        total: the number of items, if `items` has no length.
         start: how many of `total` were done before.
         unit: what an item is.
     """
     stream = sys.stderr
     quiet = processes.rank() > 0 or not stream.isatty()
-    bare = getattr(stream, "stream", stream)  # a bar moves the cursor by the control characters that others may not use
+    bare = getattr(stream, "stream", stream)  # unescaped: a bar moves the cursor with control characters
     return tqdm(items, desc=printable(description), total=total, initial=start, unit=unit, file=bare, disable=quiet,
                 dynamic_ncols=True, mininterval=1.0, smoothing=0.1)  # fmt: skip

@@ -1,17 +1,17 @@
-"""Linear resampling in time: frame t of anything at f frames a second shows the time t / f.
+"""Linear resampling in time: frame t at f frames per second shows the time t / f.
 
-Between two frames values are interpolated linearly; before the first and after the last they are held.
+Values are interpolated linearly between frames, and constant before the first and after the last frame.
 """
 
 import numpy as np
 import torch
 from torch import Tensor
 
-EPSILON = 1e-6  # frames: a time that misses the last frame by so little is at the last frame
+EPSILON = 1e-6  # frames: tolerance for rounding, so that a time this close to the last frame counts as the last frame
 
 
 def resampled_count(frames: int, fps: float, rate: float) -> int:
-    """How many frames at `rate` lie between the first and the last of `frames` at `fps`, both included."""
+    """Number of frames at `rate` from the first to the last of `frames` at `fps`, both included."""
     return int((frames - 1) / fps * rate + EPSILON) + 1
 
 

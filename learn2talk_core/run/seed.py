@@ -1,7 +1,7 @@
 """Randomness as a function of names and numbers.
 
-Every training step seeds its own randomness from (seed, step). A resumed run therefore repeats what an uninterrupted
-one does without storing the state of any generator.
+Every training step seeds its own randomness from (seed, step). A resumed run is therefore identical to an
+uninterrupted one, and no generator state is stored.
 """
 
 import zlib

@@ -24,17 +24,17 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | s
     """Run one stage as a program: `python -m stages.NAME [ROLE]`.
 
     `main(params)`, or `main(params, role)` where the stage is run once for each of `roles`, does the work and returns
-    one sentence that says what it made. Where the roles are the students of a run, `roles` names the parameter that
-    holds them. Time and peak memory go to `metrics/cost/NAME[-ROLE].json`, those of a student to
-    `metrics/cost/students/ROLE.json`. How errors end it: `run_program`. Under `accelerate launch` or `torchrun` it
+    one sentence that says what it made. If the roles are the students of a run, `roles` is the name of the parameter
+    that lists them. Time and peak memory go to `metrics/cost/NAME[-ROLE].json`, those of a student to
+    `metrics/cost/students/ROLE.json`. Errors are handled by `run_program`. Under `accelerate launch` or `torchrun` it
     joins the other processes.
     """
     name = sys.modules["__main__"].__spec__.name.rpartition(".")[2]  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(prog=f"python -m stages.{name}", description=sys.modules["__main__"].__doc__)
     if isinstance(roles, str):
-        parser.add_argument("role", metavar="NAME", help=f"which of `{roles}` in params.yaml")
+        parser.add_argument("role", metavar="NAME", help=f"one of `{roles}` in params.yaml")
     elif roles:
-        parser.add_argument("role", choices=roles, help="which of the trainings to run")
+        parser.add_argument("role", choices=roles, help="which training to run")
     role = getattr(parser.parse_args(), "role", None)
     label = f"{name}-{role}" if role else name
     logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -59,7 +59,7 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | s
 
     status = run_program(label, work, go_on="; run it again to go on")
     if status == INTERRUPTED:
-        os._exit(status)  # at once: other threads may be at work
+        os._exit(status)  # immediately, without waiting for other threads
     if status:
         sys.exit(status)
 

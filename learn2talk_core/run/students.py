@@ -1,4 +1,4 @@
-"""The students of a run: groups `students` and `taught_students` of params.yaml."""
+"""The students of a run: the groups `students` and `taught_students` of params.yaml."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from learn2talk_core.run.errors import BadInput
 
 @dataclass(frozen=True)
 class PlainStudent:
-    """One that is trained on its own paper's losses, or taken over."""
+    """A student that is trained with the losses of its own paper, or imported from a checkpoint."""
 
     network: str
     checkpoint: str | None
@@ -17,7 +17,7 @@ class PlainStudent:
 
 @dataclass(frozen=True)
 class TaughtStudent:
-    """One that is trained with Learn2Talk's two losses besides."""
+    """A student that is also trained with Learn2Talk's two losses."""
 
     network: str
 
@@ -26,12 +26,12 @@ def student_names(students: Mapping[str, PlainStudent], taught: Mapping[str, Tau
     """The names of all students in the order of the result table.
 
     Raises:
-        BadInput: no student at all, a name in both groups, or one that is no plain file name.
+        BadInput: no student at all, a name in both groups, or a name that is not a plain file name.
     """
     names = [*students, *taught]
-    fix = "Names are letters, digits, - and _, each used once."
+    fix = "Use letters, digits, - and _; use each name once."
     if not names:
-        raise BadInput("params.yaml: students", expected="at least one student", found="none", fix="Name one.")
+        raise BadInput("params.yaml: students", expected="at least one student", found="none", fix="Add one.")
     for name in names:
         if (
             names.count(name) > 1
@@ -43,6 +43,6 @@ def student_names(students: Mapping[str, PlainStudent], taught: Mapping[str, Tau
 
 
 def student_pairs(students: Mapping[str, PlainStudent], taught: Mapping[str, TaughtStudent]) -> list[tuple[str, str]]:
-    """Each taught student with the one of the same network that is not taught, where there is one."""
+    """Pairs of a taught student and the plain student of the same network, if there is one."""
     own = {student.network: name for name, student in students.items()}
     return [(name, own[student.network]) for name, student in taught.items() if student.network in own]

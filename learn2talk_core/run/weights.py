@@ -1,4 +1,4 @@
-"""A model on disk: `model.safetensors` for the weights, `model.json` for what is needed to rebuild the network."""
+"""A model on disk: `model.safetensors` with the weights, `model.json` with what is needed to rebuild the network."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -14,8 +14,8 @@ from learn2talk_core.run.errors import BadInput, some_of
 from learn2talk_core.run.files import inner_file, read_json, whole_file, write_json
 
 MOST_LAYERS = 200  # of one kind, in a network that a file describes
-WIDEST = 1 << 20  # the largest whole number in a description: widths, counts of vertices and of units
-LONGEST = 100_000  # entries of a list in it: names of speakers, units
+WIDEST = 1 << 20  # the largest number in a description: widths, numbers of vertices and of units
+LONGEST = 100_000  # entries of a list in a description: names of speakers, units
 Network = TypeVar("Network", bound=nn.Module)
 Shapes = Mapping[str, Sequence[int]]
 
@@ -25,25 +25,25 @@ def save_weights(folder: str | Path, model: nn.Module, config: dict[str, Any]) -
     folder = Path(folder)
     tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
     with whole_file(folder / "model.safetensors") as partial:
-        partial.write_bytes(save(tensors))  # bytes first: a full disk is then an ordinary OSError
+        partial.write_bytes(save(tensors))  # not save_file: a full disk then raises an ordinary OSError
     write_json(folder / "model.json", config)
 
 
 def load_config(folder: str | Path, *, made_by: str) -> dict[str, Any]:
-    """Read the configuration that `save_weights` wrote; `made_by` says how to make the folder when it is missing.
+    """Read the configuration that `save_weights` wrote; `made_by` says how to make the folder if it is missing.
 
-    Its numbers are those of a network (see `check_description`); `load_network` compares them with the weights.
+    Its numbers are checked by `check_description`; `load_network` compares them with the weights.
     """
     path = inner_file(Path(folder) / "model.json", made_by=made_by)
     return check_description(read_json(path, made_by=made_by), path, fix=f"Make it again: {made_by}.")
 
 
 def check_description(about: Any, path: object, *, fix: str) -> dict[str, Any]:
-    """`about`, read from JSON, where it can describe a network: keys and values whose numbers are of a sane size.
+    """Return `about`, read from JSON, if it can describe a network: keys and values, with numbers of a plausible size.
 
     Raises:
-        BadInput: another kind of value at the top, whole numbers above 2²⁰, more than 200 layers or long lists of
-            numbers (a list of numbers has one for each layer), NaN or infinity.
+        BadInput: not a dictionary, numbers above 2²⁰, more than 200 layers, a list of more than 200 numbers (such lists
+            have one number for each layer) or of more than 100 000 other entries, NaN or infinity.
     """
     if not isinstance(about, dict):
         raise BadInput(path, expected="keys and values", found=f"a {type(about).__name__}", fix=fix)
@@ -66,20 +66,20 @@ def check_description(about: Any, path: object, *, fix: str) -> dict[str, Any]:
 
 
 def described(build: Callable[[], Network], path: object, *, expected: str, fix: str) -> Network:
-    """The network that `build` makes from a description in `path`, without memory for its weights.
+    """The network that `build` makes from the description in `path`, without allocating memory for its weights.
 
-    Random numbers that it draws are given back: whoever draws next gets what it got without this check.
+    The state of the random number generator is restored, so this check does not change later random numbers.
 
     Raises:
-        BadInput: it makes none, for whatever reason.
+        BadInput: `build` fails for any reason.
     """
     try:
         with torch.random.fork_rng(devices=[]), torch.device("meta"):
             return build()
     except BadInput:
         raise
-    except Exception as error:  # each network, and torch, has its own errors for numbers that do not fit
-        found = f"one that none can be made of ({type(error).__name__}: {str(error)[:200]})"
+    except Exception as error:  # each network, and torch, has its own errors for invalid numbers
+        found = f"an invalid one ({type(error).__name__}: {str(error)[:200]})"
         raise BadInput(path, expected=expected, found=found, fix=fix) from error
 
 
@@ -88,17 +88,17 @@ def load_network(
 ) -> tuple[Network, dict[str, Any]]:
     """The frozen network that `save_weights` wrote, and its configuration.
 
-    Names and shapes of the weights are compared with the network before it takes any memory.
+    Names and shapes of the weights are compared with the network before memory is allocated for it.
 
     Args:
-        folder: where it lies.
+        folder: the folder of the model.
         build: makes the network from the configuration.
-        made_by: how to make the folder when it is missing or wrong.
+        made_by: how to make the folder if it is missing or wrong.
     """
     folder = Path(folder)
     config = load_config(folder, made_by=made_by)
     fix = f"Make it again: {made_by}."
-    skeleton = described(lambda: build(config), folder / "model.json", expected="what describes a network", fix=fix)
+    skeleton = described(lambda: build(config), folder / "model.json", expected="a description of a network", fix=fix)
     path = inner_file(folder / "model.safetensors", made_by=made_by)
     try:
         shapes = stored_shapes(path)
@@ -112,13 +112,13 @@ def load_network(
 
 
 def stored_shapes(path: Path) -> Shapes:
-    """Name → shape of the tensors in a safetensors file, of which only the header is read."""
+    """Name → shape of the tensors in a safetensors file; reads only its header."""
     with safe_open(path, "pt") as file:
         return {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
 
 
 def load_weights(folder: str | Path, model: nn.Module, *, made_by: str) -> None:
-    """Fill `model` from `folder`, strictly: every key present, none left over, every shape the same."""
+    """Load the weights in `folder` into `model`, strictly: same keys, same shapes."""
     path = inner_file(Path(folder) / "model.safetensors", made_by=made_by)
     try:
         state = load_file(path)
@@ -129,7 +129,7 @@ def load_weights(folder: str | Path, model: nn.Module, *, made_by: str) -> None:
 
 
 def frozen(model: nn.Module) -> nn.Module:
-    """Put `model` into evaluation mode and switch its gradients off, for good."""
+    """Put `model` into evaluation mode and switch off its gradients, permanently."""
     model.eval()
     for parameter in model.parameters():
         parameter.requires_grad_(False)
@@ -137,19 +137,19 @@ def frozen(model: nn.Module) -> nn.Module:
 
 
 def parameter_count(model: nn.Module) -> int:
-    """Number of learnable numbers in `model`."""
+    """Number of parameters of `model`."""
     return sum(p.numel() for p in model.parameters())
 
 
 def _broken(path: Path, error: SafetensorError, made_by: str) -> BadInput:
-    return BadInput(path, expected="a whole safetensors file", found=str(error), fix=f"Delete it and run {made_by}.")
+    return BadInput(path, expected="a complete safetensors file", found=str(error), fix=f"Delete it and run {made_by}.")
 
 
 def _refuse_others(path: Path, shapes: Shapes, model: nn.Module, made_by: str) -> None:
     own = {key: tuple(value.shape) for key, value in model.state_dict().items()}
     wrong = {
         "no": [key for key in own if key not in shapes],
-        "what it does not have,": [key for key in shapes if key not in own],
+        "unexpected": [key for key in shapes if key not in own],
         "another shape of": [key for key in own if key in shapes and tuple(shapes[key]) != own[key]],
     }
     if any(wrong.values()):

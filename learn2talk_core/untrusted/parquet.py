@@ -1,6 +1,6 @@
-"""Reads the rows of untrusted parquet files: only with the requested column types, complete, and in bounded memory.
+"""Rows of untrusted parquet files: with checked types, complete, and in bounded memory.
 
-A parquet file of a few bytes can declare any number of rows, or refer to the same long text in every row.
+In a parquet file a few bytes may claim to be any number of rows, or all rows may refer to the same long text.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ import pyarrow.parquet as parquet
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.untrusted.parquet_footer import read_footer
 
-MULTIPLE, SPARE = 100, 64 << 20  # rows may take 100 times the file's size plus 64 MB
+MULTIPLE, SPARE = 100, 64 << 20  # rows may take this many times the file's size, plus this many bytes
 COMPRESSIONS = (0, 1)  # none and Snappy
-CELL, RECORD = 64, 300  # bytes that a value and a record take in Python, without the text in them
+CELL, RECORD = 64, 300  # bytes that a value and a record take in Python, without their text
 PHONEMES = pa.list_(pa.struct([("start", pa.float64()), ("end", pa.float64()), ("name", pa.string())]))
 
 
@@ -30,13 +30,12 @@ def read_rows(
     Args:
         path: the file.
         columns: name and type of the columns to read.
-        made_by: how to make the file, for error messages.
-        group: the row group to read; default: all.
+        made_by: how to make the file, for errors.
+        group: the row group to read; all if None.
 
     Raises:
-        BadInput: the file is no parquet file or is damaged; a column is missing, has another type or has empty cells;
-            the file declares more than it can hold; or it is compressed by another method than Snappy (whose ratio is
-            at most 20).
+        BadInput: not a parquet file, or a damaged one; a column that is missing, has another type or has empty cells;
+            more values than a file of its size can hold; a compression other than Snappy, whose ratio is at most 20.
     """
     leaves = [leaf for name, kind in columns for leaf in _text_in(name, kind)]
     try:
@@ -51,21 +50,21 @@ def read_rows(
                     raise ValueError(f"{name} of type {found}")
             rows: list[dict[str, Any]] = []
             left = MULTIPLE * path.stat().st_size + SPARE
-            for number in groups:  # one at a time: Arrow cannot join the dictionaries of nested columns
+            for number in groups:  # one group at a time: Arrow cannot join the dictionaries of nested columns
                 table = file.read_row_group(number, columns=[name for name, _ in columns], use_threads=False)
                 table.validate(full=True)
                 left -= sum(_size(chunk) for column in table.columns for chunk in column.chunks)
                 if left < 0:
-                    raise ValueError(f"rows that take more than {MULTIPLE} times the file's size")
+                    raise ValueError(f"rows of more than {MULTIPLE} times its size")
                 rows += table.to_pylist()
             return rows
-    except Exception as error:  # Arrow has its own errors for each kind of damage
-        found = f"a damaged or different file ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
+    except Exception as error:  # Arrow raises different errors for each kind of damage
+        found = f"a damaged or different one ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
         raise BadInput(path, expected="a parquet file", found=found, fix=f"Make it again: {made_by}.") from error
 
 
 def _groups(path: Path, names: Sequence[str], group: int | None) -> list[int]:
-    """The row groups to read; refused if the file is too small for the sizes that it declares."""
+    """The row groups to read; refused if their stated sizes are impossible for a file of this size."""
     size, groups = path.stat().st_size, read_footer(path)
     if group is not None and not 0 <= group < len(groups):
         raise ValueError(f"no row group {group}")
@@ -73,16 +72,16 @@ def _groups(path: Path, names: Sequence[str], group: int | None) -> list[int]:
     columns = [column for number in chosen for column in groups[number].columns if column.path[0] in names]
     packed = [column for column in columns if column.compression not in COMPRESSIONS]
     if packed:
-        raise ValueError(f"columns with an unsupported compression (code {packed[0].compression})")
+        raise ValueError(f"columns with an unsupported compression ({packed[0].compression})")
     values = sum(column.values for column in columns) + sum(groups[number].rows for number in chosen)
     unpacked = sum(column.unpacked for column in columns)
     if values > size or unpacked > MULTIPLE * size + SPARE:
-        raise ValueError(f"{values} values, {unpacked} bytes unpacked, in a file of {size} bytes")
+        raise ValueError(f"{values} values, {unpacked} bytes, in {size} bytes")
     return chosen
 
 
 def _text_in(name: str, kind: pa.DataType) -> list[str]:
-    """Paths of the texts in a column: they are read dictionary-encoded, so that each text is in memory only once."""
+    """Paths of the strings in a column. They are read as dictionary indices, so that each string is in memory once."""
     if pa.types.is_list(kind):
         return _text_in(f"{name}.list.element", kind.value_type)
     if pa.types.is_struct(kind):
@@ -103,7 +102,7 @@ def _without_dictionary(kind: pa.DataType) -> pa.DataType:
 
 
 def _size(array: pa.Array) -> int:
-    """Bytes that the values take as Python objects, counting repeated texts every time; empty cells are refused."""
+    """Bytes that the values need as Python objects, counting each use of a string; empty cells are refused."""
     if array.null_count:
         raise ValueError("empty cells")
     if pa.types.is_dictionary(array.type):

@@ -1,4 +1,4 @@
-"""Reads the footer (metadata) of a parquet file without Arrow, which crashes the whole process at some damaged footers.
+"""The footer of a parquet file, read without Arrow, because some damaged footers make Arrow end the whole process.
 
 A footer is a tree in Thrift's compact protocol (Apache Thrift, doc/specs/thrift-compact-protocol.md), whose fields have
 numbers instead of names (Apache Parquet, parquet.thrift, version 2.11).
@@ -8,13 +8,13 @@ import struct
 from pathlib import Path
 from typing import Any, NamedTuple
 
-DEEPEST = 20  # nesting levels of structures; real footers have six
+DEEPEST = 20  # levels of nested structures; footers have six
 TRUE, FALSE, BYTE, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = 1, 2, 3, 7, 8, 9, 10, 11, 12
 INTEGERS = (4, 5, 6)
 
 
 class Column(NamedTuple):
-    """A column of a row group: path, compression code, number of values, their uncompressed bytes, smallest value."""
+    """A column of a row group: path, compression code, number of values, uncompressed bytes, smallest value."""
 
     path: tuple[str, ...]
     compression: int
@@ -24,14 +24,14 @@ class Column(NamedTuple):
 
 
 class RowGroup(NamedTuple):
-    """A row group: rows that are stored together."""
+    """Rows that are stored together."""
 
     rows: int
     columns: tuple[Column, ...]
 
 
 def read_footer(path: Path) -> list[RowGroup]:
-    """The row groups of a parquet file; a damaged file may raise any `Exception`."""
+    """The row groups of a parquet file; raises any `Exception` if it is damaged."""
     size = path.stat().st_size
     with path.open("rb") as file:
         file.seek(max(0, size - 8))
@@ -51,24 +51,24 @@ def _column(about: dict[int, Any]) -> Column:
     statistics = about.get(12, {})
     least = statistics.get(6)
     if not isinstance(least, bytes | None):
-        raise TypeError("statistics of another type")
+        raise TypeError("invalid statistics")
     return Column(path, _count(about[4]), _count(about[5]), _count(about[6]), least)
 
 
 def _count(value: Any) -> int:
     if type(value) is not int or value < 0:
-        raise ValueError("a count that is not a non-negative integer")
+        raise ValueError("an invalid count")
     return value
 
 
 def _all(values: Any, kind: type) -> list[Any]:
     if not isinstance(values, list) or not all(isinstance(value, kind) for value in values):
-        raise TypeError("fields of another type")
+        raise TypeError("fields of the wrong type")
     return values
 
 
 class _Reader:
-    """Reads values of Thrift's compact protocol; structures become dictionaries keyed by field number."""
+    """Reads values of Thrift's compact protocol: structures become dictionaries with field numbers as keys."""
 
     def __init__(self, data: bytes) -> None:
         self.data, self.place = data, 0
@@ -96,7 +96,7 @@ class _Reader:
 
     def value(self, kind: int, depth: int) -> Any:
         if depth > DEEPEST:
-            raise ValueError("a footer that is nested too deep")
+            raise ValueError("a footer that is nested too deeply")
         if kind in INTEGERS:
             return self.signed()
         if kind == BINARY:
@@ -121,7 +121,7 @@ class _Reader:
         return [self.value(inner, depth + 1) for _ in range(self.bounded(count))]
 
     def bounded(self, count: int) -> int:
-        if count > len(self.data) - self.place:  # each takes at least one byte
+        if count > len(self.data) - self.place:  # each value takes at least one byte
             raise EOFError("the footer is cut short")
         return count
 

@@ -1,16 +1,16 @@
-"""Reads untrusted pickles and arrays: returns plain data and never calls anything that the file names.
+"""Untrusted pickles and arrays, read without ever calling anything that they name.
 
-A pickle is a program. Python's own unpickler runs it; even with a whitelist of classes, the program can reach
-`__setstate__`, the attributes of the objects that it is given, the extension registry and unlimited memory. Here the
-program runs on a machine that knows only plain containers and makes arrays itself, from bytes whose length it has
-checked; a name in the file is only looked up in the table `KNOWN`. This covers the files that are common in the field:
-NumPy arrays of Python 2 and 3, SciPy's sparse matrices, and chumpy's arrays (FLAME), which are returned as NumPy arrays
-without chumpy.
+A pickle is a program. Python's own unpickler runs it. Even with a whitelist of classes, the program can use
+`__setstate__`, the attributes of the objects it is given, the extension registry and unlimited memory. Here the program
+runs on a restricted machine that knows plain containers and builds arrays itself, from bytes whose length it has
+checked; a name in the file is only looked up in the table `KNOWN`. That is enough for the files that the field
+distributes: NumPy arrays of Python 2 and 3, SciPy's sparse matrices, and chumpy's arrays (FLAME), which are returned
+as NumPy arrays and do not need chumpy.
 
-A few bytes can also refer to one list a million times, or nest lists with shared parts so deeply that printing,
-comparing, hashing or copying one would never end. Therefore every operation is charged for the memory that it may take,
-before the next one runs; objects from the file are printed, compared or hashed only if their type is simple; and the
-result is measured as if every shared part were written out.
+A few bytes may also refer to one list a million times, or nest lists that share their parts so deeply that printing,
+comparing, hashing or copying them never ends. So every operation is charged for the memory that it may take before the
+next one runs; nothing from the file is printed, compared or hashed unless its type is simple; and the result is
+measured as if every shared part were written out.
 """
 
 import os
@@ -30,30 +30,30 @@ import scipy.sparse
 from learn2talk_core.run.errors import BadInput
 
 _PLAIN = "plain data (numbers, text, lists, dictionaries, NumPy arrays)"
-_GET_AGAIN = "Get the file again from where it is published."
+_GET_AGAIN = "Get the file again from its publisher."
 _DTYPE = re.compile(r"[<>=|]?(\?|b1|[iu][1248]|f2|f4|f8|f16|c8|c16|c32|[SU][1-9]\d{0,5})")
 _KEYS = (str, bytes, int, float, bool, type(None), np.integer, np.floating, np.bool_, np.str_, np.bytes_)
-_WIDEST_KEY = 63  # bits of an integer: longer ones can be chosen so that all have the same hash
+_WIDEST_KEY = 63  # bits of an integer key: longer integers can be chosen so that their hashes collide
 _MOST_PAIRS = 10_000  # keys that are tuples of several numbers; limited for the same reason
-_MOST_NESTED = 100  # nesting levels of containers
-_MULTIPLE, _SPARE = 50, 16 << 20  # the memory budget: 50 times the file's size plus 16 MB
-# Bytes charged (upper bounds) for: a place on the stack or in a list; an item of a dictionary or set, whose tables are
-# at most two thirds full; an entry in the memo with its number; a mark; a call; an empty object.
+_MOST_NESTED = 100  # levels of nested containers
+_MULTIPLE, _SPARE = 50, 16 << 20  # the memory budget: this many times the file's size, plus this many bytes
+# Bytes that are charged, as upper bounds: a place on the stack or in a list; an item of a dictionary or set, whose
+# tables are at most two thirds full; an entry in the memo with its number; a mark; a call; an empty object.
 _PLACE, _ITEM, _MEMO, _MARK, _CALL, _OBJECT_SIZE = 16, 110, 112, 112, 300, 1000
 _MOST_PARTS = 32  # parts of a key or a shape
-_COPIES = 4  # copies of an array's bytes that are in memory while it is made
+_COPIES = 4  # copies of an array's bytes that are held while it is made
 
 
 def load_pickle(path: str | Path) -> Any:
     """Read a pickle of plain data; Python 2 strings are decoded as Latin-1.
 
-    Supported: numbers, text, bytes, lists, tuples, dictionaries, sets, NumPy arrays and scalars (no object arrays), and
-    SciPy's CSC and CSR matrices. chumpy's arrays are returned as NumPy arrays. Anything else raises a `BadInput` that
-    names it; so does a file that is cut short or damaged.
+    Supported are numbers, text, bytes, lists, tuples, dictionaries, sets, NumPy arrays and scalars (no object arrays),
+    and SciPy's CSC and CSR matrices. Arrays of chumpy are returned as NumPy arrays. Anything else is refused with a
+    `BadInput` that names it, and so is a truncated or damaged file.
 
-    Takes at most 64 times the file's size plus 32 MB of memory; arrays take about three times their own size. With each
-    shared part written out (a sparse matrix counts as a dense one), the result is at most 50 times the file's size plus
-    16 MB. It is nested at most 100 levels deep, and no container contains itself.
+    Takes at most 64 times the file's size plus 32 MB of memory; arrays need about three times their size. With every
+    shared part written out (a sparse matrix counts as a dense one), the result would take at most 50 times the file's
+    size plus 16 MB. It is nested at most 100 levels deep, and no container in it contains itself.
     """
     path = _existing(path)
     size = path.stat().st_size
@@ -64,24 +64,24 @@ def load_pickle(path: str | Path) -> Any:
         except BadInput:
             raise
         except Exception as error:  # a damaged program may raise anything
-            found = f"a damaged or different file ({type(error).__name__}: {str(error)[:200]})"
+            found = f"a damaged one ({type(error).__name__}: {str(error)[:200]})"
             raise BadInput(path, expected="a pickle", found=found, fix=_GET_AGAIN) from error
     return result
 
 
 def load_array(path: str | Path, *, mmap: bool = False) -> np.ndarray:
-    """Read one array from a `.npy` file; objects and files that are too short or too long are refused.
+    """Read one array from a `.npy`; object arrays and files that are truncated or too long are refused.
 
     Args:
         path: the file.
-        mmap: leave the array on disk and map it read-only.
+        mmap: memory-map it read-only instead of reading it.
     """
     path = _existing(path)
     try:
-        array = np.lib.format.open_memmap(path, mode="r")  # compares the header with the file's length first
+        array = np.lib.format.open_memmap(path, mode="r")  # first compares the header with the file's length
     except Exception as error:
         found = f"{type(error).__name__}: {str(error)[:200]}"
-        raise BadInput(path, expected="one whole array of numbers (.npy)", found=found, fix=_GET_AGAIN) from error
+        raise BadInput(path, expected="one complete array of numbers (.npy)", found=found, fix=_GET_AGAIN) from error
     if array.dtype.hasobject or array.dtype.kind not in "biufcSU":
         _refuse(path, f"an array of {array.dtype}", expected="an array of numbers")
     if array.nbytes + array.offset != path.stat().st_size:
@@ -92,7 +92,7 @@ def load_array(path: str | Path, *, mmap: bool = False) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Name:
-    """The name of a class or function in the file. It has no behaviour; `KNOWN` defines what a call of it makes."""
+    """A class or function that the file names. It has no behaviour; `KNOWN` says what is created for it."""
 
     module: str
     name: str
@@ -103,7 +103,7 @@ class Name:
 
 @dataclass
 class _DType:
-    """A NumPy dtype under construction. Real dtypes are shared by the whole process: the file must not change one."""
+    """A NumPy dtype under construction. Real dtypes are shared by the whole process, so the file never gets one."""
 
     text: str
     order: str = "="
@@ -113,7 +113,7 @@ class _DType:
 
 
 class _Bounded:
-    """A file that refuses to read more than it contains, before memory is allocated for it."""
+    """A file that refuses reads beyond its end before memory is allocated for them."""
 
     def __init__(self, file: BinaryIO, size: int) -> None:
         self._file, self._size = file, size
@@ -130,7 +130,7 @@ class _Bounded:
         return self._file.readinto(buffer)  # type: ignore[attr-defined]
 
 
-_PythonUnpickler: Any = pickle._Unpickler  # the opcode handlers of the C version cannot be replaced
+_PythonUnpickler: Any = pickle._Unpickler  # the one in C cannot be overridden
 
 
 def _opcodes(names: str) -> set[int]:
@@ -152,7 +152,7 @@ _COSTS = {
 
 
 def _charged(code: int, handler: Callable[["Machine"], None]) -> Callable[["Machine"], None]:
-    """`handler` of an opcode, followed by the memory charge for what it pushed onto the stack."""
+    """The `handler` of an opcode, followed by the charge for what it pushed onto the stack."""
     cost = _COSTS.get(code, _PLACE)
     if code in _REPEATS:
 
@@ -177,13 +177,13 @@ def _charged(code: int, handler: Callable[["Machine"], None]) -> Callable[["Mach
 
 
 class Machine(_PythonUnpickler):
-    """Python's unpickler written in Python; every operation that could reach beyond plain data is replaced.
+    """Python's unpickler written in Python; every operation that could do more than build plain data is replaced.
 
     Attributes:
-        path: the file, for error messages.
+        path: the file's path, for messages.
         budget: bytes of memory that may still be taken.
-        known: every name that a file may contain → the function that replaces a call of it.
-        content: class → the function that makes an empty object of it, and the function that fills it.
+        known: every name that a file may mention → the function that is called for it.
+        content: class → the functions that make an empty object of it and that fill it.
     """
 
     known: ClassVar[dict[Name, Callable[..., Any]]]
@@ -193,12 +193,12 @@ class Machine(_PythonUnpickler):
         super().__init__(_Bounded(file, size), encoding="latin1")
         self.path, self.pairs = path, 0
         self.most = self.budget = _MULTIPLE * size + _SPARE
-        self.shared: set[int] = set()  # ids of containers that were referred to again: only these can have two owners
-        # Objects that are still empty, by id, with the function that fills them.
+        self.shared: set[int] = set()  # ids of containers that the file used again: only these have several owners
+        # Empty objects that still need their content, by id, with the function that fills them.
         self.unfinished: dict[int, tuple[Any, Callable[[Any], None]]] = {}
 
     def plain(self) -> Any:
-        """The object in the file, if it is plain data and not too large; see `load_pickle`."""
+        """The content of the file, if it is plain data and not too large; see `load_pickle`."""
         result = self.load()
         self.memo.clear()
         self.refuse_unfolded(result)
@@ -216,8 +216,8 @@ class Machine(_PythonUnpickler):
     def spend(self, count: int) -> None:
         self.budget -= count
         if self.budget < 0:
-            found = f"one that unpacks to more than {_MULTIPLE} times the file's size"
-            _refuse(self.path, found, expected="a pickle about as large as its contents")
+            found = f"one that unpacks to more than {_MULTIPLE} times its size"
+            _refuse(self.path, found, expected="a pickle of a plausible size")
 
     def note_shared(self, value: Any) -> None:
         if isinstance(value, _CONTAINERS) and id(value) not in self.shared:
@@ -225,8 +225,8 @@ class Machine(_PythonUnpickler):
             self.shared.add(id(value))
 
     def key(self, key: Any) -> Any:
-        """A key of a dictionary or set; refused if hashing could be slow: nested tuples with shared parts, a long text
-        or number that is repeated often, or numbers chosen to have the same hash."""
+        """A key of a dictionary or a set, if hashing it is fast. It may be slow if nested tuples share their parts, a
+        long text or number is used often, or numbers are chosen so that their hashes collide."""
         parts = key if isinstance(key, tuple) else (key,)
         self.spend(_ITEM)
         if len(parts) > _MOST_PARTS:
@@ -238,7 +238,7 @@ class Machine(_PythonUnpickler):
             if isinstance(part, int | float | np.number):
                 numbers += 1
                 if isinstance(part, int) and part.bit_length() > _WIDEST_KEY:
-                    raise ValueError("a key that is an integer of more than 63 bits")
+                    raise ValueError("a key that is a number of more than 63 bits")
             elif part is not None:
                 self.spend(len(part) if isinstance(part, str | bytes) else 1)
         self.pairs += numbers > 1
@@ -250,14 +250,14 @@ class Machine(_PythonUnpickler):
         return zip(map(self.key, items[::2]), items[1::2], strict=True)
 
     def make(self, name: Any, args: Any) -> Any:
-        """The result of a call in the file; only names in the table `known` that make something can be called."""
+        """The result of a call in the file: only names in the table `known` can be called."""
         maker = self.known.get(name) if isinstance(name, Name) else None
         if maker is None or not isinstance(args, tuple):
             _refuse(self.path, f"a call of {_said(name)}")
         return maker(self, *args)
 
     def new(self, cls: Any) -> Any:
-        """An empty object of a class; a BUILD operation fills it later."""
+        """An empty object of a class; its content follows in a BUILD operation."""
         content = self.content.get(cls) if isinstance(cls, Name) else None
         if content is None:
             _refuse(self.path, f"an object of {_said(cls)}")
@@ -268,9 +268,10 @@ class Machine(_PythonUnpickler):
         return value
 
     def refuse_unfolded(self, result: Any) -> None:
-        """Refuse a result that is not plain data, or is larger than `most` bytes with each shared part counted as often
-        as it is referred to. Shared containers are measured once; a list replaces recursion, to allow any depth."""
-        sizes: dict[int, int] = {}  # sizes of shared containers; 0 while one is being measured
+        """Refuse a result that is not plain data, or is larger than `most` bytes if each shared part counts as often as
+        it is used. Shared containers are measured once. The path into the result is kept in a list, not on the call
+        stack, because it may be long."""
+        sizes: dict[int, int] = {}  # of shared containers; 0 while one is being measured
         sizes_above: list[int] = []
         way = [iter((result,))]
         owners: list[int] = []
@@ -287,11 +288,11 @@ class Machine(_PythonUnpickler):
             elif isinstance(value, _CONTAINERS):
                 if id(value) in sizes:
                     if not sizes[id(value)]:
-                        raise ValueError("a container that contains itself")
+                        raise ValueError("a container that holds itself")
                     total += sizes[id(value)]
                 else:
                     if len(way) > _MOST_NESTED:
-                        raise ValueError(f"containers nested more than {_MOST_NESTED} levels deep")
+                        raise ValueError(f"containers nested more than {_MOST_NESTED} deep")
                     if id(value) in self.shared:
                         sizes[id(value)] = 0
                     owners.append(id(value))
@@ -301,13 +302,13 @@ class Machine(_PythonUnpickler):
             else:
                 total += self.plain_size(value)
             if total > self.most:
-                found = "one that repeats its parts until they exceed the size limit"
-                _refuse(self.path, found, expected="a pickle about as large as its contents")
+                found = "one that expands far beyond its size, because it repeats its parts"
+                _refuse(self.path, found, expected="a pickle of a plausible size")
 
     def plain_size(self, value: Any) -> int:
-        """Bytes of a value that is no container; a sparse matrix counts as a dense one."""
+        """Bytes of a value that is not a container; a sparse matrix counts as a dense one."""
         if isinstance(value, Name | _DType) or id(value) in self.unfinished:
-            _refuse(self.path, f"the bare name {value}" if isinstance(value, Name) else "an object without its content")
+            _refuse(self.path, f"a bare {value}" if isinstance(value, Name) else "an object without its content")
         if isinstance(value, np.ndarray):
             return 112 + value.nbytes
         if scipy.sparse.issparse(value):
@@ -360,7 +361,7 @@ class Machine(_PythonUnpickler):
         self._top(dict).update(self.pairs_of(items))
 
     def load_dict(self) -> None:
-        items = self.pop_mark()  # before `append` is looked up, which `pop_mark` replaces together with the stack
+        items = self.pop_mark()  # before `append` is looked up: it changes with the stack
         self.append(dict(self.pairs_of(items)))
 
     def load_additems(self) -> None:
@@ -379,7 +380,7 @@ class Machine(_PythonUnpickler):
         self.refuse_operation()
 
     def refuse_operation(self) -> None:
-        _refuse(self.path, "a pickle operation that plain data does not need")
+        _refuse(self.path, "an operation of pickle that plain data does not need")
 
     def _top(self, kind: type) -> Any:
         if type(self.stack[-1]) is not kind:
@@ -426,7 +427,7 @@ def _inside(container: Any) -> Iterator[Any]:
 
 
 def _said(value: Any) -> str:
-    """A name from the file, or only the type of any other value, because printing that could take forever."""
+    """A name in the file, or the type of a value that is not a name: printing the value itself might never end."""
     return str(value) if isinstance(value, Name) else type(value).__name__
 
 
@@ -435,11 +436,11 @@ def _dense_size(matrix: Any) -> int:
 
 
 def whole_numbers(values: Any, kind: str) -> tuple[int, ...]:
-    """Check a shape or an order of axes: it must be a short sequence of integers."""
+    """Check that `values`, a shape or an order of axes, are a short tuple of integers."""
     if isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind in "iu" and len(values) <= _MOST_PARTS:
         return tuple(values.tolist())
     if not isinstance(values, tuple | list) or len(values) > _MOST_PARTS or not all(type(n) is int for n in values):
-        raise TypeError(f"{kind} that is no tuple of integers")
+        raise TypeError(f"{kind} that is not a tuple of integers")
     return tuple(values)
 
 
@@ -475,7 +476,7 @@ def _fill_array(machine: Machine, value: np.ndarray, state: Any) -> None:
 
 
 def _become(value: np.ndarray, content: np.ndarray) -> None:
-    """Fill an array in place, since other objects may already refer to it, as NumPy's own unpickling does."""
+    """Fill an array in place, because other objects may refer to it already; NumPy's own unpickling does the same."""
     fortran = content.flags.f_contiguous and not content.flags.c_contiguous
     content_bytes = content.tobytes("F" if fortran else "C")
     restore: Any = value.__setstate__
@@ -512,7 +513,7 @@ def _fill_sparse(kind: type) -> Callable[[Machine, Any, Any], None]:
         machine.spend(sum(part.nbytes + 16 * part.size for part in parts))  # indices may become wider
         built = kind(tuple(parts), shape=shape, copy=True)
         built.check_format(full_check=True)  # SciPy's compiled code would read out of bounds at an invalid index
-        machine.spend(_dense_size(built))  # the caller may convert it to a dense array
+        machine.spend(_dense_size(built))  # the caller may convert it to a dense matrix
         value.__dict__.update(built.__dict__)
 
     return fill
@@ -524,8 +525,8 @@ def _fill_chumpy(kind: str) -> Callable[[Machine, Any, Any], None]:
         if not isinstance(content, np.ndarray | np.generic | int | float):
             raise TypeError(f"chumpy around {type(content).__name__}")
         content = np.asarray(content)
-        if content.dtype.hasobject:  # an integer of more than 64 bits
-            raise TypeError("chumpy around an integer of more than 64 bits")
+        if content.dtype.hasobject:  # a number of more than 64 bits
+            raise TypeError("chumpy around a number that does not fit into an array")
         if kind == "Select":
             ids = state["idxs"]
             ids = ids if isinstance(ids, np.ndarray) else np.array(whole_numbers(ids, "a list of numbers"), np.int64)
@@ -562,7 +563,7 @@ def _set(kind: type) -> Callable[..., Any]:
 
 
 def _dictionary(machine: Machine, *args: Any) -> dict:
-    """OrderedDict and defaultdict as plain dictionaries: the order is kept, the factory (code) is dropped."""
+    """OrderedDict and defaultdict, as plain dictionaries: these keep the order, and a default factory is code."""
     items = [] if not args or isinstance(args[0], Name) or args[0] is None else args[0]
     if not isinstance(items, list | tuple):
         raise TypeError(f"a dictionary of {type(items).__name__}")
@@ -571,7 +572,7 @@ def _dictionary(machine: Machine, *args: Any) -> dict:
 
 def _complex(machine: Machine, real: Any, imag: Any) -> complex:
     if not isinstance(real, int | float) or not isinstance(imag, int | float):
-        raise TypeError("a complex number whose parts are no numbers")
+        raise TypeError("a complex number whose parts are not numbers")
     return complex(real, imag)
 
 
@@ -599,13 +600,13 @@ def _empty_array() -> np.ndarray:
     return np.ndarray((0,), np.uint8)
 
 
-# Class → the function that makes an empty object of it, and the function that fills it.
+# Class → the functions that make an empty object of it and that fill it.
 CONTENT: dict[Name, tuple[Callable[[], Any], Callable[[Machine, Any, Any], None]]] = {
     **dict.fromkeys(_ARRAYS, (_empty_array, _fill_array)),
     **{name: (_empty_array, _fill_chumpy(kind)) for name, kind in _CHUMPY.items()},
     **{name: (partial(kind, (1, 1)), _fill_sparse(kind)) for name, kind in _SPARSE.items()},
 }
-# Every name that a file may contain → the function that replaces a call of it.
+# Every name that a file may mention → the function that is called for it.
 KNOWN: dict[Name, Callable[..., Any]] = {
     **dict.fromkeys([*_OBJECT, *CONTENT, *names("__builtin__ builtins", "list dict int float")], _no_call),
     **dict.fromkeys(names("numpy.core.multiarray numpy._core.multiarray", "_reconstruct"), _reconstruct),
@@ -639,5 +640,5 @@ def _refuse(path: Path, found: str, expected: str = _PLAIN) -> NoReturn:
         path,
         expected=expected,
         found=found,
-        fix="No code from the file was run. It may be malicious: get it from where it is published.",
+        fix="Nothing in the file was run, but it may be malicious: get it again from its publisher.",
     )

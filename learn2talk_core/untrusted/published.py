@@ -1,7 +1,7 @@
-"""Reads published weight files without running code from them, and loads the state dicts strictly into networks.
+"""Published weights, read without running any code in the files: into state dicts, and strictly into networks.
 
-Supported: safetensors, both formats of `torch.save` (zip and legacy), and the parameters of TorchScript archives, whose
-code is ignored.
+Supported are safetensors, both formats of `torch.save` (the current zip and the older one), and the parameters of
+TorchScript archives, whose code is ignored.
 """
 
 from collections.abc import Mapping
@@ -22,13 +22,13 @@ Network = TypeVar("Network", bound=nn.Module)
 
 
 def load_published(network: Network, path: str | Path, *, what: str, fix: str, prefix: str = "") -> Network:
-    """Load published weights strictly into `network` (see `fill`) and freeze it.
+    """Load published weights into `network`, strictly (see `fill`), and freeze it.
 
     Args:
         network: the network to fill.
-        path: a file that `read_state` reads, or a folder that `import-checkpoint` made from one.
-        what: name of the expected network, for error messages.
-        fix: what the user should do if the file holds another network, for error messages.
+        path: a file for `read_state`, or a folder that `import-checkpoint` made from one.
+        what: name of the expected network, for errors.
+        fix: what to do if the weights are of another network.
         prefix: prefix of this network's keys in files that hold several networks; it is removed.
     """
     path = Path(path)
@@ -42,12 +42,11 @@ def load_published(network: Network, path: str | Path, *, what: str, fix: str, p
 def read_state(path: str | Path) -> State:
     """The state dict in a file of weights, whatever else the file holds (optimizer, step counts).
 
-    A `module.` prefix on every key, which DataParallel adds, is removed.
+    If every key begins with `module.`, which DataParallel adds, this prefix is removed.
 
     Raises:
-        BadInput: the file is missing, incomplete, a web page or a Git LFS pointer; it contains objects of unknown
-            classes or no state dict; tensors are larger than the stored data, have an unsupported dtype or contain
-            numbers that are not finite.
+        BadInput: no such file, a web page or Git LFS pointer, a truncated file, objects of unknown classes, no state
+            dict, tensors larger than their stored data or of unusual types, numbers that are not finite.
     """
     path = Path(path)
     found = read_file(path)
@@ -62,7 +61,7 @@ def read_state(path: str | Path) -> State:
         state = {key.removeprefix("module."): value for key, value in state.items()}
     for key, value in state.items():
         if value.dtype not in DTYPES.values():
-            fix = "Ask the publisher for the state_dict as float32."
+            fix = "Ask for its state_dict as float32."
             raise BadInput(f"{path}: {key}", expected="ordinary numbers", found=str(value.dtype), fix=fix)
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise BadInput(f"{path}: {key}", expected="finite weights", found="NaN or infinity", fix=AGAIN)
@@ -70,10 +69,10 @@ def read_state(path: str | Path) -> State:
 
 
 def read_file(path: str | Path) -> Any:
-    """The top-level object of a weight file; see `read_state` for errors, `read_archive` for memory."""
+    """What a file of weights holds at its top level; see `read_state` for errors, `read_archive` for memory."""
     path = Path(path)
     if not path.is_file():
-        raise BadInput(path, expected="a file of weights", found="nothing", fix="Check the path.")
+        raise BadInput(path, expected="a file of weights", found="nothing", fix="Correct the path.")
     with path.open("rb") as file:
         head = file.read(200)
     if head.startswith(b"version https://git-lfs"):
@@ -87,24 +86,24 @@ def read_file(path: str | Path) -> Any:
         found = read_archive(path) if head.startswith(b"PK") else read_legacy(path)
     except BadInput:
         raise
-    except Exception as error:  # a damaged or unrelated file may raise anything
+    except Exception as error:  # a broken or foreign file may raise anything
         expected = "safetensors file" if path.suffix == ".safetensors" else "file that torch.save wrote"
-        raise damaged_file(path, f"a whole {expected}", error) from error
+        raise damaged_file(path, f"a complete {expected}", error) from error
     return _collected(found) if isinstance(found, Module) else found
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor], path: object, *, what: str, fix: str) -> None:
-    """Copy `state` into `network` key by key: no key may be missing or left over, and all shapes must match.
+    """Copy `state` into `network`, strictly: no key missing, none left over, all shapes equal.
 
     Weight normalisation may have its old names (`weight_g`, `weight_v`) or its new ones. Only the counters of batch
     normalisation may be missing: torch before 0.4.1 did not have them, and nothing reads them.
 
     Args:
         network: the network to fill.
-        state: tensors by the key names of the network's own state dict.
-        path: the file, for error messages.
-        what: name of the expected network, for error messages.
-        fix: what the user should do if the file holds another network, for error messages.
+        state: tensors, with the names of the network's own state dict.
+        path: the file, for errors.
+        what: name of the expected network, for errors.
+        fix: what to do if the weights are of another network.
     """
     names = check_state(network, state, path, what=what, fix=fix)
     counters = {key: torch.tensor(0) for key in names if key.endswith("num_batches_tracked")}
@@ -115,10 +114,10 @@ def fill(network: nn.Module, state: Mapping[str, Tensor], path: object, *, what:
 def check_state(
     network: nn.Module, state: Mapping[str, Tensor], path: object, *, what: str, fix: str
 ) -> dict[str, str]:
-    """Raise `BadInput` where `fill` would, without copying; `network` may be on the device "meta".
+    """Refuse a `state` that `fill` would refuse; `network` may be on the device "meta".
 
     Returns:
-        A dictionary from the old name of each weight (see `old_name`) to the network's own name.
+        The old names of the network's weights (see `old_name`) → its own names.
     """
     own = {old_name(key): key for key in network.state_dict()}
     given = {old_name(key): value for key, value in state.items()}
@@ -135,19 +134,19 @@ def check_state(
 
 
 def old_name(key: str) -> str:
-    """`key` with the names that weight normalisation had up to torch 1: `weight_g` and `weight_v`."""
+    """`key` with the names of weight normalisation up to torch 1: `weight_g` and `weight_v`."""
     return key.replace("parametrizations.weight.original0", "weight_g").replace(
         "parametrizations.weight.original1", "weight_v"
     )
 
 
 def export_state(network: nn.Module) -> State:
-    """The state dict of `network` on the CPU, with the key names that older code expects."""
+    """The state dict of `network` on the CPU, with the names that older code expects."""
     return {old_name(key): value.detach().cpu().contiguous() for key, value in network.state_dict().items()}
 
 
 def _collected(module: Module, name: str = "") -> State:
-    """Parameters and buffers of a TorchScript archive, named by their path in its tree of modules."""
+    """Parameters and buffers of a TorchScript module, by their path in its tree of modules."""
     state: State = {}
     for key, value in module.items():
         if isinstance(value, Tensor):

@@ -1,7 +1,7 @@
-"""Reads files of `torch.save` and TorchScript with the pickle machine of `pickles`, to tensors and plain containers.
+"""Files of `torch.save` and TorchScript, read by `pickles.Machine` into tensors and plain containers.
 
 `torch.load` and `torch.jit.load` are not used: both create tensors that claim to be larger than the stored data, of any
-type and on any device, and hash any object that the file asks for.
+type and on any device, and hash whatever the file asks them to hash.
 """
 
 import math
@@ -20,9 +20,9 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.untrusted.pickles import KNOWN, Machine, Name, names, whole_numbers
 
 AGAIN = "Download it again."
-COPIES = 4  # tensors may refer to the file's bytes so many times: tied weights are one tensor with several names
-LARGEST_RATIO = 20  # size of an archive's unpacked members / size of the archive
-MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # how files of `torch.save` before torch 1.6 begin
+COPIES = 4  # how often tensors may refer to the file's bytes: tied weights are one tensor with several names
+LARGEST_RATIO = 20  # largest ratio of the size of an archive's members to that of the archive
+MAGIC, PROTOCOL = 0x1950A86A20F9469CFC6C, 1001  # what files of `torch.save` before 1.6 begin with
 DTYPES = {
     "FloatStorage": torch.float32,
     "DoubleStorage": torch.float64,
@@ -38,18 +38,18 @@ DTYPES = {
 
 
 class Module(dict):
-    """A module of a TorchScript archive: its attributes by name, without its code."""
+    """A module of a TorchScript archive: its attributes by name, without code."""
 
 
 def read_archive(path: Path) -> Any:
-    """The object that `torch.save` wrote to the zip file at `path`, or the tree of `Module`s of a TorchScript archive.
+    """The content of the zip file at `path`: the object saved by `torch.save`, or the tree of `Module`s of TorchScript.
 
-    Takes at most 64 times the file's size plus 32 MB of memory; about its size if it consists almost only of weights.
+    Takes at most 64 times the file's size plus 32 MB of memory; about its size if nearly all of it is weights.
 
     Raises:
-        BadInput: the file is incomplete, has a wrong checksum, has members much larger than itself, or contains unknown
-            classes or dtypes that are not in `DTYPES`.
-        Exception: any, if the file is damaged in another way or has a tensor that is larger than its storage.
+        BadInput: a truncated file, a wrong checksum, members much larger than the file, unknown classes, tensors that
+            are larger than the stored data or of a type that is not in `DTYPES`.
+        Exception: any, if the file is damaged in another way.
     """
     _check_members(path)
     with zipfile.ZipFile(path) as archive:
@@ -63,7 +63,7 @@ def read_archive(path: Path) -> Any:
         stored: dict[str, Tensor] = {}
 
         def storage(key: str, _dtype: torch.dtype, _count: int) -> Tensor:
-            if key not in stored:  # tensors may share a storage, even with different dtypes
+            if key not in stored:  # tensors may share a storage, and may read its bytes as several types
                 data = bytearray(archive.read(f"{folder}/{key}"))
                 stored[key] = torch.frombuffer(data, dtype=torch.uint8) if data else torch.empty(0, dtype=torch.uint8)
             return stored[key]
@@ -74,7 +74,7 @@ def read_archive(path: Path) -> Any:
 
 
 def read_legacy(path: Path) -> Any:
-    """The object in a file of `torch.save` before torch 1.6; memory and errors as in `read_archive`."""
+    """The content of a file written by `torch.save` before 1.6; see `read_archive`."""
     size = path.stat().st_size
     waiting: dict[str, Tensor] = {}
     left = size
@@ -92,27 +92,27 @@ def read_legacy(path: Path) -> Any:
         for expected in (MAGIC, PROTOCOL):
             if (found := Machine(file, size, path).plain()) != expected or type(found) is not int:
                 raise ValueError("not a file of torch.save")
-        Machine(file, size, path).plain()  # skips the sizes of the number types on the machine that wrote it
+        Machine(file, size, path).plain()  # sizes of number types on the machine that wrote it
         result = _WeightsMachine(file, size, path, storage).plain()
         keys = Machine(file, size, path).plain()
         if not isinstance(keys, list) or sorted(map(str, keys)) != sorted(waiting):
-            raise ValueError("storages that do not match the tensors")
+            raise ValueError("tensors without their data")
         for key in keys:
             raw = waiting[str(key)]
             (count,) = struct.unpack("<q", file.read(8))
             if not (count == 0 == len(raw)) and (count <= 0 or len(raw) % count):
-                raise ValueError("a storage whose length does not match its header")
+                raise ValueError("a tensor whose data do not have the stated length")
             if file.readinto(raw.numpy().data) != len(raw):
                 raise EOFError("the file is cut short")
     return result
 
 
 class _WeightsMachine(Machine):
-    """A pickle machine that also reads tensors and TorchScript modules, without their code.
+    """A machine that also reads tensors and TorchScript modules (without their code).
 
     Args:
         file, size, path: see `Machine`; `size` is that of the pickle in the file.
-        storage: returns the bytes of a storage, given its key, dtype and number of elements.
+        storage: returns the bytes under a key, given data type and number of elements.
     """
 
     known: ClassVar[dict[Name, Callable[..., Any]]]
@@ -132,15 +132,15 @@ class _WeightsMachine(Machine):
         if name.module == "torch" or name.module.startswith("torch."):
             raise BadInput(
                 self.path,
-                expected="dense tensors of ordinary dtypes on the CPU",
+                expected="complete tensors on the CPU, of a supported data type",
                 found=str(name),
-                fix="Ask the publisher for the state_dict alone, saved as float32.",
+                fix="Ask the publisher for its state_dict alone, as float32.",
             )
         raise BadInput(
             self.path,
-            expected="only tensors and plain containers",
+            expected="nothing but tensors and plain containers",
             found=f"an object of {name}, which could run code",
-            fix="Ask the publisher for the state_dict alone.",
+            fix="Ask the publisher for its state_dict alone.",
         )
 
     def new(self, cls: Any) -> Any:
@@ -151,7 +151,7 @@ class _WeightsMachine(Machine):
         return module
 
     def load_build(self) -> None:
-        if type(self.stack[-2]) is dict:  # the `_metadata` attribute of an OrderedDict of weights: ignored
+        if type(self.stack[-2]) is dict:  # the `_metadata` of an OrderedDict of weights
             self.stack.pop()
         else:
             super().load_build()
@@ -159,9 +159,9 @@ class _WeightsMachine(Machine):
     def persistent_load(self, pid: Any) -> Tensor:
         kind, dtype, key, _, count, *view = pid
         if not isinstance(dtype, Name) or dtype.name not in DTYPES or not isinstance(key, str | int):
-            raise TypeError(f"a storage of {dtype if isinstance(dtype, Name) else type(dtype).__name__}")
+            raise TypeError(f"numbers of type {dtype if isinstance(dtype, Name) else type(dtype).__name__}")
         if kind != "storage" or type(count) is not int:
-            raise TypeError("a persistent ID that describes no storage")
+            raise TypeError("something other than numbers")
         numbers = self.storage(str(key), DTYPES[dtype.name], count).view(DTYPES[dtype.name])
         if view and view[0] is not None:
             _, first, length = view[0]
@@ -171,25 +171,25 @@ class _WeightsMachine(Machine):
     def plain_size(self, value: Any) -> int:
         if isinstance(value, Tensor):
             return 100 + value.nbytes
-        mentioned = isinstance(value, Name) and value.module == "torch"  # a dtype in saved training settings
+        mentioned = isinstance(value, Name) and value.module == "torch"  # a dtype among training settings
         return 100 if mentioned else super().plain_size(value)
 
 
 def _attributes(state: Any) -> dict:
     if not isinstance(state, dict):
-        raise TypeError(f"the attributes of a module as a {type(state).__name__}")
+        raise TypeError(f"a module of type {type(state).__name__}")
     return state
 
 
 def _tensor(machine: Machine, storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> Tensor:
-    """Replaces `torch._utils._rebuild_tensor_v2`; refuses tensors that are larger than their storage."""
+    """`torch._utils._rebuild_tensor_v2`, for tensors that are not larger than their storage."""
     size, stride = whole_numbers(size, "a shape"), whole_numbers(stride, "strides")
     if not isinstance(storage, Tensor) or type(offset) is not int:
-        raise TypeError("a tensor without a storage or offset")
-    if math.prod(size) > storage.numel():  # with stride 0, one stored number could fill any shape
+        raise TypeError("a tensor without numbers")
+    if math.prod(size) > storage.numel():  # with stride 0, one stored number can become any number of elements
         raise ValueError(f"a tensor of {math.prod(size)} numbers in a storage of {storage.numel()}")
-    machine.spend(500)  # memory that torch takes in addition to the numbers
-    return torch.as_strided(storage, size, stride, offset)  # raises an error if the view leaves the storage
+    machine.spend(500)  # overhead of a tensor
+    return torch.as_strided(storage, size, stride, offset)  # refuses elements outside the storage
 
 
 def _parameter(machine: Machine, data: Any, *_: Any) -> Tensor:
@@ -205,7 +205,7 @@ def _list(machine: Machine, items: Any) -> list:
 
 
 def _mention(machine: Machine, *_: Any) -> None:
-    """Stands for names such as dtypes and devices, which do not matter for the weights: returns None."""
+    """A call of a name that is only mentioned, such as a dtype or a device: it does not matter for the weights."""
 
 
 _WeightsMachine.known = {
@@ -224,20 +224,20 @@ _WeightsMachine.dispatch = Machine.dispatch | {
 
 
 def _check_members(path: Path) -> None:
-    """Refuse a zip file that is cut short, has a wrong checksum, or has members much larger than the file (torch
-    compresses the code of TorchScript but not the numbers)."""
+    """Refuse a zip file that is truncated, has a wrong checksum, or has members that are much larger than the file:
+    torch compresses TorchScript's code, but not numbers."""
     try:
         with zipfile.ZipFile(path) as archive:
             if sum(member.file_size for member in archive.infolist()) > LARGEST_RATIO * os.path.getsize(path):
                 raise ValueError(f"its members are more than {LARGEST_RATIO} times as large as the file")
             wrong = archive.testzip()
-    except Exception as error:  # zipfile raises many kinds of errors for damaged files
-        raise damaged_file(path, "a whole file that torch.save wrote", error) from error
+    except Exception as error:  # zipfile raises many kinds of error for broken files
+        raise damaged_file(path, "a complete file that torch.save wrote", error) from error
     if wrong is not None:
-        raise BadInput(path, expected="a whole file", found=f"a wrong checksum of {wrong[:80]}", fix=AGAIN)
+        raise BadInput(path, expected="a complete file", found=f"a wrong checksum of {wrong[:80]}", fix=AGAIN)
 
 
 def damaged_file(path: Path, expected: str, error: Exception) -> BadInput:
-    """The error for a file that is incomplete or damaged."""
+    """The error for a file that cannot be read completely."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return BadInput(path, expected=expected, found=f"a damaged or different file ({reason[:160]})", fix=AGAIN)
+    return BadInput(path, expected=expected, found=f"a truncated file or another kind ({reason[:160]})", fix=AGAIN)

@@ -1,7 +1,7 @@
-"""DINet for one sound and one image: AUDIO IMAGE OUTPUT OPENFACE, run in its checkout by its own Python.
+"""Run DINet on one sound and one image: AUDIO IMAGE OUTPUT OPENFACE. Runs in its checkout, with its own Python.
 
-Its program dubs a video whose landmarks OpenFace has found: the image becomes a second of video, and OPENFACE is the
-path of OpenFace's program FeatureExtraction. Needs ffmpeg and a GPU. Not tried with the real program.
+DINet dubs a video whose landmarks OpenFace has detected. So the image is made into a video of one second; OPENFACE is
+the path of OpenFace's program FeatureExtraction. Needs ffmpeg and a GPU. Not tested with the real program.
 """
 
 import os
@@ -16,7 +16,7 @@ def main(audio, image, output, openface):
         video, made = os.path.join(work, "still.mp4"), os.path.join(work, "made")
         even = "scale=trunc(iw/2)*2:trunc(ih/2)*2"
         ffmpeg("-loop", "1", "-i", image, "-t", "1", "-r", "25", "-vf", even, "-pix_fmt", "yuv420p", "-crf", "5", video)
-        # Only these landmarks: DINet counts columns.
+        # Write only the 2D landmarks: DINet reads the columns by position.
         subprocess.check_call([openface, "-f", video, "-2Dfp", "-out_dir", work])
         subprocess.check_call(
             [

@@ -1,8 +1,8 @@
-"""MakeItTalk for one sound and one image: AUDIO IMAGE OUTPUT, run in its checkout by its own Python (3.6 will do).
+"""Run MakeItTalk on a sound and an image: AUDIO IMAGE OUTPUT. Runs in its checkout, with its own Python (3.6 or newer).
 
-Its program takes every .wav of the folder examples/, writes 62.5 pictures a second, and puts the input, the result and
-the landmarks side by side. So each run gets a folder of its own with links to the checkout, and the middle is cut out.
-Needs ffmpeg. Not tried with the real program.
+MakeItTalk processes every .wav in the folder examples/ and writes a video at 62.5 fps with the input, the result and
+the landmarks side by side. So each run gets its own folder with links to the checkout, and the video is cropped to its
+middle. Needs ffmpeg. Not tested with the real program.
 """
 
 import os
@@ -22,14 +22,14 @@ def main(audio, image, output):
         os.makedirs(os.path.join(examples, "dump"))
         os.symlink(os.path.join(checkout, "examples", "ckpt"), os.path.join(examples, "ckpt"))
         for name in os.listdir(os.path.join(checkout, "examples", "dump")):
-            if not name.startswith("random_val_"):  # these it writes itself
+            if not name.startswith("random_val_"):  # output of MakeItTalk
                 os.symlink(
                     os.path.join(checkout, "examples", "dump", name), os.path.join(examples, "dump", name)
                 )  # fmt: skip
         shutil.copyfile(audio, os.path.join(examples, "speech.wav"))
         square = "crop='min(iw,ih)':'min(iw,ih)',scale=256:256"
         ffmpeg("-i", image, "-vf", square, "-q:v", "1", os.path.join(examples, "still.jpg"))
-        # No motion of the head: the lip reader needs none.
+        # Without head motion, which the lip reader does not need.
         subprocess.check_call(
             [sys.executable, "main_end2end.py", "--jpg", "still.jpg", "--amp_pos", "0"], cwd=work
         )  # fmt: skip

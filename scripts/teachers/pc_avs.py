@@ -1,8 +1,9 @@
-"""PC-AVS for one sound and one image: AUDIO IMAGE OUTPUT, run in its checkout by its own Python (3.6 will do).
+"""Run PC-AVS on one sound and one image: AUDIO IMAGE OUTPUT. Runs in its checkout, with its own Python (3.6 or newer).
 
-Its program reads a line of paths without blanks, takes the pose from the image when there is no other, and makes no
-picture for the first and the last two: its sound windows end there. These are repeated, or the video would be 80 ms
-early. The image should be cropped as VoxCeleb2's are. Needs ffmpeg and a GPU. Not tried with the real program.
+PC-AVS reads a line of paths, which must not contain spaces, and takes the pose from the image if no other is given. It
+makes no picture for the first two and the last two frames, where its sound windows end. The pictures next to them are
+repeated; otherwise the video would be 80 ms early. The image should be cropped as in VoxCeleb2. Needs ffmpeg and a GPU.
+Not tested with the real program.
 """
 
 import os
@@ -20,7 +21,7 @@ OPTIONS = """--name demo --list_start 0 --list_end 1 --dataset_mode voxtest --ne
 
 def main(audio, image, output):
     with tempfile.TemporaryDirectory() as work:
-        name = os.path.basename(work)  # unlike that of any other run: results/ is shared
+        name = os.path.basename(work)  # unique to this run: results/ is shared
         face = os.path.join(work, name)
         os.mkdir(face)
         ffmpeg("-i", image, "-vf", "scale=224:224", "-q:v", "1", os.path.join(face, "000000.jpg"))
@@ -32,7 +33,7 @@ def main(audio, image, output):
         try:
             subprocess.check_call([sys.executable, "-u", "inference.py", "--meta_path_vox", table, *OPTIONS.split()])
             made = os.path.join(results, "G_Fix_Pose_.mp4")
-            if not os.path.isfile(made):  # it prints its errors and ends well
+            if not os.path.isfile(made):  # it prints its errors but exits with status 0
                 sys.exit("PC-AVS made no " + made)
             repeated = "tpad=start=2:start_mode=clone:stop=2:stop_mode=clone"
             ffmpeg("-i", made, "-vf", repeated, "-an", "-crf", "10", output)

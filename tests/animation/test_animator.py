@@ -172,7 +172,7 @@ def test_what_cannot_live_says_so(animator: Animator, lively: Animator, tmp_path
     toy_student(tmp_path)
     (tmp_path / "w.pth").write_text("no weights")
     wrong = load_animator(student, corpus=corpus, head_model=tmp_path / "w.pth")
-    with pytest.raises(BadInput, match=r"w\.pth: expected a whole file that torch.save wrote"):
+    with pytest.raises(BadInput, match=r"w\.pth: expected a complete file that torch.save wrote"):
         wrong.animate(speech(1), style="A", life=Life(head=1))
 
 

@@ -32,7 +32,7 @@ KINDS = (*LIBSNDFILE, *FFMPEG)
 
 
 def tone(seconds: float = 1.0, seed: int = 0) -> np.ndarray:
-    """(samples,) float32 at `RATE`: a tone in noise, since silence is coded in nothing."""
+    """(samples,) float32 at `RATE`: a tone in noise, since silence is encoded in hardly any bytes."""
     time = np.arange(int(seconds * RATE)) / RATE
     noise = 0.05 * np.random.default_rng(seed).normal(size=len(time))
     return (0.4 * np.sin(2 * np.pi * 440 * time) + noise).astype(np.float32)
@@ -64,7 +64,7 @@ def encoded(kind: str, wave: np.ndarray | None = None, *, quality: int | None = 
 
 
 def written(folder: Path, kind: str, content: bytes) -> Path:
-    """The content as a file that is named by its kind."""
+    """Write the content to a file named after its kind."""
     path = folder / f"speech.{kind}"
     path.write_bytes(content)
     return path

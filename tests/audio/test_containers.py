@@ -8,7 +8,7 @@ from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.run.errors import BadInput
 from tests.audio.sounds import LIBSNDFILE, encoded, tone, written
 
-# Where each container states how long its samples are: the text before, bytes between, and the form of the number.
+# Where each container states the length of its samples: the text before it, bytes between, and the number's format.
 LENGTHS = {
     "wav": (b"data", 4, "<I"),
     "rf64": (b"ds64", 16, "<Q"),
@@ -20,7 +20,7 @@ LENGTHS = {
 
 
 def restated(kind: str, change: int | None = None, to: int | None = None) -> bytes:
-    """A file whose header says that there are `change` bytes more than there are, or `to` of them."""
+    """A file whose header states `change` bytes of samples more than there are, or `to` bytes."""
     content = encoded(kind)
     name, between, form = LENGTHS[kind]
     place = content.index(name) + between
@@ -34,7 +34,7 @@ def restated(kind: str, change: int | None = None, to: int | None = None) -> byt
 def test_files_whose_end_is_missing_are_refused(tmp_path: Path, kind: str, kept: float) -> None:
     content = encoded(kind)
     path = written(tmp_path, kind, content[: int(kept * len(content))])
-    with pytest.raises(BadInput, match=rf"speech\.{kind}: expected .*(is cut short|or a part of one)"):
+    with pytest.raises(BadInput, match=rf"speech\.{kind}: expected .*(is cut short|or an incomplete file)"):
         read_sound(path)
 
 
@@ -44,7 +44,7 @@ def test_a_length_that_is_off_by_a_header_is_no_error(
     tmp_path: Path, kind: str, change: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     wave = read_sound(written(tmp_path, kind, restated(kind, change=change)))
-    missed = 22 if change < 0 else 2  # a CAF's length counts four bytes that are no samples
+    missed = 22 if change < 0 else 2  # a CAF's length includes four bytes that are not samples
     assert 16000 - max(missed, 22) <= len(wave) <= 16000
     assert np.abs(wave - tone()[: len(wave)]).max() < 1e-3
     assert ("bytes of samples and the file has" in caplog.text) == (change > 0)
@@ -66,7 +66,7 @@ def test_a_length_that_was_not_known_is_read_to_the_end(
     wave = read_sound(written(tmp_path, kind, restated(kind, to=told)))
     assert len(wave) == 16000
     assert np.abs(wave - tone()).max() < 1e-3
-    assert ("tells of 0 bytes" in caplog.text) == (told == 0)
+    assert ("states 0 bytes" in caplog.text) == (told == 0)
 
 
 def test_what_follows_no_samples_may_be_other_chunks(tmp_path: Path) -> None:
@@ -99,6 +99,6 @@ def test_an_ogg_without_its_last_page_is_read_with_a_warning(tmp_path: Path, cap
 
 def test_a_flac_from_a_pipe_does_not_tell_its_length(tmp_path: Path) -> None:
     content = bytearray(encoded("flac"))
-    content[21] &= 0xF0  # 36 bits of the first block: the count of samples
+    content[21] &= 0xF0  # the number of samples: 36 bits of the first block
     content[22:26] = bytes(4)
     assert len(read_sound(written(tmp_path, "flac", bytes(content)))) == 16000

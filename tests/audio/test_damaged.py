@@ -1,4 +1,4 @@
-"""Sounds that are cut and have bits flipped: read twice, in memory that holds different values where nobody wrote."""
+"""Truncated sounds and flipped bits: each is read twice, with different values in uninitialised memory."""
 
 import itertools
 import json
@@ -35,7 +35,7 @@ print(json.dumps(found))
 
 
 def damaged(content: bytes, number: int) -> bytes:
-    """Every second one is cut; all but every third have bits flipped, half of them near the start."""
+    """Every second file is cut; all but every third have flipped bits, half of these near the start."""
     rng = np.random.default_rng(number)
     changed = bytearray(content[: int(rng.integers(1, len(content)))] if number % 2 == 0 else content)
     for _ in range(int(rng.integers(1, 6)) if number % 3 else 0):
@@ -76,7 +76,7 @@ def test_room_that_was_not_filled_is_not_read(
     path = tmp_path / f"a.{kind}"
     path.write_bytes(content[: int(kept * len(content))])
     count, zeros = itertools.count(1), np.zeros
-    monkeypatch.setattr(  # what NumPy leaves empty holds another value each time
+    monkeypatch.setattr(  # memory that NumPy does not initialise holds another value each time
         np, "empty", lambda shape, dtype=float, order="C": zeros(shape, dtype) + np.dtype(dtype).type(next(count))
     )
     try:

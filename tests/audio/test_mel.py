@@ -1,4 +1,4 @@
-"""Wav2Lip's mel against the reference's own numbers, and the windows cut from it."""
+"""Wav2Lip's mel against the numbers of the reference code, and the windows cut from it."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ GOLDEN = Golden("wav2lip", "mel")
 
 @pytest.mark.parametrize("padding", ["reflect", "constant"])
 def test_mel_is_the_references(padding):
-    wave = np.round(waveform(2.0).astype(np.float64) * 32767) / 32768  # the reference read it from a 16-bit file
+    wave = np.round(waveform(2.0).astype(np.float64) * 32767) / 32768  # the reference code read it from a 16-bit file
     GOLDEN.assert_close("wav", wave, atol=0)
     mel = mel_spectrogram(wave, padding=padding)
     assert mel.dtype == np.float32

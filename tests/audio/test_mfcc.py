@@ -1,4 +1,4 @@
-"""SyncNet's cepstra against python_speech_features' own numbers."""
+"""SyncNet's MFCCs against the numbers of python_speech_features."""
 
 import numpy as np
 import pytest

@@ -18,7 +18,7 @@ def noise(seed: int, count: int = 16000) -> np.ndarray:
 
 
 VOICE = tone()
-STEREO: dict[str, tuple[list[np.ndarray], int | None]] = {  # channels, and which is taken, None where it is open
+STEREO: dict[str, tuple[list[np.ndarray], int | None]] = {  # channels, and which is used; None: either
     "opposite": ([VOICE, -VOICE], 0),
     "opposite, the right one louder": ([0.8 * VOICE, -VOICE], 1),
     "opposite with noise": ([VOICE + 0.01 * noise(1), -VOICE + 0.01 * noise(2)], None),
@@ -45,7 +45,7 @@ def test_channels_that_cancel_are_not_averaged(tmp_path: Path, name: str, caplog
         assert any(np.array_equal(wave, channel) for channel in given)
     else:
         np.testing.assert_array_equal(wave, given[taken])
-        assert f"a.wav: its channels cancel each other in their mean; channel {taken + 1} is taken" in caplog.text
+        assert f"a.wav: its channels cancel each other in their mean; channel {taken + 1} is used" in caplog.text
 
 
 @pytest.mark.parametrize("name", KEPT)

@@ -54,7 +54,7 @@ def test_a_cut_one_is_refused_by_its_count(tmp_path: Path) -> None:
 
 
 def test_without_a_count_it_is_read_to_the_end(tmp_path: Path) -> None:
-    """libsndfile guesses the length by the first frames; loud ones are larger than the others."""
+    """libsndfile guesses the length from the first frames; loud frames are larger than the others."""
     wave = np.concatenate([tone(2.0) + np.random.default_rng(1).normal(size=32000) / 4, np.zeros(10 * 16000), tone()])
     found = read_sound(written(tmp_path, "mp3", encoded(BARE, wave.astype(np.float32), quality=0)))
     assert abs(len(found) - len(wave)) < 4 * 576

@@ -5,7 +5,7 @@ from learn2talk_core.audio.voice import nearest_voice, voice_of
 
 
 def speech(seed: int, darkness: float, loudness: float = 0.1) -> np.ndarray:
-    """Bursts of noise through a one-pole filter: what `darkness` says of a voice, whatever it utters."""
+    """Bursts of noise through a one-pole filter: `darkness` characterises the voice, `seed` the words."""
     rng = np.random.default_rng(seed)
     bursts = np.repeat(rng.uniform(0, 1, 20) > 0.4, 1600)
     noise = lfilter([1 - darkness], [1, -darkness], rng.normal(size=32000))

@@ -1,4 +1,4 @@
-"""Makes files in the official formats from the golden weights: recorded keys and shapes, numbers drawn by key."""
+"""Official files made from the golden weights: keys and shapes as recorded, random numbers seeded by the keys."""
 
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,6 @@ def golden_state(golden: Golden, keys: dict[str, list[int]] | None = None) -> di
 
 
 def save(path: Path, state: dict[str, torch.Tensor], *, prefix: str = "module.", **beside: object) -> Path:
-    """Save as published code does: the state dict inside another dict, keys with DataParallel's prefix."""
+    """Saved as usual in the field: a dict that contains the state dict, with DataParallel's prefix in the keys."""
     torch.save({"state_dict": {prefix + key: value for key, value in state.items()}, **beside}, path)
     return path

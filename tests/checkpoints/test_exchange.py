@@ -1,4 +1,4 @@
-"""The commands `learn2talk import-checkpoint`, `export-checkpoint` and `pack`."""
+"""`learn2talk import-checkpoint`, `export-checkpoint` and `pack` on the command line."""
 
 import subprocess
 import sys
@@ -47,7 +47,7 @@ def test_faceformer_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture
     path = str(faceformer(tmp_path, vertices=64, styles=2))
     toy_corpus(tmp_path / "corpus")
     assert main(["import-checkpoint", path, "--as", "faceformer"]) == 1
-    assert "Name the corpus to use it on: --corpus FOLDER" in capsys.readouterr().err
+    assert "Name its corpus: --corpus FOLDER" in capsys.readouterr().err
     assert main(["import-checkpoint", path, "--as", "faceformer", "--corpus", "corpus", "--out", "ours"]) == 0
     assert (
         "FaceFormer of 64 vertices and 2 styles at 30 frames per second, alignment vocaset" in capsys.readouterr().out
@@ -132,7 +132,7 @@ def test_networks_that_are_others_or_broken_are_refused(tmp_path: Path, capsys: 
         assert "page.pth: expected a file of weights, found a web page" in capsys.readouterr().err
     assert main(["import-checkpoint", "a.pth", "b.pth", "--as", "syncnet"]) == 1
     assert "found a.pth, b.pth. Takes: syncnet_v2.model." in capsys.readouterr().err
-    with pytest.raises(SystemExit):  # no export for this kind: its folder holds the published weights unchanged
+    with pytest.raises(SystemExit):  # this kind cannot be exported: it would write what was read
         main(["export-checkpoint", "x", "--as", "expnet", "y"])
     assert not Path("checkpoints").exists()
 

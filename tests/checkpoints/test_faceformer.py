@@ -1,4 +1,4 @@
-"""FaceFormer files made from the golden weights give the reference's recorded predictions."""
+"""FaceFormer's files, made from the golden weights, compared with the reference's recorded predictions."""
 
 import json
 from pathlib import Path
@@ -57,7 +57,7 @@ def test_our_folder_keeps_the_alignment(tmp_path: Path) -> None:
 
 
 def small(tmp_path: Path, *, vertices: int = 5, styles: int = 3, period: int = 30) -> Path:
-    """A file as FaceFormer's code saves it, but with a small speech encoder, which needs its own `config.json`."""
+    """A file as FaceFormer's code saves it, but with a small speech encoder, which needs a configuration."""
     torch.manual_seed(0)
     model = new_faceformer(tiny(), vertices, styles, period, width=16, dropout=0.0, alignment="vocaset")
     torch.nn.init.normal_(model.vertice_map_r.weight)
@@ -70,7 +70,7 @@ def test_a_corpus_that_fits(tmp_path: Path) -> None:
     model, speakers = import_faceformer(path, speakers=("c", "a", "b"), vertex_count=5, fps=30)
     assert speakers == ("c", "a", "b")
     assert model.audio_encoder.config.hidden_size == 32
-    # the table of positions is computed, so it may be missing
+    # the position table is constant and may be missing
     state = torch.load(path, weights_only=True)
     del state["PPE.pe"]
     torch.save(state, path)
@@ -95,7 +95,7 @@ def test_a_corpus_that_does_not_fit(tmp_path: Path) -> None:
         ),
         ({"speakers": "abc", "vertex_count": 7}, "expected a face of 7 vertices, found one of 5"),
         ({"speakers": "abc", "fps": 25.0}, "expected weights for 25 frames per second, found for 30"),
-        ({}, "expected 8 styles, as published, found 3. Name the corpus to use it on"),
+        ({}, "expected 8 styles, as published, found 3. Name its corpus"),
     ):
         with pytest.raises(BadInput, match=pattern):
             import_faceformer(path, **given)
@@ -127,13 +127,13 @@ def test_what_the_export_of_our_own_says(tmp_path: Path) -> None:
     model = new_faceformer(tiny(do_stable_layer_norm=True), 5, 2, 25.0, width=16, dropout=0.0)
     notes = export_faceformer(model, tmp_path / "l2t.pth")
     assert "not wav2vec2-base: build Wav2Vec2Model from l2t.pth.config.json" in notes[0]
-    assert "at the motion frames' times" in notes[1]
+    assert "at the times of the motion frames" in notes[1]
     assert json.loads((tmp_path / "l2t.pth.config.json").read_text())["do_stable_layer_norm"]
     assert "audio_encoder.encoder.pos_conv_embed.conv.weight_g" in torch.load(tmp_path / "l2t.pth", weights_only=True)
     again, _ = import_faceformer(tmp_path / "l2t.pth", speakers="ab", fps=25)
     assert again.audio_encoder.config.do_stable_layer_norm
     wave, styles = waveform(1.0), torch.eye(2)
-    again.alignment, again.audio_rate = "time", 1  # not stored in the reference's format
+    again.alignment, again.audio_rate = "time", 1  # the reference's format cannot store these
     with torch.no_grad():
         torch.testing.assert_close(
             again.predict_states(wave, 25, styles, 25), model.eval().predict_states(wave, 25, styles, 25)

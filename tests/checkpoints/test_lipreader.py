@@ -1,4 +1,4 @@
-"""Lip readers of Ma et al. made from the golden weights give the reference's recorded outputs."""
+"""Lip readers of Ma et al., made from the golden weights, compared with the reference's recorded outputs."""
 
 import json
 from pathlib import Path
@@ -47,7 +47,7 @@ def test_golden_weights_by_both_forms_of_configuration(tmp_path: Path) -> None:
     reader, shape, found = import_lipreader(tmp_path / "model.pth")
     assert found == tuple(units)
     reads_as_the_reference(golden, reader, golden)
-    # the older form: sub-words in a separate list, and a missing option, which selects other positions
+    # the older format, sub-words in a separate list, and a missing option: other positional encodings
     old = {key: value for key, value in args.items() if key != "rel_pos_type"}
     (tmp_path / "model.json").write_text(json.dumps([88 * 88, size, {**old, "labels_type": "unigram5000"}]))
     (tmp_path / "unigram5000_units.txt").write_text("".join(f"▁w{i} {i + 1}\n" for i in range(size - 2)))
@@ -148,9 +148,9 @@ def test_files_that_do_not_belong_together(tmp_path: Path) -> None:
         ({"elayers": 10**9}, "elayers: expected a number of at most 200, found more than 200"),
         ({"adim": 10**12}, "adim: expected a number of at most 1048576"),
         ({"adim": 2**19}, "instead of"),
-        ({"adim": "wide"}, "expected the options of a lip reader, found one that none can be made of"),
+        ({"adim": "wide"}, "expected the options of a lip reader, found an invalid one"),
         ({"aheads": 3}, "instead of"),
-        ({"dropout_rate": 7.0}, "expected the options of a lip reader, found one that none can be made of"),
+        ({"dropout_rate": 7.0}, "expected the options of a lip reader, found an invalid one"),
         ({"dlayers": 100}, "found no decoder.decoders.1."),
     ],
 )
@@ -174,8 +174,8 @@ def test_options_that_are_none(tmp_path: Path, content: str) -> None:
         ({"encoder_layers": 10**9}, "encoder_layers: expected a number of at most 200, found more than 200"),
         ({"encoder_layers": 150}, "found no reader.encoder.encoders.1."),
         ({"dim": 2**19}, "found another shape of reader."),
-        ({"heads": 0}, "expected what describes a network, found one that none can be made of"),
-        ({"depth": 3}, "expected what describes a network, found one that none can be made of"),
+        ({"heads": 0}, "expected a description of a network, found an invalid one"),
+        ({"depth": 3}, "expected a description of a network, found an invalid one"),
     ],
 )
 def test_our_folder_whose_numbers_are_not_those_of_its_weights(tmp_path: Path, change: dict, found: str) -> None:

@@ -1,4 +1,4 @@
-"""Packing a model adds what DVC and Git record about exactly this model, and nothing else."""
+"""Packing a model: it includes what DVC and Git record about this model, and nothing about any other."""
 
 import hashlib
 import json
@@ -27,7 +27,7 @@ def md5(path: Path) -> str:
 
 
 def lock(project: Path) -> None:
-    """Write the files that `dvc repro` would write."""
+    """A project as `dvc repro` would leave it."""
     model, corpus = content_hash(project / MODEL), content_hash(project / "data/corpus")
     students = content_hash(project / "data/models/students")
     deps = [{"path": "stages/student.py", "md5": md5(project / "stages/student.py")}]
@@ -86,9 +86,14 @@ def test_a_packed_student(project: Path, tmp_path: Path) -> None:
     assert YAML(typ="safe").load(card.split("---")[1]) == {
         "library_name": "learn2talk", "license": "other", "tags": ["talking-head", "speech-driven-animation"],
     }  # fmt: skip
-    for line in (f"- commit: {made_at}", "| seen.lve_mm | 1.25 |", "| lambda1 | 0.3 |", "- licence: that of the data"):
+    for line in (
+        f"- commit: {made_at}",
+        "| seen.lve_mm | 1.25 |",
+        "| lambda1 | 0.3 |",
+        "- licence: that of the training data",
+    ):
         assert line in card.splitlines() or any(text.startswith(line) for text in card.splitlines())
-    # the packed folder can be used as a checkpoint of the pipeline
+    # the pipeline accepts the folder as a checkpoint
     student, speakers = import_student(tmp_path / "out", toy_corpus(tmp_path / "corpus"))
     assert speakers == ("A", "B")
     ours, _ = load_student(project / MODEL, made_by="the test")
@@ -107,7 +112,7 @@ def test_changes_that_no_commit_holds(project: Path, tmp_path: Path) -> None:
     pack(MODEL, tmp_path / "out", project)
     found = json.loads((tmp_path / "out/learn2talk.json").read_text())["commit"]
     assert found == {"hash": git(project, "rev-parse", "HEAD"), "dirty": True}
-    assert "with changes that are not in it" in (tmp_path / "out/README.md").read_text()
+    assert "with changes that this commit does not contain" in (tmp_path / "out/README.md").read_text()
 
 
 def test_scores_of_another_model_are_left_out(project: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Wav2Lip files made from the golden weights give the reference's recorded outputs."""
+"""Wav2Lip's files, made from the golden weights, compared with the reference's recorded outputs."""
 
 from pathlib import Path
 
@@ -75,7 +75,7 @@ def test_expert_its_folder_and_its_way_back(files: dict[str, Path], tmp_path: Pa
     export_sync_expert(loaded, tmp_path / "again.pth")
     again = import_sync_expert(tmp_path / "again.pth")
     hears_as_the_reference(again)
-    # it expects plain BGR faces, to which `face_embeddings` converts a clip in RGB
+    # it takes plain BGR faces, to which `face_embeddings` converts a clip in RGB
     clip = (uniform("clip", (6, 96, 96, 3)) * 255).astype(np.uint8)
     bgr = to_tensor(clip, bgr=True).transpose(0, 1)
     with torch.inference_mode():
@@ -108,7 +108,7 @@ def test_what_wav2lips_code_cannot_run_is_not_exported(tmp_path: Path) -> None:
     for generator, inputs, found in (
         (Wav2Lip(0.05), Inputs(), "face_encoder_blocks.0.0"),
         (Wav2Lip(0.05, residual=True), Inputs(), "a residual"),
-        (Wav2Lip(0.05), Inputs(lead=2), "lead 2 frames"),
+        (Wav2Lip(0.05), Inputs(lead=2), "one that begins 2 frames before"),
     ):
         with pytest.raises(BadInput, match=rf"found {found}.* teacher.generator.{{width,audio_width}}=1, residual=fal"):
             export_wav2lip(generator, tmp_path / "w.pth", inputs)

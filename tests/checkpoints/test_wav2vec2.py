@@ -1,4 +1,4 @@
-"""wav2vec 2.0 checkpoints in all published forms."""
+"""wav2vec 2.0 in all forms in which it is distributed."""
 
 import json
 from pathlib import Path
@@ -88,7 +88,7 @@ def test_a_file_of_weights_with_and_without_heads(tmp_path: Path, kind: str, old
 
 
 def test_the_configuration_beside_a_file_or_given(tmp_path: Path) -> None:
-    encoder = tiny(do_stable_layer_norm=True, num_attention_heads=4)  # options that the shapes do not define
+    encoder = tiny(do_stable_layer_norm=True, num_attention_heads=4)  # settings that the shapes do not determine
     export_wav2vec2(encoder, tmp_path / "folder")
     assert same(import_wav2vec2(tmp_path / "folder" / "pytorch_model.bin"), encoder)
     (tmp_path / "folder" / "config.json").rename(tmp_path / "config.json")
@@ -161,7 +161,7 @@ def test_other_models_are_refused(tmp_path: Path) -> None:
     ],
 )
 def test_configurations_of_no_such_network(tmp_path: Path, change: dict, found: str) -> None:
-    """Each is refused before a network of that size is made, for every kind of source."""
+    """Each is refused before a network of that size is built, in every form."""
     export_wav2vec2(tiny(), tmp_path / "w")
     about = tmp_path / "w" / "config.json"
     about.write_text(json.dumps({**json.loads(about.read_text()), **change}))

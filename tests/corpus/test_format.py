@@ -223,7 +223,7 @@ def rewritten(folder: Path, **header: object) -> None:
 def test_a_header_names_nothing_outside(tmp_path: Path, header: dict) -> None:
     write(tmp_path / "corpus", [recording(0)])
     rewritten(tmp_path / "corpus", **header)
-    with pytest.raises(BadInput, match=r"corpus.json: expected a plain name without separators of paths"):
+    with pytest.raises(BadInput, match=r"corpus.json: expected a plain name without path separators"):
         open_corpus(tmp_path / "corpus")
 
 
@@ -248,7 +248,7 @@ def test_a_corpus_reads_its_own_files_only(tmp_path: Path, name: str) -> None:
     write(tmp_path / "corpus", [recording(0)])
     path = tmp_path / "corpus" / name
     path.rename(tmp_path / name)
-    for target, found in (("/dev/zero", "a device or a pipe"), (tmp_path / name, "a link that leads out of it")):
+    for target, found in (("/dev/zero", "a device or a pipe"), (tmp_path / name, "a link that points outside it")):
         path.symlink_to(target)
         with pytest.raises(BadInput, match=f"{name}: expected a file.*, found {found}"):
             open_corpus(tmp_path / "corpus")

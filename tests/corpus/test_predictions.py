@@ -107,7 +107,7 @@ def test_errors(tmp_path: Path, corpus: Corpus) -> None:
         open_predictions(tmp_path / "out", corpus).vertices("ben_s1")
     shard = tmp_path / "out" / "states-000.npy"
     shard.write_bytes(shard.read_bytes()[:150])
-    with pytest.raises(BadInput, match=r"states-000\.npy: expected a whole array"):
+    with pytest.raises(BadInput, match=r"states-000\.npy: expected a complete array"):
         open_predictions(tmp_path / "out", corpus)
 
 

@@ -1,4 +1,4 @@
-"""A reader of GLB that believes nothing: what the glTF 2.0 specification demands, written from its text alone."""
+"""A strict reader of GLB that checks all requirements of glTF 2.0, written only from the text of the specification."""
 
 import json
 import struct
@@ -15,7 +15,7 @@ PARTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 
 
 class Glb:
-    """One file, checked while it is read; `document` is its JSON."""
+    """A GLB file, checked while it is read; `document` is its JSON."""
 
     def __init__(self, path: Path) -> None:
         content = path.read_bytes()
@@ -126,7 +126,7 @@ class Glb:
             assert self.array(sampler["input"])[0, 0] >= 0
 
     def channel(self, path: str) -> tuple[np.ndarray, np.ndarray, int] | None:
-        """Times, values and node of what animates `path`."""
+        """Times, values and node of the channel that animates `path`."""
         (animation,) = self.document["animations"]
         for channel in animation["channels"]:
             if channel["target"]["path"] == path:
@@ -136,7 +136,7 @@ class Glb:
         return None
 
     def vertices(self) -> tuple[np.ndarray, np.ndarray]:
-        """Times (T,) and where the first mesh's first primitive is in the scene (T, V, 3), at its keys."""
+        """Times (T,) of the key frames, and vertices (T, V, 3) of the first mesh's first primitive in the scene."""
         (primitive,) = self.document["meshes"][0]["primitives"]
         times, weights, node = self.channel("weights")
         targets = np.stack([self.array(target["POSITION"]) for target in primitive["targets"]]).astype(np.float64)

@@ -8,7 +8,7 @@ from tests.render.meshes import bumpy_sphere
 
 
 def speaking_sphere(frames: int = 7, fps: float = 30, mm_per_unit: float = 250) -> Animation:
-    """642 vertices, 5 directions; states of either sign, one that never changes."""
+    """642 vertices, 5 directions of motion; states of both signs, one of which never changes."""
     rng = np.random.default_rng(3)
     vertices, faces, colours = (np.asarray(x) for x in bumpy_sphere())
     states = rng.normal(size=(frames, 5)).astype(np.float32) * [1, 3, 0.1, 20, 0] + [0, 5, -2, 0, 0.7]
@@ -25,7 +25,7 @@ def speaking_sphere(frames: int = 7, fps: float = 30, mm_per_unit: float = 250) 
 
 
 def nodding_sphere(frames: int = 7, **how: float) -> Animation:
-    """The same whose head turns by up to half a radian about a neck, moves, and has two blend shapes of its own."""
+    """The same with a head that rotates by up to half a radian about a neck and translates, and two blend shapes."""
     still = speaking_sphere(frames, **how)
     pose = np.random.default_rng(4).uniform(-0.5, 0.5, (frames, 6)).astype(np.float32)
     neck = np.array([0.1, -0.8, -0.3], np.float32)

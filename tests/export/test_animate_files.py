@@ -79,7 +79,7 @@ def test_every_format_holds_the_same_motion(words: list[str], tmp_path: Path, ca
 
 
 def test_a_head_that_moves_is_in_every_format_and_in_the_manifest(words: list[str], tmp_path: Path) -> None:
-    """Baked into vertices; `head` in the .npz takes it off; the same seed gives the same."""
+    """Head motion is part of the vertices; `head` in the .npz can undo it; the same seed gives the same motion."""
     life = ["--head", "0.5", "--seed", "3"]
     assert main(["animate", *words, "--format", "npz,glb,usd,ply"]) == 0
     folder = tmp_path / "out" / "speech"
@@ -116,7 +116,7 @@ def test_blinks_by_shapes_are_in_the_arkit_weights(words: list[str], tmp_path: P
     found = np.array(stored["frames"])[:, [stored["names"].index(name) for name in life.shapes()]]
     expected = life.weights(np.arange(180) / 30)
     assert expected.max() == 1
-    np.testing.assert_allclose(found, expected, atol=0.15)  # what the student moves is fitted with them
+    np.testing.assert_allclose(found, expected, atol=0.15)  # the student's motion is fitted with the same shapes
 
 
 def test_several_files_and_standard_input(
@@ -187,7 +187,7 @@ def test_a_bad_sound_leaves_nothing(words: list[str], tmp_path: Path, capsys: py
     assert "speech.wav: expected a sound file that libsndfile or ffmpeg reads" in capsys.readouterr().err
     assert left(tmp_path) == []
     assert main(["animate", str(tmp_path / "speech.flac"), *words]) == 1
-    assert "speech: expected one sound, found several of this name" in capsys.readouterr().err
+    assert "speech: expected one sound file, found several of this name" in capsys.readouterr().err
 
 
 def chord(seconds: float) -> np.ndarray:
@@ -282,7 +282,7 @@ def test_what_stops_in_the_middle_leaves_the_old_or_nothing(
 
 @contextmanager
 def files_of_at_most(size: int) -> Iterator[None]:
-    """The system refuses to make any file longer: what writers see of a full disk, without one."""
+    """A limit on the size of files, which writers see as they see a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

@@ -24,7 +24,7 @@ from tests.export.scene import speaking_sphere, spoilt
 
 
 def mixed_head(weights: np.ndarray, names: list[str]) -> Animation:
-    """The embedded head moved by some of its units, in a latent space that is not theirs."""
+    """The embedded head moved by some of its face units, with states that are mixes of the units' weights."""
     face = load_face()
     turn = np.linalg.qr(np.random.default_rng(1).normal(size=(len(names), len(names))))[0]
     units = np.stack([face.unit[name] for name in names]).reshape(len(names), -1)
@@ -67,7 +67,7 @@ def test_weights_stay_in_the_box_where_the_motion_leaves_it():
 
 @pytest.mark.parametrize(("shapes", "alike"), [(3, 0.0), (20, 0.0), (20, 0.97), (47, 0.9)])
 def test_solver_equals_scipy(shapes, alike):
-    """`alike`: how much of every shape is the same, which makes the problem badly conditioned."""
+    """`alike`: share of every shape that is common to all, which makes the problem ill-conditioned."""
     rng = np.random.default_rng(shapes)
     deltas = (1 - alike) * rng.normal(size=(150, shapes)) + alike * rng.normal(size=(150, 1))
     deltas *= 10 ** rng.uniform(-2, 0, shapes)
@@ -133,7 +133,7 @@ def test_eyes_turn_as_the_embedded_heads_do():
 
 
 def test_eyes_have_the_signs_of_a_recording():
-    """In Live Link Face's own stream an eye that looks to the nose has the sign of its side, and down is positive."""
+    """In Live Link Face's own stream, an eye that looks towards the nose has the sign of its side; down is positive."""
     weights = np.zeros((2, 52), np.float32)
     weights[0, [ARKIT.index("eyeLookInLeft"), ARKIT.index("eyeLookInRight")]] = 1
     weights[1, [ARKIT.index("eyeLookDownLeft"), ARKIT.index("eyeLookUpRight")]] = 1

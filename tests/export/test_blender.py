@@ -1,4 +1,4 @@
-"""What Blender shows of our files, where its Python module is installed: pip install bpy."""
+"""Blender's import of our files, if its Python module is installed: pip install bpy."""
 
 import importlib.util
 import json

@@ -14,7 +14,7 @@ VERTICES, EXPRESSIONS = 90, 6
 
 
 def model_file(path, **changes):
-    """A head of random vertices with everything that the published pickle holds."""
+    """A head of random vertices with all fields of the published pickle."""
     rng = np.random.default_rng(0)
     template = rng.uniform(-0.1, 0.1, (VERTICES, 3))
     weights = rng.dirichlet([0.3] * 5, VERTICES)
@@ -62,7 +62,7 @@ def skinned(
 
 
 def speech(path, frames: int = 70, mm_per_unit: float = 1000):
-    """An animation whose frames are FLAME's at known parameters, and these; more frames than are fitted together."""
+    """An animation made by FLAME with known parameters, and these parameters; longer than one chunk of the fit."""
     rng = np.random.default_rng(1)
     flame = load_flame(path)
     face = flame.template + flame.identity @ (0.3 * rng.normal(size=300))

@@ -20,7 +20,7 @@ def test_file_obeys_the_specification_and_gives_every_frame_back(tmp_path, frame
     glb = Glb(tmp_path / "face.glb")
     times, vertices = glb.vertices()
     np.testing.assert_allclose(times, np.arange(frames) / 30, atol=1e-6)
-    np.testing.assert_allclose(vertices, 0.25 * animation.vertices(), atol=1e-6)  # 250 mm a unit, in metres
+    np.testing.assert_allclose(vertices, 0.25 * animation.vertices(), atol=1e-6)  # 250 mm per unit, in metres
 
 
 def test_weights_stay_where_blender_does_not_clamp_them(tmp_path):
@@ -34,7 +34,7 @@ def test_weights_stay_where_blender_does_not_clamp_them(tmp_path):
 
 
 def test_the_head_moves_apart_from_the_face(tmp_path):
-    """Without the channels of the node `head`, it is the still head; its morph targets say which are blinks."""
+    """Without the channels of the node `head`, the head does not move; the names of morph targets identify blinks."""
     animation = nodding_sphere()
     write_gltf(tmp_path / "face", animation)
     glb = Glb(tmp_path / "face.glb")
@@ -70,7 +70,7 @@ def test_normals_of_a_sphere_point_outwards_and_colours_are_linear(tmp_path):
     topology = type(animation.topology)(**{**vars(animation.topology), "colours": grey})
     write_gltf(tmp_path / "grey", spoilt(animation, topology=topology))
     glb = Glb(tmp_path / "grey.glb")
-    np.testing.assert_allclose(glb.array(attributes["COLOR_0"]), 0.21404, atol=1e-5)  # of sRGB's definition
+    np.testing.assert_allclose(glb.array(attributes["COLOR_0"]), 0.21404, atol=1e-5)  # from the definition of sRGB
 
 
 def test_the_sound_lies_beside_and_is_named(tmp_path):
@@ -99,7 +99,7 @@ def test_what_no_file_can_hold_is_refused_and_nothing_is_written(tmp_path, field
 
 def test_more_than_a_glb_can_count_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr("learn2talk_core.export.gltf.LARGEST", 10_000)
-    with pytest.raises(BadInput, match=r"expected at most 4 GiB, all that a GLB can hold"):
+    with pytest.raises(BadInput, match=r"expected at most 4 GiB, the limit of GLB"):
         write_gltf(tmp_path / "x", speaking_sphere())
     assert not list(tmp_path.iterdir())
 
@@ -111,7 +111,7 @@ require("gltf-validator").validateBytes(bytes).then(report => console.log(JSON.s
 
 
 def has_validator() -> bool:
-    """The npm package gltf-validator, where node finds it (NODE_PATH)."""
+    """The npm package gltf-validator, if node finds it (NODE_PATH)."""
     if shutil.which("node") is None:
         return False
     return subprocess.run(["node", "-e", "require('gltf-validator')"], capture_output=True).returncode == 0

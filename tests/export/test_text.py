@@ -11,7 +11,7 @@ def test_numbers_are_those_that_python_writes(places: int) -> None:
     rng = np.random.default_rng(0)
     values = np.concatenate([rng.normal(size=(50, 3)) * 10.0 ** rng.integers(-9, 6, (50, 3)), np.zeros((1, 3))])
     expected = "".join("v " + ", ".join(f"{x:.{places}f}" for x in row) + "\n" for row in values.tolist())
-    expected = re.sub(r"-(0\.?0*)(?=[,\n])", r"\1", expected)  # no minus before nothing
+    expected = re.sub(r"-(0\.?0*)(?=[,\n])", r"\1", expected)  # no negative zero
     assert triples(values, places, start=b"v ", between=b", ", end=b"\n").decode() == expected
     assert triples(values[:0], places, start=b"(", between=b" ", end=b")") == b""
 

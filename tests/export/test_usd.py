@@ -15,7 +15,7 @@ def numbers(text: str) -> np.ndarray:
 
 
 def field(text: str, name: str) -> str:
-    """What is assigned to `name`, of which there is one."""
+    """The value assigned to `name`, which must occur once."""
     (found,) = re.findall(rf"^\s*(?:uniform )?[\w\[\]]* ?{re.escape(name)} = (.*)$", text, re.M)
     return found
 
@@ -31,7 +31,7 @@ def samples(text: str, name: str) -> dict[int, np.ndarray]:
     return found
 
 
-@pytest.mark.parametrize("frames", [1, 37])  # less and more than what is in memory at a time
+@pytest.mark.parametrize("frames", [1, 37])  # fewer and more than are in memory at a time
 def test_every_frame_and_the_mesh_are_in_the_text(tmp_path, frames):
     animation = speaking_sphere(frames, fps=25)
     assert write_usd(tmp_path / "face", animation) == [tmp_path / "face.usda", tmp_path / "face.wav"]
@@ -80,7 +80,7 @@ def test_the_head_is_a_transform_of_its_own(tmp_path, frames):
 
 
 def test_memory_does_not_grow_with_the_frames(tmp_path):
-    write_usd(tmp_path / "face", speaking_sphere())  # compiles
+    write_usd(tmp_path / "face", speaking_sphere())  # warm-up: compiles the formatting
     peaks = []
     for frames in (50, 400):
         animation = spoilt(speaking_sphere(frames), wave=np.zeros(100, np.float32))

@@ -60,7 +60,7 @@ def make_corpus(folder: Path) -> Corpus:
 
 
 def motion(seed: int, strength: float, frames: int = FRAMES) -> np.ndarray:
-    """Displacements (frames, 81, 3): the lower lip goes down by up to 10 mm, brows and corners by chance."""
+    """Displacements (frames, 81, 3): the lower lip moves down by up to 10 mm, brows and corners move randomly."""
     rng = np.random.default_rng(seed)
     displacement = 0.0003 * rng.normal(size=(FRAMES, SIDE, SIDE, 3))
     displacement[:, 6:, 2:7, 1] -= 0.01 * strength * np.sin(np.arange(FRAMES) / 3)[:, None, None] ** 2

@@ -8,7 +8,7 @@ GREY = 128
 
 
 def panel(frames: int) -> np.ndarray:
-    """Pictures whose brightness is the frame's number."""
+    """Pictures whose grey level is the frame's number."""
     return np.broadcast_to(np.arange(frames, dtype=np.uint8)[:, None, None, None], (frames, 40, 31, 3))
 
 
@@ -18,7 +18,7 @@ def test_panels_stand_beside_each_other() -> None:
     assert {frame.shape for frame in frames} == {(HEADER + 40 + FOOTER, 94, 3)}  # even sizes for H.264
     for t, frame in enumerate(frames):
         assert (frame[HEADER : HEADER + 40, :31] == t).all()
-        assert (frame[HEADER : HEADER + 40, 31:62] == min(t, 3)).all()  # the shorter one stops at its last picture
+        assert (frame[HEADER : HEADER + 40, 31:62] == min(t, 3)).all()  # the shorter one repeats its last picture
         assert (frame[HEADER : HEADER + 40, 62:93] > 3).all()
     assert (frames[0][HEADER + 40 :] < GREY).any(), "the sentence is written below"
     assert frames[0].dtype == np.uint8
@@ -37,7 +37,7 @@ def test_at_rate() -> None:
     pictures = np.arange(5)
     np.testing.assert_array_equal(at_rate(pictures, 25, 25, 5), pictures)
     np.testing.assert_array_equal(at_rate(pictures, 25, 50, 10), np.repeat(pictures, 2))
-    # at 30 fps the middle of frame t is (t + 0.5) / 30 s; the film shows picture floor(25 times that)
+    # at 30 fps the middle of frame t is (t + 0.5) / 30 s; the video shows picture floor(25 times that)
     np.testing.assert_array_equal(at_rate(pictures, 25, 30, 8), [0, 1, 2, 2, 3, 4, 4, 4])
 
 

@@ -34,6 +34,6 @@ def test_columns_are_metrics_in_millimetres_or_without_unit() -> None:
 
 
 def test_headings_fit_a_screen() -> None:
-    """Of 100 columns, an experiment's name and two lambdas take 45, and DVC adds three blanks to each heading."""
+    """Of 100 columns, an experiment's name and two lambdas take 45, and DVC adds three spaces to each heading."""
     shown = [short for short, _ in COLUMNS.values() if short not in ("fdd_mm2", "lrp")]
     assert sum(len(short) + 3 for short in shown) <= 55

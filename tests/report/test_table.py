@@ -122,7 +122,7 @@ def test_student_differences() -> None:
         for split, clip, row, value, weight in [
             ("test_seen", "a", "faceformer", 2.0, 10.0),
             ("test_seen", "b", "faceformer", 4.0, 30.0),
-            ("test_seen", "b", "learn2talk", 3.0, 30.0),  # other order, as after a sort
+            ("test_seen", "b", "learn2talk", 3.0, 30.0),  # another order of clips
             ("test_seen", "a", "learn2talk", None, 0.0),
             ("test_seen", "a", "truth", 0.0, 10.0),
             ("test_unseen", "c", "faceformer", 1.0, 10.0),

@@ -20,7 +20,7 @@ def test_sheet_shows_every_video(tmp_path):
 
 def test_no_label_is_cut(tmp_path):
     videos = {name: np.full((16, 16, 16, 3), 255, np.uint8) for name in ("truth", "generated", "still")}
-    write_teacher_sheet(tmp_path / "sheet.png", [("", videos)] * 3, [[""] * 16] * 3)  # nothing but the rows' labels
+    write_teacher_sheet(tmp_path / "sheet.png", [("", videos)] * 3, [[""] * 16] * 3)  # only the labels of the rows
     image = cv2.imread(str(tmp_path / "sheet.png"), cv2.IMREAD_GRAYSCALE)
     inked = np.flatnonzero((image < 200).any(axis=0))
     assert inked[0] > 0

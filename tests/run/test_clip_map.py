@@ -36,7 +36,7 @@ def with_opened(prepared: str, clip: str) -> str:
 
 def refuse(_: None, number: int) -> int:
     if number == 5:
-        raise BadInput("the video", expected="a mouth", found="none", fix="Mend it.")
+        raise BadInput("the video", expected="a mouth", found="none", fix="Correct it.")
     if number == 7:
         raise ZeroDivisionError("seven")
     return number
@@ -71,7 +71,7 @@ def test_prepared_once_a_job(backend: Backend, tmp_path: Path) -> None:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_an_error_names_its_clip(backend: Backend, workers: int) -> None:
     clips = map_clips(refuse, range(7), nothing, backend=backend, workers=workers, chunk=2, name=lambda n: f"S{n}")
-    with pytest.raises(BadInput, match=r"^clip S5: the video: expected a mouth, found none\. Mend it\.$"):
+    with pytest.raises(BadInput, match=r"^clip S5: the video: expected a mouth, found none\. Correct it\.$"):
         list(clips)
     with pytest.raises(ZeroDivisionError) as caught:
         list(map_clips(refuse, [7], nothing, backend=backend, workers=workers, name=lambda n: f"S{n}"))
@@ -91,7 +91,9 @@ def test_results_come_as_they_are_made_and_may_be_left() -> None:
 
 
 def test_a_killed_process_is_told() -> None:
-    with pytest.raises(BadInput, match=r"^workers: expected processes that live until .* found one that was killed"):
+    with pytest.raises(
+        BadInput, match=r"^workers: expected processes that finish their work, found one that was killed"
+    ):
         list(map_clips(die, range(6), nothing, backend="processes", workers=2))
     assert list(map_clips(slow_square, range(6), nothing, backend="processes", workers=2)) == [0, 1, 4, 9, 16, 25]
 
@@ -104,7 +106,7 @@ def test_a_missing_package_is_named(backend: Backend, package: str, monkeypatch:
 
 
 def recorded(folder: Path, number: int) -> tuple[int, int]:
-    """Leave a trace at the beginning and at the end; return who did it. Whoever begins number 6 first never ends."""
+    """Leave a trace at the beginning and at the end; return the process. The first call for number 6 never ends."""
     (folder / f"{number}-{os.getpid()}-{time.monotonic_ns()}.begun").touch()
     time.sleep(60 if number == 6 and len(list(folder.glob("6-*.begun"))) == 1 else 0.05)
     (folder / f"{number}-{os.getpid()}-{time.monotonic_ns()}.done").touch()
@@ -118,13 +120,13 @@ def traces(folder: Path, kind: str) -> list[tuple[int, int]]:
 
 
 def lose_a_worker(backend: Backend, folder: Path) -> None:
-    """Kill a worker in the middle of number 6: nothing is lost, and nothing that was finished is done again."""
+    """Kill a worker during number 6: nothing is lost, and no finished work is repeated."""
     found = []
 
     def kill() -> None:
         while not (held := [process for n, process in traces(folder, "begun") if n == 6]):
             time.sleep(0.02)
-        time.sleep(0.5)  # what it made before is long fetched
+        time.sleep(0.5)  # its earlier results have been fetched by then
         os.kill(held[0], signal.SIGKILL)
 
     killer = threading.Thread(target=kill, daemon=True)

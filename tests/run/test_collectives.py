@@ -1,4 +1,4 @@
-"""Two processes against one with twice the batch. Both were started once, by `in_two.py`; the tests look at results."""
+"""Two processes against one with twice the batch. Both were run once, by `in_two.py`; the tests check the results."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ranks(folder: Path) -> Ranks:
-    """What the two processes made."""
+    """The results of the two processes."""
     for status, text in ended(start(in_two.CODE, str(folder), folder=folder)):
         assert status == 0, text
     return [torch.load(folder / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
@@ -55,7 +55,8 @@ def test_what_is_the_same_everywhere_stays_so_to_the_bit(ranks: Ranks) -> None:
 def test_processes_that_do_not_agree_are_refused(ranks: Ranks) -> None:
     for result in ranks:
         assert (
-            "expected the same code, parameters, data and checkpoint in all of them, found others" in result["refused"]
+            "expected the same code, parameters, data and checkpoint in all of them, found different ones"
+            in result["refused"]
         )
 
 

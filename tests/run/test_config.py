@@ -88,7 +88,7 @@ def test_missing_file_and_wrong_shape(tmp_path: Path) -> None:
     ("content", "text"),
     [
         ("seed: \xe9".encode("latin-1"), "expected text in UTF-8, found 'utf-8' codec can't decode byte 0xe9"),
-        (100_000 * b"[", "expected a few groups of keys, found hundreds of brackets or indents within each other"),
+        (100_000 * b"[", "expected a few groups of keys, found hundreds of nested brackets or indents"),
         ("".join(f"{' ' * i}a:\n" for i in range(500)).encode(), "expected a few groups of keys, found hundreds of"),
         (b"a: 2024-13-45", "expected YAML 1.2, found month must be in 1..12"),
         (b"a: !!bool perhaps", "expected YAML 1.2, found 'perhaps'"),

@@ -133,7 +133,7 @@ def test_a_write_that_does_not_fit_is_explained_and_leaves_nothing(tmp_path: Pat
     assert len(lines) == 3, run.stdout + run.stderr
     for line in lines:
         assert "expected to be able to write it, found File too large" in line
-        assert "nothing half-written was left behind" in line
+        assert "no partial output was left behind" in line
     assert list(tmp_path.iterdir()) == []
 
 
@@ -145,10 +145,10 @@ def test_json_round_trip_and_errors(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Out of range float"):
         write_json(path, {"a": float("nan")})
     path.write_text('{"a": ')
-    with pytest.raises(BadInput, match=r"m.json: expected JSON, found text that is not .* dvc repro evaluate"):
+    with pytest.raises(BadInput, match=r"m.json: expected JSON, found unreadable content .* dvc repro evaluate"):
         read_json(path, made_by="dvc repro evaluate")
     path.write_text(100_000 * "[")
-    with pytest.raises(BadInput, match=r"m.json: expected JSON, found text that is not .*recursion"):
+    with pytest.raises(BadInput, match=r"m.json: expected JSON, found unreadable content .*recursion"):
         read_json(path, made_by="dvc repro evaluate")
     with pytest.raises(BadInput, match=r"none.json: expected a file, found nothing. Make it first: dvc repro x."):
         read_json(tmp_path / "none.json", made_by="dvc repro x")
@@ -161,7 +161,7 @@ def test_arrays_are_mapped_or_named(tmp_path: Path) -> None:
     assert isinstance(found, np.memmap)
     np.testing.assert_array_equal(found, np.arange(100.0))
     path.write_bytes(path.read_bytes()[:300])
-    with pytest.raises(BadInput, match=r"a.npy: expected a whole array, found .* Make it again: dvc repro corpus."):
+    with pytest.raises(BadInput, match=r"a.npy: expected a complete array, found .* Make it again: dvc repro corpus."):
         map_array(path, made_by="dvc repro corpus")
     with pytest.raises(BadInput, match=r"none.npy: expected a file, found nothing. Make it first: dvc repro corpus."):
         map_array(tmp_path / "none.npy", made_by="dvc repro corpus")
@@ -224,7 +224,7 @@ DEAD = 2**22 + 1  # more than Linux has
 def test_what_killed_runs_left_is_cleared(tmp_path: Path) -> None:
     ours = [f".a.csv.{DEAD}.partial.csv", f".out.{DEAD}.partial", f".out.{DEAD}.old"]
     others = [
-        f".a.csv.{os.getppid()}.partial.csv",  # at work
+        f".a.csv.{os.getppid()}.partial.csv",  # being written
         f".b.csv.{DEAD}.partial.csv",  # of another output
         f".a.csv.{DEAD}.partialx", f"a.csv.{DEAD}.partial.csv", ".a.csv.x.partial.csv", f".a.csv.{10**30}.partial.csv",
     ]  # fmt: skip
@@ -296,19 +296,19 @@ def test_files_of_a_folder_lead_nowhere_else(tmp_path: Path) -> None:
     (tmp_path / "linked").symlink_to("corpus")  # the folder itself may be anywhere
     for number in range(3):
         np.testing.assert_array_equal(map_shard(tmp_path / "linked", "a", number, made_by="x"), np.arange(3))
-    for number, found in enumerate(("a link that leads out", "a device", "a device or a pipe", "a folder"), 3):
+    for number, found in enumerate(("a link that points outside", "a device", "a device or a pipe", "a folder"), 3):
         with pytest.raises(BadInput, match=f"a-00{number}.npy: expected a file.*, found {found}"):
             map_shard(folder, "a", number, made_by="x")
     with pytest.raises(BadInput, match=r"a-007.npy: expected a file, found nothing. Make it first: x."):
         inner_file(folder / "a-007.npy", made_by="x")
     for number in ("../outside", -1, 1.5, None, 10**9):
-        with pytest.raises(BadInput, match="corpus: expected numbers of shards, found"):
+        with pytest.raises(BadInput, match="corpus: expected a shard number, found"):
             map_shard(folder, "a", number, made_by="x")
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", "/dev/zero", "a/b", "a\\b", "a\0", "x" * 201, None, 3])
 def test_names_that_lead_out_of_a_folder(name: object) -> None:
-    with pytest.raises(BadInput, match=r"c.json: expected a plain name without separators of paths, of at most 200"):
+    with pytest.raises(BadInput, match=r"c.json: expected a plain name without path separators, of at most 200"):
         plain_name(name, "c.json")
 
 

@@ -20,7 +20,7 @@ def left(folder: Path) -> list[str]:
 
 
 def test_a_folder_is_replaced_by_the_command_that_made_it(tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()  # an empty one is nobody's
+    (tmp_path / "out").mkdir()  # an empty folder may be used
     make(tmp_path / "out", "a", "meshes/1", "meshes/2")
     assert json.loads((tmp_path / "out" / "manifest.json").read_text()) == {
         "about": 1, "made_by": PACK, "files": {"a": 4}, "sequences": {"meshes": 2},
@@ -98,5 +98,5 @@ def test_a_link_stays_and_its_folder_is_written(tmp_path: Path) -> None:
 def test_the_folder_that_a_command_is_run_in_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for place in (".", "", "..", str(tmp_path)):
-        with pytest.raises(BadInput, match="found the folder that this is run in"):
+        with pytest.raises(BadInput, match="found the current working directory"):
             check_own(place, PACK)

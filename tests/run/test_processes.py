@@ -21,7 +21,7 @@ def test_parts_hold_every_item_once(monkeypatch, items, count):
 
 def test_more_processes_than_clips_are_refused(monkeypatch):
     monkeypatch.setattr(processes, "_count", 3)
-    with pytest.raises(BadInput, match="expected a clip or more a step for each of 3 processes, found 2 clips"):
+    with pytest.raises(BadInput, match="expected at least one clip per step for each of 3 processes, found 2 clips"):
         processes.own_part(2)
 
 
@@ -35,7 +35,7 @@ def test_accelerate_that_started_only_one_process_is_told(monkeypatch):
     monkeypatch.delenv("WORLD_SIZE", raising=False)
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")
     monkeypatch.setenv("ACCELERATE_USE_CPU", "True")
-    with pytest.raises(BadInput, match=r"found one, which is all that its --cpu starts\. Write --multi_gpu"):
+    with pytest.raises(BadInput, match=r"found one, because --cpu starts only one\. Write --multi_gpu"):
         with processes.joined():
             pass
 

@@ -32,14 +32,14 @@ def failing(error: BaseException) -> Callable[[], int]:
             "x: a.wav: expected to read or write it, found Permission denied. "
             "Check its permissions and the space on its disk.\n",
         ),
-        (MemoryError(), 1, "x: memory: expected enough of it, found no more. Give it less at a time"),
+        (MemoryError(), 1, "x: memory: expected enough of it, found too little. Give it less at a time"),
         (MemoryError("Unable to allocate 3 TiB"), 1, "found Unable to allocate 3 TiB. Give it less"),
         (RuntimeError("std::bad_alloc"), 1, "x: memory: expected enough of it, found std::bad_alloc. Give"),
         (KeyboardInterrupt(), 130, "x: stopped; go on\n"),
         (KeyboardInterrupt("parent gone"), 130, "x: stopped (parent gone); go on\n"),
     ],
 )
-def test_what_a_user_can_mend_is_one_line(
+def test_what_a_user_can_correct_is_one_line(
     error: BaseException, status: int, text: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run_program("x", failing(error), go_on="; go on") == status

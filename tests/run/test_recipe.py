@@ -1,4 +1,4 @@
-"""Nothing made for one recipe meets a corpus of another: model, judge, motion."""
+"""A model, metric network or motion made for one recipe is not used with a corpus of another."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,7 @@ from tests.toy import toy_corpus
 
 MIXED = (
     r"made: expected one made for the recipe biwi-metric of .*corpus, found one for biwi-codetalker\. "
-    r"Recipes cannot be mixed: make it again with this corpus, or prepare the corpus by the other recipe\."
+    r"Recipes cannot be mixed: make it again with this corpus, or prepare the corpus with the other recipe\."
 )
 
 

@@ -14,7 +14,7 @@ RATES = (24.0, 25.0, 29.97, 30.0, 47.0, 50.0, 60.0)
 @pytest.mark.parametrize("fps", RATES)
 @pytest.mark.parametrize("rate", RATES)
 def test_frames_between_the_first_and_the_last(fps: float, rate: float) -> None:
-    """A rounded quotient costs no frame: 29 / 25 * 25 is less than 29 in floating point."""
+    """No frame is lost to rounding: 29 / 25 * 25 is less than 29 in floating point."""
     exact = Fraction(str(rate)) / Fraction(str(fps))
     for frames in range(1, 2000):
         assert resampled_count(frames, fps, rate) == (frames - 1) * exact // 1 + 1, frames

@@ -1,4 +1,4 @@
-"""Torch's number of threads is changed only inside, also where blocks of several Python threads overlap."""
+"""Torch's number of threads is changed only inside a block, even if blocks of several Python threads overlap."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor

@@ -1,4 +1,4 @@
-"""Networks on disk: descriptions are checked before a network is made, and the check leaves no trace."""
+"""Networks on disk: descriptions are checked before a network is built, and the check has no side effects."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from learn2talk_core.run.weights import check_description, load_network, save_we
 class Net(nn.Module):
     def __init__(self, width: int, layers: int = 1) -> None:
         super().__init__()
-        self.drawn = float(torch.rand((), device="cpu"))  # as some networks draw, wherever their weights lie
+        self.drawn = float(torch.rand((), device="cpu"))  # as some networks do, on whatever device their weights are
         self.layers = nn.ModuleList(nn.Linear(width, width) for _ in range(layers))
 
 
@@ -41,8 +41,8 @@ def test_a_network_comes_back_and_draws_what_it_would_draw_alone(tmp_path: Path)
         ({"width": 4, "layers": 200}, "found no layers.1.weight"),
         ({"width": 4, "layers": 10**9}, "layers: expected a number of at most 200, found more than 200"),
         ({"width": 2**50}, "width: expected a number of at most 1048576"),
-        ({"width": "wide"}, "expected what describes a network, found one that none can be made of (TypeError"),
-        ({"depth": 4}, "expected what describes a network, found one that none can be made of (TypeError"),
+        ({"width": "wide"}, "expected a description of a network, found an invalid one (TypeError"),
+        ({"depth": 4}, "expected a description of a network, found an invalid one (TypeError"),
     ],
 )
 def test_numbers_that_are_not_those_of_the_weights(tmp_path: Path, config: dict, found: str) -> None:

@@ -1,4 +1,4 @@
-"""The wrappers of teachers, with stand-ins for the teachers and for ffmpeg that only note what they were asked."""
+"""The wrappers of teachers, with stand-ins for the teachers and for ffmpeg that only record their arguments."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 SCRIPTS = Path(__file__).parents[2] / "scripts" / "teachers"
-# Notes its words; makes its last word a file that says what it was made of.
+# Records its arguments; writes to its last argument a file that names the input.
 FFMPEG = """#!{python}
 import json, sys
 with open({log!r}, "a") as log:
@@ -86,7 +86,7 @@ def test_pc_avs(checkout: Path) -> None:
     assert (checkout.parent / "out.mp4").read_text() == "from sound"
     assert asked(checkout)[1][2:4] == ["-vf", "tpad=start=2:start_mode=clone:stop=2:stop_mode=clone"]
     assert list((checkout / "results").iterdir()) == []
-    (checkout / "inference.py").write_text("")  # as the real one after an error
+    (checkout / "inference.py").write_text("")  # like the real program after an error
     done = run(checkout, "pc_avs.py")
     assert done.returncode == 1
     assert "PC-AVS made no results/id_" in done.stderr

@@ -1,4 +1,4 @@
-"""The motion that heads are taught, and that a short training ends in a model that `--head-model` takes."""
+"""The generated head motion, and that a short training gives a model that `--head-model` accepts."""
 
 import json
 from pathlib import Path
@@ -40,7 +40,7 @@ def test_accents_are_the_loud_and_long_vowels() -> None:
 
 
 def test_heads_nod_at_accents_and_at_the_end_and_belong_to_somebody() -> None:
-    """Over many draws what the sound does not determine averages out, and nods remain."""
+    """Over many random motions, everything that the sound does not determine averages out, and nods remain."""
     one = said()
     drawn = np.stack([head_track(one, generator(seed)) for seed in range(150)])
     pitch = np.degrees(drawn[:, :, 0].mean(axis=0))

@@ -1,4 +1,4 @@
-"""Stages that take over what was trained elsewhere: published files of tiny or full size, through `main` itself."""
+"""Stages that import published checkpoints: files of tiny or full size, read by the stage's `main`."""
 
 import dataclasses
 import json
@@ -32,12 +32,12 @@ from tests.video.test_talking_video import clip, film
 
 
 def changed(stage: Any, group: str, **values: object) -> Any:
-    """The stage's parameters of params.yaml with some replaced; must run before the folder is left."""
+    """The stage's parameters from params.yaml, some replaced; must be called before the working folder changes."""
     return dataclasses.replace(load_params(stage.Params, group), **values)
 
 
 def taken_over(checkpoint: str) -> Any:
-    """Parameters of `student` with a checkpoint in the place of FaceFormer."""
+    """Parameters of `student` with a checkpoint for FaceFormer."""
     return changed(student, "student", students={"faceformer": PlainStudent("faceformer", checkpoint)})
 
 
@@ -49,7 +49,7 @@ def test_a_wav2vec2_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     params = changed(speech_encoder, "speech_encoder", checkpoint="weights.pth")
     monkeypatch.chdir(tmp_path)
     torch.save({"state_dict": export_state(tiny())}, "weights.pth")
-    assert speech_encoder.main(params).startswith("took over weights.pth")
+    assert speech_encoder.main(params).startswith("imported weights.pth")
     same(speech_encoder.import_wav2vec2(speech_encoder.OUT), tiny())
 
 
@@ -59,7 +59,7 @@ def test_a_published_faceformer_speaks_in_the_place_of_ours(tmp_path: Path, monk
     corpus = toy_corpus(tmp_path / "data/corpus")
     faceformer(tmp_path, vertices=SIDE * SIDE, styles=2).rename("faceformer.pth")
     Path("own.pth.config.json").rename("faceformer.pth.config.json")
-    assert "took over faceformer.pth: faceformer, 64 vertices, 2 styles" in student.main(params, "faceformer")
+    assert "imported faceformer.pth: faceformer, 64 vertices, 2 styles" in student.main(params, "faceformer")
     assert report("metrics/students/faceformer.json")["checkpoint"] == "faceformer.pth"
     model, speakers = load_student("data/models/students/faceformer", made_by="the test")
     assert speakers == ("A", "B")
@@ -117,13 +117,13 @@ def test_published_weights_move_in_their_own_unit(
     if fits:
         assert import_student(path, corpus)[1] == ("A", "B")
     else:
-        with pytest.raises(BadInput, match=r"expected a corpus with 1000 to 1000 mm per unit, .*, found 1 mm \(toy\)"):
+        with pytest.raises(BadInput, match=r"expected a corpus of 1000 to 1000 mm per unit, .*, found 1 mm \(toy\)"):
             import_student(path, corpus)
 
 
 @pytest.fixture
 def video(tmp_path: Path) -> Path:
-    """Two short films a split, with text; `data/talking_video`."""
+    """Two short videos per split, with text, in `data/talking_video`."""
     write_talking_video(tmp_path / "data/talking_video", [film(clip(number, 8, 5200)) for number in range(6)])
     return tmp_path
 
@@ -135,7 +135,7 @@ def test_a_published_lip_reader(role: str, video: Path, monkeypatch: pytest.Monk
     monkeypatch.chdir(video)
     published_reader(video / "published")
     sentence = lipreader.main(params, role)
-    assert sentence.startswith("took over published/model.pth; held-out character_error ")
+    assert sentence.startswith("imported published/model.pth; held-out character_error ")
     found = report(f"metrics/lipreader/{role}.json")
     assert found["checkpoint"] == "published/model.pth"
     assert 0 < found["character_error"] < 5
@@ -144,7 +144,7 @@ def test_a_published_lip_reader(role: str, video: Path, monkeypatch: pytest.Monk
     reader, head = load_lipreader(folder)
     assert head is None
     assert read_lips(reader, head, np.zeros((3, 96, 96), np.uint8)).features.shape == (3, 16)
-    # what a stage made can be named as the checkpoint of the other role's
+    # the stage's output for one role can be the checkpoint for the other role
     Path(folder).rename("ours")
     other = dataclasses.replace(params, checkpoint=lipreader.Checkpoints(metric="ours", loss=None))
     lipreader.main(other, "metric")
@@ -154,7 +154,7 @@ def test_a_published_lip_reader(role: str, video: Path, monkeypatch: pytest.Monk
 def test_one_lip_reader_cannot_teach_and_judge(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = changed(lipreader, "lipreader", checkpoint=lipreader.Checkpoints(metric="m.pth", loss="m.pth"))
     monkeypatch.chdir(video)
-    with pytest.raises(BadInput, match=r"lipreader\.checkpoint: expected one reader to judge and another .*m\.pth for"):
+    with pytest.raises(BadInput, match=r"lipreader\.checkpoint: expected two different readers, .*m\.pth for"):
         lipreader.main(params, "loss")
 
 

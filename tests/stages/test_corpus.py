@@ -1,4 +1,4 @@
-"""The stage `corpus` on own data, and what it says about the embedded corpus."""
+"""The stage `corpus` on own data, and its report on the embedded corpus."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Every stage that finds nothing to work on says what to run, in one line, and leaves nothing behind."""
+"""Every stage whose inputs are missing tells in one line what to run, and leaves no files behind."""
 
 import importlib
 import inspect
@@ -14,9 +14,7 @@ ROOT = Path(__file__).parents[2]
 STAGES = sorted(f.stem for f in (ROOT / "stages").glob("[!_]*.py"))
 
 
-@pytest.mark.parametrize(
-    "name", [s for s in STAGES if s not in ("corpus", "talking_video")]
-)  # these start from nothing
+@pytest.mark.parametrize("name", [s for s in STAGES if s not in ("corpus", "talking_video")])  # these need no inputs
 def test_nothing_upstream(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copy(ROOT / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)

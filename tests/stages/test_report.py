@@ -25,7 +25,7 @@ PARAMS = Params(clips=2, height=60, seed=0, students=STUDENTS, taught_students=T
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Everything that comes before the report, small."""
+    """Small outputs of all stages before the report."""
     monkeypatch.chdir(tmp_path)
     corpus = make_corpus(tmp_path / "data" / "corpus")
     make_predictions(tmp_path / "data" / "predicted", corpus)
@@ -53,7 +53,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("curves/students/learn2talk", "curves/teacher_expert"):
         Path(f"metrics/{name}.csv").parent.mkdir(parents=True, exist_ok=True)
         pd.DataFrame({"step": [0, 1], "loss": [1.0, 0.5]}).to_csv(f"metrics/{name}.csv", index=False)
-    Path("metrics/curves/teacher.csv").write_text("step\n0\n")  # of what was taken over
+    Path("metrics/curves/teacher.csv").write_text("step\n0\n")  # an imported checkpoint
     Path("metrics/plots").mkdir()
     histogram = pd.DataFrame({"distance": [0.1, 0.3], "genuine": [0.8, 0.2], "false": [0.1, 0.9]})
     histogram.to_csv("metrics/plots/syncnet3d-metric-histogram.csv", index=False)

@@ -49,7 +49,7 @@ def environment() -> dict[str, str]:
 
 
 def start(folder: Path, *command: str) -> subprocess.Popen[str]:
-    # checkpoints at every step, so that there is one to kill after
+    # a checkpoint at every step, so that the run can be killed after one
     code = (
         "import runpy, sys, learn2talk_core.training.loop as loop; loop.SAVE_SECONDS = 0.0;"
         "sys.argv.append('faceformer');"
@@ -115,7 +115,7 @@ def test_ctrl_c_says_so_and_leaves_nothing_half_written(tmp_path: Path) -> None:
 
 
 def test_dvc_killed_over_a_stage(tmp_path: Path, uninterrupted: dict[str, str]) -> None:
-    """The orphaned trainer notices and stops; a new dvc resumes what it had."""
+    """The orphaned training process notices and stops; a new dvc run resumes from its checkpoint."""
     folder = project(tmp_path / "p")
     dvc = [sys.executable, "-m", "dvc"]
     subprocess.run([*dvc, "init", "--no-scm", "-q"], cwd=folder, env=environment(), check=True)

@@ -1,4 +1,4 @@
-"""The speech encoder's stage takes over a published checkpoint."""
+"""The speech encoder's stage imports a published checkpoint."""
 
 import dataclasses
 import json
@@ -29,7 +29,7 @@ def test_a_checkpoint_is_taken_over(params, tmp_path, monkeypatch) -> None:
     encoder.save_pretrained(tmp_path / "published")
     monkeypatch.chdir(tmp_path)
     sentence = main(with_values(params, checkpoint="published"))
-    assert sentence.startswith("took over published, 0.0 million")
+    assert sentence.startswith("imported published, 0.0 million")
     loaded = load_speech_encoder(OUT).state_dict()
     assert all(torch.equal(value, loaded[key]) for key, value in encoder.state_dict().items())
     assert json.loads((tmp_path / "metrics/speech_encoder.json").read_text())["checkpoint"] == "published"
@@ -49,6 +49,6 @@ def test_without_phonemes_there_must_be_a_checkpoint(tmp_path) -> None:
     video = SimpleNamespace(split=lambda *_: [], audio=None)
     assert len(spoken_texts(corpus, video, ("train",), ("loss",))) == 4
     with pytest.raises(
-        BadInput, match=r"speech_encoder.checkpoint: expected a published wav2vec 2.0, as neither corpus"
+        BadInput, match=r"speech_encoder.checkpoint: expected a published wav2vec 2.0, since neither corpus"
     ):
         spoken_texts(mute, video, ("train",), ("loss",))

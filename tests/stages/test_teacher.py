@@ -1,4 +1,4 @@
-"""Judging of the teacher."""
+"""Evaluation of the teacher."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ def test_sync_scores_of_pairs_that_agree():
     assert scores["cosine"] == pytest.approx(1)
     assert scores["lse_d"] == pytest.approx(0, abs=1e-5)
     assert scores["lse_c"] > 1
-    late = sync_scores(face[3:], face[:-3], np.zeros(47, bool))  # nobody speaks: every window counts
+    late = sync_scores(face[3:], face[:-3], np.zeros(47, bool))  # no speech: all windows are used
     assert late["lse_d"] == pytest.approx(0, abs=1e-5)
     assert late["distance_at_0"] > 1
 

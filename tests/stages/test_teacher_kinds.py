@@ -1,4 +1,4 @@
-"""Teachers that are not our own: each clip made once, refused ones told and made again alone, after a kill too."""
+"""External teachers: each clip is made once. After an error or kill, only rejected or missing clips are made again."""
 
 import importlib.util
 import os
@@ -36,7 +36,7 @@ def words(mode: str = "good") -> tuple[str, ...]:
 
 @pytest.fixture
 def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
-    """In a project with two training clips and a validation clip, a command that makes good videos."""
+    """A project with two training clips and one validation clip, and a command that makes valid videos."""
     project(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
@@ -65,7 +65,7 @@ def clip_ids() -> list[str]:
 
 
 def test_a_command_makes_every_clip_once(params: Params) -> None:
-    assert main(params) == "3 one-shot videos of 1 still face by command"
+    assert main(params) == "3 one-shot videos of 1 still image by command"
     assert clip_ids() == ["A0", "B1", "C101"]
     assert calls() == len(kept()) == 3
     video, corpus = open_talking_video("data/teacher_video"), open_corpus("data/corpus")
@@ -78,7 +78,7 @@ def test_a_command_makes_every_clip_once(params: Params) -> None:
     main(replace(params, workers=2))
     assert calls() == 3
     assert Path("data/teacher_video/films-000.parquet").read_bytes() == first
-    main(replace(params, command=replace(params.command, seconds=100.0), test_clips=1))  # and the one that is new
+    main(replace(params, command=replace(params.command, seconds=100.0), test_clips=1))  # and the new one
     assert calls() == 4
 
 
@@ -96,9 +96,9 @@ def test_what_is_refused_is_listed_and_made_again_alone(params: Params) -> None:
     with pytest.raises(BadInput) as caught:
         main(params)
     text = str(caught.value)
-    assert text.startswith("1 of 3 teacher videos: expected videos of every clip that pass the checks, found \n  B1: ")
+    assert text.startswith("1 of 3 teacher videos: expected a valid video of every clip, found \n  B1: ")
     assert "found exit status 1:\n    the second clip is hard" in text
-    assert "Run it again: only these are made anew. .scratch/teacher_videos/refused.txt lists them all." in text
+    assert "Run it again: only these are made again. .scratch/teacher_videos/refused.txt lists them all." in text
     listed = Path(".scratch/teacher_videos/refused.txt").read_text().splitlines()
     assert [line.split("\t")[0] for line in listed] == ["B1"]
     assert not Path("data/teacher_video").exists()
@@ -111,7 +111,7 @@ def test_what_is_refused_is_listed_and_made_again_alone(params: Params) -> None:
 @pytest.mark.parametrize(("mode", "reason"), [("static", "a mouth that moves"), ("half", "that ffmpeg can read")])
 def test_a_video_that_fails_the_checks_is_kept_to_look_at(params: Params, mode: str, reason: str) -> None:
     bad = replace(params, command=replace(params.command, arguments=words(mode)))
-    for _ in range(2):  # it is made again, and refused again
+    for _ in range(2):  # it is made again and rejected again
         with pytest.raises(BadInput, match=rf"3 of 3 teacher videos: (.|\n)*C101: .*{reason}"):
             main(bad)
     assert calls() == 6
@@ -148,7 +148,7 @@ def test_a_hopeless_command_is_stopped(params: Params) -> None:
 
 
 def test_killed_in_the_middle(params: Params, tmp_path: Path) -> None:
-    """SIGKILL while a clip is in the making; the next run makes that clip and those after it."""
+    """SIGKILL while a clip is being made; the next run makes that clip and the following ones."""
     values = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
     values["teacher_video"] |= {"kind": "command", "test_clips": 0}
     slow = "import runpy, sys, time; time.sleep(1); del sys.argv[0]; runpy.run_path(sys.argv[0], run_name='__main__')"
@@ -176,7 +176,7 @@ def test_killed_in_the_middle(params: Params, tmp_path: Path) -> None:
     process = start()
     _, errors = process.communicate()
     assert process.returncode == 0, errors
-    assert "teacher_video: 3 one-shot videos of 1 still face by command" in errors
+    assert "teacher_video: 3 one-shot videos of 1 still image by command" in errors
     assert clip_ids() == ["A0", "B1", "C101"]
     assert {path: path.stat().st_mtime_ns for path in times} == times
     assert len(kept()) == 3
@@ -200,11 +200,11 @@ def test_a_folder_of_videos(params: Params) -> None:
     assert text.startswith("2 of 3 teacher videos: ")
     assert "\n  B1: made elsewhere/B1.mp4: expected a mouth that moves by 3 grey levels" in text
     assert "\n  C101: made elsewhere/C101.mp4: expected one video of the clip, found nothing." in text
-    assert "Replace them, and run it again: only these" in text
+    assert "Replace them and run it again: only these" in text
     for clip in corpus.clips:
         if clip.id in ("B1", "C101"):
             write_video(videos / f"{clip.id}.mp4", speak(corpus.audio(clip), image, 25), 25)
-    assert main(params) == "3 one-shot videos of 1 still face by videos"
+    assert main(params) == "3 one-shot videos of 1 still image by videos"
     assert clip_ids() == ["A0", "B1", "C101"]
 
 
@@ -217,7 +217,7 @@ def test_parameters_that_are_missing(params: Params) -> None:
     assert calls() == 0
 
 
-@pytest.mark.filterwarnings("ignore")  # of the packages of the cluster
+@pytest.mark.filterwarnings("ignore")  # warnings of the cluster's packages
 def test_on_a_cluster_that_loses_a_worker(params: Params, monkeypatch: pytest.MonkeyPatch) -> None:
     if importlib.util.find_spec("distributed") is None:
         pytest.skip("needs the package distributed (pip install 'learn2talk[cluster]')")
@@ -243,4 +243,4 @@ def test_on_a_cluster_that_loses_a_worker(params: Params, monkeypatch: pytest.Mo
     assert killed.is_set()
     assert clip_ids() == [f"{'AB'[n % 2]}{n}" for n in range(7)] + ["C101"]
     assert len(kept()) == 8
-    assert 8 <= calls() <= 9  # what the killed one was at, and nothing else, was begun again
+    assert 8 <= calls() <= 9  # only the clips of the killed worker were started again

@@ -1,4 +1,4 @@
-"""One-shot videos: only the face box moves, and it is what the generator made."""
+"""One-shot videos: only the face box changes, and it shows the generator's output."""
 
 import numpy as np
 import torch
@@ -36,4 +36,4 @@ def test_film_pastes_the_generated_face_into_the_still():
     starts = [int(80 * t / 25) for t in range(9)]
     faces = one_shot(generator, still.face, mel_windows(mel_spectrogram(audio), starts), Inputs())
     grey = frames[:, 24:120, 16:112].astype(float).mean(axis=3) - faces.astype(float).mean(axis=3)
-    assert np.abs(grey).mean() < 4  # H.264 loses a little
+    assert np.abs(grey).mean() < 4  # H.264 is lossy

@@ -1,4 +1,5 @@
-"""A stage under `accelerate launch` on two processes: who writes, what it equals, and what a death leaves."""
+"""A stage under `accelerate launch` on two processes: which process writes, what the result equals, and what a killed
+process leaves behind."""
 
 import json
 import os
@@ -19,7 +20,7 @@ from tests.stages.test_resume import checkpoint_there, digest, project, wait_for
 
 STEPS = 15
 DROPOUTS = ("hidden", "attention", "activation", "feat_proj")
-# checkpoints at every step, so that there is one to kill after
+# a checkpoint at every step, so that the run can be killed after one
 CODE = (
     "import runpy, sys, learn2talk_core.training.loop as loop; loop.SAVE_SECONDS = 0.0;"
     "sys.argv.append('faceformer');"
@@ -28,7 +29,7 @@ CODE = (
 
 
 def small(folder: Path) -> Path:
-    """A project without dropout and with one clip a step of each process."""
+    """A project without dropout and with one clip per step and process."""
     project(folder)
     for file, changes in (
         (folder / "params.yaml", {"faceformer": {"steps": STEPS, "batch": 1, "dropout": 0.0}}),

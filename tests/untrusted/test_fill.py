@@ -1,4 +1,4 @@
-"""The fill rule reproduces the numbers that the golden files were made with."""
+"""The fill rule yields the numbers with which the golden files were made."""
 
 import numpy as np
 import torch
@@ -26,7 +26,7 @@ def test_named_inputs():
 def test_zmuv():
     wave = zmuv(waveform(2.0), 1e-5)
     assert abs(wave.mean()) < 1e-6
-    np.testing.assert_allclose(wave.std(), 0.9998288, rtol=1e-6)  # below 1 by the eps
+    np.testing.assert_allclose(wave.std(), 0.9998288, rtol=1e-6)  # below 1 because of the eps
 
 
 def test_a_gain_is_chosen_by_the_key():

@@ -1,6 +1,6 @@
-"""Damaged data files raise one clear error or are read: random changes to every file that a reader opens.
+"""Damaged data files give one clear error, or are read: random changes of every file that a reader opens.
 
-`python -m tests.untrusted.test_fuzz` tries `MANY` changes and prints the results by file type.
+`python -m tests.untrusted.test_fuzz` tries `MANY` of them and prints what came of each kind.
 """
 
 import json
@@ -31,11 +31,11 @@ from learn2talk_core.video.talking_video import open_talking_video, write_talkin
 from tests.toy import clip, sheet, topology, toy_corpus
 from tests.video.test_talking_video import clip as video_clip
 
-FEW, MANY = 300, 12_000  # number of changes in the test, and when run by hand
+FEW, MANY = 300, 12_000  # number of changes in a test, and in a manual run
 
 
 def make(folder: Path) -> None:
-    """Write a small example of every file that is read."""
+    """A small file of every kind that is read."""
     rng = np.random.default_rng(0)
     corpus = toy_corpus(folder / "vertices", clips=2)
     write_corpus(
@@ -66,7 +66,7 @@ def make(folder: Path) -> None:
 
 
 def use(folder: Path, part: str, whole: Corpus) -> None:
-    """Open `part` of `folder` and read all of it; `whole` is a corpus for the readers that need one."""
+    """Open the data that a file of `folder` belongs to, and read all of it; `whole` is an intact corpus if needed."""
     path = folder / part
     if part in ("vertices", "coefficients"):
         corpus = open_corpus(path)
@@ -110,7 +110,7 @@ STRANGE: list[Any] = [
 
 
 def bytes_changed(path: Path, choose: random.Random) -> None:
-    """Change a few bits or bytes, often near the start or end (headers), or remove or duplicate a part."""
+    """Change a few bits, or bytes near the beginning or end (headers), or remove, duplicate or move a part."""
     data = bytearray(path.read_bytes())
     for _ in range(choose.randint(1, 4)):
         near = choose.choice([len(data), len(data), 200, 400])
@@ -135,7 +135,7 @@ def bytes_changed(path: Path, choose: random.Random) -> None:
 
 
 def json_changed(path: Path, choose: random.Random) -> None:
-    """Replace or remove some value of the tree."""
+    """Replace or remove a value in the tree."""
     value = json.loads(path.read_text())
     for _ in range(choose.randint(1, 2)):
         node, parent, key = value, None, None
@@ -152,7 +152,7 @@ def json_changed(path: Path, choose: random.Random) -> None:
 
 
 def array_changed(array: np.ndarray, choose: random.Random) -> Any:
-    """Change the shape, the dtype or some numbers."""
+    """Another shape, another type, or unusual numbers."""
     what = choose.randrange(6)
     if what == 0 and array.dtype.kind != "U":
         return array.astype(choose.choice(["f2", "f4", "f8", ">f4", "i1", "i8", "u8", "c8", "?", "U8", "S4"]))
@@ -172,7 +172,7 @@ def array_changed(array: np.ndarray, choose: random.Random) -> Any:
 
 
 def numpy_changed(path: Path, choose: random.Random) -> None:
-    """Change an array of a `.npy` or `.npz` file, or the text of its header."""
+    """The same for a file of one or several arrays; or change the text of a header."""
     if path.suffix == ".npy" and choose.random() < 0.5:
         data = path.read_bytes()
         old, new = choose.choice([(b"'shape': (", b"'shape': (9"), (b"<", b">"), (b"f4", b"f8"), (b"f4", b"O4"),
@@ -192,7 +192,7 @@ def numpy_changed(path: Path, choose: random.Random) -> None:
 
 
 def parquet_changed(path: Path, choose: random.Random) -> None:
-    """Remove, empty or change rows or columns, or their types, or store them differently."""
+    """Rows or columns that are missing, of another type, empty or unusual; or stored in another way."""
     table = parquet.read_table(path)
     rows = table.to_pylist()
     name = choose.choice(table.column_names)
@@ -234,7 +234,7 @@ CHANGES: dict[str, Callable[[Path, random.Random], None]] = {
 
 
 def fuzz(folder: Path, count: int, seed: int) -> tuple[Counter[str], dict[str, Exception]]:
-    """Counts of the results of `count` changes, and by change the errors that no user should see."""
+    """The outcomes of `count` changes, and, by number of the change, the errors that no user should see."""
     whole = toy_corpus(folder / "whole", clips=2)
     make(folder / "good")
     for place in (folder / "good").iterdir():
@@ -266,13 +266,13 @@ def fuzz(folder: Path, count: int, seed: int) -> tuple[Counter[str], dict[str, E
     return found, wrong
 
 
-@pytest.mark.filterwarnings("ignore")  # NumPy warns about odd numbers; only the error is tested
+@pytest.mark.filterwarnings("ignore")  # NumPy warns about unusual numbers; only the error matters
 @pytest.mark.timeout(120)
 def test_changed_files_give_one_clear_error(tmp_path: Path) -> None:
     found, wrong = fuzz(tmp_path, FEW, seed=0)
     assert wrong == {}
     assert sum(found.values()) == FEW
-    assert all(found[f"{suffix} refused"] for suffix in CHANGES), found  # some changes of each type are refused
+    assert all(found[f"{suffix} refused"] for suffix in CHANGES), found  # the test can fail
 
 
 def main() -> None:

@@ -1,4 +1,4 @@
-"""Rows are read back as written; a file that declares more than it can hold is refused in bounded memory."""
+"""Rows are read back as written; a file that claims more than it can hold is refused in bounded memory."""
 
 import subprocess
 import sys
@@ -36,7 +36,7 @@ def test_rows_come_back(tmp_path: Path, group: int) -> None:
         ({"id": ["a", None]}, "empty cells"),
         ({"id": [1, 2]}, "id of type int64"),
         ({"count": [1, 2]}, "no column id"),
-        ({"id": [["a"], ["b"]]}, "damaged or different file"),
+        ({"id": [["a"], ["b"]]}, "a damaged or different one"),
     ],
 )
 def test_other_columns_are_refused(tmp_path: Path, columns: dict, found: str) -> None:

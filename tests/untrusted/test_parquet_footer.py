@@ -1,4 +1,4 @@
-"""An intact footer reads the same as with Arrow; a damaged one raises an ordinary error."""
+"""An intact footer is read as Arrow reads it; a damaged one raises an ordinary error."""
 
 import contextlib
 import random

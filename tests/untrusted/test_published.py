@@ -1,4 +1,4 @@
-"""Weight files: the right numbers come back, or a message says why not; code from a file is never run."""
+"""Reading files of weights: the right numbers or a clear reason, and never running code in the file."""
 
 import collections
 import pickle
@@ -74,7 +74,7 @@ def test_parameters_of_torchscript(tmp_path: Path, how: str) -> None:
 
 
 def refusal(path: Path) -> str:
-    """The error message for a file that is refused."""
+    """The message for a file that is refused."""
     with pytest.raises(BadInput) as refused:
         read_state(path)
     return str(refused.value)
@@ -114,7 +114,7 @@ def test_half_a_download(tmp_path: Path, way: str, share: float) -> None:
     path = write(tmp_path, way)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    assert re.search("expected a whole .*Download it again", refusal(path))
+    assert re.search("expected a complete .*Download it again", refusal(path))
 
 
 def test_a_wrong_byte_in_an_archive(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ class Evil:
 
 
 class Stranger:
-    """A class that the reader does not know."""
+    """A class that only its author has installed."""
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -144,7 +144,7 @@ def test_code_and_unknown_classes_in_a_pickle(tmp_path: Path, legacy: bool) -> N
         for content in (value, {"state_dict": value}, {"state_dict": STATE, "args": [value]}):
             torch.save(content, tmp_path / "w.pth", _use_new_zipfile_serialization=not legacy)
             assert re.search(
-                rf"found an object of \S*{name}, which could run code. Ask the publisher for the state_dict",
+                rf"found an object of \S*{name}, which could run code. Ask the publisher for its state_dict",
                 refusal(tmp_path / "w.pth"),
             )
             with (tmp_path / "plain.pkl").open("wb") as file:
@@ -182,13 +182,13 @@ def write_torchscript(path: Path, program: bytes, compression: int = zipfile.ZIP
 def test_a_tensor_that_is_not_its_storage(
     tmp_path: Path, size: bytes, stride: bytes, offset: bytes, reason: str
 ) -> None:
-    """Handwritten opcodes: a module whose tensor claims other numbers than the 2 in its storage."""
+    """Hand-written opcodes: a module whose tensor claims elements beyond the 2 of its storage."""
     program = (
         b"\x80\x02c__torch__\nM\n)\x81}(X\x01\x00\x00\x00actorch._utils\n_rebuild_tensor_v2\n"
         b"((X\x07\x00\x00\x00storagectorch\nFloatStorage\nX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x02tQ" + offset
         + b"(" + size + b"t(" + stride + b"t\x89NtRub."
     )  # fmt: skip
-    assert re.search(f"expected a whole file.*{reason}", refusal(write_torchscript(tmp_path / "w.pt", program)))
+    assert re.search(f"expected a complete file.*{reason}", refusal(write_torchscript(tmp_path / "w.pt", program)))
 
 
 def test_modules_that_share_each_other(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_modules_that_share_each_other(tmp_path: Path) -> None:
     for _ in range(40):
         modules += b"0h\x00)\x81q\x02}(X\x01\x00\x00\x00ah\x01X\x01\x00\x00\x00bh\x01ubq\x01"
     path = write_torchscript(tmp_path / "w.pt", modules + b".")
-    assert re.search("found one that repeats its parts until they exceed the size limit", refusal(path))
+    assert re.search("found one that expands far beyond its size", refusal(path))
 
 
 @pytest.mark.parametrize("legacy", [False, True])
@@ -205,12 +205,15 @@ def test_tensors_that_are_larger_than_the_file_or_of_another_kind(tmp_path: Path
     path, one = tmp_path / "w.pth", torch.zeros(1)
     for value, said in (
         (one.expand(10**10), "a tensor of 10000000000 numbers in a storage of 1"),
-        (torch.zeros(3, device="meta"), "found torch._utils._rebuild_meta_tensor_no_storage. Ask the publisher"),
+        (
+            torch.zeros(3, device="meta"),
+            "found torch._utils._rebuild_meta_tensor_no_storage. Ask the publisher for its state_dict",
+        ),
         (torch.eye(3).to_sparse(), "found torch._utils._rebuild_sparse_tensor. Ask"),
         (torch.zeros(3, dtype=torch.complex64), "found torch.ComplexFloatStorage"),
         (
             torch.zeros(3, dtype=torch.float8_e4m3fn),
-            "expected dense tensors of ordinary dtypes on the CPU, found",
+            "expected complete tensors on the CPU, of a supported data type, found",
         ),
     ):
         torch.save({"x": value}, path, _use_new_zipfile_serialization=not legacy)
@@ -234,7 +237,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
 
 
-@pytest.mark.filterwarnings("ignore")  # torch warns that quantised tensors are deprecated
+@pytest.mark.filterwarnings("ignore")  # of torch: quantised tensors are deprecated
 def test_no_file_makes_itself_larger(tmp_path: Path) -> None:
     large = torch.zeros(250_000)
     contents = {
@@ -287,7 +290,7 @@ def test_one_tensor_of_several_names(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("legacy", [False, True])
 def test_types_layouts_and_what_lies_beside(tmp_path: Path, legacy: bool) -> None:
-    """Reads the same as torch's own reader."""
+    """The result is that of torch's own reader."""
     value = {
         "model": collections.OrderedDict(
             half=torch.arange(3).half(), bf=torch.arange(3).bfloat16(), long=torch.arange(3), none=torch.zeros(0, 2),
@@ -314,7 +317,7 @@ def test_an_archive_that_unpacks_to_more_than_it_is(tmp_path: Path) -> None:
 def test_damaged_files_never_crash(tmp_path: Path, way: str, data: st.DataObject) -> None:
     path = write(tmp_path, way)
     whole = bytearray(path.read_bytes())
-    # relative positions, because the length of the file varies by a few bytes each time it is written
+    # relative positions, because a file's length varies by a few bytes each time it is written
     for place in data.draw(st.lists(st.integers(0, 10**9 - 1), max_size=4)):
         bit = place * len(whole) * 8 // 10**9
         whole[bit // 8] ^= 1 << bit % 8
@@ -328,7 +331,7 @@ def test_damaged_files_never_crash(tmp_path: Path, way: str, data: st.DataObject
         assert reason.startswith(str(path))
         return
     assert all(torch.isfinite(value).all() for value in state.values() if value.is_floating_point())
-    assert way in UNCHECKED or same(state)  # if the archive has checksums, only the original weights can come back
+    assert way in UNCHECKED or same(state)  # with checksums, what is read is what was written
 
 
 @pytest.mark.parametrize("old", [True, False])

@@ -1,4 +1,4 @@
-"""All readers of untrusted files: no code from a file is run; a damaged file is refused or read correctly."""
+"""Every reader of untrusted files: no code in a file is run, and a damaged file is refused or read correctly."""
 
 import ast
 import io
@@ -51,7 +51,7 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return toy_corpus(tmp_path_factory.mktemp("toy") / "corpus")
 
 
-# Name of the reader → the suffix of its files, and how to call it; readers that need a corpus get one.
+# Name of the reader → the suffix of its files and how it is called; a corpus exists for readers that need one.
 READERS: dict[str, tuple[str, Callable[[Path, Corpus], Any]]] = {
     "load_pickle": (".pkl", lambda path, _: load_pickle(path)),
     "load_array": (".npy", lambda path, _: load_array(path)),
@@ -97,7 +97,7 @@ HEAVY: dict[str, tuple[str, Callable[[Path, Corpus], Any]]] = {
 
 
 def shells(program: bytes) -> dict[str, bytes]:
-    """The same program in each container: bare, in torch's and TorchScript's archives, and as NumPy objects."""
+    """The same program in each form: bare, in torch's archive, in a TorchScript archive, and as NumPy objects."""
 
     def archive(files: dict[str, bytes]) -> bytes:
         buffer = io.BytesIO()
@@ -122,7 +122,7 @@ def shells(program: bytes) -> dict[str, bytes]:
 
 def let_through(read: Callable[[Path, Corpus], Any], ending: str, programs: dict[str, bytes], folder: Path,
                 corpus: Corpus, marker: Path) -> list[str]:  # fmt: skip
-    """Which programs, in which container, were read instead of refused, or were run."""
+    """The programs, and their form, that were read instead of refused, or were run."""
     through = []
     for name, program in programs.items():
         for shell, content in shells(program).items():
@@ -139,7 +139,7 @@ def let_through(read: Callable[[Path, Corpus], Any], ending: str, programs: dict
     return through
 
 
-@pytest.mark.filterwarnings("ignore")  # torch and NumPy warn about odd files; only the refusal is tested
+@pytest.mark.filterwarnings("ignore")  # torch and NumPy warn about unusual files; only the refusal matters
 @pytest.mark.parametrize("reader", list(READERS))
 def test_no_reader_runs_a_program(reader: str, corpus: Corpus, tmp_path: Path) -> None:
     ending, read = READERS[reader]
@@ -157,7 +157,7 @@ def test_no_reader_of_checkpoints_runs_a_program(reader: str, corpus: Corpus, tm
 
 
 def test_the_programs_would_run_elsewhere(tmp_path: Path) -> None:
-    """The tests above can fail: without our readers the programs would run."""
+    """Without this, the tests above would prove nothing."""
     import pickle
 
     marker = tmp_path / "marker"
@@ -167,15 +167,15 @@ def test_the_programs_would_run_elsewhere(tmp_path: Path) -> None:
         marker.unlink()
 
 
-# Dangerous names that a file may use, and why this is safe there.
+# Which file may use which dangerous function, and why it is safe there.
 ALLOWED = {
-    ("learn2talk_core/untrusted/pickles.py", "pickle._Unpickler"),  # a machine that knows only plain data
+    ("learn2talk_core/untrusted/pickles.py", "pickle._Unpickler"),  # a machine that knows plain data only
 }
 UNPICKLING = ("pickle.load", "pickle.loads", "pickle.Unpickler", "pickle._Unpickler")
 
 
 def dangers(path: Path) -> list[str]:
-    """Calls in a source file that could run code from an untrusted file."""
+    """Calls in a source file that could run code from a data file."""
     found = []
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
@@ -218,7 +218,7 @@ def test_the_search_for_dangers_finds_them(tmp_path: Path) -> None:
     assert sorted(dangers(path)) == ["dill", "eval", "np.load", "pickle.loads", "torch.load"]
 
 
-# Damage: each reader with an intact file, and a check of whatever it reads from damaged copies.
+# Damage: each reader with an intact file, and what must be true of anything that it still reads.
 
 
 def _obj() -> bytes:
@@ -286,7 +286,7 @@ def right_ids(found: np.ndarray) -> bool:
 
 
 def right_topology(found: Topology) -> bool:
-    """All ids are below the number of vertices, which is the number of colours."""
+    """All ids are below the number of vertices, which is that of the colours."""
     ids = [found.faces, found.lip_pairs, *found.regions.values()]
     return all(some.min(initial=0) >= 0 and some.max(initial=-1) < len(found.colours) for some in ids)
 
