@@ -1,4 +1,4 @@
-"""Pickles to read: what Python 2 and chumpy wrote, and what strangers may have written."""
+"""Pickles for tests: as Python 2 and chumpy write them, and malicious ones."""
 
 import os
 import pickle
@@ -58,7 +58,7 @@ def object_array(payload: Any) -> np.ndarray:
 
 
 def malicious(marker: Path) -> dict[str, bytes]:
-    """Programs that create `marker` if they are obeyed by an ordinary unpickler, and others that only try."""
+    """Programs that create `marker` if an ordinary unpickler runs them, and others that only try."""
     touch = f"touch {marker}"
     nested = pickle.dumps(Reduces(os.system, (touch,)))
     scalar = np._core.multiarray.scalar

@@ -62,7 +62,7 @@ TAKES: dict[ImportKind, Takes] = {
         _SADTALKER + "auido2pose_00140-model.pth", "learn2talk animate SPEECH --head 1 --head-model {folder}"
     ),
 }
-# Published networks that no stage trains further: name and loader, which also reads the imported folder.
+# Published networks that no stage imports: name and loader, which also reads the imported folder.
 _AS_THEY_ARE: dict[str, tuple[str, Callable[[str | Path], nn.Module]]] = {
     "syncnet": ("SyncNet", load_syncnet),
     "expnet": ("ExpNet", load_expnet),
@@ -71,7 +71,7 @@ _AS_THEY_ARE: dict[str, tuple[str, Callable[[str | Path], nn.Module]]] = {
 
 
 def import_checkpoint(files: Sequence[str], kind: ImportKind, out: str | Path, corpus: str | Path | None = None) -> str:
-    """Check published files and write them as a model folder, which the kind's parameter accepts.
+    """Check published files and write them as a model folder; `TAKES` says how to use it.
 
     Args:
         files: the weights and the files that belong to them, in any order; see `TAKES`.

@@ -33,7 +33,7 @@ def read_npz(
             entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
             size = sum(entry.file_size for entry in archive.infolist())
             if size > INFLATED * path.stat().st_size + SPARE:
-                raise ValueError(f"{size} bytes packed into {path.stat().st_size}")
+                raise ValueError(f"{size} bytes of contents in a file of {path.stat().st_size} bytes")
             arrays = {}
             for entry in entries:
                 name = entry.filename.removesuffix(".npy")

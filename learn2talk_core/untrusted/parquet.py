@@ -1,6 +1,6 @@
 """Rows of untrusted parquet files: with checked types, complete, and in bounded memory.
 
-In a parquet file a few bytes may claim to be any number of rows, or all rows may refer to the same long text.
+A parquet file of a few bytes can declare any number of rows, or refer to the same long text in every row.
 """
 
 from collections.abc import Sequence
@@ -55,7 +55,7 @@ def read_rows(
                 table.validate(full=True)
                 left -= sum(_size(chunk) for column in table.columns for chunk in column.chunks)
                 if left < 0:
-                    raise ValueError(f"rows of more than {MULTIPLE} times its size")
+                    raise ValueError(f"rows that take more than {MULTIPLE} times the file's size")
                 rows += table.to_pylist()
             return rows
     except Exception as error:  # Arrow raises different errors for each kind of damage
@@ -72,11 +72,11 @@ def _groups(path: Path, names: Sequence[str], group: int | None) -> list[int]:
     columns = [column for number in chosen for column in groups[number].columns if column.path[0] in names]
     packed = [column for column in columns if column.compression not in COMPRESSIONS]
     if packed:
-        raise ValueError(f"columns with an unsupported compression ({packed[0].compression})")
+        raise ValueError(f"columns with an unsupported compression (code {packed[0].compression})")
     values = sum(column.values for column in columns) + sum(groups[number].rows for number in chosen)
     unpacked = sum(column.unpacked for column in columns)
     if values > size or unpacked > MULTIPLE * size + SPARE:
-        raise ValueError(f"{values} values, {unpacked} bytes, in {size} bytes")
+        raise ValueError(f"{values} values, {unpacked} bytes unpacked, in a file of {size} bytes")
     return chosen
 
 

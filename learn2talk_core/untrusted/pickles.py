@@ -64,7 +64,7 @@ def load_pickle(path: str | Path) -> Any:
         except BadInput:
             raise
         except Exception as error:  # a damaged program may raise anything
-            found = f"a damaged one ({type(error).__name__}: {str(error)[:200]})"
+            found = f"a damaged or different one ({type(error).__name__}: {str(error)[:200]})"
             raise BadInput(path, expected="a pickle", found=found, fix=_GET_AGAIN) from error
     return result
 
@@ -130,7 +130,7 @@ class _Bounded:
         return self._file.readinto(buffer)  # type: ignore[attr-defined]
 
 
-_PythonUnpickler: Any = pickle._Unpickler  # the one in C cannot be overridden
+_PythonUnpickler: Any = pickle._Unpickler  # the opcode handlers of the C version cannot be replaced
 
 
 def _opcodes(names: str) -> set[int]:
@@ -216,7 +216,7 @@ class Machine(_PythonUnpickler):
     def spend(self, count: int) -> None:
         self.budget -= count
         if self.budget < 0:
-            found = f"one that unpacks to more than {_MULTIPLE} times its size"
+            found = f"one that unpacks to more than {_MULTIPLE} times the file's size"
             _refuse(self.path, found, expected="a pickle of a plausible size")
 
     def note_shared(self, value: Any) -> None:
@@ -361,7 +361,7 @@ class Machine(_PythonUnpickler):
         self._top(dict).update(self.pairs_of(items))
 
     def load_dict(self) -> None:
-        items = self.pop_mark()  # before `append` is looked up: it changes with the stack
+        items = self.pop_mark()  # before `append` is looked up, which `pop_mark` replaces together with the stack
         self.append(dict(self.pairs_of(items)))
 
     def load_additems(self) -> None:
@@ -380,7 +380,7 @@ class Machine(_PythonUnpickler):
         self.refuse_operation()
 
     def refuse_operation(self) -> None:
-        _refuse(self.path, "an operation of pickle that plain data does not need")
+        _refuse(self.path, "a pickle operation that plain data does not need")
 
     def _top(self, kind: type) -> Any:
         if type(self.stack[-1]) is not kind:
@@ -525,8 +525,8 @@ def _fill_chumpy(kind: str) -> Callable[[Machine, Any, Any], None]:
         if not isinstance(content, np.ndarray | np.generic | int | float):
             raise TypeError(f"chumpy around {type(content).__name__}")
         content = np.asarray(content)
-        if content.dtype.hasobject:  # a number of more than 64 bits
-            raise TypeError("chumpy around a number that does not fit into an array")
+        if content.dtype.hasobject:  # an integer of more than 64 bits
+            raise TypeError("chumpy around an integer of more than 64 bits")
         if kind == "Select":
             ids = state["idxs"]
             ids = ids if isinstance(ids, np.ndarray) else np.array(whole_numbers(ids, "a list of numbers"), np.int64)

@@ -61,7 +61,7 @@ def read_state(path: str | Path) -> State:
         state = {key.removeprefix("module."): value for key, value in state.items()}
     for key, value in state.items():
         if value.dtype not in DTYPES.values():
-            fix = "Ask for its state_dict as float32."
+            fix = "Ask the publisher for its state_dict as float32."
             raise BadInput(f"{path}: {key}", expected="ordinary numbers", found=str(value.dtype), fix=fix)
         if value.is_floating_point() and not bool(value.isfinite().all()):
             raise BadInput(f"{path}: {key}", expected="finite weights", found="NaN or infinity", fix=AGAIN)
@@ -86,7 +86,7 @@ def read_file(path: str | Path) -> Any:
         found = read_archive(path) if head.startswith(b"PK") else read_legacy(path)
     except BadInput:
         raise
-    except Exception as error:  # a broken or foreign file may raise anything
+    except Exception as error:  # a damaged or unrelated file may raise anything
         expected = "safetensors file" if path.suffix == ".safetensors" else "file that torch.save wrote"
         raise damaged_file(path, f"a complete {expected}", error) from error
     return _collected(found) if isinstance(found, Module) else found

@@ -47,9 +47,9 @@ def read_archive(path: Path) -> Any:
     Takes at most 64 times the file's size plus 32 MB of memory; about its size if nearly all of it is weights.
 
     Raises:
-        BadInput: a truncated file, a wrong checksum, members much larger than the file, unknown classes, tensors that
-            are larger than the stored data or of a type that is not in `DTYPES`.
-        Exception: any, if the file is damaged in another way.
+        BadInput: a truncated file, a wrong checksum, members much larger than the file, unknown classes, or types of
+            numbers that are not in `DTYPES`.
+        Exception: any, if the file is damaged in another way or a tensor is larger than its storage.
     """
     _check_members(path)
     with zipfile.ZipFile(path) as archive:
@@ -161,7 +161,7 @@ class _WeightsMachine(Machine):
         if not isinstance(dtype, Name) or dtype.name not in DTYPES or not isinstance(key, str | int):
             raise TypeError(f"numbers of type {dtype if isinstance(dtype, Name) else type(dtype).__name__}")
         if kind != "storage" or type(count) is not int:
-            raise TypeError("something other than numbers")
+            raise TypeError("a persistent ID that describes no storage")
         numbers = self.storage(str(key), DTYPES[dtype.name], count).view(DTYPES[dtype.name])
         if view and view[0] is not None:
             _, first, length = view[0]
@@ -185,7 +185,7 @@ def _tensor(machine: Machine, storage: Any, offset: Any, size: Any, stride: Any,
     """`torch._utils._rebuild_tensor_v2`, for tensors that are not larger than their storage."""
     size, stride = whole_numbers(size, "a shape"), whole_numbers(stride, "strides")
     if not isinstance(storage, Tensor) or type(offset) is not int:
-        raise TypeError("a tensor without numbers")
+        raise TypeError("a tensor without a storage or offset")
     if math.prod(size) > storage.numel():  # with stride 0, one stored number can become any number of elements
         raise ValueError(f"a tensor of {math.prod(size)} numbers in a storage of {storage.numel()}")
     machine.spend(500)  # overhead of a tensor
@@ -240,4 +240,4 @@ def _check_members(path: Path) -> None:
 def damaged_file(path: Path, expected: str, error: Exception) -> BadInput:
     """The error for a file that cannot be read completely."""
     reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-    return BadInput(path, expected=expected, found=f"a truncated file or another kind ({reason[:160]})", fix=AGAIN)
+    return BadInput(path, expected=expected, found=f"a damaged or different file ({reason[:160]})", fix=AGAIN)

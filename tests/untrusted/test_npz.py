@@ -40,7 +40,7 @@ def test_arrays_come_back(tmp_path: Path) -> None:
         ({"shape": (-1,)}, b"", "a.npy, whose length does not match its"),
         ({"shape": (1,), "descr": "|O"}, b"12345678", "an array of object"),
         ({"shape": (1,), "descr": "|V8"}, b"12345678", "an array of"),
-        ({"shape": (10**7,)}, bytes(8 * 10**7), "bytes packed into"),
+        ({"shape": (10**7,)}, bytes(8 * 10**7), "bytes of contents in a file of"),
     ],
 )
 def test_what_is_none_is_refused(tmp_path: Path, header: dict, content: bytes, found: str) -> None:

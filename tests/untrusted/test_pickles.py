@@ -94,7 +94,7 @@ def test_a_sparse_matrix_that_points_outside_is_refused(tmp_path: Path) -> None:
     matrix = scipy.sparse.csc_matrix(np.eye(3))
     matrix.indices[1] = 10**6
     path = _write(tmp_path, pickle.dumps(matrix))
-    with pytest.raises(BadInput, match="expected a pickle, found a damaged one"):
+    with pytest.raises(BadInput, match="expected a pickle, found a damaged or different one"):
         load_pickle(path)
 
 
@@ -137,7 +137,7 @@ def test_nothing_malicious_is_obeyed(tmp_path: Path) -> None:
                 load_pickle(path)
             message = str(caught.value)
             assert message.startswith(f"{path}: expected "), name
-            assert "Nothing in the file was run." in message, name
+            assert "Nothing in the file was run, but it may be malicious" in message, name
             assert not marker.exists(), name
     finally:
         copyreg.remove_extension("os", "system", 0xF0)
@@ -252,7 +252,7 @@ def test_no_file_makes_itself_larger(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["bytes", "bytearray", "frame", "long"])
 def test_a_length_beyond_the_file_is_seen_before_memory_is_taken(tmp_path: Path, name: str) -> None:
-    with pytest.raises(BadInput, match=r"a damaged one \(EOFError: the file is cut short\)"):
+    with pytest.raises(BadInput, match=r"a damaged or different one \(EOFError: the file is cut short\)"):
         load_pickle(_write(tmp_path, BOMBS[name]))
 
 
