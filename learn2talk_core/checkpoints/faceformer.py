@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -10,8 +11,8 @@ from transformers import Wav2Vec2Config
 from learn2talk_core.checkpoints.wav2vec2 import config_dict, encoder_from, read_config
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.speech_encoder import SpeechEncoder
-from learn2talk_core.models.students.faceformer import AudioAlignment, FaceFormer, new_faceformer, state_sizes
-from learn2talk_core.models.students.loading import load_student
+from learn2talk_core.models.students.faceformer.network import AudioAlignment, FaceFormer, new_faceformer, state_sizes
+from learn2talk_core.models.students.student import load_as
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file, write_json
 from learn2talk_core.run.own_folder import EXPORT
@@ -106,10 +107,10 @@ def import_student(
     vertices = len(corpus.topology.colours)
     if source.is_dir():
         about = load_config(source, made_by="make repro")
-        student, speakers = load_student(source, made_by="make repro")
-        if not isinstance(student, FaceFormer):
-            raise BadInput(source, expected="a FaceFormer", found=f"a {student.network}", fix=FIX)
-        model = student
+        if (network := about.get("network", FaceFormer.network)) != FaceFormer.network:
+            raise BadInput(source, expected="a FaceFormer", found=f"a {network}", fix=FIX)
+        student, speakers = load_as(FaceFormer, source, made_by="make repro")
+        model = cast(FaceFormer, student)
         _check_corpus(
             source, len(speakers), model.vertex_count, about["fps"], corpus.train_speakers, vertices, corpus.fps
         )
