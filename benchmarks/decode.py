@@ -19,7 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from learn2talk_core.models.speech_encoder import SAMPLE_RATE, SpeechEncoder, normalise_wave
+from learn2talk_core.audio.waveform import SAMPLE_RATE
+from learn2talk_core.models.speech_encoder import SpeechEncoder, normalise_wave
 from learn2talk_core.models.students.faceformer.network import FaceFormer, causal_bias
 
 SMALL = {"conv_dim": (64,) * 7, "hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 4,

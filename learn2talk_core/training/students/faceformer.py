@@ -37,7 +37,7 @@ class FaceFormerRecipe:
     encoder_learning_rate: float  # of the speech encoder's transformer
 
 
-Recipe = FaceFormerRecipe  # the name by which stages find it
+NetworkRecipe = FaceFormerRecipe  # the name by which stages find the recipe of any network
 
 
 def train_network(
