@@ -60,8 +60,8 @@ def test_settings_that_do_not_belong_are_refused(dataset, changes, text):
 def test_a_relative_path_that_the_copy_of_the_project_lacks(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     text = (
-        f"my_data: expected the folder of a dataset, found no such folder: the path is relative to the project, and this "
-        f"copy of it, {tmp_path}, does not contain it. Give an absolute path"
+        f"my_data: expected the folder of a dataset, found no such folder: the path is relative to the project, and "
+        f"this copy of it, {tmp_path}, does not contain it. Give an absolute path"
     )
     for look in (
         lambda path: open_source("folder", dataclasses.replace(OWN, path=path)),
@@ -69,9 +69,7 @@ def test_a_relative_path_that_the_copy_of_the_project_lacks(tmp_path, monkeypatc
     ):
         with pytest.raises(BadInput, match=re.escape(text)):
             look("my_data")
-        with pytest.raises(
-            BadInput, match=r"/my_data: expected the folder .*, found no such folder\. Check the path\.$"
-        ):
+        with pytest.raises(BadInput, match=r"/my_data: expected .*, found no such folder\. Check the path\.$"):
             look(str(tmp_path / "my_data"))
 
 
