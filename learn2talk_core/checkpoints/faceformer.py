@@ -9,6 +9,7 @@ from torch import Tensor
 from transformers import Wav2Vec2Config
 
 from learn2talk_core.checkpoints.wav2vec2 import config_dict, encoder_from, read_config
+from learn2talk_core.corpus import published_speakers
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.speech_encoder import SpeechEncoder
 from learn2talk_core.models.students.faceformer.network import AudioAlignment, FaceFormer, new_faceformer, state_sizes
@@ -23,17 +24,9 @@ FIX = "Name FaceFormer's biwi.pth or vocaset.pth, or a file that its code saved.
 OTHER_CORPUS = "Use it on the corpus that it was trained on."
 # What the two published files were trained on: frame rate, vertices, and the speakers in the style one-hot's order.
 PUBLISHED: dict[AudioAlignment, tuple[int, int, tuple[str, ...]]] = {
-    "vocaset": (
-        30,
-        5023,
-        (
-            "FaceTalk_170728_03272_TA", "FaceTalk_170904_00128_TA", "FaceTalk_170725_00137_TA",
-            "FaceTalk_170915_00223_TA", "FaceTalk_170811_03274_TA", "FaceTalk_170913_03279_TA",
-            "FaceTalk_170904_03276_TA", "FaceTalk_170912_03278_TA",
-        ),
-    ),
-    "biwi": (25, 23370, ("F2", "F3", "F4", "M3", "M4", "M5")),
-}  # fmt: skip
+    "vocaset": (30, 5023, published_speakers.VOCASET),
+    "biwi": (25, 23370, published_speakers.BIWI),
+}
 # Range of the two datasets' units in millimetres: metres, and the unit in which a face has area 1 (174 to 201 mm).
 UNIT_MM: dict[AudioAlignment, tuple[float, float]] = {"vocaset": (1000, 1000), "biwi": (150, 250)}
 

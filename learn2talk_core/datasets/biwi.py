@@ -28,6 +28,7 @@ from typing import Literal
 import numpy as np
 
 from learn2talk_core.audio.sound import read_sound
+from learn2talk_core.corpus import published_speakers
 from learn2talk_core.corpus.format import Recording
 from learn2talk_core.corpus.offset import shifted
 from learn2talk_core.datasets.source import ClipKey, Source, read_ahead
@@ -46,7 +47,7 @@ BiwiRecipe = Literal["codetalker", "metric"]
 
 FPS = 25.0
 VERTICES = 23_370
-TRAIN_SPEAKERS = ("F2", "F3", "F4", "M3", "M4", "M5")  # in the order of the style one-hot
+TRAIN_SPEAKERS = published_speakers.BIWI
 UNSEEN_SPEAKERS = ("F1", "F5", "F6", "F7", "F8", "M1", "M2", "M6")
 SPEAKERS = TRAIN_SPEAKERS + UNSEEN_SPEAKERS
 TRAIN, VALIDATION, TEST = range(1, 33), range(33, 37), range(37, 41)

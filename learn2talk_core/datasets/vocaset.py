@@ -20,6 +20,7 @@ import numpy as np
 
 from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16, resample
+from learn2talk_core.corpus import published_speakers
 from learn2talk_core.corpus.format import Recording
 from learn2talk_core.corpus.offset import shifted
 from learn2talk_core.datasets.source import ClipKey, Source, read_ahead
@@ -31,11 +32,8 @@ from learn2talk_core.run.files import by_stem
 from learn2talk_core.run.progress import log
 from learn2talk_core.untrusted.pickles import load_array, load_pickle
 
-# Splits and speaker order as in FaceFormer's main.py; the order is that of the style one-hot.
-TRAIN = tuple(f"FaceTalk_{number}_TA" for number in (
-    "170728_03272", "170904_00128", "170725_00137", "170915_00223",
-    "170811_03274", "170913_03279", "170904_03276", "170912_03278",
-))  # fmt: skip
+# Splits and speaker order as in FaceFormer's main.py.
+TRAIN = published_speakers.VOCASET
 VALIDATION = ("FaceTalk_170811_03275_TA", "FaceTalk_170908_03277_TA")
 TEST = ("FaceTalk_170809_00138_TA", "FaceTalk_170731_00024_TA")
 SENTENCES = tuple(f"sentence{number:02d}" for number in range(1, 41))
