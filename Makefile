@@ -29,8 +29,9 @@ repro: $(READY)
 	$(IN) dvc repro
 	@$(IN) learn2talk results
 
+# A process per core, each with one thread: two threads that wait for each other on a busy core are slower than one.
 test: $(READY)
-	$(IN) pytest
+	$(IN) OMP_NUM_THREADS=1 pytest --numprocesses auto --dist loadfile
 
 check: $(READY)
 	$(IN) ruff check .

@@ -39,7 +39,7 @@ from torch.optim.optimizer import register_optimizer_step_post_hook
 from benchmarks.decode import SMALL, peak_kilobytes
 from learn2talk_core.corpus.format import Recording, open_corpus, write_corpus
 from learn2talk_core.datasets import biwi
-from learn2talk_core.datasets.biwi import FPS, SPEAKERS, Recipe, read_biwi
+from learn2talk_core.datasets.biwi import FPS, SPEAKERS, BiwiRecipe, read_biwi
 from learn2talk_core.datasets.fixtures_biwi import write_frames, write_template
 from learn2talk_core.models.speech_encoder import SpeechEncoder
 from learn2talk_core.models.syncnet3d import window_frames
@@ -178,7 +178,7 @@ def copy(source: Path, target: Path) -> float:
     return copied / 1e6 / seconds
 
 
-def prepare(source: Path, target: Path, recipe: Recipe) -> dict[str, float]:
+def prepare(source: Path, target: Path, recipe: BiwiRecipe) -> dict[str, float]:
     """Write the corpus; returns seconds for templates and regions, seconds and CPU time for clips, and peak memory."""
     start = time.perf_counter()
     with patch.multiple(biwi, TRAIN_SPEAKERS=SPEAKERS, UNSEEN_SPEAKERS=()):

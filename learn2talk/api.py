@@ -104,7 +104,9 @@ def score(
             raise BadInput("score", expected="a sound for a motion file", found="none", fix="Pass the sound too.")
         return score_files(sound, motion, scorer, **settings)
     if sound is not None or settings:
-        raise BadInput("score", expected="only the animation", found="more", fix="It has its own sound, fps and unit.")
+        found = ", ".join([*(["a sound"] if sound is not None else []), *settings])
+        fix = "Leave them out: the animation contains its sound, frame rate and unit."
+        raise BadInput("score", expected="an animation without further arguments", found=found, fix=fix)
     return score_animation(motion, scorer)
 
 

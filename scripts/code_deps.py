@@ -31,11 +31,17 @@ def main() -> None:
 def code_of(module: str, of_network: Sequence[str]) -> set[str]:
     """The source files of a stage, without those in `of_network`, which belong only to the stage of one network and are
     written with `${item.network}`. The files that these import, for any network, are included."""
-    own = {name.replace("${item.network}", network) for name in of_network for network in network_names()}
+    named = {name.replace("${item.network}", network) for name in of_network for network in network_names()}
+    own = {file for name in named for file in _sources(name)}
     files = closure(module)
     for file in own:
         files |= closure(file.removesuffix(".py").replace("/", "."))
     return files - own
+
+
+def _sources(dep: str) -> list[str]:
+    """A file, or the files of a folder."""
+    return [str(file.relative_to(ROOT)) for file in (ROOT / dep).rglob("*.py")] or [dep]
 
 
 def _is_package(dep: str) -> bool:

@@ -47,7 +47,7 @@ VISEMES = visemes_of(np.arange(CLASSES))
 
 
 @dataclass(frozen=True)
-class Network:
+class LipReaderNetwork:
     size: int
     normalise: Literal["clip", "official"]
     width: int
@@ -69,7 +69,7 @@ class Checkpoints:
 @dataclass(frozen=True)
 class Params:
     checkpoint: Checkpoints
-    network: Network
+    network: LipReaderNetwork
     training: LipReaderTraining
     seed: int = shared()
 
@@ -86,7 +86,7 @@ def main(params: Params, role: str) -> str:
     video = open_talking_video(TALKING_VIDEO)
     checkpoint = getattr(params.checkpoint, role)
     if checkpoint is not None:
-        return take_over(checkpoint, role, video)
+        return import_trained_reader(checkpoint, role, video)
     config = {"vocabulary": VOCABULARY, **asdict(params.network)}
     with open_scratch(f"lipreader-{role}", params, [TALKING_VIDEO]) as scratch:
         clips = mouth_clips(video, role)
@@ -116,7 +116,7 @@ def main(params: Params, role: str) -> str:
     )
 
 
-def take_over(checkpoint: str, role: str, video: TalkingVideo) -> str:
+def import_trained_reader(checkpoint: str, role: str, video: TalkingVideo) -> str:
     """Import a reader that was trained elsewhere; a published one is scored in characters."""
     model, config = import_reader(checkpoint)
     reader: Any = model["reader"]

@@ -33,9 +33,9 @@ class Params:
 def main(params: Params, name: str) -> str:
     corpus, student = open_corpus(CORPUS), params.students[name]
     if student.checkpoint is not None:
-        return take_over(name, student, student.checkpoint, corpus)
+        return import_trained_student(name, student, student.checkpoint, corpus)
     training = training_of(student.network, f"students.{name}.network")
-    recipe = load_params(training.Recipe, student.network)
+    recipe = load_params(training.NetworkRecipe, student.network)
     encoder = load_speech_encoder(ENCODER)
     keyed = (replace(params, students={name: student}), recipe)
     with open_scratch(f"student-{name}", keyed, [CORPUS, ENCODER]) as scratch:
@@ -51,7 +51,7 @@ def main(params: Params, name: str) -> str:
     return f"{model} from {len(clips)} clips, vertex loss {history[-1]['vertex']:.3g}"
 
 
-def take_over(name: str, student: PlainStudent, checkpoint: str, corpus: Corpus) -> str:
+def import_trained_student(name: str, student: PlainStudent, checkpoint: str, corpus: Corpus) -> str:
     """Import published weights instead of training, if they were trained on this corpus."""
     training_of(student.network, f"students.{name}.network")
     model, speakers = checkpoints_of(student.network).import_student(checkpoint, corpus)

@@ -16,19 +16,25 @@ from learn2talk_core.run.stage import run
 from learn2talk_core.run.weights import save_weights
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
-from learn2talk_core.training.syncnet3d import Network, Role, SyncNet3DTraining, read_windows, train_syncnet3d
+from learn2talk_core.training.syncnet3d import (
+    NetworkRole,
+    SyncNet3DNetwork,
+    SyncNet3DTraining,
+    read_windows,
+    train_syncnet3d,
+)
 from learn2talk_core.training.syncnet3d_check import check_syncnet3d
 
 
 @dataclass(frozen=True)
 class Params:
-    network: Network
+    network: SyncNet3DNetwork
     training: SyncNet3DTraining
     lags_per_clip: int
     seed: int = shared()
 
 
-def main(params: Params, role: Role) -> str:
+def main(params: Params, role: NetworkRole) -> str:
     corpus = open_corpus(CORPUS)
     with open_scratch(f"syncnet3d-{role}", params, [CORPUS]) as scratch:
         clips = read_windows(corpus, "train")

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import numpy as np
 from joblib import cpu_count
 
 from learn2talk_core.datasets.embedded.films import make_films
@@ -12,11 +11,10 @@ from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.video.landmarks import mediapipe_faces
 from learn2talk_core.video.recorded import recorded_films, videos
-from learn2talk_core.video.talking_video import VIDEO_FPS, VideoClip, open_talking_video, write_talking_video
+from learn2talk_core.video.talking_video import VIDEO_FPS, EncodedFilm, open_talking_video, write_talking_video
 
 OUT = TALKING_VIDEO
 MOST_WORKERS = 8  # each needs half a gigabyte of memory
-Film = tuple[VideoClip, bytes, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ def main(params: Params) -> str:
     return f"{len(clips)} clips of {len({clip.speaker for clip in clips})} speakers, {minutes:.1f} minutes"
 
 
-def embedded_films(params: Params) -> tuple[Iterator[Film], int]:
+def embedded_films(params: Params) -> tuple[Iterator[EncodedFilm], int]:
     speakers = dict.fromkeys(("loss", "metric"), params.reader_speakers) | {"validation": params.validation_speakers}
     sentences = dict.fromkeys(("loss", "metric"), params.reader_sentences) | {"validation": params.validation_sentences}
     films = make_films(
@@ -47,7 +45,7 @@ def embedded_films(params: Params) -> tuple[Iterator[Film], int]:
     return films, sum(speakers[split] * sentences[split] for split in speakers)
 
 
-def films_of_folder(folder: str) -> tuple[Iterator[Film], int]:
+def films_of_folder(folder: str) -> tuple[Iterator[EncodedFilm], int]:
     return recorded_films(folder, mediapipe_faces()), len(videos(folder))
 
 

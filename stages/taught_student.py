@@ -39,11 +39,11 @@ class Params:
 
 def main(params: Params, name: str) -> str:
     corpus, network = open_corpus(CORPUS), params.taught_students[name].network
-    recipe = load_params(training_of(network, f"taught_students.{name}.network").Recipe, network)
+    recipe = load_params(training_of(network, f"taught_students.{name}.network").NetworkRecipe, network)
     keyed = (replace(params, taught_students={name: params.taught_students[name]}), recipe)
     inputs = [CORPUS, ENCODER, SYNCNET3D, LIPREADER, TEACHER]
     with open_scratch(f"taught_student-{name}", keyed, inputs) as scratch:
-        model, history = train(params, network, recipe, corpus, scratch, name)
+        model, history = train_taught_student(params, network, recipe, corpus, scratch, name)
         with whole_folder(f"{OUT}/{name}") as folder:
             save_student(
                 folder, model, fps=corpus.fps, speakers=corpus.train_speakers, recipe=corpus.recipe,
@@ -55,7 +55,7 @@ def main(params: Params, name: str) -> str:
     return f"{model} from {len(corpus.split('train'))} clips, vertex loss {history[-1]['vertex']:.3g}"
 
 
-def train(
+def train_taught_student(
     params: Params, network: str, recipe: Any, corpus: Corpus, scratch: Scratch, description: str
 ) -> tuple[Student, list[dict[str, float]]]:
     """Train a student; returns it with the curve of its losses. `description` labels the progress bar."""

@@ -148,7 +148,7 @@ def judge(
         }
         rows.append(
             {
-                "sync": {name: sync_scores(seen[name], heard, speech) for name in videos},
+                "sync": {name: expert_sync_scores(seen[name], heard, speech) for name in videos},
                 "l1": {name: lower_half_l1(other, face.faces) for name, other in drawn.items()},
                 "mouth": {"correlation": correlation, "amplitude": amplitude},
             }
@@ -167,7 +167,7 @@ def judge(
     return {"clips": len(chosen), "expert": mean_of([apart]), **mean_of(rows)}
 
 
-def sync_scores(face: np.ndarray, audio: np.ndarray, keep: np.ndarray) -> dict[str, float]:
+def expert_sync_scores(face: np.ndarray, audio: np.ndarray, keep: np.ndarray) -> dict[str, float]:
     """Scores of one clip by a 2D sync expert.
 
     Args:

@@ -23,11 +23,17 @@ from learn2talk_core.run.progress import log, progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.teacher.command import check_command, clear_unfinished, make_video, video_path
 from learn2talk_core.teacher.settings import TeacherVideo as Params
-from learn2talk_core.teacher.videos import Film, describe, find_video, foreign_film, taught_clips
+from learn2talk_core.teacher.videos import describe, find_video, foreign_film, taught_clips
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.video.landmarks import mediapipe_faces
 from learn2talk_core.video.stills import Still, choose_stills
-from learn2talk_core.video.talking_video import VIDEO_FPS, frames_of, open_talking_video, write_talking_video
+from learn2talk_core.video.talking_video import (
+    VIDEO_FPS,
+    EncodedFilm,
+    frames_of,
+    open_talking_video,
+    write_talking_video,
+)
 from learn2talk_core.video.video_file import encode_video
 
 VIDEO, OUT = TALKING_VIDEO, TEACHER_VIDEO
@@ -37,7 +43,7 @@ HOPELESS = 5  # stop if a command fails for each of the first 5 clips
 SHOWN = 20  # most rejected videos listed in an error
 
 
-Made = tuple[Film, str]  # the video, and a note on it or ""
+Made = tuple[EncodedFilm, str]  # the video, and a note on it or ""
 
 
 @dataclass(frozen=True)
@@ -133,7 +139,7 @@ def make_film(workshop: Workshop, clip: Clip) -> Made | BadInput:
 
 def passed(
     films: Iterable[Made | BadInput], clips: list[Clip], kind: str, notes: Counter[str] | None = None
-) -> Iterator[Film]:
+) -> Iterator[EncodedFilm]:
     """Yield the accepted videos; after the last, raise one `BadInput` that lists all rejected clips, if there are any.
 
     `notes` counts the notes on the accepted videos.
@@ -163,7 +169,7 @@ def passed(
     )
 
 
-def wav2lip_film(clip: Clip, audio: np.ndarray, still: Still, generator: Wav2Lip, inputs: Inputs) -> Film:
+def wav2lip_film(clip: Clip, audio: np.ndarray, still: Still, generator: Wav2Lip, inputs: Inputs) -> EncodedFilm:
     """The teacher's video of one clip's audio: the generated face pasted into the otherwise unchanged still image."""
     frames = frames_of(len(audio))
     mels = mel_windows(mel_spectrogram(audio), window_starts(frames, VIDEO_FPS))

@@ -43,8 +43,10 @@ ARROWS = {
 
 
 STUDENTS = ("students", "taught_students")
-OF_NETWORK = tuple(
-    f"learn2talk_core/{room}/${{item.network}}.py" for room in ("models/students", "training/students", "checkpoints")
+OF_NETWORK = (
+    "learn2talk_core/models/students/${item.network}",
+    "learn2talk_core/training/students/${item.network}.py",
+    "learn2talk_core/checkpoints/${item.network}.py",
 )
 
 
@@ -120,11 +122,21 @@ def test_deps_cover_imports(stage: Stage) -> None:
 
 def test_code_deps_are_used(stage: Stage) -> None:
     code = {dep for dep in stage.deps if dep.split("/")[0] in FIRST_PARTY and dep.endswith(".py")}
-    own = [dep for dep in OF_NETWORK if dep.replace("${item.network}", "faceformer") in code]
+    own = [dep for dep in OF_NETWORK if dep.replace("${item.network}", "faceformer") in stage.deps]
     used = code_of(stage.module, own) | {
         dep.replace("${item.network}", name) for dep in own for name in network_names()
     }
     assert code <= used, f"{stage.name}: in deps but never imported"
+
+
+def test_no_student_depends_on_the_code_of_another_network(stage: Stage) -> None:
+    """Else a new network, or an edit of one, would train all students again."""
+    if stage.module not in ("stages.student", "stages.taught_student"):
+        return
+    own = {dep.replace("${item.network}", name) for dep in OF_NETWORK for name in stage.params & set(network_names())}
+    rooms = tuple(dep.split("${item.network}")[0] for dep in OF_NETWORK[:2])
+    shared = "learn2talk_core/models/students/student.py"
+    assert [dep for dep in stage.deps if dep.startswith(rooms) and dep not in own] == [shared]
 
 
 def test_params_equal_dataclass(stage: Stage) -> None:

@@ -6,7 +6,7 @@ import torch
 
 from learn2talk_core.animation.animator import Animator
 from learn2talk_core.animation.loading import load_animator
-from learn2talk_core.models.students.faceformer import new_faceformer
+from learn2talk_core.models.students.faceformer.network import new_faceformer
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.run.seed import seed_torch
 from tests.toy import toy_corpus

@@ -44,5 +44,6 @@ def run(arguments: argparse.Namespace) -> int:
         print(json.dumps(report.as_json(), indent=2))
     else:
         print(*report.notes, f"{report.checked - len(report.refused)} of {report.checked} videos pass", sep="\n")
-        print(*(f"{clip}: {reason}" for clip, reason in report.refused), sep="\n", end="", file=sys.stderr)
+        for clip, reason in report.refused:
+            print(f"{clip}: {reason}", file=sys.stderr)
     return 1 if report.refused else 0

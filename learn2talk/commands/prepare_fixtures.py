@@ -10,7 +10,7 @@ def add(subparsers: Subparsers) -> None:
         "prepare-fixtures", help="write a small synthetic dataset in the format of a real one, to try things on"
     )
     parser.add_argument("dataset", choices=("vocaset", "biwi", "folder"))
-    parser.add_argument("folder", help="folder to write; replaced if it exists")
+    parser.add_argument("folder", help="folder to write; an existing one is replaced only if this command made it")
     parser.add_argument("--seed", type=int, default=0)
     parser.set_defaults(run=run)
 

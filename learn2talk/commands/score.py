@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from learn2talk_core.evaluation.motion_sync import SyncScore
-    from learn2talk_core.evaluation.pairs import Pair, Row
+    from learn2talk_core.evaluation.pairs import Pair, PairRow
 
 
 def add(subparsers: Subparsers) -> None:
@@ -73,7 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
     return 1 if any(row["error"] is not None for row in rows) else 0
 
 
-def _score_pairs(pairs: "list[Pair]", arguments: argparse.Namespace) -> "list[Row]":
+def _score_pairs(pairs: "list[Pair]", arguments: argparse.Namespace) -> "list[PairRow]":
     """Score the pairs; a pair that fails becomes a row with its error, and scoring continues."""
     from learn2talk_core.evaluation.motion_sync import open_scorer, score_files
     from learn2talk_core.evaluation.pairs import as_row, failed_row
@@ -125,7 +125,7 @@ def _write_curve(out: str, name: str, found: "SyncScore") -> None:
     write_csv(f"{out}/{name}.csv", found.curve)
 
 
-def _score_videos(videos: "list[Path]", arguments: argparse.Namespace) -> "list[Row]":
+def _score_videos(videos: "list[Path]", arguments: argparse.Namespace) -> "list[PairRow]":
     """Score videos with the 2D sync expert."""
     from functools import cache
 

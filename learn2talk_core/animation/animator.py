@@ -163,9 +163,8 @@ class Animator:
         """
         rate = _rate(fps, self.fps)
         if style == AUTO:
-            raise BadInput(
-                "style", expected="a style by name", found=AUTO, fix="Name one: a stream does not know the voice yet."
-            )
+            fix = "Name a training speaker: the voice is not known yet when a stream starts."
+            raise BadInput("style", expected="a style by name", found=AUTO, fix=fix)
         for name, value, low, high in (
             ("chunk", chunk, 1 / self.fps, 60.0),
             ("look_ahead", look_ahead, 0.0, 60.0),

@@ -12,7 +12,7 @@ from learn2talk_core.animation.blend_shapes import load_shapes
 from learn2talk_core.checkpoints.faceformer import published_student
 from learn2talk_core.corpus.format import Corpus, open_corpus, sha256
 from learn2talk_core.mesh.files import is_mesh, read_mesh
-from learn2talk_core.mesh.orientation import refuse_rotated
+from learn2talk_core.mesh.orientation import refuse_rotated, refuse_z_up
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.mesh.transfer import (
     Correspondence,
@@ -82,7 +82,8 @@ def load_animator(
         head_model: PoseVAE's weights (`head_motion.load_head_model`); None uses those in this package.
 
     Raises:
-        BadInput: unknown model, speaker or file; a template with another topology or unit, or rotated.
+        BadInput: unknown model, speaker or file; a template with another topology or unit, or rotated. Without a
+            corpus, and with `transfer`, only z up is recognised as a rotation, and only if the mesh shows it clearly.
     """
     if not 0 < mm_per_unit < math.inf:
         fix = "1000 is metres, 1 is millimetres."
@@ -147,6 +148,7 @@ def _face_of_file(
     if transfer is None:
         _check_template(path, mesh, loaded.vertices, corpus)
         return ChosenFace(corpus.topology, corpus.templates, mesh[0], corpus.mm_per_unit)
+    refuse_z_up(path, *mesh)
     other = _correspondence(transfer, corpus.templates[loaded.speakers[0]], corpus.topology.faces, mesh)
     topology = other.topology(corpus.topology, mesh[1])
     return ChosenFace(topology, corpus.templates, mesh[0], corpus.mm_per_unit / other.scale, other)
@@ -174,6 +176,7 @@ def _check_template(path: str, mesh: Mesh, vertices: int, corpus: Corpus | None)
     if len(positions) != vertices:
         raise BadInput(path, expected=f"{vertices} vertices, as in the model", found=f"{len(positions)}", fix=fix)
     if corpus is None:
+        refuse_z_up(path, positions, faces)
         return
     own, given = ({frozenset(face) for face in some.tolist()} for some in (corpus.topology.faces, faces))
     if len(faces) != len(corpus.topology.faces) or own != given:

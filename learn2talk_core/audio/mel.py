@@ -10,7 +10,8 @@ from typing import Literal
 import librosa
 import numpy as np
 
-SAMPLE_RATE = 16000  # Hz
+from learn2talk_core.audio.waveform import SAMPLE_RATE
+
 HOP = 200  # samples: 80 columns per second
 COLUMNS_PER_SECOND = SAMPLE_RATE / HOP
 BANDS = 80

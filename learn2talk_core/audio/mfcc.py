@@ -9,7 +9,8 @@ from functools import lru_cache
 import numpy as np
 from scipy.fft import dct
 
-SAMPLE_RATE = 16000  # Hz
+from learn2talk_core.audio.waveform import SAMPLE_RATE
+
 WINDOW, STEP = 400, 160  # samples: 25 ms every 10 ms
 COLUMNS_PER_SECOND = SAMPLE_RATE / STEP
 COEFFICIENTS = 13

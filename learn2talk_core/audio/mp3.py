@@ -105,7 +105,11 @@ def _frames(data: mmap.mmap) -> Iterator[tuple[int, Frame, bool]]:
 
 
 def _fits(frame: Frame, before: Frame | None, data: mmap.mmap, place: int) -> bool:
-    """Four bytes may look like a header by chance. Accept one like the previous, or followed by a like one or a tag."""
+    """Whether four bytes are a header and do not only look like one by chance.
+
+    They are if they agree with the previous header, or if another header that agrees with them, a tag or the end of the
+    file follows the frame.
+    """
     if frame.like(before):
         return True
     after = data[place + frame.length : place + frame.length + 4]

@@ -21,7 +21,7 @@ from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.models.expnet import load_expnet
 from learn2talk_core.models.posevae import load_posevae
 from learn2talk_core.models.speech_encoder import load_speech_encoder
-from learn2talk_core.models.students.faceformer import FaceFormer
+from learn2talk_core.models.students.faceformer.network import FaceFormer
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.models.sync_expert2d import load_expert, save_expert

@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import Tensor
 from transformers import Wav2Vec2Config
 
 from learn2talk_core.checkpoints.wav2vec2 import config_dict, encoder_from, read_config
+from learn2talk_core.corpus import published_speakers
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.speech_encoder import SpeechEncoder
-from learn2talk_core.models.students.faceformer import AudioAlignment, FaceFormer, new_faceformer, state_sizes
-from learn2talk_core.models.students.loading import load_student
+from learn2talk_core.models.students.faceformer.network import AudioAlignment, FaceFormer, new_faceformer, state_sizes
+from learn2talk_core.models.students.student import load_as
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file, write_json
 from learn2talk_core.run.own_folder import EXPORT
@@ -22,17 +24,9 @@ FIX = "Name FaceFormer's biwi.pth or vocaset.pth, or a file that its code saved.
 OTHER_CORPUS = "Use it on the corpus that it was trained on."
 # What the two published files were trained on: frame rate, vertices, and the speakers in the style one-hot's order.
 PUBLISHED: dict[AudioAlignment, tuple[int, int, tuple[str, ...]]] = {
-    "vocaset": (
-        30,
-        5023,
-        (
-            "FaceTalk_170728_03272_TA", "FaceTalk_170904_00128_TA", "FaceTalk_170725_00137_TA",
-            "FaceTalk_170915_00223_TA", "FaceTalk_170811_03274_TA", "FaceTalk_170913_03279_TA",
-            "FaceTalk_170904_03276_TA", "FaceTalk_170912_03278_TA",
-        ),
-    ),
-    "biwi": (25, 23370, ("F2", "F3", "F4", "M3", "M4", "M5")),
-}  # fmt: skip
+    "vocaset": (30, 5023, published_speakers.VOCASET),
+    "biwi": (25, 23370, published_speakers.BIWI),
+}
 # Range of the two datasets' units in millimetres: metres, and the unit in which a face has area 1 (174 to 201 mm).
 UNIT_MM: dict[AudioAlignment, tuple[float, float]] = {"vocaset": (1000, 1000), "biwi": (150, 250)}
 
@@ -106,10 +100,10 @@ def import_student(
     vertices = len(corpus.topology.colours)
     if source.is_dir():
         about = load_config(source, made_by="make repro")
-        student, speakers = load_student(source, made_by="make repro")
-        if not isinstance(student, FaceFormer):
-            raise BadInput(source, expected="a FaceFormer", found=f"a {student.network}", fix=FIX)
-        model = student
+        if (network := about.get("network", FaceFormer.network)) != FaceFormer.network:
+            raise BadInput(source, expected="a FaceFormer", found=f"a {network}", fix=FIX)
+        student, speakers = load_as(FaceFormer, source, made_by="make repro")
+        model = cast(FaceFormer, student)
         _check_corpus(
             source, len(speakers), model.vertex_count, about["fps"], corpus.train_speakers, vertices, corpus.fps
         )

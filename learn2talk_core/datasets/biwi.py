@@ -28,9 +28,10 @@ from typing import Literal
 import numpy as np
 
 from learn2talk_core.audio.sound import read_sound
+from learn2talk_core.corpus import published_speakers
 from learn2talk_core.corpus.format import Recording
 from learn2talk_core.corpus.offset import shifted
-from learn2talk_core.datasets.source import Source, read_ahead
+from learn2talk_core.datasets.source import ClipKey, Source, read_ahead
 from learn2talk_core.datasets.vl import count_frames, read_frames
 from learn2talk_core.mesh.area import centres_and_areas, recentre
 from learn2talk_core.mesh.files import read_mesh
@@ -42,11 +43,11 @@ from learn2talk_core.run.progress import log
 from learn2talk_core.untrusted.pickles import load_array, load_pickle
 from learn2talk_core.video.video_file import video_audio
 
-Recipe = Literal["codetalker", "metric"]
+BiwiRecipe = Literal["codetalker", "metric"]
 
 FPS = 25.0
 VERTICES = 23_370
-TRAIN_SPEAKERS = ("F2", "F3", "F4", "M3", "M4", "M5")  # in the order of the style one-hot
+TRAIN_SPEAKERS = published_speakers.BIWI
 UNSEEN_SPEAKERS = ("F1", "F5", "F6", "F7", "F8", "M1", "M2", "M6")
 SPEAKERS = TRAIN_SPEAKERS + UNSEEN_SPEAKERS
 TRAIN, VALIDATION, TEST = range(1, 33), range(33, 37), range(37, 41)
@@ -61,8 +62,6 @@ UNIT_TOLERANCE = 1e-3  # for area and centre of processed faces, which should ha
 _SEQUENCE = re.compile(r"(?P<speaker>.+)_(?P<sentence>e?\d\d)")
 _SOUND = re.compile(r"(?:^|/)(?P<speaker>[FM]\d)[/_](?P<sentence>e?\d\d)(?P<cut>_cut)?\.(?i:wav|flac|flv|mp4)$")
 
-Key = tuple[str, str]  # speaker, sentence
-
 
 @dataclass(frozen=True)
 class _Data:
@@ -74,13 +73,13 @@ class _Data:
     templates: Mapping[str, np.ndarray]
     faces: np.ndarray
     mm_per_unit: float
-    paths: Mapping[Key, Path]
+    paths: Mapping[ClipKey, Path]
     frames: Callable[[Path], int]
     motion: Callable[[str, Path], np.ndarray]
 
 
 def read_biwi(
-    folder: str | Path, *, recipe: Recipe, regions: str | Path | None = None, audio_offset_ms: float = 0.0
+    folder: str | Path, *, recipe: BiwiRecipe, regions: str | Path | None = None, audio_offset_ms: float = 0.0
 ) -> Source:
     """Open a copy of BIWI; its clips are read one by one while the corpus is written.
 
@@ -167,7 +166,7 @@ def _is_distribution(folder: Path) -> bool:
     return False
 
 
-def _distribution(folder: Path, recipe: Recipe) -> _Data:
+def _distribution(folder: Path, recipe: BiwiRecipe) -> _Data:
     log.info("%s: BIWI as distributed, recipe %s", folder, recipe)
     raw = _scans(folder)
     if not raw:
@@ -181,7 +180,7 @@ def _distribution(folder: Path, recipe: Recipe) -> _Data:
         template, faces = raw[speaker]
         return unit_area(vertices, faces) if recipe == "codetalker" else metres(vertices, template)
 
-    paths: dict[Key, Path] = {}
+    paths: dict[ClipKey, Path] = {}
     # a sequence has a .tar with its .vl files and a .tgz with something else; once unpacked, it also has a folder
     for kind in ("*.tgz", "*.tar", "*/"):
         for path in visible(folder / "faces", f"*/{kind}"):
@@ -202,7 +201,7 @@ def _scans(folder: Path) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     return {speaker: read_mesh(found[speaker]) for speaker in SPEAKERS if speaker in found}
 
 
-def _processed(folder: Path, recipe: Recipe) -> _Data:
+def _processed(folder: Path, recipe: BiwiRecipe) -> _Data:
     log.info("%s: BIWI as processed for FaceFormer and CodeTalker", folder)
     if recipe == "metric":
         raise BadInput(
@@ -256,7 +255,7 @@ def _processed(folder: Path, recipe: Recipe) -> _Data:
     )
 
 
-def _complete(folder: Path, data: _Data, sounds: Mapping[Key, Path]) -> list[Key]:
+def _complete(folder: Path, data: _Data, sounds: Mapping[ClipKey, Path]) -> list[ClipKey]:
     """The sequences of the splits that have motion, sound and template, in order; the others are logged by name."""
     wanted = [(s, f"e{n:02d}") for s in SPEAKERS for n in range(1, 41) if split_of(s, f"e{n:02d}")]
     _log_names(f"{folder}: no motion for", [key for key in wanted if key not in data.paths], len(wanted))
@@ -289,13 +288,13 @@ def report_test_a(frames: int, sequences: int) -> None:
         )
 
 
-def find_sounds(folder: Path) -> dict[Key, Path]:
+def find_sounds(folder: Path) -> dict[ClipKey, Path]:
     """The sound files of a copy of BIWI by speaker and sentence.
 
     `wav` takes precedence over `audio`, `audio` over `videos`; within a folder, `F2_e01_cut.wav`, which is cut to the
     motion, over other files.
     """
-    found: dict[Key, Path] = {}
+    found: dict[ClipKey, Path] = {}
     for name in ("videos", "audio", "wav"):
         matches = [
             (p, m) for p in visible(folder / name, "**/*") if (m := _SOUND.search(p.relative_to(folder).as_posix()))
@@ -305,8 +304,10 @@ def find_sounds(folder: Path) -> dict[Key, Path]:
     return found
 
 
-def _recordings(data: _Data, keys: Sequence[Key], sounds: Mapping[Key, Path], offset: float) -> Iterator[Recording]:
-    def read(key: Key) -> Recording:
+def _recordings(
+    data: _Data, keys: Sequence[ClipKey], sounds: Mapping[ClipKey, Path], offset: float
+) -> Iterator[Recording]:
+    def read(key: ClipKey) -> Recording:
         speaker, sentence = key
         split = split_of(speaker, sentence)
         assert split is not None
@@ -397,7 +398,7 @@ def _refuse_other_recipe(where: object, frames: np.ndarray, faces: np.ndarray) -
         )
 
 
-def _log_names(text: str, keys: Sequence[Key], of: int, most: int = 20) -> None:
+def _log_names(text: str, keys: Sequence[ClipKey], of: int, most: int = 20) -> None:
     if keys:
         names = ", ".join("_".join(key) for key in keys[:most]) + (" …" if len(keys) > most else "")
         log.warning("%s %d of %d sequences: %s", text, len(keys), of, names)

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from learn2talk_core.datasets import biwi, vocaset
 from learn2talk_core.datasets.fixtures_biwi import write_biwi
 from learn2talk_core.datasets.fixtures_folder import write_folder
 from learn2talk_core.datasets.fixtures_vocaset import write_vocaset
@@ -10,8 +11,8 @@ from learn2talk_core.datasets.settings import Dataset
 from learn2talk_core.run.own_folder import FIXTURES, own_folder
 
 # Two training speakers, and one each for validation and test where the dataset has them.
-VOCASET = tuple(f"FaceTalk_{number}_TA" for number in ("170728_03272", "170904_00128", "170811_03275", "170809_00138"))
-BIWI = ("F2", "M3", "F1")
+VOCASET = (*vocaset.TRAIN[:2], vocaset.VALIDATION[0], vocaset.TEST[0])
+BIWI = (biwi.TRAIN_SPEAKERS[0], biwi.TRAIN_SPEAKERS[3], biwi.UNSEEN_SPEAKERS[0])
 
 
 def write_fixture(dataset: Dataset, folder: str | Path, seed: int = 0) -> dict[str, Any]:

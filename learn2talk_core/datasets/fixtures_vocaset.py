@@ -24,7 +24,7 @@ from learn2talk_core.datasets.vocaset import SOURCE_FPS, SPLITS, TEST, TRAIN, UN
 from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.mesh.topology import submesh
 
-SAMPLE_RATE = 22_000  # Hz, as in the distribution
+VOCASET_RATE = 22_000  # Hz, as in the distribution
 NUMBERS = (1, 21)
 LETTERS = range(26, 40)  # characters in a sentence, which then lasts 2 to 3 s
 LAYOUTS = ("distribution", "faceformer")
@@ -101,7 +101,7 @@ def _write_distribution(folder: Path, clips: Mapping[tuple[str, str], tuple[np.n
     for (speaker, sentence), (motion, samples) in clips.items():
         everything[first : first + len(motion)] = motion
         rows.setdefault(speaker, {})[sentence] = {t: first + t for t in range(len(motion))}
-        sounds.setdefault(speaker, {})[sentence] = {"audio": samples, "sample_rate": SAMPLE_RATE}
+        sounds.setdefault(speaker, {})[sentence] = {"audio": samples, "sample_rate": VOCASET_RATE}
         first += len(motion)
     everything.flush()
     write_pickle(folder / "subj_seq_to_idx.pkl", rows)
@@ -113,7 +113,7 @@ def _write_faceformer(folder: Path, clips: Mapping[tuple[str, str], tuple[np.nda
     (folder / "wav").mkdir()
     for (speaker, sentence), (motion, samples) in clips.items():
         np.save(folder / "vertices_npy" / f"{speaker}_{sentence}.npy", motion.reshape(len(motion), -1))
-        soundfile.write(folder / "wav" / f"{speaker}_{sentence}.wav", samples, SAMPLE_RATE, subtype="PCM_16")
+        soundfile.write(folder / "wav" / f"{speaker}_{sentence}.wav", samples, VOCASET_RATE, subtype="PCM_16")
 
 
 def _clips(
@@ -130,7 +130,7 @@ def _clips(
         offsets = coefficients @ basis.reshape(len(basis), -1)
         motion = template + offsets.reshape(len(coefficients), -1, 3)
         samples = to_int16(resample_poly(wave, 11, 8))
-        made.append((_padded(motion, vertices), samples[round(lead_ms / 1000 * SAMPLE_RATE) :]))
+        made.append((_padded(motion, vertices), samples[round(lead_ms / 1000 * VOCASET_RATE) :]))
     return made
 
 

@@ -43,7 +43,7 @@ HELD_OUT = 0.15  # share of the speakers, and of the sentences, that the default
 
 
 @dataclass(frozen=True)
-class Row:
+class ClipEntry:
     """What is known about a clip before it is read; if `split` is None, the default rule decides."""
 
     speaker: str
@@ -216,13 +216,13 @@ def _refuse_other_separator(path: Path, header: str) -> None:
             raise BadInput(path, expected="columns separated by commas", found=name, fix=fix)
 
 
-def split_clips(rows: Mapping[str, Row], table: Mapping[str, Mapping[str, str]]) -> dict[str, Row]:
+def split_clips(rows: Mapping[str, ClipEntry], table: Mapping[str, Mapping[str, str]]) -> dict[str, ClipEntry]:
     """Give every clip a split, from the table or by the default rule; clips without one are left out and logged."""
     if table:
         absent = sorted(set(table) - set(rows))
         if absent:
             log.warning("the table of clips names clips that do not exist: %s", ", ".join(absent))
-        split = {name: Row(**{**vars(row), **table[name]}) for name, row in rows.items() if name in table}
+        split = {name: ClipEntry(**{**vars(row), **table[name]}) for name, row in rows.items() if name in table}
     else:
         split = default_splits(rows)
     left_out = sorted(set(rows) - set(split))
@@ -235,7 +235,7 @@ def split_clips(rows: Mapping[str, Row], table: Mapping[str, Mapping[str, str]])
     return split
 
 
-def default_splits(rows: Mapping[str, Row]) -> dict[str, Row]:
+def default_splits(rows: Mapping[str, ClipEntry]) -> dict[str, ClipEntry]:
     """Splits in which training contains neither a sentence of the tests nor an unseen speaker.
 
     With four speakers or more, the last `HELD_OUT` of them by name form the unseen test, and as many before them the
@@ -260,7 +260,7 @@ def default_splits(rows: Mapping[str, Row]) -> dict[str, Row]:
         if found is None and row.sentence not in heard:
             found = "test_unseen" if row.speaker in speakers[len(speakers) - held :] else "validation"
         if found is not None and not (found == "train" and row.sentence in tested):
-            split[name] = Row(row.speaker, row.sentence, row.text, found)
+            split[name] = ClipEntry(row.speaker, row.sentence, row.text, found)
     return split
 
 
@@ -333,7 +333,7 @@ def _log_missing(folder: Path, names: Iterable[str], what: str) -> None:
         log.warning("%s: %s, left out: %s", folder, what, ", ".join(names))
 
 
-def _named(folder: Path, files: Files) -> Row:
+def _named(folder: Path, files: Files) -> ClipEntry:
     """Speaker and sentence, taken from a clip's name."""
     place = files.sound.parent
     if place == folder / "wav":
@@ -346,7 +346,7 @@ def _named(folder: Path, files: Files) -> Row:
         raise BadInput(
             files.sound, expected="a name such as SPEAKER_SENTENCE", found=f"{sentence!r}", fix="Rename the clip."
         )
-    return Row(speaker, sentence)
+    return ClipEntry(speaker, sentence)
 
 
 def _templates(

@@ -53,10 +53,12 @@ def open_source(dataset: Dataset, settings: Settings) -> Source:
     """Open a dataset; clips are read one by one while the corpus is written.
 
     Raises:
-        BadInput: a required setting is null, a setting that the dataset does not take is not null, or the reader fails.
+        BadInput: a required setting is null, a setting that the dataset does not take is not null, there is no such
+            folder, or the reader fails.
     """
     _refuse_wrong_settings(dataset, settings)
     path = Path(settings.path)
+    _refuse_missing(path)
     lips = None if settings.lips is None else inside(path, settings.lips)
     if dataset == "vocaset":
         return read_vocaset(path, lips=lips, audio_offset_ms=settings.audio_offset_ms)
@@ -103,14 +105,25 @@ def inside(folder: Path, path: str) -> str:
 
 def guess_dataset(folder: Path) -> Dataset:
     """Which dataset a folder contains, judged by its file names."""
-    if not folder.is_dir():
-        raise BadInput(folder, expected="the folder of a dataset", found="no such folder", fix="Check the path.")
+    _refuse_missing(folder)
     names = {path.name for path in folder.iterdir()}
     clips = [path.stem for path in visible(folder / "vertices_npy") if path.suffix.lower() == ".npy"]
     if "data_verts.npy" in names or any(name.startswith("FaceTalk_") for name in clips):
         return "vocaset"
     biwi = any(name[:1] in "FM" and name[1:2].isdigit() and name[2:4] == "_e" for name in clips)
     return "biwi" if biwi or {"faces", "rigid_scans"} <= names else "folder"
+
+
+def _refuse_missing(folder: Path) -> None:
+    """Refuse a dataset that is not there, for a relative path with the place where it was looked for."""
+    if folder.is_dir():
+        return
+    found, fix = "a file" if folder.exists() else "no such folder", "Check the path."
+    if not folder.exists() and not folder.is_absolute():
+        here = Path.cwd()
+        found = f"no such folder: the path is relative to the project, and this copy of it, {here}, does not contain it"
+        fix = "Give an absolute path: dvc exp run --temp and --queue copy only what Git or DVC track."
+    raise BadInput(folder, expected="the folder of a dataset", found=found, fix=fix)
 
 
 def _refuse_wrong_settings(dataset: Dataset, settings: Settings) -> None:

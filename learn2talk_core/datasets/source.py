@@ -16,6 +16,8 @@ AHEAD = 2  # one item may wait for the disk while another is being processed
 T = TypeVar("T")
 R = TypeVar("R")
 
+ClipKey = tuple[str, str]  # speaker and sentence
+
 
 @dataclass(frozen=True)
 class Source:

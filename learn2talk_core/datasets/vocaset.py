@@ -20,9 +20,10 @@ import numpy as np
 
 from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16, resample
+from learn2talk_core.corpus import published_speakers
 from learn2talk_core.corpus.format import Recording
 from learn2talk_core.corpus.offset import shifted
-from learn2talk_core.datasets.source import Source, read_ahead
+from learn2talk_core.datasets.source import ClipKey, Source, read_ahead
 from learn2talk_core.mesh.files import read_mesh
 from learn2talk_core.mesh.regions import face_colours, read_ids, regions_from_lips
 from learn2talk_core.mesh.topology import Topology
@@ -31,11 +32,8 @@ from learn2talk_core.run.files import by_stem
 from learn2talk_core.run.progress import log
 from learn2talk_core.untrusted.pickles import load_array, load_pickle
 
-# Splits and speaker order as in FaceFormer's main.py; the order is that of the style one-hot.
-TRAIN = tuple(f"FaceTalk_{number}_TA" for number in (
-    "170728_03272", "170904_00128", "170725_00137", "170915_00223",
-    "170811_03274", "170913_03279", "170904_03276", "170912_03278",
-))  # fmt: skip
+# Splits and speaker order as in FaceFormer's main.py.
+TRAIN = published_speakers.VOCASET
 VALIDATION = ("FaceTalk_170811_03275_TA", "FaceTalk_170908_03277_TA")
 TEST = ("FaceTalk_170809_00138_TA", "FaceTalk_170731_00024_TA")
 SENTENCES = tuple(f"sentence{number:02d}" for number in range(1, 41))
@@ -63,8 +61,6 @@ MESHES = (
 MASKS = ("FLAME_masks.pkl", "regions/FLAME_masks.pkl")
 _RATES = range(8_000, 192_001)  # Hz
 
-Key = tuple[str, str]  # speaker and sentence
-
 
 @dataclass(frozen=True)
 class Contents:
@@ -82,12 +78,12 @@ class Contents:
     """
 
     layout: str
-    clips: Mapping[Key, Callable[[], tuple[np.ndarray, np.ndarray]]]
+    clips: Mapping[ClipKey, Callable[[], tuple[np.ndarray, np.ndarray]]]
     templates: Mapping[str, np.ndarray]
-    unpublished: tuple[Key, ...]
-    missing: tuple[Key, ...]
-    half: tuple[Key, ...]
-    unused: tuple[Key, ...]
+    unpublished: tuple[ClipKey, ...]
+    missing: tuple[ClipKey, ...]
+    half: tuple[ClipKey, ...]
+    unused: tuple[ClipKey, ...]
 
 
 def read_vocaset(
@@ -190,8 +186,8 @@ class _Clip:
         return motion, audio
 
 
-def _recordings(contents: Contents, keys: list[Key], offset: float) -> Iterator[Recording]:
-    def read(key: Key) -> Recording:
+def _recordings(contents: Contents, keys: list[ClipKey], offset: float) -> Iterator[Recording]:
+    def read(key: ClipKey) -> Recording:
         motion, audio = shifted(*contents.clips[key](), offset, SOURCE_FPS)
         return Recording(
             id=_name(key),
@@ -206,7 +202,9 @@ def _recordings(contents: Contents, keys: list[Key], offset: float) -> Iterator[
     return read_ahead(read, keys)
 
 
-def _distribution(folder: Path) -> tuple[dict[Key, Callable[[], np.ndarray]], dict[Key, Callable[[], np.ndarray]]]:
+def _distribution(
+    folder: Path,
+) -> tuple[dict[ClipKey, Callable[[], np.ndarray]], dict[ClipKey, Callable[[], np.ndarray]]]:
     vertices = load_array(folder / "data_verts.npy", mmap=True)
     if vertices.ndim != 3 or vertices.shape[2] != 3 or vertices.dtype.kind != "f":
         raise BadInput(
@@ -280,7 +278,9 @@ class _Sound:
         return np.clip(resample(wave, int(rate)), -1, 1)
 
 
-def _faceformer(folder: Path) -> tuple[dict[Key, Callable[[], np.ndarray]], dict[Key, Callable[[], np.ndarray]]]:
+def _faceformer(
+    folder: Path,
+) -> tuple[dict[ClipKey, Callable[[], np.ndarray]], dict[ClipKey, Callable[[], np.ndarray]]]:
     motion = {_key(path): _Flat(path) for path in by_stem(folder / "vertices_npy", (".npy",)).values()}
     sound = {_key(path): partial(read_sound, path) for path in by_stem(folder / "wav", (".wav",)).values()}
     return dict(motion), dict(sound)
@@ -302,7 +302,7 @@ class _Flat:
         return np.asarray(flat, np.float32).reshape(len(flat), -1, 3)
 
 
-def _nested(path: Path, expected: str) -> dict[Key, Any]:
+def _nested(path: Path, expected: str) -> dict[ClipKey, Any]:
     content = load_pickle(path)
     if not isinstance(content, dict) or not all(isinstance(inner, dict) for inner in content.values()):
         raise BadInput(path, expected=expected, found=f"a {type(content).__name__}", fix="Get the file again.")
@@ -406,15 +406,15 @@ def _report(contents: Contents) -> None:
         )
 
 
-def _listed(keys: tuple[Key, ...], most: int = 12) -> str:
+def _listed(keys: tuple[ClipKey, ...], most: int = 12) -> str:
     names = [_name(key) for key in keys[:most]]
     return ", ".join(names) + (f" and {len(keys) - most} more" if len(keys) > most else "")
 
 
-def _name(key: Key) -> str:
+def _name(key: ClipKey) -> str:
     return "_".join(key)
 
 
-def _key(path: Path) -> Key:
+def _key(path: Path) -> ClipKey:
     speaker, _, sentence = path.stem.rpartition("_")
     return speaker, sentence

@@ -25,10 +25,10 @@ from learn2talk_core.models.lipreader import LipReader, Reading, load_lipreader,
 from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows, load_syncnet3d
 from learn2talk_core.render.mouth import mouth_view, render_mouth
 from learn2talk_core.run.resample import resample_frames
+from learn2talk_core.run.students import MEAN_STYLE, REFERENCE_ROWS
 from learn2talk_core.statistics.recognition import plain_text
 
 VISEME_CLASSES = np.array([0] + [VISEMES[name] for name in PHONEMES])
-REFERENCES = ("truth", "template", "mean_motion")
 
 
 @dataclass(frozen=True)
@@ -146,7 +146,7 @@ def mean_motion(corpus: Corpus) -> np.ndarray:
     return (total / frames).astype(np.float32)
 
 
-Row = tuple[str, str, str, ClipScores]  # clip id, row of the table, style, scores
+JudgedMotion = tuple[str, str, str, ClipScores]  # clip id, row of the table, style, scores
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,9 @@ def open_judging(corpus_folder: str, predicted: dict[str, str], judges: tuple[st
     return Judging(corpus, load_motion_judges(*judges, corpus), models)
 
 
-def judge_clip(judging: Judging, clip_id: str, *, lrp_threshold_mm: float, references: bool = True) -> list[Row]:
+def judge_clip(
+    judging: Judging, clip_id: str, *, lrp_threshold_mm: float, references: bool = True
+) -> list[JudgedMotion]:
     """Judge every motion of a clip.
 
     Motions in several styles are lip-read later (`read_clip`), when the best style is known. References and motions of
@@ -226,7 +228,7 @@ class Summary:
 def summarise(
     corpus: Corpus,
     split: str,
-    rows: Sequence[Row],
+    rows: Sequence[JudgedMotion],
     models: Sequence[str],
     read: Callable[[list[tuple[str, str, str]]], list[dict[str, Ratio]]],
     seed: int,
@@ -243,7 +245,7 @@ def summarise(
     mine = [row for row in rows if row[0] in speaker_of]
     table: dict[str, Any] = {}
     per_clip: list[dict[str, Any]] = []
-    for name in [*REFERENCES, *models]:
+    for name in [*REFERENCE_ROWS, *models]:
         own = [row for row in mine if row[1] == name]
         if not own:
             continue
@@ -261,7 +263,7 @@ def summarise(
             table[name]["styles"] = {speaker_of[row[0]]: row[2] for row in chosen}
             shared = [key for key in own[0][3].ratios if all(key in row[3].ratios for row in own)]
             scores = [ClipScores({k: r[3].ratios[k] for k in shared}, r[3].frames, r[3].trimmed) for r in own]
-            table[f"{name}_mean_style"] = _known(corpus_scores(scores))
+            table[f"{name}{MEAN_STYLE}"] = _known(corpus_scores(scores))
     return Summary(table, per_clip)
 
 
@@ -274,11 +276,11 @@ def _known(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in values.items() if value is not None}
 
 
-def _best_styles(rows: Sequence[Row], speaker_of: dict[str, str]) -> list[Row]:
+def _best_styles(rows: Sequence[JudgedMotion], speaker_of: dict[str, str]) -> list[JudgedMotion]:
     """For each speaker, the clips in the style that has the lowest LVE over that speaker's clips."""
-    chosen: list[Row] = []
+    chosen: list[JudgedMotion] = []
     for speaker in sorted(set(speaker_of.values())):
-        styles: dict[str, list[Row]] = {}
+        styles: dict[str, list[JudgedMotion]] = {}
         for row in rows:
             if speaker_of[row[0]] == speaker:
                 styles.setdefault(row[2], []).append(row)

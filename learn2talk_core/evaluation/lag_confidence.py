@@ -122,8 +122,9 @@ def fit_calibration(
     inside = np.array([not found.edge for found in tried])
     features, wanted = _features(tried)[inside], np.asarray(right)[inside].astype(np.float64)
     if wanted.min(initial=1) == wanted.max(initial=0):
-        found = f"{len(wanted)} of one kind"
-        raise BadInput("lags", expected="lags that are found and others that are not", found=found, fix="Try more.")
+        found = f"{len(wanted)} lags, all of them {'correct' if wanted[0] else 'incorrect'}"
+        fix = "Measure more clips at more lags."
+        raise BadInput("lags", expected="both correct and incorrect lags", found=found, fix=fix)
     mean, scale = features[:, 1:].mean(axis=0), features[:, 1:].std(axis=0) + 1e-9
     standard = np.column_stack([features[:, :1], (features[:, 1:] - mean) / scale])
 

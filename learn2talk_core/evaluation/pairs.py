@@ -13,7 +13,7 @@ from learn2talk_core.video.recorded import SUFFIXES as VIDEOS
 
 FIX = "Give --audio A.wav --motion M.npy, a folder of such pairs of the same name, or videos."
 COLUMNS = ("pair", "seconds", "lse_d", "lse_c", "mouth_late_ms", "confidence", "outside", "notes", "error")
-Row = dict[str, Any]  # in `COLUMNS`
+PairRow = dict[str, Any]  # in `COLUMNS`
 
 
 class Pair(NamedTuple):
@@ -62,7 +62,7 @@ def find_pairs(
     return pairs, videos
 
 
-def as_row(name: str, found: SyncScore) -> Row:
+def as_row(name: str, found: SyncScore) -> PairRow:
     """The row of a pair."""
     return {
         "pair": name,
@@ -77,12 +77,12 @@ def as_row(name: str, found: SyncScore) -> Row:
     }
 
 
-def failed_row(name: str, error: str) -> Row:
+def failed_row(name: str, error: str) -> PairRow:
     """The row of a pair or a video that could not be scored."""
     return {**dict.fromkeys(COLUMNS), "pair": name, "error": error}
 
 
-def video_rows(scored: Sequence[dict[str, Any]], problems: Sequence[dict[str, str]]) -> list[Row]:
+def video_rows(scored: Sequence[dict[str, Any]], problems: Sequence[dict[str, str]]) -> list[PairRow]:
     """Rows made from the result of `video_scores.sync_of_videos`.
 
     SyncNet's offset is the number of frames of 40 ms by which the sound leads, that is, by which the mouth is late.

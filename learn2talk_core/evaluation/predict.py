@@ -1,4 +1,4 @@
-"""Prediction: a student speaks the clips of a corpus."""
+"""Predict the motion of the clips of a corpus from their sound with a student."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -15,7 +15,10 @@ Motions = list[tuple[str, np.ndarray]]  # style, and the student's states (T, d)
 
 
 class Studio(NamedTuple):
-    """Everything needed to speak a clip. `speakers` are in the order of the frozen student's one-hot style."""
+    """What is needed to predict the motion of a clip.
+
+    `speakers` are in the order of the frozen student's one-hot style.
+    """
 
     corpus: Corpus
     student: Student

@@ -34,7 +34,7 @@ from learn2talk_core.video.talking_video import VIDEO_FPS, frames_of
 EXPERT = paths.SYNC_EXPERT  # the project's own SyncNet of 2D videos
 LIPREADER = f"{paths.LIPREADER}/metric"
 T = TypeVar("T")
-Row = dict[str, Any]
+VideoRow = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -64,8 +64,8 @@ class VideoTable:
         absent: name of a metric that was not computed → what it would need.
     """
 
-    rows: list[Row]
-    mean: Row
+    rows: list[VideoRow]
+    mean: VideoRow
     protocol: dict[str, dict[str, str]]
     problems: list[dict[str, str]]
     absent: dict[str, str] = field(default_factory=dict)
@@ -101,14 +101,14 @@ def score_videos(
         every: CPBD, FID and CSIM use every `every`th frame at 25 fps.
     """
     true_faces = {film.key: film for film in reference or ()}
-    rows: list[Row] = []
+    rows: list[VideoRow] = []
     problems: list[dict[str, str]] = []
     features: list[np.ndarray] = []
     for film in progress(films, "videos", unit="video"):
         try:
             footage = film.open()
             row = {"video": film.name, "frames": len(footage.landmarks)}
-            row |= sync_scores(film.name, footage, judges.sync)
+            row |= sync_of_footage(film.name, footage, judges.sync)
             row |= {"cpbd": _mean(cpbd(grey) for grey in _sampled(_greys(footage.frames()), every))}
             if judges.embed is not None and reference is not None:
                 row |= {"csim": _identity(film, footage, true_faces.get(film.key), judges.embed, every)}
@@ -118,7 +118,7 @@ def score_videos(
             problems.append({"video": film.name, "error": str(error)})
         else:
             rows.append(row)
-    mean: Row = {"videos": len(rows), "frames": sum(row["frames"] for row in rows)}
+    mean: VideoRow = {"videos": len(rows), "frames": sum(row["frames"] for row in rows)}
     mean |= {key: _mean(row[key] for row in rows) for key in METRICS if rows and key in rows[0]}
     if rows and reference is not None:
         mean |= _distance(features, reference, judges, every, problems)
@@ -126,20 +126,22 @@ def score_videos(
     return VideoTable(rows, mean, protocol, problems, _absent(mean, judges, reference is not None))
 
 
-def sync_of_videos(films: Sequence[Film], sync: SyncNet | SyncExpert2D) -> tuple[list[Row], list[dict[str, str]]]:
+def sync_of_videos(films: Sequence[Film], sync: SyncNet | SyncExpert2D) -> tuple[list[VideoRow], list[dict[str, str]]]:
     """Rows with only `video`, `frames` and the sync scores, and the problems, as in `VideoTable`."""
-    rows: list[Row] = []
+    rows: list[VideoRow] = []
     problems: list[dict[str, str]] = []
     for film in progress(films, "videos", unit="video"):
         try:
             footage = film.open()
-            rows.append({"video": film.name, "frames": len(footage.landmarks), **sync_scores(film.name, footage, sync)})
+            rows.append(
+                {"video": film.name, "frames": len(footage.landmarks), **sync_of_footage(film.name, footage, sync)}
+            )
         except BadInput as error:
             problems.append({"video": film.name, "error": str(error)})
     return rows, problems
 
 
-def video_records(table: VideoTable) -> list[Row]:
+def video_records(table: VideoTable) -> list[VideoRow]:
     """The rows followed by the mean, all with the same keys in the same order: for CSV."""
     keys = ["video", "frames", *table.protocol]
     return [{key: row.get(key) for key in keys} for row in [*table.rows, {"video": "mean", **table.mean}]]
@@ -182,7 +184,7 @@ def _protocol(key: str, judges: VideoJudges, every: int) -> dict[str, str]:
     return {"name": metric.name, "unit": metric.unit, "goal": metric.goal, "protocol": texts[key]}
 
 
-def sync_scores(name: str, footage: Footage, sync: SyncNet | SyncExpert2D) -> Row:
+def sync_of_footage(name: str, footage: Footage, sync: SyncNet | SyncExpert2D) -> VideoRow:
     """LSE-D, LSE-C and offset of one video; see `METRICS`."""
     audio = heard(footage, name)
     frames = min(len(footage.landmarks), frames_of(len(audio)))
@@ -235,7 +237,7 @@ def _distance(
     judges: VideoJudges,
     every: int,
     problems: list[dict[str, str]],
-) -> Row:
+) -> VideoRow:
     """The distance between the sets, and their sizes; empty if there is no network for it. Adds to `problems`."""
     if judges.inception is None and judges.reader is None:
         return {}
@@ -252,7 +254,7 @@ def _distance(
     return {"fid" if judges.inception is not None else "mouth_distance": frechet_distance(seen, true), **sizes}
 
 
-def _absent(mean: Row, judges: VideoJudges, reference: bool) -> dict[str, str]:
+def _absent(mean: VideoRow, judges: VideoJudges, reference: bool) -> dict[str, str]:
     """What each metric that was not computed would need."""
     weights = {"FID": (judges.inception, "its Inception (--inception)"), "CSIM": (judges.embed, "ArcFace (--arcface)")}
     found = {}

@@ -1,4 +1,7 @@
-"""Check that a face looks along +z with y up, by comparing it with a known face of the same topology."""
+"""Check that a face looks along +z with y up.
+
+Any rotation is found by comparison with a known face of the same topology. The mesh alone shows only that z is up.
+"""
 
 from itertools import permutations, product
 
@@ -9,6 +12,9 @@ from learn2talk_core.run.errors import BadInput
 
 LARGEST = 20.0  # degrees of rotation that are accepted
 FLAT = 1e-3  # smallest ratio of singular values at which a mesh can be told from its mirror image
+OPEN = 0.2  # length of the sum of a mask's normals, relative to its area; 0.06 for heads that are open at the neck
+DENSER = 0.05  # of the size: distance from the middle of a head's surface to the mean of its vertices; measured: 0.14
+DEEPER = 0.9  # height over depth below which a head may have z up; measured: 0.82 for a head, 0.3 to 0.6 for masks
 AXES = [
     np.eye(3)[list(order)] * signs for order in permutations(range(3)) for signs in product((1.0, -1.0), repeat=3)
 ]  # all rotations and reflections that map axes onto axes
@@ -40,6 +46,48 @@ def refuse_rotated(where: object, positions: np.ndarray, known: np.ndarray) -> N
         found=f"one that is {found}",
         fix="Export it with y up and z out of the face, not mirrored.",
     )
+
+
+def refuse_z_up(where: object, positions: np.ndarray, faces: np.ndarray) -> None:
+    """Refuse a face of any topology whose mesh shows that z is up: it is clearly deeper than high, and looks along y.
+
+    A mask looks where its triangles do; a head, where its vertices are dense, as they are around eyes and mouth. A mesh
+    that shows neither is accepted, and so are all other rotations.
+
+    Args:
+        where: the file that the error names.
+        positions: (V, 3) the face.
+        faces: (F, 3).
+
+    Raises:
+        BadInput: the face looks along y.
+    """
+    if not len(faces):
+        return
+    _, height, depth = np.ptp(positions[np.unique(faces)], axis=0)
+    side, up, front = _look(positions.astype(np.float64), faces)
+    if height < DEEPER * depth and abs(up) > 2 * max(abs(side), abs(front)):
+        raise BadInput(
+            where,
+            expected="a head whose left is x and up is y, and which looks along z, as in the model",
+            found=f"one that looks along {'-' if up < 0 else ''}y and is {height / depth:.2f} times as high as deep",
+            fix="Export it with y up and z out of the face, not mirrored.",
+        )
+
+
+def _look(positions: np.ndarray, faces: np.ndarray) -> np.ndarray:
+    """The direction (3,) in which a face looks, of any length; zero if its mesh does not show it."""
+    corners = positions[faces]
+    normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    areas = np.linalg.norm(normals, axis=1)
+    if not areas.sum() > 0:
+        return np.zeros(3)
+    total = normals.sum(axis=0) / areas.sum()
+    if np.linalg.norm(total) > OPEN:
+        return np.asarray(total)
+    used = positions[np.unique(faces)]
+    denser = (used.mean(axis=0) - np.average(corners.mean(axis=1), axis=0, weights=areas)) / np.ptp(used, axis=0).max()
+    return np.asarray(denser if np.linalg.norm(denser) > DENSER else np.zeros(3))
 
 
 def _turn(known: np.ndarray, positions: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ Sizes are those of an adult's face in millimetres, measured from the centre of t
 above it, the chin 35 mm below.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -115,16 +116,17 @@ def read_ids(path: str | Path) -> np.ndarray:
     """Read vertex numbers (n,) int64; order and duplicates are kept.
 
     `.txt` (separated by spaces, commas or newlines; CodeTalker's region files of BIWI), `.npy`, `.json` (a list), or
-    one of the masks in a pickle, `FLAME_masks.pkl:lips`. A boolean mask gives the numbers of its true entries.
+    one of the masks in a pickle, `FLAME_masks.pkl:lips`. Suffixes may be in capitals. A boolean mask gives the numbers
+    of its true entries.
 
     Raises:
         BadInput: no such file, or anything but whole numbers from 0 to 2³¹ - 1 in one flat list or an array.
     """
-    file, _, key = str(path).partition(".pkl:")
-    where = Path(f"{file}.pkl" if key else path)
+    named = re.fullmatch(r"(.+?\.pkl):(.+)", str(path), re.IGNORECASE | re.DOTALL)
+    where, key = (Path(named[1]), named[2]) if named else (Path(path), "")
     if not where.is_file():
         raise missing(where, "check the path")
-    if where.suffix == ".pkl":
+    if where.suffix.lower() == ".pkl":
         found = load_pickle(where)
         if not isinstance(found, Mapping):
             raise _not_ids(where, f"a {type(found).__name__}", "Give a pickle of masks by name.")

@@ -16,7 +16,7 @@ from learn2talk_core.metrics.fdd import absolute, upper_face_dynamics_deviation
 from learn2talk_core.metrics.gap_variance import gap_variance_ratio
 from learn2talk_core.metrics.lrp import lip_readability
 from learn2talk_core.metrics.lve import lip_vertex_distance, lip_vertex_error
-from learn2talk_core.metrics.ratio import Ratio, add
+from learn2talk_core.metrics.ratio import Ratio, add_ratios
 from learn2talk_core.metrics.trim import common_frames
 from learn2talk_core.metrics.velocity import velocity_error
 from learn2talk_core.metrics.vertex_error import mean_vertex_error
@@ -93,7 +93,9 @@ def bilabial_frames(phonemes: Sequence[Phoneme], frames: int, fps: float) -> np.
 
 def corpus_scores(clips: Sequence[ClipScores]) -> dict[str, float | None]:
     """The value of each metric over `clips` (all with the same keys), and the numbers of clips and frames."""
-    values: dict[str, float | None] = {key: add(clip.ratios[key] for clip in clips).value for key in clips[0].ratios}
+    values: dict[str, float | None] = {
+        key: add_ratios(clip.ratios[key] for clip in clips).value for key in clips[0].ratios
+    }
     return values | {
         "clips": len(clips),
         "frames": sum(clip.frames for clip in clips),
@@ -123,7 +125,7 @@ def best_style(scores: Mapping[str, Sequence[ClipScores]], key: str = "lve") -> 
     """The speaking style whose clips have the lowest `key`: for unseen speakers the paper reports the best style."""
 
     def value(style: str) -> float:
-        found = add(clip.ratios[key] for clip in scores[style]).value
+        found = add_ratios(clip.ratios[key] for clip in scores[style]).value
         return float("inf") if found is None else found
 
     return min(scores, key=value)

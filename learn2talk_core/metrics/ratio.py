@@ -26,7 +26,7 @@ class Ratio(NamedTuple):
         return Ratio(self.total * factor, self.weight)
 
 
-def add(ratios: Iterable[Ratio]) -> Ratio:
+def add_ratios(ratios: Iterable[Ratio]) -> Ratio:
     """The ratio of the sums."""
     totals, weights = zip(*ratios, strict=True)
     return Ratio(float(np.sum(totals)), float(np.sum(weights)))

@@ -18,13 +18,15 @@ SIZE = 299  # pixels
 FEATURES = 2048
 CLASSES = 1008
 
-Pair = int | tuple[int, int]
+Size2D = int | tuple[int, int]  # one number for both sides, or height and width
 
 
 class Conv(nn.Module):
     """Convolution without bias, batch normalisation, ReLU."""
 
-    def __init__(self, channels_in: int, channels: int, kernel: Pair, *, stride: int = 1, padding: Pair = 0) -> None:
+    def __init__(
+        self, channels_in: int, channels: int, kernel: Size2D, *, stride: int = 1, padding: Size2D = 0
+    ) -> None:
         super().__init__()
         self.conv = nn.Conv2d(channels_in, channels, kernel, stride, padding, bias=False)
         self.bn = nn.BatchNorm2d(channels, eps=0.001)

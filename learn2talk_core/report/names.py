@@ -2,9 +2,10 @@
 
 from collections.abc import Sequence
 
-REFERENCES = {"truth": "Truth", "template": "Static template", "mean_motion": "Mean motion"}
-STUDENTS = {"faceformer": "FaceFormer", "learn2talk": "Learn2Talk"}  # others keep their name in params.yaml
-MEAN_STYLE = "_mean_style"  # suffix of the row of a student that is averaged over all styles
+from learn2talk_core.run.students import MEAN_STYLE
+
+REFERENCE_TITLES = {"truth": "Truth", "template": "Static template", "mean_motion": "Mean motion"}
+STUDENT_TITLES = {"faceformer": "FaceFormer", "learn2talk": "Learn2Talk"}  # others keep their name in params.yaml
 TRUTH, FIRST, SECOND = "#222222", "#d98a00", "#0072b2"
 PALETTE = (FIRST, SECOND, "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#777777")  # safe for colour-blind readers
 
@@ -13,7 +14,7 @@ def row_title(name: str) -> str:
     """The display name of a row of the result table."""
     if name.endswith(MEAN_STYLE):
         return f"{row_title(name.removesuffix(MEAN_STYLE))}, all styles"
-    return REFERENCES.get(name) or STUDENTS.get(name, name)
+    return REFERENCE_TITLES.get(name) or STUDENT_TITLES.get(name, name)
 
 
 def row_colours(names: Sequence[str]) -> dict[str, str]:

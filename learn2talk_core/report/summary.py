@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from learn2talk_core.run.students import MEAN_STYLE, REFERENCE_ROWS
+
 # Key in evaluate.json → short name and number of decimals.
 COLUMNS = {
     "lse_d": ("lse_d", 3),
@@ -38,8 +40,7 @@ def summary(evaluate: Mapping[str, Any], student: str) -> dict[str, Any]:
 def _students(tested: Mapping[str, Any]) -> list[str]:
     """Rows of students, without references and means over styles, in the order of the file."""
     rows = [name for table in tested.values() for name in table]
-    references = ("truth", "template", "mean_motion")
-    return [name for name in dict.fromkeys(rows) if name not in references and not name.endswith("_mean_style")]
+    return [name for name in dict.fromkeys(rows) if name not in REFERENCE_ROWS and not name.endswith(MEAN_STYLE)]
 
 
 def _student(tested: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -12,8 +12,9 @@ import pandas as pd
 
 from learn2talk_core.metrics.bootstrap import paired_interval
 from learn2talk_core.metrics.protocol import METRICS, describe_test
-from learn2talk_core.metrics.ratio import Ratio, add
-from learn2talk_core.report.names import MEAN_STYLE, REFERENCES, row_title
+from learn2talk_core.metrics.ratio import Ratio, add_ratios
+from learn2talk_core.report.names import REFERENCE_TITLES, row_title
+from learn2talk_core.run.students import MEAN_STYLE
 
 TESTS = {"seen": "Seen speakers, new sentences", "unseen": "Unseen speakers"}
 ARROWS = {"lower": "↓", "higher": "↑", "zero": "→ 0", "one": "→ 1"}
@@ -122,7 +123,7 @@ def student_differences(
             of_pair = found.setdefault(str(split).removeprefix("test_"), {}).setdefault(MINUS.join(pair), {})
             for key in (key for key in keys if key in table):
                 one, two = _ratios(first, key), _ratios(second, key)
-                interval, values = paired_interval(one, two, seed=seed), (add(one).value, add(two).value)
+                interval, values = paired_interval(one, two, seed=seed), (add_ratios(one).value, add_ratios(two).value)
                 if interval is not None and values[0] is not None and values[1] is not None:
                     of_pair[key] = (values[1] - values[0], interval)
     return found
@@ -207,7 +208,7 @@ def _groups(rows: Rows, protocol: Mapping[str, Any]) -> list[list[str]]:
 
 def _ordered(rows: Rows, students: Sequence[str]) -> list[tuple[str, Mapping[str, Any]]]:
     """Rows in the table's order: references, students, students averaged over all styles, others."""
-    order = [*REFERENCES, *students, *(f"{student}{MEAN_STYLE}" for student in students)]
+    order = [*REFERENCE_TITLES, *students, *(f"{student}{MEAN_STYLE}" for student in students)]
     return [(name, rows[name]) for name in [*order, *sorted(set(rows) - set(order))] if name in rows]
 
 

@@ -8,10 +8,12 @@ from typing import Any
 from learn2talk_core.report.table import heading, number
 from learn2talk_core.run.files import whole_file
 
-Row = Mapping[str, Any]
+TableRow = Mapping[str, Any]
 
 
-def video_score_table(rows: Sequence[Row], protocol: Mapping[str, Mapping[str, str]], absent: Mapping[str, str]) -> str:
+def video_score_table(
+    rows: Sequence[TableRow], protocol: Mapping[str, Mapping[str, str]], absent: Mapping[str, str]
+) -> str:
     """The table, the meaning of each column, and what other metrics would need.
 
     Args:
@@ -33,7 +35,7 @@ def video_score_table(rows: Sequence[Row], protocol: Mapping[str, Mapping[str, s
     return "\n".join(text)
 
 
-def write_csv(path: str | Path, rows: Sequence[Row]) -> None:
+def write_csv(path: str | Path, rows: Sequence[TableRow]) -> None:
     """Write one line per row; the first row's keys name the columns. Missing values are empty."""
     with whole_file(path) as partial, open(partial, "w", newline="") as file:
         writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")

@@ -18,7 +18,7 @@ def network_names() -> tuple[str, ...]:
 
 
 def training_of(network: str, key: str) -> Any:
-    """The module with `Recipe` and `train_network` of a network; an unknown name is refused.
+    """The module with `NetworkRecipe` and `train_network` of a network; an unknown name is refused.
 
     Args:
         network: such as "faceformer".

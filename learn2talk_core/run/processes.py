@@ -108,7 +108,7 @@ def in_turn(function: Callable[[], T]) -> T:
 
 @contextmanager
 def all_answer() -> Iterator[None]:
-    """Around operations that need all processes: raise `BadInput` if one is gone or does not answer."""
+    """Around operations that need all processes: raise `BadInput` if one has exited or does not respond."""
     try:
         yield
     except RuntimeError as error:
@@ -116,10 +116,11 @@ def all_answer() -> Iterator[None]:
 
 
 def lost(error: Exception) -> BadInput:
-    """The error for another process that does not answer."""
+    """The error for another process that has exited or does not respond."""
+    reason = str(error).strip().splitlines()[0] if str(error).strip() else repr(error)
     return BadInput(
         "training on several processes",
-        expected="all of them to take every step",
-        found=f"one that is gone or does not answer ({str(error).strip().splitlines()[0] if str(error) else error!r})",
+        expected="all processes to respond",
+        found=f"that one has exited or does not respond ({reason})",
         fix="See its messages; start all of them again to continue from the last checkpoint.",
     )

@@ -64,7 +64,7 @@ def _drop_unwritten() -> None:
 
 
 def _explained(error: Exception) -> BadInput | None:
-    """The error as the user should see it; None for a bug of ours, which needs its traceback."""
+    """The error as the user should see it; None for a bug in this project, which needs its traceback."""
     if isinstance(error, BadInput):
         return error
     if short := next((e for e in _chain(error) if isinstance(e, MemoryError) or _MEMORY.search(str(e))), None):

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from learn2talk_core.run.errors import BadInput
 
+REFERENCE_ROWS = ("truth", "template", "mean_motion")  # rows of the result table that no student made
+MEAN_STYLE = "_mean_style"  # suffix of the row of a student that is averaged over all styles
+
 
 @dataclass(frozen=True)
 class PlainStudent:
@@ -33,11 +36,7 @@ def student_names(students: Mapping[str, PlainStudent], taught: Mapping[str, Tau
     if not names:
         raise BadInput("params.yaml: students", expected="at least one student", found="none", fix="Add one.")
     for name in names:
-        if (
-            names.count(name) > 1
-            or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name)
-            or name.endswith("_mean_style")
-        ):
+        if names.count(name) > 1 or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or name.endswith(MEAN_STYLE):
             raise BadInput("params.yaml: students", expected="distinct plain names", found=repr(name), fix=fix)
     return names
 

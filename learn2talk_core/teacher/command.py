@@ -30,7 +30,7 @@ from learn2talk_core.run.files import whole_file
 from learn2talk_core.teacher import supervisor
 
 PLACES = ("audio", "image", "output", "folder")
-TAIL_LINES, TAIL_LETTERS = 12, 1500
+TAIL_LINES, TAIL_CHARACTERS = 12, 1500
 WORK = "work-"  # prefix of the working folders of clips
 POLL_SECONDS = 1.0  # how often a worker process checks that the process that started it is alive
 _PARENT = os.getppid()
@@ -216,8 +216,8 @@ def _only_video(folder: Path, command: Command, target: Path) -> Path:
 def _tail(printed: Path) -> str:
     """The last lines of the program's output, indented, with control characters escaped."""
     with printed.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_LETTERS))
-        text = file.read(TAIL_LETTERS).decode(errors="replace").replace("\r", "\n")
+        file.seek(max(0, file.seek(0, os.SEEK_END) - TAIL_CHARACTERS))
+        text = file.read(TAIL_CHARACTERS).decode(errors="replace").replace("\r", "\n")
     lines = ["".join(c if c.isprintable() else ascii(c)[1:-1] for c in line) for line in text.splitlines()]
     lines = [line for line in lines if line.strip()][-TAIL_LINES:]
     return ":\n" + "\n".join(f"    {line}" for line in lines) + "\n" if lines else "; it printed nothing"

@@ -22,6 +22,7 @@ from learn2talk_core.video.talking_video import (
     SAMPLES_PER_FRAME,
     VIDEO_FPS,
     Box,
+    EncodedFilm,
     VideoClip,
     crop,
     frames_of,
@@ -36,8 +37,6 @@ LEAST_MOTION = (
 LEAST_LIKENESS = (
     0.8  # `likeness`: a swaying face has 0.93 and more, one moved by 4 % of its width 0.8, another face 0.4
 )
-
-Film = tuple[VideoClip, bytes, np.ndarray]
 
 
 def taught_clips(corpus: Corpus, tests: int) -> list[Clip]:
@@ -111,7 +110,7 @@ def resample_note(source: str | Path | bytes) -> str:
 
 def foreign_film(
     clip: Clip, audio: np.ndarray, path: str | Path, still: Still | None, find: FindFaces | None
-) -> tuple[Film, str]:
+) -> tuple[EncodedFilm, str]:
     """Check a teacher's video and convert it for `write_talking_video`, with sound and frames trimmed to their common
     duration; also returns `resample_note`.
     """

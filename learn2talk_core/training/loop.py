@@ -16,7 +16,7 @@ from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.training.scratch import Scratch
 
 SAVE_SECONDS = 20.0  # minimum time between checkpoints
-SAVE_RATIO = 20.0  # and at least this many times the duration of the last save: saving costs 5 % of the run at most
+SAVE_RATIO = 20.0  # the same as a multiple of the last save's duration (5 % of the time); the last step is always saved
 
 
 class Stateful(Protocol):

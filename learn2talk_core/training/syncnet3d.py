@@ -31,11 +31,11 @@ MAX_FALSE_SHIFT = 2.0  # seconds; the paper's "up to 2 seconds"
 CHANCE = float(np.log(2))  # Eq. 5 of a network that cannot tell genuine from false pairs
 COLLAPSE_STEPS = 100  # shorter trainings are trials and are not checked
 
-Role = Literal["metric", "loss"]
+NetworkRole = Literal["metric", "loss"]
 
 
 @dataclass(frozen=True)
-class Network:
+class SyncNet3DNetwork:
     """Size of SyncNet3D; see `models.syncnet3d.Shape`."""
 
     modes: int
@@ -150,7 +150,9 @@ def motion_modes(motion: Tensor, count: int) -> Tensor:
     return torch.nn.functional.pad((modes / scale).float(), (0, padding))
 
 
-def new_model(corpus: Corpus, clips: Sequence[Windows], network: Network, role: Role, seed: int) -> SyncNet3D:
+def new_model(
+    corpus: Corpus, clips: Sequence[Windows], network: SyncNet3DNetwork, role: NetworkRole, seed: int
+) -> SyncNet3D:
     """An untrained SyncNet3D with the modes and the mel statistics of the training clips."""
     vertices = len(corpus.topology.regions["mouth"])
     shape = Shape(
@@ -170,9 +172,9 @@ def new_model(corpus: Corpus, clips: Sequence[Windows], network: Network, role: 
 def train_syncnet3d(
     corpus: Corpus,
     clips: Sequence[Windows],
-    network: Network,
+    network: SyncNet3DNetwork,
     recipe: SyncNet3DTraining,
-    role: Role,
+    role: NetworkRole,
     *,
     seed: int,
     scratch: Scratch,
@@ -265,7 +267,7 @@ def harder(weight: Tensor, genuine: Tensor, cosine: Tensor, hardness: float) -> 
     return genuine * weight + false / false.sum().clamp(min=torch.finfo(weight.dtype).tiny)
 
 
-def pair_loss(cosine: Tensor, genuine: Tensor, weight: Tensor, role: Role, margin: float) -> Tensor:
+def pair_loss(cosine: Tensor, genuine: Tensor, weight: Tensor, role: NetworkRole, margin: float) -> Tensor:
     """Eq. 4 or Eq. 5 over all pairs of mesh and audio embeddings (unit vectors), given their cosines."""
     if role == "loss":
         return cosine_bce_loss(cosine, genuine, weight=weight)
@@ -296,7 +298,7 @@ def revoice(mel: Tensor, mean: Tensor, recipe: SyncNet3DTraining) -> Tensor:
 
 @torch.no_grad()
 def refuse_collapse(
-    corpus: Corpus, model: SyncNet3D, clips: Sequence[Windows], history: Sequence[dict[str, float]], role: Role
+    corpus: Corpus, model: SyncNet3D, clips: Sequence[Windows], history: Sequence[dict[str, float]], role: NetworkRole
 ) -> None:
     """Refuse a network that has collapsed: all windows have the same embedding, or the loss is at chance level."""
     if len(history) < COLLAPSE_STEPS:

@@ -20,6 +20,7 @@ from learn2talk_core.video.talking_video import (
     SAMPLES_PER_FRAME,
     VIDEO_FPS,
     Box,
+    EncodedFilm,
     VideoClip,
     frames_of,
 )
@@ -33,7 +34,7 @@ SUFFIXES = {".mp4", ".mov", ".m4v", ".mkv", ".avi", ".webm", ".mpg"}
 VALIDATION_SHARE = 0.1  # of the speakers
 
 
-def recorded_films(folder: str | Path, find: FindFaces) -> Iterator[tuple[VideoClip, bytes, np.ndarray]]:
+def recorded_films(folder: str | Path, find: FindFaces) -> Iterator[EncodedFilm]:
     """Clips with their MP4 and sound, for `write_talking_video`, from all videos of `folder`.
 
     Args:
@@ -79,7 +80,7 @@ class SteadyFace:
     mouth_box: Box
 
 
-def read_film(path: Path, split: str, find: FindFaces) -> tuple[VideoClip, bytes, np.ndarray]:
+def read_film(path: Path, split: str, find: FindFaces) -> EncodedFilm:
     """One video at 25 fps, with its face held in place. It is read twice, so that any length fits in memory."""
     face = hold_still(path, find)
     audio = video_audio(path)

@@ -73,6 +73,9 @@ class VideoClip:
     row: int = 0
 
 
+EncodedFilm = tuple[VideoClip, bytes, np.ndarray]  # the clip, its MP4 and its sound, for `write_talking_video`
+
+
 @dataclass(frozen=True)
 class TalkingVideo:
     """An opened 2D corpus: `clips` in the order in which they were written."""
@@ -131,7 +134,7 @@ def open_talking_video(folder: str | Path, *, made_by: str = "dvc repro talking_
     return TalkingVideo(Path(folder), tuple(clips), shards)
 
 
-def write_talking_video(folder: str | Path, films: Iterable[tuple[VideoClip, bytes, np.ndarray]]) -> None:
+def write_talking_video(folder: str | Path, films: Iterable[EncodedFilm]) -> None:
     """Write a 2D corpus; `films` may be a generator, and no more than one shard of it is kept in memory.
 
     Args:

@@ -17,6 +17,7 @@ from learn2talk_core.run.files import whole_file
 
 X264 = {"preset": "veryfast", "bf": "0", "x264-params": "b-adapt=0:scenecut=0:weightp=0:mbtree=0:rc-lookahead=0"}
 LONGEST_PICTURE = 60.0  # maximum seconds for which one frame is shown
+FRAMES, BYTES = 15_000, 4  # frames that any file may have, and bytes per frame above; still ones in H.264 take 14
 LARGEST = 2**26  # maximum pixels of a frame: twice as many as 8K
 
 
@@ -69,15 +70,23 @@ def video_frames(source: str | Path | bytes, *, fps: float | None = None, name: 
     With `fps`, frame t is the one shown t / fps seconds after the first one, whatever the file's own frame rate,
     constant or variable. Without it, every frame of the file is given once.
 
+    The number of frames, in the file and given, is limited by the file's size, so that a small file cannot take a
+    disproportionate amount of time: any file may have 15,000 frames (10 minutes at 25 fps), and more if it has at least
+    4 bytes per frame. Even films of a still picture have more. With `fps`, a film may last 12 hours.
+
     Raises:
-        BadInput: no video, or a truncated one; frames without times or with more than `LARGEST` pixels; with `fps`, a
-            frame that is shown for longer than `LONGEST_PICTURE` or after `LONGEST`.
+        BadInput: no video, or a truncated one; frames without times or with more than `LARGEST` pixels; more frames
+            than the size of the file allows; with `fps`, a frame that is shown for longer than `LONGEST_PICTURE` or
+            after `LONGEST`.
     """
     with _opened(source, name) as container:
         stream = container.streams.video[0]
         seconds_each = float(1 / _rate(stream))
+        most = max(FRAMES, _size(source) // BYTES)
         image, given, start, time, end = None, 0, 0.0, 0.0, 0.0
-        for frame in _decoded(container, stream, source, name):
+        for decoded, frame in enumerate(_decoded(container, stream, source, name)):
+            if decoded >= most:
+                raise _too_many(source, name, most)
             if frame.time is None:
                 raise _unreadable(source, name, "frames without time stamps")
             start = frame.time if image is None else start
@@ -86,6 +95,8 @@ def video_frames(source: str | Path | bytes, *, fps: float | None = None, name: 
                 _refuse_gap(source, name, max(time - before, seconds_each), time)
             # The previous frame is the nearest one for times up to half-way between the two.
             while fps is not None and image is not None and given / fps < time - seconds_each / 2:
+                if given >= most:
+                    raise _too_many(source, name, most)
                 yield image
                 given += 1
             image, end = _upright(frame, source, name), time + seconds_each
@@ -112,7 +123,7 @@ def video_audio(source: str | Path | bytes, *, name: str = "video") -> np.ndarra
     start = (first.time or 0.0) if first else 0.0
     late = round((start - video_start) * SAMPLE_RATE)
     where = name if isinstance(source, bytes) else source
-    limit = limit_of(len(source) if isinstance(source, bytes) else Path(source).stat().st_size)
+    limit = limit_of(_size(source))
     limit.refuse(late / SAMPLE_RATE, where)
 
     def read(mixer: Mixer) -> Iterator[np.ndarray]:
@@ -190,6 +201,16 @@ def _refuse_gap(source: object, name: str, shown: float, time: float) -> None:
         raise BadInput(
             name if isinstance(source, bytes) else source, expected=expected, found=found, fix="Cut the video."
         )
+
+
+def _too_many(source: object, name: str, most: int) -> BadInput:
+    where = name if isinstance(source, bytes) else source
+    fix = f"Cut it: any file may have {FRAMES} frames, and more if it has at least {BYTES} bytes per frame."
+    return BadInput(where, expected=f"at most {most} frames in a file of its size", found="more", fix=fix)
+
+
+def _size(source: str | Path | bytes) -> int:
+    return len(source) if isinstance(source, bytes) else Path(source).stat().st_size
 
 
 def _decoded(container: av.container.InputContainer, stream: av.stream.Stream, source: object, name: str) -> Iterator:

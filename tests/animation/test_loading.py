@@ -8,7 +8,9 @@ import trimesh
 from learn2talk_core.animation.loading import load_animator
 from learn2talk_core.checkpoints.faceformer import PUBLISHED, import_faceformer
 from learn2talk_core.corpus.format import open_corpus
+from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.mesh.files import write_mesh
+from learn2talk_core.mesh.topology import submesh
 from learn2talk_core.run.errors import BadInput
 from tests.animation.test_animator import speech
 from tests.checkpoints.test_faceformer import small
@@ -79,6 +81,37 @@ def test_a_published_file_animates_a_head_of_its_topology(tmp_path: Path) -> Non
     np.testing.assert_allclose(face.vertices()[:35], expected, atol=1e-5)
     with pytest.raises(BadInput, match="expected a face, found neither a corpus nor a template"):
         load_animator(weights, corpus=None)
+
+
+Z_UP = np.float32([[1, 0, 0], [0, 0, 1], [0, -1, 0]])  # rows: where x, y and z of a head with y up go
+
+
+def test_a_head_with_z_up_is_refused_without_a_corpus(tmp_path: Path) -> None:
+    face = load_face()
+    part = np.flatnonzero(face.part["skin"] & (face.neutral[:, 2] > -0.02))
+    mask = face.neutral[part], submesh(face.faces, part)
+    for head, faces in ((face.neutral, face.faces), mask):
+        folder = tmp_path / f"{len(head)}"
+        folder.mkdir()
+        weights, path = small(folder, vertices=len(head), styles=8), folder / "head.obj"
+        write_mesh(path, head, faces)
+        load_animator(weights, corpus=None, template=path)
+        write_mesh(path, head @ Z_UP, faces)
+        with pytest.raises(BadInput, match=r"\.obj: expected a head whose left is x .* looks along -y and is 0"):
+            load_animator(weights, corpus=None, template=path)
+        write_mesh(path, head @ Z_UP.T, faces)
+        with pytest.raises(BadInput, match="one that looks along y and is 0"):
+            load_animator(weights, corpus=None, template=path)
+
+
+def test_a_head_with_z_up_is_refused_for_a_transfer(tmp_path: Path) -> None:
+    student, corpus = toy_student(tmp_path)
+    head, faces = trimesh.remesh.subdivide(sheet().astype(np.float64), topology().faces)
+    write_mesh(tmp_path / "head.obj", head @ Z_UP, faces)
+    given = {"corpus": corpus, "template": tmp_path / "head.obj", "transfer": tmp_path / "head.npz"}
+    with pytest.raises(BadInput, match=r"head\.obj: expected a head whose left is x .* looks along -y"):
+        load_animator(student, **given)
+    assert not (tmp_path / "head.npz").exists()
 
 
 def test_without_a_corpus_a_template_and_a_style_are_needed(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from learn2talk_core.checkpoints.faceformer import PUBLISHED, export_faceformer, import_faceformer
-from learn2talk_core.models.students.faceformer import FaceFormer, new_faceformer
+from learn2talk_core.models.students.faceformer.network import FaceFormer, new_faceformer
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.run.errors import BadInput

@@ -11,7 +11,7 @@ from ruamel.yaml import YAML
 
 from learn2talk_core.checkpoints.faceformer import import_student
 from learn2talk_core.checkpoints.pack import content_hash, pack
-from learn2talk_core.models.students.faceformer import new_faceformer
+from learn2talk_core.models.students.faceformer.network import new_faceformer
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.run.errors import BadInput

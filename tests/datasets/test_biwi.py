@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from learn2talk_core.corpus.format import Corpus, common_duration, open_corpus, write_corpus
 from learn2talk_core.datasets import biwi
-from learn2talk_core.datasets.biwi import Recipe, find_sounds, read_biwi, split_of, unit_area
+from learn2talk_core.datasets.biwi import BiwiRecipe, find_sounds, read_biwi, split_of, unit_area
 from learn2talk_core.datasets.fixtures_biwi import mask, write_biwi
 from learn2talk_core.datasets.settings import guess_dataset
 from learn2talk_core.mesh.files import read_mesh
@@ -40,7 +40,7 @@ def copies(written: dict[str, Path], tmp_path: Path) -> dict[str, Path]:
     return {name: Path(shutil.copytree(path, tmp_path / name)) for name, path in written.items()}
 
 
-def corpus_of(folder: Path, out: Path, recipe: Recipe = "codetalker") -> Corpus:
+def corpus_of(folder: Path, out: Path, recipe: BiwiRecipe = "codetalker") -> Corpus:
     source = read_biwi(folder, recipe=recipe)
     write_corpus(out, **{field.name: getattr(source, field.name) for field in fields(source)})
     return open_corpus(out)

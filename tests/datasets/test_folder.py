@@ -10,7 +10,7 @@ import soundfile
 
 from learn2talk_core.corpus.format import open_corpus, write_corpus
 from learn2talk_core.datasets.fixtures_folder import write_folder
-from learn2talk_core.datasets.folder import Row, default_splits, read_folder, split_clips
+from learn2talk_core.datasets.folder import ClipEntry, default_splits, read_folder, split_clips
 from learn2talk_core.datasets.settings import guess_dataset
 from learn2talk_core.datasets.source import Source
 from learn2talk_core.mesh.files import write_mesh
@@ -230,7 +230,7 @@ def test_hidden_files_and_capitals_in_folders_of_clips(tmp_path, caplog, capital
 @pytest.mark.parametrize("shared", [True, False])
 def test_default_splits_are_disjoint(speakers, shared):
     rows = {
-        f"p{s:02d}_{n}": Row(f"p{s:02d}", f"{n:02d}" if shared else f"{s:02d}-{n:02d}")
+        f"p{s:02d}_{n}": ClipEntry(f"p{s:02d}", f"{n:02d}" if shared else f"{s:02d}-{n:02d}")
         for s in range(speakers)
         for n in range(12)
         if (s, n) != (0, 11)  # one sentence is missing
@@ -336,7 +336,7 @@ def test_axes_and_unit_of_the_files(tmp_path):
 
 def test_no_split_is_needed_of_a_table_that_names_no_clip():
     with pytest.raises(BadInput, match="expected clips for training"):
-        split_clips({"a_1": Row("a", "1")}, {"b_1": {"split": "train"}})
+        split_clips({"a_1": ClipEntry("a", "1")}, {"b_1": {"split": "train"}})
 
 
 @pytest.mark.parametrize("layout", ["faceformer", "clips"])

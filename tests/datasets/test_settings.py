@@ -1,4 +1,5 @@
 import dataclasses
+import re
 from pathlib import Path
 
 import numpy as np
@@ -54,6 +55,22 @@ def test_own_data_becomes_a_corpus(tmp_path):
 def test_settings_that_do_not_belong_are_refused(dataset, changes, text):
     with pytest.raises(BadInput, match=text):
         open_source(dataset, dataclasses.replace(OWN, **changes))
+
+
+def test_a_relative_path_that_the_copy_of_the_project_lacks(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (
+        f"my_data: expected the folder of a dataset, found no such folder: the path is relative to the project, and "
+        f"this copy of it, {tmp_path}, does not contain it. Give an absolute path"
+    )
+    for look in (
+        lambda path: open_source("folder", dataclasses.replace(OWN, path=path)),
+        lambda path: guess_dataset(Path(path)),
+    ):
+        with pytest.raises(BadInput, match=re.escape(text)):
+            look("my_data")
+        with pytest.raises(BadInput, match=r"/my_data: expected .*, found no such folder\. Check the path\.$"):
+            look(str(tmp_path / "my_data"))
 
 
 def test_lists_must_lie_in_the_datasets_folder(tmp_path):

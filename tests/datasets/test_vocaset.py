@@ -15,8 +15,11 @@ import pytest
 import soundfile
 
 from learn2talk_core.audio.sound import read_sound
+from learn2talk_core.checkpoints.faceformer import PUBLISHED
 from learn2talk_core.corpus.format import Corpus, open_corpus, write_corpus
 from learn2talk_core.corpus.offset import measure_offset
+from learn2talk_core.datasets import fixtures
+from learn2talk_core.datasets.biwi import TRAIN_SPEAKERS as BIWI_TRAIN
 from learn2talk_core.datasets.fixtures_vocaset import write_pickle, write_vocaset
 from learn2talk_core.datasets.source import Source
 from learn2talk_core.datasets.vocaset import TEST, TRAIN, VALIDATION, read_vocaset, shifted, vocaset_contents
@@ -157,6 +160,10 @@ UNPUBLISHED = {
 
 
 def test_order_of_the_one_hot_is_faceformers() -> None:
+    assert TRAIN is PUBLISHED["vocaset"][2]
+    assert BIWI_TRAIN is PUBLISHED["biwi"][2]
+    assert (*TRAIN[:2], "FaceTalk_170811_03275_TA", "FaceTalk_170809_00138_TA") == fixtures.VOCASET
+    assert fixtures.BIWI == ("F2", "M3", "F1")
     assert TRAIN[:3] == ("FaceTalk_170728_03272_TA", "FaceTalk_170904_00128_TA", "FaceTalk_170725_00137_TA")
     assert TRAIN[3:6] == ("FaceTalk_170915_00223_TA", "FaceTalk_170811_03274_TA", "FaceTalk_170913_03279_TA")
     assert TRAIN[6:] == ("FaceTalk_170904_03276_TA", "FaceTalk_170912_03278_TA")

@@ -82,7 +82,7 @@ def test_the_fit_gives_back_the_probabilities_that_made_the_cases() -> None:
     honest = reliability(stated, rng.uniform(size=6000) < truly)
     assert honest["expected_calibration_error"] < 0.03
     assert sum(row["cases"] for row in honest["bins"]) == honest["cases"] == 6000
-    with pytest.raises(BadInput, match="expected lags that are found and others that are not, found 6000 of one kind"):
+    with pytest.raises(BadInput, match="expected both correct and incorrect lags, found 6000 lags, all of them"):
         fit_calibration(tried, np.ones(6000, bool), recipe="toy", network="", ranges={}, about={})
 
 

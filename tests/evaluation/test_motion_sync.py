@@ -181,7 +181,7 @@ def test_what_training_did_not_have_is_said(scorer: Scorer) -> None:
         (0.8, 0.8, r"expected at least 1 s of motion with its sound, found 0\.80 s\. Join"),
         (0.1, 0.1, r"found 0\.10 s"),
         (3.0, 2.0, r"expected motion and sound of the same length, found 2\.00 s of motion at 30 frames a second and "
-         r"3\.00 s of sound\. To compare what both have from the beginning on: --trim"),
+         r"3\.00 s of sound\. To compare only their common duration from the start: --trim"),
         (3.6, 3.0, r"At 25 frames a second they would be equal \(--fps\)\. To compare"),
     ],
 )  # fmt: skip

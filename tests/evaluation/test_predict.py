@@ -5,7 +5,7 @@ import torch
 
 from learn2talk_core.corpus.predictions import open_predictions
 from learn2talk_core.evaluation.predict import Studio, predict_clip, write_motions
-from learn2talk_core.models.students.faceformer import new_faceformer
+from learn2talk_core.models.students.faceformer.network import new_faceformer
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.run.weights import frozen
 from tests.toy import toy_corpus

@@ -46,8 +46,8 @@ def test_what_was_written_is_told(animator: Animator, tmp_path: Path) -> None:
 def test_a_score_needs_one_sound(animator: Animator) -> None:
     with pytest.raises(learn2talk.BadInput, match="score: expected a sound for a motion file, found none"):
         learn2talk.score("motion.npz")
-    with pytest.raises(learn2talk.BadInput, match="score: expected only the animation, found more"):
-        learn2talk.score(learn2talk.animate(speech(0.5), animator, style="A"), "speech.wav")
+    with pytest.raises(learn2talk.BadInput, match=r"expected an animation without .*, found a sound, fps\. Leave"):
+        learn2talk.score(learn2talk.animate(speech(0.5), animator, style="A"), "speech.wav", fps=25)
 
 
 def test_without_an_animator_the_last_run_speaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -44,6 +44,17 @@ def test_help_everywhere(words: list[str], capsys: pytest.CaptureFixture[str]) -
     assert capsys.readouterr().out.startswith("usage: learn2talk")
 
 
+def test_fixtures_say_which_folders_they_replace(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["prepare-fixtures", "-h"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "an existing one is replaced only if this command made it" in shown
+    (tmp_path / "mine.txt").touch()
+    assert main(["prepare-fixtures", "folder", str(tmp_path)]) == 1
+    assert "expected a folder that learn2talk prepare-fixtures made, or none" in capsys.readouterr().err
+    assert (tmp_path / "mine.txt").exists()
+
+
 def test_help_answers_at_once_and_the_module_is_the_command() -> None:
     heavy = "import sys; from learn2talk.cli import main\ntry: main(['--help'])\n"
     heavy += "finally: print(sorted({'numpy', 'torch', 'pandas', 'av'} & set(sys.modules)))"

@@ -38,7 +38,7 @@ def other(face: np.ndarray) -> np.ndarray:
 )
 def test_a_rotated_face_is_refused_with_its_rotation(turn, found):
     turned = other(FACE) @ np.array(TURN[turn], np.float32).T
-    with pytest.raises(BadInput, match=rf"head\.obj: expected a head whose left is x, .* found one that is {found}"):
+    with pytest.raises(BadInput, match=rf"head\.obj: expected a head whose left is x .* found one that is {found}"):
         refuse_rotated("head.obj", turned, FACE)
 
 

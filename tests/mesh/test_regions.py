@@ -147,6 +147,10 @@ def test_lists_in_arrays_json_and_masks(tmp_path):
     assert read_ids(tmp_path / "mask.npy").tolist() == [1, 2]
     assert read_ids(tmp_path / "ids.json").tolist() == [7, 8]
     assert read_ids(f"{tmp_path}/FLAME_masks.pkl:lips").tolist() == [5, 6, 6]
+    (tmp_path / "masks.PKL").write_bytes((tmp_path / "FLAME_masks.pkl").read_bytes())
+    assert read_ids(f"{tmp_path}/masks.PKL:lips").tolist() == [5, 6, 6]
+    with pytest.raises(BadInput, match=r"masks.PKL: expected one of the masks lips, nose, found ''\. Write .*PKL:NAME"):
+        read_ids(tmp_path / "masks.PKL")
     with pytest.raises(BadInput, match=r"FLAME_masks.pkl: expected one of the masks lips, nose, found 'lip'. Write "):
         read_ids(f"{tmp_path}/FLAME_masks.pkl:lip")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from learn2talk_core.metrics.fdd import absolute, upper_face_dynamics_deviation
-from learn2talk_core.metrics.ratio import Ratio, add
+from learn2talk_core.metrics.ratio import Ratio, add_ratios
 from tests.metrics import codetalker
 
 UPPER = np.array([0, 2, 3])
@@ -17,13 +17,13 @@ def test_codetalkers_script() -> None:
     ]
     golden = codetalker.GOLDEN["fdd_clips"]  # differences, of which one may be near zero
     np.testing.assert_allclose([ratio.value for ratio in found], golden, rtol=1e-5, atol=1e-5 * np.abs(golden).max())
-    assert add(found).value == pytest.approx(codetalker.GOLDEN["fdd"], rel=1e-5)
+    assert add_ratios(found).value == pytest.approx(codetalker.GOLDEN["fdd"], rel=1e-5)
 
 
 def test_corpus_value_is_the_mean_over_clips() -> None:
     golden = codetalker.BIWI["float64"]
     clips = [Ratio(truth - prediction, 1) for truth, prediction in golden["per_sequence_gt_std_pred_std"].values()]
-    assert add(clips).value == pytest.approx(golden["fdd"], rel=1e-12)
+    assert add_ratios(clips).value == pytest.approx(golden["fdd"], rel=1e-12)
 
 
 def test_against_the_definition_number_by_number() -> None:
@@ -49,7 +49,9 @@ def test_sign() -> None:
     still = upper_face_dynamics_deviation(template + motion, template + 0 * motion, template, UPPER)
     trembling = upper_face_dynamics_deviation(template + motion, template + 2 * motion, template, UPPER)
     assert still.total > 0 > trembling.total
-    assert add([still, trembling]).value != pytest.approx(add([absolute(still), absolute(trembling)]).value)
+    assert add_ratios([still, trembling]).value != pytest.approx(
+        add_ratios([absolute(still), absolute(trembling)]).value
+    )
     assert absolute(trembling) == Ratio(-trembling.total, 1.0)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from learn2talk_core.metrics.gap_variance import gap_variance_ratio
-from learn2talk_core.metrics.ratio import add
+from learn2talk_core.metrics.ratio import add_ratios
 
 
 def test_scaled_motion_has_the_square_of_the_scale() -> None:
@@ -20,4 +20,4 @@ def test_clips_add_up_by_their_variation() -> None:
     pairs = [(rng.normal(size=(n, 3)), rng.normal(size=(n, 3))) for n in (5, 9)]
     top = sum(statistics.pvariance(p.mean(axis=1)) * len(p) for _, p in pairs)
     bottom = sum(statistics.pvariance(t.mean(axis=1)) * len(t) for t, _ in pairs)
-    assert add(gap_variance_ratio(t, p) for t, p in pairs).value == pytest.approx(top / bottom)
+    assert add_ratios(gap_variance_ratio(t, p) for t, p in pairs).value == pytest.approx(top / bottom)

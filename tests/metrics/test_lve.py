@@ -5,13 +5,13 @@ import pytest
 import torch
 
 from learn2talk_core.metrics.lve import lip_vertex_distance, lip_vertex_error
-from learn2talk_core.metrics.ratio import add
+from learn2talk_core.metrics.ratio import add_ratios
 from tests.metrics import codetalker
 
 
 def test_codetalkers_script() -> None:
     found = [lip_vertex_error(truth, prediction, codetalker.LIPS) for _, truth, prediction, _ in codetalker.clips()]
-    corpus = add(found)
+    corpus = add_ratios(found)
     assert corpus.weight == codetalker.GOLDEN["frames"]
     assert corpus.value == pytest.approx(codetalker.GOLDEN["lve"], rel=1e-5)
     starts = np.cumsum([0, *(ratio.weight for ratio in found)]).astype(int)

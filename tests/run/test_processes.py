@@ -83,4 +83,4 @@ def test_one_that_does_not_answer_is_waited_for_only_so_long(tmp_path):
         silent.kill()
         silent.communicate()
     assert status == 1
-    assert "expected all of them to take every step, found one that is gone or does not answer" in text
+    assert "expected all processes to respond, found that one has exited or does not respond (" in text

@@ -9,7 +9,7 @@ import torch
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.corpus.predictions import open_predictions, write_predictions
 from learn2talk_core.models.speech_encoder import SpeechEncoder
-from learn2talk_core.models.students.faceformer import new_faceformer
+from learn2talk_core.models.students.faceformer.network import new_faceformer
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.models.syncnet3d import Shape, SyncNet3D, config, load_syncnet3d

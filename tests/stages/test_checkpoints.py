@@ -12,7 +12,7 @@ import torch
 from learn2talk_core.checkpoints.faceformer import import_student
 from learn2talk_core.corpus.predictions import open_predictions
 from learn2talk_core.models.lipreader import load_lipreader, load_units, read_lips
-from learn2talk_core.models.students.faceformer import new_faceformer
+from learn2talk_core.models.students.faceformer.network import new_faceformer
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, load_expert

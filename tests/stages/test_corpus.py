@@ -44,5 +44,5 @@ def test_embedded(params, tmp_path):
 
 def test_a_dataset_that_is_not_there(params):
     source = dataclasses.replace(params.source, path="nowhere", recipe="codetalker")
-    with pytest.raises(BadInput, match="nowhere: expected the folder of BIWI, found no such folder"):
+    with pytest.raises(BadInput, match="nowhere: expected the folder of a dataset, found no such folder: the path is"):
         main(dataclasses.replace(params, dataset="biwi", source=source))

@@ -88,7 +88,7 @@ def test_one_that_is_killed_ends_the_other_and_both_go_on_from_the_checkpoint(la
     (status, text), (killed, _) = ended(processes)
     assert (status, killed) == (1, -signal.SIGKILL)
     assert (
-        "student-faceformer: training on several processes: expected all of them to take every step, found one that is"
+        "student-faceformer: training on several processes: expected all processes to respond, found that one has"
         in text
     )
     assert "Traceback" not in text

@@ -71,6 +71,7 @@ def test_each_refused_one_is_told(good: Path, corpus: Corpus, capsys: pytest.Cap
     assert "2 of 5 videos pass" in told.out
     assert "A0: made/A0.mp4: expected a mouth that moves by 3 grey levels, found 0.0: a still image." in told.err
     assert "B1: made/B1.mp4: expected one video of the clip, found nothing." in told.err
+    assert told.err.endswith("\n")
 
 
 def test_what_the_stage_made(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import torch
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.lipreader import LipReader
 from learn2talk_core.models.speech_encoder import SpeechEncoder
-from learn2talk_core.models.students.faceformer import FaceFormer
+from learn2talk_core.models.students.faceformer.network import FaceFormer
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.models.syncnet3d import Shape, SyncNet3D, window_frames

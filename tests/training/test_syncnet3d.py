@@ -10,7 +10,7 @@ from learn2talk_core.metrics.lse import lse
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.training.syncnet3d import (
-    Network,
+    SyncNet3DNetwork,
     SyncNet3DTraining,
     harder,
     motion_modes,
@@ -28,7 +28,7 @@ from learn2talk_core.training.syncnet3d import (
 from learn2talk_core.training.syncnet3d_check import check_syncnet3d, embed
 from tests.toy import toy_corpus
 
-NETWORK = Network(modes=6, width=16, layers=1, heads=2, channels=4, embedding=32)
+NETWORK = SyncNet3DNetwork(modes=6, width=16, layers=1, heads=2, channels=4, embedding=32)
 RECIPE = SyncNet3DTraining(
     steps=100, clips=6, windows=24, learning_rate=5e-3, weight_decay=0.01, margin=1.0, other_clips=0.25, hardness=1.0,
     style=0.1, noise=0.01, pitch=0.05, masked_bands=8,

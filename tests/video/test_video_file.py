@@ -166,7 +166,22 @@ def test_a_picture_that_is_shown_for_long_is_refused() -> None:
         list(video_frames(timed([0, 40, 40_000_000]), fps=25, name="film"))
     hours = [50_000 * number for number in range(13 * 72)]
     with pytest.raises(BadInput, match=r"for 12 h at most, found one shown for 50 s, 4\.325e\+04 s after the first"):
-        sum(1 for _ in video_frames(timed(hours), fps=1))
+        sum(1 for _ in video_frames(timed(hours), fps=0.25))
+
+
+def test_a_small_file_cannot_have_a_million_frames(monkeypatch: pytest.MonkeyPatch) -> None:
+    film = timed([59_000 * number for number in range(12)])
+    given = 0
+    with pytest.raises(BadInput, match=r"^film: expected at most 15000 frames in a file of its size, found more\."):
+        for _ in video_frames(film, fps=25, name="film"):
+            given += 1
+    assert given == 15_000
+    still = encode_video(np.broadcast_to(np.uint8(90), (500, 32, 32, 3)), 25, qp=51)
+    monkeypatch.setattr(video_file, "FRAMES", 0)
+    assert sum(1 for _ in video_frames(still)) == sum(1 for _ in video_frames(still, fps=25)) == 500
+    monkeypatch.setattr(video_file, "BYTES", 1000)
+    with pytest.raises(BadInput, match=f"expected at most {len(still) // 1000} frames in a file of its size"):
+        list(video_frames(still))
 
 
 def test_pictures_without_times_are_refused(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from learn2talk_core.render.camera import Camera, project
 from learn2talk_core.render.mouth import CROP
 from learn2talk_core.render.render import render
 from learn2talk_core.render.shading import Light
-from learn2talk_core.video.talking_video import MOUTH_SIZE, VIDEO_FPS, Box, VideoClip, frames_of
+from learn2talk_core.video.talking_video import MOUTH_SIZE, VIDEO_FPS, Box, EncodedFilm, VideoClip, frames_of
 from learn2talk_core.video.video_file import encode_video
 
 SIZE = 160  # pixels
@@ -64,7 +64,7 @@ def make_films(
     variation: float,
     seed: int,
     workers: int = 2,
-) -> Iterator[tuple[VideoClip, bytes, np.ndarray]]:
+) -> Iterator[EncodedFilm]:
     """Clips with their MP4 and sound, for `write_talking_video`; the same arguments give the same bytes.
 
     Args:
@@ -174,9 +174,7 @@ def boxes(face: Face, template: np.ndarray, shot: Shot) -> tuple[tuple[int, int,
     return (left, up, left + side, up + side), (x - half, y - half, x + half, y + half)
 
 
-def _films(
-    speaker: Speaker, split: str, texts: Sequence[str], variation: float
-) -> list[tuple[VideoClip, bytes, np.ndarray]]:
+def _films(speaker: Speaker, split: str, texts: Sequence[str], variation: float) -> list[EncodedFilm]:
     """One speaker's clips; runs in a worker process."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
@@ -184,9 +182,7 @@ def _films(
         return _filmed(speaker, split, texts, variation)
 
 
-def _filmed(
-    speaker: Speaker, split: str, texts: Sequence[str], variation: float
-) -> list[tuple[VideoClip, bytes, np.ndarray]]:
+def _filmed(speaker: Speaker, split: str, texts: Sequence[str], variation: float) -> list[EncodedFilm]:
     face = load_face()
     template = face.identity(speaker)
     skin = colours(np.random.default_rng([speaker.seed, 2]))

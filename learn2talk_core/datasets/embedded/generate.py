@@ -20,14 +20,14 @@ MM_PER_UNIT = 1000.0
 
 
 @dataclass(frozen=True)
-class Role:
+class SpeakingRole:
     """One speaker, and the sentences that they say: (split, sentences) pairs."""
 
     speaker: Speaker
     sentences: tuple[tuple[str, tuple[str, ...]], ...]
 
 
-def make_corpus(folder: str | Path, roles: Sequence[Role], seed: int, variation: float, jobs: int = 2) -> None:
+def make_corpus(folder: str | Path, roles: Sequence[SpeakingRole], seed: int, variation: float, jobs: int = 2) -> None:
     """Write the corpus to `folder`; the same arguments give the same bytes.
 
     Args:
@@ -65,7 +65,7 @@ def cast(
     train_sentences: int,
     seen_test_sentences: int,
     other_sentences: int,
-) -> list[Role]:
+) -> list[SpeakingRole]:
     """Assign sentences to speakers. No sentence occurs twice, so that no test sentence is in training.
 
     Args:
@@ -85,14 +85,16 @@ def cast(
     roles = []
     for i, speaker in enumerate(make_speakers(train_speakers + others, seed)):
         if i < train_speakers:
-            roles.append(Role(speaker, (("train", take(train_sentences)), ("test_seen", take(seen_test_sentences)))))
+            roles.append(
+                SpeakingRole(speaker, (("train", take(train_sentences)), ("test_seen", take(seen_test_sentences))))
+            )
         else:
             split = "validation" if i < train_speakers + validation_speakers else "test_unseen"
-            roles.append(Role(speaker, ((split, take(other_sentences)),)))
+            roles.append(SpeakingRole(speaker, ((split, take(other_sentences)),)))
     return roles
 
 
-def _recordings(role: Role, numbers: dict[str, str], seed: int, variation: float) -> list[Recording]:
+def _recordings(role: SpeakingRole, numbers: dict[str, str], seed: int, variation: float) -> list[Recording]:
     speaker = role.speaker
     said = [(split, text) for split, texts in role.sentences for text in texts]
     recordings = []

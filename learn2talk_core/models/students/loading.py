@@ -1,13 +1,11 @@
 """Load students from disk: the network class of a folder, and the network with its weights."""
 
 from pathlib import Path
-from typing import Any
 
-from learn2talk_core.models.students.faceformer import FaceFormer
-from learn2talk_core.models.students.student import Student
+from learn2talk_core.models.students.faceformer.network import FaceFormer
+from learn2talk_core.models.students.student import Student, load_as
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.recipe import refuse_other_recipe
-from learn2talk_core.run.weights import load_network
+from learn2talk_core.run.weights import load_config
 
 NETWORKS: tuple[type[Student], ...] = (FaceFormer,)
 
@@ -30,11 +28,5 @@ def load_student(folder: str | Path, *, made_by: str, recipe: str | None = None)
         recipe: recipe of the corpus to animate; a student trained on another recipe is refused.
     """
 
-    def build(config: dict[str, Any]) -> Student:
-        if recipe is not None:
-            refuse_other_recipe(folder, config["notes"].get("recipe"), recipe)
-        network = network_class(config.get("network", FaceFormer.network), folder)
-        return network.from_settings({**config, "style_count": len(config["speakers"])})
-
-    student, config = load_network(folder, build, made_by=made_by)
-    return student, tuple(config["speakers"])
+    network = network_class(load_config(folder, made_by=made_by).get("network", FaceFormer.network), folder)
+    return load_as(network, folder, made_by=made_by, recipe=recipe)

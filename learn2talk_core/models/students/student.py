@@ -14,7 +14,8 @@ from torch import Tensor, nn
 
 from learn2talk_core.models.linear import linear
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.weights import save_weights
+from learn2talk_core.run.recipe import refuse_other_recipe
+from learn2talk_core.run.weights import load_network, save_weights
 
 
 class StudentStream(Protocol):
@@ -136,3 +137,17 @@ def save_student(folder: str | Path, student: Student, *, fps: float, speakers: 
     """
     about = {"network": student.network, "fps": fps, "speakers": list(speakers), "notes": notes}
     save_weights(folder, student, {**student.settings(), **about})
+
+
+def load_as(
+    network: type[Student], folder: str | Path, *, made_by: str, recipe: str | None = None
+) -> tuple[Student, tuple[str, ...]]:
+    """`loading.load_student` where the network is known, without the code of any other network."""
+
+    def build(config: dict[str, Any]) -> Student:
+        if recipe is not None:
+            refuse_other_recipe(folder, config["notes"].get("recipe"), recipe)
+        return network.from_settings({**config, "style_count": len(config["speakers"])})
+
+    student, config = load_network(folder, build, made_by=made_by)
+    return student, tuple(config["speakers"])

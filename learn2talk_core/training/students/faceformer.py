@@ -9,7 +9,7 @@ from torch import Tensor
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.losses.vertex import Form
 from learn2talk_core.models.speech_encoder import SpeechEncoder
-from learn2talk_core.models.students.faceformer import FaceFormer, new_faceformer
+from learn2talk_core.models.students.faceformer.network import FaceFormer, new_faceformer
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.student import (
@@ -37,7 +37,7 @@ class FaceFormerRecipe:
     encoder_learning_rate: float  # of the speech encoder's transformer
 
 
-Recipe = FaceFormerRecipe  # the name by which stages find it
+NetworkRecipe = FaceFormerRecipe  # the name by which stages find the recipe of any network
 
 
 def train_network(

@@ -144,7 +144,7 @@ def test_displacements_and_other_units_are_refused(
     np.savez(tmp_path / "x.npz", vertices=scale * (vertices - rest * sheet()), faces=topology().faces)
     given = {"corpus": toy_corpus(tmp_path / "corpus").folder if corpus else None, "fps": 30.0}
     find_viewer_clips([tmp_path / "base.npz"], **given)
-    with pytest.raises(BadInput, match=re.escape("x.npz: expected a face some ") + ".*" + re.escape(text)):
+    with pytest.raises(BadInput, match=re.escape("x.npz: expected a face about ") + ".*" + re.escape(text)):
         find_viewer_clips([tmp_path / "x.npz"], **given, mm_per_unit=unit)
 
 

@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learn2talk_core.models.speech_encoder import SpeechEncoder, align_as_faceformer, normalise_wave, tcn_features
-from learn2talk_core.models.students.faceformer_compiled import Affine, DecoderLayer, decode
+from learn2talk_core.models.students.faceformer.compiled import Affine, DecoderLayer, decode
 from learn2talk_core.models.students.student import Student, StudentStream
 from learn2talk_core.run.threads import one_thread
 
@@ -180,7 +180,7 @@ class FaceFormer(Student):
         return self.states(hidden.expand(len(styles), -1, -1), styles)[:, :frames]
 
     def open_stream(self, style: Tensor, fps: float, memory: int) -> StudentStream:
-        from learn2talk_core.models.students.faceformer_streaming import FaceFormerStream
+        from learn2talk_core.models.students.faceformer.streaming import FaceFormerStream
 
         return FaceFormerStream(self, style, fps, memory)
 

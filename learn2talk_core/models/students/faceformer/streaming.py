@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from learn2talk_core.models.students.faceformer import Alignment, FaceFormer, distance_bias
+from learn2talk_core.models.students.faceformer.network import Alignment, FaceFormer, distance_bias
 from learn2talk_core.run.threads import one_thread
 
 

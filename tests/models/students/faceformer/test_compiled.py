@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from learn2talk_core.models.students.faceformer import FaceFormer
-from learn2talk_core.models.students.faceformer_compiled import _softmax
+from learn2talk_core.models.students.faceformer.compiled import _softmax
+from learn2talk_core.models.students.faceformer.network import FaceFormer
 
 
 @pytest.mark.parametrize(("rate", "heads", "width"), [(1, 4, 64), (2, 4, 32), (3, 1, 8)])

@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 import torch
 
-from learn2talk_core.models.students.faceformer import FaceFormer
-from learn2talk_core.models.students.faceformer_streaming import RollOut
+from learn2talk_core.models.students.faceformer.network import FaceFormer
+from learn2talk_core.models.students.faceformer.streaming import RollOut
 from learn2talk_core.run.weights import frozen
 
 
