@@ -127,7 +127,7 @@ def test_not_a_video(tmp_path: Path) -> None:
         read_video(tmp_path / "a.wav")
     with pytest.raises(BadInput, match=r"none.mp4: expected a video file, found no such file"):
         read_video(tmp_path / "none.mp4")
-    with pytest.raises(BadInput, match="clip 7: expected a video"):
+    with pytest.raises(BadInput, match="clip 7: expected a complete video"):
         read_video(b"nothing", name="clip 7")
 
 
@@ -141,7 +141,7 @@ def test_a_tag_that_is_no_text_does_no_harm() -> None:
 @pytest.mark.parametrize(("codec", "kind"), [(b"avc1", "video"), (b"mp4a", "audio")])
 def test_an_unknown_codec_is_named(codec: bytes, kind: str) -> None:
     film = encode_video(pictures(3), 25, clicks(0.12)).replace(codec, b"zzzz").replace(b"esds", b"zzzz")
-    with pytest.raises(BadInput, match=f"film: expected a video .*, found {kind} in a codec that ffmpeg does not know"):
+    with pytest.raises(BadInput, match=f"film: expected a complete video .*, found {kind} in a codec that ffmpeg does not know"):
         read_video(film, name="film")
 
 
