@@ -121,5 +121,5 @@ def test_without_the_package_the_error_says_what_to_do(monkeypatch):
     for name in ("pytorch3d", "pytorch3d.ops"):
         monkeypatch.setitem(sys.modules, name, None)
     vertices, faces, colours = bumpy_sphere(torch.float32)
-    with pytest.raises(BadInput, match=r"expected the package pytorch3d .* Install it .*, or choose backend=\"cpu\""):
+    with pytest.raises(BadInput, match=r"expected the package pytorch3d.* Install it .*, or choose backend=\"cpu\""):
         render(vertices, faces, colours, CAMERA, 8, 8, backend="pytorch3d")

@@ -141,7 +141,9 @@ def test_a_tag_that_is_no_text_does_no_harm() -> None:
 @pytest.mark.parametrize(("codec", "kind"), [(b"avc1", "video"), (b"mp4a", "audio")])
 def test_an_unknown_codec_is_named(codec: bytes, kind: str) -> None:
     film = encode_video(pictures(3), 25, clicks(0.12)).replace(codec, b"zzzz").replace(b"esds", b"zzzz")
-    with pytest.raises(BadInput, match=f"film: expected a complete video .*, found {kind} in a codec that ffmpeg does not know"):
+    with pytest.raises(
+        BadInput, match=f"film: expected a complete video .*, found {kind} in a codec that ffmpeg does not know"
+    ):
         read_video(film, name="film")
 
 
