@@ -43,8 +43,11 @@ def test_a_rotated_face_is_refused_with_its_rotation(turn, found):
 
 
 @pytest.mark.parametrize("axis", ["x", "y", "z"])
-def test_a_tilted_face_of_another_person_is_accepted(axis):
-    refuse_rotated("head.obj", other(FACE) @ Rotation.from_euler(axis, 15, degrees=True).as_matrix().T, FACE)
+def test_a_tilted_face_of_another_person_is_accepted_up_to_20_degrees(axis):
+    tilted = {angle: other(FACE) @ Rotation.from_euler(axis, angle, degrees=True).as_matrix().T for angle in (15, 25)}
+    assert refuse_rotated("head.obj", tilted[15], FACE) is None
+    with pytest.raises(BadInput, match=rf"rotated by 2[3-7]° about {axis}\. Export it"):
+        refuse_rotated("head.obj", tilted[25], FACE)
 
 
 def test_a_flat_face_has_no_mirror_image():
