@@ -239,15 +239,12 @@ class Animator:
             network = self.student.network
             expected, found = "a student whose vertices are affine in its states", "another network"
             raise BadInput(f"a stream of {network}", expected=expected, found=found, fix="Use learn2talk animate.")
-        basis, offset = np.ascontiguousarray(weight).reshape(len(weight), -1, 3), bias.reshape(-1, 3)
-        other = self.correspondence
-        return (basis, offset) if other is None else (other.move(basis), other.move(offset))
+        return self._moved(weight), self._moved(bias)
 
-    def _moved(self, directions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """As `_map`, from the `directions` (r, 3V) of one clip; the offset is zero."""
-        basis, other = directions.reshape(len(directions), -1, 3), self.correspondence
-        basis = basis if other is None else other.move(basis)
-        return basis, np.zeros(basis.shape[1:], np.float32)
+    def _moved(self, displacements: np.ndarray) -> np.ndarray:
+        """Displacements (…, 3V) of the student's own face, as those of the animated faces (…, V', 3)."""
+        own = np.ascontiguousarray(displacements).reshape(*displacements.shape[:-1], -1, 3)
+        return own if self.correspondence is None else self.correspondence.move(own)
 
     @cached_property
     def _head(self) -> PoseVAE:
@@ -280,7 +277,11 @@ class Animator:
         self, weights: Mapping[str, float], fps: float, life: Life, directions: np.ndarray | None = None
     ) -> Animation:
         """An animation without frames; `directions` (r, 3V) are those of the clip if the student has no affine map."""
-        (basis, offset), names = self._map if directions is None else self._moved(directions), life.shapes()
+        if directions is None:
+            basis, offset = self._map
+        else:
+            basis, offset = self._moved(directions), self._moved(np.zeros_like(directions[0]))
+        names = life.shapes()
         basis = np.concatenate([basis, self._deltas(names)]) if names else basis
         face = self.face(weights)
         return Animation(

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
 import torch
 from torch import Tensor
@@ -102,8 +101,7 @@ def import_student(
         about = load_config(source, made_by="make repro")
         if (network := about.get("network", FaceFormer.network)) != FaceFormer.network:
             raise BadInput(source, expected="a FaceFormer", found=f"a {network}", fix=FIX)
-        student, speakers = load_as(FaceFormer, source, made_by="make repro")
-        model = cast(FaceFormer, student)
+        model, speakers = load_as(FaceFormer, source, made_by="make repro")
         _check_corpus(
             source, len(speakers), model.vertex_count, about["fps"], corpus.train_speakers, vertices, corpus.fps
         )

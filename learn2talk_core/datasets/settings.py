@@ -115,13 +115,12 @@ def guess_dataset(folder: Path) -> Dataset:
 
 
 def _refuse_missing(folder: Path) -> None:
-    """Refuse a dataset that is not there, for a relative path with the place where it was looked for."""
+    """Refuse a dataset that does not exist; a relative path may exist in the project and not in a copy of it."""
     if folder.is_dir():
         return
     found, fix = "a file" if folder.exists() else "no such folder", "Check the path."
-    if not folder.exists() and not folder.is_absolute():
-        here = Path.cwd()
-        found = f"no such folder: the path is relative to the project, and this copy of it, {here}, does not contain it"
+    if not (folder.exists() or folder.is_absolute()):
+        found += f": the path is relative to the project, and this copy of it, {Path.cwd()}, does not contain it"
         fix = "Give an absolute path: dvc exp run --temp and --queue copy only what Git or DVC track."
     raise BadInput(folder, expected="the folder of a dataset", found=found, fix=fix)
 

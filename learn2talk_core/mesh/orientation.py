@@ -14,6 +14,8 @@ LARGEST = 20.0  # degrees of rotation that are accepted
 FLAT = 1e-3  # smallest ratio of singular values at which a mesh can be told from its mirror image
 OPEN = 0.2  # length of the sum of a mask's normals, relative to its area; 0.06 for heads that are open at the neck
 DENSER = 0.05  # of the size: distance from the middle of a head's surface to the mean of its vertices; measured: 0.14
+RIGHT = "a head whose left is x and up is y, and which looks along z, as in the model"
+FIX = "Export it with y up and z out of the face, not mirrored."
 DEEPER = 0.9  # height over depth below which a head may have z up; measured: 0.82 for a head, 0.3 to 0.6 for masks
 AXES = [
     np.eye(3)[list(order)] * signs for order in permutations(range(3)) for signs in product((1.0, -1.0), repeat=3)
@@ -42,9 +44,9 @@ def refuse_rotated(where: object, positions: np.ndarray, known: np.ndarray) -> N
         found += f": left is {left}, up is {up}, the face looks along {front}"
     raise BadInput(
         where,
-        expected="a head whose left is x and up is y, and which looks along z, as in the model",
+        expected=RIGHT,
         found=f"one that is {found}",
-        fix="Export it with y up and z out of the face, not mirrored.",
+        fix=FIX,
     )
 
 
@@ -69,9 +71,9 @@ def refuse_z_up(where: object, positions: np.ndarray, faces: np.ndarray) -> None
     if height < DEEPER * depth and abs(up) > 2 * max(abs(side), abs(front)):
         raise BadInput(
             where,
-            expected="a head whose left is x and up is y, and which looks along z, as in the model",
+            expected=RIGHT,
             found=f"one that looks along {'-' if up < 0 else ''}y and is {height / depth:.2f} times as high as deep",
-            fix="Export it with y up and z out of the face, not mirrored.",
+            fix=FIX,
         )
 
 

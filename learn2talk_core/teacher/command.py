@@ -21,13 +21,13 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import IO
 
-import cv2
 import numpy as np
 
 from learn2talk_core.audio.waveform import to_int16, write_wave
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
 from learn2talk_core.teacher import supervisor
+from learn2talk_core.video.stills import png
 
 PLACES = ("audio", "image", "output", "folder")
 TAIL_LINES, TAIL_CHARACTERS = 12, 1500
@@ -130,7 +130,7 @@ def make_video(command: Command, audio: np.ndarray, image: np.ndarray, target: P
             "folder": folder,
         }
         write_wave(places["audio"], audio)
-        cv2.imwrite(str(places["image"]), cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        places["image"].write_bytes(png(image))
         words = [
             re.sub(r"\{(\w+)\}", lambda match: str(places.get(match[1], match[0])), word) for word in command.arguments
         ]

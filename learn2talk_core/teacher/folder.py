@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import pandas as pd
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE, write_wave
@@ -18,7 +17,7 @@ from learn2talk_core.run.progress import progress
 from learn2talk_core.teacher.videos import find_video, look_at, resample_note
 from learn2talk_core.video.landmarks import FindFaces
 from learn2talk_core.video.recorded import SUFFIXES
-from learn2talk_core.video.stills import Still
+from learn2talk_core.video.stills import Still, png
 from learn2talk_core.video.talking_video import frames_of, open_talking_video
 
 
@@ -106,7 +105,7 @@ def write_inputs(
             write_wave(partial / audio, corpus.audio(clip))
             if not (partial / image).is_file():
                 (partial / image).parent.mkdir(exist_ok=True)
-                cv2.imwrite(str(partial / image), cv2.cvtColor(still.image, cv2.COLOR_RGB2BGR))
+                (partial / image).write_bytes(png(still.image))
             seconds = round(clip.samples / SAMPLE_RATE, 3)
             rows.append([clip.id, clip.speaker, audio, image, frames_of(clip.samples), seconds])
         table = pd.DataFrame(rows, columns=["clip", "speaker", "audio", "image", "frames", "seconds"])

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from learn2talk_core.run.errors import BadInput
@@ -20,6 +21,11 @@ class Still:
     def face(self) -> np.ndarray:
         """The face as Wav2Lip takes it, uint8 (96, 96, 3)."""
         return crop(self.image[None], self.clip.face_box, FACE_SIZE)[0]
+
+
+def png(image: np.ndarray) -> bytes:
+    """An image (H, W, 3) uint8 RGB as a PNG file. `cv2.imwrite` would say nothing of a full disk."""
+    return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR))[1].tobytes()
 
 
 def choose_stills(speakers: Iterable[str], video: TalkingVideo, still: str) -> dict[str, Still]:

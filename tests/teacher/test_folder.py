@@ -1,3 +1,4 @@
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -108,6 +109,16 @@ def test_inputs_replace_no_folder_of_the_user(corpus: Corpus, capsys: pytest.Cap
     assert main(["teacher-inputs", "own"]) == 1
     assert "own: expected a folder that learn2talk teacher-inputs made, or none" in capsys.readouterr().err
     assert Path("own/clips.csv").read_text() == "mine"
+
+
+def test_a_full_disk_leaves_no_inputs(corpus: Corpus, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    def full(path: Path, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert main(["teacher-inputs", "in"]) == 1
+    assert "in: expected to be able to write it, found No space left on device" in capsys.readouterr().err
+    assert not Path("in").exists()
 
 
 def test_only_some_inputs(corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:

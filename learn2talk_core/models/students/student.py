@@ -7,7 +7,7 @@ displacements of the vertices themselves, d = 3V.
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -139,12 +139,15 @@ def save_student(folder: str | Path, student: Student, *, fps: float, speakers: 
     save_weights(folder, student, {**student.settings(), **about})
 
 
+Network = TypeVar("Network", bound=Student)
+
+
 def load_as(
-    network: type[Student], folder: str | Path, *, made_by: str, recipe: str | None = None
-) -> tuple[Student, tuple[str, ...]]:
+    network: type[Network], folder: str | Path, *, made_by: str, recipe: str | None = None
+) -> tuple[Network, tuple[str, ...]]:
     """`loading.load_student` where the network is known, without the code of any other network."""
 
-    def build(config: dict[str, Any]) -> Student:
+    def build(config: dict[str, Any]) -> Network:
         if recipe is not None:
             refuse_other_recipe(folder, config["notes"].get("recipe"), recipe)
         return network.from_settings({**config, "style_count": len(config["speakers"])})
