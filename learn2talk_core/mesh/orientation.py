@@ -14,7 +14,7 @@ LARGEST = 20.0  # degrees of rotation that are accepted
 FLAT = 1e-3  # smallest ratio of singular values at which a mesh can be told from its mirror image
 OPEN = 0.2  # length of the sum of a mask's normals, relative to its area; 0.06 for heads that are open at the neck
 DENSER = 0.05  # of the size: distance from the middle of a head's surface to the mean of its vertices; measured: 0.14
-RIGHT = "a head whose left is x and up is y, and which looks along z, as in the model"
+EXPECTED = "a head whose left is x and up is y, and which looks along z, as in the model"
 FIX = "Export it with y up and z out of the face, not mirrored."
 DEEPER = 0.9  # height over depth below which a head may have z up; measured: 0.82 for a head, 0.3 to 0.6 for masks
 AXES = [
@@ -44,7 +44,7 @@ def refuse_rotated(where: object, positions: np.ndarray, known: np.ndarray) -> N
         found += f": left is {left}, up is {up}, the face looks along {front}"
     raise BadInput(
         where,
-        expected=RIGHT,
+        expected=EXPECTED,
         found=f"one that is {found}",
         fix=FIX,
     )
@@ -71,7 +71,7 @@ def refuse_z_up(where: object, positions: np.ndarray, faces: np.ndarray) -> None
     if height < DEEPER * depth and abs(up) > 2 * max(abs(side), abs(front)):
         raise BadInput(
             where,
-            expected=RIGHT,
+            expected=EXPECTED,
             found=f"one that looks along {'-' if up < 0 else ''}y and is {height / depth:.2f} times as high as deep",
             fix=FIX,
         )
