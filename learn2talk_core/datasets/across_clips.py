@@ -1,9 +1,8 @@
 """Checks across clips: shared templates, duplicate clips, sound that does not fit the lips.
 
-How well the sound of a single clip fits its lips says little: in the embedded corpus one clean clip in ten fits better
-with reversed sound, and one in a hundred with an offset of 100 ms. Reversed or late sound is therefore reported only
-for speakers with `ENOUGH` clips. Late sound of a single clip is reported only where it is beyond doubt: about a third
-of the clips that are 120 ms late.
+Reversed or late sound of all clips, or of a speaker with `ENOUGH` clips, shows in the loudness alone. The loudness of a
+single clip says too little: in the embedded corpus one clean clip in ten fits better with reversed sound. Single clips
+are compared with what all other clips tell, see `sound_and_lips`.
 """
 
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ import numpy as np
 from learn2talk_core.corpus.format import Corpus, Recording
 from learn2talk_core.corpus.offset import STEP, AudioOffset, correlations, lip_curves, mean_offset, opening_curve
 from learn2talk_core.datasets.problem import Problem
+from learn2talk_core.datasets.sound_and_lips import Misfit, SoundAndLips, misfits, sound_and_lips
 from learn2talk_core.datasets.source import Source
 
 SAME_TEMPLATE = 0.01  # mm; two scans of one person differ by more
@@ -24,18 +24,20 @@ IN_STEP = 10.0  # ms by which lips open after the sound in synchronous speech, s
 FITS = 0.2  # correlation of loudness and lip opening above which their lag is meaningful
 ENOUGH = 6  # clips; the mean lag of this many clips scatters by 30 ms around that of the corpus
 SPEAKER_LATE = 60.0  # ms
+REVERSED = "the sound fits the lips better when it is reversed"
+REVERSE = "Reverse the sound or the motion, whichever is wrong."
 BACKWARDS = 0.05  # gain in correlation that reversed sound must reach; for `ENOUGH` correct clips it fits worse
-CLIP_LATE, CLIP_SURE = 80.0, 0.3  # ms; gain in correlation, at most 0.22 in clean clips
 
 
 @dataclass(frozen=True)
 class Trace:
-    """The data of a clip that is kept for comparison with others: about ten kilobytes.
+    """The data of a clip that is kept for comparison with others: about ten kilobytes per second.
 
     Attributes:
         id, speaker: of the clip.
         level, opening: its curves, see `corpus.offset`.
         fit: (2, lags) `correlations` with its sound and with its reversed sound; None if `correlations` gives none.
+        sound_and_lips: see there; None for short clips.
     """
 
     id: str
@@ -43,6 +45,7 @@ class Trace:
     level: np.ndarray
     opening: np.ndarray
     fit: np.ndarray | None
+    sound_and_lips: SoundAndLips | None
 
 
 def trace(data: Source | Corpus, clip: Recording) -> Trace:
@@ -51,7 +54,8 @@ def trace(data: Source | Corpus, clip: Recording) -> Trace:
     smallest = 1e-6 * float(np.ptp(data.templates[clip.speaker]))
     rows = [correlations(curves, smallest, backwards=backwards) for backwards in (False, True)]
     fit = None if rows[0] is None else np.array(rows)
-    return Trace(clip.id, clip.speaker, curves.level, curves.opening, fit)
+    detail = None if fit is None else sound_and_lips(data.topology, clip.motion, clip.audio, data.fps)
+    return Trace(clip.id, clip.speaker, curves.level, curves.opening, fit, detail)
 
 
 def across_clips(data: Source | Corpus, traces: Sequence[Trace], where: str) -> list[Problem]:
@@ -114,7 +118,7 @@ def _out_of_step(traces: Sequence[Trace], where: str, fps: float) -> list[Proble
         return problems
     if offset.correlation < FITS:
         return []
-    problems = []
+    problems, single = [], []
     late = offset.lag_ms - IN_STEP
     if abs(late) >= 1500 / fps:
         fix = f"Add {late:+.0f} to corpus.source.audio_offset_ms."
@@ -122,8 +126,9 @@ def _out_of_step(traces: Sequence[Trace], where: str, fps: float) -> list[Proble
     for speaker in dict.fromkeys(trace.speaker for trace in heard):
         own = [trace for trace in heard if trace.speaker == speaker]
         wrong = _reversed(own, f"speaker {speaker}") or _late_speaker(own, speaker, offset.lag_ms)
-        problems += wrong or [problem for trace in own for problem in _late_clip(trace, offset.lag_ms)]
-    return problems
+        problems += wrong
+        single += [] if wrong else own
+    return problems + _single_clips(single)
 
 
 def _fits(traces: Sequence[Trace]) -> np.ndarray:
@@ -140,8 +145,7 @@ def _reversed(traces: Sequence[Trace], where: str) -> list[Problem]:
     there, back = _fits(traces).mean(axis=0).max(axis=1)
     if back < max(FITS, there + BACKWARDS):
         return []
-    what = "the sound fits the lips better when it is reversed"
-    return [Problem(where, what, "error", "Reverse the sound or the motion, whichever is wrong.")]
+    return [Problem(where, REVERSED, "error", REVERSE)]
 
 
 def _late_speaker(traces: Sequence[Trace], speaker: str, usual_ms: float) -> list[Problem]:
@@ -153,14 +157,18 @@ def _late_speaker(traces: Sequence[Trace], speaker: str, usual_ms: float) -> lis
     return [_late(f"speaker {speaker}", offset.lag_ms - usual_ms)]
 
 
-def _late_clip(trace: Trace, usual_ms: float) -> list[Problem]:
-    row = _fits([trace])[0, 0]
-    lags = 1000 * STEP * (np.arange(len(row)) - len(row) // 2)
-    usual = row[np.abs(lags - usual_ms).argmin()]
-    best = int(row.argmax())
-    if abs(lags[best] - usual_ms) < CLIP_LATE or row[best] - usual < CLIP_SURE:
-        return []
-    return [_late(f"clip {trace.id}", lags[best] - usual_ms)]
+def _single_clips(traces: Sequence[Trace]) -> list[Problem]:
+    found = misfits([trace.sound_and_lips for trace in traces])
+    return [_misfit(f"clip {traces[number].id}", misfit) for number, misfit in found.items()]
+
+
+def _misfit(where: str, misfit: Misfit) -> Problem:
+    if misfit.kind == "shifted":
+        return _late(where, -misfit.late_ms)
+    if misfit.kind == "reversed":
+        return Problem(where, REVERSED, "error", REVERSE)
+    what = "the sound does not fit the lips, compared with all clips"
+    return Problem(where, what, "warning", "Check that sound and motion are of the same recording.")
 
 
 def _late(where: str, motion_ms: float) -> Problem:

@@ -29,8 +29,17 @@ Fault = Callable[[Clips, Templates], None]
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory: pytest.TempPathFactory) -> Source:
     """Two speakers, seven sentences each, in millimetres; clips 0 to 6 are S00's, 7 to 13 S01's."""
-    folder = tmp_path_factory.mktemp("own") / "data"
-    write_folder(folder, 1, speakers=SPEAKERS, sentences=SENTENCES, fps=FPS, table=False)
+    return made(tmp_path_factory.mktemp("own") / "data", SENTENCES)
+
+
+@pytest.fixture(scope="module")
+def clean_and_larger(tmp_path_factory: pytest.TempPathFactory) -> Source:
+    """As `clean`, with enough clips to compare the sound of each with the others."""
+    return made(tmp_path_factory.mktemp("own") / "data", 12)
+
+
+def made(folder: Path, sentences: int) -> Source:
+    write_folder(folder, 1, speakers=SPEAKERS, sentences=sentences, fps=FPS, table=False)
     source = read_folder(folder, fps=FPS, mm_per_unit=1.0, lips=folder / "lips.txt")
     return dataclasses.replace(source, recordings=list(source.recordings))
 
@@ -153,9 +162,10 @@ def shared_template(_: Clips, templates: Templates) -> None:
     templates["S01"] = templates["S00"]
 
 
-def backwards(clips: Clips, *speakers: str) -> None:
+def backwards(clips: Clips, *names: str) -> None:
+    """Reverse the sound of clips or speakers."""
     for i, clip in enumerate(clips):
-        if clip.speaker in speakers:
+        if clip.speaker in names or clip.id in names:
             clips[i] = dataclasses.replace(clip, audio=clip.audio[::-1])
 
 
@@ -186,6 +196,31 @@ def test_a_fault_of_a_speaker(clean: Source, fault: Fault, found: str) -> None:
     assert any(line.startswith(found) for line in lines(problems))
     assert fault in (swapped_templates, shared_template) or len(problems) == 1
     assert all(problem.fix for problem in problems)
+
+
+# --- sound of single clips
+
+
+def sound_of_another(clips: Clips, number: int) -> None:
+    """The sound of a clip that is then left out."""
+    clips[number] = dataclasses.replace(clips[number], audio=np.resize(clips[-1].audio, len(clips[number].audio)))
+    clips.pop()
+
+
+@pytest.mark.parametrize(
+    ("fault", "found"),
+    [
+        (lambda c, i: backwards(c, c[i].id), "error: clip {}: the sound fits the lips better when it is reversed"),
+        (lambda c, i: late(c, c[i].id), "warning: clip {}: the sound is 1[0-4]0 ms late against the lips"),
+        (sound_of_another, "warning: clip {}: the sound does not fit the lips, compared with all clips"),
+    ],
+)
+def test_the_sound_of_a_clip(clean_and_larger: Source, fault: Callable[[Clips, int], None], found: str) -> None:
+    assert problems_with(clean_and_larger, None)[1] == []
+    _, problems = problems_with(clean_and_larger, lambda clips, _: fault(clips, 3))
+    assert len(problems) == 1
+    assert re.match(found.format(list(clean_and_larger.recordings)[3].id), lines(problems)[0])
+    assert problems[0].fix
 
 
 def test_one_of_three_speakers_late(tmp_path: Path) -> None:
