@@ -1,0 +1,135 @@
+"""Checkpoints of VOCA: the published TensorFlow one (`gstep_52280.model.index` and `.data-00000-of-00001`)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from learn2talk_core.corpus import published_speakers
+from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.models.students.student import load_as
+from learn2talk_core.models.students.voca.network import CHANNELS, DEEPSPEECH, STATES, VOCA
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.weights import load_config
+from learn2talk_core.untrusted.published import fill
+from learn2talk_core.untrusted.tensor_bundle import bundle_stem, read_tensor_bundle
+
+FIX = "Name the file gstep_52280.model.index of VOCA, with its .data file beside it."
+OTHER_CORPUS = "Use it on the corpus that it was trained on."
+# Tensors of a checkpoint that are no weights: the optimiser's moments and its powers of the decay rates, and step counts.
+TRAINING_ONLY = ("/Adam", "/Adam_1", "beta1_power", "beta2_power", "global_step")
+PUBLISHED_FPS = 60.0
+
+
+def tensor_names() -> dict[str, str]:
+    """The names of our weights → VOCA's."""
+    speech, last = "VOCA/SpeechEncoder", "VOCA/ExpressionLayer/expression_offset"
+    names = {
+        "batch_norm.weight": f"{speech}/batch_norm/gamma",
+        "batch_norm.bias": f"{speech}/batch_norm/beta",
+        "batch_norm.running_mean": f"{speech}/batch_norm/moving_mean",
+        "batch_norm.running_var": f"{speech}/batch_norm/moving_variance",
+        "expression_offset.weight": f"{last}/weights",
+        "expression_offset.bias": f"{last}/biases",
+    }
+    layers = {f"convolutions.{i}": f"conv{i + 1}" for i in range(len(CHANNELS))} | {"fc1": "fc1", "fc2": "fc2"}
+    for own, theirs in layers.items():
+        names |= {f"{own}.weight": f"{speech}/{theirs}/weights", f"{own}.bias": f"{speech}/{theirs}/biases"}
+    return names
+
+
+def import_voca(path: str | Path) -> tuple[VOCA, tuple[str, ...]]:
+    """The network of a TensorFlow checkpoint, read without TensorFlow. It needs DeepSpeech's logits, not sound.
+
+    Args:
+        path: a file of the checkpoint, or the files' common name.
+
+    Returns:
+        The network, in evaluation mode, and its speakers in the order of the style one-hot.
+
+    Raises:
+        BadInput: see `read_tensor_bundle`; another network; another number of styles than the eight published ones.
+    """
+    given = read_tensor_bundle(path, skipped=TRAINING_ONLY)
+    names = tensor_names()
+    absent = [name for name in names.values() if name not in given]
+    extra = [name for name in given if name not in names.values()]
+    if absent or extra:
+        found = f"no {absent[0]}" if absent else f"{extra[0]}, which it does not have"
+        raise BadInput(path, expected="the weights of VOCA", found=found, fix=FIX)
+    state = {own: _torch_order(given[theirs]) for own, theirs in names.items()}
+    vertices, remainder = divmod(given[names["expression_offset.bias"]].size, 3)
+    styles = state["fc1.weight"].shape[-1] - CHANNELS[-1]
+    speakers = published_speakers.VOCASET
+    if remainder or styles != len(speakers):
+        found = f"{styles} styles and {3 * vertices + remainder} coordinates"
+        raise BadInput(path, expected=f"VOCA with {len(speakers)} styles", found=found, fix=FIX)
+    model = VOCA(vertices, styles, feature_width=DEEPSPEECH)
+    fill(model, state, path, what="VOCA with DeepSpeech's 29 logits", fix=FIX)
+    return model.eval(), speakers
+
+
+def export_arrays(model: VOCA) -> dict[str, np.ndarray]:
+    """The weights under VOCA's names, in TensorFlow's order, without those of the speech encoder."""
+    state = model.state_dict()
+    return {theirs: _tensorflow_order(state[own]) for own, theirs in tensor_names().items()}
+
+
+def import_student(
+    source: str | Path, corpus: Corpus, *, config: str | Path | None = None
+) -> tuple[VOCA, tuple[str, ...]]:
+    """A VOCA for the speakers and mesh of `corpus`, from a model folder of this project.
+
+    Published weights cannot be a student of a run: they need DeepSpeech's logits, and a corpus has sound.
+    """
+    source = Path(source)
+    if not source.is_dir():
+        import_voca(source)
+        raise BadInput(
+            source,
+            expected="a VOCA that listens to sound",
+            found="published weights, which need the logits of DeepSpeech 0.1.0",
+            fix="Train a voca (checkpoint: null); use the published one in Python: VOCA.predict_from_logits.",
+        )
+    about: dict[str, Any] = load_config(source, made_by="make repro")
+    if about.get("network") != VOCA.network:
+        raise BadInput(source, expected="a voca", found=f"a {about.get('network', 'faceformer')}", fix=OTHER_CORPUS)
+    model, speakers = load_as(VOCA, source, made_by="make repro", recipe=corpus.recipe)
+    check_speakers(source, speakers, corpus.train_speakers)
+    if model.vertex_count != len(corpus.topology.colours):
+        expected = f"a face of {len(corpus.topology.colours)} vertices"
+        raise BadInput(source, expected=expected, found=f"one of {model.vertex_count}", fix=OTHER_CORPUS)
+    return model, speakers
+
+
+def check_speakers(source: object, speakers: Sequence[str], wanted: Sequence[str]) -> None:
+    """Refuse a model that was trained on other speakers than the corpus's."""
+    if set(speakers) != set(wanted):
+        expected = f"the training speakers of the corpus, {', '.join(wanted)}"
+        raise BadInput(source, expected=expected, found=", ".join(speakers), fix=OTHER_CORPUS)
+
+
+def is_bundle(path: str | Path) -> bool:
+    """Whether `path` names a TensorFlow checkpoint."""
+    return Path(f"{bundle_stem(path)}.index").is_file()
+
+
+def _torch_order(values: np.ndarray) -> Tensor:
+    """TensorFlow's order of axes → torch's: convolutions (k, 1, in, out) → (out, in, k), linear maps transposed."""
+    if values.ndim == 4:
+        values = values[:, 0].transpose(2, 1, 0)
+    elif values.ndim == 2:
+        values = values.T
+    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+
+
+def _tensorflow_order(value: Tensor) -> np.ndarray:
+    values = value.detach().cpu().numpy()
+    if values.ndim == 3:
+        values = values.transpose(2, 1, 0)[:, None]
+    elif values.ndim == 2:
+        values = values.T
+    return np.ascontiguousarray(values)
