@@ -45,7 +45,6 @@ from learn2talk_core.models.speech_encoder import SpeechEncoder
 from learn2talk_core.models.syncnet3d import window_frames
 from learn2talk_core.run.config import load_params
 from learn2talk_core.training.scratch import Scratch
-from learn2talk_core.training.student import spoken_clips
 from learn2talk_core.training.students import faceformer
 from learn2talk_core.training.syncnet3d import read_windows, train_syncnet3d
 from stages.syncnet3d import Params
@@ -238,9 +237,8 @@ def train(what: str, folder: Path, steps: int) -> dict[str, float]:
             found["windows"] = found["chosen"] * recipe.windows
         else:
             encoder = SpeechEncoder.from_numbers(**({} if what == "base" else SMALL))
-            spoken = spoken_clips(corpus, encoder, clips, "speech features")
             paper = replace(STUDENT, steps=steps)
-            faceformer.train_network(corpus, encoder, spoken, paper, seed=0, scratch=scratch, description="faceformer")
+            faceformer.train_network(corpus, encoder, clips, paper, seed=0, scratch=scratch, description="faceformer")
     hook.remove()
     step = float(np.median(np.diff(ends)))
     return {**found, "ready": ends[0] - start - step, "step": step, "peak_mb": peak_kilobytes() / 1024}

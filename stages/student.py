@@ -18,7 +18,6 @@ from learn2talk_core.run.students import PlainStudent
 from learn2talk_core.run.weights import parameter_count
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
-from learn2talk_core.training.student import spoken_clips
 
 CORPUS, ENCODER, OUT = paths.CORPUS, paths.SPEECH_ENCODER, paths.STUDENTS
 METRICS, CURVES = f"{paths.METRICS}/students", f"{paths.CURVES}/students"
@@ -39,7 +38,7 @@ def main(params: Params, name: str) -> str:
     encoder = load_speech_encoder(ENCODER)
     keyed = (replace(params, students={name: student}), recipe)
     with open_scratch(f"student-{name}", keyed, [CORPUS, ENCODER]) as scratch:
-        clips = spoken_clips(corpus, encoder, corpus.split("train"), "speech features")
+        clips = corpus.split("train")
         model, history = training.train_network(
             corpus, encoder, clips, recipe, seed=params.seed, scratch=scratch, description=name
         )

@@ -19,7 +19,6 @@ from learn2talk_core.run.students import TaughtStudent
 from learn2talk_core.run.weights import parameter_count
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import Scratch, open_scratch
-from learn2talk_core.training.student import spoken_clips
 from learn2talk_core.training.student_terms import extra_terms
 
 CORPUS, ENCODER, OUT = paths.CORPUS, paths.SPEECH_ENCODER, paths.STUDENTS
@@ -60,7 +59,7 @@ def train_taught_student(
 ) -> tuple[Student, list[dict[str, float]]]:
     """Train a student; returns it with the curve of its losses. `description` labels the progress bar."""
     encoder = load_speech_encoder(ENCODER)
-    clips = spoken_clips(corpus, encoder, corpus.split("train"), "speech features")
+    clips = corpus.split("train")
     extra = extra_terms(
         corpus, clips, lambda1=params.lambda1, lambda2=params.lambda2,
         syncnet3d=SYNCNET3D, lipreader=LIPREADER, teacher_features=TEACHER,

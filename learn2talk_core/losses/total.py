@@ -2,6 +2,8 @@
 
     L = L_vertex + lambda1 · L_sync + lambda2 · L_lipread
 
+A network may have losses of its own besides L_vertex, those of its paper; they are added with the weights given there.
+
 With `balance: none` the lambdas multiply the losses as printed. With `balance: gradient` a lambda is a share: the term
 is scaled so that its gradient, measured at the student's latent states, has lambda times the norm of the vertex loss's.
 The norms are measured at the latent states because every direction there is a motion that the student can make; at
@@ -9,7 +11,7 @@ the vertices, most of a sync gradient points in directions that do not occur in 
 datasets and units.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
@@ -49,15 +51,19 @@ class GradientBalance(nn.Module):
 
 
 def overall_loss(
-    latents: torch.Tensor, terms: list[tuple[str, float, Term]], balance: GradientBalance | None
+    latents: torch.Tensor,
+    terms: list[tuple[str, float, Term]],
+    balance: GradientBalance | None,
+    own: Sequence[tuple[str, float, torch.Tensor]] = (),
 ) -> tuple[torch.Tensor, dict[str, float]]:
-    """Eq. 8 over any number of terms.
+    """Eq. 8 over any number of terms, plus the network's own losses.
 
     Args:
         latents: (B, T, d) latent states of the student.
         terms: (name, lambda, loss as a function of the latent states); the first is the vertex loss with lambda 1.
             A term with lambda 0 is not computed.
         balance: None for `balance: none`.
+        own: (name, weight, value) of the network's own other losses, which no balance scales.
 
     Returns:
         The scalar L, and the values of the terms by name, including L as `loss`.
@@ -75,6 +81,9 @@ def overall_loss(
             weight = weight * balance.share_weight(index)
         branch = latents if balance is None or weight == 0 else balance.measured(latents, index, weight)
         value = term(branch)
+        total = total + weight * value
+        values[name] = float(value.detach())
+    for name, weight, value in own:
         total = total + weight * value
         values[name] = float(value.detach())
     return total, {"loss": float(total.detach()), **values}

@@ -1,13 +1,13 @@
 """The part of training that all students share: clips, the unit of motion, Eq. 8 step by step.
 
-`training/students/` has a file for each network; `training/student_terms.py` has the terms besides L_vertex. The speech
-encoder's TCN is frozen (paper, Sect. III-B), so its features are computed once per clip. All losses are functions of
-the student's states: if the map from states to vertices is affine, each term computes only the vertices that it needs.
+`training/students/` has a file for each network. A network prepares what it needs of a clip by itself (features of the
+frozen TCN, windows, mel), once, and keeps it by clip id; here only `speak` is known, which maps clips to states and to
+the network's own losses. `training/student_terms.py` has the terms of Learn2Talk. They are functions of the student's
+states: if the map from states to vertices is affine, each term computes only the vertices that it needs.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -26,33 +26,48 @@ from learn2talk_core.training.loop import train, update, warmup_cosine
 from learn2talk_core.training.scratch import Scratch
 
 
-@dataclass(frozen=True)
-class SpokenClip:
-    """A training clip with its TCN features (T, C) at the motion's frame rate, which training does not change."""
+class Spoken(NamedTuple):
+    """What a network makes of a padded batch of clips, with gradient.
 
-    clip: Clip
-    features: Tensor
-    style: int
+    Attributes:
+        states: (B, T, d), see `models/students/student.py`.
+        own: the losses of the network's own paper besides vertex and velocity loss: name, weight from its recipe,
+            scalar value. The weights are relative to that of the vertex loss in the corpus's unit.
+    """
+
+    states: Tensor
+    own: Sequence[tuple[str, float, Tensor]] = ()
 
 
 class ExtraTerm(Protocol):
-    """A loss besides the vertex loss, on the student's states h (B, T, d) of the clips of a step.
+    """A loss besides those of the network, on the student's states h (B, T, d) of the clips of a step.
 
     `unit` is the length that the student's displacements are multiples of; `step` seeds random choices.
     """
 
-    def __call__(
-        self, student: Student, h: Tensor, clips: Sequence[SpokenClip], *, unit: float, step: int
-    ) -> Tensor: ...
+    def __call__(self, student: Student, h: Tensor, clips: Sequence[Clip], *, unit: float, step: int) -> Tensor: ...
 
 
-def spoken_clips(corpus: Corpus, encoder: SpeechEncoder, clips: Sequence[Clip], description: str) -> list[SpokenClip]:
-    """Compute the frozen TCN's features of `clips`; the style is the speaker's index among the training speakers."""
-    styles = {speaker: number for number, speaker in enumerate(corpus.train_speakers)}
-    return [
-        SpokenClip(clip, tcn_features(encoder, corpus.audio(clip), clip.frames, corpus.fps), styles[clip.speaker])
-        for clip in progress(clips, description, unit="clip")
-    ]
+def frozen_features(corpus: Corpus, encoder: SpeechEncoder, clips: Sequence[Clip]) -> dict[str, Tensor]:
+    """The speech encoder's frozen features (T, C) at the frames of each clip, by clip id; training never changes them
+    (paper, Sect. III-B)."""
+    return {
+        clip.id: tcn_features(encoder, corpus.audio(clip), clip.frames, corpus.fps)
+        for clip in progress(clips, "speech features", unit="clip")
+    }
+
+
+def encoded(encoder: SpeechEncoder, features: Mapping[str, Tensor], chosen: Sequence[Clip]) -> Tensor:
+    """Hidden states (B, T, H) of the speech encoder for a padded batch; padding does not affect them."""
+    padded = nn.utils.rnn.pad_sequence([features[clip.id] for clip in chosen], batch_first=True)
+    return encoder.encode(padded, [clip.frames for clip in chosen])
+
+
+def style_one_hots(corpus: Corpus, chosen: Sequence[Clip]) -> Tensor:
+    """One-hot styles (B, S): the speaker's place among the training speakers."""
+    speakers = list(corpus.train_speakers)
+    places = torch.tensor([speakers.index(clip.speaker) for clip in chosen])
+    return nn.functional.one_hot(places, len(speakers)).float()
 
 
 def motion_unit(corpus: Corpus, clips: Sequence[Clip], frames: int = 800) -> tuple[float, np.ndarray]:
@@ -102,9 +117,9 @@ def principal_components(sample: np.ndarray, count: int) -> tuple[Tensor, Tensor
 
 def train_student(
     model: Student,
-    speak: Callable[[Sequence[SpokenClip]], Tensor],
+    speak: Callable[[Sequence[Clip]], Spoken],
     corpus: Corpus,
-    clips: Sequence[SpokenClip],
+    clips: Sequence[Clip],
     groups: Sequence[dict[str, Any]],
     *,
     unit: float,
@@ -117,8 +132,10 @@ def train_student(
     description: str,
     extra: Sequence[tuple[str, float, ExtraTerm]] = (),
     balanced: bool = True,
+    vertex: float = 1.0,
+    velocity: float = 0.0,
 ) -> list[dict[str, float]]:
-    """Train any student on Eq. 8: the vertex loss and the terms in `extra`.
+    """Train any student on its own losses and the terms in `extra` (Eq. 8).
 
     The network computes in units of the training motion's root mean square, so that the optimiser sees numbers near 1
     whatever the unit of the corpus; the caller folds the unit into the weights at the end.
@@ -131,7 +148,7 @@ def train_student(
 
     Args:
         model: the network, trained in place.
-        speak: returns the states (B, T, d) of a padded batch of clips, with gradient.
+        speak: returns states and own losses of a padded batch of clips.
         corpus: the corpus of `clips`.
         clips: training clips.
         groups: AdamW's parameter groups, each with its `peak` learning rate.
@@ -144,6 +161,9 @@ def train_student(
         description: label of the progress bar.
         extra: the other terms of Eq. 8: name, lambda, loss.
         balanced: treat the lambdas as gradient shares (`balance: gradient`).
+        vertex: weight of the vertex loss; 0 for a network that learns something else than motion, such as codes. The
+            gradient shares are shares of this loss's gradient, so they need it.
+        velocity: weight of the same loss on the differences of successive frames, relative to the vertex loss.
 
     Returns:
         One row of loss values per step; `vertex` is in the corpus's unit squared for the mean form.
@@ -161,21 +181,26 @@ def train_student(
         together = [clips[i] for i in rng.choice(len(clips), size, replace=False)]
         chosen = together[processes.own_part(size)]
         share = processes.count() * total_frames(chosen) / total_frames(together)
-        states = speak(chosen)
+        states, own = speak(chosen)
         picked = slice(int(rng.integers(stride)), None, stride)  # unbiased for the mean over all
         region = torch.arange(model.vertex_count)[picked] if stride > 1 else None
         truth, mask = true_displacement(corpus, chosen, states.shape[1], picked, unit)
 
-        def vertex(h: Tensor) -> Tensor:
+        def position(h: Tensor) -> Tensor:
             predicted = model.displacement(h, region).flatten(2)
             return unit**power * vertex_loss(predicted, truth, mask, form)
+
+        if velocity:
+            predicted = model.displacement(states, region).flatten(2)
+            value = vertex_loss(predicted.diff(dim=1), truth.diff(dim=1), mask[:, 1:], form)
+            own = [("velocity", velocity, unit**power * value), *own]
 
         def bound(term: ExtraTerm) -> Term:
             return lambda h: term(model, h, chosen, unit=unit, step=index)
 
-        terms: list[tuple[str, float, Term]] = [("vertex", 1.0, vertex)]
+        terms: list[tuple[str, float, Term]] = [("vertex", vertex, position)]
         terms += [(name, weight, bound(term)) for name, weight, term in extra]
-        loss, values = overall_loss(states, terms, balance)
+        loss, values = overall_loss(states, terms, balance, own)
         rate = warmup_cosine(index, steps, 1.0)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate
@@ -189,27 +214,18 @@ def train_student(
     return train(step, state, steps=steps, seed=seed, scratch=scratch, description=description)
 
 
-def total_frames(clips: Sequence[SpokenClip]) -> int:
+def total_frames(clips: Sequence[Clip]) -> int:
     """Total number of motion frames in `clips`."""
-    return sum(spoken.clip.frames for spoken in clips)
-
-
-def encoded(encoder: SpeechEncoder, style_count: int, chosen: Sequence[SpokenClip]) -> tuple[Tensor, Tensor]:
-    """Hidden states (B, T, H) of the speech encoder for a padded batch, and the clips' one-hot styles (B, S)."""
-    lengths = [len(spoken.features) for spoken in chosen]
-    features = nn.utils.rnn.pad_sequence([spoken.features for spoken in chosen], batch_first=True)
-    styles = torch.tensor([spoken.style for spoken in chosen])
-    return encoder.encode(features, lengths), nn.functional.one_hot(styles, style_count).float()
+    return sum(clip.frames for clip in clips)
 
 
 def true_displacement(
-    corpus: Corpus, chosen: Sequence[SpokenClip], frames: int, picked: slice, unit: float
+    corpus: Corpus, chosen: Sequence[Clip], frames: int, picked: slice, unit: float
 ) -> tuple[Tensor, Tensor]:
     """True displacements of the picked vertices in `unit`s, (B, T, 3n), zero in the padding, and the mask (B, T)."""
     mask = torch.zeros(len(chosen), frames, dtype=torch.bool)
     rows = []
-    for row, spoken in enumerate(chosen):
-        clip = spoken.clip
+    for row, clip in enumerate(chosen):
         rows.append(corpus.displacement(clip, picked).reshape(clip.frames, -1) / unit)
         mask[row, : clip.frames] = True
     truth = torch.zeros(len(chosen), frames, rows[0].shape[1])

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.losses.lipread import lipread_loss
 from learn2talk_core.losses.sync import sync_loss
 from learn2talk_core.models.lipreader import FPS as VIDEO_FPS
@@ -24,14 +24,14 @@ from learn2talk_core.run.progress import progress
 from learn2talk_core.run.resample import interpolated_tensor, resampled_count
 from learn2talk_core.run.seed import generator
 from learn2talk_core.teacher.features import open_teacher_features
-from learn2talk_core.training.student import ExtraTerm, SpokenClip
+from learn2talk_core.training.student import ExtraTerm
 
 FRONTEND_EDGE = 2  # frames on either side that the lip reader's first convolution (5 frames) sees
 
 
 def extra_terms(
     corpus: Corpus,
-    clips: Sequence[SpokenClip],
+    clips: Sequence[Clip],
     *,
     lambda1: float,
     lambda2: float,
@@ -56,7 +56,7 @@ def extra_terms(
         terms.append(("sync", lambda1, sync_term(corpus, syncnet, embed_speech(corpus, clips, syncnet))))
     if lambda2:
         teacher = open_teacher_features(teacher_features)
-        taught = {spoken.clip.id: torch.from_numpy(teacher.features(spoken.clip.id)) for spoken in clips}
+        taught = {clip.id: torch.from_numpy(teacher.features(clip.id)) for clip in clips}
         reader, _ = load_lipreader(lipreader)
         term = lipread_term(
             corpus, reader, cast(Features, teacher.kind), taught,
@@ -67,11 +67,11 @@ def extra_terms(
 
 
 @torch.no_grad()
-def embed_speech(corpus: Corpus, clips: Sequence[SpokenClip], syncnet: SyncNet3D) -> dict[str, Tensor]:
+def embed_speech(corpus: Corpus, clips: Sequence[Clip], syncnet: SyncNet3D) -> dict[str, Tensor]:
     """SyncNet3D's embeddings (M, E) of the audio windows of each clip, by clip id."""
     return {
-        spoken.clip.id: syncnet.embed_audio(torch.from_numpy(audio_windows(corpus.audio(spoken.clip), corpus.fps)))
-        for spoken in progress(clips, "audio embeddings", unit="clip")
+        clip.id: syncnet.embed_audio(torch.from_numpy(audio_windows(corpus.audio(clip), corpus.fps)))
+        for clip in progress(clips, "audio embeddings", unit="clip")
     }
 
 
@@ -85,12 +85,12 @@ def sync_term(corpus: Corpus, syncnet: SyncNet3D, audio: Mapping[str, Tensor]) -
     """
     region = torch.from_numpy(corpus.topology.regions["mouth"])
 
-    def term(student: Student, h: Tensor, clips: Sequence[SpokenClip], *, unit: float, step: int) -> Tensor:
+    def term(student: Student, h: Tensor, clips: Sequence[Clip], *, unit: float, step: int) -> Tensor:
         mesh = syncnet.embed_mesh(unit * student.displacement(h, region))  # (B, N, E)
         target, mask = torch.zeros_like(mesh), mesh.new_zeros(mesh.shape[:2])
-        for row, spoken in enumerate(clips):
-            known = audio[spoken.clip.id]
-            windows = max(0, min(len(known), spoken.clip.frames - syncnet.shape.window + 1))
+        for row, clip in enumerate(clips):
+            known = audio[clip.id]
+            windows = max(0, min(len(known), clip.frames - syncnet.shape.window + 1))
             target[row, :windows] = known[:windows]
             mask[row, :windows] = 1
         return sync_loss(mesh, target, mask)
@@ -125,10 +125,10 @@ def lipread_term(
     region = torch.from_numpy(corpus.topology.regions["mouth_view"])
     views = {s: mouth_view(corpus.topology, corpus.template(s), corpus.mm_per_unit) for s in corpus.train_speakers}
 
-    def term(student: Student, h: Tensor, clips: Sequence[SpokenClip], *, unit: float, step: int) -> Tensor:
+    def term(student: Student, h: Tensor, clips: Sequence[Clip], *, unit: float, step: int) -> Tensor:
         images, targets = [], []
-        for row, spoken in enumerate(clips[:clips_per_step]):
-            clip, known = spoken.clip, taught[spoken.clip.id]
+        for row, clip in enumerate(clips[:clips_per_step]):
+            known = taught[clip.id]
             available = min(len(known), resampled_count(clip.frames, corpus.fps, VIDEO_FPS))
             length = min(frames, available)
             first = int(generator(seed, "lipread window", step, row).integers(available - length + 1))

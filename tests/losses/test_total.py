@@ -20,6 +20,19 @@ def test_without_balance_it_is_equation_8() -> None:
     assert set(values) == {"loss", "vertex", "sync", "lipread"}
 
 
+def test_a_networks_own_losses_are_added_as_weighted_and_never_balanced() -> None:
+    h = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    own = [("velocity", 2.0, h.diff(dim=1).square().sum())]
+    for balance in (None, GradientBalance(3)):
+        plain, _ = overall_loss(h, terms(0.3, 0.7), balance)
+        torch.autograd.grad(plain, h)  # measures the norms
+        plain, _ = overall_loss(h, terms(0.3, 0.7), balance)
+        loss, values = overall_loss(h, terms(0.3, 0.7), balance, own)
+        torch.testing.assert_close(loss - plain, 2 * own[0][2])
+        assert values["velocity"] == own[0][2].item()
+        assert values["loss"] == loss.item()
+
+
 def test_a_zero_lambda_is_never_computed() -> None:
     def never(_: torch.Tensor) -> torch.Tensor:
         raise AssertionError

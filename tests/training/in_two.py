@@ -15,7 +15,6 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.seed import generator, seed_torch
 from learn2talk_core.training.loop import train, update
 from learn2talk_core.training.scratch import Scratch
-from learn2talk_core.training.student import spoken_clips
 from learn2talk_core.training.student_terms import embed_speech, sync_term
 from learn2talk_core.training.students.faceformer import train_network
 from learn2talk_core.training.syncnet3d import read_windows, train_syncnet3d
@@ -30,7 +29,7 @@ def student(folder: Path, batch: int, *, sync: float = 0.0, steps: int = 8) -> R
     corpus = open_corpus(folder / "corpus")
     quiet = {f"{part}_dropout": 0.0 for part in ("hidden", "attention", "activation", "feat_proj")}
     speech = test_student.encoder(**quiet)
-    clips = spoken_clips(corpus, speech, corpus.split("train"), "features")
+    clips = corpus.split("train")
     recipe = dataclasses.replace(test_student.RECIPE, batch=batch, dropout=0.0, vertex_stride=2, steps=steps)
     network = test_student.syncnet(corpus)
     extra = [("sync", sync, sync_term(corpus, network, embed_speech(corpus, clips, network)))] if sync else []

@@ -17,7 +17,7 @@ from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.run.weights import frozen
 from learn2talk_core.training import loop
 from learn2talk_core.training.scratch import Scratch
-from learn2talk_core.training.student import ExtraTerm, motion_unit, principal_components, spoken_clips
+from learn2talk_core.training.student import ExtraTerm, motion_unit, principal_components
 from learn2talk_core.training.student_terms import embed_speech, lipread_term, sync_term
 from learn2talk_core.training.students.faceformer import FaceFormerRecipe, train_network
 from tests.toy import SIDE, toy_corpus
@@ -49,7 +49,7 @@ def fit(
     extra: list[tuple[str, float, ExtraTerm]] | None = None,
 ) -> tuple[FaceFormer, list[dict[str, float]]]:
     speech = encoder()
-    clips = spoken_clips(corpus, speech, corpus.split("train"), "features")
+    clips = corpus.split("train")
     with Scratch(folder) as scratch:
         return train_network(
             corpus, speech, clips, recipe, seed=0, scratch=scratch, description="toy", extra=extra or []
@@ -78,10 +78,10 @@ def reader() -> LipReader:
 
 
 def extra_terms(corpus: Corpus, weight: float) -> list[tuple[str, float, ExtraTerm]]:
-    clips = spoken_clips(corpus, encoder(), corpus.split("train"), "features")
+    clips = corpus.split("train")
     network, lips = syncnet(corpus), reader()
     g = torch.Generator().manual_seed(0)
-    taught = {s.clip.id: torch.randn(int(s.clip.frames / 30 * 25), 16, generator=g) for s in clips}
+    taught = {clip.id: torch.randn(int(clip.frames / 30 * 25), 16, generator=g) for clip in clips}
     return [
         ("sync", weight, sync_term(corpus, network, embed_speech(corpus, clips, network))),
         ("lipread", weight, lipread_term(corpus, lips, "frontend", taught, frames=8, clips_per_step=2, seed=0)),
@@ -147,9 +147,9 @@ def test_gradients_of_the_teachers_terms(corpus: Corpus, place: int) -> None:
     model, _ = _untrained(corpus)
     unit, sample = motion_unit(corpus, corpus.split("train"))
     model.start_from(*principal_components(sample, 16))
-    clips = spoken_clips(corpus, encoder(), corpus.split("train")[:2], "features")
+    clips = corpus.split("train")[:2]
     _, _, term = extra_terms(corpus, 1.0)[place]
-    h = torch.randn(2, max(s.clip.frames for s in clips), 16).requires_grad_()
+    h = torch.randn(2, max(clip.frames for clip in clips), 16).requires_grad_()
     loss = term(model, h, clips, unit=unit, step=0)
     (gradient,) = torch.autograd.grad(loss, h)
     direction = gradient / gradient.norm()
@@ -164,11 +164,11 @@ def test_a_clip_shorter_than_a_window_is_left_out_of_the_sync_loss(corpus: Corpu
     seed_torch(5)
     model, _ = _untrained(corpus)
     torch.nn.init.normal_(model.vertice_map_r.weight)
-    long, other = spoken_clips(corpus, encoder(), corpus.split("train")[:2], "features")
-    short = dataclasses.replace(other, clip=dataclasses.replace(other.clip, frames=3, samples=1600))
+    long, other = corpus.split("train")[:2]
+    short = dataclasses.replace(other, frames=3, samples=1600)
     network = syncnet(corpus)
     term = sync_term(corpus, network, embed_speech(corpus, [long, short], network))
-    h = torch.randn(2, long.clip.frames, 16)
+    h = torch.randn(2, long.frames, 16)
     both = term(model, h, [long, short], unit=0.01, step=0)
     assert both > 0
     torch.testing.assert_close(both, term(model, h[:1], [long], unit=0.01, step=0))

@@ -4,9 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from torch import Tensor
-
-from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.losses.vertex import Form
 from learn2talk_core.models.speech_encoder import SpeechEncoder
 from learn2talk_core.models.students.faceformer.network import FaceFormer, new_faceformer
@@ -14,10 +12,12 @@ from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.student import (
     ExtraTerm,
-    SpokenClip,
+    Spoken,
     encoded,
+    frozen_features,
     motion_unit,
     principal_components,
+    style_one_hots,
     train_student,
 )
 
@@ -43,7 +43,7 @@ NetworkRecipe = FaceFormerRecipe  # the name by which stages find the recipe of 
 def train_network(
     corpus: Corpus,
     encoder: SpeechEncoder,
-    clips: Sequence[SpokenClip],
+    clips: Sequence[Clip],
     recipe: FaceFormerRecipe,
     *,
     seed: int,
@@ -70,14 +70,16 @@ def train_network(
         encoder, len(corpus.topology.colours), len(corpus.train_speakers), corpus.fps,
         width=recipe.width, dropout=recipe.dropout,
     )  # fmt: skip
-    unit, sample = motion_unit(corpus, [spoken.clip for spoken in clips])
+    unit, sample = motion_unit(corpus, clips)
     if recipe.start == "pca":
         model.start_from(*principal_components(sample, recipe.width))
     del sample
     encoder.feature_extractor.requires_grad_(False)
 
-    def speak(chosen: Sequence[SpokenClip]) -> Tensor:
-        return model.states(*encoded(encoder, model.style_count, chosen))
+    features = frozen_features(corpus, encoder, clips)
+
+    def speak(chosen: Sequence[Clip]) -> Spoken:
+        return Spoken(model.states(encoded(encoder, features, chosen), style_one_hots(corpus, chosen)))
 
     history = train_student(
         model, speak, corpus, clips, parameter_groups(model, recipe),
