@@ -123,7 +123,7 @@ def _torch_order(values: np.ndarray) -> Tensor:
         values = values[:, 0].transpose(2, 1, 0)
     elif values.ndim == 2:
         values = values.T
-    return torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
+    return torch.from_numpy(np.array(values, dtype=np.float32, order="C"))
 
 
 def _tensorflow_order(value: Tensor) -> np.ndarray:

@@ -88,8 +88,9 @@ def _entries(table: bytes) -> dict[str, Entry]:
     if len(table) < FOOTER or struct.unpack("<Q", table[-8:])[0] != MAGIC:
         raise ValueError("no table of LevelDB's format")
     footer = table[-FOOTER:]
-    _, at = _handle(footer, 0)  # the block of meta data, which TensorFlow leaves empty
+    meta, at = _handle(footer, 0)
     root, _ = _handle(footer, at)
+    _block(table, *meta)  # TensorFlow leaves it empty
     found: dict[str, Entry] = {}
     header = None
     for _, where in _rows(_block(table, *root)):

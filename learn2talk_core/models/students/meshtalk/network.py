@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
-from learn2talk_core.models.linear import by_onednn
+from learn2talk_core.models.linear import by_onednn, linear
 from learn2talk_core.models.students.student import Student
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.resample import interpolated_tensor
@@ -168,23 +168,35 @@ class VertexUnet(nn.Module):
         self.temporal = nn.LSTM(WIDTH, WIDTH, num_layers=2, batch_first=True)
         self.decoder = nn.ModuleList((nn.Linear(WIDTH, 256), nn.Linear(256, 512), nn.Linear(512, size)))
 
-    def forward(self, template: Tensor, one_hot: Tensor) -> Tensor:
-        """Faces at rest (B, V, 3) and classes (B, T, heads, classes) -> displacements (B, T, V, 3).
-
-        The face at rest is added to the last layer, so that the displacement is what the last layer gives.
-        """
+    def hidden(self, template: Tensor, one_hot: Tensor) -> Tensor:
+        """Faces at rest (B, V, 3) and classes (B, T, heads, classes) -> the last hidden layer (B, T, 512)."""
         x = ((template[:, None] - self.mean) / self.stddev).flatten(2)
         skips = []
         for layer in self.encoder:
             x = F.leaky_relu(layer(x), SLOPE)
             skips.append(x)
-        frames = one_hot.shape[1]
-        x = self.fusion(torch.cat((x.expand(-1, frames, -1), one_hot.flatten(2)), dim=-1))
+        x = self.fusion(torch.cat((x.expand(-1, one_hot.shape[1], -1), one_hot.flatten(2)), dim=-1))
         x, _ = self.temporal(F.leaky_relu(x, SLOPE))
         for layer, skip in zip(self.decoder[:2], (skips[1], skips[0]), strict=True):
             x = skip + F.leaky_relu(layer(x), SLOPE)
-        x = F.leaky_relu(self.decoder[2](x), SLOPE) + self.vertex_bias
-        return x.unflatten(-1, (-1, 3)) * self.stddev
+        return x
+
+    def moved(self, hidden: Tensor, region: Tensor | None = None) -> Tensor:
+        """Hidden layer (B, T, 512) -> displacements (B, T, n, 3) of the vertices `region` (n,), or of all.
+
+        The face at rest is added to what the last layer gives, so that this is the displacement.
+        """
+        last = self.decoder[2]
+        weight, bias, offset = (x.unflatten(0, (-1, 3)) for x in (last.weight, last.bias, self.vertex_bias))
+        stddev = self.stddev
+        if region is not None:
+            weight, bias, offset, stddev = weight[region], bias[region], offset[region], stddev[:, :, region]
+        x = F.leaky_relu(linear(hidden, weight.flatten(0, 1), bias.flatten()), SLOPE)
+        return (x.unflatten(-1, (-1, 3)) + offset) * stddev
+
+    def forward(self, template: Tensor, one_hot: Tensor) -> Tensor:
+        """Displacements (B, T, V, 3); arguments as `hidden`."""
+        return self.moved(self.hidden(template, one_hot))
 
 
 class ContextLayer(nn.Module):
@@ -370,6 +382,13 @@ class MeshTalk(Student):
             seed=settings["seed"],
         )  # fmt: skip
 
+    def displacement(self, states: Tensor, region: Tensor | None = None) -> Tensor:
+        """See `Student.displacement`. Predicted states are displacements; in training they are the decoder's last
+        hidden layer, from which a region is computed alone."""
+        if states.shape[-1] == 3 * self.shape.vertices:
+            return super().displacement(states, region)
+        return self.vertex_unet.moved(states, region)
+
     @torch.no_grad()
     def normalise_by(self, mean: Tensor, stddev: Tensor) -> None:
         """Set mean and standard deviation of the vertices' positions, (V, 3) each."""
@@ -398,9 +417,10 @@ class MeshTalk(Student):
         return self.encoder.audio_encoder.melspec(padded[None, :length])[0, :, :columns]
 
     @staticmethod
-    def codes_of_columns(codes: Tensor, frames: int, fps: float) -> Tensor:
-        """Codes (1, C, 128), 100 per second from time 0, at the times of the frames: (frames, 128)."""
-        return interpolated_tensor(codes[0], torch.arange(frames, dtype=torch.float64) * (COLUMNS_PER_SECOND / fps))
+    def codes_of_columns(codes: Tensor, frames: int, fps: float, first: float = 0.0) -> Tensor:
+        """Codes (1, C, 128), 100 per second, at the times of the frames, the first at column `first`: (frames, 128)."""
+        column = first + torch.arange(frames, dtype=torch.float64) * (COLUMNS_PER_SECOND / fps)
+        return interpolated_tensor(codes[0], column)
 
     @torch.no_grad()
     def predict_states(

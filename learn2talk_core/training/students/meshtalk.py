@@ -1,0 +1,294 @@
+"""Training of MeshTalk in two stages: the latent space (`train_motion_prior`), then the context model.
+
+Latent space (MeshTalk, Sect. 3.1): the motion is encoded together with its sound and decoded again. The modality-crossing
+loss (Eq. 4) exchanges one of the two inputs by that of another clip: with the right sound and a foreign expression the
+mouth must be right, with the right expression and foreign sound the upper face. It needs two clips in a batch or more.
+MeshTalk's third loss, on key points of the eyes, is left out: a corpus here has none.
+
+Context model (Sect. 3.2): cross-entropy of the classes of the latent space, which the frozen encoder chooses.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from learn2talk_core.corpus.format import Clip, Corpus
+from learn2talk_core.losses.vertex import vertex_loss
+from learn2talk_core.models.speech_encoder import SpeechEncoder
+from learn2talk_core.models.students.meshtalk.network import (
+    COLUMNS_PER_SECOND,
+    CONTEXT,
+    MeshTalk,
+    Shape,
+    gumbel_noise,
+    straight_through,
+)
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.progress import progress
+from learn2talk_core.run.seed import generator, seed_torch
+from learn2talk_core.training.loop import train, update, warmup_cosine
+from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.training.student import ExtraTerm, Spoken, motion_unit, train_student, true_displacement
+
+SMALLEST_DEVIATION = 0.05  # of a vertex, as a share of the root mean square: vertices that hardly move stay in scale
+
+
+@dataclass(frozen=True)
+class LatentRecipe:
+    """The latent space and its optimisation."""
+
+    heads: int  # categorical variables per frame
+    classes: int  # of each of them
+    frames: int  # length of the random window of a clip
+    vertex_stride: int  # the reconstruction is compared on every `vertex_stride`-th vertex; 1: all
+    crossing: float  # weight of the modality-crossing loss
+    steps: int
+    batch: int  # windows, at least 2
+    learning_rate: float
+    weight_decay: float  # of the decoder
+
+
+@dataclass(frozen=True)
+class MeshTalkRecipe:
+    """The context model and its optimisation: group `meshtalk` of params.yaml."""
+
+    smoothing: bool  # smooth the predicted motion of the upper face
+    vertex_stride: int  # the vertex loss is evaluated on every `vertex_stride`-th vertex; 1: all
+    steps: int
+    batch: int  # clips, in each process
+    learning_rate: float
+
+
+NetworkRecipe = MeshTalkRecipe  # the name by which stages find the recipe of any network
+
+
+class Windows(NamedTuple):
+    """A batch of windows: faces at rest (B, V, 3) and vertices (B, T, V, 3) in `unit`s, and audio codes (B, T, 128)."""
+
+    template: Tensor
+    meshes: Tensor
+    audio: Tensor
+
+
+def train_motion_prior(
+    corpus: Corpus, clips: Sequence[Clip], recipe: LatentRecipe, *, seed: int, scratch: Scratch, description: str
+) -> tuple[MeshTalk, list[dict[str, float]]]:
+    """Train the latent space: audio encoder, expression encoder and decoder.
+
+    Returns:
+        A MeshTalk in the corpus's unit, whose context model is still untrained, and one row of loss values per step.
+
+    Raises:
+        BadInput: a batch of one window, or clips that are too few for a batch of two.
+    """
+    if min(recipe.batch, len(clips)) < 2:
+        raise BadInput(
+            "modality-crossing loss",
+            expected="two windows of different clips in a batch or more",
+            found=f"a batch of {recipe.batch} from {len(clips)} clips",
+            fix="Use a larger batch.",
+        )
+    seed_torch(seed, "motion prior", "weights")
+    shape = Shape(len(corpus.topology.colours), recipe.heads, recipe.classes)
+    model = MeshTalk(shape, len(corpus.train_speakers))
+    unit, _ = motion_unit(corpus, clips)
+    model.normalise_by(*position_statistics(corpus, clips, unit))
+    upper = torch.from_numpy(corpus.topology.regions["upper_face"])
+    mouth = torch.from_numpy(corpus.topology.regions["mouth"])
+    with torch.no_grad():
+        model.masks[0, upper] = 1.0
+    mels = {
+        clip.id: model.mel_columns(corpus.audio(clip), clip.frames, corpus.fps)
+        for clip in progress(clips, "mel spectrograms", unit="clip")
+    }
+    decoder, rest = [*model.vertex_unet.parameters()], [*model.encoder.parameters()]
+    peak = recipe.learning_rate
+    groups = [{"params": decoder, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=peak)
+    frames = min(recipe.frames, *(clip.frames for clip in clips))
+    model.train()
+
+    def step(index: int) -> dict[str, float]:
+        rng = generator(seed, "motion prior", index)
+        size = min(recipe.batch, len(clips))
+        chosen = [clips[i] for i in rng.choice(len(clips), size, replace=False)]
+        starts = [int(rng.integers(clip.frames - frames + 1)) for clip in chosen]
+        batch = read_windows(corpus, model, mels, chosen, starts, frames, unit)
+        shift = 1 + int(rng.integers(size - 1))
+        picked = torch.arange(int(rng.integers(recipe.vertex_stride)), shape.vertices, recipe.vertex_stride)
+        terms = latent_losses(model, batch, picked, mouth, upper, shift)
+        loss = terms["reconstruction"] + recipe.crossing * terms["crossing"]
+        for group in optimizer.param_groups:
+            group["lr"] = peak * warmup_cosine(index, recipe.steps, 1.0)
+        update(loss, optimizer, clip=1.0)
+        return {"loss": float(loss.detach()), **{name: float(value.detach()) for name, value in terms.items()}}
+
+    history = train(
+        step, {"model": model, "optimizer": optimizer}, steps=recipe.steps, seed=seed, scratch=scratch,
+        description=description,
+    )  # fmt: skip
+    model.scale_motion(unit)
+    model.eval()
+    return model, history
+
+
+def position_statistics(corpus: Corpus, clips: Sequence[Clip], unit: float, frames: int = 800) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation (V, 3) of the vertices' positions in `unit`s, from about `frames` frames."""
+    every = max(1, sum(clip.frames for clip in clips) // frames)
+    sample = np.concatenate([corpus.vertices(c, frames=slice(i % every, None, every)) for i, c in enumerate(clips)])
+    sample = sample.astype(np.float64) / unit
+    mean, deviation = sample.mean(0), sample.std(0)
+    smallest = SMALLEST_DEVIATION * np.sqrt(np.mean(deviation**2))
+    return torch.from_numpy(mean).float(), torch.from_numpy(deviation.clip(min=smallest)).float()
+
+
+def read_windows(
+    corpus: Corpus,
+    model: MeshTalk,
+    mels: dict[str, Tensor],
+    clips: Sequence[Clip],
+    starts: Sequence[int],
+    frames: int,
+    unit: float,
+) -> Windows:
+    """The window of `frames` frames of each clip that begins at its start."""
+    rate = COLUMNS_PER_SECOND / corpus.fps
+    width = int(frames * rate) + 2 + 2 * CONTEXT
+    first = [int(start * rate) for start in starts]
+    cut = [mels[clip.id][:, at : at + width] for clip, at in zip(clips, first, strict=True)]
+    # the last window of a clip may lack a column that no frame needs
+    mel = torch.stack([F.pad(part, (0, width - part.shape[1]), mode="replicate") for part in cut])
+    codes = model.encoder.audio_encoder(mel)
+    audio = torch.stack(
+        [
+            model.codes_of_columns(own[None], frames, corpus.fps, start * rate - at)
+            for own, start, at in zip(codes, starts, first, strict=True)
+        ]
+    )
+    meshes = np.stack([corpus.vertices(c, frames=slice(s, s + frames)) for c, s in zip(clips, starts, strict=True)])
+    rest = np.stack([corpus.template(clip.speaker) for clip in clips])
+    template, moving = (torch.from_numpy(np.asarray(x, np.float32) / np.float32(unit)) for x in (rest, meshes))
+    return Windows(template, moving, audio)
+
+
+def latent_losses(
+    model: MeshTalk, batch: Windows, picked: Tensor, mouth: Tensor, upper: Tensor, shift: int
+) -> dict[str, Tensor]:
+    """Reconstruction and modality-crossing loss (MeshTalk, Eq. 3 and 4), mean squared coordinates.
+
+    Args:
+        model: in training mode its classes are drawn, with Gumbel noise.
+        batch: windows of different clips.
+        picked: vertices of the reconstruction loss.
+        mouth, upper: vertices that the sound, or the expression, must determine.
+        shift: the clip that lends its expression or sound is this many rows further on.
+    """
+    truth = batch.meshes - batch.template[:, None]
+    expression = model.encoder.expression_encoder(batch.meshes)
+
+    def error(expression: Tensor, audio: Tensor, region: Tensor) -> Tensor:
+        logprobs = model.encoder.fusion_model(expression, audio)
+        one_hot = straight_through(logprobs, gumbel_noise(logprobs.shape) if model.training else None)
+        hidden = model.vertex_unet.hidden(batch.template, one_hot)
+        return (model.vertex_unet.moved(hidden, region) - truth[:, :, region]).square().mean()
+
+    return {
+        "reconstruction": error(expression, batch.audio, picked),
+        "crossing": error(expression.roll(shift, 0), batch.audio, mouth)
+        + error(expression, batch.audio.roll(shift, 0), upper),
+    }
+
+
+def train_network(
+    corpus: Corpus,
+    encoder: SpeechEncoder,
+    clips: Sequence[Clip],
+    recipe: MeshTalkRecipe,
+    *,
+    prior: MeshTalk,
+    seed: int,
+    scratch: Scratch,
+    description: str,
+    extra: Sequence[tuple[str, float, ExtraTerm]] = (),
+    balanced: bool = True,
+) -> tuple[MeshTalk, list[dict[str, float]]]:
+    """Train the context model on the classes of a trained latent space.
+
+    With `extra` terms, classes are drawn from the context model and decoded, with a straight-through gradient, and the
+    vertex loss is added: the lambdas are shares of its gradient. Without them it is only measured.
+
+    Args:
+        corpus: the corpus of `clips`.
+        encoder: not used; MeshTalk has an audio encoder of its own.
+        clips: training clips.
+        recipe: optimisation.
+        prior: the latent space, from `train_motion_prior`; its context model is trained in place.
+        seed: seed of weights, batches and drawn classes.
+        scratch, description, extra, balanced: see `train_student`.
+
+    Returns:
+        The model, in the corpus's unit, and one row of loss values per step.
+    """
+    seed_torch(seed, "student", "weights")
+    model = MeshTalk.from_settings(
+        {**prior.settings(), "style_count": len(corpus.train_speakers), "smoothing": recipe.smoothing}
+    )
+    fresh = {key: value for key, value in model.state_dict().items() if key.startswith("context_model.")}
+    model.load_state_dict({**prior.state_dict(), **fresh})
+    for part in (model.encoder, model.vertex_unet):
+        part.requires_grad_(False).eval()
+    unit, _ = motion_unit(corpus, clips)
+    model.scale_motion(1 / unit)
+    codes = {clip.id: latent_codes(corpus, model, clip, unit) for clip in progress(clips, "latent codes", unit="clip")}
+    wanted = any(weight for _, weight, _ in extra)
+    power = unit**2  # the step divides by it: the cross-entropy is in no unit
+
+    def speak(chosen: Sequence[Clip]) -> Spoken:
+        audio = nn.utils.rnn.pad_sequence([codes[clip.id][0] for clip in chosen], batch_first=True)
+        labels = nn.utils.rnn.pad_sequence(
+            [codes[clip.id][1] for clip in chosen], batch_first=True, padding_value=-1
+        )
+        one_hot = F.one_hot(labels.clamp(min=0), model.shape.classes).float()
+        logprobs = model.context_model(one_hot, audio)
+        entropy = F.nll_loss(logprobs.flatten(0, 2), labels.flatten(), ignore_index=-1)
+        template = torch.from_numpy(np.stack([corpus.template(c.speaker) for c in chosen])).float() / unit
+        own: list[tuple[str, float, Tensor]] = [("cross_entropy", power, entropy)]
+        with torch.set_grad_enabled(wanted):
+            drawn = straight_through(logprobs, gumbel_noise(logprobs.shape))
+            states = model.vertex_unet.hidden(template, drawn)
+            if not wanted:
+                own.append(("vertex", 0.0, power * measured(corpus, model, states, chosen, recipe.vertex_stride, unit)))
+        return Spoken(states, own)
+
+    history = train_student(
+        model, speak, corpus, clips, [{"params": [*model.context_model.parameters()], "peak": recipe.learning_rate}],
+        unit=unit, form="mean", stride=recipe.vertex_stride, steps=recipe.steps, batch=recipe.batch, seed=seed,
+        scratch=scratch, description=description, extra=extra, balanced=balanced, vertex=1.0 if wanted else 0.0,
+    )  # fmt: skip
+    model.scale_motion(unit)
+    model.eval()
+    return model, history
+
+
+@torch.no_grad()
+def latent_codes(corpus: Corpus, model: MeshTalk, clip: Clip, unit: float) -> tuple[Tensor, Tensor]:
+    """Audio codes (T, 128) of a clip, and its most probable classes (T, heads)."""
+    audio = model.audio_codes(corpus.audio(clip), clip.frames, corpus.fps)
+    meshes = torch.from_numpy(np.asarray(corpus.vertices(clip), np.float32) / np.float32(unit))
+    expression = model.encoder.expression_encoder(meshes[None])
+    return audio, model.encoder.fusion_model(expression, audio[None])[0].argmax(-1)
+
+
+def measured(
+    corpus: Corpus, model: MeshTalk, states: Tensor, chosen: Sequence[Clip], stride: int, unit: float
+) -> Tensor:
+    """The vertex loss in `unit`s² of the decoded classes, on every `stride`-th vertex."""
+    picked = slice(None, None, stride)
+    truth, mask = true_displacement(corpus, chosen, states.shape[1], picked, unit)
+    region = torch.arange(model.vertex_count)[picked]
+    return vertex_loss(model.displacement(states, region).flatten(2), truth, mask)

@@ -1,0 +1,141 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.models.students.loading import load_student
+from learn2talk_core.models.students.meshtalk.network import MeshTalk, straight_through
+from learn2talk_core.models.students.student import save_student
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.training.student import ExtraTerm
+from learn2talk_core.training.students.meshtalk import (
+    LatentRecipe,
+    MeshTalkRecipe,
+    Windows,
+    latent_codes,
+    latent_losses,
+    read_windows,
+    train_motion_prior,
+    train_network,
+)
+from tests.toy import toy_corpus
+from tests.training.test_student import encoder, extra_terms
+
+LATENT = LatentRecipe(
+    heads=4, classes=8, frames=16, vertex_stride=2, crossing=1.0, steps=40, batch=4, learning_rate=3e-3,
+    weight_decay=1e-3,
+)  # fmt: skip
+RECIPE = MeshTalkRecipe(smoothing=True, vertex_stride=2, steps=25, batch=3, learning_rate=3e-3)
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return toy_corpus(tmp_path_factory.mktemp("meshtalk") / "corpus")
+
+
+@pytest.fixture(scope="module")
+def prior(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[MeshTalk, list[dict[str, float]]]:
+    with Scratch(tmp_path_factory.mktemp("prior")) as scratch:
+        return train_motion_prior(corpus, corpus.split("train"), LATENT, seed=0, scratch=scratch, description="toy")
+
+
+def fit(
+    corpus: Corpus, prior: MeshTalk, folder: Path, extra: list[tuple[str, float, ExtraTerm]] | None = None
+) -> tuple[MeshTalk, list[dict[str, float]]]:
+    with Scratch(folder) as scratch:
+        return train_network(
+            corpus, encoder(), corpus.split("train"), RECIPE, prior=prior, seed=0, scratch=scratch, description="toy",
+            extra=extra or [],
+        )  # fmt: skip
+
+
+def test_the_latent_space_learns_the_toy(corpus: Corpus, prior: tuple[MeshTalk, list[dict[str, float]]]) -> None:
+    model, history = prior
+    assert set(history[0]) == {"step", "loss", "reconstruction", "crossing"}
+    first, last = (np.mean([row["loss"] for row in rows]) for rows in (history[:5], history[-5:]))
+    assert last < 0.7 * first
+    clip = corpus.split("train")[0]
+    audio, labels = latent_codes(corpus, model, clip, 1.0)
+    assert labels.shape == (clip.frames, 4)
+    template = torch.from_numpy(corpus.template(clip.speaker))
+    moved = model.vertex_unet(template[None], F.one_hot(labels, 8)[None].float())[0].detach()
+    truth = torch.from_numpy(corpus.vertices(clip)) - template
+    assert (moved - truth).square().mean() < 0.8 * truth.square().mean()  # in metres, as the corpus
+
+
+def test_crossing_loss_equals_a_loop(corpus: Corpus, prior: tuple[MeshTalk, list[dict[str, float]]]) -> None:
+    """Row b takes the expression, or the sound, of row b − shift; the mouth, or the upper face, must still be its own."""
+    model, clips = prior[0], corpus.split("train")[:3]
+    mels = {clip.id: model.mel_columns(corpus.audio(clip), clip.frames, corpus.fps) for clip in clips}
+    batch = read_windows(corpus, model, mels, clips, [0, 4, 9], 12, 1.0)
+    mouth, upper = (torch.from_numpy(corpus.topology.regions[name]) for name in ("mouth", "upper_face"))
+    found = latent_losses(model, batch, torch.arange(64), mouth, upper, 2)
+    codes = model.encoder.expression_encoder(batch.meshes)
+    crossing = reconstruction = 0.0
+    for b in range(3):
+        truth = batch.meshes[b] - batch.template[b]
+        for e, a, region, weight in ((b - 2, b, mouth, 1), (b, b - 2, upper, 1), (b, b, torch.arange(64), 0)):
+            logprobs = model.encoder.fusion_model(codes[e % 3][None], batch.audio[a % 3][None])
+            moved = model.vertex_unet(batch.template[b][None], straight_through(logprobs))[0]
+            error = float((moved - truth)[:, region].square().mean().detach()) / 3
+            crossing, reconstruction = crossing + weight * error, reconstruction + (1 - weight) * error
+    np.testing.assert_allclose(float(found["crossing"].detach()), crossing, rtol=1e-4)
+    np.testing.assert_allclose(float(found["reconstruction"].detach()), reconstruction, rtol=1e-4)
+
+
+def test_audio_codes_of_a_window_are_those_of_its_clip(
+    corpus: Corpus, prior: tuple[MeshTalk, list[dict[str, float]]]
+) -> None:
+    model, clip = prior[0], corpus.split("train")[1]
+    mels = {clip.id: model.mel_columns(corpus.audio(clip), clip.frames, corpus.fps)}
+    last = clip.frames - 10
+    for start in (0, 7, last):
+        batch: Windows = read_windows(corpus, model, mels, [clip], [start], 10, 1.0)
+        whole = model.audio_codes(corpus.audio(clip), clip.frames, corpus.fps)
+        torch.testing.assert_close(batch.audio[0], whole[start : start + 10], atol=1e-5, rtol=1e-5)
+
+
+def test_a_batch_of_one_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+    with Scratch(tmp_path) as scratch, pytest.raises(BadInput, match=r"modality-crossing loss.*found a batch of 8 from 1"):
+        train_motion_prior(
+            corpus, corpus.split("train")[:1], LatentRecipe(**{**LATENT.__dict__, "batch": 8}), seed=0,
+            scratch=scratch, description="toy",
+        )  # fmt: skip
+
+
+def test_the_context_model_learns_and_is_a_student(
+    corpus: Corpus, prior: tuple[MeshTalk, list[dict[str, float]]], tmp_path: Path
+) -> None:
+    model, history = fit(corpus, prior[0], tmp_path / "a")
+    assert set(history[0]) == {"step", "loss", "cross_entropy", "vertex"}
+    entropy = [row["cross_entropy"] for row in history]
+    assert sum(entropy[-5:]) < 0.8 * sum(entropy[:5])
+    assert history[-1]["vertex"] < 1e-4  # square metres
+    before, after = prior[0].state_dict(), model.state_dict()
+    for key, value in before.items():
+        same = torch.allclose(value, after[key], rtol=1e-5)
+        assert same or key.startswith("context_model."), key
+    save_student(tmp_path / "m", model, fps=30, speakers=("A", "B"), recipe="toy")
+    again, _ = load_student(tmp_path / "m", made_by="the test")
+    clip = corpus.split("train")[0]
+    words = corpus.audio(clip), corpus.fps, torch.eye(2)[:1], clip.frames, corpus.template(clip.speaker)
+    states = model.predict_states(*words)
+    assert torch.equal(again.predict_states(*words), states)
+    assert states.shape == (1, clip.frames, 192)
+
+
+def test_a_lambda_changes_the_context_model(
+    corpus: Corpus, prior: tuple[MeshTalk, list[dict[str, float]]], tmp_path: Path
+) -> None:
+    plain, _ = fit(corpus, prior[0], tmp_path / "a")
+    zero, _ = fit(corpus, prior[0], tmp_path / "b", extra_terms(corpus, 0.0))
+    taught, history = fit(corpus, prior[0], tmp_path / "c", extra_terms(corpus, 0.5))
+    assert {"sync", "lipread", "vertex", "cross_entropy"} <= set(history[0])
+    key = "context_model.logits.masked_linear.weight"
+    assert torch.equal(plain.state_dict()[key], zero.state_dict()[key])
+    assert not torch.equal(plain.state_dict()[key], taught.state_dict()[key])
+    assert all(np.isfinite(row["loss"]) for row in history)
