@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
+from learn2talk_core.models.periodic_attention import causal_bias
 from learn2talk_core.models.speech_encoder import SpeechEncoder, normalise_wave
-from learn2talk_core.models.students.faceformer.network import FaceFormer, causal_bias
+from learn2talk_core.models.students.faceformer.network import FaceFormer
 
 SMALL = {"conv_dim": (64,) * 7, "hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 4,
          "num_attention_heads": 4, "num_conv_pos_embeddings": 32, "do_stable_layer_norm": True}  # fmt: skip

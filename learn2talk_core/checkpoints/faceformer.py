@@ -11,8 +11,8 @@ from learn2talk_core.checkpoints.wav2vec2 import config_dict, encoder_from, read
 from learn2talk_core.corpus import published_speakers
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.speech_encoder import SpeechEncoder
-from learn2talk_core.models.students.faceformer.network import AudioAlignment, FaceFormer, new_faceformer, state_sizes
-from learn2talk_core.models.students.student import load_as
+from learn2talk_core.models.students.faceformer.network import FaceFormer, new_faceformer, state_sizes
+from learn2talk_core.models.students.student import AudioAlignment, load_as
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file, write_json
 from learn2talk_core.run.own_folder import EXPORT

@@ -7,7 +7,7 @@ displacements of the vertices themselves, d = 3V.
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -16,6 +16,11 @@ from learn2talk_core.models.linear import linear
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.recipe import refuse_other_recipe
 from learn2talk_core.run.weights import load_network, save_weights
+
+
+# How `predict_states` aligns speech features with motion frames: by their time stamps; or as in the code of FaceFormer
+# and those that followed it, for weights published for that dataset.
+AudioAlignment = Literal["time", "vocaset", "biwi"]
 
 
 class StudentStream(Protocol):

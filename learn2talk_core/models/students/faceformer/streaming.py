@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from learn2talk_core.models.students.faceformer.network import Alignment, FaceFormer, distance_bias
+from learn2talk_core.models.periodic_attention import distance_bias
+from learn2talk_core.models.students.faceformer.network import Alignment, FaceFormer
 from learn2talk_core.run.threads import one_thread
 
 

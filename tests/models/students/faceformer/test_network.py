@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from learn2talk_core.models.periodic_attention import causal_bias
 from learn2talk_core.models.speech_encoder import SpeechEncoder, align_as_faceformer
-from learn2talk_core.models.students.faceformer.network import FaceFormer, causal_bias
+from learn2talk_core.models.students.faceformer.network import FaceFormer
 from tests.golden.fill import Golden, fill_state_dict, normal, official_key, waveform, zmuv
 
 OFFICIAL = {  # vertices, styles, true frames, numbers of the decoder
