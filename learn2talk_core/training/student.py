@@ -52,8 +52,8 @@ def spoken_clips(corpus: Corpus, encoder: SpeechEncoder, clips: Sequence[Clip], 
     styles = {speaker: number for number, speaker in enumerate(corpus.train_speakers)}
 
     def spoken(clip: Clip) -> SpokenClip:
-        features = encoder.frozen_features(corpus.audio(clip))
-        return SpokenClip(clip, encoder.resample(features, clip.frames, corpus.fps), styles[clip.speaker])
+        features = encoder.frozen_features(corpus.audio(clip))[None]
+        return SpokenClip(clip, encoder.resample(features, clip.frames, corpus.fps)[0], styles[clip.speaker])
 
     return [spoken(clip) for clip in progress(clips, description, unit="clip")]
 

@@ -116,8 +116,8 @@ class SpeechEncoder(nn.Module, ABC):
     @torch.no_grad()
     def listen(self, wave: np.ndarray, frames: int, fps: float) -> Tensor:
         """The whole encoder: a clip (samples,) as recorded, of any length -> (T, H), T = `frames`, without gradient."""
-        features = self.resample(self.frozen_features(wave), frames, fps)
-        return self.encode_long(features[None], fps)[0]
+        features = self.resample(self.frozen_features(wave)[None], frames, fps)
+        return self.encode_long(features, fps)[0]
 
 
 def windows(count: int, rate: float, window: float, margin: float) -> Iterator[tuple[int, int, int, int]]:
