@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import save
 from transformers import Wav2Vec2Config
 
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
@@ -13,7 +11,8 @@ from learn2talk_core.models.speech_encoders.source import beside
 from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, load_wav2vec2
 from learn2talk_core.models.speech_encoders.whisper import WhisperSpeechEncoder, load_whisper, whisper_config
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import read_json, whole_file, write_json
+from learn2talk_core.run.files import read_json, write_json
+from learn2talk_core.run.weights import write_tensors
 
 KINDS = (Wav2Vec2SpeechEncoder.model_type, WhisperSpeechEncoder.model_type)
 
@@ -44,13 +43,10 @@ def load_speech_encoder(source: str | Path) -> SpeechEncoder:
     return load_whisper(source) if model_type(source) == WhisperSpeechEncoder.model_type else load_wav2vec2(source)
 
 
-def save_speech_encoder(folder: str | Path, encoder: SpeechEncoder, dtype: torch.dtype = torch.float32) -> None:
-    """Write the two files into an existing folder; `dtype` float16 halves them."""
-    folder = Path(folder)
-    tensors = {key: value.detach().cpu().to(dtype).contiguous() for key, value in encoder.state_dict().items()}
-    with whole_file(folder / "model.safetensors") as partial:
-        partial.write_bytes(save(tensors, {"format": "pt"}))
-    write_json(folder / "config.json", encoder.settings())
+def save_speech_encoder(folder: str | Path, encoder: SpeechEncoder) -> None:
+    """Write the two files into an existing folder."""
+    write_tensors(Path(folder) / "model.safetensors", encoder.state_dict(), {"format": "pt"})
+    write_json(Path(folder) / "config.json", encoder.settings())
 
 
 def new_speech_encoder(settings: Mapping[str, Any], path: object) -> SpeechEncoder:

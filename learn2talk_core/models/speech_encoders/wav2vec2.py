@@ -24,7 +24,7 @@ from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.speech_encoders.source import beside, check_links
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json
-from learn2talk_core.run.weights import check_description, described, stored_shapes
+from learn2talk_core.run.weights import check_description, described, read_origin, stored_shapes
 from learn2talk_core.untrusted.published import old_name, read_state
 
 transformers_logging.disable_progress_bar()  # they would be shown for tasks of milliseconds
@@ -259,12 +259,13 @@ def load_wav2vec2(source: str | Path) -> Wav2Vec2SpeechEncoder:
     fix = "Give a folder with config.json and model.safetensors (or pytorch_model.bin) of a wav2vec 2.0."
     if Path(source).is_dir():
         check_links(Path(source))
+        read_origin(source, "speech_encoder")
     _check_weights(source, fix)
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity(logging.ERROR)  # additional weights (a CTC head) are expected, no warning
     try:
         loaded: Any = Wav2Vec2SpeechEncoder.from_pretrained(
-            str(source), local_files_only=True, output_loading_info=True
+            str(source), local_files_only=True, output_loading_info=True, dtype=torch.float32
         )
     except Exception as error:  # from transformers, torch, safetensors or pickle
         found = str(error).partition("\n")[0]

@@ -23,7 +23,7 @@ from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder, window
 from learn2talk_core.models.speech_encoders.source import beside, check_links
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json
-from learn2talk_core.run.weights import check_description, described
+from learn2talk_core.run.weights import check_description, described, read_origin
 from learn2talk_core.untrusted.published import State, check_state, fill, read_state
 
 FIX = "Name a Whisper in the format of transformers: a folder with config.json and model.safetensors."
@@ -188,6 +188,7 @@ def load_whisper(source: str | Path) -> WhisperSpeechEncoder:
     """
     if Path(source).is_dir():
         check_links(Path(source))
+        read_origin(source, "speech_encoder")
     config_file = beside(source, "config.json")
     weights = beside(source, "model.safetensors") or beside(source, "pytorch_model.bin")
     if config_file is None or weights is None:
