@@ -1,9 +1,9 @@
 """The part of training that all students share: clips, the unit of motion, Eq. 8 step by step.
 
 `training/students/` has a file for each network. A network prepares what it needs of a clip by itself (features of the
-frozen TCN, windows, mel), once, and keeps it by clip id; here only `speak` is known, which maps clips to states and to
-the network's own losses. `training/student_terms.py` has the terms of Learn2Talk. They are functions of the student's
-states: if the map from states to vertices is affine, each term computes only the vertices that it needs.
+speech encoder's frozen part, windows, mel), once, and keeps it by clip id; here only `speak` is known, which maps clips
+to states and to the network's own losses. `training/student_terms.py` has the terms of Learn2Talk. They are functions
+of the student's states: if the map from states to vertices is affine, each computes only the vertices that it needs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.losses.total import GradientBalance, Term, overall_loss
 from learn2talk_core.losses.vertex import Form, vertex_loss
-from learn2talk_core.models.speech_encoder import SpeechEncoder, tcn_features
+from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.students.student import Student
 from learn2talk_core.run import processes
 from learn2talk_core.run.errors import BadInput
@@ -49,10 +49,10 @@ class ExtraTerm(Protocol):
 
 
 def frozen_features(corpus: Corpus, encoder: SpeechEncoder, clips: Sequence[Clip]) -> dict[str, Tensor]:
-    """The speech encoder's frozen features (T, C) at the frames of each clip, by clip id; training never changes them
-    (paper, Sect. III-B)."""
+    """The features (T, C) of the speech encoder's frozen part at the frames of each clip, by clip id. They are computed
+    once, because training never changes them (paper, Sect. III-B)."""
     return {
-        clip.id: tcn_features(encoder, corpus.audio(clip), clip.frames, corpus.fps)
+        clip.id: encoder.resample(encoder.frozen_features(corpus.audio(clip))[None], clip.frames, corpus.fps)[0]
         for clip in progress(clips, "speech features", unit="clip")
     }
 
