@@ -17,7 +17,6 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.recipe import refuse_other_recipe
 from learn2talk_core.run.weights import load_network, save_weights
 
-
 # How `predict_states` aligns speech features with motion frames: by their time stamps; or as in the code of FaceFormer
 # and those that followed it, for weights published for that dataset.
 AudioAlignment = Literal["time", "vocaset", "biwi"]

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.losses.commutative import latent_consistency, text_consistency
-from learn2talk_core.models.speech_encoder import SpeechEncoder
+from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.students.selftalk.network import SelfTalk
 from learn2talk_core.models.students.selftalk.recogniser import Recogniser, load_recogniser
 from learn2talk_core.run.progress import progress
@@ -103,7 +103,7 @@ def train_network(
     if recipe.start == "pca":
         model.start_from(*principal_components(sample, recipe.width))
     del sample
-    encoder.feature_extractor.requires_grad_(False)
+    encoder.freeze()
     features, targets = frozen_features(corpus, encoder, clips), heard_texts(corpus, recogniser, clips)
     scale = 1 / recipe.reconstruction_weight
 

@@ -14,7 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from learn2talk_core.models.speech_encoder import SpeechEncoder, align_as_faceformer, normalise_wave, tcn_features
+from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
+from learn2talk_core.models.speech_encoders.loading import new_speech_encoder
+from learn2talk_core.models.speech_encoders.wav2vec2 import align_as_faceformer
 from learn2talk_core.models.students.student import AudioAlignment, Student
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.resample import interpolated_tensor
@@ -66,7 +68,7 @@ class SelfTalk(Student):
         self._style_count = style_count
         self._lip_sizes = {"lip_heads": lip_heads, "lip_layers": lip_layers, "lip_hidden": lip_hidden}
         self.audio_encoder = audio_encoder
-        self.audio_feature_map = nn.Linear(self.audio_rate * audio_encoder.config.hidden_size, width)
+        self.audio_feature_map = nn.Linear(self.audio_rate * audio_encoder.width, width)
         layer = nn.TransformerDecoderLayer(width, 4, dim_feedforward=2 * width, dropout=dropout, batch_first=True)
         self.transformer_decoder = nn.TransformerDecoder(layer, num_layers=1)
         self.vertice_map_r = nn.Linear(width, 3 * vertex_count)
@@ -74,7 +76,7 @@ class SelfTalk(Student):
         self.transformer = nn.Transformer(
             lip_width, lip_heads, lip_layers, lip_layers, lip_hidden, dropout=dropout, batch_first=True
         )
-        self.transformer.encoder.enable_nested_tensor = False  # it changes the length of padded batches
+        self.transformer.encoder.use_nested_tensor = False  # a prototype in torch, which warns
         self.lm_head = nn.Linear(lip_width, len(self.units))
         self.register_buffer("lips", torch.full((lip_count,), -1))
         nn.init.zeros_(self.vertice_map_r.weight)  # an untrained network predicts the face at rest
@@ -108,7 +110,7 @@ class SelfTalk(Student):
             "lip_width": self.lip_width,
             **self._lip_sizes,
             "units": list(self.units),
-            "speech_encoder": self.audio_encoder.config.to_diff_dict(),
+            "speech_encoder": self.audio_encoder.settings(),
         }
 
     @classmethod
@@ -118,7 +120,7 @@ class SelfTalk(Student):
             settings["vertex_count"],
             settings["style_count"],
             units=settings["units"],
-            audio_encoder=SpeechEncoder.from_numbers(**settings["speech_encoder"]),
+            audio_encoder=new_speech_encoder(settings["speech_encoder"], "the student's model.json"),
             **{name: settings[name] for name in names},
         )
 
@@ -134,11 +136,11 @@ class SelfTalk(Student):
         frames less, as in SelfTalk's own code, which derives the number of frames from the features."""
         encoder = self.audio_encoder
         if self.alignment == "time":
-            features = tcn_features(encoder, wave, frames, fps)[None]
+            hidden = encoder.listen(wave, frames, fps)[None]
         else:
-            normal = normalise_wave(torch.from_numpy(np.ascontiguousarray(wave)))[None]
-            features = align_as_faceformer(encoder.conv_features(normal), self.alignment)
-        states = self.states(encoder.encode_long(features, fps * self.audio_rate))[:, :frames]
+            features = align_as_faceformer(encoder.frozen_features(wave)[None], self.alignment)
+            hidden = encoder.encode_long(features, fps * self.audio_rate)
+        states = self.states(hidden)[:, :frames]
         return states.expand(len(styles), -1, -1)
 
     def states(self, audio: Tensor, lengths: Sequence[int] | None = None) -> Tensor:

@@ -5,16 +5,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from learn2talk_core.models.speech_encoder import SpeechEncoder, align_as_faceformer
-from learn2talk_core.models.students.selftalk.network import SelfTalk, reading_positions, text_of
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, align_as_faceformer
+from learn2talk_core.models.students.selftalk.network import SelfTalk, reading_positions
 from learn2talk_core.models.students.selftalk.recogniser import CHARACTERS, SpeechRecogniser
-from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.seed import seed_torch
 from tests.golden.fill import Golden, fill_state_dict, normal, official_key, waveform, zmuv
 
 
-def official_encoder(golden: Golden) -> SpeechEncoder:
-    encoder = SpeechEncoder.from_numbers(**golden.info["wav2vec2_config"])
+def official_encoder(golden: Golden) -> Wav2Vec2SpeechEncoder:
+    encoder = Wav2Vec2SpeechEncoder.from_numbers(**golden.info["wav2vec2_config"])
     encoder.freeze_feature_encoder()
     return encoder
 
@@ -37,7 +35,7 @@ def official():
 def test_state_dict_is_the_official_one(official) -> None:
     golden, model, *_ = official
     with torch.device("meta"):
-        recogniser = SpeechRecogniser(SpeechEncoder.from_numbers(**golden.info["wav2vec2_config"]), CHARACTERS)
+        recogniser = SpeechRecogniser(Wav2Vec2SpeechEncoder.from_numbers(**golden.info["wav2vec2_config"]), CHARACTERS)
     own = {**model.state_dict(), **{f"text_encoder.{key}": value for key, value in recogniser.state_dict().items()}}
     own.pop("lips")
     assert {official_key(key): list(value.shape) for key, value in own.items()} == golden.info["keys"]
@@ -77,7 +75,6 @@ def test_losses_and_their_gradients(official) -> None:
     """The four losses as SelfTalk's code weighs them; they are composed in training/students/selftalk.py."""
     golden, model, features, template = official
     truth = torch.from_numpy(normal("vertice", (1, 60, 15069), 0.05))
-    hidden = torch.from_numpy(np.zeros((1, 99, 1024), np.float32))
     states = model.states(model.audio_encoder.encode(align_as_faceformer(features, "vocaset", 60)))
     moved = model.displacement(states)
     golden.assert_close("fwd_vertices", moved.flatten(2) + template, atol=3e-4)
@@ -85,8 +82,12 @@ def test_losses_and_their_gradients(official) -> None:
     read, logits = model.read_lips([moved[0][:, model.lips]], [positions])
     golden.assert_close("fwd_lip_features", read, atol=4e-4)
     golden.assert_close("fwd_logits", logits, atol=4e-4)
-    rec, vel = (F.mse_loss(a, b) for a, b in ((moved.flatten(2), truth), (moved.flatten(2).diff(dim=1), truth.diff(dim=1))))
-    targets = torch.tensor(golden.info["inputs"]["ctc targets (the real trainer decodes text_logits with the hub tokenizer)"])
+    rec, vel = (
+        F.mse_loss(a, b) for a, b in ((moved.flatten(2), truth), (moved.flatten(2).diff(dim=1), truth.diff(dim=1)))
+    )
+    targets = torch.tensor(
+        golden.info["inputs"]["ctc targets (the real trainer decodes text_logits with the hub tokenizer)"]
+    )
     ctc = F.ctc_loss(logits.log_softmax(-1).transpose(0, 1), targets[None], [99], [len(targets)], blank=0)
     recorded = golden.info["losses_total_rec_vel_lat_ctc"]
     np.testing.assert_allclose([rec.item(), vel.item(), ctc.item()], [recorded[1], recorded[2], recorded[4]], rtol=1e-5)
