@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from learn2talk_core.corpus.format import Corpus, open_corpus
-from learn2talk_core.models.speech_encoder import load_speech_encoder
+from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
 from learn2talk_core.models.students.student import Student, save_student
 from learn2talk_core.run import paths
 from learn2talk_core.run.config import load_params, shared
@@ -30,6 +30,9 @@ class Params:
     balance: Literal["gradient", "none"]
     lipread_frames: int
     lipread_clips: int
+    lambda_closure: float
+    closure_sharpness: float
+    lambda_phoneme: float
     seed: int = shared()
     lambda1: float = shared()
     lambda2: float = shared()
@@ -64,6 +67,8 @@ def train_taught_student(
         corpus, clips, lambda1=params.lambda1, lambda2=params.lambda2,
         syncnet3d=SYNCNET3D, lipreader=LIPREADER, teacher_features=TEACHER,
         lipread_frames=params.lipread_frames, lipread_clips=params.lipread_clips, seed=params.seed,
+        lambda_closure=params.lambda_closure, closure_sharpness=params.closure_sharpness,
+        lambda_phoneme=params.lambda_phoneme,
     )  # fmt: skip
     return training_of(network, "network").train_network(
         corpus, encoder, clips, recipe, seed=params.seed, scratch=scratch, description=description,

@@ -1,9 +1,9 @@
 """The part of training that all students share: clips, the unit of motion, Eq. 8 step by step.
 
 `training/students/` has a file for each network. A network prepares what it needs of a clip by itself (features of the
-frozen TCN, windows, mel), once, and keeps it by clip id; here only `speak` is known, which maps clips to states and to
-the network's own losses. `training/student_terms.py` has the terms of Learn2Talk. They are functions of the student's
-states: if the map from states to vertices is affine, each term computes only the vertices that it needs.
+speech encoder's frozen part, windows, mel), once, and keeps it by clip id; here only `speak` is known, which maps clips
+to states and to the network's own losses. `training/student_terms.py` has the terms of Learn2Talk. They are functions
+of the student's states: if the map from states to vertices is affine, each computes only the vertices that it needs.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.losses.total import GradientBalance, Term, overall_loss
 from learn2talk_core.losses.vertex import Form, vertex_loss
-from learn2talk_core.models.speech_encoder import SpeechEncoder, tcn_features
+from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.students.student import Student
 from learn2talk_core.run import processes
 from learn2talk_core.run.errors import BadInput
@@ -42,6 +42,8 @@ class Spoken(NamedTuple):
 class ExtraTerm(Protocol):
     """A loss besides those of the network, on the student's states h (B, T, d) of the clips of a step.
 
+    It may be a module with weights of its own, such as a head that only training needs.
+
     `unit` is the length that the student's displacements are multiples of; `step` seeds random choices.
     """
 
@@ -49,10 +51,10 @@ class ExtraTerm(Protocol):
 
 
 def frozen_features(corpus: Corpus, encoder: SpeechEncoder, clips: Sequence[Clip]) -> dict[str, Tensor]:
-    """The speech encoder's frozen features (T, C) at the frames of each clip, by clip id; training never changes them
-    (paper, Sect. III-B)."""
+    """The features (T, C) of the speech encoder's frozen part at the frames of each clip, by clip id. They are computed
+    once, because training never changes them (paper, Sect. III-B)."""
     return {
-        clip.id: tcn_features(encoder, corpus.audio(clip), clip.frames, corpus.fps)
+        clip.id: encoder.resample(encoder.frozen_features(corpus.audio(clip))[None], clip.frames, corpus.fps)[0]
         for clip in progress(clips, "speech features", unit="clip")
     }
 
@@ -159,7 +161,8 @@ def train_student(
         seed: seed of batches and dropout.
         scratch: for checkpoints.
         description: label of the progress bar.
-        extra: the other terms of Eq. 8: name, lambda, loss.
+        extra: the other terms of Eq. 8: name, lambda, loss. One that is a module is trained too, at the peak learning
+            rate of the first group.
         balanced: treat the lambdas as gradient shares (`balance: gradient`).
         vertex: weight of the vertex loss; 0 for a network that learns something else than motion, such as codes. The
             gradient shares are shares of this loss's gradient, so they need it.
@@ -168,6 +171,9 @@ def train_student(
     Returns:
         One row of loss values per step; `vertex` is in the corpus's unit squared for the mean form.
     """
+    heads = nn.ModuleDict({name: term for name, _, term in extra if isinstance(term, nn.Module)})
+    if len(heads):
+        groups = [*groups, {"params": [*heads.parameters()], "peak": groups[0]["peak"]}]
     optimizer = torch.optim.AdamW(
         [{**group, "lr": group["peak"]} for group in groups], weight_decay=0.0, betas=(0.9, 0.98)
     )
@@ -211,6 +217,8 @@ def train_student(
     state: dict[str, Any] = {"model": model, "optimizer": optimizer}
     if balance is not None:
         state["balance"] = balance
+    if len(heads):
+        state["heads"] = heads
     return train(step, state, steps=steps, seed=seed, scratch=scratch, description=description)
 
 

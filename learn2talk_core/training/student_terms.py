@@ -1,7 +1,7 @@
-"""The student's losses besides the vertex loss: SyncNet3D (Eq. 7), and the 2D teacher through lip reading (Eq. 6).
+"""Losses that can be added to those of any student: SyncNet3D (Eq. 7) and the 2D teacher through lip reading (Eq. 6), and
+two of NVIDIA's Audio2Face-3D, the lip distance and a phoneme head.
 
-Both are functions of the decoder's states h. The map from states to vertices is affine, so each computes only the
-vertices that it needs.
+All are functions of the student's states h, from which each computes only the vertices that it needs.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from learn2talk_core.corpus.format import Clip, Corpus
+from learn2talk_core.corpus.phonemes import PHONEMES, frame_labels
+from learn2talk_core.losses.closure import closure_loss
 from learn2talk_core.losses.lipread import lipread_loss
 from learn2talk_core.losses.sync import sync_loss
+from learn2talk_core.mesh.topology import lip_gap
 from learn2talk_core.models.lipreader import FPS as VIDEO_FPS
 from learn2talk_core.models.lipreader import Features, LipReader, load_lipreader
 from learn2talk_core.models.students.student import Student
 from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows, load_syncnet3d
 from learn2talk_core.render.mouth import mouth_view, render_mouth
+from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.resample import interpolated_tensor, resampled_count
 from learn2talk_core.run.seed import generator
@@ -41,14 +45,19 @@ def extra_terms(
     lipread_frames: int,
     lipread_clips: int,
     seed: int,
+    lambda_closure: float = 0.0,
+    closure_sharpness: float = 0.0,
+    lambda_phoneme: float = 0.0,
 ) -> list[tuple[str, float, ExtraTerm]]:
-    """The terms of Eq. 8 besides the vertex loss, for `train_student`; a term whose weight is 0 is left out.
+    """The terms that are added to a student's own losses by `train_student`; a term whose weight is 0 is left out.
 
     Args:
         corpus, clips: the student's training data.
         lambda1, lambda2: the weights of Eq. 7 and Eq. 6.
         syncnet3d, lipreader, teacher_features: folders of the frozen experts and of E_lipread(G_teach(X)).
         lipread_frames, lipread_clips, seed: see `lipread_term`.
+        lambda_closure, closure_sharpness: weight and k of `losses/closure.py`.
+        lambda_phoneme: weight of `PhonemeTerm`.
     """
     terms: list[tuple[str, float, ExtraTerm]] = []
     if lambda1:
@@ -63,6 +72,10 @@ def extra_terms(
             frames=lipread_frames, clips_per_step=lipread_clips, seed=seed,
         )  # fmt: skip
         terms.append(("lipread", lambda2, term))
+    if lambda_closure:
+        terms.append(("closure", lambda_closure, closure_term(corpus, clips, closure_sharpness)))
+    if lambda_phoneme:
+        terms.append(("phoneme", lambda_phoneme, PhonemeTerm(corpus, clips)))
     return terms
 
 
@@ -150,3 +163,60 @@ def _judged(read: Tensor, lengths: Tensor, kind: Features) -> Tensor:
     edge = FRONTEND_EDGE if kind == "frontend" and int(lengths.min()) > 2 * FRONTEND_EDGE else 0
     frame = torch.arange(read.shape[1])[None]
     return (frame >= edge) & (frame < lengths[:, None] - edge)
+
+
+def closure_term(corpus: Corpus, clips: Sequence[Clip], sharpness: float) -> ExtraTerm:
+    """The lip-distance loss on all lip pairs of the topology, in square millimetres.
+
+    Raises:
+        BadInput: a topology without lip pairs.
+    """
+    pairs = corpus.topology.lip_pairs
+    if len(pairs) == 0:
+        fix = "Set lambda_closure to 0, or name the lips of the corpus."
+        raise BadInput(corpus.folder, expected="pairs of an upper and a lower lip vertex", found="none", fix=fix)
+    region, places = np.unique(pairs, return_inverse=True)
+    places = places.reshape(pairs.shape)  # the pairs as places in `region`
+    ids, scale = torch.from_numpy(region), corpus.mm_per_unit
+    rest = {s: torch.from_numpy(lip_gap(corpus.template(s), pairs)) * scale for s in corpus.train_speakers}
+    true = {clip.id: torch.from_numpy(lip_gap(corpus.displacement(clip, region), places)) * scale for clip in clips}
+
+    def term(student: Student, h: Tensor, clips: Sequence[Clip], *, unit: float, step: int) -> Tensor:
+        moved = lip_gap(student.displacement(h, ids), places) * (unit * scale)
+        rests = torch.stack([rest[clip.speaker] for clip in clips])[:, None]
+        truth, mask = torch.zeros_like(moved), torch.zeros(moved.shape[:2], dtype=torch.bool)
+        for row, clip in enumerate(clips):
+            truth[row, : clip.frames], mask[row, : clip.frames] = true[clip.id], True
+        return closure_loss(moved + rests, truth + rests, mask, sharpness)
+
+    return term
+
+
+class PhonemeTerm(nn.Module):
+    """Cross-entropy of the phoneme at each frame, read by a linear head from the displacements of the mouth.
+
+    In Audio2Face-3D the head reads the network's own features. It reads the mouth here, so that it is the same for every
+    network, and the mouth must show what is said. The head is trained with the student, and then discarded.
+
+    Raises:
+        BadInput: clips without phonemes.
+    """
+
+    def __init__(self, corpus: Corpus, clips: Sequence[Clip]) -> None:
+        super().__init__()
+        silent = [clip.id for clip in clips if not clip.phonemes]
+        if silent:
+            fix = "Set lambda_phoneme to 0, or add phonemes to the corpus."
+            raise BadInput(corpus.folder, expected="phonemes of every training clip", found=f"none of {silent[0]}", fix=fix)
+        self.region = torch.from_numpy(corpus.topology.regions["mouth"])
+        self.labels = {c.id: torch.from_numpy(frame_labels(c.phonemes, c.frames, corpus.fps)) for c in clips}
+        self.head = nn.Linear(3 * len(self.region), 1 + len(PHONEMES))
+
+    def forward(self, student: Student, h: Tensor, clips: Sequence[Clip], *, unit: float, step: int) -> Tensor:
+        """See `ExtraTerm`; the displacements are in `unit`s, the same scale for every corpus."""
+        logits = self.head(student.displacement(h, self.region).flatten(2))
+        labels = [self.labels[clip.id] for clip in clips]
+        known = torch.full(logits.shape[:2], -1)
+        for row, own in enumerate(labels):
+            known[row, : len(own)] = own
+        return nn.functional.cross_entropy(logits.flatten(0, 1), known.flatten(), ignore_index=-1)

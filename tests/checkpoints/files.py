@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from learn2talk_core.models.students.faceformer.network import periodic_positions
+from learn2talk_core.models.periodic_attention import periodic_positions
 from tests.golden.fill import Golden, filled
 
 

@@ -4,12 +4,13 @@ from pathlib import Path
 
 from learn2talk_core.models.students.faceformer.network import FaceFormer
 from learn2talk_core.models.students.meshtalk.network import MeshTalk
+from learn2talk_core.models.students.selftalk.network import SelfTalk
 from learn2talk_core.models.students.student import Student, load_as
 from learn2talk_core.models.students.voca.network import VOCA
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.weights import load_config
 
-NETWORKS: tuple[type[Student], ...] = (FaceFormer, MeshTalk, VOCA)
+NETWORKS: tuple[type[Student], ...] = (FaceFormer, MeshTalk, SelfTalk, VOCA)
 
 
 def network_class(name: str, where: object) -> type[Student]:

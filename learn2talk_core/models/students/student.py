@@ -7,7 +7,7 @@ displacements of the vertices themselves, d = 3V.
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Literal, Protocol, Self, TypeVar
 
 import numpy as np
 from torch import Tensor, nn
@@ -17,21 +17,20 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.recipe import refuse_other_recipe
 from learn2talk_core.run.weights import load_network, save_weights
 
+# How `predict_states` aligns speech features with motion frames: by their time stamps; or as in the code of FaceFormer
+# and those that followed it, for weights published for that dataset.
+AudioAlignment = Literal["time", "vocaset", "biwi"]
+
 
 class StudentStream(Protocol):
-    """One clip that a student animates while the audio is still arriving.
+    """One clip that a student animates while the audio is still arriving."""
 
-    Attributes:
-        eps: added to the variance when the wave is normalised, as the student's speech encoder expects.
-    """
-
-    eps: float
-
-    def extend(self, wave: Tensor, skipped: int, wanted: int, frames: int) -> Tensor:
+    def extend(self, wave: np.ndarray, new: int, skipped: int, wanted: int, frames: int) -> Tensor:
         """The next states (wanted, d).
 
         Args:
-            wave: (samples,) normalised audio of `frames` motion frames: past, wanted frames, look-ahead.
+            wave: (samples,) audio of `frames` motion frames, as recorded: past, wanted frames, look-ahead.
+            new: number of samples at its end that no earlier call contained.
             skipped: number of past frames at its beginning, whose states were returned before.
             wanted: number of frames whose states are wanted.
             frames: total number of frames.

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.losses.vertex import vertex_loss
-from learn2talk_core.models.speech_encoder import SpeechEncoder
+from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.students.meshtalk.network import (
     COLUMNS_PER_SECOND,
     CONTEXT,

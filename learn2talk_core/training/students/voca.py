@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.losses.vertex import Form
-from learn2talk_core.models.speech_encoder import SpeechEncoder
+from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.students.voca.network import STATES, VOCA, speech_windows
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import seed_torch
@@ -67,13 +67,13 @@ def train_network(
     seed_torch(seed, "student", "weights")
     model = VOCA(
         len(corpus.topology.colours), len(corpus.train_speakers),
-        feature_width=encoder.config.hidden_size, speech_encoder=encoder.eval(),
+        feature_width=encoder.width, speech_encoder=encoder.eval(),
     )  # fmt: skip
     unit, sample = motion_unit(corpus, clips)
     model.start_from(*principal_components(sample, STATES))
     del sample
     features = {
-        clip.id: model.listen(corpus.audio(clip), clip.frames, corpus.fps)
+        clip.id: encoder.listen(corpus.audio(clip), clip.frames, corpus.fps)
         for clip in progress(clips, "speech features", unit="clip")
     }
 

@@ -11,61 +11,23 @@ runs on the d-dimensional states, token_t = A h_{t-1} + a + s, and vertices are 
 that are needed. The states of past frames never change (the attention is causal), so their keys and values are cached.
 """
 
-import math
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learn2talk_core.models.speech_encoder import SpeechEncoder, align_as_faceformer, normalise_wave, tcn_features
+from learn2talk_core.models.periodic_attention import PeriodicPositionalEncoding, causal_bias, distance_bias
+from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
+from learn2talk_core.models.speech_encoders.loading import new_speech_encoder
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, align_as_faceformer
 from learn2talk_core.models.students.faceformer.compiled import Affine, DecoderLayer, decode
-from learn2talk_core.models.students.student import Student, StudentStream
+from learn2talk_core.models.students.student import AudioAlignment, Student, StudentStream
 from learn2talk_core.run.threads import one_thread
 
-AudioAlignment = Literal["time", "vocaset", "biwi"]
 OFFICIAL_EPS = 1e-5  # eps of wave normalisation in transformers 4.6, with which FaceFormer was trained
-OFFICIAL_FRAMES = 600  # length of the tables in published checkpoints; ours are computed and have no limit
-
-
-def periodic_positions(period: int, width: int) -> Tensor:
-    """One period of the periodic positional encoding (FaceFormer Eq. 4): (period, width)."""
-    phase = torch.arange(period, dtype=torch.float32)[:, None]
-    frequency = torch.exp(torch.arange(0, width, 2, dtype=torch.float32) * (-math.log(10000.0) / width))
-    return torch.stack((torch.sin(phase * frequency), torch.cos(phase * frequency)), dim=-1).reshape(period, width)
-
-
-def head_slopes(heads: int) -> Tensor:
-    """Slope of each head's bias towards recent periods (Press et al. 2022): 2^-2, 2^-4, ... 2^-8 for four heads."""
-    if heads & (heads - 1):
-        raise ValueError(f"heads: expected a power of two, found {heads}")
-    return 2.0 ** (-8.0 / heads * torch.arange(1, heads + 1, dtype=torch.float32))
-
-
-def distance_bias(frames: int, period: int, heads: int) -> Tensor:
-    """Bias (heads, frames) on the attention scores before softmax (FaceFormer Eq. 6), by distance i - j >= 0:
-    -slope * floor((i - j) / period)."""
-    return -head_slopes(heads)[:, None] * torch.arange(frames).div(period, rounding_mode="floor")
-
-
-def causal_bias(frames: int, period: int, heads: int) -> Tensor:
-    """The same bias for all pairs of frames i, j, -inf where j > i: (heads, frames, frames)."""
-    distance = torch.arange(frames)[:, None] - torch.arange(frames)[None]
-    bias = distance_bias(frames, period, heads)[:, distance.clamp(min=0)]
-    return bias.masked_fill(distance < 0, -math.inf)
-
-
-class PeriodicPositionalEncoding(nn.Module):
-    """The table with the name and shape that it has in published checkpoints."""
-
-    pe: Tensor
-
-    def __init__(self, width: int, period: int) -> None:
-        super().__init__()
-        repeats = OFFICIAL_FRAMES // period + 1
-        self.register_buffer("pe", periodic_positions(period, width).repeat(repeats, 1)[None])
 
 
 class FaceFormer(Student):
@@ -138,24 +100,19 @@ class FaceFormer(Student):
         assert isinstance(encoder, SpeechEncoder)
         return encoder
 
-    @property
-    def eps(self) -> float:
-        """Eps of the wave normalisation."""
-        return 1e-7 if self.alignment == "time" else OFFICIAL_EPS
-
     def settings(self) -> dict[str, Any]:
         return {
             "vertex_count": self.vertex_count,
             "width": self.width,
             "dropout": self.dropout,
             "alignment": self.alignment,
-            "speech_encoder": self.speech_encoder.config.to_diff_dict(),
+            "speech_encoder": self.speech_encoder.settings(),
         }
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> "FaceFormer":
         return new_faceformer(
-            SpeechEncoder.from_numbers(**settings["speech_encoder"]),
+            new_speech_encoder(settings["speech_encoder"], "the student's model.json"),
             settings["vertex_count"], settings["style_count"], settings["fps"],
             width=settings["width"], dropout=settings["dropout"], alignment=settings["alignment"],
         )  # fmt: skip
@@ -172,11 +129,10 @@ class FaceFormer(Student):
         own code, which derives the number of frames from the features: 119 for 4 s at 30 fps."""
         encoder = self.speech_encoder
         if self.alignment == "time":
-            features = tcn_features(encoder, wave, frames, fps)[None]
+            hidden = encoder.listen(wave, frames, fps)[None]
         else:
-            normal = normalise_wave(torch.from_numpy(np.ascontiguousarray(wave)), self.eps)[None]
-            features = align_as_faceformer(encoder.conv_features(normal), self.alignment)
-        hidden = encoder.encode_long(features, fps * self.audio_rate)
+            features = align_as_faceformer(encoder.frozen_features(wave)[None], self.alignment)
+            hidden = encoder.encode_long(features, fps * self.audio_rate)
         return self.states(hidden.expand(len(styles), -1, -1), styles)[:, :frames]
 
     def open_stream(self, style: Tensor, fps: float, memory: int) -> StudentStream:
@@ -409,10 +365,12 @@ def new_faceformer(
         dropout: dropout probability in the decoder.
         alignment: alignment of speech features with motion frames; see `FaceFormer`.
     """
+    if alignment != "time" and isinstance(encoder, Wav2Vec2SpeechEncoder):
+        encoder.eps = OFFICIAL_EPS
     return FaceFormer(
         vertex_count,
         style_count,
-        audio_width=encoder.config.hidden_size,
+        audio_width=encoder.width,
         width=width,
         period=round(fps),
         audio_rate=2 if alignment == "biwi" else 1,

@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learn2talk_core.models.speech_encoder import SpeechEncoder, tcn_features
+from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
+from learn2talk_core.models.speech_encoders.loading import new_speech_encoder
 from learn2talk_core.models.students.student import Student, StudentStream
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.resample import interpolated_tensor
@@ -85,7 +86,7 @@ class VOCA(Student):
         return {
             "vertex_count": self.vertex_count,
             "feature_width": self._feature_width,
-            "speech_encoder": None if encoder is None else encoder.config.to_diff_dict(),
+            "speech_encoder": None if encoder is None else encoder.settings(),
         }
 
     @classmethod
@@ -93,7 +94,7 @@ class VOCA(Student):
         numbers = settings["speech_encoder"]
         return cls(
             settings["vertex_count"], settings["style_count"], feature_width=settings["feature_width"],
-            speech_encoder=None if numbers is None else SpeechEncoder.from_numbers(**numbers),
+            speech_encoder=None if numbers is None else new_speech_encoder(numbers, "the student's model.json"),
         )  # fmt: skip
 
     def affine_map(self) -> tuple[Tensor, Tensor]:
@@ -128,16 +129,10 @@ class VOCA(Student):
         return nn.utils.rnn.pad_sequence(list(states.split(lengths)), batch_first=True)
 
     @torch.no_grad()
-    def listen(self, wave: np.ndarray, frames: int, fps: float) -> Tensor:
-        """Speech features (frames, F) of a clip (samples,) at the times of its motion frames."""
-        encoder = self.speech_encoder
-        return encoder.encode_long(tcn_features(encoder, wave, frames, fps)[None], fps)[0]
-
-    @torch.no_grad()
     def predict_states(
         self, wave: np.ndarray, fps: float, styles: Tensor, frames: int, template: np.ndarray | None = None
     ) -> Tensor:
-        windows = speech_windows(self.listen(wave, frames, fps), fps)
+        windows = speech_windows(self.speech_encoder.listen(wave, frames, fps), fps)
         return self.states_of_clips([windows] * len(styles), styles)
 
     @torch.no_grad()
@@ -165,15 +160,14 @@ def speech_windows(features: Tensor, fps: float) -> Tensor:
 class VOCAStream:
     """VOCA's `StudentStream`. A frame needs 0.12 s of look-ahead, besides the context of the speech encoder."""
 
-    eps = 1e-7
-
     def __init__(self, model: VOCA, style: Tensor, fps: float) -> None:
         self._model, self._style, self._fps = model, style, fps
         self._encoder = model.speech_encoder  # refuses published weights at once
+        self._hearing = self._encoder.hearing()
 
     @torch.no_grad()
-    def extend(self, wave: Tensor, skipped: int, wanted: int, frames: int) -> Tensor:
-        encoder = self._encoder
-        features = encoder.resample(encoder.conv_features(wave[None]), frames, self._fps)
-        windows = speech_windows(encoder.encode(features)[0], self._fps)[skipped : skipped + wanted]
+    def extend(self, wave: np.ndarray, new: int, skipped: int, wanted: int, frames: int) -> Tensor:
+        features = self._encoder.resample(self._hearing.features(wave, new), frames, self._fps)
+        hidden = self._encoder.encode(features[None])[0]
+        windows = speech_windows(hidden, self._fps)[skipped : skipped + wanted]
         return self._model.states(windows, self._style.expand(len(windows), -1))

@@ -59,7 +59,7 @@ def test_losses_equal_their_definition(corpus: Corpus, tmp_path: Path) -> None:
         )
     model.train()  # the batch norm of the step
     truth, mask = true_displacement(corpus, clips, max(c.frames for c in clips), slice(None), 1.0)
-    windows = [speech_windows(model.listen(corpus.audio(c), c.frames, corpus.fps), corpus.fps) for c in clips]
+    windows = [speech_windows(model.speech_encoder.listen(corpus.audio(c), c.frames, corpus.fps), corpus.fps) for c in clips]
     moved = model.displacement(model.states_of_clips(windows, torch.eye(2))).flatten(2)
     squares = [(moved[i, :n] - truth[i, :n]).square().flatten() for i, n in enumerate(c.frames for c in clips)]
     torch.testing.assert_close(history[0]["vertex"], float(torch.cat(squares).mean()), rtol=1e-4, atol=0)

@@ -1,0 +1,158 @@
+"""Training of SelfTalk: the commutative diagram of speech, lips and text (Peng et al. 2023, Eq. 12)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from learn2talk_core.corpus.format import Clip, Corpus
+from learn2talk_core.losses.commutative import latent_consistency, text_consistency
+from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
+from learn2talk_core.models.students.selftalk.network import SelfTalk
+from learn2talk_core.models.students.selftalk.recogniser import Recogniser, load_recogniser
+from learn2talk_core.run.progress import progress
+from learn2talk_core.run.seed import seed_torch
+from learn2talk_core.statistics.recognition import ctc_greedy
+from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.training.student import (
+    ExtraTerm,
+    Spoken,
+    encoded,
+    frozen_features,
+    motion_unit,
+    principal_components,
+    train_student,
+)
+
+
+@dataclass(frozen=True)
+class SelfTalkRecipe:
+    """The network and its optimisation: group `selftalk` of params.yaml."""
+
+    prior: None  # SelfTalk needs none
+    recogniser: str | None
+    width: int  # d of the decoder
+    lip_heads: int  # of the interpreter, whose width is that of the recogniser
+    lip_layers: int
+    lip_hidden: int
+    dropout: float
+    start: Literal["pca", "zeros"]  # initial weights of the last layer
+    reconstruction_weight: float  # lambda 1 … 4 of Eq. 12
+    velocity_weight: float
+    latent_weight: float
+    text_weight: float
+    vertex_stride: int
+    steps: int
+    batch: int  # clips, in each process
+    learning_rate: float  # of decoder and interpreter
+    encoder_learning_rate: float  # of the speech encoder's transformer
+
+
+NetworkRecipe = SelfTalkRecipe  # the name by which stages find the recipe of any network
+
+
+class Target(NamedTuple):
+    """What the recogniser heard in a clip.
+
+    Attributes:
+        hidden: (n, H) its hidden states.
+        positions: (n,) the motion frames, with fractions, at which it heard them.
+        text: the units of its greedy text.
+    """
+
+    hidden: Tensor
+    positions: Tensor
+    text: Tensor
+
+
+def train_network(
+    corpus: Corpus,
+    encoder: SpeechEncoder,
+    clips: Sequence[Clip],
+    recipe: SelfTalkRecipe,
+    *,
+    seed: int,
+    scratch: Scratch,
+    description: str,
+    extra: Sequence[tuple[str, float, ExtraTerm]] = (),
+    balanced: bool = True,
+    recogniser: Recogniser | None = None,
+) -> tuple[SelfTalk, list[dict[str, float]]]:
+    """Train a SelfTalk on Eq. 12, and on `extra`. The text is what the recogniser hears, not the transcript.
+
+    Args:
+        corpus, encoder, clips, seed, scratch, description, extra, balanced: see `faceformer.train_network`.
+        recipe: network and optimisation.
+        recogniser: the frozen recogniser; None loads the one that `recipe` names.
+
+    Returns:
+        The model, in the corpus's unit, and one row of loss values per step.
+    """
+    recogniser = load_recogniser(recipe.recogniser) if recogniser is None else recogniser
+    seed_torch(seed, "student", "weights")
+    lips = torch.from_numpy(corpus.topology.regions["lips"]).long()
+    model = SelfTalk(
+        len(corpus.topology.colours), len(corpus.train_speakers), lip_count=len(lips), units=recogniser.units,
+        audio_encoder=encoder, width=recipe.width, dropout=recipe.dropout, lip_width=recogniser.width,
+        lip_heads=recipe.lip_heads, lip_layers=recipe.lip_layers, lip_hidden=recipe.lip_hidden,
+    )  # fmt: skip
+    model.lips.copy_(lips)
+    unit, sample = motion_unit(corpus, clips)
+    if recipe.start == "pca":
+        model.start_from(*principal_components(sample, recipe.width))
+    del sample
+    encoder.freeze()
+    features, targets = frozen_features(corpus, encoder, clips), heard_texts(corpus, recogniser, clips)
+    scale = 1 / recipe.reconstruction_weight
+
+    def speak(chosen: Sequence[Clip]) -> Spoken:
+        states = model.states(encoded(encoder, features, chosen), [clip.frames for clip in chosen])
+        if not (recipe.latent_weight or recipe.text_weight):
+            return Spoken(states)
+        latent, text = consistency_losses(model, states, chosen, [targets[clip.id] for clip in chosen])
+        weights = recipe.latent_weight * scale, recipe.text_weight * scale
+        return Spoken(states, [("latent", weights[0], latent), ("text", weights[1], text)])
+
+    groups: list[dict[str, Any]] = [
+        {"params": own_parameters(model), "peak": recipe.learning_rate},
+        {"params": [p for p in encoder.parameters() if p.requires_grad], "peak": recipe.encoder_learning_rate},
+    ]
+    history = train_student(
+        model, speak, corpus, clips, groups,
+        unit=unit, form="mean", stride=recipe.vertex_stride, steps=recipe.steps, batch=recipe.batch,
+        seed=seed, scratch=scratch, description=description, extra=extra, balanced=balanced,
+        velocity=recipe.velocity_weight * scale,
+    )  # fmt: skip
+    model.scale_motion(unit)
+    model.eval()
+    return model, history
+
+
+def own_parameters(model: SelfTalk) -> list[nn.Parameter]:
+    """The parameters of decoder and interpreter, without those of the speech encoder."""
+    return [p for name, p in model.named_parameters() if not name.startswith("audio_encoder.")]
+
+
+def heard_texts(corpus: Corpus, recogniser: Recogniser, clips: Sequence[Clip]) -> dict[str, Target]:
+    """What the recogniser hears in each clip, by clip id: once, because it is frozen."""
+    targets = {}
+    for clip in progress(clips, "recognising", unit="clip"):
+        heard = recogniser.hear(corpus.audio(clip))
+        text = torch.tensor(ctc_greedy(heard.logits.numpy()), dtype=torch.long)
+        targets[clip.id] = Target(heard.hidden, heard.times * corpus.fps, text)
+    return targets
+
+
+def consistency_losses(
+    model: SelfTalk, states: Tensor, chosen: Sequence[Clip], targets: Sequence[Target]
+) -> tuple[Tensor, Tensor]:
+    """Latent and text consistency of the lips that `states` (B, T, d) move."""
+    lips = model.displacement(states, model.lips)
+    moved = [lips[row, : clip.frames] for row, clip in enumerate(chosen)]
+    read, logits = model.read_lips(moved, [target.positions for target in targets])
+    lengths = [len(target.hidden) for target in targets]
+    heard = nn.utils.rnn.pad_sequence([target.hidden for target in targets], batch_first=True)
+    mask = torch.arange(read.shape[1])[None] < torch.tensor(lengths)[:, None]
+    return latent_consistency(read, heard, mask), text_consistency(logits, lengths, [target.text for target in targets])

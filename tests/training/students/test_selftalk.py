@@ -1,0 +1,145 @@
+"""Training of SelfTalk on the toy corpus, and of its parts."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.models.students.loading import load_student
+from learn2talk_core.models.students.selftalk.network import SelfTalk
+from learn2talk_core.models.students.selftalk.recogniser import SpeechRecogniser
+from learn2talk_core.models.students.student import save_student
+from learn2talk_core.run.seed import seed_torch
+from learn2talk_core.run.weights import frozen
+from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.training.student import ExtraTerm
+from learn2talk_core.training.students.selftalk import SelfTalkRecipe, consistency_losses, heard_texts, train_network
+from tests.toy import toy_corpus
+from tests.training.test_student import encoder, extra_terms
+
+RECIPE = SelfTalkRecipe(
+    prior=None, recogniser=None, width=16, lip_heads=2, lip_layers=1, lip_hidden=32, dropout=0.0, start="pca",
+    reconstruction_weight=1000.0, velocity_weight=1000.0, latent_weight=1e-3, text_weight=1e-4, vertex_stride=1,
+    steps=30, batch=3, learning_rate=5e-3, encoder_learning_rate=1e-3,
+)  # fmt: skip
+UNITS = ("<pad>", "|", "a", "b", "c")
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    return toy_corpus(tmp_path / "corpus")
+
+
+def recogniser() -> SpeechRecogniser:
+    seed_torch(4)
+    network = SpeechRecogniser(encoder(), UNITS)
+    torch.nn.init.normal_(network.lm_head.weight, std=1.0)
+    frozen(network)
+    return network
+
+
+def fit(
+    corpus: Corpus,
+    folder: Path,
+    recipe: SelfTalkRecipe = RECIPE,
+    extra: list[tuple[str, float, ExtraTerm]] | None = None,
+) -> tuple[SelfTalk, list[dict[str, float]]]:
+    with Scratch(folder) as scratch:
+        return train_network(
+            corpus, encoder(), corpus.split("train"), recipe,
+            seed=0, scratch=scratch, description="toy", extra=extra or [], recogniser=recogniser(),
+        )  # fmt: skip
+
+
+def test_all_four_losses_fall(corpus: Corpus, tmp_path: Path) -> None:
+    model, history = fit(corpus, tmp_path / "a")
+    assert set(history[0]) == {"step", "loss", "vertex", "velocity", "latent", "text"}
+    for name in ("loss", "vertex", "latent", "text"):
+        values = [row[name] for row in history]
+        assert sum(values[-5:]) < 0.9 * sum(values[:5]), name
+    row = history[0]
+    total = row["vertex"] + row["velocity"] + 1e-6 * row["latent"] + 1e-7 * row["text"]
+    assert row["loss"] == pytest.approx(total, rel=1e-5)
+    save_student(tmp_path / "m", model, fps=corpus.fps, speakers=corpus.train_speakers)
+    again, _ = load_student(tmp_path / "m", made_by="the test")
+    assert isinstance(again, SelfTalk)
+    clip = corpus.split("test_unseen")[0]
+    states = again.predict_states(corpus.audio(clip), corpus.fps, torch.eye(2), clip.frames)
+    assert states.shape == (2, clip.frames, 16)
+    torch.testing.assert_close(
+        states, model.predict_states(corpus.audio(clip), corpus.fps, torch.eye(2), clip.frames), atol=0, rtol=0
+    )
+
+
+def test_without_the_diagram_only_the_animator_is_trained(corpus: Corpus, tmp_path: Path) -> None:
+    recipe = dataclasses.replace(RECIPE, latent_weight=0.0, text_weight=0.0, velocity_weight=0.0, steps=3)
+    _, history = fit(corpus, tmp_path / "a", recipe)
+    assert set(history[0]) == {"step", "loss", "vertex"}
+
+
+def test_learn2talks_losses_can_be_added(corpus: Corpus, tmp_path: Path) -> None:
+    short = dataclasses.replace(RECIPE, steps=3)
+    plain, _ = fit(corpus, tmp_path / "a", short)
+    taught, history = fit(corpus, tmp_path / "b", short, extra_terms(corpus, 0.3))
+    assert set(history[0]) == {"step", "loss", "vertex", "velocity", "latent", "text", "sync", "lipread"}
+    assert not torch.equal(plain.vertice_map_r.weight, taught.vertice_map_r.weight)
+
+
+def test_lips_are_read_alike_in_any_unit(corpus: Corpus, tmp_path: Path) -> None:
+    model, _ = fit(corpus, tmp_path / "a", dataclasses.replace(RECIPE, steps=3))
+    clip = corpus.split("train")[0]
+    states = model.predict_states(corpus.audio(clip), corpus.fps, torch.eye(2)[:1], clip.frames)
+    with torch.no_grad():
+        before = model.interpret(model.displacement(states)[0].numpy(), corpus.fps)
+        model.scale_motion(1000.0)  # metres to millimetres
+        after = model.interpret(model.displacement(states)[0].numpy(), corpus.fps)
+    assert before[0].shape == (int(clip.frames / 30 * 50), 16)
+    for one, other in zip(before, after, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+
+
+def test_a_padded_batch_equals_single_clips(corpus: Corpus) -> None:
+    clips = corpus.split("train")[:3]
+    heard = heard_texts(corpus, recogniser(), clips)
+    targets = [heard[clip.id] for clip in clips]
+    seed_torch(0)
+    model = SelfTalk(64, 2, lip_count=16, units=UNITS, audio_encoder=encoder(), width=16, dropout=0.0, lip_width=16,
+                     lip_heads=2, lip_layers=2, lip_hidden=32).eval()  # fmt: skip
+    torch.nn.init.normal_(model.vertice_map_r.weight)
+    model.lips.copy_(torch.from_numpy(corpus.topology.regions["lips"]))
+    lengths = [clip.frames for clip in clips]
+    audio = torch.randn(3, max(lengths), 16)
+    with torch.no_grad():
+        states = model.states(audio, lengths)
+        latent, text = consistency_losses(model, states, clips, targets)
+        alone = []
+        for row, clip in enumerate(clips):
+            one = model.states(audio[row : row + 1, : clip.frames])
+            torch.testing.assert_close(states[row : row + 1, : clip.frames], one, atol=1e-5, rtol=1e-4)
+            alone.append([float(loss) for loss in consistency_losses(model, one, [clip], [targets[row]])])
+    frames = np.array([len(target.hidden) for target in targets])
+    assert float(text) == pytest.approx(np.mean([t for _, t in alone]), rel=1e-4)
+    assert float(latent) == pytest.approx(np.average([n for n, _ in alone], weights=frames), rel=1e-4)
+
+
+def test_gradients_reach_the_animator_through_the_text(corpus: Corpus) -> None:
+    """Against finite differences along the gradient with respect to the states."""
+    clips = corpus.split("train")[:2]
+    heard = heard_texts(corpus, recogniser(), clips)
+    assert all(len(target.text) for target in heard.values())
+    seed_torch(0)
+    model = SelfTalk(64, 2, lip_count=16, units=UNITS, audio_encoder=encoder(), width=16, dropout=0.0, lip_width=16,
+                     lip_heads=2, lip_layers=1, lip_hidden=32).double().eval()  # fmt: skip
+    torch.nn.init.normal_(model.vertice_map_r.weight)
+    model.lips.copy_(torch.from_numpy(corpus.topology.regions["lips"]))
+    targets = [heard[clip.id]._replace(hidden=heard[clip.id].hidden.double()) for clip in clips]
+    h = torch.randn(2, max(clip.frames for clip in clips), 16, dtype=torch.float64, requires_grad=True)
+    for place in (0, 1):
+        (gradient,) = torch.autograd.grad(consistency_losses(model, h, clips, targets)[place], h)
+        assert gradient.isfinite().all()
+        direction, step = gradient / gradient.norm(), 1e-5
+        up, down = (consistency_losses(model, h.detach() + s * direction, clips, targets)[place] for s in (step, -step))
+        assert ((up - down) / (2 * step)).item() == pytest.approx(gradient.norm().item(), rel=1e-4)
