@@ -34,7 +34,7 @@ ARROWS = {
     "models": {"run", "untrusted", "audio"},
     "metrics": {"statistics", "mesh", "corpus"},
     "checkpoints": {"run", "untrusted", "audio", "corpus", "models"},
-    "training": {"run", "audio", "render", "corpus", "video", "teacher", "models", "losses", "statistics"},
+    "training": {"run", "audio", "mesh", "render", "corpus", "video", "teacher", "models", "losses", "statistics"},
     "animation": {"run", "untrusted", "audio", "mesh", "corpus", "datasets", "models", "checkpoints"},
     "evaluation": {"run", "audio", "render", "corpus", "video", "models", "metrics", "statistics", "animation"},
     "report": {"run", "audio", "mesh", "render", "corpus", "video", "metrics"},
