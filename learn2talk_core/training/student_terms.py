@@ -207,7 +207,9 @@ class PhonemeTerm(nn.Module):
         silent = [clip.id for clip in clips if not clip.phonemes]
         if silent:
             fix = "Set lambda_phoneme to 0, or add phonemes to the corpus."
-            raise BadInput(corpus.folder, expected="phonemes of every training clip", found=f"none of {silent[0]}", fix=fix)
+            raise BadInput(
+                corpus.folder, expected="phonemes of every training clip", found=f"none of {silent[0]}", fix=fix
+            )
         self.region = torch.from_numpy(corpus.topology.regions["mouth"])
         self.labels = {c.id: torch.from_numpy(frame_labels(c.phonemes, c.frames, corpus.fps)) for c in clips}
         self.head = nn.Linear(3 * len(self.region), 1 + len(PHONEMES))

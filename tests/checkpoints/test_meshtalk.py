@@ -62,13 +62,19 @@ def small(vertices: int = 64) -> MeshTalk:
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"encoder__fusion_model__mlp__4__bias": None}, r"encoder\.pkl.*expected the weights of MeshTalk's encoder.*mlp\.4"),
+        (
+            {"encoder__fusion_model__mlp__4__bias": None},
+            r"encoder\.pkl.*expected the weights of MeshTalk's encoder.*mlp\.4",
+        ),
         ({"context_model__other": torch.zeros(1)}, r"context_model\.pkl.*found other, which it does not have"),
         ({"vertex_unet__vertex_bias": torch.zeros(191)}, r"expected the weights of MeshTalk, found 191 coordinates"),
         ({"context_model__logits__mask": torch.ones(8, 128, 1)}, r"expected the published context_model\.logits\.mask"),
         ({"vertex_unet__mean": torch.ones(1, 1, 64, 3)}, r"encoder and vertex_unet with different mean faces"),
         ({"vertex_unet__encoder__2__weight": torch.zeros(128, 255)}, r"encoder\.2\.weight of shape \(128, 255\)"),
-        ({"context_model__embedding__masked_linear__weight": torch.zeros(100, 8, 1)}, r"found 192 coordinates, 100 channels"),
+        (
+            {"context_model__embedding__masked_linear__weight": torch.zeros(100, 8, 1)},
+            r"found 192 coordinates, 100 channels",
+        ),
         ({"context_model__embedding__masked_linear__weight": None}, r"expected the weights of MeshTalk, found no"),
     ],
 )
@@ -79,7 +85,11 @@ def test_refusals(changes: dict[str, torch.Tensor | None], expected: str, tmp_pa
 
 def test_a_missing_part_and_wrong_masks(tmp_path: Path) -> None:
     folder = write(small(), tmp_path / "m")
-    for text, found in (("1\n0", "2 numbers"), ("2\n" * 64, "numbers outside 0 … 1"), ("a\n" * 64, "could not convert")):
+    for text, found in (
+        ("1\n0", "2 numbers"),
+        ("2\n" * 64, "numbers outside 0 … 1"),
+        ("a\n" * 64, "could not convert"),
+    ):
         (folder / "forehead_mask.txt").write_text(text)
         with pytest.raises(BadInput, match=rf"forehead_mask\.txt.*found {found}"):
             import_meshtalk(folder)

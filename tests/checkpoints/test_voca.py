@@ -62,7 +62,10 @@ def test_refusals(tmp_path: Path) -> None:
         ({"SpeechEncoder/fc2/biases": None}, r"found no VOCA/SpeechEncoder/fc2/biases"),
         ({"Other/weights": np.zeros(2, np.float32)}, r"found VOCA/Other/weights, which it does not have"),
         ({"SpeechEncoder/conv1/weights": np.zeros((3, 1, 30, 32), np.float32)}, r"29 logits.*convolutions\.0\.weight"),
-        ({"SpeechEncoder/fc1/weights": np.zeros((70, 128), np.float32)}, r"expected VOCA with 8 styles, found 6 styles"),
+        (
+            {"SpeechEncoder/fc1/weights": np.zeros((70, 128), np.float32)},
+            r"expected VOCA with 8 styles, found 6 styles",
+        ),
     ):
         index = write_bundle(tmp_path / "m", published(**changes))
         with pytest.raises(BadInput, match=expected):

@@ -1,4 +1,4 @@
-"""Writes checkpoints in TensorFlow's V2 format, by its documents: LevelDB's doc/table_format.md, tensor_bundle.proto."""
+"""Writes checkpoints in TensorFlow's V2 format, from LevelDB's doc/table_format.md and tensor_bundle.proto."""
 
 import struct
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Training of MeshTalk in two stages: the latent space (`train_motion_prior`), then the context model.
+"""Training of MeshTalk in two stages: the latent space (`train_prior`), then the context model.
 
 Latent space (MeshTalk, Sect. 3.1): the motion is encoded together with its sound and decoded again. The modality-crossing
 loss (Eq. 4) exchanges one of the two inputs by that of another clip: with the right sound and a foreign expression the
@@ -10,6 +10,7 @@ Context model (Sect. 3.2): cross-entropy of the classes of the latent space, whi
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -28,6 +29,7 @@ from learn2talk_core.models.students.meshtalk.network import (
     gumbel_noise,
     straight_through,
 )
+from learn2talk_core.models.students.student import load_as, save_student
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import generator, seed_torch
@@ -40,8 +42,9 @@ SMALLEST_DEVIATION = 0.05  # of a vertex, as a share of the root mean square: ve
 
 @dataclass(frozen=True)
 class LatentRecipe:
-    """The latent space and its optimisation."""
+    """The latent space and its optimisation: group `meshtalk.prior` of params.yaml."""
 
+    checkpoint: str | None  # a latent space of this project, or MeshTalk's published parts
     heads: int  # categorical variables per frame
     classes: int  # of each of them
     frames: int  # length of the random window of a clip
@@ -57,6 +60,7 @@ class LatentRecipe:
 class MeshTalkRecipe:
     """The context model and its optimisation: group `meshtalk` of params.yaml."""
 
+    prior: LatentRecipe
     smoothing: bool  # smooth the predicted motion of the upper face
     vertex_stride: int  # the vertex loss is evaluated on every `vertex_stride`-th vertex; 1: all
     steps: int
@@ -65,6 +69,7 @@ class MeshTalkRecipe:
 
 
 NetworkRecipe = MeshTalkRecipe  # the name by which stages find the recipe of any network
+PriorRecipe = LatentRecipe  # and that of its prior
 
 
 class Windows(NamedTuple):
@@ -75,13 +80,21 @@ class Windows(NamedTuple):
     audio: Tensor
 
 
-def train_motion_prior(
-    corpus: Corpus, clips: Sequence[Clip], recipe: LatentRecipe, *, seed: int, scratch: Scratch, description: str
-) -> tuple[MeshTalk, list[dict[str, float]]]:
-    """Train the latent space: audio encoder, expression encoder and decoder.
+def train_prior(
+    corpus: Corpus,
+    clips: Sequence[Clip],
+    recipe: LatentRecipe,
+    folder: str | Path,
+    *,
+    seed: int,
+    scratch: Scratch,
+    description: str,
+) -> list[dict[str, float]]:
+    """Train the latent space: audio encoder, expression encoder and decoder. It is written to `folder` as a MeshTalk in
+    the corpus's unit, whose context model is still untrained.
 
     Returns:
-        A MeshTalk in the corpus's unit, whose context model is still untrained, and one row of loss values per step.
+        One row of loss values per step.
 
     Raises:
         BadInput: a batch of one window, or clips that are too few for a batch of two.
@@ -133,8 +146,8 @@ def train_motion_prior(
         description=description,
     )  # fmt: skip
     model.scale_motion(unit)
-    model.eval()
-    return model, history
+    save_student(folder, model, fps=corpus.fps, speakers=corpus.train_speakers, recipe=corpus.recipe)
+    return history
 
 
 def position_statistics(corpus: Corpus, clips: Sequence[Clip], unit: float, frames: int = 800) -> tuple[Tensor, Tensor]:
@@ -210,10 +223,10 @@ def train_network(
     clips: Sequence[Clip],
     recipe: MeshTalkRecipe,
     *,
-    prior: MeshTalk,
     seed: int,
     scratch: Scratch,
     description: str,
+    prior: str | Path,
     extra: Sequence[tuple[str, float, ExtraTerm]] = (),
     balanced: bool = True,
 ) -> tuple[MeshTalk, list[dict[str, float]]]:
@@ -227,32 +240,32 @@ def train_network(
         encoder: not used; MeshTalk has an audio encoder of its own.
         clips: training clips.
         recipe: optimisation.
-        prior: the latent space, from `train_motion_prior`; its context model is trained in place.
         seed: seed of weights, batches and drawn classes.
+        prior: folder of the latent space that `train_prior` wrote.
         scratch, description, extra, balanced: see `train_student`.
 
     Returns:
         The model, in the corpus's unit, and one row of loss values per step.
     """
     seed_torch(seed, "student", "weights")
+    latent, _ = load_as(MeshTalk, prior, made_by="make repro", recipe=corpus.recipe)
     model = MeshTalk.from_settings(
-        {**prior.settings(), "style_count": len(corpus.train_speakers), "smoothing": recipe.smoothing}
+        {**latent.settings(), "style_count": len(corpus.train_speakers), "smoothing": recipe.smoothing}
     )
     fresh = {key: value for key, value in model.state_dict().items() if key.startswith("context_model.")}
-    model.load_state_dict({**prior.state_dict(), **fresh})
+    model.load_state_dict({**latent.state_dict(), **fresh})
     for part in (model.encoder, model.vertex_unet):
-        part.requires_grad_(False).eval()
+        part.requires_grad_(False)
     unit, _ = motion_unit(corpus, clips)
     model.scale_motion(1 / unit)
+    model.eval()
     codes = {clip.id: latent_codes(corpus, model, clip, unit) for clip in progress(clips, "latent codes", unit="clip")}
     wanted = any(weight for _, weight, _ in extra)
     power = unit**2  # the step divides by it: the cross-entropy is in no unit
 
     def speak(chosen: Sequence[Clip]) -> Spoken:
         audio = nn.utils.rnn.pad_sequence([codes[clip.id][0] for clip in chosen], batch_first=True)
-        labels = nn.utils.rnn.pad_sequence(
-            [codes[clip.id][1] for clip in chosen], batch_first=True, padding_value=-1
-        )
+        labels = nn.utils.rnn.pad_sequence([codes[clip.id][1] for clip in chosen], batch_first=True, padding_value=-1)
         one_hot = F.one_hot(labels.clamp(min=0), model.shape.classes).float()
         logprobs = model.context_model(one_hot, audio)
         entropy = F.nll_loss(logprobs.flatten(0, 2), labels.flatten(), ignore_index=-1)

@@ -28,6 +28,7 @@ from learn2talk_core.training.student import (
 class VOCARecipe:
     """The optimisation: group `voca` of params.yaml."""
 
+    prior: None  # VOCA needs none
     vertex_loss: Form  # form of the vertex loss
     vertex_stride: int  # the losses are evaluated on every `vertex_stride`-th vertex, from a random first one; 1: all
     velocity: float  # weight of the velocity loss

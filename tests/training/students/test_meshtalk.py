@@ -1,4 +1,6 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ import torch.nn.functional as F
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.meshtalk.network import MeshTalk, straight_through
-from learn2talk_core.models.students.student import save_student
+from learn2talk_core.models.students.student import load_as, save_student
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.student import ExtraTerm
@@ -19,17 +21,17 @@ from learn2talk_core.training.students.meshtalk import (
     latent_codes,
     latent_losses,
     read_windows,
-    train_motion_prior,
     train_network,
+    train_prior,
 )
 from tests.toy import toy_corpus
 from tests.training.test_student import encoder, extra_terms
 
 LATENT = LatentRecipe(
-    heads=4, classes=8, frames=16, vertex_stride=2, crossing=1.0, steps=40, batch=4, learning_rate=3e-3,
+    checkpoint=None, heads=4, classes=8, frames=16, vertex_stride=2, crossing=1.0, steps=40, batch=4, learning_rate=3e-3,
     weight_decay=1e-3,
 )  # fmt: skip
-RECIPE = MeshTalkRecipe(smoothing=True, vertex_stride=2, steps=25, batch=3, learning_rate=3e-3)
+RECIPE = MeshTalkRecipe(prior=LATENT, smoothing=True, vertex_stride=2, steps=25, batch=3, learning_rate=3e-3)
 
 
 @pytest.fixture(scope="module")
@@ -37,29 +39,39 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
     return toy_corpus(tmp_path_factory.mktemp("meshtalk") / "corpus")
 
 
+class Prior(NamedTuple):
+    folder: Path
+    model: MeshTalk
+    history: list[dict[str, float]]
+
+
 @pytest.fixture(scope="module")
-def prior(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> tuple[MeshTalk, list[dict[str, float]]]:
-    with Scratch(tmp_path_factory.mktemp("prior")) as scratch:
-        return train_motion_prior(corpus, corpus.split("train"), LATENT, seed=0, scratch=scratch, description="toy")
+def prior(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Prior:
+    folder = tmp_path_factory.mktemp("prior")
+    with Scratch(folder / "scratch") as scratch:
+        history = train_prior(
+            corpus, corpus.split("train"), LATENT, folder / "prior", seed=0, scratch=scratch, description="toy"
+        )
+    return Prior(folder / "prior", load_as(MeshTalk, folder / "prior", made_by="the test")[0], history)
 
 
 def fit(
-    corpus: Corpus, prior: MeshTalk, folder: Path, extra: list[tuple[str, float, ExtraTerm]] | None = None
+    corpus: Corpus, prior: Prior, folder: Path, extra: list[tuple[str, float, ExtraTerm]] | None = None
 ) -> tuple[MeshTalk, list[dict[str, float]]]:
     with Scratch(folder) as scratch:
         return train_network(
-            corpus, encoder(), corpus.split("train"), RECIPE, prior=prior, seed=0, scratch=scratch, description="toy",
-            extra=extra or [],
+            corpus, encoder(), corpus.split("train"), RECIPE, prior=prior.folder, seed=0, scratch=scratch,
+            description="toy", extra=extra or [],
         )  # fmt: skip
 
 
-def test_the_latent_space_learns_the_toy(corpus: Corpus, prior: tuple[MeshTalk, list[dict[str, float]]]) -> None:
-    model, history = prior
+def test_the_latent_space_learns_the_toy(corpus: Corpus, prior: Prior) -> None:
+    _, model, history = prior
     assert set(history[0]) == {"step", "loss", "reconstruction", "crossing"}
     first, last = (np.mean([row["loss"] for row in rows]) for rows in (history[:5], history[-5:]))
     assert last < 0.7 * first
     clip = corpus.split("train")[0]
-    audio, labels = latent_codes(corpus, model, clip, 1.0)
+    _, labels = latent_codes(corpus, model, clip, 1.0)
     assert labels.shape == (clip.frames, 4)
     template = torch.from_numpy(corpus.template(clip.speaker))
     moved = model.vertex_unet(template[None], F.one_hot(labels, 8)[None].float())[0].detach()
@@ -67,9 +79,9 @@ def test_the_latent_space_learns_the_toy(corpus: Corpus, prior: tuple[MeshTalk, 
     assert (moved - truth).square().mean() < 0.8 * truth.square().mean()  # in metres, as the corpus
 
 
-def test_crossing_loss_equals_a_loop(corpus: Corpus, prior: tuple[MeshTalk, list[dict[str, float]]]) -> None:
-    """Row b takes the expression, or the sound, of row b − shift; the mouth, or the upper face, must still be its own."""
-    model, clips = prior[0], corpus.split("train")[:3]
+def test_crossing_loss_equals_a_loop(corpus: Corpus, prior: Prior) -> None:
+    """Row b takes the expression, or the sound, of row b − shift; mouth, or upper face, must still be its own."""
+    model, clips = prior.model, corpus.split("train")[:3]
     mels = {clip.id: model.mel_columns(corpus.audio(clip), clip.frames, corpus.fps) for clip in clips}
     batch = read_windows(corpus, model, mels, clips, [0, 4, 9], 12, 1.0)
     mouth, upper = (torch.from_numpy(corpus.topology.regions[name]) for name in ("mouth", "upper_face"))
@@ -87,35 +99,34 @@ def test_crossing_loss_equals_a_loop(corpus: Corpus, prior: tuple[MeshTalk, list
     np.testing.assert_allclose(float(found["reconstruction"].detach()), reconstruction, rtol=1e-4)
 
 
-def test_audio_codes_of_a_window_are_those_of_its_clip(
-    corpus: Corpus, prior: tuple[MeshTalk, list[dict[str, float]]]
-) -> None:
-    model, clip = prior[0], corpus.split("train")[1]
+def test_audio_codes_of_a_window_are_those_of_its_clip(corpus: Corpus, prior: Prior) -> None:
+    model, clip = prior.model, corpus.split("train")[1]
     mels = {clip.id: model.mel_columns(corpus.audio(clip), clip.frames, corpus.fps)}
     last = clip.frames - 10
     for start in (0, 7, last):
         batch: Windows = read_windows(corpus, model, mels, [clip], [start], 10, 1.0)
         whole = model.audio_codes(corpus.audio(clip), clip.frames, corpus.fps)
-        torch.testing.assert_close(batch.audio[0], whole[start : start + 10], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(batch.audio[0], whole[start : start + 10], atol=1e-3, rtol=2e-4)
 
 
 def test_a_batch_of_one_is_refused(corpus: Corpus, tmp_path: Path) -> None:
-    with Scratch(tmp_path) as scratch, pytest.raises(BadInput, match=r"modality-crossing loss.*found a batch of 8 from 1"):
-        train_motion_prior(
-            corpus, corpus.split("train")[:1], LatentRecipe(**{**LATENT.__dict__, "batch": 8}), seed=0,
-            scratch=scratch, description="toy",
+    with (
+        Scratch(tmp_path) as scratch,
+        pytest.raises(BadInput, match=r"modality-crossing loss.*found a batch of 8 from 1"),
+    ):
+        train_prior(
+            corpus, corpus.split("train")[:1], replace(LATENT, batch=8), tmp_path / "m", seed=0, scratch=scratch,
+            description="toy",
         )  # fmt: skip
 
 
-def test_the_context_model_learns_and_is_a_student(
-    corpus: Corpus, prior: tuple[MeshTalk, list[dict[str, float]]], tmp_path: Path
-) -> None:
-    model, history = fit(corpus, prior[0], tmp_path / "a")
+def test_the_context_model_learns_and_is_a_student(corpus: Corpus, prior: Prior, tmp_path: Path) -> None:
+    model, history = fit(corpus, prior, tmp_path / "a")
     assert set(history[0]) == {"step", "loss", "cross_entropy", "vertex"}
     entropy = [row["cross_entropy"] for row in history]
     assert sum(entropy[-5:]) < 0.8 * sum(entropy[:5])
     assert history[-1]["vertex"] < 1e-4  # square metres
-    before, after = prior[0].state_dict(), model.state_dict()
+    before, after = prior.model.state_dict(), model.state_dict()
     for key, value in before.items():
         same = torch.allclose(value, after[key], rtol=1e-5)
         assert same or key.startswith("context_model."), key
@@ -128,12 +139,10 @@ def test_the_context_model_learns_and_is_a_student(
     assert states.shape == (1, clip.frames, 192)
 
 
-def test_a_lambda_changes_the_context_model(
-    corpus: Corpus, prior: tuple[MeshTalk, list[dict[str, float]]], tmp_path: Path
-) -> None:
-    plain, _ = fit(corpus, prior[0], tmp_path / "a")
-    zero, _ = fit(corpus, prior[0], tmp_path / "b", extra_terms(corpus, 0.0))
-    taught, history = fit(corpus, prior[0], tmp_path / "c", extra_terms(corpus, 0.5))
+def test_a_lambda_changes_the_context_model(corpus: Corpus, prior: Prior, tmp_path: Path) -> None:
+    plain, _ = fit(corpus, prior, tmp_path / "a")
+    zero, _ = fit(corpus, prior, tmp_path / "b", extra_terms(corpus, 0.0))
+    taught, history = fit(corpus, prior, tmp_path / "c", extra_terms(corpus, 0.5))
     assert {"sync", "lipread", "vertex", "cross_entropy"} <= set(history[0])
     key = "context_model.logits.masked_linear.weight"
     assert torch.equal(plain.state_dict()[key], zero.state_dict()[key])

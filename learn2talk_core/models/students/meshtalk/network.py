@@ -283,7 +283,10 @@ class ContextModel(nn.Module):
             for first in range(0, heads + depth - 1, depth):  # the last round completes the inputs for later frames
                 for level, given in enumerate(inputs):
                     end = min(heads, first + level + 1)
-                    own, before = slice(max(0, first + level + 1 - depth) * hidden, end * hidden), slice(0, end * hidden)
+                    own, before = (
+                        slice(max(0, first + level + 1 - depth) * hidden, end * hidden),
+                        slice(0, end * hidden),
+                    )
                     if level == 0:
                         given[t, own] = embedded[own]
                     else:

@@ -107,6 +107,9 @@ def test_published_weights_need_deepspeech() -> None:
     model = VOCA(5, 8, feature_width=29).eval()
     logits, style = torch.from_numpy(normal("logits", (60, 29))), torch.eye(8)[3]
     assert model.predict_from_logits(logits, style).shape == (60, 50)
-    for use in (lambda: model.predict_states(waveform(1.0), 60, style[None], 60), lambda: model.open_stream(style, 60, 9)):
+    for use in (
+        lambda: model.predict_states(waveform(1.0), 60, style[None], 60),
+        lambda: model.open_stream(style, 60, 9),
+    ):
         with pytest.raises(BadInput, match=r"expected the logits of DeepSpeech 0\.1\.0.*found sound"):
             use()
