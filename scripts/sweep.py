@@ -10,6 +10,7 @@ same for all seeds, so that the spread over seeds is that of the student alone.
 
 import argparse
 import dataclasses
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ import pandas as pd
 import torch
 from joblib import Parallel, delayed
 
-from learn2talk_core.corpus.format import open_corpus
-from learn2talk_core.evaluation.judge import judge_clip, open_judging, read_clip, summarise
+from learn2talk_core.corpus.format import Corpus, open_corpus
+from learn2talk_core.evaluation.judge import Summary, judge_clip, open_judging, read_clip, summarise
 from learn2talk_core.evaluation.predict import Studio, predict_clip, write_motions
+from learn2talk_core.metrics.ratio import Ratio
 from learn2talk_core.run.config import load_params
 from learn2talk_core.run.files import read_json, write_json
 from learn2talk_core.run.networks import training_of
@@ -54,17 +56,9 @@ def run_arm(network: str, lambda1: float, lambda2: float, seed: int, out: Path) 
         studio = Studio(corpus, frozen(model), corpus.train_speakers)
         bar = progress(spoken, folder.name, unit="clip")
         write_motions(folder / "predicted", studio, spoken, (predict_clip(studio, clip) for clip in bar))
-        judged = load_params(evaluate.Params, "evaluate")
-        judging = open_judging(stage.CORPUS, {"student": str(folder / "predicted")}, evaluate.JUDGES)
-        each = partial(judge_clip, judging, lrp_threshold_mm=judged.lrp_threshold_mm, references=False)
-        found = [row for clip in spoken for row in each(clip.id)]
         rows = []
-        for split, name in (("validation", "validation"), ("test_seen", "seen"), ("test_unseen", "unseen")):
-            table = summarise(
-                corpus, split, found, ["student"],
-                lambda wanted: [read_clip(judging, motion) for motion in wanted], seed=0,
-            ).table  # fmt: skip
-            for row, values in table.items():
+        for name, judged in judge_model(corpus, folder / "predicted").items():
+            for row, values in judged.table.items():
                 numbers = {key: values[key] for key in KEYS if key in values}
                 style = "mean" if row.endswith("mean_style") else "best"
                 arm = {"lambda1": lambda1, "lambda2": lambda2, "seed": seed, "split": name, "style": style}
@@ -72,6 +66,22 @@ def run_arm(network: str, lambda1: float, lambda2: float, seed: int, out: Path) 
         write_json(folder / "rows.json", rows)
         scratch.remove()
     return rows
+
+
+def judge_model(
+    corpus: Corpus, predicted: Path, tests: Sequence[str] = ("validation", "seen", "unseen")
+) -> dict[str, Summary]:
+    """Judge one model's predictions, the row `student`, on the sets of clips `tests`; in this process."""
+    splits = {test: "validation" if test == "validation" else f"test_{test}" for test in tests}
+    judging = open_judging(stage.CORPUS, {"student": str(predicted)}, evaluate.JUDGES)
+    threshold = load_params(evaluate.Params, "evaluate").lrp_threshold_mm
+    each = partial(judge_clip, judging, lrp_threshold_mm=threshold, references=False)
+    found = [row for clip in corpus.split(*splits.values()) for row in each(clip.id)]
+
+    def read(wanted: list[tuple[str, str, str]]) -> list[dict[str, Ratio]]:
+        return [read_clip(judging, motion) for motion in wanted]
+
+    return {test: summarise(corpus, split, found, ["student"], read, seed=0) for test, split in splits.items()}
 
 
 def main() -> None:

@@ -58,9 +58,10 @@ def main(params: Params, name: str) -> str:
 
 
 def train_taught_student(
-    params: Params, network: str, recipe: Any, corpus: Corpus, scratch: Scratch, description: str
+    params: Params, network: str, recipe: Any, corpus: Corpus, scratch: Scratch, description: str, **prior: str
 ) -> tuple[Student, list[dict[str, float]]]:
-    """Train a student; returns it with the curve of its losses. `description` labels the progress bar."""
+    """Train a student; returns it with the curve of its losses. `description` labels the progress bar, `prior` is the
+    folder of the network's prior if it needs one."""
     encoder = load_speech_encoder(ENCODER)
     clips = corpus.split("train")
     extra = extra_terms(
@@ -72,7 +73,7 @@ def train_taught_student(
     )  # fmt: skip
     return training_of(network, "network").train_network(
         corpus, encoder, clips, recipe, seed=params.seed, scratch=scratch, description=description,
-        extra=extra, balanced=params.balance == "gradient",
+        extra=extra, balanced=params.balance == "gradient", **prior,
     )  # fmt: skip
 
 

@@ -105,8 +105,8 @@ def export_meshtalk(model: MeshTalk, out: str | Path) -> list[str]:
         )
     if model.alignment == "time":
         notes.append(
-            "It was trained with codes at the times of the motion frames; MeshTalk's own code gives each frame 533 samples, "
-            "which runs ahead of 30 frames per second by 0.6 ms per second."
+            "It was trained with codes at the times of the motion frames; MeshTalk's own code gives each frame 533 "
+            "samples, which runs ahead of 30 frames per second by 0.6 ms per second."
         )
     return notes
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from learn2talk_core.corpus import published_speakers
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.students.student import load_as
-from learn2talk_core.models.students.voca.network import CHANNELS, DEEPSPEECH, STATES, VOCA
+from learn2talk_core.models.students.voca.network import CHANNELS, DEEPSPEECH, VOCA
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.weights import load_config
 from learn2talk_core.untrusted.published import fill
@@ -19,7 +19,7 @@ from learn2talk_core.untrusted.tensor_bundle import bundle_stem, read_tensor_bun
 
 FIX = "Name the file gstep_52280.model.index of VOCA, with its .data file beside it."
 OTHER_CORPUS = "Use it on the corpus that it was trained on."
-# Tensors of a checkpoint that are no weights: the optimiser's moments and its powers of the decay rates, and step counts.
+# Tensors of a checkpoint that are no weights: the optimiser's moments and decay rates, and step counts.
 TRAINING_ONLY = ("/Adam", "/Adam_1", "beta1_power", "beta2_power", "global_step")
 PUBLISHED_FPS = 60.0
 

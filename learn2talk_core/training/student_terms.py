@@ -1,4 +1,4 @@
-"""Losses that can be added to those of any student: SyncNet3D (Eq. 7) and the 2D teacher through lip reading (Eq. 6), and
+"""Losses that can be added to those of any student: SyncNet3D (Eq. 7), the 2D teacher through lip reading (Eq. 6), and
 two of NVIDIA's Audio2Face-3D, the lip distance and a phoneme head.
 
 All are functions of the student's states h, from which each computes only the vertices that it needs.
@@ -195,8 +195,8 @@ def closure_term(corpus: Corpus, clips: Sequence[Clip], sharpness: float) -> Ext
 class PhonemeTerm(nn.Module):
     """Cross-entropy of the phoneme at each frame, read by a linear head from the displacements of the mouth.
 
-    In Audio2Face-3D the head reads the network's own features. It reads the mouth here, so that it is the same for every
-    network, and the mouth must show what is said. The head is trained with the student, and then discarded.
+    In Audio2Face-3D the head reads the network's own features. It reads the mouth here, so that it is the same for
+    every network, and the mouth must show what is said. The head is trained with the student, and then discarded.
 
     Raises:
         BadInput: clips without phonemes.

@@ -1,8 +1,8 @@
 """TensorFlow's checkpoint format V2 ("tensor bundle"), read without TensorFlow.
 
 `NAME.index` is a sorted table in LevelDB's format: tensor name → protocol buffer with type, shape, place and checksum.
-`NAME.data-00000-of-00001` holds the numbers, little-endian and uncompressed. Formats: LevelDB's doc/table_format.md, and
-TensorFlow's tensor_bundle.proto. No code is run; every place and length is compared with the size of its file.
+`NAME.data-00000-of-00001` holds the numbers, little-endian and uncompressed. Formats: LevelDB's doc/table_format.md,
+and TensorFlow's tensor_bundle.proto. No code is run; every place and length is compared with the size of its file.
 """
 
 import math

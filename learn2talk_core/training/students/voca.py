@@ -1,7 +1,7 @@
 """Training of VOCA: positions and velocities of the vertices (VOCA, Eq. 1 to 3), on whole clips.
 
-VOCA draws 64 pairs of successive frames per step. Here a step has whole clips, so that terms that need successive frames
-can be added; the velocity loss then uses every pair of successive frames of the clips, not only the pairs drawn.
+VOCA draws 64 pairs of successive frames per step. Here a step has whole clips, so that terms that need successive
+frames can be added; the velocity loss then uses every pair of successive frames of the clips.
 """
 
 from collections.abc import Sequence

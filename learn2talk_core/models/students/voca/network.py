@@ -5,8 +5,8 @@
     c = W₂ tanh(W₁ (x, style) + b₁) + b₂            50 numbers per frame: the student's states
     v = W₃ c + b₃                                   displacements; W₃ starts as principal components of the motion
 
-VOCA listens through DeepSpeech (29 logits). Here any frame-wise features serve: those of the speech encoder, which stays
-frozen, as DeepSpeech does in VOCA. The sizes of all layers are VOCA's; with 29 features the network is VOCA's own.
+VOCA listens through DeepSpeech (29 logits). Here any frame-wise features serve: those of the speech encoder, which is
+frozen, as DeepSpeech is in VOCA. The sizes of all layers are VOCA's; with 29 features the network is VOCA's own.
 """
 
 from collections.abc import Sequence
