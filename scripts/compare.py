@@ -44,7 +44,7 @@ from scripts.sweep import judge_model
 from stages import evaluate
 from stages import taught_student as stage
 
-# SelfTalk's Table 4: rows without some of its losses. Values that replace those of the network's recipe.
+# Rows that leave something out, as SelfTalk's Table 4: values that replace those of the network's recipe.
 ABLATIONS: dict[str, dict[str, dict[str, float]]] = {
     "selftalk": {
         "without velocity loss": {"velocity_weight": 0.0},
@@ -60,6 +60,28 @@ SELFTALK = ("lve_mm", "fdd_abs_mm2", "lrp")  # columns of SelfTalk, Tab. 1 and 2
 OTHER = ("closure_mm", "velocity_mm_s", "gap_variance", "lipread_error")
 DIGITS = {"lrp": 1}
 VIDEO_CLIPS, VIDEO_HEIGHT = 2, 260
+METHOD = """\
+Every network has the same corpus, speech encoder, experts and judges, and draws the same number of clips. A prior
+(CodeTalker's codec, MeshTalk's latent space) is trained before that; its time is counted. Learn2Talk's two losses have
+the weights of `params.yaml` for all networks, as shares of the vertex loss's gradient.
+
+In brackets: the 95 % interval over test clips, drawn with all of their seeds; after ±: half the range over the seeds.
+Two rows whose intervals overlap are not shown to differ. Unseen speakers are judged in the best training style, as in
+the papers; MeshTalk and SelfTalk have no styles."""
+LIMITS = """\
+## What this can and cannot tell
+
+A corpus whose recipe begins with “embedded” is generated: all speakers articulate by the same rules, the sound is
+synthetic, and much of the upper face's motion is independent of it. Such a corpus shows whether a network learns what
+sound determines, whether the lips close, and what a loss changes. It does not show which network sounds and looks best
+on recordings of people, or how much data each needs: published orders of networks do not carry over between real data
+sets either. LSE says in sync, not true: the truth need not be the best row.
+
+Where a recipe differs from its paper: batches of several clips with AdamW, warm-up and cosine decay (the papers use
+single clips and a constant rate), because they need fewer steps; VOCA listens to the frozen speech encoder, because
+DeepSpeech is a dead dependency; MeshTalk has no loss on key points of the eyes, because the corpora have none;
+SelfTalk's recogniser reads phonemes unless a published one is named, because letters would need a recogniser of
+letters."""
 
 
 class Arm(NamedTuple):
@@ -205,15 +227,11 @@ def page(arms: Sequence[Arm], results: Mapping[Arm, Sequence[Mapping[str, Any]]]
     """docs/comparison.md."""
     seeds = len(next(iter(results.values())))
     names = protocols(corpus.topology, corpus.mm_per_unit, load_params(evaluate.Params, "evaluate").lrp_threshold_mm)
+    size = f"corpus `{corpus.recipe}`, {len(corpus.split('train'))} training clips, {seeds} seeds, {clips} clips drawn"
     parts = [
         "# Comparison of the networks",
-        f"Written by `python -m scripts.compare`: corpus `{corpus.recipe}`, {len(corpus.split('train'))} training clips, "
-        f"{seeds} seeds. Every network has the same corpus, speech encoder, experts and judges, and draws {clips} clips in "
-        "training. A prior (CodeTalker's codec, MeshTalk's latent space) is trained before that; its time is counted. "
-        "The two losses have the weights of `params.yaml` for all networks, as shares of the vertex loss's gradient.",
-        "In brackets: the 95 % interval over test clips, drawn with all of their seeds; after the sign ±: half the range "
-        "over the seeds. Two rows whose intervals overlap are not shown to differ. Unseen speakers are judged in the "
-        "best training style, as in the papers.",
+        f"Written by `python -m scripts.compare`: {size} in each training.",
+        METHOD,
     ]
     for test, title in TESTS.items():
         if not any(result["clips"][test] for own in results.values() for result in own):
@@ -225,16 +243,7 @@ def page(arms: Sequence[Arm], results: Mapping[Arm, Sequence[Mapping[str, Any]]]
     parts += [
         "![Lip sync against vertex error](comparison.png)",
         "The side-by-side video is `out/compare/side_by_side.mp4`.",
-        "## What this can and cannot tell",
-        "The corpus is generated, if its recipe begins with “embedded”: every speaker has the same rules of articulation, "
-        "the sound is synthetic, and half of the upper face's motion cannot be predicted from it. Such a corpus shows "
-        "whether a network learns what sound determines, whether the lips close, and what a loss changes. It does not show "
-        "which network sounds and looks best on recordings of people, or how much data each needs: published orders of "
-        "networks do not carry over between real data sets either. LSE says in sync, not true: the truth is not the best row.",
-        "Where a recipe differs from its paper: batches of several clips with AdamW, warm-up and cosine (the papers use "
-        "single clips and a constant rate); VOCA listens to the frozen speech encoder instead of DeepSpeech; MeshTalk has no "
-        "loss on key points of the eyes; SelfTalk's recogniser reads phonemes unless a published one is named. The reason "
-        "for each is in `docs/decisions.md`.",
+        LIMITS,
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -266,7 +275,7 @@ def table(
 def cost_table(arms: Sequence[Arm], results: Mapping[Arm, Sequence[Mapping[str, Any]]]) -> str:
     """Parameters, frames, and the computing time of training and prediction, means over seeds."""
     lines = [
-        "| | parameters, million | frames seen | training, min | of that the prior | prediction, ms per second of speech |",
+        "| | parameters, million | frames seen | training, min | of that the prior | prediction, ms per second |",
         "|---|---|---|---|---|---|",
     ]
     for arm in arms:

@@ -27,9 +27,9 @@ class Studio(NamedTuple):
 
 def predict_clip(studio: Studio, clip: Clip) -> Motions:
     """Predict a clip: in the speaker's own style for a training speaker, otherwise in every training style, as in the
-    paper."""
+    paper; once, under the first speaker's name, by a network without styles."""
     corpus, student, speakers = studio
-    styles = (clip.speaker,) if clip.speaker in speakers else speakers
+    styles = (clip.speaker,) if clip.speaker in speakers else speakers if student.has_styles else speakers[:1]
     one_hot = torch.eye(len(speakers))[[speakers.index(style) for style in styles]]
     template = corpus.template(clip.speaker)
     states = student.predict_states(corpus.audio(clip), corpus.fps, one_hot, clip.frames, template)

@@ -43,9 +43,11 @@ class Student(nn.Module, ABC):
 
     Attributes:
         network: the name of its module, by which `load_student` finds it.
+        has_styles: whether the style changes the motion.
     """
 
     network: ClassVar[str]
+    has_styles: ClassVar[bool] = True
 
     @property
     @abstractmethod

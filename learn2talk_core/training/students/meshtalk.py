@@ -2,8 +2,8 @@
 
 Latent space (MeshTalk, Sect. 3.1): the motion is encoded together with its sound and decoded again. The
 modality-crossing loss (Eq. 4) exchanges one of the two inputs by that of another clip: with the right sound and a
-foreign expression the mouth must be right, with the right expression and foreign sound the upper face. It needs two clips
-in a batch or more.
+foreign expression the mouth must be right, with the right expression and foreign sound the upper face. It needs two
+clips in a batch or more.
 MeshTalk's third loss, on key points of the eyes, is left out: a corpus here has none.
 
 Context model (Sect. 3.2): cross-entropy of the classes of the latent space, which the frozen encoder chooses.

@@ -337,6 +337,7 @@ class MeshTalk(Student):
     """
 
     network = "meshtalk"
+    has_styles = False
     masks: Tensor
 
     def __init__(

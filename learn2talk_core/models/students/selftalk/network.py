@@ -44,6 +44,7 @@ class SelfTalk(Student):
     """
 
     network = "selftalk"
+    has_styles = False
     lips: Tensor  # (L,) ids of the lip vertices; -1 where an imported file did not tell them
 
     def __init__(
