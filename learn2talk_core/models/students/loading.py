@@ -2,13 +2,14 @@
 
 from pathlib import Path
 
+from learn2talk_core.models.students.codetalker.network import CodeTalker
 from learn2talk_core.models.students.faceformer.network import FaceFormer
 from learn2talk_core.models.students.selftalk.network import SelfTalk
 from learn2talk_core.models.students.student import Student, load_as
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.weights import load_config
 
-NETWORKS: tuple[type[Student], ...] = (FaceFormer, SelfTalk)
+NETWORKS: tuple[type[Student], ...] = (FaceFormer, SelfTalk, CodeTalker)
 
 
 def network_class(name: str, where: object) -> type[Student]:
