@@ -1,4 +1,4 @@
-"""corpus, speech encoder, SyncNet3D (loss), lip reader (loss), teacher features → data/models/students/NAME.
+"""corpus, speech encoder, motion prior, SyncNet3D (loss), lip reader (loss), teacher features → data/models/students/NAME.
 
 A student trained on Eq. 8 with `lambda1` and `lambda2`: Learn2Talk, if its network is FaceFormer. If both are 0, it
 equals the student of the same network that is trained on its own losses.
@@ -13,7 +13,7 @@ from learn2talk_core.models.students.student import Student, save_student
 from learn2talk_core.run import paths
 from learn2talk_core.run.config import load_params, shared
 from learn2talk_core.run.files import whole_folder, write_json
-from learn2talk_core.run.networks import training_of
+from learn2talk_core.run.networks import motion_prior_of, training_of
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.students import TaughtStudent
 from learn2talk_core.run.weights import parameter_count
@@ -40,7 +40,7 @@ def main(params: Params, name: str) -> str:
     corpus, network = open_corpus(CORPUS), params.taught_students[name].network
     recipe = load_params(training_of(network, f"taught_students.{name}.network").NetworkRecipe, network)
     keyed = (replace(params, taught_students={name: params.taught_students[name]}), recipe)
-    inputs = [CORPUS, ENCODER, SYNCNET3D, LIPREADER, TEACHER]
+    inputs = [CORPUS, ENCODER, f"{paths.MOTION_PRIOR}/{network}", SYNCNET3D, LIPREADER, TEACHER]
     with open_scratch(f"taught_student-{name}", keyed, inputs) as scratch:
         model, history = train_taught_student(params, network, recipe, corpus, scratch, name)
         with whole_folder(f"{OUT}/{name}") as folder:
@@ -65,9 +65,10 @@ def train_taught_student(
         syncnet3d=SYNCNET3D, lipreader=LIPREADER, teacher_features=TEACHER,
         lipread_frames=params.lipread_frames, lipread_clips=params.lipread_clips, seed=params.seed,
     )  # fmt: skip
-    return training_of(network, "network").train_network(
+    training = training_of(network, "network")
+    return training.train_network(
         corpus, encoder, clips, recipe, seed=params.seed, scratch=scratch, description=description,
-        extra=extra, balanced=params.balance == "gradient",
+        extra=extra, balanced=params.balance == "gradient", **motion_prior_of(network, training, corpus),
     )  # fmt: skip
 
 

@@ -8,11 +8,15 @@ sees the whole clip. Clips of different lengths share a batch: padding is masked
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from learn2talk_core.run.recipe import refuse_other_recipe
+from learn2talk_core.run.weights import load_network, save_weights
 
 NORM_EPS = 1e-5  # of the normalisation over time
 SLOPE = 0.2  # of the leaky ReLUs
@@ -302,3 +306,18 @@ def over_time(conv: nn.Conv1d, x: Tensor, mask: Tensor | None) -> Tensor:
         mean = (y * kept).sum(1, keepdim=True) / count
         variance = ((y - mean).square() * kept).sum(1, keepdim=True) / count
     return (y - mean) * (variance + NORM_EPS).rsqrt()
+
+
+def save_codec(folder: str | Path, codec: MotionCodec, **notes: Any) -> None:
+    """Write a codec; `notes` document its origin, and `recipe` among them is that of its corpus."""
+    save_weights(folder, codec, {"network": "codetalker_codec", "codec": codec.settings(), "notes": notes})
+
+
+def load_codec(folder: str | Path, recipe: str) -> MotionCodec:
+    """The frozen codec in `folder`; one that was trained on a corpus with another recipe is refused."""
+
+    def build(config: dict[str, Any]) -> MotionCodec:
+        refuse_other_recipe(folder, config["notes"].get("recipe"), recipe)
+        return MotionCodec(CodecShape(**config["codec"]))
+
+    return load_network(folder, build, made_by="make repro")[0]
