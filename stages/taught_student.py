@@ -1,4 +1,4 @@
-"""corpus, speech encoder, motion prior, SyncNet3D (loss), lip reader (loss), teacher features → data/models/students/NAME.
+"""corpus, speech encoder, motion prior, losses' SyncNet3D and lip reader, teacher features → data/models/students/NAME.
 
 A student trained on Eq. 8 with `lambda1` and `lambda2`: Learn2Talk, if its network is FaceFormer. If both are 0, it
 equals the student of the same network that is trained on its own losses.

@@ -54,8 +54,8 @@ def import_codec(path: str | Path, state: State | None = None) -> MotionCodec:
         entries, code_width = state[STAGE1].shape
         blocks = {key.split(".")[3] for key in state if key.startswith("encoder.encoder_transformer.net.")}
         shape = CodecShape(
-            inputs // 3, width, len(blocks) // 2, CODEC_HEADS, len(state["encoder.encoder_transformer.net.1.fn.fn.l1.bias"]),
-            codes=len(post) // code_width, code_width=code_width, entries=entries, projected=projected,
+            inputs // 3, width, len(blocks) // 2, CODEC_HEADS,
+            len(state["encoder.encoder_transformer.net.1.fn.fn.l1.bias"]), codes=len(post) // code_width, code_width=code_width, entries=entries, projected=projected,
         )  # fmt: skip
         codec = MotionCodec(shape)
     except (KeyError, ValueError, ZeroDivisionError, RuntimeError) as error:
@@ -175,9 +175,7 @@ def export_codetalker(model: CodeTalker, out: str | Path) -> list[str]:
 def _both_stages(source: Path) -> tuple[Path, Path]:
     """The files of stage 1 and stage 2, from a folder or from one of them."""
     if source.is_dir():
-        found = sorted(
-            file for file in source.iterdir() if file.is_file() and "stage" in file.name and ".json" not in file.name
-        )
+        found = sorted(file for file in source.glob("*stage*") if file.is_file() and file.suffix != ".json")
         if len(found) != 2:
             raise BadInput(source, expected="CodeTalker's two files", found=f"{len(found)} files", fix=FIX)
         return found[0], found[1]

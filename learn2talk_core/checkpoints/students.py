@@ -147,7 +147,7 @@ def encoder_in(
 
 
 def exportable(encoder: SpeechEncoder, whose: str) -> Wav2Vec2SpeechEncoder:
-    """The speech encoder of a student that is to be written for the published code of `whose`, which has wav2vec 2.0."""
+    """The speech encoder of a student that is to be written for the published code of `whose`; only wav2vec 2.0 can."""
     if not isinstance(encoder, Wav2Vec2SpeechEncoder):
         fix = f"Train a student on a wav2vec 2.0: {whose}'s code has no other."
         raise BadInput(
