@@ -35,8 +35,13 @@ from transformers import Wav2Vec2Config
 from benchmarks.decode import peak_kilobytes
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.checkpoints.faceformer import export_faceformer, import_faceformer
-from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, align_as_faceformer, normalise_wave
-from learn2talk_core.models.students.faceformer.network import OFFICIAL_EPS, new_faceformer
+from learn2talk_core.models.speech_encoders.wav2vec2 import (
+    OFFICIAL_EPS,
+    Wav2Vec2SpeechEncoder,
+    align_as_faceformer,
+    normalise_wave,
+)
+from learn2talk_core.models.students.faceformer.network import new_faceformer
 
 FPS, VERTICES, STYLES, WIDTH = 30, 5023, 8, 64
 CHUNK = 256  # frames of vertices at a time, as in our writers

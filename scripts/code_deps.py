@@ -5,12 +5,15 @@
 Data files, parameters and comments are kept.
 """
 
+import re
 from collections.abc import Sequence
 
 from ruamel.yaml import YAML
 
 from learn2talk_core.run.imports import FIRST_PARTY, ROOT, closure
 from learn2talk_core.run.networks import network_names
+
+NETWORK = re.compile(r"\$\{item(\.network)?\}")  # an item of `networks`, or the network of a student
 
 
 def main() -> None:
@@ -24,19 +27,29 @@ def main() -> None:
         kept = [
             dep for dep in body.get("deps", []) if "${" in dep or (not dep.endswith(".py") and not _is_package(dep))
         ]
-        body["deps"] = sorted(code_of(module, [dep for dep in kept if "${item.network}" in dep])) + kept
+        body["deps"] = sorted(code_of(module, [dep for dep in kept if is_of_network(dep)])) + kept
     yaml.dump(text, path)
 
 
 def code_of(module: str, of_network: Sequence[str]) -> set[str]:
     """The source files of a stage, without those in `of_network`, which belong only to the stage of one network and are
-    written with `${item.network}`. The files that these import, for any network, are included."""
-    named = {name.replace("${item.network}", network) for name in of_network for network in network_names()}
+    written with its name. The files that these import, for any network, are included."""
+    named = {with_network(name, network) for name in of_network for network in network_names()}
     own = {file for name in named for file in _sources(name)}
     files = closure(module)
     for file in own:
         files |= closure(file.removesuffix(".py").replace("/", "."))
     return files - own
+
+
+def is_of_network(dep: str) -> bool:
+    """Whether a dependency is source code that is written with the name of a network."""
+    return dep.split("/")[0] in FIRST_PARTY and NETWORK.search(dep) is not None
+
+
+def with_network(dep: str, network: str) -> str:
+    """The dependency `dep` of the stage of `network`."""
+    return NETWORK.sub(network, dep)
 
 
 def _sources(dep: str) -> list[str]:

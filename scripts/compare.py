@@ -138,9 +138,7 @@ def run_arm(arm: Arm, seed: int, clips: int, out: Path) -> dict[str, Any]:
     inputs += ([stage.SYNCNET3D] if arm.lambda1 else []) + ([stage.LIPREADER, stage.TEACHER] if arm.lambda2 else [])
     with open_scratch(f"compare-{arm.name}-{seed}", (params, recipe), inputs) as scratch:
         began = time.process_time()
-        model, history = stage.train_taught_student(
-            params, arm.network, recipe, corpus, scratch, folder.name, **({"prior": prior} if prior else {})
-        )
+        model, history = stage.train_taught_student(params, arm.network, recipe, corpus, scratch, folder.name, prior)
         seconds = time.process_time() - began
         frozen(model)
         spoken = corpus.split("test_seen", "test_unseen")
@@ -167,15 +165,15 @@ def trained_prior(network: str, recipe: Any, corpus: Corpus, seed: int, out: Pat
     """The folder of the network's prior and the seconds of its training; it is trained once per seed."""
     if recipe.prior is None:
         return None, 0.0
-    folder = out / f"{network}-prior-seed{seed}"
+    folder, training = out / f"{network}-prior-seed{seed}", training_of(network, "--networks")
     if not (folder / "cost.json").is_file():
         with open_scratch(f"compare-prior-{network}-{seed}", recipe.prior, [stage.CORPUS]) as scratch:
             began = time.process_time()
+            prior, _ = training.train_motion_prior(
+                corpus, corpus.split("train"), recipe.prior, seed=seed, scratch=scratch, description=f"{network}, prior"
+            )
             with whole_folder(folder) as partial:
-                training_of(network, "--networks").train_prior(
-                    corpus, corpus.split("train"), recipe.prior, partial / "prior", seed=seed, scratch=scratch,
-                    description=f"{network} prior",
-                )  # fmt: skip
+                training.save_motion_prior(partial / "prior", prior, corpus)
                 write_json(partial / "cost.json", {"seconds": time.process_time() - began})
             scratch.remove()
     return f"{folder}/prior", float(read_json(folder / "cost.json", made_by="scripts.compare")["seconds"])

@@ -1,4 +1,4 @@
-"""corpus, speech encoder → data/models/students/NAME: a student, trained on the losses of its own paper.
+"""corpus, speech encoder, motion prior → data/models/students/NAME: a student, trained on the losses of its own paper.
 
 It does not depend on any λ, so a sweep never trains it again. Instead of training, published weights may be imported;
 they must have been trained on this same corpus, and keep the alignment of sound and motion used in their training.
@@ -12,7 +12,7 @@ from learn2talk_core.models.students.student import save_student
 from learn2talk_core.run import paths
 from learn2talk_core.run.config import load_params, shared
 from learn2talk_core.run.files import whole_folder, write_json
-from learn2talk_core.run.networks import checkpoints_of, training_of
+from learn2talk_core.run.networks import checkpoints_of, motion_prior_of, training_of
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.students import PlainStudent
 from learn2talk_core.run.weights import parameter_count
@@ -37,11 +37,13 @@ def main(params: Params, name: str) -> str:
     recipe = load_params(training.NetworkRecipe, student.network)
     encoder = load_speech_encoder(ENCODER)
     keyed = (replace(params, students={name: student}), recipe)
-    with open_scratch(f"student-{name}", keyed, [CORPUS, ENCODER]) as scratch:
+    inputs = [CORPUS, ENCODER, f"{paths.MOTION_PRIOR}/{student.network}"]
+    with open_scratch(f"student-{name}", keyed, inputs) as scratch:
         clips = corpus.split("train")
         model, history = training.train_network(
-            corpus, encoder, clips, recipe, seed=params.seed, scratch=scratch, description=name
-        )
+            corpus, encoder, clips, recipe, seed=params.seed, scratch=scratch, description=name,
+            **motion_prior_of(student.network, training, corpus),
+        )  # fmt: skip
         with whole_folder(f"{OUT}/{name}") as folder:
             save_student(folder, model, fps=corpus.fps, speakers=corpus.train_speakers, recipe=corpus.recipe)
         write_curve(history, f"{CURVES}/{name}.csv")

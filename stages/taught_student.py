@@ -1,4 +1,4 @@
-"""corpus, speech encoder, SyncNet3D (loss), lip reader (loss), teacher features → data/models/students/NAME.
+"""corpus, speech encoder, motion prior, losses' SyncNet3D and lip reader, teacher features → data/models/students/NAME.
 
 A student trained on Eq. 8 with `lambda1` and `lambda2`: Learn2Talk, if its network is FaceFormer. If both are 0, it
 equals the student of the same network that is trained on its own losses.
@@ -13,7 +13,7 @@ from learn2talk_core.models.students.student import Student, save_student
 from learn2talk_core.run import paths
 from learn2talk_core.run.config import load_params, shared
 from learn2talk_core.run.files import whole_folder, write_json
-from learn2talk_core.run.networks import training_of
+from learn2talk_core.run.networks import motion_prior_of, training_of
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.students import TaughtStudent
 from learn2talk_core.run.weights import parameter_count
@@ -43,7 +43,7 @@ def main(params: Params, name: str) -> str:
     corpus, network = open_corpus(CORPUS), params.taught_students[name].network
     recipe = load_params(training_of(network, f"taught_students.{name}.network").NetworkRecipe, network)
     keyed = (replace(params, taught_students={name: params.taught_students[name]}), recipe)
-    inputs = [CORPUS, ENCODER, SYNCNET3D, LIPREADER, TEACHER]
+    inputs = [CORPUS, ENCODER, f"{paths.MOTION_PRIOR}/{network}", SYNCNET3D, LIPREADER, TEACHER]
     with open_scratch(f"taught_student-{name}", keyed, inputs) as scratch:
         model, history = train_taught_student(params, network, recipe, corpus, scratch, name)
         with whole_folder(f"{OUT}/{name}") as folder:
@@ -58,10 +58,16 @@ def main(params: Params, name: str) -> str:
 
 
 def train_taught_student(
-    params: Params, network: str, recipe: Any, corpus: Corpus, scratch: Scratch, description: str, **prior: str
+    params: Params,
+    network: str,
+    recipe: Any,
+    corpus: Corpus,
+    scratch: Scratch,
+    description: str,
+    prior: str | None = None,
 ) -> tuple[Student, list[dict[str, float]]]:
     """Train a student; returns it with the curve of its losses. `description` labels the progress bar, `prior` is the
-    folder of the network's prior if it needs one."""
+    folder of the network's motion prior (default: that of the stage)."""
     encoder = load_speech_encoder(ENCODER)
     clips = corpus.split("train")
     extra = extra_terms(
@@ -71,9 +77,10 @@ def train_taught_student(
         lambda_closure=params.lambda_closure, closure_sharpness=params.closure_sharpness,
         lambda_phoneme=params.lambda_phoneme,
     )  # fmt: skip
-    return training_of(network, "network").train_network(
+    training = training_of(network, "network")
+    return training.train_network(
         corpus, encoder, clips, recipe, seed=params.seed, scratch=scratch, description=description,
-        extra=extra, balanced=params.balance == "gradient", **prior,
+        extra=extra, balanced=params.balance == "gradient", **motion_prior_of(network, training, corpus, prior),
     )  # fmt: skip
 
 

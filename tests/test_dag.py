@@ -64,9 +64,10 @@ def stages() -> list[Stage]:
     found = []
     for name, body in YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"].items():
         items = body.get("foreach", [None])
-        groups = PARAMS[items[2:-1]] if isinstance(items, str) else {}
-        for item in groups or items:
-            text, network = body["do"] if "foreach" in body else body, groups.get(item, {}).get("network", "")
+        groups = PARAMS[items[2:-1]] if isinstance(items, str) else items
+        for item in groups:
+            text = body["do"] if "foreach" in body else body
+            network = groups[item]["network"] if isinstance(groups, dict) else ""
 
             def fill(value: typing.Any, item: str | None = item, network: str = network) -> str:
                 value = next(iter(value)) if isinstance(value, dict) else value
@@ -98,6 +99,11 @@ def leaves(params: type, group: str) -> set[str]:
     return found
 
 
+def networks_of(stage: Stage) -> set[str]:
+    """The networks whose parameters a stage reads."""
+    return {param.split(".")[0] for param in stage.params} & set(network_names())
+
+
 def names() -> list[str]:
     return [stage.name for stage in stages()]
 
@@ -113,7 +119,7 @@ def covered(file: Path, deps: tuple[str, ...]) -> bool:
 
 def test_deps_cover_imports(stage: Stage) -> None:
     files = closure(stage.module)
-    for network in stage.params & set(network_names()):
+    for network in networks_of(stage):
         files |= closure(f"learn2talk_core.training.students.{network}")
         files |= set() if stage.module == "stages.taught_student" else closure(f"learn2talk_core.checkpoints.{network}")
     missing = sorted(file for file in files if not covered(Path(file), stage.deps))
@@ -133,7 +139,7 @@ def test_no_student_depends_on_the_code_of_another_network(stage: Stage) -> None
     """Else a new network, or an edit of one, would train all students again."""
     if stage.module not in ("stages.student", "stages.taught_student"):
         return
-    own = {dep.replace("${item.network}", name) for dep in OF_NETWORK for name in stage.params & set(network_names())}
+    own = {dep.replace("${item.network}", name) for dep in OF_NETWORK for name in networks_of(stage)}
     rooms = tuple(dep.split("${item.network}")[0] for dep in OF_NETWORK[:2])
     shared = "learn2talk_core/models/students/student.py"
     assert [dep for dep in stage.deps if dep.startswith(rooms) and dep not in own] == [shared]
@@ -143,7 +149,8 @@ def test_params_equal_dataclass(stage: Stage) -> None:
     """A stage's params list its own group of students, and additionally the group of its network."""
     params = importlib.import_module(stage.module).Params
     found = {param.split(".")[0] if param.split(".")[0] in STUDENTS else param for param in stage.params}
-    assert found - set(network_names()) == leaves(params, stage.module.split(".")[1])
+    found = {param for param in found if param.split(".")[0] not in networks_of(stage)}
+    assert found == leaves(params, stage.module.split(".")[1])
 
 
 def test_a_student_reads_its_own_groups() -> None:
@@ -159,10 +166,21 @@ def test_every_parameter_is_read_by_a_stage() -> None:
             return {prefix}
         return {leaf for key, inner in value.items() for leaf in flat(inner, f"{prefix}.{key}" if prefix else key)}
 
-    read = {param for stage in stages() for param in stage.params}
+    read = {param for stage in stages() for param in stage.params} | {"networks"}  # which dvc.yaml reads
+    read |= set(network_names()) - set(PARAMS["networks"])  # groups that wait for a student
     unread = {leaf for leaf in flat(PARAMS, "") if not any(leaf == one or leaf.startswith(f"{one}.") for one in read)}
     assert not unread
     assert all(_found(param) is not None for param in read)
+
+
+def test_every_network_has_its_parameters_and_every_student_a_known_network() -> None:
+    assert set(network_names()) <= set(PARAMS)
+    assert {one["network"] for group in STUDENTS for one in PARAMS[group].values()} == set(PARAMS["networks"])
+
+
+def test_networks_that_nobody_lists_have_no_stage() -> None:
+    prepared = {stage.name for stage in stages() if stage.module == "stages.motion_prior"}
+    assert prepared == {f"motion_prior@{network}" for network in PARAMS["networks"]}
 
 
 def _found(param: str) -> typing.Any:

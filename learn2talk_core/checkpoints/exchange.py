@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from torch import nn
 
-from learn2talk_core.checkpoints.faceformer import export_faceformer, import_faceformer, import_student
+from learn2talk_core.checkpoints import codetalker, faceformer, selftalk
 from learn2talk_core.checkpoints.lipreader import export_lipreader, import_lipreader, lipreader_parts
+from learn2talk_core.checkpoints.students import PUBLISHED, refuse_other_unit
 from learn2talk_core.checkpoints.wav2lip import (
     OFFICIAL_INPUTS,
     OFFICIAL_SHAPE,
@@ -17,12 +18,15 @@ from learn2talk_core.checkpoints.wav2lip import (
     import_wav2lip,
 )
 from learn2talk_core.checkpoints.wav2vec2 import export_wav2vec2, import_wav2vec2
-from learn2talk_core.corpus.format import open_corpus
+from learn2talk_core.corpus.format import Corpus, open_corpus
 from learn2talk_core.models.expnet import load_expnet
 from learn2talk_core.models.posevae import load_posevae
 from learn2talk_core.models.speech_encoders.wav2vec2 import load_wav2vec2
+from learn2talk_core.models.students.codetalker.network import CodeTalker
 from learn2talk_core.models.students.faceformer.network import FaceFormer
 from learn2talk_core.models.students.loading import load_student
+from learn2talk_core.models.students.selftalk.network import SelfTalk
+from learn2talk_core.models.students.selftalk.recogniser import SpeechRecogniser, load_recogniser, save_recogniser
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.models.sync_expert2d import load_expert, save_expert
 from learn2talk_core.models.syncnet2d import load_syncnet
@@ -32,7 +36,7 @@ from learn2talk_core.run.files import check_file
 from learn2talk_core.run.own_folder import EXPORT, IMPORT, check_own, own_folder
 from learn2talk_core.run.weights import parameter_count, save_weights
 
-Kind = Literal["wav2vec2", "faceformer", "wav2lip", "lipsync-expert", "lipreader"]
+Kind = Literal["wav2vec2", "faceformer", "selftalk", "codetalker", "wav2lip", "lipsync-expert", "lipreader"]
 ImportKind = Kind | Literal["syncnet", "expnet", "posevae"]
 
 
@@ -52,6 +56,13 @@ TAKES: dict[ImportKind, Takes] = {
     "wav2vec2": _parameter("weights, folder or cached hub name [config.json]", "speech_encoder.checkpoint"),
     "faceformer": _parameter(
         "biwi.pth or vocaset.pth [config.json of its speech encoder]", "students.faceformer.checkpoint"
+    ),
+    "selftalk": _parameter(
+        "vocaset.pth or BIWI.pth [FLAME_masks.pkl or BIWI_lip.pkl] [config.json of its speech encoder]",
+        "students.selftalk.checkpoint",
+    ),
+    "codetalker": _parameter(
+        "the files of both stages [config.json of its speech encoder]", "students.codetalker.checkpoint"
     ),
     "wav2lip": _parameter("wav2lip.pth, wav2lip_gan.pth or Wav2Lip-SD-*.pt", "teacher.checkpoint"),
     "lipsync-expert": _parameter("lipsync_expert.pth", "teacher.expert_checkpoint"),
@@ -77,7 +88,7 @@ def import_checkpoint(files: Sequence[str], kind: ImportKind, out: str | Path, c
         files: the weights and the files that belong to them, in any order; see `TAKES`.
         kind: the kind of checkpoint.
         out: folder to write; one that this command made is replaced.
-        corpus: for a FaceFormer, the corpus that it is to be used with: number of speakers, mesh, frame rate and unit
+        corpus: for a student, the corpus that it is to be used with: number of speakers, mesh, frame rate and unit
             are compared. Not needed for the published files.
 
     Returns:
@@ -86,10 +97,12 @@ def import_checkpoint(files: Sequence[str], kind: ImportKind, out: str | Path, c
     check_own(out, IMPORT)
     config = next((file for file in files if file.endswith(".json")), None)
     units = next((file for file in files if file.endswith(".txt")), None)
-    weights = [file for file in files if file not in (config, units)]
-    if len(weights) != 1:
+    lips = next((file for file in files if file.endswith(".pkl")), None) if kind == "selftalk" else None
+    weights = [file for file in files if file not in (config, units, lips)]
+    if len(weights) != (2 if kind == "codetalker" else 1):
+        number = "two files" if kind == "codetalker" else "one file"
         found = ", ".join(weights) or "none"
-        raise BadInput(f"--as {kind}", expected="one file of weights", found=found, fix=f"Takes: {TAKES[kind].files}.")
+        raise BadInput(f"--as {kind}", expected=f"{number} of weights", found=found, fix=f"Takes: {TAKES[kind].files}.")
     source = weights[0]
     if kind == "wav2vec2":
         encoder = import_wav2vec2(source, config)
@@ -97,19 +110,18 @@ def import_checkpoint(files: Sequence[str], kind: ImportKind, out: str | Path, c
             encoder.save_pretrained(folder)
         layers, width = encoder.config.num_hidden_layers, encoder.config.hidden_size
         return f"wav2vec 2.0, {layers} layers of width {width}, {_size(parameter_count(encoder))}"
-    if kind == "faceformer":
-        if corpus is not None:
-            opened = open_corpus(corpus)
-            student, speakers = import_student(source, opened, config=config)
-            fps, notes = opened.fps, {"recipe": opened.recipe}
-        else:
-            student, speakers = import_faceformer(source, config=config)
-            fps, notes = float(student.period), {}
+    if kind in ("faceformer", "selftalk", "codetalker"):
+        opened = None if corpus is None else open_corpus(corpus)
+        student, speakers, recogniser = _student(kind, weights, config, lips, opened)
+        fps = float(PUBLISHED[student.alignment][0]) if opened is None else opened.fps
+        notes = {} if opened is None else {"recipe": opened.recipe}
         with own_folder(out, IMPORT) as folder:
             save_student(folder, student, fps=fps, speakers=speakers, checkpoint=Path(source).name, **notes)
+            if recogniser is not None:
+                save_recogniser(folder / "recogniser", recogniser)
         return (
-            f"FaceFormer of {student.vertex_count} vertices and {len(speakers)} styles at {fps:g} frames per second, "
-            f"alignment {student.alignment}, {_size(parameter_count(student))}"
+            f"{type(student).__name__} of {student.vertex_count} vertices and {len(speakers)} styles at {fps:g} frames "
+            f"per second, alignment {student.alignment}, {_size(parameter_count(student))}"
         )
     if kind == "wav2lip":
         generator = import_wav2lip(source)
@@ -133,30 +145,46 @@ def import_checkpoint(files: Sequence[str], kind: ImportKind, out: str | Path, c
     return f"lip reader of {len(names)} units, {_size(parameter_count(reader))}"
 
 
+def _student(
+    kind: ImportKind, weights: Sequence[str], config: str | None, lips: str | None, corpus: Corpus | None
+) -> tuple[FaceFormer | SelfTalk | CodeTalker, tuple[str, ...], SpeechRecogniser | None]:
+    """A published student, its speakers, and the recogniser that came with it."""
+    fit: dict[str, Any] = {"config": config}
+    if corpus is not None:
+        vertices = len(corpus.topology.colours)
+        fit |= {"speakers": corpus.train_speakers, "vertex_count": vertices, "fps": corpus.fps}
+    student: FaceFormer | SelfTalk | CodeTalker
+    recogniser = None
+    if kind == "faceformer":
+        student, speakers = faceformer.import_faceformer(weights[0], **fit)
+    elif kind == "selftalk":
+        student, speakers, recogniser = selftalk.import_selftalk(weights[0], lips=lips, **fit)
+    else:
+        student, speakers = codetalker.import_codetalker(*weights, **fit)
+    if corpus is not None:
+        refuse_other_unit(weights[0], student.alignment, corpus)
+    return student, speakers, recogniser
+
+
 def export_checkpoint(folder: str | Path, kind: Kind, out: str | Path) -> list[str]:
     """Write a Learn2Talk model in the file format, and with the key names, that the published code reads.
 
     Args:
         folder: the model's folder.
         kind: the kind of model.
-        out: file to write; for wav2vec2 and lipreader a folder, and one that this command made is replaced.
+        out: file to write; for wav2vec2, lipreader and codetalker a folder, and one that this command made is replaced.
 
     Returns:
         Notes on what the published code needs to know, one sentence each.
     """
-    if kind in ("wav2vec2", "lipreader"):
+    if kind in ("wav2vec2", "lipreader", "codetalker"):
         check_own(out, EXPORT)
     else:
         check_file(out)
     if kind == "wav2vec2":
         export_wav2vec2(load_wav2vec2(folder), out)
-    elif kind == "faceformer":
-        student, _ = load_student(folder, made_by="make repro")
-        if not isinstance(student, FaceFormer):
-            raise BadInput(
-                folder, expected="a FaceFormer", found=f"a {student.network}", fix="Name a FaceFormer's folder."
-            )
-        return export_faceformer(student, out)
+    elif kind in ("faceformer", "selftalk", "codetalker"):
+        return _export_student(folder, kind, out)
     elif kind == "wav2lip":
         generator, inputs = load_generator(folder)
         export_wav2lip(generator, out, inputs)
@@ -166,6 +194,20 @@ def export_checkpoint(folder: str | Path, kind: Kind, out: str | Path) -> list[s
     else:
         export_lipreader(folder, out)
     return []
+
+
+def _export_student(folder: str | Path, kind: Kind, out: str | Path) -> list[str]:
+    student, _ = load_student(folder, made_by="make repro")
+    if student.network != kind:
+        fix = f"Name another folder, or use --as {student.network}."
+        raise BadInput(folder, expected=f"a {kind}", found=f"a {student.network}", fix=fix)
+    if isinstance(student, SelfTalk):
+        inside = Path(folder) / "recogniser"
+        return selftalk.export_selftalk(student, load_recogniser(inside) if inside.is_dir() else None, out)
+    if isinstance(student, CodeTalker):
+        return codetalker.export_codetalker(student, out)
+    assert isinstance(student, FaceFormer)
+    return faceformer.export_faceformer(student, out)
 
 
 def _size(parameters: int) -> str:

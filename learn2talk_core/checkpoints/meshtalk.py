@@ -89,6 +89,11 @@ def import_student(
     return model, speakers
 
 
+def import_motion_prior(source: str | Path, corpus: Corpus) -> MeshTalk:
+    """The latent space of published parts or of a model folder, for the mesh and unit of `corpus`."""
+    return import_student(source, corpus)[0]
+
+
 def export_meshtalk(model: MeshTalk, out: str | Path) -> list[str]:
     """Write the three files that MeshTalk's code loads into the folder `out`.
 

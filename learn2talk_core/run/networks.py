@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.paths import MOTION_PRIOR
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -28,6 +29,14 @@ def training_of(network: str, key: str) -> Any:
         known = ", ".join(network_names())
         raise BadInput(f"params.yaml: {key}", expected=f"one of {known}", found=network, fix="Choose one of them.")
     return import_module(f"learn2talk_core.training.students.{network}")
+
+
+def motion_prior_of(network: str, training: Any, corpus: Any, folder: str | None = None) -> dict[str, Any]:
+    """The argument `prior` of a network's `train_network`; none if it needs none. `folder` is where it is (default:
+    where the stage motion_prior writes it)."""
+    if not hasattr(training, "load_motion_prior"):
+        return {}
+    return {"prior": training.load_motion_prior(folder or f"{MOTION_PRIOR}/{network}", corpus)}
 
 
 def checkpoints_of(network: str) -> Any:

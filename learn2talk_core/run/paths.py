@@ -18,6 +18,7 @@ LIPREADER = "data/models/lipreader"  # a folder for each role: loss, metric
 SYNCNET3D = "data/models/syncnet3d"  # likewise
 TEACHER = "data/models/teacher"
 SYNC_EXPERT = "data/models/teacher/sync_expert"
+MOTION_PRIOR = "data/models/motion_prior"  # a folder for each network
 STUDENTS = "data/models/students"  # a folder for each student
 STUDENT = "data/models/students/learn2talk"  # the default of the commands
 

@@ -29,6 +29,7 @@ from learn2talk_core.untrusted.published import old_name, read_state
 
 transformers_logging.disable_progress_bar()  # they would be shown for tasks of milliseconds
 PIECE = 30 * SAMPLE_RATE  # samples per TCN pass when no gradient is needed
+OFFICIAL_EPS = 1e-5  # of wave normalisation in transformers 4.6, with which FaceFormer and CodeTalker were trained
 LEAST = SAMPLE_RATE // 10  # samples; a shorter window of a stream is padded
 LARGEST = 16384  # limit for sizes in a configuration; XLS-R with 2 billion weights has 1920 and 7680
 MOST = {

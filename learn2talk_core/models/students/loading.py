@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from learn2talk_core.models.students.codetalker.network import CodeTalker
 from learn2talk_core.models.students.faceformer.network import FaceFormer
 from learn2talk_core.models.students.meshtalk.network import MeshTalk
 from learn2talk_core.models.students.selftalk.network import SelfTalk
@@ -10,7 +11,7 @@ from learn2talk_core.models.students.voca.network import VOCA
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.weights import load_config
 
-NETWORKS: tuple[type[Student], ...] = (FaceFormer, MeshTalk, SelfTalk, VOCA)
+NETWORKS: tuple[type[Student], ...] = (FaceFormer, SelfTalk, CodeTalker, VOCA, MeshTalk)
 
 
 def network_class(name: str, where: object) -> type[Student]:

@@ -35,6 +35,7 @@ class FaceFormerRecipe:
     batch: int  # clips, in each process
     learning_rate: float  # of the decoder
     encoder_learning_rate: float  # of the trained layers of the speech encoder
+    prior: None = None  # FaceFormer needs none
 
 
 NetworkRecipe = FaceFormerRecipe  # the name by which stages find the recipe of any network

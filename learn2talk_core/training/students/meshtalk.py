@@ -1,4 +1,4 @@
-"""Training of MeshTalk in two stages: the latent space (`train_prior`), then the context model.
+"""Training of MeshTalk in two stages: the latent space (`train_motion_prior`), then the context model.
 
 Latent space (MeshTalk, Sect. 3.1): the motion is encoded together with its sound and decoded again. The
 modality-crossing loss (Eq. 4) exchanges one of the two inputs by that of another clip: with the right sound and a
@@ -70,7 +70,6 @@ class MeshTalkRecipe:
 
 
 NetworkRecipe = MeshTalkRecipe  # the name by which stages find the recipe of any network
-PriorRecipe = LatentRecipe  # and that of its prior
 
 
 class Windows(NamedTuple):
@@ -81,21 +80,13 @@ class Windows(NamedTuple):
     audio: Tensor
 
 
-def train_prior(
-    corpus: Corpus,
-    clips: Sequence[Clip],
-    recipe: LatentRecipe,
-    folder: str | Path,
-    *,
-    seed: int,
-    scratch: Scratch,
-    description: str,
-) -> list[dict[str, float]]:
-    """Train the latent space: audio encoder, expression encoder and decoder. It is written to `folder` as a MeshTalk in
-    the corpus's unit, whose context model is still untrained.
+def train_motion_prior(
+    corpus: Corpus, clips: Sequence[Clip], recipe: LatentRecipe, *, seed: int, scratch: Scratch, description: str
+) -> tuple[MeshTalk, list[dict[str, float]]]:
+    """Train the latent space: audio encoder, expression encoder and decoder.
 
     Returns:
-        One row of loss values per step.
+        A MeshTalk in the corpus's unit, whose context model is still untrained, and one row of loss values per step.
 
     Raises:
         BadInput: a batch of one window, or clips that are too few for a batch of two.
@@ -147,8 +138,18 @@ def train_prior(
         description=description,
     )  # fmt: skip
     model.scale_motion(unit)
-    save_student(folder, model, fps=corpus.fps, speakers=corpus.train_speakers, recipe=corpus.recipe)
-    return history
+    model.eval()
+    return model, history
+
+
+def save_motion_prior(folder: str | Path, prior: MeshTalk, corpus: Corpus) -> None:
+    """Write a latent space into an existing folder."""
+    save_student(folder, prior, fps=corpus.fps, speakers=corpus.train_speakers, recipe=corpus.recipe)
+
+
+def load_motion_prior(folder: str | Path, corpus: Corpus) -> MeshTalk:
+    """The latent space in a folder; refused if it was made for another corpus."""
+    return load_as(MeshTalk, folder, made_by="dvc repro motion_prior@meshtalk", recipe=corpus.recipe)[0]
 
 
 def position_statistics(corpus: Corpus, clips: Sequence[Clip], unit: float, frames: int = 800) -> tuple[Tensor, Tensor]:
@@ -227,7 +228,7 @@ def train_network(
     seed: int,
     scratch: Scratch,
     description: str,
-    prior: str | Path,
+    prior: MeshTalk,
     extra: Sequence[tuple[str, float, ExtraTerm]] = (),
     balanced: bool = True,
 ) -> tuple[MeshTalk, list[dict[str, float]]]:
@@ -242,19 +243,18 @@ def train_network(
         clips: training clips.
         recipe: optimisation.
         seed: seed of weights, batches and drawn classes.
-        prior: folder of the latent space that `train_prior` wrote.
+        prior: the latent space, from `train_motion_prior`; it is not changed.
         scratch, description, extra, balanced: see `train_student`.
 
     Returns:
         The model, in the corpus's unit, and one row of loss values per step.
     """
     seed_torch(seed, "student", "weights")
-    latent, _ = load_as(MeshTalk, prior, made_by="make repro", recipe=corpus.recipe)
     model = MeshTalk.from_settings(
-        {**latent.settings(), "style_count": len(corpus.train_speakers), "smoothing": recipe.smoothing}
+        {**prior.settings(), "style_count": len(corpus.train_speakers), "smoothing": recipe.smoothing}
     )
     fresh = {key: value for key, value in model.state_dict().items() if key.startswith("context_model.")}
-    model.load_state_dict({**latent.state_dict(), **fresh})
+    model.load_state_dict({**prior.state_dict(), **fresh})
     for part in (model.encoder, model.vertex_unet):
         part.requires_grad_(False)
     unit, _ = motion_unit(corpus, clips)

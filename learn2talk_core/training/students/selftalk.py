@@ -31,7 +31,6 @@ from learn2talk_core.training.student import (
 class SelfTalkRecipe:
     """The network and its optimisation: group `selftalk` of params.yaml."""
 
-    prior: None  # SelfTalk needs none
     recogniser: str | None
     width: int  # d of the decoder
     lip_heads: int  # of the interpreter, whose width is that of the recogniser
@@ -47,7 +46,8 @@ class SelfTalkRecipe:
     steps: int
     batch: int  # clips, in each process
     learning_rate: float  # of decoder and interpreter
-    encoder_learning_rate: float  # of the speech encoder's transformer
+    encoder_learning_rate: float  # of the trained layers of the speech encoder
+    prior: None = None  # SelfTalk needs none
 
 
 NetworkRecipe = SelfTalkRecipe  # the name by which stages find the recipe of any network

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.meshtalk.network import MeshTalk, straight_through
-from learn2talk_core.models.students.student import load_as, save_student
+from learn2talk_core.models.students.student import save_student
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.student import ExtraTerm
@@ -20,9 +20,11 @@ from learn2talk_core.training.students.meshtalk import (
     Windows,
     latent_codes,
     latent_losses,
+    load_motion_prior,
     read_windows,
+    save_motion_prior,
+    train_motion_prior,
     train_network,
-    train_prior,
 )
 from tests.toy import toy_corpus
 from tests.training.test_student import encoder, extra_terms
@@ -40,7 +42,6 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
 
 
 class Prior(NamedTuple):
-    folder: Path
     model: MeshTalk
     history: list[dict[str, float]]
 
@@ -49,10 +50,11 @@ class Prior(NamedTuple):
 def prior(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Prior:
     folder = tmp_path_factory.mktemp("prior")
     with Scratch(folder / "scratch") as scratch:
-        history = train_prior(
-            corpus, corpus.split("train"), LATENT, folder / "prior", seed=0, scratch=scratch, description="toy"
+        model, history = train_motion_prior(
+            corpus, corpus.split("train"), LATENT, seed=0, scratch=scratch, description="toy"
         )
-    return Prior(folder / "prior", load_as(MeshTalk, folder / "prior", made_by="the test")[0], history)
+    save_motion_prior(folder / "prior", model, corpus)
+    return Prior(load_motion_prior(folder / "prior", corpus), history)
 
 
 def fit(
@@ -60,13 +62,13 @@ def fit(
 ) -> tuple[MeshTalk, list[dict[str, float]]]:
     with Scratch(folder) as scratch:
         return train_network(
-            corpus, encoder(), corpus.split("train"), RECIPE, prior=prior.folder, seed=0, scratch=scratch,
+            corpus, encoder(), corpus.split("train"), RECIPE, prior=prior.model, seed=0, scratch=scratch,
             description="toy", extra=extra or [],
         )  # fmt: skip
 
 
 def test_the_latent_space_learns_the_toy(corpus: Corpus, prior: Prior) -> None:
-    _, model, history = prior
+    model, history = prior
     assert set(history[0]) == {"step", "loss", "reconstruction", "crossing"}
     first, last = (np.mean([row["loss"] for row in rows]) for rows in (history[:5], history[-5:]))
     assert last < 0.7 * first
@@ -114,10 +116,9 @@ def test_a_batch_of_one_is_refused(corpus: Corpus, tmp_path: Path) -> None:
         Scratch(tmp_path) as scratch,
         pytest.raises(BadInput, match=r"modality-crossing loss.*found a batch of 8 from 1"),
     ):
-        train_prior(
-            corpus, corpus.split("train")[:1], replace(LATENT, batch=8), tmp_path / "m", seed=0, scratch=scratch,
-            description="toy",
-        )  # fmt: skip
+        train_motion_prior(
+            corpus, corpus.split("train")[:1], replace(LATENT, batch=8), seed=0, scratch=scratch, description="toy"
+        )
 
 
 def test_the_context_model_learns_and_is_a_student(corpus: Corpus, prior: Prior, tmp_path: Path) -> None:

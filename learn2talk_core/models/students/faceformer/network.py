@@ -22,12 +22,10 @@ from torch import Tensor, nn
 from learn2talk_core.models.periodic_attention import PeriodicPositionalEncoding, causal_bias, distance_bias
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.speech_encoders.loading import new_speech_encoder
-from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, align_as_faceformer
+from learn2talk_core.models.speech_encoders.wav2vec2 import OFFICIAL_EPS, Wav2Vec2SpeechEncoder, align_as_faceformer
 from learn2talk_core.models.students.faceformer.compiled import Affine, DecoderLayer, decode
 from learn2talk_core.models.students.student import AudioAlignment, Student, StudentStream
 from learn2talk_core.run.threads import one_thread
-
-OFFICIAL_EPS = 1e-5  # eps of wave normalisation in transformers 4.6, with which FaceFormer was trained
 
 
 class FaceFormer(Student):

@@ -39,7 +39,7 @@ class SelfTalk(Student):
         width: width d of the decoder (512 on VOCASET, 1024 on BIWI).
         dropout: dropout probability in training (0.1 in SelfTalk).
         lip_width: width of the interpreter, that of the recogniser's hidden states (1024).
-        lip_heads, lip_layers, lip_hidden: its attention heads, layers of encoder and of decoder, and feed-forward width.
+        lip_heads, lip_layers, lip_hidden: its attention heads, layers in encoder and decoder, feed-forward width.
         alignment: see `FaceFormer`; with "biwi" the decoder gets two speech states per motion frame.
     """
 

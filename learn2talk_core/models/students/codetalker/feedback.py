@@ -1,0 +1,89 @@
+"""The codec's last frame while codes are predicted one by one.
+
+CodeTalker decodes all codes so far at every frame, only to see the last one: T² / 2 frames in all for a clip of T. Every changes when a frame is added, because channels are normalised over time and attention goes both
+ways. But they change little when many frames are there already. So the keys and values of past frames are kept, and
+computed anew when the clip has grown by a given factor. Between, only the newest three frames are computed: those that
+the convolution over 5 frames changes. With factor 1 nothing is kept, and the result is that of CodeTalker's own code.
+
+Only the next token depends on this; the motion that is shown is decoded from all codes at once.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from learn2talk_core.models.students.codetalker.codec import NORM_EPS, SLOPE, CodecTransformer, MotionDecoder
+
+REACH = 2  # frames on each side that the convolution sees
+
+
+class Feedback:
+    """The decoding of clips whose codes arrive frame by frame, without gradient.
+
+    Args:
+        decoder: the codec's decoder.
+        batch: B, number of clips.
+        frames: T, number of frames to come.
+        growth: factor by which a clip grows until its past frames are computed anew; 1: at every frame.
+    """
+
+    def __init__(self, decoder: MotionDecoder, batch: int, frames: int, growth: float) -> None:
+        self._decoder, self._growth = decoder, growth
+        self._conv = decoder.expander[0][0]
+        self._inputs = self._conv.weight.new_zeros(batch, frames + 2 * REACH, self._conv.in_channels)  # ends repeated
+        self._filtered = self._conv.weight.new_zeros(batch, frames, self._conv.out_channels)
+        self._sums = self._conv.weight.new_zeros(2, batch, self._conv.out_channels, dtype=torch.float64)
+        self._count, self._renewed = 0, 0
+        self._cache = LayerCache(decoder.decoder_transformer, batch, frames)
+
+    @torch.no_grad()
+    def extend(self, quantised: Tensor) -> Tensor:
+        """Add a frame of codes (B, 1, codes · code_width); returns the decoder's state (B, width) of that frame."""
+        decoder, t = self._decoder, self._count
+        pre = getattr(decoder, "decoder_linear_embedding_pre", None)
+        frame = quantised if pre is None else pre(quantised)
+        if t == 0:
+            self._inputs[:, :REACH] = frame
+        self._inputs[:, t + REACH : t + 2 * REACH + 1] = frame
+        self._count = count = t + 1
+        # the newest frame changes what the convolution gives at the two before it
+        first = max(0, t - REACH)
+        old = self._filtered[:, first:t].double()
+        new = F.leaky_relu(F.conv1d(self._inputs[:, first : count + 2 * REACH].transpose(1, 2),
+                                    self._conv.weight, self._conv.bias), SLOPE).transpose(1, 2)  # fmt: skip
+        self._filtered[:, first:count] = new
+        self._sums[0] += new.double().sum(1) - old.sum(1)
+        self._sums[1] += new.double().square().sum(1) - old.square().sum(1)
+        if count >= self._renewed * self._growth:
+            first, self._renewed = 0, count
+        mean = self._sums[0] / count
+        deviation = ((self._sums[1] / count - mean.square()).clamp(min=0) + NORM_EPS).sqrt()
+        normal = (self._filtered[:, first:count] - mean[:, None].float()) / deviation[:, None].float()
+        x = decoder.decoder_pos_embedding(decoder.decoder_linear_embedding(normal))
+        return self._cache.extend(x, first)
+
+
+class LayerCache:
+    """Keys and values of the frames of a `CodecTransformer`, per block."""
+
+    def __init__(self, transformer: CodecTransformer, batch: int, frames: int) -> None:
+        self._blocks = [(transformer.net[i].fn, transformer.net[i + 1].fn) for i in range(0, len(transformer.net), 2)]
+        weight = transformer.net[0].fn.fn.to_qkv.weight
+        heads, width = transformer.net[0].fn.fn.heads, weight.shape[1]
+        self._kept = [weight.new_empty(2, batch, heads, frames, width // heads) for _ in self._blocks]
+
+    def extend(self, x: Tensor, first: int) -> Tensor:
+        """Compute the frames from `first` on, x (B, n, C), which attend to each other and to what is kept of the frames
+        before; returns the last one (B, C)."""
+        for number, (attention, forward) in enumerate(self._blocks):
+            kept, end = self._kept[number], first + x.shape[1]
+            normal = attention.norm(x)
+            fn = attention.fn
+            query, key, value = fn.split(normal)
+            kept[0, :, :, first:end], kept[1, :, :, first:end] = key, value
+            if number == len(self._blocks) - 1:  # the others' outputs are not needed
+                x, query = x[:, -1:], query[:, :, -1:]
+            attended = F.scaled_dot_product_attention(query, kept[0, :, :, :end], kept[1, :, :, :end], scale=fn.scale)
+            x = x + fn.to_out(attended.transpose(1, 2).flatten(2))
+            x = x + forward.fn(forward.norm(x))
+        return x[:, -1]

@@ -1,0 +1,63 @@
+"""corpus → data/models/motion_prior/NETWORK: what a network learns of motion before it learns to speak.
+
+CodeTalker: its codec; MeshTalk: its latent space. For a network that needs nothing, the folder only says so.
+"""
+
+from dataclasses import dataclass
+
+from learn2talk_core.corpus.format import open_corpus
+from learn2talk_core.run.config import load_params, shared
+from learn2talk_core.run.files import whole_folder, write_json
+from learn2talk_core.run.networks import checkpoints_of, network_names, training_of
+from learn2talk_core.run.paths import CORPUS, CURVES, METRICS, MOTION_PRIOR
+from learn2talk_core.run.stage import run
+from learn2talk_core.run.weights import parameter_count
+from learn2talk_core.training.loop import write_curve
+from learn2talk_core.training.scratch import open_scratch
+
+
+@dataclass(frozen=True)
+class Params:
+    """The group `prior` of the network is read besides."""
+
+    seed: int = shared()
+
+
+def main(params: Params, network: str) -> str:
+    training = training_of(network, "networks")
+    recipe = load_params(training.NetworkRecipe, network).prior
+    out, about = f"{MOTION_PRIOR}/{network}", {"network": network}
+    curve, numbers = f"{CURVES}/motion_prior/{network}.csv", f"{METRICS}/motion_prior/{network}.json"
+    if recipe is None:
+        with whole_folder(out) as folder:
+            write_json(folder / "model.json", {**about, "prior": None})
+        write_curve([{"step": 0.0}], curve)
+        write_json(numbers, about)
+        return f"{network} needs none"
+    corpus = open_corpus(CORPUS)
+    if recipe.checkpoint is not None:
+        prior, history = checkpoints_of(network).import_motion_prior(recipe.checkpoint, corpus), [{"step": 0.0}]
+        with whole_folder(out) as folder:
+            training.save_motion_prior(folder, prior, corpus)
+        about["checkpoint"] = recipe.checkpoint
+    else:
+        with open_scratch(f"motion_prior-{network}", (params, recipe), [CORPUS]) as scratch:
+            prior, history = training.train_motion_prior(
+                corpus,
+                corpus.split("train"),
+                recipe,
+                seed=params.seed,
+                scratch=scratch,
+                description=f"{network}, prior",
+            )
+            with whole_folder(out) as folder:
+                training.save_motion_prior(folder, prior, corpus)
+            scratch.remove()
+    write_curve(history, curve)
+    last = {key: value for key, value in history[-1].items() if key != "step"}
+    write_json(numbers, {**about, "parameters": parameter_count(prior), **last})
+    return f"prior of {network}, {parameter_count(prior) / 1e6:.1f} million parameters"
+
+
+if __name__ == "__main__":
+    run(main, Params, roles=network_names())
