@@ -4,7 +4,7 @@ import argparse
 
 from learn2talk.commands.options import Subparsers
 
-KINDS = ("wav2vec2", "faceformer", "wav2lip", "lipsync-expert", "lipreader")
+KINDS = ("wav2vec2", "faceformer", "selftalk", "codetalker", "meshtalk", "wav2lip", "lipsync-expert", "lipreader")
 
 
 def add(subparsers: Subparsers) -> None:
@@ -13,7 +13,7 @@ def add(subparsers: Subparsers) -> None:
     )
     parser.add_argument("folder", help="model folder, such as data/models/students/learn2talk")
     parser.add_argument("--as", dest="kind", choices=KINDS, required=True, help="kind of model")
-    parser.add_argument("out", help="file to write (a folder for wav2vec2 and lipreader)")
+    parser.add_argument("out", help="file to write (a folder for wav2vec2, lipreader, codetalker and meshtalk)")
     parser.set_defaults(run=run)
 
 

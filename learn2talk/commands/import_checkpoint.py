@@ -5,7 +5,7 @@ import argparse
 from learn2talk.commands.export_checkpoint import KINDS
 from learn2talk.commands.options import Subparsers
 
-IMPORT_ONLY = ("syncnet", "expnet", "posevae")
+IMPORT_ONLY = ("voca", "syncnet", "expnet", "posevae")
 
 
 def add(subparsers: Subparsers) -> None:
@@ -17,7 +17,7 @@ def add(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--as", dest="kind", choices=(*KINDS, *IMPORT_ONLY), required=True, help="kind of model")
     parser.add_argument("--out", help="folder to write (default: checkpoints/KIND)")
-    parser.add_argument("--corpus", help="for FaceFormer: corpus it must match; not needed for published ones")
+    parser.add_argument("--corpus", help="for a student: corpus it must match; not needed for published ones")
     parser.set_defaults(run=run)
 
 

@@ -106,7 +106,7 @@ class Animator:
             wave = read_sound(sound, allow_silence=True)
         weights = self.style_weights(style, wave)
         rate = _rate(fps, self.fps)
-        if chunk is None and len(wave) > WHOLE:
+        if chunk is None and len(wave) > WHOLE and self.student.can_stream:
             chunk = LONG_CHUNK
         directions = None
         if chunk is not None:

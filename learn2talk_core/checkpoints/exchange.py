@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 
 from torch import nn
 
-from learn2talk_core.checkpoints import codetalker, faceformer, selftalk
+from learn2talk_core.checkpoints import codetalker, faceformer, meshtalk, selftalk, voca
 from learn2talk_core.checkpoints.lipreader import export_lipreader, import_lipreader, lipreader_parts
 from learn2talk_core.checkpoints.students import PUBLISHED, refuse_other_unit
 from learn2talk_core.checkpoints.wav2lip import (
@@ -25,6 +25,7 @@ from learn2talk_core.models.speech_encoders.wav2vec2 import load_wav2vec2
 from learn2talk_core.models.students.codetalker.network import CodeTalker
 from learn2talk_core.models.students.faceformer.network import FaceFormer
 from learn2talk_core.models.students.loading import load_student
+from learn2talk_core.models.students.meshtalk.network import MeshTalk
 from learn2talk_core.models.students.selftalk.network import SelfTalk
 from learn2talk_core.models.students.selftalk.recogniser import SpeechRecogniser, load_recogniser, save_recogniser
 from learn2talk_core.models.students.student import save_student
@@ -36,8 +37,8 @@ from learn2talk_core.run.files import check_file
 from learn2talk_core.run.own_folder import EXPORT, IMPORT, check_own, own_folder
 from learn2talk_core.run.weights import parameter_count, save_weights
 
-Kind = Literal["wav2vec2", "faceformer", "selftalk", "codetalker", "wav2lip", "lipsync-expert", "lipreader"]
-ImportKind = Kind | Literal["syncnet", "expnet", "posevae"]
+Kind = Literal["wav2vec2", "faceformer", "selftalk", "codetalker", "meshtalk", "wav2lip", "lipsync-expert", "lipreader"]
+ImportKind = Kind | Literal["voca", "syncnet", "expnet", "posevae"]
 
 
 class Takes(NamedTuple):
@@ -63,6 +64,14 @@ TAKES: dict[ImportKind, Takes] = {
     ),
     "codetalker": _parameter(
         "the files of both stages [config.json of its speech encoder]", "students.codetalker.checkpoint"
+    ),
+    "meshtalk": _parameter(
+        "the folder with encoder.pkl, context_model.pkl and vertex_unet.pkl [forehead_mask.txt, neck_mask.txt in it]",
+        "students.meshtalk.checkpoint",
+    ),
+    "voca": Takes(
+        "gstep_52280.model.index, with its .data file beside it",
+        "VOCA.predict_from_logits with DeepSpeech's logits, from models.students.loading.load_student('{folder}')",
     ),
     "wav2lip": _parameter("wav2lip.pth, wav2lip_gan.pth or Wav2Lip-SD-*.pt", "teacher.checkpoint"),
     "lipsync-expert": _parameter("lipsync_expert.pth", "teacher.expert_checkpoint"),
@@ -123,6 +132,16 @@ def import_checkpoint(files: Sequence[str], kind: ImportKind, out: str | Path, c
             f"{type(student).__name__} of {student.vertex_count} vertices and {len(speakers)} styles at {fps:g} frames "
             f"per second, alignment {student.alignment}, {_size(parameter_count(student))}"
         )
+    if kind == "meshtalk":
+        return _import_meshtalk(source, out, None if corpus is None else open_corpus(corpus))
+    if kind == "voca":
+        model, names = voca.import_voca(source)
+        with own_folder(out, IMPORT) as folder:
+            save_student(folder, model, fps=voca.PUBLISHED_FPS, speakers=names, checkpoint=Path(source).name)
+        return (
+            f"VOCA of {model.vertex_count} vertices and {len(names)} styles at {voca.PUBLISHED_FPS:g} frames per "
+            f"second, which needs the logits of DeepSpeech 0.1.0 instead of sound, {_size(parameter_count(model))}"
+        )
     if kind == "wav2lip":
         generator = import_wav2lip(source)
         with own_folder(out, IMPORT) as folder:
@@ -143,6 +162,19 @@ def import_checkpoint(files: Sequence[str], kind: ImportKind, out: str | Path, c
     with own_folder(out, IMPORT) as folder:
         save_weights(folder, *lipreader_parts(reader, shape, names))
     return f"lip reader of {len(names)} units, {_size(parameter_count(reader))}"
+
+
+def _import_meshtalk(source: str, out: str | Path, corpus: Corpus | None) -> str:
+    if corpus is None:
+        (model, speakers), fps, notes = meshtalk.import_meshtalk(source), meshtalk.FPS, {}
+    else:
+        (model, speakers), fps = meshtalk.import_student(source, corpus), corpus.fps
+        notes = {"recipe": corpus.recipe}
+    with own_folder(out, IMPORT) as folder:
+        save_student(folder, model, fps=fps, speakers=speakers, checkpoint=Path(source).name, **notes)
+    smoothed = f"smoothed by {len(model.masks)} masks" if len(model.masks) else "not smoothed: no masks in the folder"
+    size = _size(parameter_count(model))
+    return f"MeshTalk of {model.vertex_count} vertices at {fps:g} frames per second, {smoothed}, {size}"
 
 
 def _student(
@@ -172,18 +204,19 @@ def export_checkpoint(folder: str | Path, kind: Kind, out: str | Path) -> list[s
     Args:
         folder: the model's folder.
         kind: the kind of model.
-        out: file to write; for wav2vec2, lipreader and codetalker a folder, and one that this command made is replaced.
+        out: file to write; for wav2vec2, lipreader, codetalker and meshtalk a folder, and one that this command made is
+            replaced.
 
     Returns:
         Notes on what the published code needs to know, one sentence each.
     """
-    if kind in ("wav2vec2", "lipreader", "codetalker"):
+    if kind in ("wav2vec2", "lipreader", "codetalker", "meshtalk"):
         check_own(out, EXPORT)
     else:
         check_file(out)
     if kind == "wav2vec2":
         export_wav2vec2(load_wav2vec2(folder), out)
-    elif kind in ("faceformer", "selftalk", "codetalker"):
+    elif kind in ("faceformer", "selftalk", "codetalker", "meshtalk"):
         return _export_student(folder, kind, out)
     elif kind == "wav2lip":
         generator, inputs = load_generator(folder)
@@ -204,6 +237,8 @@ def _export_student(folder: str | Path, kind: Kind, out: str | Path) -> list[str
     if isinstance(student, SelfTalk):
         inside = Path(folder) / "recogniser"
         return selftalk.export_selftalk(student, load_recogniser(inside) if inside.is_dir() else None, out)
+    if isinstance(student, MeshTalk):
+        return meshtalk.export_meshtalk(student, out)
     if isinstance(student, CodeTalker):
         return codetalker.export_codetalker(student, out)
     assert isinstance(student, FaceFormer)

@@ -109,6 +109,11 @@ class Student(nn.Module, ABC):
         weight, bias = affine
         return weight.detach().T.numpy(), bias.detach().numpy()
 
+    @property
+    def can_stream(self) -> bool:
+        """Whether this network can animate speech while it arrives."""
+        return type(self).open_stream is not Student.open_stream
+
     def open_stream(self, style: Tensor, fps: float, memory: int) -> StudentStream:
         """Start a clip whose audio arrives piece by piece.
 
