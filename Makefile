@@ -2,6 +2,7 @@
 # make test    set up, run the tests
 # make check   check style, format and types (ruff, mypy)
 # make smoke   run the real DAG at tiny size, in a temporary folder
+# make compare train all networks alike and write docs/comparison.md, on the experts of `make repro` (hours)
 # make bench   run every benchmark, on the results of `make repro`
 # make setup   only set up the environment
 
@@ -14,7 +15,7 @@ READY := $(VENV)/ready
 IN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GOMP_SPINCOUNT=20000 \
 	MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=4000000000
 
-.PHONY: setup repro test check smoke bench clean
+.PHONY: setup repro test check smoke compare bench clean
 
 setup: $(READY)
 
@@ -40,6 +41,9 @@ check: $(READY)
 
 smoke: $(READY)
 	$(IN) python -m scripts.smoke
+
+compare: $(READY)
+	$(IN) python -m scripts.compare
 
 bench: $(READY)
 	@for file in benchmarks/*.py; do name=$$(basename $$file .py); echo "== $$name"; $(IN) python -m benchmarks.$$name || exit 1; done
