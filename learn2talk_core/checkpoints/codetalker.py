@@ -53,9 +53,10 @@ def import_codec(path: str | Path, state: State | None = None) -> MotionCodec:
         post = state["encoder.encoder_linear_embedding_post.net.bias"] if projected else torch.zeros(width)
         entries, code_width = state[STAGE1].shape
         blocks = {key.split(".")[3] for key in state if key.startswith("encoder.encoder_transformer.net.")}
+        hidden = len(state["encoder.encoder_transformer.net.1.fn.fn.l1.bias"])
         shape = CodecShape(
-            inputs // 3, width, len(blocks) // 2, CODEC_HEADS,
-            len(state["encoder.encoder_transformer.net.1.fn.fn.l1.bias"]), codes=len(post) // code_width, code_width=code_width, entries=entries, projected=projected,
+            inputs // 3, width, len(blocks) // 2, CODEC_HEADS, hidden,
+            codes=len(post) // code_width, code_width=code_width, entries=entries, projected=projected,
         )  # fmt: skip
         codec = MotionCodec(shape)
     except (KeyError, ValueError, ZeroDivisionError, RuntimeError) as error:
