@@ -86,6 +86,10 @@ def test_both_stages_learn_the_toy(corpus: Corpus, tmp_path: Path) -> None:
     torch.testing.assert_close(
         states, model.predict_states(corpus.audio(clip), corpus.fps, torch.eye(2), clip.frames), atol=0, rtol=0
     )
+    audio = model.audio_encoder.listen(corpus.audio(clip), clip.frames, corpus.fps)[None]
+    quick = model.codes(audio, torch.eye(2)[:1])
+    model.growth = 1.0
+    assert (quick == model.codes(audio, torch.eye(2)[:1])).float().mean() > 0.8  # the shortcut changes few codes
     moved = loaded.displacement(states)[0].flatten(1)
     assert 0.1 < float(moved.square().mean() / truth.square().mean()) < 10
     assert (moved - truth[0]).square().mean() < truth.square().mean()
@@ -121,7 +125,5 @@ def test_a_codec_for_another_corpus_is_refused(corpus: Corpus, tmp_path: Path) -
     codec, _ = prior(corpus, tmp_path / "a", dataclasses.replace(PRIOR, steps=1))
     save_motion_prior(tmp_path / "prior", codec, corpus)
     other = dataclasses.replace(corpus, recipe="biwi-metric")
-    with pytest.raises(
-        BadInput, match="expected one made for the recipe biwi-metric of this corpus, found one for toy"
-    ):
+    with pytest.raises(BadInput, match="expected one made for the recipe biwi-metric .* found one for toy"):
         load_motion_prior(tmp_path / "prior", other)
