@@ -69,7 +69,7 @@ def test_commands(tmp_path: Path) -> None:
     assert sorted(p.name for p in (tmp_path / "back").iterdir() if "stage" in p.name) == [
         "stage1.pth.tar", "stage2.pth.tar", "stage2.pth.tar.config.json",
     ]  # fmt: skip
-    with pytest.raises(BadInput, match="--as codetalker: expected two files of weights, found .*stage2"):
+    with pytest.raises(BadInput, match=r"--as codetalker: expected two files of weights, found .*stage2"):
         import_checkpoint([str(second)], "codetalker", tmp_path / "other")
 
 
@@ -82,20 +82,16 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     ):
         with pytest.raises(BadInput, match=pattern):
             import_codetalker(first, second, **given)
-    with pytest.raises(BadInput, match="expected one file of each stage of CodeTalker, found none of stage 2"):
+    with pytest.raises(BadInput, match=r"expected one file of each stage of CodeTalker, found none of stage 2"):
         import_codetalker(first, first)
-    with pytest.raises(
-        BadInput, match="expected a file of CodeTalker's stage 1, found one of stage 2. Name CodeTalker"
-    ):
+    with pytest.raises(BadInput, match=r"expected a file of CodeTalker's stage 1, found one of stage 2"):
         import_codec(second)
     other, _ = files(tmp_path / "b", network(vertices=5))
     with pytest.raises(BadInput, match=r"expected a codec of 9 vertices, as in stage2.pth.tar, found one of 5"):
         import_codetalker(other, second)
     inner = torch.load(first, weights_only=True)["state_dict"]
     torch.save({"state_dict": {**inner, "decoder.more": torch.zeros(1)}}, first)
-    with pytest.raises(
-        BadInput, match="expected the weights of CodeTalker's codec, found decoder.more, which it does not"
-    ):
+    with pytest.raises(BadInput, match=r"expected the weights of CodeTalker's codec, found decoder.more"):
         import_codec(first)
 
 
@@ -108,8 +104,8 @@ def test_for_a_corpus(tmp_path: Path) -> None:
         assert model.vertex_count == 64
     assert import_motion_prior(first, corpus).shape.vertex_count == 64
     wrong, _ = files(tmp_path / "b")
-    with pytest.raises(BadInput, match="expected a face of 64 vertices, found one of 9"):
+    with pytest.raises(BadInput, match=r"expected a face of 64 vertices, found one of 9"):
         import_motion_prior(wrong, corpus)
     second.unlink()
-    with pytest.raises(BadInput, match="expected the file of the other stage beside it, found none"):
+    with pytest.raises(BadInput, match=r"expected the file of the other stage beside it, found none"):
         import_student(first, corpus)

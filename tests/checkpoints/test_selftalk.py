@@ -74,9 +74,7 @@ def test_commands_keep_the_recogniser_apart(tmp_path: Path) -> None:
     one, other = (torch.load(p, weights_only=True) for p in (path, tmp_path / "back.pth"))
     assert one.keys() == other.keys()
     assert all(torch.equal(one[key], other[key]) for key in one)
-    with pytest.raises(
-        BadInput, match="expected a faceformer, found a selftalk. Name another folder, or use --as self"
-    ):
+    with pytest.raises(BadInput, match=r"expected a faceformer, found a selftalk. Name another"):
         export_checkpoint(tmp_path / "imported", "faceformer", tmp_path / "no.pth")
 
 
@@ -90,20 +88,20 @@ def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
             import_selftalk(path, **given)
     with (tmp_path / "BIWI_lip.pkl").open("wb") as lips:
         pickle.dump([1, 2, 3], lips)
-    with pytest.raises(BadInput, match="BIWI_lip.pkl: expected 4 lip vertices of 20, found a list of 3"):
+    with pytest.raises(BadInput, match=r"BIWI_lip.pkl: expected 4 lip vertices of 20, found a list of 3"):
         import_selftalk(path, lips=tmp_path / "BIWI_lip.pkl")
     state = torch.load(path, weights_only=True)
     torch.save({key: value for key, value in state.items() if key != "lip_map.weight"}, tmp_path / "less.pth")
     with pytest.raises(BadInput, match=r"expected the weights of SelfTalk, found no lip_map.weight\. Name SelfTalk's"):
         import_selftalk(tmp_path / "less.pth")
     torch.save({**state, "feat_map.weight": torch.zeros(2, 2)}, path)
-    with pytest.raises(BadInput, match="found feat_map.weight, which it does not have"):
+    with pytest.raises(BadInput, match=r"found feat_map.weight, which it does not have"):
         import_selftalk(path)
 
 
 def test_a_folder_of_another_corpus_is_refused(tmp_path: Path) -> None:
     corpus = toy_corpus(tmp_path / "corpus")
-    with pytest.raises(BadInput, match="expected a face of 64 vertices, found one of 20"):
+    with pytest.raises(BadInput, match=r"expected a face of 64 vertices, found one of 20"):
         import_student(file(tmp_path), open_corpus(corpus.folder))
     model, speakers = import_student(file(tmp_path, vertices=64), corpus)
     assert speakers == ("A", "B")  # SelfTalk has no style, so it fits any number of speakers
@@ -113,15 +111,13 @@ def test_a_folder_of_another_corpus_is_refused(tmp_path: Path) -> None:
 def test_recognisers_in_the_format_of_transformers(tmp_path: Path) -> None:
     recogniser = SpeechRecogniser(tiny(), ("<pad>", "|", "a"))
     recogniser.wav2vec2.save_pretrained(tmp_path)
-    with pytest.raises(BadInput, match="expected a CTC head: lm_head.weight and lm_head.bias, found none"):
+    with pytest.raises(BadInput, match=r"expected a CTC head: lm_head.weight and lm_head.bias, found none"):
         load_recogniser(tmp_path)
     from safetensors.torch import save_file
 
     state = recogniser.state_dict()
     save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "model.safetensors")
-    with pytest.raises(
-        BadInput, match="expected the 3 units of its CTC head, found 33 in the vocabulary that SelfTalk"
-    ):
+    with pytest.raises(BadInput, match=r"expected the 3 units of its CTC head, found 33 in the"):
         load_recogniser(tmp_path)
     (tmp_path / "vocab.json").write_text('{"|": 1, "<pad>": 0, "a": 2}')
     again = load_recogniser(tmp_path)

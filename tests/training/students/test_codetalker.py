@@ -125,5 +125,5 @@ def test_a_codec_for_another_corpus_is_refused(corpus: Corpus, tmp_path: Path) -
     codec, _ = prior(corpus, tmp_path / "a", dataclasses.replace(PRIOR, steps=1))
     save_motion_prior(tmp_path / "prior", codec, corpus)
     other = dataclasses.replace(corpus, recipe="biwi-metric")
-    with pytest.raises(BadInput, match="expected one made for the recipe biwi-metric .* found one for toy"):
+    with pytest.raises(BadInput, match=r"expected one made for the recipe biwi-metric .* found one for toy"):
         load_motion_prior(tmp_path / "prior", other)

@@ -52,7 +52,7 @@ class CodeTalker(Student):
     Attributes:
         growth: the codec's past frames are computed anew in prediction whenever the clip has grown by this factor. 1 is
             at every frame, as in CodeTalker's own code: the choice for published weights, whose codes would differ here
-            and there. For our own, which were trained on true earlier frames, one estimate of them is as good as another.
+            and there. For our own, trained on true earlier frames, one estimate of them is as good as another.
     """
 
     network = "codetalker"
