@@ -26,7 +26,11 @@ from learn2talk_core.models.students.codetalker.network import CodeTalker
 from learn2talk_core.models.students.faceformer.network import FaceFormer
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.selftalk.network import SelfTalk
-from learn2talk_core.models.students.selftalk.recogniser import SpeechRecogniser, load_recogniser, save_recogniser
+from learn2talk_core.models.students.selftalk.recogniser import (
+    TextRecogniser,
+    load_text_recogniser,
+    save_text_recogniser,
+)
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.models.sync_expert2d import load_expert, save_expert
 from learn2talk_core.models.syncnet2d import load_syncnet
@@ -118,7 +122,7 @@ def import_checkpoint(files: Sequence[str], kind: ImportKind, out: str | Path, c
         with own_folder(out, IMPORT) as folder:
             save_student(folder, student, fps=fps, speakers=speakers, checkpoint=Path(source).name, **notes)
             if recogniser is not None:
-                save_recogniser(folder / "recogniser", recogniser)
+                save_text_recogniser(folder / "recogniser", recogniser)
         return (
             f"{type(student).__name__} of {student.vertex_count} vertices and {len(speakers)} styles at {fps:g} frames "
             f"per second, alignment {student.alignment}, {_size(parameter_count(student))}"
@@ -147,7 +151,7 @@ def import_checkpoint(files: Sequence[str], kind: ImportKind, out: str | Path, c
 
 def _student(
     kind: ImportKind, weights: Sequence[str], config: str | None, lips: str | None, corpus: Corpus | None
-) -> tuple[FaceFormer | SelfTalk | CodeTalker, tuple[str, ...], SpeechRecogniser | None]:
+) -> tuple[FaceFormer | SelfTalk | CodeTalker, tuple[str, ...], TextRecogniser | None]:
     """A published student, its speakers, and the recogniser that came with it."""
     fit: dict[str, Any] = {"config": config}
     if corpus is not None:
@@ -203,7 +207,7 @@ def _export_student(folder: str | Path, kind: Kind, out: str | Path) -> list[str
         raise BadInput(folder, expected=f"a {kind}", found=f"a {student.network}", fix=fix)
     if isinstance(student, SelfTalk):
         inside = Path(folder) / "recogniser"
-        return selftalk.export_selftalk(student, load_recogniser(inside) if inside.is_dir() else None, out)
+        return selftalk.export_selftalk(student, load_text_recogniser(inside) if inside.is_dir() else None, out)
     if isinstance(student, CodeTalker):
         return codetalker.export_codetalker(student, out)
     assert isinstance(student, FaceFormer)

@@ -14,7 +14,7 @@ from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.corpus.published_speakers import VOCASET
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.selftalk.network import SelfTalk
-from learn2talk_core.models.students.selftalk.recogniser import CHARACTERS, SpeechRecogniser, load_recogniser
+from learn2talk_core.models.students.selftalk.recogniser import CHARACTERS, TextRecogniser, load_text_recogniser
 from learn2talk_core.models.students.student import AudioAlignment
 from learn2talk_core.run.errors import BadInput
 from tests.checkpoints.test_wav2vec2 import tiny
@@ -33,7 +33,7 @@ def network(alignment: AudioAlignment = "vocaset", vertices: int = 20) -> SelfTa
 
 
 def file(tmp_path: Path, alignment: AudioAlignment = "vocaset", **numbers: int) -> Path:
-    recogniser = SpeechRecogniser(tiny(), CHARACTERS)
+    recogniser = TextRecogniser(tiny(), CHARACTERS)
     export_selftalk(network(alignment, **numbers), recogniser, tmp_path / "own.pth")
     return tmp_path / "own.pth"
 
@@ -68,7 +68,7 @@ def test_commands_keep_the_recogniser_apart(tmp_path: Path) -> None:
     student, speakers = load_student(tmp_path / "imported", made_by="the test")
     assert speakers == VOCASET
     assert student.lips.tolist() == [3, 5, 5, 7]
-    assert load_recogniser(tmp_path / "imported" / "recogniser").units == CHARACTERS
+    assert load_text_recogniser(tmp_path / "imported" / "recogniser").units == CHARACTERS
     assert not any(key.startswith("text_encoder") for key in student.state_dict())
     assert len(export_checkpoint(tmp_path / "imported", "selftalk", tmp_path / "back.pth")) == 1  # another encoder
     one, other = (torch.load(p, weights_only=True) for p in (path, tmp_path / "back.pth"))
@@ -109,18 +109,18 @@ def test_a_folder_of_another_corpus_is_refused(tmp_path: Path) -> None:
 
 
 def test_recognisers_in_the_format_of_transformers(tmp_path: Path) -> None:
-    recogniser = SpeechRecogniser(tiny(), ("<pad>", "|", "a"))
+    recogniser = TextRecogniser(tiny(), ("<pad>", "|", "a"))
     recogniser.wav2vec2.save_pretrained(tmp_path)
     with pytest.raises(BadInput, match=r"expected a CTC head: lm_head.weight and lm_head.bias, found none"):
-        load_recogniser(tmp_path)
+        load_text_recogniser(tmp_path)
     from safetensors.torch import save_file
 
     state = recogniser.state_dict()
     save_file({key: value.contiguous() for key, value in state.items()}, tmp_path / "model.safetensors")
     with pytest.raises(BadInput, match=r"expected the 3 units of its CTC head, found 33 in the"):
-        load_recogniser(tmp_path)
+        load_text_recogniser(tmp_path)
     (tmp_path / "vocab.json").write_text('{"|": 1, "<pad>": 0, "a": 2}')
-    again = load_recogniser(tmp_path)
+    again = load_text_recogniser(tmp_path)
     assert again.units == ("<pad>", "|", "a")
     wave = waveform(0.5)
     torch.testing.assert_close(again.hear(wave).logits, recogniser.hear(wave).logits)

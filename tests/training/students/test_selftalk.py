@@ -10,7 +10,7 @@ import torch
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.selftalk.network import SelfTalk
-from learn2talk_core.models.students.selftalk.recogniser import SpeechRecogniser
+from learn2talk_core.models.students.selftalk.recogniser import TextRecogniser
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.run.weights import frozen
@@ -33,9 +33,9 @@ def corpus(tmp_path: Path) -> Corpus:
     return toy_corpus(tmp_path / "corpus")
 
 
-def recogniser() -> SpeechRecogniser:
+def recogniser() -> TextRecogniser:
     seed_torch(4)
-    network = SpeechRecogniser(encoder(), UNITS)
+    network = TextRecogniser(encoder(), UNITS)
     torch.nn.init.normal_(network.lm_head.weight, std=1.0)
     frozen(network)
     return network

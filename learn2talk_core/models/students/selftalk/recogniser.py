@@ -58,7 +58,7 @@ class Recogniser(Protocol):
         ...
 
 
-class SpeechRecogniser(nn.Module):
+class TextRecogniser(nn.Module):
     """A wav2vec 2.0 with a linear CTC head; keys are those of transformers' Wav2Vec2ForCTC."""
 
     def __init__(self, encoder: SpeechEncoder, units: Sequence[str]) -> None:
@@ -72,7 +72,7 @@ class SpeechRecogniser(nn.Module):
     def width(self) -> int:
         return self.wav2vec2.width
 
-    def train(self, mode: bool = True) -> "SpeechRecogniser":
+    def train(self, mode: bool = True) -> "TextRecogniser":
         """Stay in evaluation mode, also inside a network that is being trained."""
         return super().train(False)
 
@@ -84,15 +84,15 @@ class SpeechRecogniser(nn.Module):
         return Heard(hidden, self.lm_head(hidden), centres / SAMPLE_RATE)
 
 
-def save_recogniser(folder: str | Path, recogniser: SpeechRecogniser) -> None:
-    """Write a recogniser that `load_recogniser` reads."""
+def save_text_recogniser(folder: str | Path, recogniser: TextRecogniser) -> None:
+    """Write a recogniser that `load_text_recogniser` reads."""
     settings = {"units": list(recogniser.units), "speech_encoder": recogniser.wav2vec2.settings()}
     save_weights(folder, recogniser, {"network": "speech_recogniser", **settings})
 
 
-def load_recogniser(source: str | Path) -> SpeechRecogniser:
+def load_text_recogniser(source: str | Path) -> TextRecogniser:
     """A frozen recogniser: a folder in the format of transformers' Wav2Vec2ForCTC, such as that of
-    jonatasgrosman/wav2vec2-large-xlsr-53-english, its name in the local cache, or a folder of `save_recogniser`.
+    jonatasgrosman/wav2vec2-large-xlsr-53-english, its name in the local cache, or a folder of `save_text_recogniser`.
 
     Raises:
         BadInput: nothing there, no CTC head, or units whose number is not that of the head.
@@ -107,7 +107,7 @@ def load_recogniser(source: str | Path) -> SpeechRecogniser:
     weight, bias = head.get("lm_head.weight"), head.get("lm_head.bias")
     if weight is None or bias is None or weight.shape != (len(bias), encoder.width):
         raise BadInput(source, expected="a CTC head: lm_head.weight and lm_head.bias", found="none", fix=fix)
-    recogniser = SpeechRecogniser(encoder, _vocabulary(source, len(bias)))
+    recogniser = TextRecogniser(encoder, _vocabulary(source, len(bias)))
     with torch.no_grad():
         recogniser.lm_head.weight.copy_(weight)
         recogniser.lm_head.bias.copy_(bias)
@@ -115,8 +115,8 @@ def load_recogniser(source: str | Path) -> SpeechRecogniser:
     return recogniser
 
 
-def _new(config: Mapping[str, Any], path: Path) -> SpeechRecogniser:
-    return SpeechRecogniser(new_speech_encoder(config["speech_encoder"], path), config["units"])
+def _new(config: Mapping[str, Any], path: Path) -> TextRecogniser:
+    return TextRecogniser(new_speech_encoder(config["speech_encoder"], path), config["units"])
 
 
 def _vocabulary(source: str | Path, count: int) -> tuple[str, ...]:
