@@ -1,14 +1,16 @@
-"""audio of corpus and talking_video → data/models/speech_encoder: wav2vec 2.0, which computes the student's input.
+"""audio of corpus and talking_video → data/models/speech_encoder: the network that computes the student's input.
 
-A small one is trained here on phonemes, at the frame rate of the motion, or a published one is imported.
+A published one is imported, Whisper's or wav2vec 2.0, or a small wav2vec 2.0 is trained here on phonemes, at the frame
+rate of the motion.
 """
 
 from dataclasses import dataclass
 
 import torch
 
-from learn2talk_core.checkpoints.wav2vec2 import import_wav2vec2
+from learn2talk_core.checkpoints.speech_encoder import import_speech_encoder
 from learn2talk_core.corpus.format import Corpus, open_corpus
+from learn2talk_core.models.speech_encoders.loading import save_speech_encoder
 from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
 from learn2talk_core.run import processes
 from learn2talk_core.run.config import shared
@@ -56,9 +58,9 @@ class Params:
 
 def main(params: Params) -> str:
     if params.checkpoint is not None:
-        encoder = import_wav2vec2(params.checkpoint)
+        encoder = import_speech_encoder(params.checkpoint)
         with whole_folder(OUT) as folder:
-            encoder.save_pretrained(folder)
+            save_speech_encoder(folder, encoder)
         write_curve([{"step": 0.0}], CURVE)
         write_json(NUMBERS, {"checkpoint": params.checkpoint, "parameters": parameter_count(encoder)})
         return f"imported {params.checkpoint}, {parameter_count(encoder) / 1e6:.1f} million parameters"
@@ -88,7 +90,7 @@ def main(params: Params) -> str:
         scores = recognition_scores(model, held_out, corpus.fps)
         blind = blind_scores(clips, held_out, corpus.fps)
         with whole_folder(OUT) as folder:
-            model.encoder.save_pretrained(folder)
+            save_speech_encoder(folder, model.encoder)
         write_curve(history, CURVE)
         about = {
             "parameters": parameter_count(model.encoder),
