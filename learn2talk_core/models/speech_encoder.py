@@ -24,7 +24,7 @@ from learn2talk_core.models.linear import by_onednn
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import inner_file, plain_name, read_json
 from learn2talk_core.run.resample import interpolated_tensor
-from learn2talk_core.run.weights import check_description, described, stored_shapes
+from learn2talk_core.run.weights import check_description, described, read_origin, stored_shapes
 from learn2talk_core.untrusted.published import old_name, read_state
 
 transformers_logging.disable_progress_bar()  # they would be shown for tasks of milliseconds
@@ -225,11 +225,14 @@ def load_speech_encoder(source: str | Path) -> SpeechEncoder:
     fix = "Give a folder with config.json and model.safetensors (or pytorch_model.bin) of a wav2vec 2.0."
     if Path(source).is_dir():
         _check_files(Path(source))
+        read_origin(source, "speech_encoder")
     _check_weights(source, fix)
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity(logging.ERROR)  # additional weights (a CTC head) are expected, no warning
     try:
-        loaded: Any = SpeechEncoder.from_pretrained(str(source), local_files_only=True, output_loading_info=True)
+        loaded: Any = SpeechEncoder.from_pretrained(
+            str(source), local_files_only=True, output_loading_info=True, dtype=torch.float32
+        )
     except Exception as error:  # from transformers, torch, safetensors or pickle
         found = str(error).partition("\n")[0]
         raise BadInput(source, expected="a wav2vec 2.0 on this machine", found=found, fix=fix) from error
