@@ -13,9 +13,10 @@ from typing import Any
 from torch import nn
 
 from learn2talk_core.checkpoints.lipreader import import_reader
+from learn2talk_core.checkpoints.speech_encoder import import_speech_encoder
 from learn2talk_core.checkpoints.watched import refuse_unwatched
 from learn2talk_core.checkpoints.wav2lip import import_expert, import_generator
-from learn2talk_core.checkpoints.wav2vec2 import import_wav2vec2
+from learn2talk_core.models.speech_encoders.loading import save_speech_encoder
 from learn2talk_core.models.sync_expert2d import save_expert
 from learn2talk_core.models.wav2lip import save_generator
 from learn2talk_core.run.errors import BadInput
@@ -82,8 +83,8 @@ def scores(origin: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def take_speech_encoder(source: str, folder: Path) -> nn.Module:
-    encoder = import_wav2vec2(source)
-    encoder.save_pretrained(folder)
+    encoder = import_speech_encoder(source)
+    save_speech_encoder(folder, encoder)
     return encoder
 
 

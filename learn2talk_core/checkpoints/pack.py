@@ -22,14 +22,14 @@ from learn2talk_core.run.weights import halve_files, write_origin
 
 ABOUT = {
     "students": "A student of Learn2Talk's pipeline: speech in, 3D face motion out.",
-    "speech_encoder": "wav2vec 2.0: speech in, features out.",
+    "speech_encoder": "Speech encoder, wav2vec 2.0 or Whisper's: speech in, features out.",
     "teacher": "Wav2Lip and its lip-sync expert: a face and speech in, a talking face out.",
     "lipreader": "Lip reader: mouth images in, phonemes or text out.",
     "syncnet3d": "SyncNet3D: measures whether the 3D motion of a mouth and speech are in sync.",
 }
 LOADING = {  # module, code that loads the model
     "students": ("students.loading", 'student, speakers = load_student("FOLDER", made_by="a download")'),
-    "speech_encoder": ("speech_encoder", 'encoder = load_speech_encoder("FOLDER")'),
+    "speech_encoder": ("speech_encoders.loading", 'encoder = load_speech_encoder("FOLDER")'),
     "teacher": ("wav2lip", 'generator, inputs = load_generator("FOLDER")'),
     "lipreader": ("lipreader", 'reader, head = load_lipreader("FOLDER")'),
     "syncnet3d": ("syncnet3d", 'syncnet = load_syncnet3d("FOLDER")'),
