@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from learn2talk_core.audio.mel import mel_spectrogram, mel_windows, window_starts
-from learn2talk_core.checkpoints.wav2lip import import_expert, import_generator
+from learn2talk_core.checkpoints.wav2lip import import_expert
 from learn2talk_core.corpus.phonemes import PHONEMES, frame_labels
 from learn2talk_core.models.sync_expert2d import (
     FRAMES,
@@ -21,7 +21,7 @@ from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, one_shot, save_gener
 from learn2talk_core.report.teacher_sheet import write_teacher_sheet
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.files import whole_folder, write_json
-from learn2talk_core.run.paths import CURVES, METRICS, PLOTS, TALKING_VIDEO, TEACHER
+from learn2talk_core.run.paths import CURVES, METRICS, PLOTS, TALKING_VIDEO, TEACHER, is_nothing
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.weights import frozen
@@ -48,8 +48,7 @@ LIPS_SHARE = 0.6  # width of the lips as a share of the mouth box's 9 cm
 
 @dataclass(frozen=True)
 class Params:
-    checkpoint: str | None
-    expert_checkpoint: str | None
+    expert_checkpoint: str
     threads: int
     evaluation_clips: int
     expert: ExpertTraining
@@ -59,9 +58,8 @@ class Params:
 
 def main(params: Params) -> str:
     torch.set_num_threads(params.threads)
-    # load checkpoints first, so that a wrong file is an error at once
-    taken = None if params.checkpoint is None else import_generator(params.checkpoint)
-    expert_taken = None if params.expert_checkpoint is None else import_expert(params.expert_checkpoint)
+    # load the checkpoint first, so that a wrong file is an error at once
+    expert_taken = None if is_nothing(params.expert_checkpoint) else import_expert(params.expert_checkpoint)
     expert_width = params.expert.width if expert_taken is None else expert_taken[1]
     video = open_talking_video(VIDEO)
     spoken = [clip for clip in video.split("loss", "metric") if clip.frames >= FRAMES]
@@ -73,21 +71,17 @@ def main(params: Params) -> str:
         else:
             expert, curve = train_expert(clips, params.expert, seed=params.seed, scratch=scratch[0])
         write_curve(curve, f"{CURVES}/teacher_expert.csv")
-        if taken is not None:
-            (generator, shape, inputs), curve = taken, [{"step": 0.0}]
-        else:
-            recipe, listening = params.generator, None
-            if recipe.audio_steps:
-                listening, _ = train_audio_encoder(clips, recipe, seed=params.seed, scratch=scratch[1])
-            generator, curve = train_generator(clips, expert, listening, recipe, seed=params.seed, scratch=scratch[2])
-            shape, inputs = {"width": recipe.width, "audio_width": recipe.audio_width}, Inputs(lead=recipe.lead)
+        recipe, listening = params.generator, None
+        if recipe.audio_steps:
+            listening, _ = train_audio_encoder(clips, recipe, seed=params.seed, scratch=scratch[1])
+        generator, curve = train_generator(clips, expert, listening, recipe, seed=params.seed, scratch=scratch[2])
+        shape, inputs = {"width": recipe.width, "audio_width": recipe.audio_width}, Inputs(lead=recipe.lead)
         write_curve(curve, f"{CURVES}/teacher.csv")
         mean_face = np.mean([clip.faces.mean(axis=0) for clip in clips], axis=0)
         frozen(expert)
         frozen(generator)
         scores = judge(video, expert, generator, inputs, mean_face, params.evaluation_clips)
-        sources = {"checkpoint": params.checkpoint, "expert_checkpoint": params.expert_checkpoint}
-        write_json(f"{METRICS}/teacher.json", {**scores, **{key: value for key, value in sources.items() if value}})
+        write_json(f"{METRICS}/teacher.json", scores)
         with whole_folder(OUT) as folder:
             save_generator(folder, generator, inputs=inputs, **shape)
             save_expert(folder / "sync_expert", expert, width=expert_width)

@@ -14,8 +14,9 @@ from threadpoolctl import threadpool_limits
 from learn2talk_core.datasets.embedded.face import Face, colours, load_face
 from learn2talk_core.datasets.embedded.face_motion import move_face
 from learn2talk_core.datasets.embedded.sentences import make_sentences
-from learn2talk_core.datasets.embedded.speakers import Speaker, make_speakers
+from learn2talk_core.datasets.embedded.speakers import make_speaker
 from learn2talk_core.datasets.embedded.speech import synthesise
+from learn2talk_core.datasets.embedded.voices import EspeakVoice, espeak_voices
 from learn2talk_core.render.camera import Camera, project
 from learn2talk_core.render.mouth import CROP
 from learn2talk_core.render.render import render
@@ -75,11 +76,11 @@ def make_films(
         workers: number of processes.
     """
     splits = [split for split, count in speakers.items() for _ in range(count)]
-    people = make_speakers(len(splits), seed, prefix="V", first_voice=FIRST_VOICE)
+    people = espeak_voices(len(splits), seed, "V", FIRST_VOICE)
     needed = sum(sentences[split] for split in splits)
     texts = iter(short_sentences(needed, seed))
     jobs = [
-        delayed(_films)(person, split, [next(texts) for _ in range(sentences[split])], variation)
+        delayed(_films)(person, split, seed, [next(texts) for _ in range(sentences[split])], variation)
         for person, split in zip(people, splits, strict=True)
     ]
     with parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=10):
@@ -174,20 +175,21 @@ def boxes(face: Face, template: np.ndarray, shot: Shot) -> tuple[tuple[int, int,
     return (left, up, left + side, up + side), (x - half, y - half, x + half, y + half)
 
 
-def _films(speaker: Speaker, split: str, texts: Sequence[str], variation: float) -> list[EncodedFilm]:
+def _films(voice: EspeakVoice, split: str, seed: int, texts: Sequence[str], variation: float) -> list[EncodedFilm]:
     """One speaker's clips; runs in a worker process."""
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     with threadpool_limits(1):  # the last bit of NumPy's matrix products depends on the number of threads
-        return _filmed(speaker, split, texts, variation)
+        return _filmed(voice, split, seed, texts, variation)
 
 
-def _filmed(speaker: Speaker, split: str, texts: Sequence[str], variation: float) -> list[EncodedFilm]:
+def _filmed(voice: EspeakVoice, split: str, seed: int, texts: Sequence[str], variation: float) -> list[EncodedFilm]:
     face = load_face()
+    speaker = make_speaker(voice.id, seed, female=voice.female)
     template = face.identity(speaker)
     skin = colours(np.random.default_rng([speaker.seed, 2]))
     films = []
-    for number, (text, (wave, phonemes)) in enumerate(zip(texts, synthesise(speaker, texts), strict=True)):
+    for number, (text, (wave, phonemes)) in enumerate(zip(texts, synthesise(voice, texts), strict=True)):
         rng = np.random.default_rng([speaker.seed, 3, number])
         coefficients = move_face(speaker, wave, phonemes, VIDEO_FPS, variation, rng)[: frames_of(len(wave))]
         shot = draw_shot(template, len(coefficients), rng)
