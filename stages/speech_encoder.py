@@ -9,7 +9,7 @@ import torch
 
 from learn2talk_core.checkpoints.wav2vec2 import import_wav2vec2
 from learn2talk_core.corpus.format import Corpus, open_corpus
-from learn2talk_core.models.speech_encoder import SpeechEncoder
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
 from learn2talk_core.run import processes
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.errors import BadInput
@@ -102,9 +102,9 @@ def main(params: Params) -> str:
     )
 
 
-def small_encoder(params: Params) -> SpeechEncoder:
+def small_encoder(params: Params) -> Wav2Vec2SpeechEncoder:
     """A small wav2vec 2.0 with layer normalisation before each block, as in the large models, to learn faster."""
-    return SpeechEncoder.from_numbers(
+    return Wav2Vec2SpeechEncoder.from_numbers(
         conv_dim=(params.tcn_width,) * 7,
         hidden_size=params.width,
         intermediate_size=4 * params.width,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from learn2talk_core.corpus.format import Corpus, open_corpus
-from learn2talk_core.models.speech_encoder import load_speech_encoder
+from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
 from learn2talk_core.models.students.student import Student, save_student
 from learn2talk_core.run import paths
 from learn2talk_core.run.config import load_params, shared

@@ -158,8 +158,9 @@ class Animator:
             states: return the decoder's states (t, d), as in `Animation.states`, instead of vertices.
             life: as in `animate`, with byte-identical results. Head motion needs a look-ahead of 1.66 s.
 
-        The encoder's input is normalised by mean and variance of all the sound so far. Features of an official
-        checkpoint are placed by their time stamps, which agree with its own code to within half a frame.
+        The encoder's input is scaled by all the sound so far: by its mean and variance for wav2vec 2.0, by its loudest
+        level for Whisper. Features of an official checkpoint are placed by their time stamps, which agree with its own
+        code to within half a frame.
         """
         rate = _rate(fps, self.fps)
         if style == AUTO:

@@ -20,7 +20,7 @@ from learn2talk_core.checkpoints.wav2vec2 import export_wav2vec2, import_wav2vec
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.models.expnet import load_expnet
 from learn2talk_core.models.posevae import load_posevae
-from learn2talk_core.models.speech_encoder import load_speech_encoder
+from learn2talk_core.models.speech_encoders.wav2vec2 import load_wav2vec2
 from learn2talk_core.models.students.faceformer.network import FaceFormer
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.student import save_student
@@ -149,7 +149,7 @@ def export_checkpoint(folder: str | Path, kind: Kind, out: str | Path) -> list[s
     else:
         check_file(out)
     if kind == "wav2vec2":
-        export_wav2vec2(load_speech_encoder(folder), out)
+        export_wav2vec2(load_wav2vec2(folder), out)
     elif kind == "faceformer":
         student, _ = load_student(folder, made_by="make repro")
         if not isinstance(student, FaceFormer):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.phonemes import PHONEMES, SILENCE, Phoneme
-from learn2talk_core.models.speech_encoder import SpeechEncoder, normalise_wave
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, normalise_wave
 from learn2talk_core.run.progress import progress
 from learn2talk_core.statistics.recognition import ctc_greedy, error_rate
 
@@ -85,7 +85,7 @@ def random_speech_batch(
 class PhonemeRecogniser(nn.Module):
     """The encoder with linear heads for CTC and for the phoneme at each frame, which only its training needs."""
 
-    def __init__(self, encoder: SpeechEncoder) -> None:
+    def __init__(self, encoder: Wav2Vec2SpeechEncoder) -> None:
         super().__init__()
         self.encoder = encoder
         self.ctc = nn.Linear(encoder.config.hidden_size, CLASSES)

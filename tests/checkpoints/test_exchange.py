@@ -12,7 +12,7 @@ from learn2talk.cli import main
 from learn2talk_core.models.expnet import ExpNet, load_expnet
 from learn2talk_core.models.lipreader import load_units
 from learn2talk_core.models.posevae import PoseVAE, load_posevae
-from learn2talk_core.models.speech_encoder import load_speech_encoder
+from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, load_expert
 from learn2talk_core.models.syncnet2d import SyncNet, load_syncnet

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from learn2talk_core.models.speech_encoder import load_speech_encoder
+from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
 from learn2talk_core.run.config import load_params
 from learn2talk_core.run.errors import BadInput
 from stages.speech_encoder import OUT, Params, main, small_encoder, spoken_texts
