@@ -8,6 +8,7 @@ CORPUS = "data/corpus"  # the 3D speech corpus
 SPEECH = "data/speech"  # what the people of the embedded 2D corpus say
 TALKING_VIDEO = "data/talking_video"  # the 2D corpus
 TEACHER_VIDEO = "data/teacher_video"
+SPEECH = "data/speech"  # the speech of the 2D corpus, made in pretraining/
 MOUTHS = "data/mouths"
 TEACHER_FEATURES = "data/teacher_features"
 PREDICTED = "data/predicted"  # a folder for each student
