@@ -9,8 +9,8 @@ from itertools import groupby
 
 from joblib import cpu_count
 
-from learn2talk_core.datasets.embedded.films import Line, film_person
-from learn2talk_core.datasets.embedded.speakers import make_speaker
+from learn2talk_core.datasets.embedded.films import film_person
+from learn2talk_core.datasets.embedded.utterances import open_speech
 from learn2talk_core.run.paths import SPEECH, TALKING_VIDEO
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
@@ -47,7 +47,7 @@ def main(params: Params) -> str:
 def embedded_people(params: Params) -> list[Person]:
     """The speakers of `data/speech`, each with a face of their own."""
     return [
-        partial(embedded_person, voice.id, voice.split, params) for voice in open_speech(SPEECH).voices
+        partial(film_person, said, variation=params.variation, seed=params.seed) for said in open_speech(SPEECH).values()
     ]
 
 

@@ -5,7 +5,6 @@ dvc.yaml names the same paths as the outputs of its stages.
 
 DATA = "data"
 CORPUS = "data/corpus"  # the 3D speech corpus
-SPEECH = "data/speech"  # what the people of the embedded 2D corpus say
 TALKING_VIDEO = "data/talking_video"  # the 2D corpus
 TEACHER_VIDEO = "data/teacher_video"
 SPEECH = "data/speech"  # the speech of the 2D corpus, made in pretraining/

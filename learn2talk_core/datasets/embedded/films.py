@@ -1,6 +1,6 @@
 """Films of the embedded 2D corpus: people who are not in the 3D corpus, with a new light and pose in each clip."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.datasets.embedded.face import Face, colours, load_face
 from learn2talk_core.datasets.embedded.face_motion import move_face
-from learn2talk_core.datasets.embedded.speakers import Speaker
+from learn2talk_core.datasets.embedded.speakers import make_speaker
+from learn2talk_core.datasets.embedded.utterances import Utterance
 from learn2talk_core.render.camera import Camera, project
 from learn2talk_core.render.mouth import CROP
 from learn2talk_core.render.render import render
@@ -39,15 +39,6 @@ BATCH = 16  # frames rendered at a time
 
 
 @dataclass(frozen=True)
-class Line:
-    """What is said in one clip: text, sound (samples,) at 16 kHz, and phonemes with their times."""
-
-    text: str
-    wave: np.ndarray
-    phonemes: tuple[Phoneme, ...]
-
-
-@dataclass(frozen=True)
 class Shot:
     """How one clip is filmed.
 
@@ -69,34 +60,33 @@ class Shot:
     collar: np.ndarray
 
 
-def film_person(
-    speaker: Speaker, split: str, lines: Iterable[Line], *, variation: float
-) -> Iterator[EncodedFilm]:
+def film_person(said: Sequence[Utterance], *, variation: float, seed: int) -> Iterator[EncodedFilm]:
     """A person's clips with their MP4 and sound; the same arguments give the same bytes.
 
     Args:
-        speaker: whose face, skin and style of motion are seen.
-        split: see `VideoClip`.
-        lines: what this person says; another light, pose and framing for each.
+        said: by one speaker, whose name also decides face, skin and style of motion; another light, pose and framing
+            for each.
         variation: amount of mouth motion that the sound does not determine; see `move_face`.
+        seed: for everything random.
     """
+    speaker = make_speaker(said[0].speaker, seed, female=said[0].female)
     face = load_face()
     template = face.identity(speaker)
     skin = colours(np.random.default_rng([speaker.seed, 2]))
-    for number, line in enumerate(lines):
+    for number, one in enumerate(said):
         rng = np.random.default_rng([speaker.seed, 3, number])
-        wave = line.wave[: frames_of(len(line.wave)) * SAMPLES_PER_FRAME]
-        coefficients = move_face(speaker, wave, line.phonemes, VIDEO_FPS, variation, rng)
+        wave = one.wave()[: frames_of(one.samples) * SAMPLES_PER_FRAME]
+        coefficients = move_face(speaker, wave, one.phonemes, VIDEO_FPS, variation, rng)
         shot = draw_shot(template, len(coefficients), rng)
         face_box, mouth_box = boxes(face, template, shot)
         clip = VideoClip(
             id=f"{speaker.id}_{number:02d}",
             speaker=speaker.id,
-            text=line.text,
-            split=split,
+            text=one.text,
+            split=one.split,
             frames=len(coefficients),
             samples=len(wave),
-            phonemes=line.phonemes,
+            phonemes=one.phonemes,
             face_box=face_box,
             mouth_box=mouth_box,
         )
