@@ -47,7 +47,8 @@ def main(params: Params) -> str:
 def embedded_people(params: Params) -> list[Person]:
     """The speakers of `data/speech`, each with a face of their own."""
     return [
-        partial(film_person, said, variation=params.variation, seed=params.seed) for said in open_speech(SPEECH).values()
+        partial(film_person, said, variation=params.variation, seed=params.seed)
+        for said in open_speech(SPEECH).values()
     ]
 
 

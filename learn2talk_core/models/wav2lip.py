@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from learn2talk_core.audio.mel import BANDS, mel_spectrogram, mel_windows, window_starts
+from learn2talk_core.audio.mel import mel_spectrogram, mel_windows, window_starts
+from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.weights import load_network, save_weights
@@ -20,6 +21,7 @@ from learn2talk_core.run.weights import load_network, save_weights
 MADE_BY = "dvc repro teacher"
 STATES_PER_FRAME = 2  # hidden states of a speech encoder for each video frame: 50 per second
 REACH = 8  # of them that are heard before a frame and after it: 0.16 s
+VIDEO_FPS = 25
 DROPPED = 0.1  # share of the hidden states' values that are left out in training
 
 
@@ -33,11 +35,13 @@ class Inputs(NamedTuple):
             beginning of its window, so the network does not hear the speech before it. A window of a speech encoder's
             hidden states has its frame in the middle, whatever this is.
         gain: factor on the motion, see `one_shot`; 1 changes nothing.
+        states: width of the hidden states of a speech encoder, which it hears; 0 for the mel spectrogram.
     """
 
     bgr: bool = False
     lead: int = 0
     gain: float = 1.0
+    states: int = 0
 
 
 class ConvBlock(nn.Module):
@@ -92,17 +96,17 @@ class Wav2Lip(nn.Module):
     Args:
         width: factor on the official numbers of channels.
         audio_width: the same for the audio encoder alone, which is by far the cheaper part; None means `width`.
-        hears: width of the speech encoder's hidden states; 0 for the mel spectrogram, as officially.
+        states: see `Inputs`.
         residual: add the network's output, before the sigmoid, to the reference face. A generator that is trained in
             minutes then starts from the still face and only learns what speech changes. The official network
             generates every pixel.
     """
 
     def __init__(
-        self, width: float = 1.0, *, audio_width: float | None = None, hears: int = 0, residual: bool = False
+        self, width: float = 1.0, *, audio_width: float | None = None, states: int = 0, residual: bool = False
     ) -> None:
         super().__init__()
-        self.hears, self.residual = hears, residual
+        self.residual = residual
         c16, c32, c64, c128, c256, c384, c512 = (scaled(c, width) for c in (16, 32, 64, 128, 256, 384, 512))
         # 96×96 faces are downsampled to 48, 24, 12, 6, 3 and 1 pixels; every size is passed to the decoder.
         self.face_encoder_blocks = nn.ModuleList(
@@ -118,7 +122,7 @@ class Wav2Lip(nn.Module):
         )
         audio_width = width if audio_width is None else audio_width
         a512 = scaled(512, audio_width)
-        self.audio_encoder = state_encoder(hears, audio_width) if hears else mel_encoder(audio_width)
+        self.audio_encoder = state_encoder(states, audio_width) if states else mel_encoder(audio_width)
         self.face_decoder_blocks = nn.ModuleList(
             [
                 nn.Sequential(ConvBlock(a512, c512, 1)),
@@ -227,22 +231,40 @@ def heard_at(sound: np.ndarray, frames: np.ndarray, inputs: Inputs) -> np.ndarra
     """What the generator hears of a clip at some of its frames.
 
     Args:
-        sound: the mel spectrogram (80, columns), or hidden states (2 T, C), two for each frame; see `listen`.
+        sound: the mel spectrogram (80, columns), or `hidden_states` (2 T, C); see `sound_for`.
         frames: (n,) numbers of video frames.
         inputs: input format of the generator.
 
     Returns:
         (n, 1, 80, 16) or (n, 1, 17, C), float32. Before the beginning and after the end, the outermost are repeated.
     """
-    if is_mel(sound):
+    if not inputs.states:
         starts = window_starts(int(frames.max()) + 1, VIDEO_FPS)[np.maximum(frames - inputs.lead, 0)]
         return mel_windows(sound, starts)[:, None]
     around = STATES_PER_FRAME * frames[:, None] + np.arange(-REACH, REACH + 1)
     return sound[around.clip(0, len(sound) - 1)][:, None].astype(np.float32)
 
 
-def is_mel(sound: np.ndarray) -> bool:
-    return sound.shape[0] == BANDS
+@torch.no_grad()
+def hidden_states(encoder: SpeechEncoder, wave: np.ndarray, frames: int) -> np.ndarray:
+    """The sound (samples,) at 16 kHz of a clip of T = `frames` → (2 T, C) float16: state k is of the time k / 50 s."""
+    rate = SAMPLE_RATE / encoder.stride
+    states = encoder.encode_long(encoder.frozen_features(wave)[None], rate)[0]
+    return encoder.resample(states, STATES_PER_FRAME * frames, STATES_PER_FRAME * VIDEO_FPS).half().numpy()
+
+
+def sound_for(inputs: Inputs, wave: np.ndarray, frames: int, encoder: SpeechEncoder | None) -> np.ndarray:
+    """What a generator hears of a clip of `frames`, for `one_shot`; `encoder` is needed if `inputs` has `states`."""
+    if not inputs.states:
+        return mel_spectrogram(wave)
+    if encoder is None or encoder.width != inputs.states:
+        raise BadInput(
+            "the teacher's speech encoder",
+            expected=f"the one that the generator was trained with, of width {inputs.states}",
+            found="none" if encoder is None else f"one of width {encoder.width}",
+            fix="Use the two that belong together, or train the teacher again.",
+        )
+    return hidden_states(encoder, wave, frames)
 
 
 @torch.inference_mode()
@@ -258,7 +280,7 @@ def one_shot(
     Args:
         generator: in evaluation mode.
         still: (96, 96, 3) uint8 RGB.
-        sound: see `heard_at`.
+        sound: of the clip; see `sound_for`.
         frames: T, number of frames to make.
         inputs: input format of the generator.
         batch: frames per batch.
@@ -284,12 +306,7 @@ def one_shot(
 
 def save_generator(folder: str | Path, generator: Wav2Lip, *, width: float, audio_width: float, inputs: Inputs) -> None:
     """Write the generator and its input format."""
-    shape = {
-        "width": width,
-        "audio_width": audio_width,
-        "residual": generator.residual,
-        "hears": generator.hears,
-    }
+    shape = {"width": width, "audio_width": audio_width, "residual": generator.residual, "states": inputs.states}
     save_weights(folder, generator, {"shape": shape, "inputs": inputs._asdict()})
 
 

@@ -22,9 +22,7 @@ def film_people(people: Sequence[Person], folder: Path, workers: int) -> Iterato
         workers: number of processes; 1 is this one.
     """
     shards = [folder / f"person-{number:03d}.parquet" for number in range(len(people))]
-    jobs = [
-        delayed(_film)(person, shard) for person, shard in zip(people, shards, strict=True) if not shard.is_file()
-    ]
+    jobs = [delayed(_film)(person, shard) for person, shard in zip(people, shards, strict=True) if not shard.is_file()]
     yield from (shard for shard in shards if shard.is_file())
     with parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=10):
         yield from Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)

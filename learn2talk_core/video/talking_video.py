@@ -227,6 +227,15 @@ def crop(frames: np.ndarray, box: Box, size: int) -> np.ndarray:
     )
 
 
+def pasted(picture: np.ndarray, box: tuple[int, int, int, int], faces: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) with each of `faces` (T, h, w, 3) in turn in its `box`, in pixels: (T, H, W, 3)."""
+    left, top, right, bottom = box
+    frames = np.repeat(picture[None], len(faces), axis=0)
+    for frame, face in zip(frames, faces, strict=True):
+        frame[top:bottom, left:right] = cv2.resize(face, (right - left, bottom - top))
+    return frames
+
+
 def frames_of(samples: int) -> int:
     """Number of whole frames in a sound of this many samples."""
     return samples // SAMPLES_PER_FRAME

@@ -78,7 +78,7 @@ def test_shards_are_joined_and_stay(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="clip c0: expected unique ids, found this id twice"):
         join_shards(tmp_path / "twice", [*shards, shards[0]])
     assert not (tmp_path / "twice").exists()
-    with pytest.raises(BadInput, match="c.parquet: expected at least one clip, found none"):
+    with pytest.raises(BadInput, match=r"c.parquet: expected at least one clip, found none"):
         write_shard(tmp_path / "c.parquet", [])
 
 

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -15,7 +16,7 @@ from learn2talk_core.datasets.embedded.speakers import make_speakers
 from learn2talk_core.datasets.embedded.utterances import Utterance, utterance
 from learn2talk_core.render.mouth import mouth_view, render_mouth
 from learn2talk_core.video.filming import film_people
-from learn2talk_core.video.talking_video import crop, grey, join_shards, open_talking_video
+from learn2talk_core.video.talking_video import EncodedFilm, crop, grey, join_shards, open_talking_video
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +63,22 @@ def test_same_seed_same_films_and_whoever_makes_them(tmp_path: Path) -> None:
         assert np.abs(np.diff(grey(crop(frames, clip.mouth_box, 96)).astype(float), axis=0)).mean() > 0.2  # it speaks
         stills.append(face[0].astype(float))
     assert min(np.abs(a - b).mean() for a, b in pairwise(stills)) > 5  # other faces, and another light in each clip
+
+
+def test_finished_people_are_not_filmed_again(tmp_path: Path) -> None:
+    film = partial(film_person, said("A", "loss", "one"), variation=1.0, seed=3)
+
+    def stopped() -> Iterator[EncodedFilm]:
+        yield from film()
+        raise KeyboardInterrupt
+
+    def never() -> Iterator[EncodedFilm]:
+        raise AssertionError("filmed again")
+
+    with pytest.raises(KeyboardInterrupt):
+        list(film_people([film, stopped], tmp_path, 1))
+    assert [path.name for path in tmp_path.iterdir()] == ["person-000.parquet"]
+    assert sorted(film_people([never, film], tmp_path, 1)) == [tmp_path / f"person-00{i}.parquet" for i in range(2)]
 
 
 def test_an_open_mouth_shows_teeth_and_a_dark_cavity(template: np.ndarray) -> None:
