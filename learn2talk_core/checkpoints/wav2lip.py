@@ -53,7 +53,8 @@ def export_wav2lip(generator: Wav2Lip, out: str | Path, inputs: Inputs) -> None:
 
     If the weights are for RGB, the channels of the first and last layer are swapped: the same function of BGR faces.
     """
-    fix = "Train one for it: teacher.hears=mel, teacher.generator.{width,audio_width}=1, residual=false, lead=0, amplitude=0."
+    settings = "width: 1, audio_width: 1, residual: false, lead: 0, amplitude: 0"
+    fix = f"Train one for it: teacher.hears: mel, teacher.generator: {{{settings}}}."
     if generator.residual:
         raise BadInput("the generator", expected="one that draws whole faces", found="a residual one", fix=fix)
     if inputs.lead:

@@ -6,8 +6,8 @@ import torch
 from torch.nn import functional
 
 from learn2talk_core.models.quality_discriminator import QualityDiscriminator
-from learn2talk_core.models.sync_expert2d import SyncExpert2D, face_embeddings, lower_halves
 from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
+from learn2talk_core.models.sync_expert2d import SyncExpert2D, face_embeddings, lower_halves
 from learn2talk_core.models.wav2lip import (
     Inputs,
     Wav2Lip,
@@ -140,7 +140,7 @@ def test_gain_moves_the_embedding_away_from_its_mean_over_the_clip():
 
 
 def test_hidden_states_are_two_for_each_frame_at_its_time():
-    """A wave2vec 2.0's states are 12.5 ms late and 20 ms apart: they are interpolated at multiples of 20 ms."""
+    """A wav2vec 2.0's states are 12.5 ms late and 20 ms apart: they are interpolated at multiples of 20 ms."""
     encoder = Wav2Vec2SpeechEncoder.from_numbers(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=(8,) * 7,
         num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, layerdrop=0.0,
