@@ -3,22 +3,32 @@
 Each person's films are kept in .scratch until all are made, so that a killed run goes on with the next person.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from typing import Any
 
 from joblib import cpu_count
 
 from learn2talk_core.datasets.embedded.films import film_person
 from learn2talk_core.datasets.embedded.utterances import open_speech
-from learn2talk_core.run.paths import SPEECH, TALKING_VIDEO
+from learn2talk_core.run.files import write_json
+from learn2talk_core.run.paths import METRICS, SPEECH, TALKING_VIDEO
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.video.filming import Person, film_people
 from learn2talk_core.video.landmarks import mediapipe_faces
 from learn2talk_core.video.recorded import read_film, videos
-from learn2talk_core.video.talking_video import VIDEO_FPS, join_shards, open_talking_video
+from learn2talk_core.video.talking_video import (
+    SPLITS,
+    VIDEO_FPS,
+    TalkingVideo,
+    VideoClip,
+    join_shards,
+    open_talking_video,
+)
 
 OUT = TALKING_VIDEO
 MOST_WORKERS = 8  # each needs half a gigabyte of memory
@@ -38,10 +48,21 @@ def main(params: Params) -> str:
     with open_scratch("talking_video", params, [SPEECH if embedded else params.source]) as scratch:
         made = list(progress(film_people(people, scratch.folder, workers), "people", total=len(people)))
         join_shards(OUT, sorted(made))
-        clips = open_talking_video(OUT).clips
+        found = contents(open_talking_video(OUT))
+        write_json(f"{METRICS}/talking_video.json", {"source": params.source, **found})
         scratch.remove()
-    minutes = sum(clip.frames for clip in clips) / VIDEO_FPS / 60
-    return f"{len(clips)} clips of {len({clip.speaker for clip in clips})} speakers, {minutes:.1f} minutes"
+    return f"{found['clips']} clips of {found['speakers']} speakers, {found['minutes']:.1f} minutes"
+
+
+def contents(video: TalkingVideo) -> dict[str, Any]:
+    """The size of the corpus and of its splits: clips, speakers, minutes."""
+
+    def size(clips: Sequence[VideoClip]) -> dict[str, float]:
+        minutes = sum(clip.frames for clip in clips) / VIDEO_FPS / 60
+        speakers = len({clip.speaker for clip in clips})
+        return {"clips": len(clips), "speakers": speakers, "minutes": round(minutes, 3)}
+
+    return {**size(video.clips), "splits": {name: size(video.split(name)) for name in SPLITS}}
 
 
 def embedded_people(params: Params) -> list[Person]:

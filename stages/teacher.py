@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from learn2talk_core.checkpoints.wav2lip import import_expert, import_generator
+from learn2talk_core.checkpoints.wav2lip import import_expert
 from learn2talk_core.corpus.phonemes import PHONEMES, frame_labels, visemes_of
 from learn2talk_core.models.lipreader import Reading, load_lipreader, read_lips
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
@@ -27,7 +27,16 @@ from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, one_shot, save_gener
 from learn2talk_core.report.teacher_sheet import write_teacher_sheet
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.files import whole_folder, write_json
-from learn2talk_core.run.paths import CURVES, LIPREADER, METRICS, PLOTS, SPEECH_ENCODER, TALKING_VIDEO, TEACHER
+from learn2talk_core.run.paths import (
+    CURVES,
+    LIPREADER,
+    METRICS,
+    PLOTS,
+    SPEECH_ENCODER,
+    TALKING_VIDEO,
+    TEACHER,
+    is_nothing,
+)
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.weights import frozen
@@ -68,8 +77,7 @@ SHEET_MARGIN = 10  # pixels of the face around the lips
 
 @dataclass(frozen=True)
 class Params:
-    checkpoint: str | None
-    expert_checkpoint: str | None
+    expert_checkpoint: str
     hears: Literal["speech_encoder", "mel"]
     threads: int
     evaluation_clips: int
@@ -89,16 +97,15 @@ class HeldOut:
 
 def main(params: Params) -> str:
     torch.set_num_threads(params.threads)
-    # load checkpoints first, so that a wrong file is an error at once
-    taken = None if params.checkpoint is None else import_generator(params.checkpoint)
-    expert_taken = None if params.expert_checkpoint is None else import_expert(params.expert_checkpoint)
+    # load the checkpoint first, so that a wrong file is an error at once
+    expert_taken = None if is_nothing(params.expert_checkpoint) else import_expert(params.expert_checkpoint)
     expert_width = params.expert.width if expert_taken is None else expert_taken[1]
-    listening = params.hears == "speech_encoder" if taken is None else taken[2].states > 0
-    encoder = load_speech_encoder(SPEECH_ENCODER).eval() if listening else None
+    listens = params.hears == "speech_encoder"
+    encoder = load_speech_encoder(SPEECH_ENCODER).eval() if listens else None
     reader, head = load_lipreader(READER)
     video = open_talking_video(VIDEO)
     spoken = [clip for clip in video.split("loss", "metric") if clip.frames >= FRAMES]
-    inputs_from = [VIDEO, *([SPEECH_ENCODER] if listening else [])]
+    inputs_from = [VIDEO, *([SPEECH_ENCODER] if listens else [])]
     with ExitStack() as stack:
         scratch = [stack.enter_context(open_scratch(f"teacher-{part}", params, inputs_from)) for part in PARTS]
         clips = speaking_faces(video, spoken, encoder, scratch[0].folder / "clips")
@@ -107,25 +114,19 @@ def main(params: Params) -> str:
         else:
             expert, curve = train_expert(clips, params.expert, seed=params.seed, scratch=scratch[0])
         write_curve(curve, f"{CURVES}/teacher_expert.csv")
+        recipe, audio_encoder = params.generator, None
+        if recipe.audio_steps:
+            audio_encoder, _ = train_audio_encoder(clips, recipe, seed=params.seed, scratch=scratch[1])
+        generator, curve = train_generator(clips, expert, audio_encoder, recipe, seed=params.seed, scratch=scratch[2])
+        shape = {"width": recipe.width, "audio_width": recipe.audio_width}
         tuning, judged = held_out(video, encoder, params.evaluation_clips)
-        if taken is not None:
-            (generator, shape, inputs), curve = taken, [{"step": 0.0}]
-        else:
-            recipe, audio_encoder = params.generator, None
-            if recipe.audio_steps:
-                audio_encoder, _ = train_audio_encoder(clips, recipe, seed=params.seed, scratch=scratch[1])
-            generator, curve = train_generator(
-                clips, expert, audio_encoder, recipe, seed=params.seed, scratch=scratch[2]
-            )
-            shape = {"width": recipe.width, "audio_width": recipe.audio_width}
-            inputs = with_gain(generator, inputs_of(clips, recipe), tuning, recipe.amplitude)
+        inputs = with_gain(generator, inputs_of(clips, recipe), tuning, recipe.amplitude)
         write_curve(curve, f"{CURVES}/teacher.csv")
         mean_face = np.mean([clip.mean_face for clip in clips], axis=0)
         frozen(expert)
         frozen(generator)
         scores = judge(judged, expert, generator, inputs, mean_face, partial(read_lips, reader, head))
-        sources = {"checkpoint": params.checkpoint, "expert_checkpoint": params.expert_checkpoint}
-        write_json(f"{METRICS}/teacher.json", {**scores, **{key: value for key, value in sources.items() if value}})
+        write_json(f"{METRICS}/teacher.json", scores)
         with whole_folder(OUT) as folder:
             save_generator(folder, generator, inputs=inputs, **shape)
             save_expert(folder / "sync_expert", expert, width=expert_width)

@@ -18,7 +18,7 @@ from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, load_generator, one_
 from learn2talk_core.run.clip_map import map_clips
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
-from learn2talk_core.run.paths import CORPUS, SPEECH_ENCODER, TALKING_VIDEO, TEACHER, TEACHER_VIDEO
+from learn2talk_core.run.paths import CORPUS, SPEECH_ENCODER, TEACHER, TEACHER_VIDEO
 from learn2talk_core.run.progress import log, progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.teacher.command import check_command, clear_unfinished, make_video, video_path
@@ -37,7 +37,7 @@ from learn2talk_core.video.talking_video import (
 )
 from learn2talk_core.video.video_file import encode_video
 
-VIDEO, OUT = TALKING_VIDEO, TEACHER_VIDEO
+OUT = TEACHER_VIDEO
 SCRATCH = "teacher_videos"  # in .scratch: videos that a command made, kept until the user deletes them
 CHUNK = 8  # clips per job, for which the generator is loaded once
 HOPELESS = 5  # stop if a command fails for each of the first 5 clips
@@ -59,7 +59,7 @@ class Workshop:
 def main(params: Params) -> str:
     check(params)
     corpus = open_corpus(CORPUS)
-    stills = choose_stills(corpus.templates, open_talking_video(VIDEO), params.still)
+    stills = choose_stills(corpus.templates, open_talking_video(params.stills), params.still)
     clips = taught_clips(corpus, params.test_clips)
     scratch = scratch_folder()
     with ExitStack() as stack:
@@ -84,11 +84,11 @@ def check(params: Params) -> None:
     """Raise `BadInput` for wrong parameters before any video is made."""
     if params.kind == "command":
         check_command(params.command, "teacher_video.command")
-    if params.kind == "videos" and (params.videos is None or not Path(params.videos).is_dir()):
+    if params.kind == "videos" and not Path(params.videos).is_dir():
         raise BadInput(
             "teacher_video.videos",
             expected="a folder with a video for each clip",
-            found=f"{params.videos}",
+            found=params.videos,
             fix="Give its path; docs/teachers.md explains how to fill it.",
         )
 
@@ -102,7 +102,7 @@ def open_workshop(params: Params, scratch: Path) -> Workshop:
     """Load everything except the clips, for one job."""
     torch.set_num_threads(params.threads)
     corpus = open_corpus(CORPUS)
-    stills = choose_stills(corpus.templates, open_talking_video(VIDEO), params.still)
+    stills = choose_stills(corpus.templates, open_talking_video(params.stills), params.still)
     if params.kind == "wav2lip":
         generator, inputs = load_generator(TEACHER)
         encoder = load_speech_encoder(SPEECH_ENCODER).eval() if inputs.states else None
@@ -114,7 +114,7 @@ def open_workshop(params: Params, scratch: Path) -> Workshop:
     find = mediapipe_faces() if params.face == "landmarks" else None
 
     def found(clip: Clip, audio: np.ndarray, still: Still) -> Made:
-        return foreign_film(clip, audio, find_video(str(params.videos), clip.id), still, find)
+        return foreign_film(clip, audio, find_video(params.videos, clip.id), still, find)
 
     def commanded(clip: Clip, audio: np.ndarray, still: Still) -> Made:
         path = video_path(scratch, clip.id, params.command, audio, still.image)

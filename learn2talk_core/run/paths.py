@@ -1,7 +1,9 @@
 """Where a run keeps its data, models and results: paths relative to the project root, the working directory.
 
-dvc.yaml names the same paths as the outputs of its stages.
+dvc.yaml names the same paths as the outputs of its stages; pretraining/dvc.yaml too, relative to that folder.
 """
+
+from pathlib import Path
 
 DATA = "data"
 CORPUS = "data/corpus"  # the 3D speech corpus
@@ -18,7 +20,7 @@ SPEECH_ENCODER = "data/models/speech_encoder"
 LIPREADER = "data/models/lipreader"  # a folder for each role: loss, metric
 SYNCNET3D = "data/models/syncnet3d"  # likewise
 TEACHER = "data/models/teacher"
-SYNC_EXPERT = "data/models/teacher/sync_expert"
+SYNC_EXPERT = "data/models/sync_expert"  # of the teacher, to score videos
 STUDENTS = "data/models/students"  # a folder for each student
 STUDENT = "data/models/students/learn2talk"  # the default of the commands
 
@@ -30,3 +32,10 @@ EVALUATION = "metrics/evaluate.json"
 SUMMARY = "metrics/summary.json"
 
 OUT = "out"  # the default output folder of the commands
+
+NOTHING = "weights/none"  # an empty file, which stands for null in parameters whose content DVC watches
+
+
+def is_nothing(path: str | Path) -> bool:
+    """Whether a parameter names `NOTHING`, from any folder of the project."""
+    return Path(path).parts[-2:] == Path(NOTHING).parts
