@@ -4,8 +4,8 @@
 
 The copy holds all files that Git tracks, and new ones that it does not ignore. First the pipeline in pretraining/
 runs, with `scripts/tiny_pretraining.yaml` over its params.yaml; its weights are packaged, and the default pipeline
-reads them, with `scripts/tiny.yaml` over its params.yaml. With `--dataset`, the corpus is read from a small imitation of
-that dataset, and the script checks that a change of the data makes the stage `corpus` out of date.
+reads them, with `scripts/tiny.yaml` over its params.yaml. With `--dataset`, the corpus is read from a small imitation
+of that dataset, and the script checks that a change of the data makes the stage `corpus` out of date.
 """
 
 import argparse

@@ -11,7 +11,6 @@ from typing import Literal
 import numpy as np
 from torch import nn
 
-from learn2talk_core.corpus.phonemes import visemes_of
 from learn2talk_core.models.lipreader import LipReader, read_lips
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.files import whole_folder, write_json
@@ -28,6 +27,7 @@ from learn2talk_core.statistics.recognition import (
 )
 from learn2talk_core.training.lipreader import (
     CLASSES,
+    VISEMES,
     VOCABULARY,
     LipReaderTraining,
     MouthClip,
@@ -38,7 +38,7 @@ from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.video.talking_video import open_talking_video
 
-VISEMES = visemes_of(np.arange(CLASSES))
+OWN_CLIPS = 50  # of the training clips that are read too, to see how much worse new faces are
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ def main(params: Params, role: str) -> str:
         held_out = mouth_clips(video, "validation")
         seen = scores(reader, model["head"], held_out)
         blind = scores(reader, model["head"], held_out, blind=True)
+        own = scores(reader, model["head"], clips[:: max(1, len(clips) // OWN_CLIPS)])
         with whole_folder(f"{LIPREADER}/{role}") as folder:
             save_weights(folder, model, {"reader": config, "classes": CLASSES})
         write_curve(history, f"{CURVES}/lipreader-{role}.csv")
@@ -83,6 +84,7 @@ def main(params: Params, role: str) -> str:
         metrics = {
             **seen,
             **{f"{name}_no_video": value for name, value in blind.items()},
+            "viseme_accuracy_own_faces": own["viseme_accuracy"],
             "viseme_accuracy_most_frequent": most_frequent_accuracy(spoken, said, VISEMES),
             "parameters": parameter_count(model),
         }

@@ -39,7 +39,7 @@ PACKAGED_CORPUS = PACKAGED / "corpus"  # faces and voices of the packaged studen
 PACKAGED_STUDENTS = PACKAGED / "students"  # a folder for each
 PACKAGED_SYNCNET3D = PACKAGED / "syncnet3d"  # the one of the metric
 
-NOTHING = "weights/none"  # an empty file, which stands for null in parameters whose content DVC watches
+NOTHING = "weights/none"  # a file that stands for null in parameters whose content DVC watches
 
 
 def is_nothing(path: str | Path) -> bool:
