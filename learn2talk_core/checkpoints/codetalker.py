@@ -123,8 +123,8 @@ def import_codetalker(
 def import_student(
     source: str | Path, corpus: Corpus, *, config: str | Path | None = None
 ) -> tuple[CodeTalker, tuple[str, ...]]:
-    """A CodeTalker for the speakers, mesh and unit of `corpus`, from a model folder, a folder with the two published
-    files, or one of the two files if the other is beside it; see `faceformer.import_student`."""
+    """A CodeTalker for the speakers, mesh and unit of `corpus`, from a model folder, or a folder with the two
+    published files; see `faceformer.import_student`."""
     source = Path(source)
     if (source / "model.json").is_file():
         model, speakers = student_of_folder(CodeTalker, source, corpus)
@@ -173,15 +173,9 @@ def export_codetalker(model: CodeTalker, out: str | Path) -> list[str]:
     return notes
 
 
-def _both_stages(source: Path) -> tuple[Path, Path]:
-    """The files of stage 1 and stage 2, from a folder or from one of them."""
-    if source.is_dir():
-        found = sorted(file for file in source.glob("*stage*") if file.is_file() and file.suffix != ".json")
-        if len(found) != 2:
-            raise BadInput(source, expected="CodeTalker's two files", found=f"{len(found)} files", fix=FIX)
-        return found[0], found[1]
-    for one, other in (("stage1", "stage2"), ("stage2", "stage1")):
-        beside = source.with_name(source.name.replace(one, other))
-        if one in source.name and beside.is_file():
-            return source, beside
-    raise BadInput(source, expected="the file of the other stage beside it", found="none", fix=FIX)
+def _both_stages(folder: Path) -> tuple[Path, Path]:
+    """The files of stage 1 and stage 2 in a folder."""
+    found = sorted(file for file in folder.glob("*stage*") if file.is_file() and file.suffix != ".json")
+    if len(found) != 2:
+        raise BadInput(folder, expected="a folder with CodeTalker's two files", found=f"{len(found)} of them", fix=FIX)
+    return found[0], found[1]

@@ -28,7 +28,7 @@ from tests.toy import toy_corpus
 from tests.training.test_student import encoder, extra_terms
 
 PRIOR = CodecRecipe(
-    checkpoint=None, width=16, layers=1, heads=2, hidden=32, codes=2, code_width=8, entries=16, start="features",
+    width=16, layers=1, heads=2, hidden=32, codes=2, code_width=8, entries=16, start="features",
     code_weight=1.0, commitment=0.25, steps=60, batch=4, learning_rate=5e-3,
 )  # fmt: skip
 RECIPE = CodeTalkerRecipe(

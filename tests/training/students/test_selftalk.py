@@ -21,7 +21,7 @@ from tests.toy import toy_corpus
 from tests.training.test_student import encoder, extra_terms
 
 RECIPE = SelfTalkRecipe(
-    recogniser=None, width=16, lip_heads=2, lip_layers=1, lip_hidden=32, dropout=0.0, start="pca",
+    recogniser="none", width=16, lip_heads=2, lip_layers=1, lip_hidden=32, dropout=0.0, start="pca",
     reconstruction_weight=1000.0, velocity_weight=1000.0, latent_weight=1e-3, text_weight=1e-4, vertex_stride=1,
     steps=30, batch=3, learning_rate=5e-3, encoder_learning_rate=1e-3,
 )  # fmt: skip

@@ -13,15 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
+from learn2talk_core.models.phoneme_head import SpeechRecogniser, load_recogniser
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.speech_encoders.loading import new_speech_encoder
 from learn2talk_core.models.speech_encoders.source import beside
 from learn2talk_core.models.speech_encoders.wav2vec2 import load_wav2vec2
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json
-from learn2talk_core.run.weights import frozen, load_network, save_weights
+from learn2talk_core.run.weights import frozen, load_config, load_network, save_weights
 from learn2talk_core.untrusted.published import read_state
 
+HEAD_BY = "cd pretraining && dvc repro phoneme_head"
 # The units of wav2vec2-large-xlsr-53-english, blank first.
 CHARACTERS = ("<pad>", "<s>", "</s>", "<unk>", "|", "'", "-", *"abcdefghijklmnopqrstuvwxyz")
 
@@ -82,6 +84,34 @@ class TextRecogniser(nn.Module):
         hidden = encoder.encode_long(encoder.frozen_features(wave)[None], SAMPLE_RATE / encoder.stride)[0]
         centres = torch.arange(len(hidden), dtype=torch.float64) * encoder.stride + encoder.offset
         return Heard(hidden, self.lm_head(hidden), centres / SAMPLE_RATE)
+
+
+class PhonemeText:
+    """The phoneme recogniser of this project: a head on the frozen speech encoder, whose hidden states are compared."""
+
+    def __init__(self, recogniser: SpeechRecogniser) -> None:
+        self._recogniser = recogniser
+        self.units = ("<pad>", *recogniser.head.phonemes)
+
+    @property
+    def width(self) -> int:
+        return self._recogniser.encoder.width
+
+    @torch.no_grad()
+    def hear(self, wave: np.ndarray) -> Heard:
+        rate = self._recogniser.rate
+        count = max(1, round(len(wave) / SAMPLE_RATE * rate))
+        hidden = self._recogniser.features(wave, count, rate)
+        logits, _ = self._recogniser.head(hidden[None])
+        return Heard(hidden, logits[0], torch.arange(count, dtype=torch.float64) / rate)
+
+
+def open_recogniser(source: str | Path, encoder: SpeechEncoder) -> Recogniser:
+    """The recogniser for SelfTalk's training: a phoneme head on `encoder`, or what `load_text_recogniser` reads."""
+    file = Path(source) / "model.json"
+    if file.is_file() and load_config(source, made_by=HEAD_BY).get("network") == "phoneme_head":
+        return PhonemeText(load_recogniser(encoder, source, made_by=HEAD_BY))
+    return load_text_recogniser(source)
 
 
 def save_text_recogniser(folder: str | Path, recogniser: TextRecogniser) -> None:
