@@ -1,4 +1,4 @@
-"""predicted motion, corpus, judges → metrics/{evaluate,summary,validation,syncnet3d,lipreader}.json, per_clip.csv.
+"""predicted motion, corpus, judges → metrics/{evaluate,summary,validation,syncnet3d}.json, per_clip.csv.
 
 The judges are the SyncNet3D and the lip reader of role `metric`. Their weights must differ from those of the losses,
 which is checked by hash.
@@ -76,12 +76,11 @@ def main(params: Params) -> str:
     with whole_file(f"{METRICS}/per_clip.csv") as file:
         table = pd.DataFrame([row for test in tests.values() for row in test.clips])
         table.to_csv(file, index=False, float_format="%.7g")
-    for expert in EXPERTS:
-        reports = {
-            role: read_json(f"{METRICS}/{expert}/{role}.json", made_by=f"dvc repro {expert}@{role}")
-            for role in ("metric", "loss")
-        }
-        write_json(f"{METRICS}/{expert}.json", reports)
+    reports = {
+        role: read_json(f"{METRICS}/syncnet3d/{role}.json", made_by=f"dvc repro syncnet3d@{role}")
+        for role in ("metric", "loss")
+    }
+    write_json(f"{METRICS}/syncnet3d.json", reports)
     return f"{len(rows)} motions of {len(clips)} clips judged"
 
 
@@ -95,7 +94,7 @@ def refuse_same_weights(judge: str, loss: str) -> None:
         digests.append(hashlib.sha256(path.read_bytes()).hexdigest())
     if digests[0] == digests[1]:
         raise BadInput(
-            judge, expected=f"other weights than {loss}", found="the same weights", fix="Train each with its own role."
+            judge, expected=f"other weights than {loss}", found="the same weights", fix="Name two different networks."
         )
 
 

@@ -3,13 +3,14 @@
 CodeTalker: its codec; MeshTalk: its latent space. For a network that needs nothing, the folder only says so.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from learn2talk_core.checkpoints.watched import refuse_unwatched
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.run.config import load_params, shared
 from learn2talk_core.run.files import whole_folder, write_json
 from learn2talk_core.run.networks import checkpoints_of, network_names, training_of
-from learn2talk_core.run.paths import CORPUS, CURVES, METRICS, MOTION_PRIOR
+from learn2talk_core.run.paths import CORPUS, CURVES, METRICS, MOTION_PRIOR, NOTHING, is_nothing
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.weights import parameter_count
 from learn2talk_core.training.loop import write_curve
@@ -21,10 +22,11 @@ class Params:
     """The group `prior` of the network is read besides."""
 
     seed: int = shared()
+    networks: dict[str, str] = shared()
 
 
 def main(params: Params, network: str) -> str:
-    training = training_of(network, "networks")
+    training, checkpoint = training_of(network, "networks"), params.networks.get(network, NOTHING)
     recipe = load_params(training.NetworkRecipe, network).prior
     out, about = f"{MOTION_PRIOR}/{network}", {"network": network}
     curve, numbers = f"{CURVES}/motion_prior/{network}.csv", f"{METRICS}/motion_prior/{network}.json"
@@ -35,13 +37,14 @@ def main(params: Params, network: str) -> str:
         write_json(numbers, about)
         return f"{network} needs none"
     corpus = open_corpus(CORPUS)
-    if recipe.checkpoint is not None:
-        prior, history = checkpoints_of(network).import_motion_prior(recipe.checkpoint, corpus), [{"step": 0.0}]
+    if not is_nothing(checkpoint):
+        refuse_unwatched(checkpoint, f"networks.{network}", [])
+        prior, history = checkpoints_of(network).import_motion_prior(checkpoint, corpus), [{"step": 0.0}]
         with whole_folder(out) as folder:
             training.save_motion_prior(folder, prior, corpus)
-        about["checkpoint"] = recipe.checkpoint
+        about["checkpoint"] = checkpoint
     else:
-        with open_scratch(f"motion_prior-{network}", (params, recipe), [CORPUS]) as scratch:
+        with open_scratch(f"motion_prior-{network}", (replace(params, networks={}), recipe), [CORPUS]) as scratch:
             prior, history = training.train_motion_prior(
                 corpus,
                 corpus.split("train"),

@@ -34,6 +34,7 @@ class Params:
     closure_sharpness: float
     lambda_phoneme: float
     seed: int = shared()
+    frozen_layers: int | None = shared()
     lambda1: float = shared()
     lambda2: float = shared()
     taught_students: dict[str, TaughtStudent] = shared()
@@ -68,7 +69,7 @@ def train_taught_student(
 ) -> tuple[Student, list[dict[str, float]]]:
     """Train a student; returns it with the curve of its losses. `description` labels the progress bar, `prior` is the
     folder of the network's motion prior (default: that of the stage)."""
-    encoder = load_speech_encoder(ENCODER)
+    encoder = load_speech_encoder(ENCODER, params.frozen_layers)
     clips = corpus.split("train")
     extra = extra_terms(
         corpus, clips, lambda1=params.lambda1, lambda2=params.lambda2,

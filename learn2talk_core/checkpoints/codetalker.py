@@ -53,9 +53,10 @@ def import_codec(path: str | Path, state: State | None = None) -> MotionCodec:
         post = state["encoder.encoder_linear_embedding_post.net.bias"] if projected else torch.zeros(width)
         entries, code_width = state[STAGE1].shape
         blocks = {key.split(".")[3] for key in state if key.startswith("encoder.encoder_transformer.net.")}
+        hidden = len(state["encoder.encoder_transformer.net.1.fn.fn.l1.bias"])
         shape = CodecShape(
-            inputs // 3, width, len(blocks) // 2, CODEC_HEADS,
-            len(state["encoder.encoder_transformer.net.1.fn.fn.l1.bias"]), codes=len(post) // code_width, code_width=code_width, entries=entries, projected=projected,
+            inputs // 3, width, len(blocks) // 2, CODEC_HEADS, hidden,
+            codes=len(post) // code_width, code_width=code_width, entries=entries, projected=projected,
         )  # fmt: skip
         codec = MotionCodec(shape)
     except (KeyError, ValueError, ZeroDivisionError, RuntimeError) as error:
@@ -122,8 +123,8 @@ def import_codetalker(
 def import_student(
     source: str | Path, corpus: Corpus, *, config: str | Path | None = None
 ) -> tuple[CodeTalker, tuple[str, ...]]:
-    """A CodeTalker for the speakers, mesh and unit of `corpus`, from a model folder, a folder with the two published
-    files, or one of the two files if the other is beside it; see `faceformer.import_student`."""
+    """A CodeTalker for the speakers, mesh and unit of `corpus`, from a model folder, or a folder with the two
+    published files; see `faceformer.import_student`."""
     source = Path(source)
     if (source / "model.json").is_file():
         model, speakers = student_of_folder(CodeTalker, source, corpus)
@@ -172,15 +173,9 @@ def export_codetalker(model: CodeTalker, out: str | Path) -> list[str]:
     return notes
 
 
-def _both_stages(source: Path) -> tuple[Path, Path]:
-    """The files of stage 1 and stage 2, from a folder or from one of them."""
-    if source.is_dir():
-        found = sorted(file for file in source.glob("*stage*") if file.is_file() and file.suffix != ".json")
-        if len(found) != 2:
-            raise BadInput(source, expected="CodeTalker's two files", found=f"{len(found)} files", fix=FIX)
-        return found[0], found[1]
-    for one, other in (("stage1", "stage2"), ("stage2", "stage1")):
-        beside = source.with_name(source.name.replace(one, other))
-        if one in source.name and beside.is_file():
-            return source, beside
-    raise BadInput(source, expected="the file of the other stage beside it", found="none", fix=FIX)
+def _both_stages(folder: Path) -> tuple[Path, Path]:
+    """The files of stage 1 and stage 2 in a folder."""
+    found = sorted(file for file in folder.glob("*stage*") if file.is_file() and file.suffix != ".json")
+    if len(found) != 2:
+        raise BadInput(folder, expected="a folder with CodeTalker's two files", found=f"{len(found)} of them", fix=FIX)
+    return found[0], found[1]

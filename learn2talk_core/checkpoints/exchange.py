@@ -27,7 +27,11 @@ from learn2talk_core.models.students.faceformer.network import FaceFormer
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.meshtalk.network import MeshTalk
 from learn2talk_core.models.students.selftalk.network import SelfTalk
-from learn2talk_core.models.students.selftalk.recogniser import SpeechRecogniser, load_recogniser, save_recogniser
+from learn2talk_core.models.students.selftalk.recogniser import (
+    TextRecogniser,
+    load_text_recogniser,
+    save_text_recogniser,
+)
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.models.sync_expert2d import load_expert, save_expert
 from learn2talk_core.models.syncnet2d import load_syncnet
@@ -54,7 +58,7 @@ def _parameter(files: str, name: str) -> Takes:
 
 _SADTALKER = "SadTalker_V0.0.2_256.safetensors or, of the older release, "
 TAKES: dict[ImportKind, Takes] = {
-    "wav2vec2": _parameter("weights, folder or cached hub name [config.json]", "speech_encoder.checkpoint"),
+    "wav2vec2": _parameter("weights, folder or cached hub name [config.json]", "experts.speech_encoder"),
     "faceformer": _parameter(
         "biwi.pth or vocaset.pth [config.json of its speech encoder]", "students.faceformer.checkpoint"
     ),
@@ -73,9 +77,9 @@ TAKES: dict[ImportKind, Takes] = {
         "gstep_52280.model.index, with its .data file beside it",
         "VOCA.predict_from_logits with DeepSpeech's logits, from models.students.loading.load_student('{folder}')",
     ),
-    "wav2lip": _parameter("wav2lip.pth, wav2lip_gan.pth or Wav2Lip-SD-*.pt", "teacher.checkpoint"),
-    "lipsync-expert": _parameter("lipsync_expert.pth", "teacher.expert_checkpoint"),
-    "lipreader": _parameter("model.pth [model.json] [unigram5000_units.txt]", "lipreader.checkpoint.loss"),
+    "wav2lip": _parameter("wav2lip.pth, wav2lip_gan.pth or Wav2Lip-SD-*.pt", "experts.teacher"),
+    "lipsync-expert": _parameter("lipsync_expert.pth", "experts.sync_expert"),
+    "lipreader": _parameter("model.pth [model.json] [unigram5000_units.txt]", "experts.lipreader_loss"),
     "syncnet": Takes("syncnet_v2.model", "learn2talk score-video VIDEO --syncnet {folder}"),
     "expnet": Takes(_SADTALKER + "auido2exp_00300-model.pth", "models.expnet.load_expnet('{folder}')"),
     "posevae": Takes(
@@ -127,7 +131,7 @@ def import_checkpoint(files: Sequence[str], kind: ImportKind, out: str | Path, c
         with own_folder(out, IMPORT) as folder:
             save_student(folder, student, fps=fps, speakers=speakers, checkpoint=Path(source).name, **notes)
             if recogniser is not None:
-                save_recogniser(folder / "recogniser", recogniser)
+                save_text_recogniser(folder / "recogniser", recogniser)
         return (
             f"{type(student).__name__} of {student.vertex_count} vertices and {len(speakers)} styles at {fps:g} frames "
             f"per second, alignment {student.alignment}, {_size(parameter_count(student))}"
@@ -179,7 +183,7 @@ def _import_meshtalk(source: str, out: str | Path, corpus: Corpus | None) -> str
 
 def _student(
     kind: ImportKind, weights: Sequence[str], config: str | None, lips: str | None, corpus: Corpus | None
-) -> tuple[FaceFormer | SelfTalk | CodeTalker, tuple[str, ...], SpeechRecogniser | None]:
+) -> tuple[FaceFormer | SelfTalk | CodeTalker, tuple[str, ...], TextRecogniser | None]:
     """A published student, its speakers, and the recogniser that came with it."""
     fit: dict[str, Any] = {"config": config}
     if corpus is not None:
@@ -236,7 +240,7 @@ def _export_student(folder: str | Path, kind: Kind, out: str | Path) -> list[str
         raise BadInput(folder, expected=f"a {kind}", found=f"a {student.network}", fix=fix)
     if isinstance(student, SelfTalk):
         inside = Path(folder) / "recogniser"
-        return selftalk.export_selftalk(student, load_recogniser(inside) if inside.is_dir() else None, out)
+        return selftalk.export_selftalk(student, load_text_recogniser(inside) if inside.is_dir() else None, out)
     if isinstance(student, MeshTalk):
         return meshtalk.export_meshtalk(student, out)
     if isinstance(student, CodeTalker):

@@ -27,7 +27,7 @@ from learn2talk_core.checkpoints.students import (
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.corpus.phonemes import PHONEMES
 from learn2talk_core.models.students.selftalk.network import SelfTalk
-from learn2talk_core.models.students.selftalk.recogniser import CHARACTERS, SpeechRecogniser
+from learn2talk_core.models.students.selftalk.recogniser import CHARACTERS, TextRecogniser
 from learn2talk_core.models.students.student import AudioAlignment
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.untrusted.pickles import load_pickle
@@ -47,7 +47,7 @@ class ImportedSelfTalk(NamedTuple):
 
     student: SelfTalk
     speakers: tuple[str, ...]
-    recogniser: SpeechRecogniser | None
+    recogniser: TextRecogniser | None
 
 
 def import_selftalk(
@@ -125,7 +125,7 @@ def import_student(
     return model, speakers
 
 
-def export_selftalk(model: SelfTalk, recogniser: SpeechRecogniser | None, out: str | Path) -> list[str]:
+def export_selftalk(model: SelfTalk, recogniser: TextRecogniser | None, out: str | Path) -> list[str]:
     """Write the state dict that SelfTalk's code loads, and `OUT.config.json` for its speech encoder.
 
     Returns:
@@ -168,12 +168,12 @@ def _lip_list(path: str | Path, count: int, vertices: int) -> Tensor:
     return torch.from_numpy(ids)
 
 
-def _recogniser(state: State, path: Path) -> SpeechRecogniser:
+def _recogniser(state: State, path: Path) -> TextRecogniser:
     """The recogniser in a published file."""
     own = {key.removeprefix(RECOGNISER): value for key, value in state.items()}
     encoder = encoder_in(own, path, prefix="wav2vec2.")
     if "lm_head.bias" not in own:
         raise BadInput(path, expected="SelfTalk's recogniser", found=f"no {RECOGNISER}lm_head.bias", fix=FIX)
-    recogniser = SpeechRecogniser(encoder, _units(len(own["lm_head.bias"]), path))
+    recogniser = TextRecogniser(encoder, _units(len(own["lm_head.bias"]), path))
     fill(recogniser, own, path, what="SelfTalk's recogniser", fix=FIX)
     return recogniser

@@ -26,7 +26,7 @@ from learn2talk_core.render.mouth import mouth_view, render_mouth
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.resample import interpolated_tensor, resampled_count
-from learn2talk_core.run.seed import generator
+from learn2talk_core.run.seed import generator, seed_torch
 from learn2talk_core.teacher.features import open_teacher_features
 from learn2talk_core.training.student import ExtraTerm
 
@@ -75,7 +75,7 @@ def extra_terms(
     if lambda_closure:
         terms.append(("closure", lambda_closure, closure_term(corpus, clips, closure_sharpness)))
     if lambda_phoneme:
-        terms.append(("phoneme", lambda_phoneme, PhonemeTerm(corpus, clips)))
+        terms.append(("phoneme", lambda_phoneme, PhonemeTerm(corpus, clips, seed)))
     return terms
 
 
@@ -198,11 +198,15 @@ class PhonemeTerm(nn.Module):
     In Audio2Face-3D the head reads the network's own features. It reads the mouth here, so that it is the same for
     every network, and the mouth must show what is said. The head is trained with the student, and then discarded.
 
+    Args:
+        corpus, clips: the student's training data.
+        seed: seed of the head's weights.
+
     Raises:
         BadInput: clips without phonemes.
     """
 
-    def __init__(self, corpus: Corpus, clips: Sequence[Clip]) -> None:
+    def __init__(self, corpus: Corpus, clips: Sequence[Clip], seed: int) -> None:
         super().__init__()
         silent = [clip.id for clip in clips if not clip.phonemes]
         if silent:
@@ -212,6 +216,7 @@ class PhonemeTerm(nn.Module):
             )
         self.region = torch.from_numpy(corpus.topology.regions["mouth"])
         self.labels = {c.id: torch.from_numpy(frame_labels(c.phonemes, c.frames, corpus.fps)) for c in clips}
+        seed_torch(seed, "phoneme head")
         self.head = nn.Linear(3 * len(self.region), 1 + len(PHONEMES))
 
     def forward(self, student: Student, h: Tensor, clips: Sequence[Clip], *, unit: float, step: int) -> Tensor:

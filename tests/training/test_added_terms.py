@@ -50,7 +50,7 @@ def test_closure_equals_a_loop_over_vertices(corpus: Corpus) -> None:
 def test_gradient_by_finite_differences(corpus: Corpus, name: str) -> None:
     model, unit = student(corpus)
     clips = corpus.split("train")[:2]
-    term = closure_term(corpus, clips, 0.3) if name == "closure" else PhonemeTerm(corpus, clips)
+    term = closure_term(corpus, clips, 0.3) if name == "closure" else PhonemeTerm(corpus, clips, 0)
     h = torch.randn(2, max(clip.frames for clip in clips), 50).requires_grad_()
     (gradient,) = torch.autograd.grad(term(model, h, clips, unit=unit, step=0), h)
     direction = gradient / gradient.norm()
@@ -64,7 +64,7 @@ def test_phoneme_head_reads_what_the_mouth_shows(corpus: Corpus) -> None:
     """The loss is the cross-entropy of the labels: log 40 for a head that knows nothing, lower once it is trained."""
     model, unit = student(corpus)
     clips = corpus.split("train")
-    term = PhonemeTerm(corpus, clips)
+    term = PhonemeTerm(corpus, clips, 0)
     torch.nn.init.zeros_(term.head.weight)
     torch.nn.init.zeros_(term.head.bias)
     h = torch.randn(4, max(clip.frames for clip in clips), 50)
@@ -75,7 +75,7 @@ def test_phoneme_head_reads_what_the_mouth_shows(corpus: Corpus) -> None:
 def test_both_are_trained_with_a_student(corpus: Corpus, tmp_path: Path) -> None:
     clips, recipe = corpus.split("train"), dataclasses.replace(RECIPE, steps=20)
     torch.manual_seed(0)
-    head = PhonemeTerm(corpus, clips)
+    head = PhonemeTerm(corpus, clips, 0)
     before = head.head.weight.detach().clone()
     extra = [("closure", 0.5, closure_term(corpus, clips, 0.3)), ("phoneme", 0.1, head)]
     _, history = fit(corpus, tmp_path / "a", recipe, extra)
@@ -89,7 +89,7 @@ def test_both_are_trained_with_a_student(corpus: Corpus, tmp_path: Path) -> None
 def test_refusals(corpus: Corpus) -> None:
     clips = [dataclasses.replace(clip, phonemes=()) for clip in corpus.split("train")]
     with pytest.raises(BadInput, match=r"expected phonemes of every training clip, found none of A0"):
-        PhonemeTerm(corpus, clips)
+        PhonemeTerm(corpus, clips, 0)
     bare = dataclasses.replace(corpus.topology, lip_pairs=np.zeros((0, 2), np.int64))
     with pytest.raises(BadInput, match=r"expected pairs of an upper and a lower lip vertex, found none"):
         closure_term(dataclasses.replace(corpus, topology=bare), clips, 0.3)

@@ -1,4 +1,4 @@
-"""A separate program: reads sentences from standard input, writes speech with phoneme events to standard output.
+"""A separate program: sentences on standard input → speech with phoneme events, or spelling, on standard output.
 
 eSpeak NG (GPL-3.0-or-later, from the wheel espeakng-loader) is loaded here and nowhere else. It is neither thread-safe
 nor reproducible within a process: random state and the phase of the wave carry over from one sentence to the next. A
@@ -6,6 +6,9 @@ fresh process, one seed and a fixed order of sentences give the same samples eve
 
 Input: JSON {voice, pitch, pitch_range, rate, seed, texts}. Output: an `.npz` with `rate` and, for sentence i, `wave_i`
 (int16), `start_i` (first sample of each phoneme) and `name_i` (eSpeak's mnemonics).
+
+Input: JSON {voice, spell}, a list of words without punctuation. Output: JSON, the IPA of each; `^` joins the two letters
+of one sound (`a^ɪ`).
 """
 
 import ctypes
@@ -19,6 +22,7 @@ SYNCHRONOUS, PHONEME_EVENTS, DO_NOT_EXIT = 2, 0x0001, 0x8000  # AUDIO_OUTPUT and
 RATE, PITCH, RANGE = 1, 3, 4  # espeak_PARAMETER
 LIST_TERMINATED, PHONEME = 0, 7  # espeak_EVENT_TYPE
 UTF8 = 1
+IPA, JOINED = 0x02, 0x80 | ord("^") << 8  # phoneme modes of espeak_TextToPhonemes
 
 
 class _Identity(ctypes.Union):
@@ -52,10 +56,27 @@ def main() -> None:
     rate = library.espeak_Initialize(SYNCHRONOUS, 0, path, PHONEME_EVENTS | DO_NOT_EXIT)
     if rate <= 0:
         sys.exit(f"espeak_Initialize returned {rate}")
-    library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
-    library.espeak_ng_SetRandSeed(request["seed"] % 100_000)
     if library.espeak_SetVoiceByName(request["voice"].encode()) != 0:
         sys.exit(f"eSpeak has no voice {request['voice']!r}")
+    answer = spell(library, request["spell"]) if "spell" in request else speak(library, request, rate)
+    sys.stdout.buffer.write(answer)
+
+
+def spell(library: ctypes.CDLL, clauses: list[str]) -> bytes:
+    library.espeak_TextToPhonemes.restype = ctypes.c_char_p
+    library.espeak_TextToPhonemes.argtypes = [ctypes.POINTER(ctypes.c_char_p), ctypes.c_int, ctypes.c_int]
+    spelt = []
+    for clause in clauses:
+        rest, parts = ctypes.c_char_p(clause.encode()), []
+        while rest.value is not None:  # NULL after the last part
+            parts.append(library.espeak_TextToPhonemes(ctypes.byref(rest), UTF8, IPA | JOINED).decode())
+        spelt.append(" ".join(parts))
+    return json.dumps(spelt).encode()
+
+
+def speak(library: ctypes.CDLL, request: dict, rate: int) -> bytes:
+    library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
+    library.espeak_ng_SetRandSeed(request["seed"] % 100_000)
     for parameter, name in ((RATE, "rate"), (PITCH, "pitch"), (RANGE, "pitch_range")):
         library.espeak_SetParameter(parameter, request[name], 0)
 
@@ -99,7 +120,7 @@ def main() -> None:
         result[f"name_{i}"] = np.array([name for _, name in phonemes], np.str_)
     buffer = io.BytesIO()
     np.savez(buffer, **result)  # type: ignore[arg-type]
-    sys.stdout.buffer.write(buffer.getvalue())
+    return buffer.getvalue()
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""Sentences from a small grammar: as many as needed, without anybody else's text.
+"""Sentences to be spoken: from a small grammar, as many as needed, and prose of our own, `prose.txt`.
 
-The words are chosen to cover the English phonemes, with many that need the lips (p b m f v w).
+The grammar's words are chosen to cover the English phonemes, with many that need the lips (p b m f v w).
 """
 
 import random
 from collections.abc import Container
+from functools import cache
+from pathlib import Path
 
 _WORDS = {
     "who": "the baker/my brother/a young father/the happy farmer/our neighbour/Barbara/the old fisherman/Peter/"
@@ -36,6 +38,7 @@ _PATTERNS = (
     "{many} {how} {whats} were {often} {where}.",
 )
 LENGTHS = range(47, 66)  # characters; read aloud, such a sentence lasts about 3 to 5 s with its pauses
+LONG = 80  # characters; longer prose is for the 2D corpus only, since whole clips of the 3D corpus are trained on
 
 
 def make_sentences(count: int, seed: int, avoid: Container[str] = (), lengths: Container[int] = LENGTHS) -> list[str]:
@@ -52,3 +55,11 @@ def make_sentences(count: int, seed: int, avoid: Container[str] = (), lengths: C
         if len(sentence) in lengths and sentence not in avoid:
             made[sentence] = None
     return list(made)
+
+
+@cache
+def prose() -> dict[str, tuple[str, ...]]:
+    """Our own prose: sentences of the 3D corpus ("corpus") and of the 2D corpus ("films"); none is in both."""
+    sentences = Path(__file__).with_name("prose.txt").read_text(encoding="utf-8").splitlines()
+    corpus = [sentence for sentence in sentences if len(sentence) <= LONG][::2]
+    return {"corpus": tuple(corpus), "films": tuple(sentence for sentence in sentences if sentence not in corpus)}

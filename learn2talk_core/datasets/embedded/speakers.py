@@ -1,13 +1,8 @@
-"""The speakers of the embedded corpora: each has a voice, a face and a style of motion."""
+"""The speakers of the embedded corpora: each has a face and a style of motion. Their voices are in `voices.py`."""
 
 from dataclasses import dataclass
 
 import numpy as np
-
-_FEMALE = ("f2", "f3", "f1", "f4", "Annie", "linda", "steph", "belinda", "anika", "Andrea", "aunty", "Michelle")
-_MALE = ("m3", "m1", "m7", "m2", "Andy", "m4", "Alex", "m8", "m5", "m6", "Lee", "David")
-_DIALECTS = ("gmw/en-US", "gmw/en-GB-scotland", "gmw/en", "gmw/en-US-nyc")
-VARIANTS = tuple(name for pair in zip(_MALE, _FEMALE, strict=True) for name in pair)
 
 
 @dataclass(frozen=True)
@@ -17,10 +12,7 @@ class Speaker:
     Attributes:
         id: name in the corpus.
         seed: for everything random about this speaker.
-        voice: eSpeak's voice and variant.
-        female: whether the voice is female; the face matches.
-        pitch, pitch_range: eSpeak's settings, 0 to 99.
-        rate: eSpeak's words per minute.
+        female: whether the face is female, as the voice should be.
         coarticulation: how far phonemes extend into their neighbours; 1 is average.
         jaw, rounding, spreading, upper_lip, lower_lip, press, brows: sizes of movements; 1 is average.
         asymmetry: how much more the left side of the mouth moves, as a signed fraction.
@@ -31,11 +23,7 @@ class Speaker:
 
     id: str
     seed: int
-    voice: str
     female: bool
-    pitch: int
-    pitch_range: int
-    rate: int
     coarticulation: float
     jaw: float
     rounding: float
@@ -50,30 +38,21 @@ class Speaker:
     blink_pause: float
 
 
-def make_speakers(count: int, seed: int, prefix: str = "S", first_voice: int = 0) -> list[Speaker]:
-    """`count` speakers, named `prefix`00, `prefix`01, …; another prefix gives different people for the same seed.
+def make_speakers(count: int, seed: int, prefix: str = "S") -> list[Speaker]:
+    """`count` speakers, named `prefix`00, `prefix`01, …, alternately male and female.
 
-    Args:
-        count: number of speakers.
-        seed: for all speakers; the first speakers do not depend on `count`.
-        prefix: of their names.
-        first_voice: index of the first voice in a fixed order; 96 consecutive speakers have different voices.
+    Another prefix gives different people for the same seed; the first speakers do not depend on `count`.
     """
-    return [_speaker(f"{prefix}{i:02d}", i, first_voice + i, seed, prefix) for i in range(count)]
+    return [make_speaker(f"{prefix}{i:02d}", seed, female=i % 2 == 1) for i in range(count)]
 
 
-def _speaker(name: str, number: int, voice: int, seed: int, prefix: str) -> Speaker:
-    rng = np.random.default_rng([seed, number, *prefix.encode()])
-    variant = VARIANTS[voice % len(VARIANTS)]
-    turn = voice // len(VARIANTS)  # once all variants are used, they repeat in the next dialect
+def make_speaker(name: str, seed: int, *, female: bool) -> Speaker:
+    """The speaker of this name; another name or seed gives another one."""
+    rng = np.random.default_rng([seed, *name.encode()])
     return Speaker(
         id=name,
         seed=int(rng.integers(1 << 31)),
-        voice=f"{_DIALECTS[(voice + turn) % len(_DIALECTS)]}+{variant}",
-        female=variant in _FEMALE,
-        pitch=int(rng.integers(35, 66)),
-        pitch_range=int(rng.integers(30, 75)),
-        rate=int(rng.integers(144, 174)),
+        female=female,
         coarticulation=float(rng.uniform(0.8, 1.25)),
         jaw=float(rng.uniform(0.85, 1.3)),
         rounding=float(rng.uniform(0.75, 1.2)),

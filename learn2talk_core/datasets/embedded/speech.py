@@ -1,10 +1,7 @@
-"""Speech of the embedded corpora: eSpeak's waves at 16 kHz, with corrected phoneme times."""
+"""Speech of the embedded corpora at 16 kHz with phoneme times: Kokoro's natural voices, or eSpeak's."""
 
-import importlib.util
 import io
-import json
-import subprocess
-import sys
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -12,17 +9,24 @@ import numpy as np
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE, resample
 from learn2talk_core.corpus.phonemes import VOWELS, Phoneme, from_espeak
-from learn2talk_core.datasets.embedded import espeak
-from learn2talk_core.datasets.embedded.speakers import Speaker
+from learn2talk_core.datasets.embedded.espeak_process import run_espeak
+from learn2talk_core.datasets.embedded.kokoro import Kokoro, speak, style_table
+from learn2talk_core.datasets.embedded.spelling import spell
+from learn2talk_core.datasets.embedded.voices import EspeakVoice, NaturalVoice
 from learn2talk_core.run.errors import BadInput
 
 PEAK = 0.5
 ROOM_NOISE = 4e-4
 PADDING = 0.2  # seconds; clips last a multiple of it, which is a whole number of frames at 25 and at 30 fps
+BREATH = (0.05, 0.10)  # seconds kept before the first and after the last phoneme of natural speech
+RATE_SPREAD = 0.04  # of the speaking rate from sentence to sentence, standard deviation of its logarithm
+COMMAS = {" ": 0.3, ", ": 0.55, "; ": 0.15}  # a comma is read as no pause, a pause or a longer one: probabilities
 MAX_CLOSURE = 0.09  # seconds
 MAX_TRANSITION = 0.020  # seconds
 _STOPS = {"P", "T", "K", "CH", "B", "D", "G", "JH"}
 _SONORANTS = {"M", "N", "NG", "L", "R"}
+
+Spoken = tuple[np.ndarray, tuple[Phoneme, ...]]  # wave (samples,) at 16 kHz; phonemes in seconds from its start
 
 
 @dataclass(frozen=True)
@@ -34,41 +38,49 @@ class _Sound:
     names: tuple[str, ...]
 
 
-def synthesise(speaker: Speaker, texts: Sequence[str]) -> list[tuple[np.ndarray, tuple[Phoneme, ...]]]:
-    """Synthesise `texts` in one fresh process: the same speaker and texts give the same samples.
+def speak_naturally(kokoro: Kokoro, voice: NaturalVoice, texts: Sequence[str]) -> list[Spoken]:
+    """Speak `texts`; the same voice and texts give the same samples.
+
+    The speaking rate varies a little between sentences, and so do the pauses at commas.
 
     Returns:
-        For each text, the wave (samples,) float32 at 16 kHz, with silence at both ends and a little room noise; and its
-        phonemes, in seconds from the start of the wave. Pauses are covered by no phoneme.
+        For each text, the wave, with silence at both ends and a little room noise, and its phonemes. Pauses are covered
+        by no phoneme.
     """
-    if importlib.util.find_spec("espeakng_loader") is None:
-        raise BadInput(
-            "the embedded corpus",
-            expected="the optional package espeakng-loader",
-            found="no such package",
-            fix="Install it: pip install 'learn2talk[embedded]'.",
-        )
+    styles = style_table(kokoro, voice.blend)
+    spoken = []
+    for i, spelt in enumerate(spell(texts, british=voice.british)):
+        rng = np.random.default_rng([voice.seed, i])
+        spelt = re.sub(", ", lambda _: rng.choice(list(COMMAS), p=list(COMMAS.values())), spelt)  # noqa: B023
+        wave, phonemes = speak(kokoro, styles, spelt, voice.speed * float(np.exp(rng.normal(0, RATE_SPREAD))))
+        if not phonemes:
+            raise BadInput(repr(texts[i]), expected="words", found="no phoneme", fix="Leave out this text.")
+        first = max(0, round((phonemes[0].start - BREATH[0]) * SAMPLE_RATE))
+        last = round((phonemes[-1].end + BREATH[1]) * SAMPLE_RATE)
+        spoken.append(_clip(_faded(wave[first:last]), _shifted(phonemes, -first / SAMPLE_RATE), rng))
+    return spoken
+
+
+def synthesise(voice: EspeakVoice, texts: Sequence[str]) -> list[Spoken]:
+    """The same with eSpeak, in one fresh process: the same voice and texts give the same samples."""
     request = {
-        "voice": speaker.voice,
-        "pitch": speaker.pitch,
-        "pitch_range": speaker.pitch_range,
-        "rate": speaker.rate,
-        "seed": speaker.seed,
+        "voice": voice.name,
+        "pitch": voice.pitch,
+        "pitch_range": voice.pitch_range,
+        "rate": voice.rate,
+        "seed": voice.seed,
         "texts": list(texts),
     }
-    program = [sys.executable, "-P", espeak.__file__]
-    answer = subprocess.run(program, input=json.dumps(request).encode(), capture_output=True, check=False)
-    if answer.returncode != 0:
-        raise RuntimeError(f"eSpeak failed for {speaker.id}: {answer.stderr.decode(errors='replace').strip()}")
-    with np.load(io.BytesIO(answer.stdout), allow_pickle=False) as arrays:
+    spoken = []
+    with np.load(io.BytesIO(run_espeak(request, voice.id)), allow_pickle=False) as arrays:
         rate = int(arrays["rate"])
-        spoken = []
         for i in range(len(texts)):
             wave, starts, names = arrays[f"wave_{i}"], arrays[f"start_{i}"].tolist(), arrays[f"name_{i}"].tolist()
             ends = [*starts[1:], len(wave)]
             sounds = [_Sound(s, e, from_espeak(n)) for s, e, n in zip(starts, ends, names, strict=True)]
-            rng = np.random.default_rng([speaker.seed, i])
-            spoken.append(_clip(wave, corrected(sounds, wave, rate), rate, rng))
+            phonemes = _phonemes(corrected(sounds, wave, rate), rate)
+            rng = np.random.default_rng([voice.seed, i])
+            spoken.append(_clip(resample(wave.astype(np.float32) / 32768, rate), phonemes, rng))
     return spoken
 
 
@@ -95,22 +107,35 @@ def corrected(sounds: Sequence[_Sound], wave: np.ndarray, rate: int) -> list[_So
     return result
 
 
-def _clip(
-    wave: np.ndarray, sounds: Sequence[_Sound], rate: int, rng: np.random.Generator
-) -> tuple[np.ndarray, tuple[Phoneme, ...]]:
-    speech = resample(wave.astype(np.float32) / 32768, rate)
+def _phonemes(sounds: Sequence[_Sound], rate: int) -> list[Phoneme]:
+    """ARPAbet phonemes in seconds: the parts of a sound are equally long, and "AA R" and then "R" is one R."""
+    phonemes: list[Phoneme] = []
+    for sound in sounds:
+        edges = np.linspace(sound.start, sound.end, len(sound.names) + 1) / rate
+        for name, start, end in zip(sound.names, edges[:-1].tolist(), edges[1:].tolist(), strict=True):
+            if phonemes and phonemes[-1].name == name and abs(phonemes[-1].end - start) < 1e-3:
+                phonemes[-1] = replace(phonemes[-1], end=end)
+            elif end > start:
+                phonemes.append(Phoneme(start, end, name))
+    return phonemes
+
+
+def _clip(speech: np.ndarray, phonemes: Sequence[Phoneme], rng: np.random.Generator) -> Spoken:
+    """Set the level, and add silence at both ends and room noise."""
     before, after = rng.uniform(0.18, 0.32), rng.uniform(0.22, 0.36)
     length = before + len(speech) / SAMPLE_RATE + after
     clip = np.zeros(round(np.ceil(length / PADDING) * PADDING * SAMPLE_RATE), np.float32)
     first = round(before * SAMPLE_RATE)
     clip[first : first + len(speech)] = speech * (PEAK / max(float(np.abs(speech).max(initial=0)), 1e-6))
     clip += rng.normal(0, ROOM_NOISE, len(clip)).astype(np.float32)
-    phonemes: list[Phoneme] = []
-    for sound in sounds:
-        edges = np.linspace(sound.start, sound.end, len(sound.names) + 1) / rate + first / SAMPLE_RATE
-        for name, start, end in zip(sound.names, edges[:-1], edges[1:], strict=True):
-            if phonemes and phonemes[-1].name == name and abs(phonemes[-1].end - start) < 1e-3:  # "AA R" and then "R"
-                phonemes[-1] = replace(phonemes[-1], end=round(float(end), 4))
-            elif end > start:
-                phonemes.append(Phoneme(round(float(start), 4), round(float(end), 4), name))
-    return clip, tuple(phonemes)
+    return clip, _shifted(phonemes, first / SAMPLE_RATE)
+
+
+def _shifted(phonemes: Sequence[Phoneme], seconds: float) -> tuple[Phoneme, ...]:
+    return tuple(Phoneme(round(p.start + seconds, 4), round(p.end + seconds, 4), p.name) for p in phonemes)
+
+
+def _faded(wave: np.ndarray) -> np.ndarray:
+    """Fade in and out over 20 ms, where a wave was cut."""
+    ramp = np.minimum(np.arange(len(wave)) / (0.02 * SAMPLE_RATE), 1).astype(np.float32)
+    return wave * ramp * ramp[::-1]

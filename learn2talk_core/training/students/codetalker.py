@@ -40,7 +40,6 @@ DECAY = 0.01  # weight decay of stage 1 (AdamW's default, which CodeTalker's cod
 class CodecRecipe:
     """The codec and its optimisation: group `codetalker.prior` of params.yaml."""
 
-    checkpoint: str | None  # a published stage-1 file
     width: int
     layers: int  # of encoder and of decoder
     heads: int

@@ -45,7 +45,6 @@ SMALLEST_DEVIATION = 0.05  # of a vertex, as a share of the root mean square: ve
 class LatentRecipe:
     """The latent space and its optimisation: group `meshtalk.prior` of params.yaml."""
 
-    checkpoint: str | None  # a latent space of this project, or MeshTalk's published parts
     heads: int  # categorical variables per frame
     classes: int  # of each of them
     frames: int  # length of the random window of a clip

@@ -11,7 +11,7 @@ from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.losses.commutative import latent_consistency, text_consistency
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.students.selftalk.network import SelfTalk
-from learn2talk_core.models.students.selftalk.recogniser import Recogniser, load_recogniser
+from learn2talk_core.models.students.selftalk.recogniser import Recogniser, open_recogniser
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.statistics.recognition import ctc_greedy
@@ -31,7 +31,7 @@ from learn2talk_core.training.student import (
 class SelfTalkRecipe:
     """The network and its optimisation: group `selftalk` of params.yaml."""
 
-    recogniser: str | None
+    recogniser: str  # see `recogniser.open_recogniser`
     width: int  # d of the decoder
     lip_heads: int  # of the interpreter, whose width is that of the recogniser
     lip_layers: int
@@ -90,7 +90,7 @@ def train_network(
     Returns:
         The model, in the corpus's unit, and one row of loss values per step.
     """
-    recogniser = load_recogniser(recipe.recogniser) if recogniser is None else recogniser
+    recogniser = open_recogniser(recipe.recogniser, encoder) if recogniser is None else recogniser
     seed_torch(seed, "student", "weights")
     lips = torch.from_numpy(corpus.topology.regions["lips"]).long()
     model = SelfTalk(

@@ -30,7 +30,7 @@ from tests.toy import toy_corpus
 from tests.training.test_student import encoder, extra_terms
 
 LATENT = LatentRecipe(
-    checkpoint=None, heads=4, classes=8, frames=16, vertex_stride=2, crossing=1.0, steps=40, batch=4,
+    heads=4, classes=8, frames=16, vertex_stride=2, crossing=1.0, steps=40, batch=4,
     learning_rate=3e-3, weight_decay=1e-3,
 )  # fmt: skip
 RECIPE = MeshTalkRecipe(prior=LATENT, smoothing=True, vertex_stride=2, steps=25, batch=3, learning_rate=3e-3)

@@ -10,7 +10,7 @@ import torch
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.selftalk.network import SelfTalk
-from learn2talk_core.models.students.selftalk.recogniser import SpeechRecogniser
+from learn2talk_core.models.students.selftalk.recogniser import TextRecogniser
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.run.weights import frozen
@@ -21,7 +21,7 @@ from tests.toy import toy_corpus
 from tests.training.test_student import encoder, extra_terms
 
 RECIPE = SelfTalkRecipe(
-    recogniser=None, width=16, lip_heads=2, lip_layers=1, lip_hidden=32, dropout=0.0, start="pca",
+    recogniser="none", width=16, lip_heads=2, lip_layers=1, lip_hidden=32, dropout=0.0, start="pca",
     reconstruction_weight=1000.0, velocity_weight=1000.0, latent_weight=1e-3, text_weight=1e-4, vertex_stride=1,
     steps=30, batch=3, learning_rate=5e-3, encoder_learning_rate=1e-3,
 )  # fmt: skip
@@ -33,9 +33,9 @@ def corpus(tmp_path: Path) -> Corpus:
     return toy_corpus(tmp_path / "corpus")
 
 
-def recogniser() -> SpeechRecogniser:
+def recogniser() -> TextRecogniser:
     seed_torch(4)
-    network = SpeechRecogniser(encoder(), UNITS)
+    network = TextRecogniser(encoder(), UNITS)
     torch.nn.init.normal_(network.lm_head.weight, std=1.0)
     frozen(network)
     return network

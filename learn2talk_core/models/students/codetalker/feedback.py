@@ -1,9 +1,10 @@
 """The codec's last frame while codes are predicted one by one.
 
-CodeTalker decodes all codes so far at every frame, only to see the last one: T² / 2 frames in all for a clip of T. Every changes when a frame is added, because channels are normalised over time and attention goes both
-ways. But they change little when many frames are there already. So the keys and values of past frames are kept, and
-computed anew when the clip has grown by a given factor. Between, only the newest three frames are computed: those that
-the convolution over 5 frames changes. With factor 1 nothing is kept, and the result is that of CodeTalker's own code.
+CodeTalker decodes all codes so far at every frame, only to see the last one: T² / 2 frames in all for a clip of T. They
+all change when a frame is added, because channels are normalised over time and attention goes both ways. But they
+change little when many frames are there already. So the keys and values of past frames are kept, and computed anew when
+the clip has grown by a given factor. Between, only the newest three frames are computed: those that the convolution
+over 5 frames changes. With factor 1 nothing is kept, and the result is that of CodeTalker's own code.
 
 Only the next token depends on this; the motion that is shown is decoded from all codes at once.
 """

@@ -50,8 +50,9 @@ class CodeTalker(Student):
         alignment: see `FaceFormer`; with "biwi" a frame sees two speech states.
 
     Attributes:
-        growth: the codec's past frames are computed anew in prediction whenever the clip has grown by this factor;
-            1: at every frame, as in CodeTalker's own code.
+        growth: the codec's past frames are computed anew in prediction whenever the clip has grown by this factor. 1 is
+            at every frame, as in CodeTalker's own code: the choice for published weights, whose codes would differ here
+            and there. For our own, trained on true earlier frames, one estimate of them is as good as another.
     """
 
     network = "codetalker"
@@ -72,7 +73,7 @@ class CodeTalker(Student):
         super().__init__()
         self.alignment, self.heads, self.period, self.dropout = alignment, heads, period, dropout
         self.audio_rate = 2 if alignment == "biwi" else 1
-        self.growth = GROWTH
+        self.growth = GROWTH if alignment == "time" else 1.0
         if alignment != "time" and isinstance(audio_encoder, Wav2Vec2SpeechEncoder):
             audio_encoder.eps = OFFICIAL_EPS
         shape = codec.shape

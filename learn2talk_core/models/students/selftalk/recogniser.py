@@ -13,15 +13,17 @@ import torch
 from torch import Tensor, nn
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
+from learn2talk_core.models.phoneme_head import SpeechRecogniser, load_recogniser
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.speech_encoders.loading import new_speech_encoder
 from learn2talk_core.models.speech_encoders.source import beside
 from learn2talk_core.models.speech_encoders.wav2vec2 import load_wav2vec2
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json
-from learn2talk_core.run.weights import frozen, load_network, save_weights
+from learn2talk_core.run.weights import frozen, load_config, load_network, save_weights
 from learn2talk_core.untrusted.published import read_state
 
+HEAD_BY = "cd pretraining && dvc repro phoneme_head"
 # The units of wav2vec2-large-xlsr-53-english, blank first.
 CHARACTERS = ("<pad>", "<s>", "</s>", "<unk>", "|", "'", "-", *"abcdefghijklmnopqrstuvwxyz")
 
@@ -58,7 +60,7 @@ class Recogniser(Protocol):
         ...
 
 
-class SpeechRecogniser(nn.Module):
+class TextRecogniser(nn.Module):
     """A wav2vec 2.0 with a linear CTC head; keys are those of transformers' Wav2Vec2ForCTC."""
 
     def __init__(self, encoder: SpeechEncoder, units: Sequence[str]) -> None:
@@ -72,7 +74,7 @@ class SpeechRecogniser(nn.Module):
     def width(self) -> int:
         return self.wav2vec2.width
 
-    def train(self, mode: bool = True) -> "SpeechRecogniser":
+    def train(self, mode: bool = True) -> "TextRecogniser":
         """Stay in evaluation mode, also inside a network that is being trained."""
         return super().train(False)
 
@@ -84,15 +86,43 @@ class SpeechRecogniser(nn.Module):
         return Heard(hidden, self.lm_head(hidden), centres / SAMPLE_RATE)
 
 
-def save_recogniser(folder: str | Path, recogniser: SpeechRecogniser) -> None:
-    """Write a recogniser that `load_recogniser` reads."""
+class PhonemeText:
+    """The phoneme recogniser of this project: a head on the frozen speech encoder, whose hidden states are compared."""
+
+    def __init__(self, recogniser: SpeechRecogniser) -> None:
+        self._recogniser = recogniser
+        self.units = ("<pad>", *recogniser.head.phonemes)
+
+    @property
+    def width(self) -> int:
+        return self._recogniser.encoder.width
+
+    @torch.no_grad()
+    def hear(self, wave: np.ndarray) -> Heard:
+        rate = self._recogniser.rate
+        count = max(1, round(len(wave) / SAMPLE_RATE * rate))
+        hidden = self._recogniser.features(wave, count, rate)
+        logits, _ = self._recogniser.head(hidden[None])
+        return Heard(hidden, logits[0], torch.arange(count, dtype=torch.float64) / rate)
+
+
+def open_recogniser(source: str | Path, encoder: SpeechEncoder) -> Recogniser:
+    """The recogniser for SelfTalk's training: a phoneme head on `encoder`, or what `load_text_recogniser` reads."""
+    file = Path(source) / "model.json"
+    if file.is_file() and load_config(source, made_by=HEAD_BY).get("network") == "phoneme_head":
+        return PhonemeText(load_recogniser(encoder, source, made_by=HEAD_BY))
+    return load_text_recogniser(source)
+
+
+def save_text_recogniser(folder: str | Path, recogniser: TextRecogniser) -> None:
+    """Write a recogniser that `load_text_recogniser` reads."""
     settings = {"units": list(recogniser.units), "speech_encoder": recogniser.wav2vec2.settings()}
     save_weights(folder, recogniser, {"network": "speech_recogniser", **settings})
 
 
-def load_recogniser(source: str | Path) -> SpeechRecogniser:
+def load_text_recogniser(source: str | Path) -> TextRecogniser:
     """A frozen recogniser: a folder in the format of transformers' Wav2Vec2ForCTC, such as that of
-    jonatasgrosman/wav2vec2-large-xlsr-53-english, its name in the local cache, or a folder of `save_recogniser`.
+    jonatasgrosman/wav2vec2-large-xlsr-53-english, its name in the local cache, or a folder of `save_text_recogniser`.
 
     Raises:
         BadInput: nothing there, no CTC head, or units whose number is not that of the head.
@@ -107,7 +137,7 @@ def load_recogniser(source: str | Path) -> SpeechRecogniser:
     weight, bias = head.get("lm_head.weight"), head.get("lm_head.bias")
     if weight is None or bias is None or weight.shape != (len(bias), encoder.width):
         raise BadInput(source, expected="a CTC head: lm_head.weight and lm_head.bias", found="none", fix=fix)
-    recogniser = SpeechRecogniser(encoder, _vocabulary(source, len(bias)))
+    recogniser = TextRecogniser(encoder, _vocabulary(source, len(bias)))
     with torch.no_grad():
         recogniser.lm_head.weight.copy_(weight)
         recogniser.lm_head.bias.copy_(bias)
@@ -115,8 +145,8 @@ def load_recogniser(source: str | Path) -> SpeechRecogniser:
     return recogniser
 
 
-def _new(config: Mapping[str, Any], path: Path) -> SpeechRecogniser:
-    return SpeechRecogniser(new_speech_encoder(config["speech_encoder"], path), config["units"])
+def _new(config: Mapping[str, Any], path: Path) -> TextRecogniser:
+    return TextRecogniser(new_speech_encoder(config["speech_encoder"], path), config["units"])
 
 
 def _vocabulary(source: str | Path, count: int) -> tuple[str, ...]:

@@ -43,13 +43,13 @@ def test_motion_to_codes_and_back() -> None:
     golden.assert_close("decode_to_img", decoded)
 
 
-def small(**other: object) -> MotionCodec:
+def small(spread: float = 0.5, **other: object) -> MotionCodec:
     torch.manual_seed(0)
     shape = CodecShape(5, 16, 2, 2, 24, codes=4, code_width=3, entries=10, projected=True)._replace(**other)
     codec = MotionCodec(shape)
     for parameter in codec.parameters():
         if parameter.dim() > 1:
-            torch.nn.init.normal_(parameter, std=0.5)
+            torch.nn.init.normal_(parameter, std=spread)
     return codec.eval()
 
 
@@ -62,9 +62,9 @@ def test_a_padded_batch_equals_single_clips() -> None:
     states = codec.decode(coded.quantised, lengths)
     for row, frames in enumerate(lengths):
         one = codec.encode(motion[row : row + 1, :frames])
-        torch.testing.assert_close(coded.features[row : row + 1, :frames], one.features, atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(coded.features[row : row + 1, :frames], one.features, atol=1e-4, rtol=1e-4)
         assert torch.equal(coded.index[row, :frames], one.index[0])
-        torch.testing.assert_close(states[row : row + 1, :frames], codec.decode(one.quantised), atol=1e-5, rtol=1e-4)
+        torch.testing.assert_close(states[row : row + 1, :frames], codec.decode(one.quantised), atol=1e-4, rtol=1e-4)
 
 
 def test_gradients_pass_the_quantisation() -> None:
@@ -84,7 +84,7 @@ def test_gradients_pass_the_quantisation() -> None:
 @pytest.mark.parametrize("projected", [True, False])
 @torch.no_grad()
 def test_feedback_is_the_last_frame_of_all_codes_so_far(projected: bool) -> None:
-    codec = small() if projected else small(projected=False, code_width=4)
+    codec = small(0.2) if projected else small(0.2, projected=False, code_width=4)
     codes = codec.quantize.embedding(torch.randint(10, (2, 30, 4)))
     exact, quick = (Feedback(codec.decoder, 2, 30, growth) for growth in (1.0, 1.1))
     for t in range(30):
@@ -94,7 +94,7 @@ def test_feedback_is_the_last_frame_of_all_codes_so_far(projected: bool) -> None
         near = quick.extend(frame)
         if t < 10:  # the clip still grows by a tenth with each frame
             torch.testing.assert_close(near, expected, atol=1e-4, rtol=1e-4)
-        assert (near - expected).norm() < 0.5 * expected.norm()
+        assert (near - expected).norm() < 0.3 * expected.norm()
 
 
 @torch.no_grad()

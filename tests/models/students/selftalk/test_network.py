@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, align_as_faceformer
 from learn2talk_core.models.students.selftalk.network import SelfTalk, reading_positions
-from learn2talk_core.models.students.selftalk.recogniser import CHARACTERS, SpeechRecogniser
+from learn2talk_core.models.students.selftalk.recogniser import CHARACTERS, TextRecogniser
 from tests.golden.fill import Golden, fill_state_dict, normal, official_key, waveform, zmuv
 
 
@@ -35,7 +35,7 @@ def official():
 def test_state_dict_is_the_official_one(official) -> None:
     golden, model, *_ = official
     with torch.device("meta"):
-        recogniser = SpeechRecogniser(Wav2Vec2SpeechEncoder.from_numbers(**golden.info["wav2vec2_config"]), CHARACTERS)
+        recogniser = TextRecogniser(Wav2Vec2SpeechEncoder.from_numbers(**golden.info["wav2vec2_config"]), CHARACTERS)
     own = {**model.state_dict(), **{f"text_encoder.{key}": value for key, value in recogniser.state_dict().items()}}
     own.pop("lips")
     assert {official_key(key): list(value.shape) for key, value in own.items()} == golden.info["keys"]
@@ -61,7 +61,7 @@ def test_predict(official) -> None:
 @torch.inference_mode()
 def test_the_recogniser_in_evaluation_mode() -> None:
     golden = Golden("selftalk", "vocaset")
-    recogniser = SpeechRecogniser(official_encoder(golden), CHARACTERS)
+    recogniser = TextRecogniser(official_encoder(golden), CHARACTERS)
     fill_state_dict(recogniser, golden.info["fill"], rename=lambda key: "text_encoder." + official_key(key))
     recogniser.train()  # it stays as it is
     heard = recogniser.hear(waveform(2.0))
