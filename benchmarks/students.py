@@ -25,7 +25,7 @@ from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncode
 from learn2talk_core.models.students.codetalker.codec import CodecShape, MotionCodec
 from learn2talk_core.models.students.codetalker.network import CodeTalker
 from learn2talk_core.models.students.faceformer.network import new_faceformer
-from learn2talk_core.models.students.meshtalk.network import MelSpectrogram, MeshTalk, Shape, loud
+from learn2talk_core.models.students.meshtalk.network import MelSpectrogram, MeshTalk, MeshTalkShape, loud
 from learn2talk_core.models.students.selftalk.network import SelfTalk
 from learn2talk_core.models.students.student import Student
 from learn2talk_core.models.students.voca.network import DEEPSPEECH, STEPS_PER_SECOND, VOCA
@@ -60,7 +60,7 @@ def voca() -> Student:
 
 
 def meshtalk() -> Student:
-    return MeshTalk(Shape(MESHTALK_VERTICES), 1, alignment="pieces", smoothed=0)
+    return MeshTalk(MeshTalkShape(MESHTALK_VERTICES), 1, alignment="pieces", smoothed=0)
 
 
 BUILD: dict[str, Callable[[], Student]] = {

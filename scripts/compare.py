@@ -212,7 +212,7 @@ def pooled(results: Sequence[Mapping[str, Any]], test: str, key: str) -> Value |
         ratios = [Ratio(row[key] * row[f"{key}_weight"], row[f"{key}_weight"]) for row in rows]
         for row, ratio in zip(rows, ratios, strict=True):
             by_clip.setdefault(row["clip"], []).append(ratio)
-        value = add_ratios(ratios).value
+        value = add_ratios(ratios).value if ratios else None
         if value is None:
             return None
         seeds.append(value)

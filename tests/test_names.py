@@ -13,6 +13,13 @@ ALLOWED = {
     "Params": "the parameters of a stage",
     "add": "what each command of learn2talk/commands offers",
     "run": "what each command does, and how a stage runs",
+    "NetworkRecipe": "the recipe of a network, in training/students",
+    "train_network": "the training of a network, in training/students",
+    "train_motion_prior": "that of its motion prior",
+    "save_motion_prior": "likewise",
+    "load_motion_prior": "likewise",
+    "import_student": "a network's published weights for a corpus, in checkpoints",
+    "import_motion_prior": "those of its motion prior",
     "render": "the same function by another renderer, which render/render.py chooses",
 }
 TYPE = re.compile("[A-Z][A-Za-z0-9]*[a-z][A-Za-z0-9]*")  # how types are written; `CONSTANTS` and `T` are not

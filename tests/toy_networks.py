@@ -6,7 +6,7 @@ from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.students.codetalker.codec import CodecShape, MotionCodec
 from learn2talk_core.models.students.codetalker.network import CodeTalker
 from learn2talk_core.models.students.faceformer.network import new_faceformer
-from learn2talk_core.models.students.meshtalk.network import MeshTalk, Shape
+from learn2talk_core.models.students.meshtalk.network import MeshTalk, MeshTalkShape
 from learn2talk_core.models.students.selftalk.network import SelfTalk
 from learn2talk_core.models.students.student import Student
 from learn2talk_core.models.students.voca.network import VOCA
@@ -37,7 +37,7 @@ def toy_network(network: str, corpus: Corpus) -> Student:
         last = student.expression_offset
     else:
         assert network == "meshtalk"
-        student = MeshTalk(Shape(vertices, 2, 4), styles)
+        student = MeshTalk(MeshTalkShape(vertices, 2, 4), styles)
         rest = torch.from_numpy(corpus.templates["A"])
         student.normalise_by(rest, torch.full_like(rest, 1e-3))
         last = None

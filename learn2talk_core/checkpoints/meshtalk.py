@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from learn2talk_core.corpus.format import Corpus
-from learn2talk_core.models.students.meshtalk.network import MeshTalk, Shape
+from learn2talk_core.models.students.meshtalk.network import MeshTalk, MeshTalkShape
 from learn2talk_core.models.students.student import load_as
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.own_folder import EXPORT, own_folder
@@ -104,7 +104,7 @@ def export_meshtalk(model: MeshTalk, out: str | Path) -> list[str]:
         for part in PARTS:
             torch.save(export_state(getattr(model, part)), partial / f"{part}.pkl")
     shape, notes = model.shape, []
-    if shape != Shape(6172):
+    if shape != MeshTalkShape(6172):
         notes.append(
             f"Build its networks with n_vertices={shape.vertices}, heads={shape.heads} and classes={shape.classes}."
         )
@@ -116,7 +116,7 @@ def export_meshtalk(model: MeshTalk, out: str | Path) -> list[str]:
     return notes
 
 
-def _shape(states: dict[str, State], folder: Path) -> Shape:
+def _shape(states: dict[str, State], folder: Path) -> MeshTalkShape:
     """The sizes of the network, from the shapes of the weights that `fill` compares afterwards."""
     try:
         coordinates = len(states["vertex_unet"]["vertex_bias"])
@@ -127,7 +127,7 @@ def _shape(states: dict[str, State], folder: Path) -> Shape:
     if coordinates % 3 or channels % HIDDEN or heads == 0 or inputs % heads:
         found = f"{coordinates} coordinates, {channels} channels and {inputs} classes in all"
         raise BadInput(folder, expected="the weights of MeshTalk", found=found, fix=FIX)
-    return Shape(coordinates // 3, heads, inputs // heads)
+    return MeshTalkShape(coordinates // 3, heads, inputs // heads)
 
 
 def _mask(path: Path, vertices: int) -> Tensor | None:

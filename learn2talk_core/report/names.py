@@ -5,7 +5,10 @@ from collections.abc import Sequence
 from learn2talk_core.run.students import MEAN_STYLE
 
 REFERENCE_TITLES = {"truth": "Truth", "template": "Static template", "mean_motion": "Mean motion"}
-STUDENT_TITLES = {"faceformer": "FaceFormer", "learn2talk": "Learn2Talk"}  # others keep their name in params.yaml
+STUDENT_TITLES = {  # others keep their name in params.yaml
+    "faceformer": "FaceFormer", "learn2talk": "Learn2Talk", "selftalk": "SelfTalk", "codetalker": "CodeTalker",
+    "voca": "VOCA", "meshtalk": "MeshTalk",
+}  # fmt: skip
 TRUTH, FIRST, SECOND = "#222222", "#d98a00", "#0072b2"
 PALETTE = (FIRST, SECOND, "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#777777")  # safe for colour-blind readers
 

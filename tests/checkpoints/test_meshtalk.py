@@ -9,7 +9,7 @@ import torch
 from learn2talk_core.checkpoints.meshtalk import PARTS, export_meshtalk, import_meshtalk, import_student
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.models.students.loading import load_student
-from learn2talk_core.models.students.meshtalk.network import MeshTalk, Shape, loud
+from learn2talk_core.models.students.meshtalk.network import MeshTalk, MeshTalkShape, loud
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.run.errors import BadInput
 from tests.golden.fill import Golden, fill_state_dict, waveform
@@ -32,13 +32,13 @@ def write(model: MeshTalk, folder: Path, **changes: torch.Tensor | None) -> Path
 @torch.inference_mode()
 def test_published_files_and_their_way_back(tmp_path: Path) -> None:
     golden = Golden("meshtalk", "meshtalk")
-    full = MeshTalk(Shape(6172), 1)
+    full = MeshTalk(MeshTalkShape(6172), 1)
     for part, fill in (("encoder", "fill"), ("vertex_unet", "fill"), ("context_model", "fill_context_model")):
         fill_state_dict(getattr(full, part), golden.info[fill])
     folder = write(full, tmp_path / "pretrained_models")
     (folder / "neck_mask.txt").write_text("\n".join(["0.5"] + ["0"] * 6171))
     model, speakers = import_meshtalk(folder)
-    assert (model.shape, speakers, model.alignment) == (Shape(6172), ("any",), "pieces")
+    assert (model.shape, speakers, model.alignment) == (MeshTalkShape(6172), ("any",), "pieces")
     assert model.masks.shape == (1, 6172)
     assert float(model.masks.sum()) == 0.5
     codes = model.encoder.audio_encoder.of_pieces(loud(waveform(2.0)))[None, ::8][:, :7]
@@ -56,7 +56,7 @@ def test_published_files_and_their_way_back(tmp_path: Path) -> None:
 
 def small(vertices: int = 64) -> MeshTalk:
     torch.manual_seed(0)
-    return MeshTalk(Shape(vertices, 2, 4), 2)
+    return MeshTalk(MeshTalkShape(vertices, 2, 4), 2)
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
 def test_it_trains_judges_and_writes_the_page(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run(monkeypatch, "--networks", "voca", "meshtalk")
     text = (project / "docs/comparison.md").read_text()
-    for row in ("voca", "voca, with Learn2Talk's losses", "meshtalk", "meshtalk, without smoothing"):
+    for row in ("VOCA", "VOCA, with Learn2Talk's losses", "MeshTalk", "MeshTalk, without smoothing"):
         assert text.count(f"| {row} | ") == 7, row  # three tables for each of two tests, and the costs
     assert "2 seeds, 6 clips drawn" in text
     assert (project / "docs/comparison.png").stat().st_size > 1000
@@ -85,6 +85,7 @@ def test_an_unknown_network_is_refused(project: Path, monkeypatch: pytest.Monkey
 
 def test_values_over_seeds_and_clips() -> None:
     """The mean is that of all clips of all seeds, the interval that of clips whose seeds are added up."""
+    # value and weight of two clips, with two seeds
     values = {0: {"a": (1.0, 2), "b": (4.0, 1)}, 1: {"a": (2.0, 2), "b": (6.0, 1)}}
     results = [
         {"clips": {"seen": [{"row": "student", "clip": c, "x": v, "x_weight": w} for c, (v, w) in own.items()]}}

@@ -26,9 +26,9 @@ from learn2talk_core.models.students.meshtalk.network import (
     COLUMNS_PER_SECOND,
     CONTEXT,
     MeshTalk,
-    Shape,
+    MeshTalkShape,
     gumbel_noise,
-    straight_through,
+    one_hot_classes,
 )
 from learn2talk_core.models.students.student import load_as, save_student
 from learn2talk_core.run.errors import BadInput
@@ -71,7 +71,7 @@ class MeshTalkRecipe:
 NetworkRecipe = MeshTalkRecipe  # the name by which stages find the recipe of any network
 
 
-class Windows(NamedTuple):
+class LatentWindows(NamedTuple):
     """A batch of windows: faces at rest (B, V, 3) and vertices (B, T, V, 3) in `unit`s, and audio codes (B, T, 128)."""
 
     template: Tensor
@@ -98,7 +98,7 @@ def train_motion_prior(
             fix="Use a larger batch.",
         )
     seed_torch(seed, "motion prior", "weights")
-    shape = Shape(len(corpus.topology.colours), recipe.heads, recipe.classes)
+    shape = MeshTalkShape(len(corpus.topology.colours), recipe.heads, recipe.classes)
     model = MeshTalk(shape, len(corpus.train_speakers))
     unit, _ = motion_unit(corpus, clips)
     model.normalise_by(*position_statistics(corpus, clips, unit))
@@ -122,7 +122,7 @@ def train_motion_prior(
         size = min(recipe.batch, len(clips))
         chosen = [clips[i] for i in rng.choice(len(clips), size, replace=False)]
         starts = [int(rng.integers(clip.frames - frames + 1)) for clip in chosen]
-        batch = read_windows(corpus, model, mels, chosen, starts, frames, unit)
+        batch = latent_windows(corpus, model, mels, chosen, starts, frames, unit)
         shift = 1 + int(rng.integers(size - 1))
         picked = torch.arange(int(rng.integers(recipe.vertex_stride)), shape.vertices, recipe.vertex_stride)
         terms = latent_losses(model, batch, picked, mouth, upper, shift)
@@ -161,7 +161,7 @@ def position_statistics(corpus: Corpus, clips: Sequence[Clip], unit: float, fram
     return torch.from_numpy(mean).float(), torch.from_numpy(deviation.clip(min=smallest)).float()
 
 
-def read_windows(
+def latent_windows(
     corpus: Corpus,
     model: MeshTalk,
     mels: dict[str, Tensor],
@@ -169,7 +169,7 @@ def read_windows(
     starts: Sequence[int],
     frames: int,
     unit: float,
-) -> Windows:
+) -> LatentWindows:
     """The window of `frames` frames of each clip that begins at its start."""
     rate = COLUMNS_PER_SECOND / corpus.fps
     width = int(frames * rate) + 2 + 2 * CONTEXT
@@ -187,11 +187,11 @@ def read_windows(
     meshes = np.stack([corpus.vertices(c, frames=slice(s, s + frames)) for c, s in zip(clips, starts, strict=True)])
     rest = np.stack([corpus.template(clip.speaker) for clip in clips])
     template, moving = (torch.from_numpy(np.asarray(x, np.float32) / np.float32(unit)) for x in (rest, meshes))
-    return Windows(template, moving, audio)
+    return LatentWindows(template, moving, audio)
 
 
 def latent_losses(
-    model: MeshTalk, batch: Windows, picked: Tensor, mouth: Tensor, upper: Tensor, shift: int
+    model: MeshTalk, batch: LatentWindows, picked: Tensor, mouth: Tensor, upper: Tensor, shift: int
 ) -> dict[str, Tensor]:
     """Reconstruction and modality-crossing loss (MeshTalk, Eq. 3 and 4), mean squared coordinates.
 
@@ -207,7 +207,7 @@ def latent_losses(
 
     def error(expression: Tensor, audio: Tensor, region: Tensor) -> Tensor:
         logprobs = model.encoder.fusion_model(expression, audio)
-        one_hot = straight_through(logprobs, gumbel_noise(logprobs.shape) if model.training else None)
+        one_hot = one_hot_classes(logprobs, gumbel_noise(logprobs.shape) if model.training else None)
         hidden = model.vertex_unet.hidden(batch.template, one_hot)
         return (model.vertex_unet.moved(hidden, region) - truth[:, :, region]).square().mean()
 
@@ -272,7 +272,7 @@ def train_network(
         template = torch.from_numpy(np.stack([corpus.template(c.speaker) for c in chosen])).float() / unit
         own: list[tuple[str, float, Tensor]] = [("cross_entropy", power, entropy)]
         with torch.set_grad_enabled(wanted):
-            drawn = straight_through(logprobs, gumbel_noise(logprobs.shape))
+            drawn = one_hot_classes(logprobs, gumbel_noise(logprobs.shape))
             states = model.vertex_unet.hidden(template, drawn)
             if not wanted:
                 own.append(("vertex", 0.0, power * measured(corpus, model, states, chosen, recipe.vertex_stride, unit)))

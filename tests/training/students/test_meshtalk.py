@@ -9,19 +9,19 @@ import torch.nn.functional as F
 
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.students.loading import load_student
-from learn2talk_core.models.students.meshtalk.network import MeshTalk, straight_through
+from learn2talk_core.models.students.meshtalk.network import MeshTalk, one_hot_classes
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.student import ExtraTerm
 from learn2talk_core.training.students.meshtalk import (
     LatentRecipe,
+    LatentWindows,
     MeshTalkRecipe,
-    Windows,
     latent_codes,
     latent_losses,
+    latent_windows,
     load_motion_prior,
-    read_windows,
     save_motion_prior,
     train_motion_prior,
     train_network,
@@ -85,7 +85,7 @@ def test_crossing_loss_equals_a_loop(corpus: Corpus, prior: Prior) -> None:
     """Row b takes the expression, or the sound, of row b − shift; mouth, or upper face, must still be its own."""
     model, clips = prior.model, corpus.split("train")[:3]
     mels = {clip.id: model.mel_columns(corpus.audio(clip), clip.frames, corpus.fps) for clip in clips}
-    batch = read_windows(corpus, model, mels, clips, [0, 4, 9], 12, 1.0)
+    batch = latent_windows(corpus, model, mels, clips, [0, 4, 9], 12, 1.0)
     mouth, upper = (torch.from_numpy(corpus.topology.regions[name]) for name in ("mouth", "upper_face"))
     found = latent_losses(model, batch, torch.arange(64), mouth, upper, 2)
     codes = model.encoder.expression_encoder(batch.meshes)
@@ -94,7 +94,7 @@ def test_crossing_loss_equals_a_loop(corpus: Corpus, prior: Prior) -> None:
         truth = batch.meshes[b] - batch.template[b]
         for e, a, region, weight in ((b - 2, b, mouth, 1), (b, b - 2, upper, 1), (b, b, torch.arange(64), 0)):
             logprobs = model.encoder.fusion_model(codes[e % 3][None], batch.audio[a % 3][None])
-            moved = model.vertex_unet(batch.template[b][None], straight_through(logprobs))[0]
+            moved = model.vertex_unet(batch.template[b][None], one_hot_classes(logprobs))[0]
             error = float((moved - truth)[:, region].square().mean().detach()) / 3
             crossing, reconstruction = crossing + weight * error, reconstruction + (1 - weight) * error
     np.testing.assert_allclose(float(found["crossing"].detach()), crossing, rtol=1e-4)
@@ -106,7 +106,7 @@ def test_audio_codes_of_a_window_are_those_of_its_clip(corpus: Corpus, prior: Pr
     mels = {clip.id: model.mel_columns(corpus.audio(clip), clip.frames, corpus.fps)}
     last = clip.frames - 10
     for start in (0, 7, last):
-        batch: Windows = read_windows(corpus, model, mels, [clip], [start], 10, 1.0)
+        batch: LatentWindows = latent_windows(corpus, model, mels, [clip], [start], 10, 1.0)
         whole = model.audio_codes(corpus.audio(clip), clip.frames, corpus.fps)
         torch.testing.assert_close(batch.audio[0], whole[start : start + 10], atol=1e-3, rtol=2e-4)
 

@@ -26,7 +26,7 @@ from learn2talk_core.models.students.student import Student
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.resample import interpolated_tensor
 
-Alignment = Literal["time", "pieces"]
+Listening = Literal["time", "pieces"]
 WIDTH = 128  # of the audio, expression and template codes
 HOP = 160  # samples from one mel column to the next
 COLUMNS_PER_SECOND = SAMPLE_RATE / HOP
@@ -36,7 +36,7 @@ LOUDNESS = 0.01  # mean absolute sample that the audio encoder expects
 SLOPE = 0.2  # of the leaky ReLUs
 
 
-class Shape(NamedTuple):
+class MeshTalkShape(NamedTuple):
     """Sizes of a MeshTalk: V vertices, and the latent heads and their classes. Published: 6172, 16, 128."""
 
     vertices: int
@@ -44,7 +44,7 @@ class Shape(NamedTuple):
     classes: int = 128
 
 
-class AudioEncoder(nn.Module):
+class SoundEncoder(nn.Module):
     """Log-mel spectrogram, then dilated convolutions over 101 columns."""
 
     def __init__(self) -> None:
@@ -127,7 +127,7 @@ class ExpressionEncoder(nn.Module):
 class FusionModel(nn.Module):
     """Codes of expression and sound → log-probabilities of the classes."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: MeshTalkShape) -> None:
         super().__init__()
         self.heads = shape.heads
         self.mlp = nn.Sequential(
@@ -144,9 +144,9 @@ class FusionModel(nn.Module):
 class MultimodalEncoder(nn.Module):
     """The encoder of the latent space."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: MeshTalkShape) -> None:
         super().__init__()
-        self.audio_encoder = AudioEncoder()
+        self.audio_encoder = SoundEncoder()
         self.expression_encoder = ExpressionEncoder(shape.vertices)
         self.fusion_model = FusionModel(shape)
 
@@ -157,7 +157,7 @@ class VertexUnet(nn.Module):
     mean: Tensor
     stddev: Tensor
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: MeshTalkShape) -> None:
         super().__init__()
         size = 3 * shape.vertices
         self.register_buffer("mean", torch.zeros(1, 1, shape.vertices, 3))
@@ -235,7 +235,7 @@ class ContextLayer(nn.Module):
 class ContextModel(nn.Module):
     """p(class of head h of frame t | sound, classes before): MeshTalk, Eq. 8."""
 
-    def __init__(self, shape: Shape, hidden: int = 64) -> None:
+    def __init__(self, shape: MeshTalkShape, hidden: int = 64) -> None:
         super().__init__()
         self.shape = shape
         self.embedding = ContextLayer(shape.heads, shape.classes, hidden, 0)
@@ -309,7 +309,7 @@ def gumbel_noise(shape: torch.Size | tuple[int, ...], generator: torch.Generator
     return -(-uniform.log()).clamp(min=1e-10).log()
 
 
-def straight_through(logprobs: Tensor, noise: Tensor | None = None) -> Tensor:
+def one_hot_classes(logprobs: Tensor, noise: Tensor | None = None) -> Tensor:
     """One-hot classes (…, classes) whose gradient is that of the softmax, by Gumbel-softmax with temperature 1.
 
     Args:
@@ -327,7 +327,7 @@ class MeshTalk(Student):
     Args:
         shape: sizes.
         style_count: number of training speakers; the result does not depend on the style.
-        alignment: "time" or, for published weights, "pieces" (see `AudioEncoder.of_pieces`).
+        alignment: "time" or, for published weights, "pieces" (see `SoundEncoder.of_pieces`).
         smoothed: number of masks (see `masks`).
         smoothing: smooth the motion where the masks say, as the reference does after prediction.
         seed: seed of the sampling.
@@ -342,10 +342,10 @@ class MeshTalk(Student):
 
     def __init__(
         self,
-        shape: Shape,
+        shape: MeshTalkShape,
         style_count: int,
         *,
-        alignment: Alignment = "time",
+        alignment: Listening = "time",
         smoothed: int = 1,
         smoothing: bool = True,
         seed: int = 0,
@@ -381,7 +381,7 @@ class MeshTalk(Student):
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> "MeshTalk":
         return cls(
-            Shape(settings["vertex_count"], settings["heads"], settings["classes"]), settings["style_count"],
+            MeshTalkShape(settings["vertex_count"], settings["heads"], settings["classes"]), settings["style_count"],
             alignment=settings["alignment"], smoothed=settings["smoothed"], smoothing=settings["smoothing"],
             seed=settings["seed"],
         )  # fmt: skip

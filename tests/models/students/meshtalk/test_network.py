@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from learn2talk_core.models.students.meshtalk.network import (
     ContextModel,
     MeshTalk,
-    Shape,
+    MeshTalkShape,
     gumbel_noise,
     loud,
+    one_hot_classes,
     smoothed_motion,
-    straight_through,
 )
 from learn2talk_core.run.errors import BadInput
 from tests.golden.fill import Golden, fill_state_dict, normal, waveform
@@ -29,7 +29,7 @@ def golden() -> Golden:
 def official(golden: Golden) -> MeshTalk:
     """The published size with the golden weights; mean 0 and deviation 1, so that vertices are the reference's
     normalised ones and its assets are not needed."""
-    model = MeshTalk(Shape(VERTICES), 1, alignment="pieces", smoothed=2).eval()
+    model = MeshTalk(MeshTalkShape(VERTICES), 1, alignment="pieces", smoothed=2).eval()
     for part, fill in (("encoder", "fill"), ("vertex_unet", "fill"), ("context_model", "fill_context_model")):
         fill_state_dict(getattr(model, part), golden.info[fill])
     return model
@@ -69,7 +69,7 @@ def test_parity_with_the_reference(golden: Golden, official: MeshTalk) -> None:
 
 def small(**words: object) -> MeshTalk:
     torch.manual_seed(3)
-    model = MeshTalk(Shape(9, heads=8, classes=4), 2, **words).eval()  # type: ignore[arg-type]
+    model = MeshTalk(MeshTalkShape(9, heads=8, classes=4), 2, **words).eval()  # type: ignore[arg-type]
     for name, parameter in model.named_parameters():
         if name.startswith(("context", "vertex_unet")):
             torch.nn.init.normal_(parameter, std=0.3)
@@ -104,10 +104,10 @@ def test_gumbel_noise_draws_from_the_distribution() -> None:
     torch.testing.assert_close(drawn, probabilities, atol=0.02, rtol=0)
 
 
-def test_straight_through_is_one_hot_with_the_gradient_of_the_softmax() -> None:
+def test_classes_are_one_hot_with_the_gradient_of_the_softmax() -> None:
     logits = torch.randn(5, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
     weight = torch.randn(5, 4, generator=torch.Generator().manual_seed(1))
-    one_hot = straight_through(logits.log_softmax(-1))
+    one_hot = one_hot_classes(logits.log_softmax(-1))
     torch.testing.assert_close(one_hot.detach(), F.one_hot(logits.argmax(-1), 4).float())
     (own,) = torch.autograd.grad((one_hot * weight).sum(), logits)
     (soft,) = torch.autograd.grad((logits.softmax(-1) * weight).sum(), logits)
