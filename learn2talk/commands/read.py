@@ -25,12 +25,12 @@ def add(subparsers: Subparsers) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     from learn2talk_core.corpus.format import open_corpus
-    from learn2talk_core.evaluation.lip_reading import load_interpreter, read_motion
+    from learn2talk_core.evaluation.lip_reading import load_interpreter, read_lip_text
 
     corpus = open_corpus(arguments.corpus)
     interpreter = load_interpreter(arguments.model, corpus)
     for motion in arguments.motions:
-        read = read_motion(
+        read = read_lip_text(
             motion, interpreter, corpus,
             fps=arguments.fps, mm_per_unit=arguments.mm_per_unit, template=arguments.template,
         )  # fmt: skip

@@ -13,12 +13,12 @@ from transformers import Wav2Vec2Config
 from learn2talk_core.checkpoints.students import (
     PUBLISHED,
     alignment_of,
-    check_corpus,
     encoder_in,
     export_notes,
     exportable,
     exported,
     in_published_order,
+    refuse_other_corpus,
     refuse_other_unit,
     student_of_folder,
 )
@@ -106,7 +106,7 @@ def import_codetalker(
         raise BadInput(first, expected=expected, found=f"one of {codec.shape.vertex_count}", fix=FIX)
     alignment = alignment_of(state, vertices, second, FIX)
     rate = PUBLISHED[alignment][0]
-    check_corpus(
+    refuse_other_corpus(
         second, styles=styles, vertices=vertices, rate=rate, speakers=speakers, vertex_count=vertex_count, fps=fps
     )
     names = in_published_order(second, alignment, styles, speakers)

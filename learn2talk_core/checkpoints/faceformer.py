@@ -9,12 +9,12 @@ from transformers import Wav2Vec2Config
 from learn2talk_core.checkpoints.students import (
     PUBLISHED,
     alignment_of,
-    check_corpus,
     encoder_in,
     export_notes,
     exportable,
     exported,
     in_published_order,
+    refuse_other_corpus,
     refuse_other_unit,
     student_of_folder,
 )
@@ -62,7 +62,7 @@ def import_faceformer(
         raise BadInput(path, expected="the weights of FaceFormer", found=f"no {error.args[0]}", fix=FIX) from None
     alignment = alignment_of(state, vertices, path, FIX)
     rate = PUBLISHED[alignment][0]
-    check_corpus(
+    refuse_other_corpus(
         path, styles=styles, vertices=vertices, rate=rate, speakers=speakers, vertex_count=vertex_count, fps=fps
     )
     speakers = in_published_order(path, alignment, styles, speakers)

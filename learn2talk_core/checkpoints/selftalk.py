@@ -15,12 +15,12 @@ from transformers import Wav2Vec2Config
 
 from learn2talk_core.checkpoints.students import (
     PUBLISHED,
-    check_corpus,
     encoder_in,
     export_notes,
     exportable,
     exported,
     in_published_order,
+    refuse_other_corpus,
     refuse_other_unit,
     student_of_folder,
 )
@@ -88,7 +88,7 @@ def import_selftalk(
     vertices, lip_count = len(state["vertice_map_r.weight"]) // 3, state["lip_map.weight"].shape[1] // 3
     published = PUBLISHED[alignment][2]
     styles = len(published if speakers is None else speakers)  # SelfTalk has no style, so any speakers are its own
-    check_corpus(
+    refuse_other_corpus(
         path, styles=styles, vertices=vertices, rate=rate, speakers=speakers, vertex_count=vertex_count, fps=fps
     )
     layers = {key.split(".")[3] for key in state if key.startswith("transformer.encoder.layers.")}

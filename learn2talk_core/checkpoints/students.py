@@ -31,7 +31,7 @@ UNIT_MM: dict[AudioAlignment, tuple[float, float]] = {"vocaset": (1000, 1000), "
 Network = TypeVar("Network", bound=Student)
 
 
-def check_corpus(
+def refuse_other_corpus(
     path: object,
     *,
     styles: int,
@@ -83,7 +83,7 @@ def student_of_folder(network: type[Network], source: Path, corpus: Corpus) -> t
         fix = f"Name a folder with a {network.__name__}."
         raise BadInput(source, expected=f"a {network.__name__}", found=f"a {found}", fix=fix)
     model, speakers = load_as(network, source, made_by="make repro")
-    check_corpus(
+    refuse_other_corpus(
         source, styles=len(speakers), vertices=model.vertex_count, rate=about["fps"],
         speakers=corpus.train_speakers, vertex_count=len(corpus.topology.colours), fps=corpus.fps,
     )  # fmt: skip

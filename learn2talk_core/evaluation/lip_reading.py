@@ -50,7 +50,7 @@ def load_interpreter(model: str | Path, corpus: Corpus) -> SelfTalk:
     return student
 
 
-def read_motion(
+def read_lip_text(
     path: str | Path,
     interpreter: SelfTalk,
     corpus: Corpus,

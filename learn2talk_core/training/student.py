@@ -26,7 +26,7 @@ from learn2talk_core.training.loop import train, update, warmup_cosine
 from learn2talk_core.training.scratch import Scratch
 
 
-class Spoken(NamedTuple):
+class BatchOutput(NamedTuple):
     """What a network makes of a padded batch of clips, with gradient.
 
     Attributes:
@@ -119,7 +119,7 @@ def principal_components(sample: np.ndarray, count: int) -> tuple[Tensor, Tensor
 
 def train_student(
     model: Student,
-    speak: Callable[[Sequence[Clip]], Spoken],
+    speak: Callable[[Sequence[Clip]], BatchOutput],
     corpus: Corpus,
     clips: Sequence[Clip],
     groups: Sequence[dict[str, Any]],

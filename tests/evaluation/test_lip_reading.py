@@ -8,7 +8,7 @@ import torch
 
 from learn2talk_core.corpus.format import Corpus, open_corpus
 from learn2talk_core.corpus.phonemes import Phoneme
-from learn2talk_core.evaluation.lip_reading import features_of_word, load_interpreter, occurrences, read_motion
+from learn2talk_core.evaluation.lip_reading import features_of_word, load_interpreter, occurrences, read_lip_text
 from learn2talk_core.models.students.selftalk.network import SelfTalk, text_of
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.run.errors import BadInput
@@ -45,14 +45,14 @@ def test_a_file_is_read_like_the_motion_in_it(tmp_path: Path) -> None:
     assert set(expected) - {" "} <= set("abc")
     assert len(expected) > 2
     np.savez(tmp_path / "metres.npz", vertices=vertices, fps=corpus.fps, template=clip.speaker)
-    read = read_motion(tmp_path / "metres.npz", interpreter, corpus)
+    read = read_lip_text(tmp_path / "metres.npz", interpreter, corpus)
     assert read.text == expected
     assert read.seconds == pytest.approx(clip.frames / corpus.fps)
     assert read.notes == ()
     mouth = corpus.topology.regions["mouth"]
     np.save(tmp_path / "mouth_mm.npy", 1000 * vertices[:, mouth])
     given = {"fps": corpus.fps, "mm_per_unit": 1.0, "template": clip.speaker}
-    assert read_motion(tmp_path / "mouth_mm.npy", interpreter, corpus, **given).text == expected
+    assert read_lip_text(tmp_path / "mouth_mm.npy", interpreter, corpus, **given).text == expected
 
 
 def test_another_network_cannot_read(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_without_its_lips_an_imported_interpreter_cannot_read(tmp_path: Path) ->
     clip = corpus.split("test_seen")[0]
     np.savez(tmp_path / "a.npz", vertices=corpus.vertices(clip), fps=corpus.fps, template=clip.speaker)
     with pytest.raises(BadInput, match=r"expected the lip vertices .* Import it again together with FLAME_masks"):
-        read_motion(tmp_path / "a.npz", interpreter, corpus)
+        read_lip_text(tmp_path / "a.npz", interpreter, corpus)
 
 
 def test_where_a_word_is_spoken(tmp_path: Path) -> None:

@@ -23,8 +23,8 @@ from learn2talk_core.run.seed import generator, seed_torch
 from learn2talk_core.training.loop import train, update, warmup_cosine
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.student import (
+    BatchOutput,
     ExtraTerm,
-    Spoken,
     encoded,
     frozen_features,
     motion_unit,
@@ -190,7 +190,7 @@ def train_network(
     encoder.freeze()
     features = frozen_features(corpus, encoder, clips)
 
-    def speak(chosen: Sequence[Clip]) -> Spoken:
+    def speak(chosen: Sequence[Clip]) -> BatchOutput:
         lengths = [clip.frames for clip in chosen]
         truth, mask = true_displacement(corpus, chosen, max(lengths), slice(None), unit)
         audio = encoded(encoder, features, chosen)
@@ -198,10 +198,10 @@ def train_network(
         with torch.no_grad():
             wanted = prior.encode(truth, lengths).quantised
         distance = F.mse_loss(coded.features[mask], wanted[mask])
-        return Spoken(model.visible(coded, lengths), [("features", recipe.feature_weight, unit**2 * distance)])
+        return BatchOutput(model.visible(coded, lengths), [("features", recipe.feature_weight, unit**2 * distance)])
 
     history = train_student(
-        model, speak, corpus, clips, parameter_groups(model, recipe),
+        model, speak, corpus, clips, codetalker_groups(model, recipe),
         unit=unit, form="mean", stride=recipe.vertex_stride, steps=recipe.steps, batch=recipe.batch,
         seed=seed, scratch=scratch, description=description, extra=extra, balanced=balanced,
     )  # fmt: skip
@@ -210,7 +210,7 @@ def train_network(
     return model, history
 
 
-def parameter_groups(model: CodeTalker, recipe: CodeTalkerRecipe) -> list[dict[str, Any]]:
+def codetalker_groups(model: CodeTalker, recipe: CodeTalkerRecipe) -> list[dict[str, Any]]:
     """Parameters with their peak learning rates; the input map's is divided by √(3V), as for FaceFormer. The codec and
     what is frozen of the speech encoder are in no group."""
     encoder, wide = model.audio_encoder, model.vertice_map

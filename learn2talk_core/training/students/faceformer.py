@@ -11,8 +11,8 @@ from learn2talk_core.models.students.faceformer.network import FaceFormer, new_f
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.student import (
+    BatchOutput,
     ExtraTerm,
-    Spoken,
     encoded,
     frozen_features,
     motion_unit,
@@ -79,8 +79,8 @@ def train_network(
 
     features = frozen_features(corpus, encoder, clips)
 
-    def speak(chosen: Sequence[Clip]) -> Spoken:
-        return Spoken(model.states(encoded(encoder, features, chosen), style_one_hots(corpus, chosen)))
+    def speak(chosen: Sequence[Clip]) -> BatchOutput:
+        return BatchOutput(model.states(encoded(encoder, features, chosen), style_one_hots(corpus, chosen)))
 
     history = train_student(
         model, speak, corpus, clips, parameter_groups(model, recipe),

@@ -36,7 +36,7 @@ from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import generator, seed_torch
 from learn2talk_core.training.loop import train, update, warmup_cosine
 from learn2talk_core.training.scratch import Scratch
-from learn2talk_core.training.student import ExtraTerm, Spoken, motion_unit, train_student, true_displacement
+from learn2talk_core.training.student import BatchOutput, ExtraTerm, motion_unit, train_student, true_displacement
 
 SMALLEST_DEVIATION = 0.05  # of a vertex, as a share of the root mean square: vertices that hardly move stay in scale
 
@@ -263,7 +263,7 @@ def train_network(
     wanted = any(weight for _, weight, _ in extra)
     power = unit**2  # the step divides by it: the cross-entropy is in no unit
 
-    def speak(chosen: Sequence[Clip]) -> Spoken:
+    def speak(chosen: Sequence[Clip]) -> BatchOutput:
         audio = nn.utils.rnn.pad_sequence([codes[clip.id][0] for clip in chosen], batch_first=True)
         labels = nn.utils.rnn.pad_sequence([codes[clip.id][1] for clip in chosen], batch_first=True, padding_value=-1)
         one_hot = F.one_hot(labels.clamp(min=0), model.shape.classes).float()
@@ -276,7 +276,7 @@ def train_network(
             states = model.vertex_unet.hidden(template, drawn)
             if not wanted:
                 own.append(("vertex", 0.0, power * measured(corpus, model, states, chosen, recipe.vertex_stride, unit)))
-        return Spoken(states, own)
+        return BatchOutput(states, own)
 
     history = train_student(
         model, speak, corpus, clips, [{"params": [*model.context_model.parameters()], "peak": recipe.learning_rate}],

@@ -11,14 +11,14 @@ from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.losses.commutative import latent_consistency, text_consistency
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.students.selftalk.network import SelfTalk
-from learn2talk_core.models.students.selftalk.recogniser import Recogniser, open_recogniser
+from learn2talk_core.models.students.selftalk.recogniser import Listener, open_recogniser
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.statistics.recognition import ctc_greedy
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.student import (
+    BatchOutput,
     ExtraTerm,
-    Spoken,
     encoded,
     frozen_features,
     motion_unit,
@@ -78,7 +78,7 @@ def train_network(
     description: str,
     extra: Sequence[tuple[str, float, ExtraTerm]] = (),
     balanced: bool = True,
-    recogniser: Recogniser | None = None,
+    recogniser: Listener | None = None,
 ) -> tuple[SelfTalk, list[dict[str, float]]]:
     """Train a SelfTalk on Eq. 12, and on `extra`. The text is what the recogniser hears, not the transcript.
 
@@ -107,13 +107,13 @@ def train_network(
     features, targets = frozen_features(corpus, encoder, clips), heard_texts(corpus, recogniser, clips)
     scale = 1 / recipe.reconstruction_weight
 
-    def speak(chosen: Sequence[Clip]) -> Spoken:
+    def speak(chosen: Sequence[Clip]) -> BatchOutput:
         states = model.states(encoded(encoder, features, chosen), [clip.frames for clip in chosen])
         if not (recipe.latent_weight or recipe.text_weight):
-            return Spoken(states)
+            return BatchOutput(states)
         latent, text = consistency_losses(model, states, chosen, [targets[clip.id] for clip in chosen])
         weights = recipe.latent_weight * scale, recipe.text_weight * scale
-        return Spoken(states, [("latent", weights[0], latent), ("text", weights[1], text)])
+        return BatchOutput(states, [("latent", weights[0], latent), ("text", weights[1], text)])
 
     groups: list[dict[str, Any]] = [
         {"params": own_parameters(model), "peak": recipe.learning_rate},
@@ -135,7 +135,7 @@ def own_parameters(model: SelfTalk) -> list[nn.Parameter]:
     return [p for name, p in model.named_parameters() if not name.startswith("audio_encoder.")]
 
 
-def heard_texts(corpus: Corpus, recogniser: Recogniser, clips: Sequence[Clip]) -> dict[str, Target]:
+def heard_texts(corpus: Corpus, recogniser: Listener, clips: Sequence[Clip]) -> dict[str, Target]:
     """What the recogniser hears in each clip, by clip id: once, because it is frozen."""
     targets = {}
     for clip in progress(clips, "recognising", unit="clip"):

@@ -15,8 +15,8 @@ from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.student import (
+    BatchOutput,
     ExtraTerm,
-    Spoken,
     motion_unit,
     principal_components,
     style_one_hots,
@@ -78,9 +78,9 @@ def train_network(
         for clip in progress(clips, "speech features", unit="clip")
     }
 
-    def speak(chosen: Sequence[Clip]) -> Spoken:
+    def speak(chosen: Sequence[Clip]) -> BatchOutput:
         windows = [speech_windows(features[clip.id], corpus.fps) for clip in chosen]
-        return Spoken(model.states_of_clips(windows, style_one_hots(corpus, chosen)))
+        return BatchOutput(model.states_of_clips(windows, style_one_hots(corpus, chosen)))
 
     own = [parameter for parameter in model.parameters() if parameter.requires_grad]
     history = train_student(

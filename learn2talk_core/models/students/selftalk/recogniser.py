@@ -42,8 +42,8 @@ class Heard(NamedTuple):
     times: Tensor
 
 
-class Recogniser(Protocol):
-    """Any frozen recogniser.
+class Listener(Protocol):
+    """Any frozen recogniser that SelfTalk can be trained with.
 
     Attributes:
         units: its units of text, blank first.
@@ -106,7 +106,7 @@ class PhonemeText:
         return Heard(hidden, logits[0], torch.arange(count, dtype=torch.float64) / rate)
 
 
-def open_recogniser(source: str | Path, encoder: SpeechEncoder) -> Recogniser:
+def open_recogniser(source: str | Path, encoder: SpeechEncoder) -> Listener:
     """The recogniser for SelfTalk's training: a phoneme head on `encoder`, or what `load_text_recogniser` reads."""
     file = Path(source) / "model.json"
     if file.is_file() and load_config(source, made_by=HEAD_BY).get("network") == "phoneme_head":
