@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.models.phoneme_head import PhonemeHead, load_recogniser, save_phoneme_head
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.selftalk.network import SelfTalk
-from learn2talk_core.models.students.selftalk.recogniser import TextRecogniser
+from learn2talk_core.models.students.selftalk.recogniser import TextRecogniser, open_recogniser
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.run.weights import frozen
@@ -143,3 +144,26 @@ def test_gradients_reach_the_animator_through_the_text(corpus: Corpus) -> None:
         direction, step = gradient / gradient.norm(), 1e-5
         up, down = (consistency_losses(model, h.detach() + s * direction, clips, targets)[place] for s in (step, -step))
         assert ((up - down) / (2 * step)).item() == pytest.approx(gradient.norm().item(), rel=1e-4)
+
+
+def test_a_phoneme_head_is_a_recogniser(corpus: Corpus, tmp_path: Path) -> None:
+    speech = encoder()
+    seed_torch(2)
+    head = PhonemeHead(16, ("P", "AA"), width=8)
+    torch.nn.init.normal_(head.ctc.weight, std=3.0)
+    save_phoneme_head(tmp_path / "head", head, speech)
+    listener = open_recogniser(tmp_path / "head", speech)
+    assert (listener.units, listener.width) == (("<pad>", "P", "AA"), 16)
+    clip = corpus.split("train")[0]
+    heard = listener.hear(corpus.audio(clip))
+    assert heard.hidden.shape == (50, 16)  # 1 s at 50 Hz
+    np.testing.assert_allclose(heard.times, np.arange(50) / 50)
+    posteriors, _ = load_recogniser(speech, tmp_path / "head", made_by="the test").posteriors(corpus.audio(clip))
+    np.testing.assert_allclose(heard.logits.log_softmax(-1), posteriors, atol=1e-5)
+    recipe = dataclasses.replace(RECIPE, recogniser=str(tmp_path / "head"), steps=2)
+    with Scratch(tmp_path / "scratch") as scratch:
+        model, history = train_network(
+            corpus, speech, corpus.split("train"), recipe, seed=0, scratch=scratch, description="toy"
+        )
+    assert model.units == ("<pad>", "P", "AA")
+    assert np.isfinite([row["text"] for row in history]).all()

@@ -1,0 +1,82 @@
+"""The stage motion_prior: nothing for most networks, trained or published for CodeTalker, and the student after it."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from learn2talk_core.checkpoints.codetalker import export_codetalker
+from learn2talk_core.models.speech_encoders.loading import save_speech_encoder
+from learn2talk_core.models.students.loading import load_student
+from learn2talk_core.run.config import load_params
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.students import PlainStudent
+from learn2talk_core.training.students import codetalker, faceformer
+from stages import motion_prior, student
+from tests.checkpoints.test_codetalker import network
+from tests.toy import toy_corpus
+from tests.training.students.test_codetalker import PRIOR, RECIPE
+from tests.training.test_student import encoder
+
+
+@pytest.fixture
+def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> motion_prior.Params:
+    """Parameters, in an empty working folder with a corpus; both networks have recipes of a few steps."""
+    params = load_params(motion_prior.Params, "motion_prior")
+    speaks = load_params(faceformer.NetworkRecipe, "faceformer")
+    monkeypatch.chdir(tmp_path)
+    toy_corpus(tmp_path / "data" / "corpus")
+    prior = dataclasses.replace(PRIOR, steps=3)
+    recipes = {"codetalker": dataclasses.replace(RECIPE, prior=prior, steps=2), "faceformer": speaks}
+
+    def tiny(_: type, group: str) -> Any:
+        return recipes[group]
+
+    for stage in (motion_prior, student):
+        monkeypatch.setattr(stage, "load_params", tiny)
+    return params
+
+
+def report(path: str) -> Any:
+    return json.loads(Path(path).read_text())
+
+
+def test_most_networks_need_none(params: motion_prior.Params) -> None:
+    assert motion_prior.main(params, "faceformer") == "faceformer needs none"
+    assert report("data/models/motion_prior/faceformer/model.json") == {"network": "faceformer", "prior": None}
+    assert report("metrics/motion_prior/faceformer.json") == {"network": "faceformer"}
+
+
+def test_a_codec_is_trained_and_becomes_part_of_the_student(params: motion_prior.Params) -> None:
+    motion_prior.main(params, "codetalker")
+    assert {"parameters", "perplexity", "motion"} <= set(report("metrics/motion_prior/codetalker.json"))
+    Path("data/models/speech_encoder").mkdir(parents=True)
+    save_speech_encoder("data/models/speech_encoder", encoder())
+    one = PlainStudent("codetalker", "weights/none")
+    student.main(student.Params(seed=0, frozen_layers=None, students={"mine": one}), "mine")
+    model, _ = load_student("data/models/students/mine", made_by="the test")
+    codec = codetalker.load_codec("data/models/motion_prior/codetalker", "toy")
+    for key, value in codec.state_dict().items():
+        torch.testing.assert_close(model.state_dict()[f"autoencoder.{key}"], value)
+
+
+def test_a_published_codec_takes_its_place(params: motion_prior.Params, tmp_path: Path) -> None:
+    export_codetalker(network(styles=2, vertices=64), tmp_path / "published")
+    first, second = (str(tmp_path / "published" / f"stage{stage}.pth.tar") for stage in (1, 2))
+    motion_prior.main(dataclasses.replace(params, networks={"codetalker": first}), "codetalker")
+    assert report("metrics/motion_prior/codetalker.json")["checkpoint"] == first
+    assert codetalker.load_codec("data/models/motion_prior/codetalker", "toy").shape.heads == 8
+    with pytest.raises(BadInput, match="expected a file of CodeTalker's stage 1, found one of stage 2"):
+        motion_prior.main(dataclasses.replace(params, networks={"codetalker": second}), "codetalker")
+
+
+def test_an_unknown_network_names_the_known_ones(params: motion_prior.Params) -> None:
+    known = "codetalker, faceformer, meshtalk, selftalk, voca"
+    with pytest.raises(BadInput, match=f"params.yaml: networks: expected one of {known}, found emote"):
+        motion_prior.main(params, "emote")
+    one = student.Params(seed=0, frozen_layers=None, students={"mine": PlainStudent("emote", "weights/none")})
+    with pytest.raises(BadInput, match=f"students.mine.network: expected one of {known}, found emote"):
+        student.main(one, "mine")
