@@ -2,6 +2,9 @@
 
     python -m benchmarks.students [--networks NAME …] [--seconds 5 10 20] [--meshtalk FOLDER]
 
+CodeTalker is measured three times: as published weights are predicted, with past frames kept as for students trained
+here, and plain, by the loop of its own code (whole prefixes through decoder and codec, to vertices and back).
+
 The weights are functions of their names (tests/golden/fill.py). VOCA gets DeepSpeech's logits, which are not computed.
 With `--meshtalk`, a checkout of the reference's code, its own networks are run on the same weights and sound. Each
 prediction runs in a process of its own, on one thread: the fastest of three, and the memory that it needs in addition.
@@ -21,15 +24,16 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.decode import peak_kilobytes
-from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, align_as_faceformer
 from learn2talk_core.models.students.codetalker.codec import CodecShape, MotionCodec
-from learn2talk_core.models.students.codetalker.network import CodeTalker
+from learn2talk_core.models.students.codetalker.network import GROWTH, CodeTalker
 from learn2talk_core.models.students.faceformer.network import new_faceformer
 from learn2talk_core.models.students.meshtalk.network import MelSpectrogram, MeshTalk, MeshTalkShape, loud
 from learn2talk_core.models.students.selftalk.network import SelfTalk
 from learn2talk_core.models.students.student import Student
 from learn2talk_core.models.students.voca.network import DEEPSPEECH, STEPS_PER_SECOND, VOCA
 from tests.golden.fill import fill_state_dict, waveform
+from tests.models.students.codetalker.test_network import naive_codes
 
 VERTICES, STYLES, FPS = 5023, 8, 30.0  # VOCASET
 MESHTALK_VERTICES = 6172
@@ -49,10 +53,17 @@ def selftalk() -> Student:
                     audio_encoder=encoder, alignment="vocaset")  # fmt: skip
 
 
-def codetalker() -> Student:
+def codetalker() -> CodeTalker:
     shape = CodecShape(VERTICES, 1024, 6, 8, 1536, codes=16, code_width=64, entries=256, projected=False)
     encoder = Wav2Vec2SpeechEncoder.from_numbers()
     return CodeTalker(MotionCodec(shape), STYLES, audio_encoder=encoder, alignment="vocaset")
+
+
+def codetalker_kept() -> Student:
+    """With the shortcut of students trained here: past frames of the codec are kept (`CodeTalker.growth`)."""
+    student = codetalker()
+    student.growth = GROWTH
+    return student
 
 
 def voca() -> Student:
@@ -64,7 +75,8 @@ def meshtalk() -> Student:
 
 
 BUILD: dict[str, Callable[[], Student]] = {
-    "faceformer": faceformer, "selftalk": selftalk, "codetalker": codetalker, "voca": voca, "meshtalk": meshtalk,
+    "faceformer": faceformer, "selftalk": selftalk, "codetalker": codetalker, "codetalker_kept": codetalker_kept,
+    "codetalker_plain": codetalker, "voca": voca, "meshtalk": meshtalk,
 }  # fmt: skip
 
 
@@ -76,12 +88,21 @@ def prediction(network: str, seconds: float) -> Callable[[], Tensor]:
     if isinstance(student, VOCA):
         logits = torch.randn(round(seconds * STEPS_PER_SECOND), DEEPSPEECH)
         return lambda: student.displacement(student.predict_from_logits(logits, style[0])[None])
+    if network == "codetalker_plain":
+        return lambda: plain(student, wave, style)
     template = np.zeros((student.vertex_count, 3), np.float32)
 
     def predict() -> Tensor:
         return student.displacement(student.predict_states(wave, FPS, style, int(seconds * FPS), template))
 
     return predict
+
+
+def plain(student: CodeTalker, wave: np.ndarray, style: Tensor) -> Tensor:
+    """CodeTalker by the loop of its own code."""
+    encoder = student.audio_encoder
+    hidden = encoder.encode_long(align_as_faceformer(encoder.frozen_features(wave)[None], "vocaset"), FPS)
+    return student.displacement(student.decode_codes(naive_codes(student, hidden, style)))
 
 
 def meshtalk_reference(folder: str, seconds: float) -> Callable[[], Tensor]:
