@@ -165,7 +165,7 @@ def test_without_a_run_the_packaged_student_is_used(tmp_path: Path, monkeypatch:
     assert animator.corpus.folder == tmp_path / "package" / "corpus"
     assert len(animator.animate(speech(1.0)).states) == 30
     with pytest.raises(
-        BadInput, match="other: expected a folder, .* or the name of a student: learn2talk, found nothing"
+        BadInput, match=r"other: expected a folder, .* or the name of a student: learn2talk, found nothing"
     ):
         find_model("other")
 
