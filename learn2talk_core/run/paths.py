@@ -17,6 +17,7 @@ REPORT = "data/report"
 
 MODELS = "data/models"
 SPEECH_ENCODER = "data/models/speech_encoder"
+PHONEME_HEAD = "data/models/phoneme_head"  # phoneme recogniser on the speech encoder
 LIPREADER = "data/models/lipreader"  # a folder for each role: loss, metric
 SYNCNET3D = "data/models/syncnet3d"  # likewise
 TEACHER = "data/models/teacher"

@@ -52,7 +52,9 @@ def load_speech_encoder(source: str | Path, frozen_layers: int | None = None) ->
         layers = encoder.config.num_hidden_layers
         if not 0 <= frozen_layers <= layers:
             expected = f"0 … {layers}, the layers of the speech encoder in {source}"
-            raise BadInput("frozen_layers", expected=expected, found=str(frozen_layers), fix="Change it in params.yaml.")
+            raise BadInput(
+                "frozen_layers", expected=expected, found=str(frozen_layers), fix="Change it in params.yaml."
+            )
         encoder.config.frozen_layers = frozen_layers
     return encoder
 
