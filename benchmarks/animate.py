@@ -35,7 +35,7 @@ from transformers import Wav2Vec2Config
 from benchmarks.decode import peak_kilobytes
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.checkpoints.faceformer import export_faceformer, import_faceformer
-from learn2talk_core.models.speech_encoder import SpeechEncoder, align_as_faceformer, normalise_wave
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, align_as_faceformer, normalise_wave
 from learn2talk_core.models.students.faceformer.network import OFFICIAL_EPS, new_faceformer
 
 FPS, VERTICES, STYLES, WIDTH = 30, 5023, 8, 64
@@ -177,7 +177,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         torch.manual_seed(0)
-        encoder = SpeechEncoder.from_numbers()
+        encoder = Wav2Vec2SpeechEncoder.from_numbers()
         student = new_faceformer(encoder, VERTICES, STYLES, FPS, width=WIDTH, dropout=0.1, alignment="vocaset")
         torch.nn.init.normal_(student.vertice_map_r.weight, std=0.02)
         export_faceformer(student, folder / "weights.pth")

@@ -41,7 +41,7 @@ from learn2talk_core.corpus.format import Recording, open_corpus, write_corpus
 from learn2talk_core.datasets import biwi
 from learn2talk_core.datasets.biwi import FPS, SPEAKERS, BiwiRecipe, read_biwi
 from learn2talk_core.datasets.fixtures_biwi import write_frames, write_template
-from learn2talk_core.models.speech_encoder import SpeechEncoder
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
 from learn2talk_core.models.syncnet3d import window_frames
 from learn2talk_core.run.config import load_params
 from learn2talk_core.training.scratch import Scratch
@@ -237,7 +237,7 @@ def train(what: str, folder: Path, steps: int) -> dict[str, float]:
             found["chosen"] = min(recipe.clips, len(clips))
             found["windows"] = found["chosen"] * recipe.windows
         else:
-            encoder = SpeechEncoder.from_numbers(**({} if what == "base" else SMALL))
+            encoder = Wav2Vec2SpeechEncoder.from_numbers(**({} if what == "base" else SMALL))
             spoken = spoken_clips(corpus, encoder, clips, "speech features")
             paper = replace(STUDENT, steps=steps)
             faceformer.train_network(corpus, encoder, spoken, paper, seed=0, scratch=scratch, description="faceformer")

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
-from learn2talk_core.models.speech_encoder import SpeechEncoder, normalise_wave
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, normalise_wave
 from learn2talk_core.models.students.faceformer.network import FaceFormer, causal_bias
 
 SMALL = {"conv_dim": (64,) * 7, "hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 4,
@@ -29,7 +29,9 @@ FPS = 30
 STYLE = torch.eye(8)[:1]
 
 
-def model(vertices: int, width: int, encoder: SpeechEncoder, period: int = FPS, audio_rate: int = 1) -> FaceFormer:
+def model(
+    vertices: int, width: int, encoder: Wav2Vec2SpeechEncoder, period: int = FPS, audio_rate: int = 1
+) -> FaceFormer:
     torch.manual_seed(0)
     face = FaceFormer(
         vertices, 8, audio_width=encoder.config.hidden_size, width=width, period=period, audio_rate=audio_rate,
@@ -69,7 +71,7 @@ def best(run: Callable[[], Tensor], repeats: int) -> tuple[Tensor, float]:
 def decoding(repeats: int) -> None:
     print("Decoding without the speech encoder, states and vertices, seconds")
     for name, vertices, width in (("4792 vertices", 4792, 64), ("VOCASET", 5023, 64), ("BIWI's size", 23370, 128)):
-        face = model(vertices, width, SpeechEncoder.from_numbers(**SMALL))
+        face = model(vertices, width, Wav2Vec2SpeechEncoder.from_numbers(**SMALL))
         for seconds in (2, 10):
             audio = torch.randn(1, seconds * FPS, face.audio_feature_map.in_features)
             fast, latent = best(partial(face.roll_out, audio, STYLE), repeats)
@@ -85,7 +87,7 @@ def whole_prediction(repeats: int) -> None:
     print("Whole prediction of 10 s of speech, seconds")
     wave = normalise_wave(torch.randn(1, 10 * SAMPLE_RATE))
     for name, numbers in (("embedded size", SMALL), ("wav2vec 2.0 base", {})):
-        encoder = SpeechEncoder.from_numbers(**numbers).eval()
+        encoder = Wav2Vec2SpeechEncoder.from_numbers(**numbers).eval()
         face = model(4792, 64, encoder)
         with torch.inference_mode():
             _, alone = best(partial(listen, encoder, wave), repeats)
@@ -93,11 +95,11 @@ def whole_prediction(repeats: int) -> None:
         print(f"  {name:16s} encoder {alone:6.3f}  whole {whole:6.3f}  ratio {whole / alone:.2f}")
 
 
-def listen(encoder: SpeechEncoder, wave: Tensor) -> Tensor:
+def listen(encoder: Wav2Vec2SpeechEncoder, wave: Tensor) -> Tensor:
     return encoder.encode(encoder.resample(encoder.conv_features(wave), wave.shape[1] * FPS // SAMPLE_RATE, FPS))
 
 
-def predict(face: FaceFormer, encoder: SpeechEncoder, wave: Tensor) -> Tensor:
+def predict(face: FaceFormer, encoder: Wav2Vec2SpeechEncoder, wave: Tensor) -> Tensor:
     return face.roll_out(listen(encoder, wave), STYLE)
 
 
@@ -115,7 +117,7 @@ def long_speech(quick: bool) -> None:
 
 @torch.inference_mode()
 def alone(seconds: int) -> None:
-    face = model(4792, 64, SpeechEncoder.from_numbers(**SMALL))
+    face = model(4792, 64, Wav2Vec2SpeechEncoder.from_numbers(**SMALL))
     audio = torch.randn(1, seconds * FPS, face.audio_feature_map.in_features)
     face.states(audio[:, :FPS], STYLE)
     Path("/proc/self/clear_refs").write_text("5")  # Linux: reset the peak memory

@@ -1,5 +1,4 @@
-"""talking_video → data/models/lipreader/{metric,loss}: two lip readers, trained on different faces with other seeds, or
-imported from published weights.
+"""talking_video → data/models/lipreader/{metric,loss}: two lip readers, trained on different faces with other seeds.
 
 The one of role `loss` is the frozen E_lipread of Eq. 6. The one of role `metric` never serves as a loss; it alone
 judges speech perception.
@@ -7,16 +6,13 @@ judges speech perception.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from torch import nn
 
-from learn2talk_core.checkpoints.lipreader import import_reader
-from learn2talk_core.corpus.phonemes import visemes_of
 from learn2talk_core.models.lipreader import LipReader, read_lips
 from learn2talk_core.run.config import shared
-from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_folder, write_json
 from learn2talk_core.run.paths import CURVES, LIPREADER, METRICS, TALKING_VIDEO
 from learn2talk_core.run.progress import progress
@@ -27,12 +23,11 @@ from learn2talk_core.statistics.recognition import (
     ctc_greedy,
     error_rate,
     most_frequent_accuracy,
-    plain_text,
-    spelled,
     viseme_accuracy,
 )
 from learn2talk_core.training.lipreader import (
     CLASSES,
+    VISEMES,
     VOCABULARY,
     LipReaderTraining,
     MouthClip,
@@ -41,9 +36,9 @@ from learn2talk_core.training.lipreader import (
 )
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
-from learn2talk_core.video.talking_video import TalkingVideo, open_talking_video
+from learn2talk_core.video.talking_video import open_talking_video
 
-VISEMES = visemes_of(np.arange(CLASSES))
+OWN_CLIPS = 50  # of the training clips that are read too, to see how much worse new faces are
 
 
 @dataclass(frozen=True)
@@ -61,32 +56,15 @@ class LipReaderNetwork:
 
 
 @dataclass(frozen=True)
-class Checkpoints:
-    metric: str | None
-    loss: str | None
-
-
-@dataclass(frozen=True)
 class Params:
-    checkpoint: Checkpoints
     network: LipReaderNetwork
     training: LipReaderTraining
     seed: int = shared()
 
 
 def main(params: Params, role: str) -> str:
-    if params.checkpoint.metric is not None and params.checkpoint.metric == params.checkpoint.loss:
-        raise BadInput(
-            "lipreader.checkpoint",
-            expected="two different readers, for the metric and for the loss",
-            found=f"{params.checkpoint.loss} for both",
-            fix="Set one of them to null, or name another reader.",
-        )
     seed = mix(params.seed, "lipreader", role)
     video = open_talking_video(TALKING_VIDEO)
-    checkpoint = getattr(params.checkpoint, role)
-    if checkpoint is not None:
-        return import_trained_reader(checkpoint, role, video)
     config = {"vocabulary": VOCABULARY, **asdict(params.network)}
     with open_scratch(f"lipreader-{role}", params, [TALKING_VIDEO]) as scratch:
         clips = mouth_clips(video, role)
@@ -98,6 +76,7 @@ def main(params: Params, role: str) -> str:
         held_out = mouth_clips(video, "validation")
         seen = scores(reader, model["head"], held_out)
         blind = scores(reader, model["head"], held_out, blind=True)
+        own = scores(reader, model["head"], clips[:: max(1, len(clips) // OWN_CLIPS)])
         with whole_folder(f"{LIPREADER}/{role}") as folder:
             save_weights(folder, model, {"reader": config, "classes": CLASSES})
         write_curve(history, f"{CURVES}/lipreader-{role}.csv")
@@ -105,6 +84,7 @@ def main(params: Params, role: str) -> str:
         metrics = {
             **seen,
             **{f"{name}_no_video": value for name, value in blind.items()},
+            "viseme_accuracy_own_faces": own["viseme_accuracy"],
             "viseme_accuracy_most_frequent": most_frequent_accuracy(spoken, said, VISEMES),
             "parameters": parameter_count(model),
         }
@@ -114,42 +94,6 @@ def main(params: Params, role: str) -> str:
         f"held-out phoneme error {seen['phoneme_error']:.3f} (without video {blind['phoneme_error']:.3f}), "
         f"viseme accuracy {seen['viseme_accuracy']:.3f} ({blind['viseme_accuracy']:.3f})"
     )
-
-
-def import_trained_reader(checkpoint: str, role: str, video: TalkingVideo) -> str:
-    """Import a reader that was trained elsewhere; a published one is scored in characters."""
-    model, config = import_reader(checkpoint)
-    reader: Any = model["reader"]
-    if "units" in config:
-        found = character_scores(reader, config["units"], video)
-    else:
-        held_out = mouth_clips(video, "validation")
-        found = {
-            **scores(reader, model["head"], held_out),
-            **{f"{k}_no_video": v for k, v in scores(reader, model["head"], held_out, blind=True).items()},
-        }
-    with whole_folder(f"{LIPREADER}/{role}") as folder:
-        save_weights(folder, model, config)
-    write_curve([{"step": 0.0}], f"{CURVES}/lipreader-{role}.csv")
-    write_json(
-        f"{METRICS}/lipreader/{role}.json", {"checkpoint": checkpoint, "parameters": parameter_count(model), **found}
-    )
-    return f"imported {checkpoint}; held-out " + ", ".join(f"{key} {value:.3f}" for key, value in found.items())
-
-
-def character_scores(reader: LipReader, units: Sequence[str], video: TalkingVideo) -> dict[str, float]:
-    """Character error rate (greedy CTC) over the held-out clips whose text is known, with and without the video."""
-    clips = [clip for clip in video.split("validation") if plain_text(clip.text)]
-    if not clips:
-        return {}
-    texts = [plain_text(clip.text) for clip in clips]
-    seen: list[str] = []
-    blind: list[str] = []
-    for clip in progress(clips, "reading lips", unit="clip"):
-        frames = video.mouths(clip)
-        for read, shown in ((seen, frames), (blind, np.full_like(frames, 128))):
-            read.append(spelled(ctc_greedy(read_lips(reader, None, shown).log_probs), units))
-    return {"character_error": error_rate(texts, seen), "character_error_no_video": error_rate(texts, blind)}
 
 
 def scores(reader: LipReader, head: nn.Module, clips: Sequence[MouthClip], *, blind: bool = False) -> dict[str, float]:

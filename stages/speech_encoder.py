@@ -1,20 +1,17 @@
-"""audio of corpus and talking_video → data/models/speech_encoder: wav2vec 2.0, which computes the student's input.
-
-A small one is trained here on phonemes, at the frame rate of the motion, or a published one is imported.
-"""
+"""sound of talking_video → data/models/speech_encoder: a small wav2vec 2.0 trained on phonemes, or a checkpoint"""
 
 from dataclasses import dataclass
 
 import torch
 
-from learn2talk_core.checkpoints.wav2vec2 import import_wav2vec2
-from learn2talk_core.corpus.format import Corpus, open_corpus
-from learn2talk_core.models.speech_encoder import SpeechEncoder
+from learn2talk_core.checkpoints.speech_encoder import import_speech_encoder
+from learn2talk_core.models.speech_encoders.loading import save_speech_encoder
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
 from learn2talk_core.run import processes
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_folder, write_json
-from learn2talk_core.run.paths import CORPUS, CURVES, METRICS, SPEECH_ENCODER, TALKING_VIDEO
+from learn2talk_core.run.paths import CURVES, METRICS, SPEECH_ENCODER, TALKING_VIDEO, is_nothing
 from learn2talk_core.run.seed import generator, mix, seed_torch
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.weights import parameter_count
@@ -38,7 +35,8 @@ CURVE, NUMBERS = f"{CURVES}/speech_encoder.csv", f"{METRICS}/speech_encoder.json
 class Params:
     """Group `speech_encoder` of params.yaml."""
 
-    checkpoint: str | None
+    checkpoint: str
+    fps: float
     tcn_width: int
     width: int
     layers: int
@@ -55,40 +53,40 @@ class Params:
 
 
 def main(params: Params) -> str:
-    if params.checkpoint is not None:
-        encoder = import_wav2vec2(params.checkpoint)
+    if not is_nothing(params.checkpoint):
+        encoder = import_speech_encoder(params.checkpoint)
         with whole_folder(OUT) as folder:
-            encoder.save_pretrained(folder)
+            save_speech_encoder(folder, encoder)
         write_curve([{"step": 0.0}], CURVE)
         write_json(NUMBERS, {"checkpoint": params.checkpoint, "parameters": parameter_count(encoder)})
         return f"imported {params.checkpoint}, {parameter_count(encoder) / 1e6:.1f} million parameters"
 
     seed = mix(params.seed, "speech_encoder")
-    corpus, video = open_corpus(CORPUS), open_talking_video(VIDEO)
-    clips = spoken_texts(corpus, video, ("train",), ("loss", "metric"))
-    held_out = spoken_texts(corpus, video, ("validation",), ("validation",))
+    video = open_talking_video(VIDEO)
+    clips = spoken_texts(video, "loss", "metric")
+    held_out = spoken_texts(video, "validation")
     seed_torch(seed, "weights")
     model = PhonemeRecogniser(small_encoder(params))
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=params.weight_decay, betas=(0.9, 0.98))
 
     def step(index: int) -> dict[str, float]:
         rng = generator(seed, "batch", index, *processes.mark())
-        batch = random_speech_batch(clips, rng, params.batch, params.window, corpus.fps, params.noise)
-        loss, row = recognition_loss(model, batch, corpus.fps, params.alignment_weight)
+        batch = random_speech_batch(clips, rng, params.batch, params.window, params.fps, params.noise)
+        loss, row = recognition_loss(model, batch, params.fps, params.alignment_weight)
         update(loss, optimizer, learning_rate=warmup_cosine(index, params.steps, params.learning_rate))
         return row
 
-    with open_scratch("speech_encoder", params, [CORPUS, VIDEO]) as scratch:
+    with open_scratch("speech_encoder", params, [VIDEO]) as scratch:
         model.train()
         history = train(
             step, {"model": model, "optimizer": optimizer},
             steps=params.steps, seed=seed, scratch=scratch, description="speech encoder",
         )  # fmt: skip
         model.eval()
-        scores = recognition_scores(model, held_out, corpus.fps)
-        blind = blind_scores(clips, held_out, corpus.fps)
+        scores = recognition_scores(model, held_out, params.fps)
+        blind = blind_scores(clips, held_out, params.fps)
         with whole_folder(OUT) as folder:
-            model.encoder.save_pretrained(folder)
+            save_speech_encoder(folder, model.encoder)
         write_curve(history, CURVE)
         about = {
             "parameters": parameter_count(model.encoder),
@@ -102,9 +100,9 @@ def main(params: Params) -> str:
     )
 
 
-def small_encoder(params: Params) -> SpeechEncoder:
+def small_encoder(params: Params) -> Wav2Vec2SpeechEncoder:
     """A small wav2vec 2.0 with layer normalisation before each block, as in the large models, to learn faster."""
-    return SpeechEncoder.from_numbers(
+    return Wav2Vec2SpeechEncoder.from_numbers(
         conv_dim=(params.tcn_width,) * 7,
         hidden_size=params.width,
         intermediate_size=4 * params.width,
@@ -120,20 +118,15 @@ def small_encoder(params: Params) -> SpeechEncoder:
     )
 
 
-def spoken_texts(
-    corpus: Corpus, video: TalkingVideo, corpus_splits: tuple[str, ...], video_splits: tuple[str, ...]
-) -> list[SpokenText]:
-    """Sound and phonemes of the clips of both corpora; clips without phonemes are left out."""
-    texts = [
-        *(SpokenText(corpus.audio(clip), clip.phonemes) for clip in corpus.split(*corpus_splits) if clip.phonemes),
-        *(SpokenText(video.audio(clip), clip.phonemes) for clip in video.split(*video_splits) if clip.phonemes),
-    ]
+def spoken_texts(video: TalkingVideo, *splits: str) -> list[SpokenText]:
+    """Sound and phonemes of the clips of these splits; clips without phonemes are left out."""
+    texts = [SpokenText(video.audio(clip), clip.phonemes) for clip in video.split(*splits) if clip.phonemes]
     if not texts:
         raise BadInput(
             "speech_encoder.checkpoint",
-            expected="a published wav2vec 2.0, since neither corpus has phonemes to train one on",
-            found="null",
-            fix="Name one, such as facebook/wav2vec2-base-960h.",
+            expected="a trained speech encoder, since the films have no phonemes to train one on",
+            found="none",
+            fix="Name one, such as ../weights/speech_encoder.",
         )
     return texts
 

@@ -5,9 +5,11 @@ they must have been trained on this same corpus, and keep the alignment of sound
 """
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
+from learn2talk_core.checkpoints.watched import refuse_unwatched
 from learn2talk_core.corpus.format import Corpus, open_corpus
-from learn2talk_core.models.speech_encoder import load_speech_encoder
+from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.run import paths
 from learn2talk_core.run.config import load_params, shared
@@ -27,16 +29,17 @@ METRICS, CURVES = f"{paths.METRICS}/students", f"{paths.CURVES}/students"
 @dataclass(frozen=True)
 class Params:
     seed: int = shared()
+    frozen_layers: int | None = shared()
     students: dict[str, PlainStudent] = shared()
 
 
 def main(params: Params, name: str) -> str:
     corpus, student = open_corpus(CORPUS), params.students[name]
-    if student.checkpoint is not None:
-        return import_trained_student(name, student, student.checkpoint, corpus)
+    if not paths.is_nothing(student.checkpoint):
+        return import_trained_student(name, student, corpus)
     training = training_of(student.network, f"students.{name}.network")
     recipe = load_params(training.NetworkRecipe, student.network)
-    encoder = load_speech_encoder(ENCODER)
+    encoder = load_speech_encoder(ENCODER, params.frozen_layers)
     keyed = (replace(params, students={name: student}), recipe)
     with open_scratch(f"student-{name}", keyed, [CORPUS, ENCODER]) as scratch:
         clips = spoken_clips(corpus, encoder, corpus.split("train"), "speech features")
@@ -51,9 +54,11 @@ def main(params: Params, name: str) -> str:
     return f"{model} from {len(clips)} clips, vertex loss {history[-1]['vertex']:.3g}"
 
 
-def import_trained_student(name: str, student: PlainStudent, checkpoint: str, corpus: Corpus) -> str:
+def import_trained_student(name: str, student: PlainStudent, corpus: Corpus) -> str:
     """Import published weights instead of training, if they were trained on this corpus."""
     training_of(student.network, f"students.{name}.network")
+    checkpoint = student.checkpoint
+    refuse_unwatched(checkpoint, f"students.{name}.checkpoint", [f"{Path(checkpoint).name}.config.json"])
     model, speakers = checkpoints_of(student.network).import_student(checkpoint, corpus)
     with whole_folder(f"{OUT}/{name}") as folder:
         save_student(folder, model, fps=corpus.fps, speakers=speakers, recipe=corpus.recipe, checkpoint=checkpoint)

@@ -1,15 +1,21 @@
-"""data/talking_video → data/models/teacher: Wav2Lip's generator, and the sync expert that is its sync loss."""
+"""data/talking_video, speech encoder → data/models/teacher: Wav2Lip's generator, and the sync expert that is its sync
+loss. The judging lip reader measures what can be read from the generator's lips.
+"""
 
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from learn2talk_core.audio.mel import mel_spectrogram, mel_windows, window_starts
-from learn2talk_core.checkpoints.wav2lip import import_expert, import_generator
-from learn2talk_core.corpus.phonemes import PHONEMES, frame_labels
+from learn2talk_core.checkpoints.wav2lip import import_expert
+from learn2talk_core.corpus.phonemes import PHONEMES, frame_labels, visemes_of
+from learn2talk_core.models.lipreader import Reading, load_lipreader, read_lips
+from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
+from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
 from learn2talk_core.models.sync_expert2d import (
     FRAMES,
     SyncExpert2D,
@@ -21,35 +27,58 @@ from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, one_shot, save_gener
 from learn2talk_core.report.teacher_sheet import write_teacher_sheet
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.files import whole_folder, write_json
-from learn2talk_core.run.paths import CURVES, METRICS, PLOTS, TALKING_VIDEO, TEACHER
+from learn2talk_core.run.paths import (
+    CURVES,
+    LIPREADER,
+    METRICS,
+    PLOTS,
+    SPEECH_ENCODER,
+    TALKING_VIDEO,
+    TEACHER,
+    is_nothing,
+)
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.weights import frozen
 from learn2talk_core.statistics.face_videos import lower_half_l1, mouth_opening_agreement
+from learn2talk_core.statistics.recognition import viseme_accuracy
 from learn2talk_core.statistics.synchrony import at_shifts, auc, mean_distances, shifted_distances, sync_error
 from learn2talk_core.training.loop import write_curve
 from learn2talk_core.training.scratch import open_scratch
+from learn2talk_core.training.speaking_face import SpeakingFace, speaking_face, speaking_faces
 from learn2talk_core.training.wav2lip import (
+    GAINS,
     ExpertTraining,
     GeneratorTraining,
-    SpeakingFace,
+    inputs_of,
     train_audio_encoder,
     train_expert,
     train_generator,
 )
-from learn2talk_core.video.talking_video import FACE_SIZE, VIDEO_FPS, TalkingVideo, VideoClip, open_talking_video
+from learn2talk_core.video.talking_video import (
+    MOUTH_SIZE,
+    VIDEO_FPS,
+    TalkingVideo,
+    VideoClip,
+    crop,
+    grey,
+    open_talking_video,
+    pasted,
+)
 
+VISEMES = visemes_of(np.arange(1 + len(PHONEMES)))
 VIDEO, OUT = TALKING_VIDEO, TEACHER
+READER = f"{LIPREADER}/metric"  # judges how well the lips of the teacher's videos can be read
+TUNING_CLIPS = 10  # held-out clips on which the gain is chosen
 PARTS = ("expert", "audio_encoder", "generator")
 SHEET_CLIPS, SHEET_FRAMES = 3, 12
 SHEET_MARGIN = 10  # pixels of the face around the lips
-LIPS_SHARE = 0.6  # width of the lips as a share of the mouth box's 9 cm
 
 
 @dataclass(frozen=True)
 class Params:
-    checkpoint: str | None
-    expert_checkpoint: str | None
+    expert_checkpoint: str
+    hears: Literal["speech_encoder", "mel"]
     threads: int
     evaluation_clips: int
     expert: ExpertTraining
@@ -57,37 +86,47 @@ class Params:
     seed: int = shared()
 
 
+@dataclass(frozen=True)
+class HeldOut:
+    """A held-out clip, its frames, and what the networks see and hear of it."""
+
+    clip: VideoClip
+    frames: np.ndarray
+    face: SpeakingFace
+
+
 def main(params: Params) -> str:
     torch.set_num_threads(params.threads)
-    # load checkpoints first, so that a wrong file is an error at once
-    taken = None if params.checkpoint is None else import_generator(params.checkpoint)
-    expert_taken = None if params.expert_checkpoint is None else import_expert(params.expert_checkpoint)
+    # load the checkpoint first, so that a wrong file is an error at once
+    expert_taken = None if is_nothing(params.expert_checkpoint) else import_expert(params.expert_checkpoint)
     expert_width = params.expert.width if expert_taken is None else expert_taken[1]
+    listens = params.hears == "speech_encoder"
+    encoder = load_speech_encoder(SPEECH_ENCODER).eval() if listens else None
+    reader, head = load_lipreader(READER)
     video = open_talking_video(VIDEO)
     spoken = [clip for clip in video.split("loss", "metric") if clip.frames >= FRAMES]
-    clips = [speaking_face(video, clip) for clip in progress(spoken, "faces", unit="clip")]
+    inputs_from = [VIDEO, *([SPEECH_ENCODER] if listens else [])]
     with ExitStack() as stack:
-        scratch = [stack.enter_context(open_scratch(f"teacher-{part}", params, [VIDEO])) for part in PARTS]
+        scratch = [stack.enter_context(open_scratch(f"teacher-{part}", params, inputs_from)) for part in PARTS]
+        clips = speaking_faces(video, spoken, encoder, scratch[0].folder / "clips")
         if expert_taken is not None:
             expert, curve = expert_taken[0], [{"step": 0.0}]
         else:
             expert, curve = train_expert(clips, params.expert, seed=params.seed, scratch=scratch[0])
         write_curve(curve, f"{CURVES}/teacher_expert.csv")
-        if taken is not None:
-            (generator, shape, inputs), curve = taken, [{"step": 0.0}]
-        else:
-            recipe, listening = params.generator, None
-            if recipe.audio_steps:
-                listening, _ = train_audio_encoder(clips, recipe, seed=params.seed, scratch=scratch[1])
-            generator, curve = train_generator(clips, expert, listening, recipe, seed=params.seed, scratch=scratch[2])
-            shape, inputs = {"width": recipe.width, "audio_width": recipe.audio_width}, Inputs(lead=recipe.lead)
+        recipe, audio_encoder = params.generator, None
+        if recipe.audio_steps:
+            audio_encoder, _ = train_audio_encoder(clips, recipe, seed=params.seed, scratch=scratch[1])
+        generator, curve = train_generator(clips, expert, audio_encoder, recipe, seed=params.seed, scratch=scratch[2])
+        shape = {"width": recipe.width, "audio_width": recipe.audio_width}
+        tuning, judged = held_out(video, encoder, params.evaluation_clips)
+        inputs = with_gain(generator, inputs_of(clips, recipe), tuning, recipe.amplitude)
         write_curve(curve, f"{CURVES}/teacher.csv")
-        mean_face = np.mean([clip.faces.mean(axis=0) for clip in clips], axis=0)
+        mean_face = np.mean([clip.mean_face for clip in clips], axis=0)
         frozen(expert)
         frozen(generator)
-        scores = judge(video, expert, generator, inputs, mean_face, params.evaluation_clips)
-        sources = {"checkpoint": params.checkpoint, "expert_checkpoint": params.expert_checkpoint}
-        write_json(f"{METRICS}/teacher.json", {**scores, **{key: value for key, value in sources.items() if value}})
+        scores = judge(judged, expert, generator, inputs, mean_face, partial(read_lips, reader, head))
+        write_json(f"{METRICS}/teacher.json", scores)
         with whole_folder(OUT) as folder:
             save_generator(folder, generator, inputs=inputs, **shape)
             save_expert(folder / "sync_expert", expert, width=expert_width)
@@ -95,53 +134,88 @@ def main(params: Params) -> str:
             part.remove()
     return (
         f"Wav2Lip from {len(clips)} clips; one-shot on held-out faces: L1 {scores['l1']['generated']:.4f} (still: "
-        f"{scores['l1']['still']:.4f}), mouth correlation {scores['mouth']['correlation']}"
+        f"{scores['l1']['still']:.4f}), mouth correlation {scores['mouth']['correlation']}, amplitude "
+        f"{scores['mouth']['amplitude']} with gain {inputs.gain}"
     )
 
 
-def speaking_face(video: TalkingVideo, clip: VideoClip) -> SpeakingFace:
-    mel = mel_spectrogram(video.audio(clip))
-    left, top, right, bottom = clip.face_box
-    scale = FACE_SIZE / (right - left), FACE_SIZE / (bottom - top)
-    # The lips fill the central part of the lip reader's mouth box.
-    centre = [(clip.mouth_box[k] + clip.mouth_box[k + 2]) / 2 for k in (0, 1)]
-    half = LIPS_SHARE * (clip.mouth_box[2] - clip.mouth_box[0]) / 2
-    corners = [
-        (c + side * half - o) * s for side in (-1, 1) for c, o, s in zip(centre, (left, top), scale, strict=True)
+def held_out(video: TalkingVideo, encoder: SpeechEncoder | None, count: int) -> tuple[list[HeldOut], list[HeldOut]]:
+    """Clips to choose the gain with, and `count` others, or fewer, to judge the teacher with.
+
+    Both are spread over the held-out faces. If there are too few, some are used for both.
+    """
+    clips = [clip for clip in video.split("validation") if clip.frames >= FRAMES]
+    judged = clips[:: max(1, len(clips) // count)][:count]
+    others = [clip for clip in clips if clip not in judged] or judged
+    tuning = others[:: max(1, len(others) // TUNING_CLIPS)][:TUNING_CLIPS]
+    both = [
+        [HeldOut(clip, frames, speaking_face(clip, frames, wave, encoder)) for clip, frames, wave in video.films(part)]
+        for part in (tuning, judged)
     ]
-    lips = [min(FACE_SIZE, max(0, round(corner))) for corner in corners]
-    return SpeakingFace(
-        video.faces(clip),
-        mel_windows(mel, window_starts(clip.frames, VIDEO_FPS)),
-        (lips[0], lips[1], lips[2], lips[3]),
-    )
+    return both[0], both[1]
+
+
+def with_gain(generator: Wav2Lip, inputs: Inputs, clips: Sequence[HeldOut], amplitude: float) -> Inputs:
+    """`inputs` with the smallest gain for which the lips move at least `amplitude` times as far as in the films."""
+    for gain in GAINS:
+        inputs = inputs._replace(gain=gain)
+        reached = [lips_agreement(one, one_shot_of(one, generator, inputs))[1] for one in clips]
+        if np.mean(reached) >= amplitude:
+            break
+    return inputs
+
+
+def one_shot_of(one: HeldOut, generator: Wav2Lip, inputs: Inputs) -> np.ndarray:
+    """The clip's first frame made to say its sound, uint8 (T, 96, 96, 3)."""
+    return one_shot(generator, one.face.faces[0], one.face.sound, len(one.frames), inputs)
+
+
+def lips_agreement(one: HeldOut, made: np.ndarray) -> tuple[float, float]:
+    """Correlation and amplitude of the lips of a video of the clip; see `mouth_opening_agreement`."""
+    left, top, right, bottom = one.face.lips
+    generated, truth = (faces[:, top:bottom, left:right] for faces in (made, one.face.faces))
+    return mouth_opening_agreement(generated, truth)
 
 
 def judge(
-    video: TalkingVideo, expert: SyncExpert2D, generator: Wav2Lip, inputs: Inputs, mean_face: np.ndarray, count: int
+    clips: Sequence[HeldOut],
+    expert: SyncExpert2D,
+    generator: Wav2Lip,
+    inputs: Inputs,
+    mean_face: np.ndarray,
+    read: Callable[[np.ndarray], Reading],
 ) -> dict[str, Any]:
-    """Score one-shot videos, made from each clip's first frame, on held-out faces and sentences; write the sheet."""
-    held_out = [clip for clip in video.split("validation") if clip.frames >= FRAMES]
-    chosen = held_out[:: max(1, len(held_out) // count)][:count]
+    """Score one-shot videos, made from each clip's first frame, on held-out faces and sentences; write the sheet.
+
+    `read` is the judging lip reader: mouth crops (T, 96, 96) → `Reading`.
+    """
     rows, truth, sheet, labels = [], [], [], []
-    for clip in progress(chosen, "judging", unit="clip"):
-        face = speaking_face(video, clip)
+    spoken: list[np.ndarray] = []
+    logits: dict[str, list[np.ndarray]] = {"truth": [], "generated": []}
+    shown = clips[:: max(1, len(clips) // SHEET_CLIPS)][:SHEET_CLIPS]
+    for one in progress(clips, "judging", unit="clip"):
+        clip, face = one.clip, one.face
+        made = one_shot_of(one, generator, inputs)
         videos = {
             "truth": face.faces,
-            "generated": one_shot(generator, face.faces[0], face.mels, inputs),
+            "generated": made,
             "still": np.broadcast_to(face.faces[0], face.faces.shape),
         }
         phonemes = frame_labels(clip.phonemes, clip.frames, VIDEO_FPS)
-        heard = audio_embeddings(expert, face.mels[: face.windows])
+        heard = audio_embeddings(expert, face.mel_at(np.arange(face.windows))[:, 0])
         speech = phonemes[FRAMES // 2 :][: face.windows] > 0
         seen = {name: face_embeddings(expert, faces) for name, faces in videos.items()}
         truth.append(shifted_distances(seen["truth"], heard)[speech])
-        left, top, right, bottom = face.lips
-        correlation, amplitude = mouth_opening_agreement(
-            *(videos[name][:, top:bottom, left:right] for name in ("generated", "truth"))
-        )
+        whole = {"truth": one.frames, "generated": pasted(one.frames[0], clip.face_box, made)}
+        readings = {name: read(crop(grey(frames), clip.mouth_box, MOUTH_SIZE)) for name, frames in whole.items()}
+        if clip.phonemes:
+            spoken.append(phonemes)
+            for name, reading in readings.items():
+                if reading.frame_logits is not None:
+                    logits[name].append(reading.frame_logits)
+        correlation, amplitude = lips_agreement(one, made)
         drawn = {
-            "generated": videos["generated"],
+            "generated": made,
             "still": videos["still"],
             "mean_training_frame": mean_face,
             "best_still": face.faces.mean(axis=0),  # mean of the true frames, unknown to a generator
@@ -153,8 +227,9 @@ def judge(
                 "mouth": {"correlation": correlation, "amplitude": amplitude},
             }
         )
-        if clip in chosen[:: max(1, len(chosen) // SHEET_CLIPS)][:SHEET_CLIPS]:
+        if one in shown:
             at = np.linspace(0, clip.frames - 1, SHEET_FRAMES).astype(int)
+            left, top, right, bottom = face.lips
             around = [
                 slice(max(0, low - SHEET_MARGIN), high + SHEET_MARGIN) for low, high in ((top, bottom), (left, right))
             ]
@@ -164,7 +239,18 @@ def judge(
     write_teacher_sheet(f"{PLOTS}/teacher.png", sheet, labels)
     distances = np.concatenate(truth)
     apart = {f"auc_shift{n}": auc(at_shifts(distances, 0, 0), at_shifts(distances, n, 15)) for n in (1, 3)}
-    return {"clips": len(chosen), "expert": mean_of([apart]), **mean_of(rows)}
+    visemes = {
+        name: round(viseme_accuracy(np.concatenate(some), np.concatenate(spoken), VISEMES), 5)
+        for name, some in logits.items()
+        if some
+    }
+    return {
+        "clips": len(clips),
+        "gain": inputs.gain,
+        "expert": mean_of([apart]),
+        "viseme_accuracy": visemes,
+        **mean_of(rows),
+    }
 
 
 def expert_sync_scores(face: np.ndarray, audio: np.ndarray, keep: np.ndarray) -> dict[str, float]:

@@ -8,17 +8,17 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
-from learn2talk_core.audio.mel import mel_spectrogram, mel_windows, window_starts
 from learn2talk_core.corpus.format import Clip, Corpus, open_corpus
-from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, load_generator, one_shot
+from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
+from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
+from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, load_generator, one_shot, sound_for
 from learn2talk_core.run.clip_map import map_clips
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
-from learn2talk_core.run.paths import CORPUS, TALKING_VIDEO, TEACHER, TEACHER_VIDEO
+from learn2talk_core.run.paths import CORPUS, SPEECH_ENCODER, TEACHER, TEACHER_VIDEO
 from learn2talk_core.run.progress import log, progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.teacher.command import check_command, clear_unfinished, make_video, video_path
@@ -32,11 +32,12 @@ from learn2talk_core.video.talking_video import (
     EncodedFilm,
     frames_of,
     open_talking_video,
+    pasted,
     write_talking_video,
 )
 from learn2talk_core.video.video_file import encode_video
 
-VIDEO, OUT = TALKING_VIDEO, TEACHER_VIDEO
+OUT = TEACHER_VIDEO
 SCRATCH = "teacher_videos"  # in .scratch: videos that a command made, kept until the user deletes them
 CHUNK = 8  # clips per job, for which the generator is loaded once
 HOPELESS = 5  # stop if a command fails for each of the first 5 clips
@@ -58,7 +59,7 @@ class Workshop:
 def main(params: Params) -> str:
     check(params)
     corpus = open_corpus(CORPUS)
-    stills = choose_stills(corpus.templates, open_talking_video(VIDEO), params.still)
+    stills = choose_stills(corpus.templates, open_talking_video(params.stills), params.still)
     clips = taught_clips(corpus, params.test_clips)
     scratch = scratch_folder()
     with ExitStack() as stack:
@@ -83,11 +84,11 @@ def check(params: Params) -> None:
     """Raise `BadInput` for wrong parameters before any video is made."""
     if params.kind == "command":
         check_command(params.command, "teacher_video.command")
-    if params.kind == "videos" and (params.videos is None or not Path(params.videos).is_dir()):
+    if params.kind == "videos" and not Path(params.videos).is_dir():
         raise BadInput(
             "teacher_video.videos",
             expected="a folder with a video for each clip",
-            found=f"{params.videos}",
+            found=params.videos,
             fix="Give its path; docs/teachers.md explains how to fill it.",
         )
 
@@ -101,16 +102,19 @@ def open_workshop(params: Params, scratch: Path) -> Workshop:
     """Load everything except the clips, for one job."""
     torch.set_num_threads(params.threads)
     corpus = open_corpus(CORPUS)
-    stills = choose_stills(corpus.templates, open_talking_video(VIDEO), params.still)
+    stills = choose_stills(corpus.templates, open_talking_video(params.stills), params.still)
     if params.kind == "wav2lip":
         generator, inputs = load_generator(TEACHER)
-        return Workshop(
-            corpus, stills, lambda clip, audio, still: (wav2lip_film(clip, audio, still, generator, inputs), "")
-        )
+        encoder = load_speech_encoder(SPEECH_ENCODER).eval() if inputs.states else None
+
+        def spoken(clip: Clip, audio: np.ndarray, still: Still) -> Made:
+            return wav2lip_film(clip, audio, still, generator, inputs, encoder), ""
+
+        return Workshop(corpus, stills, spoken)
     find = mediapipe_faces() if params.face == "landmarks" else None
 
     def found(clip: Clip, audio: np.ndarray, still: Still) -> Made:
-        return foreign_film(clip, audio, find_video(str(params.videos), clip.id), still, find)
+        return foreign_film(clip, audio, find_video(params.videos, clip.id), still, find)
 
     def commanded(clip: Clip, audio: np.ndarray, still: Still) -> Made:
         path = video_path(scratch, clip.id, params.command, audio, still.image)
@@ -169,16 +173,14 @@ def passed(
     )
 
 
-def wav2lip_film(clip: Clip, audio: np.ndarray, still: Still, generator: Wav2Lip, inputs: Inputs) -> EncodedFilm:
+def wav2lip_film(
+    clip: Clip, audio: np.ndarray, still: Still, generator: Wav2Lip, inputs: Inputs, encoder: SpeechEncoder | None
+) -> EncodedFilm:
     """The teacher's video of one clip's audio: the generated face pasted into the otherwise unchanged still image."""
     frames = frames_of(len(audio))
-    mels = mel_windows(mel_spectrogram(audio), window_starts(frames, VIDEO_FPS))
-    left, top, right, bottom = still.clip.face_box
-    pictures = np.repeat(still.image[None], frames, axis=0)
-    for picture, face in zip(pictures, one_shot(generator, still.face, mels, inputs), strict=True):
-        picture[top:bottom, left:right] = cv2.resize(face, (right - left, bottom - top))
+    faces = one_shot(generator, still.face, sound_for(inputs, audio, frames, encoder), frames, inputs)
     described = describe(clip, frames, len(audio), still.clip.face_box, still.clip.mouth_box)
-    return described, encode_video(pictures, VIDEO_FPS), audio
+    return described, encode_video(pasted(still.image, still.clip.face_box, faces), VIDEO_FPS), audio
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ from ruamel.yaml import YAML
 
 from learn2talk_core.run.imports import closure, imports
 from learn2talk_core.run.networks import network_names
-from scripts.code_deps import code_of
+from scripts.code_deps import PIPELINES, code_of
 
 ROOT = Path(__file__).parents[1]
-PARAMS = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
+PARAMS = {folder: YAML(typ="safe").load((ROOT / folder / "params.yaml").read_text()) for folder in PIPELINES}
 FIRST_PARTY = ("stages", "learn2talk_core")
 # The packages that each package of the library may import. A new package needs a line here.
 ARROWS = {
@@ -51,7 +51,10 @@ OF_NETWORK = (
 
 
 class Stage(typing.NamedTuple):
+    """One stage of one of the two pipelines; `deps` and `outs` are relative to the project's root."""
+
     name: str
+    pipeline: str
     module: str
     deps: tuple[str, ...]
     params: frozenset[str]
@@ -60,33 +63,52 @@ class Stage(typing.NamedTuple):
 
 @cache
 def stages() -> list[Stage]:
-    """dvc.yaml, with `foreach` unrolled."""
+    """Both dvc.yaml, with `foreach` unrolled. Names of stages of the second pipeline begin with `pretraining/`."""
     found = []
-    for name, body in YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"].items():
-        items = body.get("foreach", [None])
-        groups = PARAMS[items[2:-1]] if isinstance(items, str) else {}
-        for item in groups or items:
-            text, network = body["do"] if "foreach" in body else body, groups.get(item, {}).get("network", "")
+    for pipeline, up in PIPELINES.items():
+        prefix = "" if pipeline == "." else f"{pipeline}/"
 
-            def fill(value: typing.Any, item: str | None = item, network: str = network) -> str:
-                value = next(iter(value)) if isinstance(value, dict) else value
-                if item:
-                    value = value.replace("${item}", item).replace("${key}", item).replace("${item.network}", network)
-                return value
+        def rooted(path: str, prefix: str = prefix, up: str = up) -> str:
+            return path.removeprefix(up) if up and path.startswith(up) else prefix + path
 
-            command = fill(text["cmd"]).split()
-            assert command[:2] == ["python", "-m"], f"{name}: {command}"
-            outs = [fill(out) for kind in ("outs", "metrics", "plots") for out in text.get(kind, [])]
-            found.append(
-                Stage(
-                    f"{name}@{item}" if item else name,
-                    command[2],
-                    tuple(fill(dep) for dep in text["deps"]),
-                    frozenset(fill(param) for param in text.get("params", [])),
-                    tuple(outs),
+        for name, body in YAML(typ="safe").load((ROOT / pipeline / "dvc.yaml").read_text())["stages"].items():
+            text, items = body.get("do", body), body.get("foreach", [None])
+            items = _at(PARAMS[pipeline], items[2:-1]) if isinstance(items, str) else items
+            for key in items:
+                values = PARAMS[pipeline] | {"key": key, "item": items[key] if isinstance(items, dict) else key}
+                values = _resolved(values, values)
+                command = filled(text["cmd"], values).split()
+                assert command[-3 if "foreach" in body else -2 :][0] == "-m", f"{name}: {command}"
+                outs = [filled(out, values) for kind in ("outs", "metrics", "plots") for out in text.get(kind, [])]
+                found.append(
+                    Stage(
+                        prefix + (f"{name}@{key}" if key else name),
+                        pipeline,
+                        command[command.index("-m") + 1],
+                        tuple(rooted(filled(dep, values)) for dep in text["deps"]),
+                        frozenset(filled(param, values) for param in text.get("params", [])),
+                        tuple(map(rooted, outs)),
+                    )
                 )
-            )
     return found
+
+
+def filled(text: typing.Any, values: dict[str, typing.Any]) -> str:
+    """An entry of dvc.yaml with its `${names}` replaced by `values`; of an entry with options, its path."""
+    text = next(iter(text)) if isinstance(text, dict) else text
+    return re.sub(r"\$\{([\w.]+)\}", lambda match: str(_at(values, match[1])), text)
+
+
+def _resolved(value: typing.Any, values: dict[str, typing.Any]) -> typing.Any:
+    if isinstance(value, dict):
+        return {key: _resolved(inner, values) for key, inner in value.items()}
+    return filled(value, values) if isinstance(value, str) and "${" in value else value
+
+
+def _at(value: typing.Any, path: str) -> typing.Any:
+    for key in path.split("."):
+        value = value[key]
+    return value
 
 
 def leaves(params: type, group: str) -> set[str]:
@@ -140,15 +162,21 @@ def test_no_student_depends_on_the_code_of_another_network(stage: Stage) -> None
 
 
 def test_params_equal_dataclass(stage: Stage) -> None:
-    """A stage's params list its own group of students, and additionally the group of its network."""
+    """A stage's params list its own group of students, and additionally the group of its network; those of one expert
+    only the path of that."""
     params = importlib.import_module(stage.module).Params
     found = {param.split(".")[0] if param.split(".")[0] in STUDENTS else param for param in stage.params}
-    assert found - set(network_names()) == leaves(params, stage.module.split(".")[1])
+    read = leaves(params, stage.module.split(".")[1])
+    if stage.module == "stages.experts":
+        assert found == {f"experts.{stage.name.split('@')[1]}"} <= read
+        assert read == {param for one in stages() if one.module == stage.module for param in one.params}
+    else:
+        assert found - set(network_names()) == read
 
 
 def test_a_student_reads_its_own_groups() -> None:
     for group, name in (("students", "student"), ("taught_students", "taught_student")):
-        for student, settings in PARAMS[group].items():
+        for student, settings in PARAMS["."][group].items():
             read = next(stage.params for stage in stages() if stage.name == f"{name}@{student}")
             assert {f"{group}.{student}", settings["network"]} <= read
 
@@ -159,23 +187,20 @@ def test_every_parameter_is_read_by_a_stage() -> None:
             return {prefix}
         return {leaf for key, inner in value.items() for leaf in flat(inner, f"{prefix}.{key}" if prefix else key)}
 
-    read = {param for stage in stages() for param in stage.params}
-    unread = {leaf for leaf in flat(PARAMS, "") if not any(leaf == one or leaf.startswith(f"{one}.") for one in read)}
-    assert not unread
-    assert all(_found(param) is not None for param in read)
-
-
-def _found(param: str) -> typing.Any:
-    value = PARAMS
-    for key in param.split("."):
-        value = value[key]
-    return param
+    for pipeline, params in PARAMS.items():
+        read = {param for stage in stages() if stage.pipeline == pipeline for param in stage.params}
+        unread = {
+            leaf for leaf in flat(params, "") if not any(leaf == one or leaf.startswith(f"{one}.") for one in read)
+        }
+        assert not unread
+        for param in read:
+            _at(params, param)  # each exists
 
 
 def test_small_results_stay_out_of_the_run_cache_trap() -> None:
     """`cache: false` under `outs` would switch the run-cache off; `persist` would keep stale checkpoints."""
-    text = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())
-    for name, body in text["stages"].items():
+    texts = [YAML(typ="safe").load((ROOT / pipeline / "dvc.yaml").read_text()) for pipeline in PIPELINES]
+    for name, body in (stage for text in texts for stage in text["stages"].items()):
         body = body.get("do", body)
         assert all(isinstance(out, str) for out in body.get("outs", [])), name
         assert "persist" not in str(body), name
@@ -215,10 +240,10 @@ def test_a_lambda_reruns_the_student_and_what_follows(weight: str) -> None:
 
 
 def test_the_seed_of_the_trainings_leaves_the_data_alone() -> None:
-    data = {"corpus", "talking_video"}
+    data = {"corpus", "pretraining/talking_video"}
     assert not data & downstream(reading("seed"))
-    assert {"speech_encoder", "student@faceformer", "taught_student@learn2talk"} <= reading("seed")
-    assert {stage: reading(f"{stage}.seed") for stage in data} == {stage: {stage} for stage in data}
+    assert {"pretraining/teacher", "student@faceformer", "taught_student@learn2talk"} <= reading("seed")
+    assert [reading(f"{stage.split('/')[-1]}.seed") for stage in sorted(data)] == [{stage} for stage in sorted(data)]
 
 
 def test_a_metric_reruns_evaluate_and_report() -> None:
@@ -234,6 +259,38 @@ def test_syncnet3d_reruns_its_two_stages_and_their_downstream() -> None:
     expected = {"syncnet3d@metric", "syncnet3d@loss", "taught_student@learn2talk", "predict", "evaluate", "report"}
     assert downstream(changed) == expected
     assert "student@faceformer" not in downstream({"syncnet3d@metric", "syncnet3d@loss"})
+
+
+def depending_on(path: str) -> set[str]:
+    return {s.name for s in stages() if any(Path(dep) == Path(path) for dep in s.deps)}
+
+
+def test_another_lip_reader_trains_only_the_students_that_use_it() -> None:
+    judged = {"evaluate", "report"}
+    assert downstream({"experts@lipreader_metric"}) == {"experts@lipreader_metric"} | judged
+    changed = {"experts@lipreader_loss", "teacher_features", "taught_student@learn2talk", "predict"}
+    assert downstream({"experts@lipreader_loss"}) == changed | judged
+    made = {"experts@teacher", "teacher_video", "mouths", "teacher_features", "taught_student@learn2talk", "predict"}
+    assert downstream({"experts@teacher"}) == made | judged
+    assert downstream({"experts@sync_expert"}) == {"experts@sync_expert", "report"}  # its row in the table of experts
+
+
+def test_every_checkpoint_is_a_dependency() -> None:
+    for name, path in PARAMS["."]["experts"].items():
+        assert f"experts@{name}" in depending_on(path)
+    assert "pretraining/speech_encoder" in depending_on("weights/speech_encoder")
+    assert "pretraining/speech" in depending_on("checkpoints/kokoro")
+    assert depending_on("weights/none") == {
+        "student@faceformer", "teacher_video", "pretraining/talking_video", "pretraining/teacher",
+    }  # fmt: skip
+    assert (ROOT / "weights/none").is_file()
+
+
+def test_the_weights_are_made_by_no_stage_of_the_default_pipeline() -> None:
+    """Else `dvc repro` would train for hours."""
+    used = {dep for s in stages() if s.pipeline == "." for dep in s.deps}
+    assert not any(dep.startswith("pretraining/") for dep in used)
+    assert not any(out.startswith("weights/") for s in stages() for out in s.outs)
 
 
 def modules() -> list[Path]:

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from learn2talk.commands.options import Subparsers
-from learn2talk_core.run.paths import CORPUS, TALKING_VIDEO
+from learn2talk_core.run.paths import CORPUS
 
 
 def add(subparsers: Subparsers) -> None:
@@ -35,7 +35,7 @@ def run(arguments: argparse.Namespace) -> int:
     params = load_params(TeacherVideo, "teacher_video")
     corpus = open_corpus(arguments.corpus)
     find = mediapipe_faces() if (arguments.face or params.face) == "landmarks" else None
-    stills = choose_stills(corpus.templates, open_talking_video(TALKING_VIDEO), params.still) if find is None else {}
+    stills = choose_stills(corpus.templates, open_talking_video(params.stills), params.still) if find is None else {}
     report = check_teacher(arguments.folder, corpus, taught_clips(corpus, params.test_clips), stills, find)
     if arguments.redo:
         with whole_file(arguments.redo) as partial:

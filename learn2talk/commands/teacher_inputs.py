@@ -3,7 +3,7 @@
 import argparse
 
 from learn2talk.commands.options import Subparsers
-from learn2talk_core.run.paths import CORPUS, TALKING_VIDEO
+from learn2talk_core.run.paths import CORPUS
 
 
 def add(subparsers: Subparsers) -> None:
@@ -27,7 +27,7 @@ def run(arguments: argparse.Namespace) -> int:
     corpus = open_corpus(arguments.corpus)
     clips = taught_clips(corpus, params.test_clips)
     clips = listed(arguments.only, clips) if arguments.only else clips
-    stills = choose_stills(corpus.templates, open_talking_video(TALKING_VIDEO), params.still)
+    stills = choose_stills(corpus.templates, open_talking_video(params.stills), params.still)
     table = write_inputs(arguments.folder, corpus, clips, stills)
     print(
         f"{len(table)} sounds and {table['image'].nunique()} images; pairs are listed in {arguments.folder}/clips.csv"

@@ -11,7 +11,6 @@ import torch
 from learn2talk_core.animation.animation import Animation, frame_count, resample_states
 from learn2talk_core.animation.head_motion import HeadMotion, in_units
 from learn2talk_core.animation.life import Life
-from learn2talk_core.audio.sound import SHORTEST
 from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16
 from learn2talk_core.run.errors import BadInput
 
@@ -58,7 +57,7 @@ class Stream:
         self._made = self._given = 0  # frames: at the student's rate, and at the output's
         self._held = np.zeros(0, np.float32)
         self._last = np.zeros((0, len(animator._map[0])), np.float32)  # the newest state, to interpolate from
-        self._heard, self._sum, self._squares = 0, 0.0, 0.0  # running statistics for the normalisation
+        self._heard = 0  # samples that the student has heard
         self._finished = False
 
     def feed(self, samples: np.ndarray) -> np.ndarray:
@@ -115,24 +114,16 @@ class Stream:
     def _speak(self, last: int, until: int, end: int) -> np.ndarray:
         """States up to frame `last` at the student's rate, from sound up to frame `until` and sample `end`."""
         first = max(0, self._made - self._past)
-        wave = torch.from_numpy(self._normalised(round(first * SAMPLE_RATE / self._own_fps), end))
-        states = self._spoken.extend(wave, self._made - first, last - self._made, until - first).numpy()
+        begin, new = round(first * SAMPLE_RATE / self._own_fps), end - self._heard
+        wave = self._held[begin - self._forgotten : end - self._forgotten]
+        states = self._spoken.extend(wave, new, self._made - first, last - self._made, until - first).numpy()
+        self._heard = end
         self._made = last
         self._forget(round(max(0, last - self._past) * SAMPLE_RATE / self._own_fps))
         return states
 
-    def _normalised(self, begin: int, end: int) -> np.ndarray:
-        new = self._held[self._heard - self._forgotten : end - self._forgotten].astype(np.float64)
-        self._heard = max(self._heard, end)
-        self._sum, self._squares = self._sum + new.sum(), self._squares + np.square(new).sum()
-        mean = self._sum / self._heard
-        variance = max(0.0, self._squares / self._heard - mean**2)
-        deviation = math.sqrt(variance + self._spoken.eps)
-        wave = (self._held[begin - self._forgotten : end - self._forgotten] - mean) / deviation
-        return np.pad(wave, (0, max(0, SHORTEST - len(wave)))).astype(np.float32)
-
     def _forget(self, before: int) -> None:
-        """Drop samples that no later chunk needs; keep those that are not in the running statistics yet."""
+        """Drop samples that no later chunk needs; keep those that the student has not heard yet."""
         before = min(before, self._heard)
         self._held = self._held[before - self._forgotten :] if before > self._forgotten else self._held
         self._forgotten = max(before, self._forgotten)

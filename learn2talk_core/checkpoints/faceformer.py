@@ -10,7 +10,7 @@ from transformers import Wav2Vec2Config
 from learn2talk_core.checkpoints.wav2vec2 import config_dict, encoder_from, read_config
 from learn2talk_core.corpus import published_speakers
 from learn2talk_core.corpus.format import Corpus
-from learn2talk_core.models.speech_encoder import SpeechEncoder
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
 from learn2talk_core.models.students.faceformer.network import AudioAlignment, FaceFormer, new_faceformer, state_sizes
 from learn2talk_core.models.students.student import load_as
 from learn2talk_core.run.errors import BadInput
@@ -134,6 +134,11 @@ def export_faceformer(model: FaceFormer, out: str | Path) -> list[str]:
         Notes on what FaceFormer's code needs to know or cannot do, one sentence each.
     """
     out, encoder = Path(out), model.speech_encoder
+    if not isinstance(encoder, Wav2Vec2SpeechEncoder):
+        fix = "Train a student on a wav2vec 2.0: FaceFormer's code has no other."
+        raise BadInput(
+            "export", expected="a student whose speech encoder is wav2vec 2.0", found=encoder.model_type, fix=fix
+        )
     beside = _config_beside(out)
     if beside.exists() and not out.exists():
         found, fix = "another file, which would be lost", "Name another output file, or move this one away."
@@ -194,7 +199,7 @@ def _check_corpus(
         raise BadInput(path, expected=expected, found=f"for {rate:g}", fix=OTHER_CORPUS)
 
 
-def _encoder(state: State, path: Path, config: str | Path | None) -> SpeechEncoder:
+def _encoder(state: State, path: Path, config: str | Path | None) -> Wav2Vec2SpeechEncoder:
     inner = {key.removeprefix("audio_encoder."): v for key, v in state.items() if key.startswith("audio_encoder.")}
     if config is None and _config_beside(path).is_file():
         config = _config_beside(path)
@@ -205,7 +210,7 @@ def _config_beside(path: Path) -> Path:
     return path.with_name(path.name + ".config.json")
 
 
-def _differs_from_base(encoder: SpeechEncoder) -> bool:
+def _differs_from_base(encoder: Wav2Vec2SpeechEncoder) -> bool:
     """Whether FaceFormer's code, which always builds wav2vec 2.0 base, would build another network."""
     sizes = (
         "conv_",

@@ -15,42 +15,45 @@ from typing import Any
 
 from learn2talk_core.run.config import read_yaml
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import read_json, write_json
+from learn2talk_core.run.files import read_json
 from learn2talk_core.run.own_folder import PACK, check_own, own_folder
-from learn2talk_core.run.paths import CORPUS, COST, EVALUATION, METRICS, MODELS, STUDENTS
+from learn2talk_core.run.paths import CORPUS, COST, EVALUATION, METRICS, MODELS, STUDENTS, TALKING_VIDEO
+from learn2talk_core.run.weights import halve_files, write_origin
 
 ABOUT = {
     "students": "A student of Learn2Talk's pipeline: speech in, 3D face motion out.",
-    "speech_encoder": "wav2vec 2.0: speech in, features out.",
+    "speech_encoder": "Speech encoder, wav2vec 2.0 or Whisper's: speech in, features out.",
     "teacher": "Wav2Lip and its lip-sync expert: a face and speech in, a talking face out.",
     "lipreader": "Lip reader: mouth images in, phonemes or text out.",
     "syncnet3d": "SyncNet3D: measures whether the 3D motion of a mouth and speech are in sync.",
 }
 LOADING = {  # module, code that loads the model
     "students": ("students.loading", 'student, speakers = load_student("FOLDER", made_by="a download")'),
-    "speech_encoder": ("speech_encoder", 'encoder = load_speech_encoder("FOLDER")'),
+    "speech_encoder": ("speech_encoders.loading", 'encoder = load_speech_encoder("FOLDER")'),
     "teacher": ("wav2lip", 'generator, inputs = load_generator("FOLDER")'),
     "lipreader": ("lipreader", 'reader, head = load_lipreader("FOLDER")'),
     "syncnet3d": ("syncnet3d", 'syncnet = load_syncnet3d("FOLDER")'),
 }
-PARAMETER = {
-    "speech_encoder": "speech_encoder.checkpoint",
-    "teacher": "teacher.checkpoint",
-    "lipreader": "lipreader.checkpoint.loss",
+PARAMETER = {  # the parameter that names such a folder
+    "speech_encoder": "experts.speech_encoder",
+    "teacher": "experts.teacher",
+    "lipreader": "experts.lipreader_loss",
 }
+FILMS = "talking_video.json"  # in `metrics/`: what the 2D corpus contains
 
 
-def pack(model: str, out: str | Path, project: str | Path = ".") -> None:
+def pack(model: str, out: str | Path, project: str | Path = ".", *, half: bool = False) -> None:
     """Copy a model that a finished run of the pipeline made, with its origin and its scores.
 
-    `out` then holds the model's own files; `learn2talk.json` with commit, parameters, corpus, metrics and checksums;
-    and `README.md`, the model card made from it. The folder can be pushed to a hub unchanged, and every `checkpoint`
-    parameter accepts it.
+    `out` then holds the model's own files; `learn2talk.json` with commit, cost, parameters, data, scores and checksums;
+    and `README.md`, the model card made from it. The folder can be pushed to a hub unchanged, and every parameter that
+    names a checkpoint accepts it.
 
     Args:
         model: the model's folder, `data/models/NAME` or `data/models/NAME/ROLE`.
         out: the new folder; one that was packed before is replaced.
         project: the folder with `dvc.lock`.
+        half: store the weights in half precision (`run.weights.halved`).
 
     Raises:
         BadInput: not the model that `dvc.lock` describes, or `out` exists and was not made by this command.
@@ -75,14 +78,31 @@ def pack(model: str, out: str | Path, project: str | Path = ".") -> None:
         "content": expected,
         "parameters": dict(entry.get("params", {}).get("params.yaml", {})),
         "corpus": _corpus(project, entry),
+        "films": _films(project, entry),
+        "cost": _cost(project, stages[stage]),
         "metrics": dict(_metrics(project, stages, stage, model)),
     }
+    made = about["corpus"] or about["films"] or {}
+    about["licence"] = "mit" if "embedded" in (made.get("recipe"), made.get("source")) else "other"
     with own_folder(out, PACK) as partial:
         shutil.copytree(folder, partial, dirs_exist_ok=True)
-        files = sorted(file for file in partial.rglob("*") if file.is_file())
-        sums = {str(f.relative_to(partial)): hashlib.sha256(f.read_bytes()).hexdigest() for f in files}
-        write_json(partial / "learn2talk.json", {**about, "sha256": sums})
-        (partial / "README.md").write_text(model_card(about))
+        if half:
+            halve_files(partial)
+        write_card(partial, about)
+
+
+def write_card(folder: str | Path, about: Mapping[str, Any]) -> None:
+    """Make `folder` a packaged model: `learn2talk.json` (`run.weights.write_origin`) and the model card, `README.md`.
+
+    Args:
+        folder: with the model's own files, and nothing else.
+        about: `model`, its kind or kind and name, such as "lipreader/loss"; `licence`, in the hub's spelling. Optional:
+            `commit` as from `commit`; `source`, where its weights come from if they were not trained here; `data`, one
+            sentence on what they were trained on; `corpus` and `films`, the data if made here; `cost` of the training,
+            `seconds` and `peak_memory_mb`; `metrics` and `parameters`, nested names → numbers.
+    """
+    write_origin(folder, about)
+    (Path(folder) / "README.md").write_text(model_card(about))
 
 
 def content_hash(folder: str | Path) -> str:
@@ -130,13 +150,10 @@ def _md5(data: bytes) -> str:
 
 
 def model_card(about: Mapping[str, Any]) -> str:
-    """The model card of a packed model; see `pack` for what `about` holds."""
+    """The model card of a packaged model; see `write_card` for what `about` holds."""
     name = about["model"]
     kind = name.split("/")[0]
-    corpus, metrics = about["corpus"] or {}, dict(_flat(about["metrics"]))
-    embedded = corpus.get("recipe") == "embedded"
-    licence = "mit" if embedded else "other"
-    lines = ["---", "library_name: learn2talk", f"license: {licence}"]
+    lines = ["---", "library_name: learn2talk", f"license: {about['licence']}"]
     lines += ["tags:", "- talking-head", "- speech-driven-animation", "---"]
     lines += ["", f"# {name.replace('/', ', ')}", "", ABOUT.get(kind, ""), ""]
     if loading := LOADING.get(kind):
@@ -145,16 +162,30 @@ def model_card(about: Mapping[str, Any]) -> str:
         lines += ["```python", f"from learn2talk_core.models.{module} import {function}", "", call, "```", ""]
     if kind in PARAMETER:
         lines += [f"In the pipeline: `dvc exp run -S {PARAMETER[kind]}=FOLDER`.", ""]
-    lines += ["## Origin", "", f"- commit: {_commit_text(about['commit'])}"]
-    if corpus:
-        numbers = f"{corpus['fps']:g} frames per second, {corpus['mm_per_unit']:g} mm per unit"
-        lines += [f"- corpus: {corpus['recipe']}, {numbers}; training speakers {', '.join(corpus['train_speakers'])}"]
-    if not embedded:
-        lines += ["- licence: that of the training data; check it before you distribute the weights"]
-    lines += ["", "## Scores", "", *_table(("number", "value"), metrics)]
-    lines += ["", "## Parameters", "", *_table(("parameter", "value"), dict(_flat(about["parameters"])))]
+    lines += ["## Origin", "", *_origin(about)]
+    for title, head, values in (("Scores", "number", "metrics"), ("Parameters", "parameter", "parameters")):
+        lines += ["", f"## {title}", "", *_table((head, "value"), dict(_flat(about.get(values) or {})))]
     lines += ["", "Units, protocols and definitions: `learn2talk.json` and the project's documentation.", ""]
     return "\n".join(lines)
+
+
+def _origin(about: Mapping[str, Any]) -> Iterator[str]:
+    if source := about.get("source"):
+        yield f"- weights: {source}"
+    if "commit" in about:
+        yield f"- commit: {_commit_text(about['commit'])}"
+    if data := about.get("data"):
+        yield f"- data: {data}"
+    if corpus := about.get("corpus"):
+        numbers = f"{corpus['fps']:g} frames per second, {corpus['mm_per_unit']:g} mm per unit"
+        yield f"- corpus: {corpus['recipe']}, {numbers}; training speakers {', '.join(corpus['train_speakers'])}"
+    if films := about.get("films"):
+        faces = ", ".join(f"{split['speakers']} in {name}" for name, split in films["splits"].items())
+        yield f"- films: {films['source']}, {films['minutes']:.0f} minutes; faces: {faces}"
+    if cost := about.get("cost"):
+        yield f"- cost: {cost['seconds'] / 60:.0f} minutes, {cost['peak_memory_mb']:.0f} MB of memory"
+    if about["licence"] == "other":
+        yield "- licence: that of the training data; check it before you distribute the weights"
 
 
 def _commit_text(found: Mapping[str, Any] | None) -> str:
@@ -187,6 +218,22 @@ def _corpus(project: Path, entry: Mapping[str, Any]) -> dict[str, Any] | None:
     return {key: header[key] for key in ("recipe", "fps", "mm_per_unit", "train_speakers", "storage")} | {
         "content": used
     }
+
+
+def _films(project: Path, entry: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the stage talking_video says about its films; None if the model was not made from them."""
+    used = any(dep["path"] == TALKING_VIDEO for dep in entry.get("deps", []))
+    path = project / METRICS / FILMS
+    return read_json(path, made_by="dvc repro talking_video") if used and path.is_file() else None
+
+
+def _cost(project: Path, entry: Mapping[str, Any]) -> dict[str, float] | None:
+    """Time and memory of the stage, as it wrote them."""
+    for out in entry["outs"]:
+        path = project / out["path"]
+        if out["path"].startswith(f"{COST}/") and path.is_file():
+            return next(iter(read_json(path, made_by="dvc repro").values()))
+    return None
 
 
 def _metrics(project: Path, stages: Mapping[str, Any], stage: str, model: str) -> Iterator[tuple[str, Any]]:

@@ -53,12 +53,19 @@ def export_wav2lip(generator: Wav2Lip, out: str | Path, inputs: Inputs) -> None:
 
     If the weights are for RGB, the channels of the first and last layer are swapped: the same function of BGR faces.
     """
-    fix = "Train one for it: teacher.generator.{width,audio_width}=1, residual=false, lead=0."
+    settings = "width: 1, audio_width: 1, residual: false, lead: 0, amplitude: 0"
+    fix = f"Train one for it: teacher.hears: mel, teacher.generator: {{{settings}}}."
     if generator.residual:
         raise BadInput("the generator", expected="one that draws whole faces", found="a residual one", fix=fix)
     if inputs.lead:
         expected, found = "an audio window that begins at its frame", f"one that begins {inputs.lead} frames before"
         raise BadInput("the generator", expected=expected, found=found, fix=fix)
+    if inputs.states:
+        found = f"one that hears the {inputs.states} hidden states of a speech encoder"
+        raise BadInput("the generator", expected="one that hears the mel spectrogram", found=found, fix=fix)
+    if inputs.gain != 1:
+        found = f"a gain of {inputs.gain}"
+        raise BadInput("the generator", expected="motion without a gain", found=found, fix=fix)
     _refuse_other_width(generator, Wav2Lip, fix)
     state = export_state(generator)
     if not inputs.bgr:

@@ -12,7 +12,8 @@ from torch import Tensor
 from transformers import Wav2Vec2Config
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
-from learn2talk_core.models.speech_encoder import SpeechEncoder, beside, load_speech_encoder, speech_config
+from learn2talk_core.models.speech_encoders.source import beside
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, load_wav2vec2, wav2vec2_config
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json, write_json
 from learn2talk_core.run.own_folder import EXPORT, own_folder
@@ -25,7 +26,7 @@ FIX = "Name a wav2vec 2.0 in the format of transformers: a folder, a file of wei
 HEADS = ("lm_head.", "quantizer.", "project_hid.", "project_q.", "classifier.", "projector.", "adapter_layer")
 
 
-def import_wav2vec2(source: str | Path, config: str | Path | None = None) -> SpeechEncoder:
+def import_wav2vec2(source: str | Path, config: str | Path | None = None) -> Wav2Vec2SpeechEncoder:
     """The encoder, without any head.
 
     Args:
@@ -40,7 +41,7 @@ def import_wav2vec2(source: str | Path, config: str | Path | None = None) -> Spe
     path = Path(source)
     if not path.is_file():
         _check_about(source)
-        return load_speech_encoder(source)
+        return load_wav2vec2(source)
     state = {key.removeprefix("wav2vec2."): value for key, value in read_state(path).items()}
     state = {key: value for key, value in state.items() if not key.startswith(HEADS)}
     beside = path.with_name("config.json")
@@ -51,7 +52,9 @@ def import_wav2vec2(source: str | Path, config: str | Path | None = None) -> Spe
     return encoder_from(state, path, None if config is None else read_config(config))
 
 
-def encoder_from(state: Mapping[str, Tensor], path: object, config: Wav2Vec2Config | None = None) -> SpeechEncoder:
+def encoder_from(
+    state: Mapping[str, Tensor], path: object, config: Wav2Vec2Config | None = None
+) -> Wav2Vec2SpeechEncoder:
     """The encoder of a state dict with the key names of transformers' Wav2Vec2Model; `path` is for errors.
 
     The mask embedding, which only pre-training uses, may be missing.
@@ -59,7 +62,7 @@ def encoder_from(state: Mapping[str, Tensor], path: object, config: Wav2Vec2Conf
     config = encoder_config(state, path) if config is None else config
     what = "a wav2vec 2.0 of this configuration"
     skeleton = described(
-        lambda: SpeechEncoder(config), path, expected=what, fix=FIX
+        lambda: Wav2Vec2SpeechEncoder(config), path, expected=what, fix=FIX
     )  # compared before allocating memory
     mask = {"masked_spec_embed": torch.zeros(config.hidden_size)}
     own = skeleton.state_dict()
@@ -67,7 +70,7 @@ def encoder_from(state: Mapping[str, Tensor], path: object, config: Wav2Vec2Conf
     if "masked_spec_embed" not in own:
         given.pop("masked_spec_embed", None)
     check_state(skeleton, given, path, what=what, fix=FIX)
-    encoder = SpeechEncoder(config)
+    encoder = Wav2Vec2SpeechEncoder(config)
     fill(encoder, given, path, what=what, fix=FIX)
     return encoder.eval()
 
@@ -107,7 +110,7 @@ def encoder_config(state: Mapping[str, Tensor], path: object) -> Wav2Vec2Config:
     except (TypeError, IndexError, ZeroDivisionError) as error:  # too few axes, or an axis of length 0
         found = f"weights of other shapes ({error})"
         raise BadInput(path, expected="the weights of a wav2vec 2.0", found=found, fix=FIX) from error
-    return speech_config(numbers, path, fix=FIX)
+    return wav2vec2_config(numbers, path, fix=FIX)
 
 
 def read_config(path: str | Path) -> Wav2Vec2Config:
@@ -115,10 +118,10 @@ def read_config(path: str | Path) -> Wav2Vec2Config:
     about = _description(Path(path))
     if about.get("model_type", "wav2vec2") != "wav2vec2":
         raise BadInput(path, expected="a wav2vec 2.0", found=f"a {about['model_type']}"[:80], fix=FIX)
-    return speech_config(about, path, fix=FIX)
+    return wav2vec2_config(about, path, fix=FIX)
 
 
-def export_wav2vec2(encoder: SpeechEncoder, out: str | Path) -> None:
+def export_wav2vec2(encoder: Wav2Vec2SpeechEncoder, out: str | Path) -> None:
     """Write a folder like those of published models: `config.json`, `pytorch_model.bin` with the old names of weight
     normalisation, which every version of transformers reads, and `preprocessor_config.json`."""
     with own_folder(out, EXPORT) as folder:
@@ -137,7 +140,7 @@ def export_wav2vec2(encoder: SpeechEncoder, out: str | Path) -> None:
         )
 
 
-def config_dict(encoder: SpeechEncoder) -> dict[str, Any]:
+def config_dict(encoder: Wav2Vec2SpeechEncoder) -> dict[str, Any]:
     """The configuration in the form of `config.json`."""
     return {**encoder.config.to_diff_dict(), "model_type": "wav2vec2", "architectures": ["Wav2Vec2Model"]}
 

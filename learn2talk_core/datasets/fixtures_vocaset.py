@@ -68,7 +68,9 @@ def write_vocaset(
     voices = dict(zip(names, espeak_voices(len(names), seed, prefix="V"), strict=True))
     texts = iter(make_sentences(sum(map(len, said.values())), seed, lengths=LETTERS))
     made = Parallel(n_jobs=jobs)(
-        delayed(_clips)(people[name], voices[name], ids, seed, [next(texts) for _ in sentences], vertices, audio_lead_ms)
+        delayed(_clips)(
+            people[name], voices[name], ids, seed, [next(texts) for _ in sentences], vertices, audio_lead_ms
+        )
         for name, sentences in said.items()
     )
     clips = {

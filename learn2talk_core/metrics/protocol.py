@@ -66,7 +66,13 @@ METRICS: tuple[Metric, ...] = (
     ),
     Metric("gap_variance", "gap variance", "", "one", "variance of the lip gap over time, divided by the truth's"),
     Metric("lipread_error", "reading error", "", "lower", "what the judging lip reader gets wrong"),
-    Metric("viseme_accuracy", "viseme accuracy", "", "higher", "judging lip reader against known phonemes"),
+    Metric(
+        "viseme_accuracy",
+        "viseme accuracy",
+        "",
+        "higher",
+        "judging lip reader against known phonemes, whose probabilities are summed per viseme",
+    ),
     Metric("lipread_cosine", "reading cosine", "", "higher", "judging lip reader's embedding to the truth's"),
 )
 

@@ -1,7 +1,8 @@
 """Wav2Lip's generator (Prajwal et al. 2020, "A Lip Sync Expert Is All You Need", §4.2): from a face whose lower half is
-masked, a reference face and a mel window, it makes the face with a mouth that fits the speech.
+masked, a reference face and a window of sound, it makes the face with a mouth that fits the speech.
 
-With `width=1` it is the official network with the same keys; `Inputs` describes the input format of its weights.
+With `width=1` it is the official network with the same keys; `Inputs` describes the input format of its weights. It may
+hear the hidden states of a speech encoder instead of the mel spectrogram, as MuseTalk and LatentSync do.
 """
 
 from pathlib import Path
@@ -11,10 +12,17 @@ import numpy as np
 import torch
 from torch import nn
 
+from learn2talk_core.audio.mel import mel_spectrogram, mel_windows, window_starts
+from learn2talk_core.audio.waveform import SAMPLE_RATE
+from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.weights import load_network, save_weights
 
 MADE_BY = "dvc repro teacher"
+STATES_PER_FRAME = 2  # hidden states of a speech encoder for each video frame: 50 per second
+REACH = 8  # of them that are heard before a frame and after it: 0.16 s
+VIDEO_FPS = 25
+DROPPED = 0.1  # share of the hidden states' values that are left out in training
 
 
 class Inputs(NamedTuple):
@@ -24,11 +32,16 @@ class Inputs(NamedTuple):
     Attributes:
         bgr: faces are BGR, not RGB.
         lead: the mel window (0.2 s) of a frame begins this many frames before it. Wav2Lip has 0: the frame is at the
-            beginning of its window, so the network does not hear the speech before it.
+            beginning of its window, so the network does not hear the speech before it. A window of a speech encoder's
+            hidden states has its frame in the middle, whatever this is.
+        gain: factor on the motion, see `one_shot`; 1 changes nothing.
+        states: width of the hidden states of a speech encoder, which it hears; 0 for the mel spectrogram.
     """
 
     bgr: bool = False
     lead: int = 0
+    gain: float = 1.0
+    states: int = 0
 
 
 class ConvBlock(nn.Module):
@@ -38,9 +51,9 @@ class ConvBlock(nn.Module):
         self,
         channels_in: int,
         channels_out: int,
-        kernel: int,
+        kernel: int | tuple[int, int],
         stride: int | tuple[int, int] = 1,
-        padding: int = 0,
+        padding: int | tuple[int, int] = 0,
         *,
         residual: bool = False,
     ) -> None:
@@ -83,12 +96,15 @@ class Wav2Lip(nn.Module):
     Args:
         width: factor on the official numbers of channels.
         audio_width: the same for the audio encoder alone, which is by far the cheaper part; None means `width`.
+        states: see `Inputs`.
         residual: add the network's output, before the sigmoid, to the reference face. A generator that is trained in
             minutes then starts from the still face and only learns what speech changes. The official network
             generates every pixel.
     """
 
-    def __init__(self, width: float = 1.0, *, audio_width: float | None = None, residual: bool = False) -> None:
+    def __init__(
+        self, width: float = 1.0, *, audio_width: float | None = None, states: int = 0, residual: bool = False
+    ) -> None:
         super().__init__()
         self.residual = residual
         c16, c32, c64, c128, c256, c384, c512 = (scaled(c, width) for c in (16, 32, 64, 128, 256, 384, 512))
@@ -105,19 +121,8 @@ class Wav2Lip(nn.Module):
             ]
         )
         audio_width = width if audio_width is None else audio_width
-        a32, a64, a128, a256, a512 = (scaled(c, audio_width) for c in (32, 64, 128, 256, 512))
-        self.audio_encoder = nn.Sequential(
-            ConvBlock(1, a32, 3, 1, 1),
-            *residual_blocks(a32, 2),
-            ConvBlock(a32, a64, 3, (3, 1), 1),
-            *residual_blocks(a64, 2),
-            ConvBlock(a64, a128, 3, 3, 1),
-            *residual_blocks(a128, 2),
-            ConvBlock(a128, a256, 3, (3, 2), 1),
-            *residual_blocks(a256, 1),
-            ConvBlock(a256, a512, 3),
-            ConvBlock(a512, a512, 1),
-        )
+        a512 = scaled(512, audio_width)
+        self.audio_encoder = state_encoder(states, audio_width) if states else mel_encoder(audio_width)
         self.face_decoder_blocks = nn.ModuleList(
             [
                 nn.Sequential(ConvBlock(a512, c512, 1)),
@@ -135,11 +140,12 @@ class Wav2Lip(nn.Module):
             nn.init.zeros_(last.bias)  # type: ignore[arg-type]
         self.output_block = nn.Sequential(ConvBlock(c64 + c16, c32, 3, 1, 1), last, nn.Sigmoid())
 
-    def forward(self, mel: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
-        """Generate faces that speak the mel windows.
+    def forward(self, heard: torch.Tensor, faces: torch.Tensor) -> torch.Tensor:
+        """Generate faces that speak what is heard.
 
         Args:
-            mel: (B, 1, 80, 16), or (B, T, 1, 80, 16) for clips of T frames.
+            heard: (B, 1, 80, 16) mel windows or (B, 1, 17, C) windows of hidden states; for clips of T frames
+                (B, T, 1, …).
             faces: (B, 6, 96, 96), or (B, 6, T, 96, 96), in 0..1: masked face and reference face along the channels.
 
         Returns:
@@ -147,9 +153,9 @@ class Wav2Lip(nn.Module):
         """
         if faces.ndim == 5:
             batch, _, frames, height, size = faces.shape
-            flat = self(mel.flatten(0, 1), faces.transpose(1, 2).flatten(0, 1))
+            flat = self(heard.flatten(0, 1), faces.transpose(1, 2).flatten(0, 1))
             return flat.view(batch, frames, 3, height, size).transpose(1, 2)
-        return self.decode(mel, self.encode_faces(faces), faces[:, 3:])
+        return self.decode(self.audio_encoder(heard), self.encode_faces(faces), faces[:, 3:])
 
     def encode_faces(self, faces: torch.Tensor) -> list[torch.Tensor]:
         """(B, 6, 96, 96) → output of each block of the face encoder, largest image first."""
@@ -159,14 +165,47 @@ class Wav2Lip(nn.Module):
             skips.append(faces)
         return skips
 
-    def decode(self, mel: torch.Tensor, skips: list[torch.Tensor], reference: torch.Tensor) -> torch.Tensor:
-        """(B, 1, 80, 16) mel windows, encoded faces, (B, 3, 96, 96) reference faces → (B, 3, 96, 96) in 0..1."""
-        x = self.audio_encoder(mel)
+    def decode(self, x: torch.Tensor, skips: list[torch.Tensor], reference: torch.Tensor) -> torch.Tensor:
+        """Embeddings of the sound (B, E, 1, 1), encoded faces, (B, 3, 96, 96) reference faces → (B, 3, 96, 96) in
+        0..1."""
         for block, skip in zip(self.face_decoder_blocks, reversed(skips), strict=True):
             x = torch.cat([block(x), skip], dim=1)
         if self.residual:
             return torch.sigmoid(self.output_block[:2](x) + torch.logit(reference, eps=0.02))
         return self.output_block(x)
+
+
+def mel_encoder(width: float) -> nn.Sequential:
+    """(B, 1, 80, 16) mel windows → (B, E, 1, 1): Wav2Lip's own audio encoder, E = 512 width."""
+    c32, c64, c128, c256, c512 = (scaled(c, width) for c in (32, 64, 128, 256, 512))
+    return nn.Sequential(
+        ConvBlock(1, c32, 3, 1, 1),
+        *residual_blocks(c32, 2),
+        ConvBlock(c32, c64, 3, (3, 1), 1),
+        *residual_blocks(c64, 2),
+        ConvBlock(c64, c128, 3, 3, 1),
+        *residual_blocks(c128, 2),
+        ConvBlock(c128, c256, 3, (3, 2), 1),
+        *residual_blocks(c256, 1),
+        ConvBlock(c256, c512, 3),
+        ConvBlock(c512, c512, 1),
+    )
+
+
+def state_encoder(states: int, width: float) -> nn.Sequential:
+    """(B, 1, 17, C) windows of a speech encoder's hidden states → (B, E, 1, 1), E = 512 width.
+
+    The states know their surroundings already, so that a few convolutions over time are enough.
+    """
+    inner, out = scaled(1024, width), scaled(512, width)
+    return nn.Sequential(
+        nn.Dropout(DROPPED),
+        ConvBlock(1, inner, (1, states)),
+        ConvBlock(inner, inner, (3, 1), 1, (1, 0), residual=True),
+        ConvBlock(inner, inner, (3, 1), 1, (1, 0), residual=True),
+        ConvBlock(inner, out, (2 * REACH + 1, 1)),
+        ConvBlock(out, out, 1, residual=True),
+    )
 
 
 def masked(faces: torch.Tensor) -> torch.Tensor:
@@ -188,19 +227,61 @@ def to_image(faces: torch.Tensor, *, bgr: bool = False) -> np.ndarray:
     return np.ascontiguousarray(pixels[..., ::-1] if bgr else pixels)
 
 
-def windows_of(mels: np.ndarray, frames: np.ndarray, lead: int) -> np.ndarray:
-    """Mel windows (n, 80, 16) for `frames` (n,); `mels` (T, 80, 16) are the windows that begin at each frame."""
-    return mels[np.maximum(frames - lead, 0)]
+def heard_at(sound: np.ndarray, frames: np.ndarray, inputs: Inputs) -> np.ndarray:
+    """What the generator hears of a clip at some of its frames.
+
+    Args:
+        sound: the mel spectrogram (80, columns), or `hidden_states` (2 T, C); see `sound_for`.
+        frames: (n,) numbers of video frames.
+        inputs: input format of the generator.
+
+    Returns:
+        (n, 1, 80, 16) or (n, 1, 17, C), float32. Before the beginning and after the end, the outermost are repeated.
+    """
+    if not inputs.states:
+        starts = window_starts(int(frames.max()) + 1, VIDEO_FPS)[np.maximum(frames - inputs.lead, 0)]
+        return mel_windows(sound, starts)[:, None]
+    around = STATES_PER_FRAME * frames[:, None] + np.arange(-REACH, REACH + 1)
+    return sound[around.clip(0, len(sound) - 1)][:, None].astype(np.float32)
+
+
+@torch.no_grad()
+def hidden_states(encoder: SpeechEncoder, wave: np.ndarray, frames: int) -> np.ndarray:
+    """The sound (samples,) at 16 kHz of a clip of T = `frames` → (2 T, C) float16: state k is of the time k / 50 s."""
+    rate = SAMPLE_RATE / encoder.stride
+    states = encoder.encode_long(encoder.frozen_features(wave)[None], rate)[0]
+    return encoder.resample(states, STATES_PER_FRAME * frames, STATES_PER_FRAME * VIDEO_FPS).half().numpy()
+
+
+def sound_for(inputs: Inputs, wave: np.ndarray, frames: int, encoder: SpeechEncoder | None) -> np.ndarray:
+    """What a generator hears of a clip of `frames`, for `one_shot`; `encoder` is needed if `inputs` has `states`."""
+    if not inputs.states:
+        return mel_spectrogram(wave)
+    if encoder is None or encoder.width != inputs.states:
+        raise BadInput(
+            "the teacher's speech encoder",
+            expected=f"the one that the generator was trained with, of width {inputs.states}",
+            found="none" if encoder is None else f"one of width {encoder.width}",
+            fix="Use the two that belong together, or train the teacher again.",
+        )
+    return hidden_states(encoder, wave, frames)
 
 
 @torch.inference_mode()
-def one_shot(generator: Wav2Lip, still: np.ndarray, mels: np.ndarray, inputs: Inputs, *, batch: int = 32) -> np.ndarray:
+def one_shot(
+    generator: Wav2Lip, still: np.ndarray, sound: np.ndarray, frames: int, inputs: Inputs, *, batch: int = 32
+) -> np.ndarray:
     """Animate one still image: it is both the masked face and the reference face of every frame.
+
+    Least squares draw an uncertain mouth half open, so that a generator moves the lips less than people do. With a
+    `gain` above 1 the embedding of the sound is moved away from its mean over the clip by this factor: wider open and
+    more firmly closed, in the shapes that the generator has learnt.
 
     Args:
         generator: in evaluation mode.
         still: (96, 96, 3) uint8 RGB.
-        mels: (T, 80, 16), the mel window that begins at each frame.
+        sound: of the clip; see `sound_for`.
+        frames: T, number of frames to make.
         inputs: input format of the generator.
         batch: frames per batch.
 
@@ -211,17 +292,21 @@ def one_shot(generator: Wav2Lip, still: np.ndarray, mels: np.ndarray, inputs: In
     faces = torch.cat([masked(reference), reference])[None]
     faces = faces.contiguous(memory_format=torch.channels_last)
     skips = generator.encode_faces(faces)
-    heard = torch.from_numpy(windows_of(mels, np.arange(len(mels)), inputs.lead))[:, None]
+    heard = [torch.from_numpy(heard_at(sound, at.numpy(), inputs)) for at in torch.arange(frames).split(batch)]
+    embedded = torch.cat([generator.audio_encoder(part) for part in heard])
+    if inputs.gain != 1:
+        middle = embedded.mean(dim=0)
+        embedded = torch.relu(middle + inputs.gain * (embedded - middle))
     made = [
         generator.decode(part, [skip.expand(len(part), -1, -1, -1) for skip in skips], reference[None])
-        for part in heard.split(batch)
+        for part in embedded.split(batch)
     ]
     return to_image(torch.cat(made), bgr=inputs.bgr)
 
 
 def save_generator(folder: str | Path, generator: Wav2Lip, *, width: float, audio_width: float, inputs: Inputs) -> None:
     """Write the generator and its input format."""
-    shape = {"width": width, "audio_width": audio_width, "residual": generator.residual}
+    shape = {"width": width, "audio_width": audio_width, "residual": generator.residual, "states": inputs.states}
     save_weights(folder, generator, {"shape": shape, "inputs": inputs._asdict()})
 
 

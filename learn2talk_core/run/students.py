@@ -12,10 +12,10 @@ MEAN_STYLE = "_mean_style"  # suffix of the row of a student that is averaged ov
 
 @dataclass(frozen=True)
 class PlainStudent:
-    """A student that is trained with the losses of its own paper, or imported from a checkpoint."""
+    """A student that is trained with the losses of its own paper, or imported from `checkpoint`."""
 
     network: str
-    checkpoint: str | None
+    checkpoint: str
 
 
 @dataclass(frozen=True)

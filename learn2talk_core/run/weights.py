@@ -1,5 +1,11 @@
-"""A model on disk: `model.safetensors` with the weights, `model.json` with what is needed to rebuild the network."""
+"""A model on disk: `model.safetensors` with the weights, `model.json` with what is needed to rebuild the network.
 
+A packaged model (a folder of `weights/`, the output of `learn2talk pack`) also has `learn2talk.json`: its origin, its
+scores, and the SHA-256 of its files, which are compared whenever it is loaded. Its matrices may be in half precision;
+networks are always float32.
+"""
+
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,11 +14,12 @@ from typing import Any, TypeVar
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
-from torch import nn
+from torch import Tensor, nn
 
 from learn2talk_core.run.errors import BadInput, some_of
 from learn2talk_core.run.files import inner_file, read_json, whole_file, write_json
 
+ORIGIN = "learn2talk.json"
 MOST_LAYERS = 200  # of one kind, in a network that a file describes
 WIDEST = 1 << 20  # the largest number in a description: widths, numbers of vertices and of units
 LONGEST = 100_000  # entries of a list in a description: names of speakers, units
@@ -23,10 +30,81 @@ Shapes = Mapping[str, Sequence[int]]
 def save_weights(folder: str | Path, model: nn.Module, config: dict[str, Any]) -> None:
     """Write the weights and the configuration of `model` into `folder`."""
     folder = Path(folder)
-    tensors = {key: value.detach().cpu().contiguous() for key, value in model.state_dict().items()}
-    with whole_file(folder / "model.safetensors") as partial:
-        partial.write_bytes(save(tensors))  # not save_file: a full disk then raises an ordinary OSError
+    write_tensors(folder / "model.safetensors", model.state_dict())
     write_json(folder / "model.json", config)
+
+
+def write_tensors(path: str | Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file; `metadata` are the texts in its header."""
+    plain = {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+    with whole_file(path) as partial:
+        partial.write_bytes(save(plain, metadata))  # not save_file: a full disk then raises an ordinary OSError
+
+
+def halved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights in half precision (float16), with a relative error of at most 2⁻¹¹ for numbers of at least 6e-5.
+
+    Only matrices and kernels are converted. Vectors (biases, scales, running statistics) take little space and may need
+    the range of float32, as do matrices with numbers above 65504.
+    """
+
+    def half(value: Tensor) -> Tensor:
+        converted = value.half() if value.dtype == torch.float32 and value.ndim > 1 else value
+        return converted if bool(torch.isfinite(converted).all()) else value
+
+    return {key: half(value) for key, value in tensors.items()}
+
+
+def halve_files(folder: str | Path) -> None:
+    """Replace every safetensors file in `folder`, at any depth, by one in half precision (`halved`)."""
+    for path in sorted(Path(folder).rglob("*.safetensors")):
+        with safe_open(path, "pt") as file:
+            metadata = file.metadata()
+        write_tensors(path, halved(load_file(path)), metadata)
+
+
+def write_origin(folder: str | Path, about: Mapping[str, Any]) -> None:
+    """Make `folder` a packaged model: write `about` and the SHA-256 of all its files to `learn2talk.json`.
+
+    `about["model"]` is its kind, such as `teacher`, or kind and name, such as `lipreader/loss`; `checkpoints.pack`
+    describes the other fields and writes the model card.
+    """
+    folder = Path(folder)
+    files = sorted(file for file in folder.rglob("*") if file.is_file() and file != folder / ORIGIN)
+    write_json(folder / ORIGIN, {**about, "sha256": {str(file.relative_to(folder)): _sha256(file) for file in files}})
+
+
+def read_origin(folder: str | Path, kind: str | None = None) -> dict[str, Any] | None:
+    """What `write_origin` wrote about a packaged model, or None for any other folder. The files are checked first.
+
+    A part of a packaged model, which is a folder in it, is checked in the same way.
+
+    Args:
+        folder: the model.
+        kind: what it must be, such as `teacher`; None accepts any.
+
+    Raises:
+        BadInput: a file is missing, truncated or changed; or the model is of another kind.
+    """
+    folder = Path(folder)
+    place = next((place for place in (folder, folder.parent) if (place / ORIGIN).is_file()), None)
+    if place is None:
+        return None
+    made_by, fix = "git checkout, or a download", "Restore it from Git or download it again."
+    about = read_json(inner_file(place / ORIGIN, made_by=made_by), made_by=made_by)
+    sums = about.get("sha256") if isinstance(about, dict) else None
+    name = about.get("model") if isinstance(about, dict) else None
+    if not isinstance(sums, dict) or not isinstance(name, str):
+        raise BadInput(place / ORIGIN, expected="the name of a model and sha256 of its files", found="none", fix=fix)
+    if kind is not None and name.split("/")[0] != kind:
+        raise BadInput(folder, expected=f"a model of the kind {kind}", found=name, fix="Name another folder.")
+    for file in (place / inside for inside in map(str, sums)):
+        if file.is_relative_to(folder) and ".." not in file.parts:
+            inner_file(file, made_by=made_by)
+            if _sha256(file) != sums[str(file.relative_to(place))]:
+                found = f"another content of {file.stat().st_size} bytes"
+                raise BadInput(file, expected=f"the file that {ORIGIN} describes (sha256)", found=found, fix=fix)
+    return about
 
 
 def load_config(folder: str | Path, *, made_by: str) -> dict[str, Any]:
@@ -88,7 +166,8 @@ def load_network(
 ) -> tuple[Network, dict[str, Any]]:
     """The frozen network that `save_weights` wrote, and its configuration.
 
-    Names and shapes of the weights are compared with the network before memory is allocated for it.
+    Names and shapes of the weights are compared with the network before memory is allocated for it. A packaged model
+    must be unchanged (`read_origin`); numbers in half precision become float32.
 
     Args:
         folder: the folder of the model.
@@ -96,6 +175,7 @@ def load_network(
         made_by: how to make the folder if it is missing or wrong.
     """
     folder = Path(folder)
+    read_origin(folder)
     config = load_config(folder, made_by=made_by)
     fix = f"Make it again: {made_by}."
     skeleton = described(lambda: build(config), folder / "model.json", expected="a description of a network", fix=fix)
@@ -139,6 +219,11 @@ def frozen(model: nn.Module) -> nn.Module:
 def parameter_count(model: nn.Module) -> int:
     """Number of parameters of `model`."""
     return sum(p.numel() for p in model.parameters())
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _broken(path: Path, error: SafetensorError, made_by: str) -> BadInput:

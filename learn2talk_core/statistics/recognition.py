@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.special import softmax
 
 
 def ctc_greedy(log_probs: ArrayLike, blank: int = 0) -> list[int]:
@@ -38,7 +39,10 @@ def error_rate(references: Sequence[Sequence[object]], hypotheses: Sequence[Sequ
 
 
 def viseme_accuracy(frame_logits: ArrayLike, labels: ArrayLike, visemes: ArrayLike, silence: int = 0) -> float:
-    """Share of non-silent frames at which the recognised phoneme has the true viseme.
+    """Share of non-silent frames at which the most probable viseme is the true one.
+
+    The probability of a viseme is the sum of those of its phonemes: lips do not show whether a sound is P or B, so its
+    probability is divided among them.
 
     Args:
         frame_logits: (T, C), class 0 is silence, class 1 + i phoneme i.
@@ -48,9 +52,15 @@ def viseme_accuracy(frame_logits: ArrayLike, labels: ArrayLike, visemes: ArrayLi
     """
     visemes = np.asarray(visemes)
     spoken = visemes[np.asarray(labels)]
-    read = visemes[np.asarray(frame_logits).argmax(-1)]
+    read = viseme_probabilities(frame_logits, visemes).argmax(-1)
     speaking = spoken != silence
     return float((read == spoken)[speaking].mean()) if speaking.any() else float("nan")
+
+
+def viseme_probabilities(frame_logits: ArrayLike, visemes: ArrayLike) -> np.ndarray:
+    """Logits (T, C) of phonemes → probabilities (T, number of visemes); `visemes` (C,) is the viseme of each class."""
+    visemes = np.asarray(visemes)
+    return softmax(np.asarray(frame_logits, np.float64), axis=-1) @ np.eye(visemes.max() + 1)[visemes]
 
 
 def most_frequent_accuracy(known: ArrayLike, labels: ArrayLike, visemes: ArrayLike, silence: int = 0) -> float:

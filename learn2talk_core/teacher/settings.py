@@ -13,10 +13,11 @@ class TeacherVideo:
     """Settings of the teacher: which one makes the videos, from which still images, for which clips."""
 
     kind: Literal["wav2lip", "videos", "command"]
+    stills: str
     still: str
     test_clips: int
     face: Literal["still", "landmarks"]
-    videos: str | None
+    videos: str
     command: Command
     threads: int
     workers: int

@@ -12,18 +12,22 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from learn2talk_core.corpus.phonemes import PHONEMES, SILENCE, Phoneme, frame_labels
+from learn2talk_core.corpus.phonemes import PHONEMES, SILENCE, Phoneme, frame_labels, visemes_of
 from learn2talk_core.models.lipreader import CROP, FPS, LipReader, ctc_attention_loss, with_head
 from learn2talk_core.run import processes
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import generator, seed_torch
-from learn2talk_core.training.loop import train, update, warmup_cosine
+from learn2talk_core.training.loop import made_ahead, train, update, warmup_cosine
 from learn2talk_core.training.scratch import Scratch
-from learn2talk_core.video.talking_video import TalkingVideo
+from learn2talk_core.video.talking_video import MOUTH_SIZE, TalkingVideo, crop, grey
 
+SPEEDS = (0.9, 1.1)
+LONGEST_MASK = 8  # frames
 CLASSES = 1 + len(PHONEMES)  # of the frame-wise head: silence first
 VOCABULARY = 2 + len(PHONEMES)  # of the reader: blank first, start-and-end last
+VISEMES = visemes_of(np.arange(CLASSES))  # of each class
+ONE_HOT_VISEMES = torch.eye(int(VISEMES.max()) + 1)[torch.from_numpy(VISEMES)]  # (CLASSES, number of visemes)
 TOKENS = {name: number for number, name in enumerate((SILENCE, *PHONEMES))}
 
 
@@ -60,7 +64,8 @@ def mouth_clips(video: TalkingVideo, split: str) -> list[MouthClip]:
                 found="none",
                 fix="Align the text of the videos with their sound.",
             )
-    return [MouthClip(video.mouths(clip), clip.phonemes) for clip in progress(clips, "mouths", unit="clip")]
+    films = progress(video.films(clips), "mouths", total=len(clips), unit="clip")
+    return [MouthClip(crop(grey(frames), clip.mouth_box, MOUTH_SIZE), clip.phonemes) for clip, frames, _ in films]
 
 
 @dataclass(frozen=True)
@@ -80,43 +85,58 @@ class LipReaderBatch:
 def random_lipreader_batch(
     clips: Sequence[MouthClip], rng: np.random.Generator, size: int, frames: int
 ) -> LipReaderBatch:
-    """`size` augmented random windows of at most `frames` frames."""
+    """`size` augmented random windows of at most `frames` frames, played up to 10 % faster or slower."""
     grey = torch.zeros(size, frames, CROP, CROP)
     lengths = torch.zeros(size, dtype=torch.long)
     labels = torch.full((size, frames), -1)
     sentences = []
     for row, clip in enumerate([clips[i] for i in rng.integers(len(clips), size=size)]):
-        length = min(frames, len(clip.frames))
-        start = int(rng.integers(len(clip.frames) - length + 1))
-        window = slice(start, start + length)
+        speed = rng.uniform(*SPEEDS)
+        length = min(frames, max(1, int(len(clip.frames) / speed)))
+        shown = (np.arange(length) * speed).astype(int)
+        shown += rng.integers(len(clip.frames) - shown[-1])
         lengths[row] = length
-        grey[row, :length] = torch.from_numpy(augmented(clip.frames[window], rng))
-        labels[row, :length] = torch.from_numpy(clip.labels[window])
-        sentences.append(clip.tokens(window.start, window.stop))
+        grey[row, :length] = torch.from_numpy(augmented(clip.frames[shown], rng))
+        labels[row, :length] = torch.from_numpy(clip.labels[shown])
+        sentences.append(clip.tokens(shown[0], shown[-1] + 1))
     return LipReaderBatch(grey, lengths, labels, sentences)
 
 
 def augmented(frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """(T, 96, 96) uint8 crops → (T, 88, 88) float32 in 0..1, changed as by another camera, lighting and codec.
+    """(T, 96, 96) uint8 crops → (T, 88, 88) float32 in 0..1, changed as by another face, camera, lighting and codec.
 
-    One random transform for all frames: mirror, shift by up to 4 pixels, rotation by up to 5°, zoom by up to 10 %;
-    gamma; and blur, because teachers' faces are blurred.
+    One random transform for all frames: mirror, shift by up to 4 pixels, rotation by up to 8°, zoom by up to 10 % and
+    as much again in width alone; gamma and a light from one side; blur, because teachers' faces are blurred. In a
+    quarter of the windows a rectangle is covered, and in half of them a run of frames is replaced by the mean frame
+    (time masking, as in Ma et al. 2022).
     """
     side = frames.shape[-1]
-    zoom, angle = rng.uniform(0.9, 1.1), rng.uniform(-5, 5)
+    zoom, stretch, angle = rng.uniform(0.9, 1.1), 1 + rng.uniform(-0.1, 0.1), rng.uniform(-8, 8)
     into = cv2.getRotationMatrix2D((side / 2 - 0.5, side / 2 - 0.5), angle, zoom)
+    into[0] = into[0] * stretch + [0, 0, (1 - stretch) * (side / 2 - 0.5)]
     into[:, 2] += rng.uniform(-4, 4, size=2) - (side - CROP) / 2
     if rng.random() < 0.5:
         into = np.array([[-1.0, 0.0, CROP - 1.0], [0.0, 1.0, 0.0]]) @ np.vstack([into, [0.0, 0.0, 1.0]])
     gamma = np.exp(rng.uniform(-0.4, 0.4))
     curve = ((np.arange(256) / 255.0) ** gamma * 255).astype(np.float32)
+    ramp = np.linspace(-1, 1, CROP, dtype=np.float32)
+    slope = rng.uniform(-0.3, 0.3, size=2).astype(np.float32)
+    light = (1 + slope[0] * ramp[:, None]) * (1 + slope[1] * ramp) / 255
     blur = rng.uniform(0.3, 2.0) if rng.random() < 0.5 else 0.0
     out = np.empty((len(frames), CROP, CROP), np.float32)
     for target, frame in zip(out, frames, strict=True):
         view = cv2.warpAffine(frame, into, (CROP, CROP), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         view = cv2.LUT(view, curve)
-        target[:] = cv2.GaussianBlur(view, (0, 0), blur) if blur else view
-    return out / 255
+        np.multiply(cv2.GaussianBlur(view, (0, 0), blur) if blur else view, light, out=target)
+    if rng.random() < 0.25:
+        height, width = rng.integers(10, 30, size=2)
+        top, left = rng.integers(CROP - height), rng.integers(CROP - width)
+        out[:, top : top + height, left : left + width] = rng.uniform(0, 1)
+    if rng.random() < 0.5:
+        first = int(rng.integers(len(out)))
+        longest = max(1, min(LONGEST_MASK, len(out) // 4))
+        out[first : first + int(rng.integers(longest) + 1)] = out.mean(axis=0)
+    return out
 
 
 @dataclass(frozen=True)
@@ -130,7 +150,26 @@ class LipReaderTraining:
     weight_decay: float
     ctc_weight: float  # α of the CTC/attention loss
     smoothing: float  # label smoothing of the decoder's targets
-    alignment_weight: float  # weight of the cross-entropy of the phoneme at each frame
+    alignment_weight: float  # weight of `alignment_loss`
+
+
+def alignment_loss(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy of the phoneme and of the viseme at each frame, their mean; frames with the label -1 do not count.
+
+    The probability of a viseme is the sum of those of its phonemes, as when the reader is judged: which of them it is
+    the lips do not show, and a phoneme's cross-entropy alone would have the reader learn it from the sentences.
+
+    Args:
+        logits: (B, T, CLASSES).
+        labels: (B, T), 0 is silence.
+    """
+    known = labels >= 0
+    phonemes = logits[known].log_softmax(-1)
+    visemes = (phonemes.exp() @ ONE_HOT_VISEMES).clamp(min=1e-9).log()
+    truth = labels[known]
+    return (
+        nn.functional.nll_loss(phonemes, truth) + nn.functional.nll_loss(visemes, torch.from_numpy(VISEMES)[truth])
+    ) / 2
 
 
 def train_lipreader(
@@ -144,8 +183,8 @@ def train_lipreader(
 ) -> tuple[nn.ModuleDict, list[dict[str, float]]]:
     """Train `reader` and a frame-wise head on `clips`.
 
-    The loss is the CTC/attention loss of Ma et al. 2022 plus `alignment_weight` times the cross-entropy of the phoneme
-    at each frame; both are means, over tokens and over frames.
+    The loss is the CTC/attention loss of Ma et al. 2022, a mean over tokens, plus `alignment_weight` times
+    `alignment_loss`.
 
     Returns:
         `with_head(reader, CLASSES)`, in evaluation mode, and one row of loss values per step.
@@ -155,15 +194,20 @@ def train_lipreader(
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay, betas=(0.9, 0.98))
     frames = max(1, round(recipe.window * FPS))
 
+    def batch_of(index: int) -> LipReaderBatch:
+        return random_lipreader_batch(clips, generator(seed, "batch", index, *processes.mark()), recipe.batch, frames)
+
+    batches = made_ahead(batch_of)
+
     def step(index: int) -> dict[str, float]:
-        batch = random_lipreader_batch(clips, generator(seed, "batch", index, *processes.mark()), recipe.batch, frames)
+        batch = batches(index)
         encoded = reader.features(batch.grey, "encoder", batch.lengths)
         hybrid = ctc_attention_loss(
             reader, encoded, batch.sentences,
             lengths=batch.lengths, ctc_weight=recipe.ctc_weight, smoothing=recipe.smoothing,
         )  # fmt: skip
         logits = model["head"](encoded)
-        alignment = nn.functional.cross_entropy(logits.transpose(1, 2), batch.labels, ignore_index=-1)
+        alignment = alignment_loss(logits, batch.labels)
         loss = hybrid + recipe.alignment_weight * alignment
         update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.steps, recipe.learning_rate))
         right = (logits.argmax(-1) == batch.labels)[batch.labels >= 0].float().mean()

@@ -4,7 +4,8 @@ import math
 import os
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import nn
@@ -15,6 +16,7 @@ from learn2talk_core.run.progress import log, progress
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.training.scratch import Scratch
 
+T = TypeVar("T")
 SAVE_SECONDS = 20.0  # minimum time between checkpoints
 SAVE_RATIO = 20.0  # the same as a multiple of the last save's duration (5 % of the time); the last step is always saved
 
@@ -122,6 +124,22 @@ def warmup_cosine(step: int, steps: int, peak: float, *, warmup: float = 0.1, fl
         return peak * (step + 1) / rise
     phase = min(1.0, (step - rise) / max(1.0, steps - 1 - rise))
     return peak * (floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * phase)))
+
+
+def made_ahead(make: Callable[[int], T]) -> Callable[[int], T]:
+    """`make`, which computes its value for i + 1 in another thread while the caller works with that for i.
+
+    For batches that depend only on the step, and that NumPy and OpenCV make without Python's lock.
+    """
+    thread, waiting = ThreadPoolExecutor(1), dict[int, Future[T]]()
+
+    def get(index: int) -> T:
+        now = waiting.pop(index, None) or thread.submit(make, index)
+        waiting.clear()
+        waiting[index + 1] = thread.submit(make, index + 1)
+        return now.result()
+
+    return get
 
 
 def write_curve(history: list[dict[str, float]], path: str, *, rows: int = 200) -> None:

@@ -1,8 +1,9 @@
 """The part of training that all students share: clips, the unit of motion, Eq. 8 step by step.
 
-`training/students/` has a file for each network; `training/student_terms.py` has the terms besides L_vertex. The speech
-encoder's TCN is frozen (paper, Sect. III-B), so its features are computed once per clip. All losses are functions of
-the student's states: if the map from states to vertices is affine, each term computes only the vertices that it needs.
+`training/students/` has a file for each network; `training/student_terms.py` has the terms besides L_vertex. The first
+part of the speech encoder is frozen (the TCN of wav2vec 2.0: paper, Sect. III-B), so its features are computed once per
+clip. All losses are functions of the student's states: if the map from states to vertices is affine, each term computes
+only the vertices that it needs.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.losses.total import GradientBalance, Term, overall_loss
 from learn2talk_core.losses.vertex import Form, vertex_loss
-from learn2talk_core.models.speech_encoder import SpeechEncoder, tcn_features
+from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.students.student import Student
 from learn2talk_core.run import processes
 from learn2talk_core.run.errors import BadInput
@@ -28,7 +29,7 @@ from learn2talk_core.training.scratch import Scratch
 
 @dataclass(frozen=True)
 class SpokenClip:
-    """A training clip with its TCN features (T, C) at the motion's frame rate, which training does not change."""
+    """A training clip with the speech encoder's frozen features (T, C), at the motion's frame rate."""
 
     clip: Clip
     features: Tensor
@@ -47,12 +48,14 @@ class ExtraTerm(Protocol):
 
 
 def spoken_clips(corpus: Corpus, encoder: SpeechEncoder, clips: Sequence[Clip], description: str) -> list[SpokenClip]:
-    """Compute the frozen TCN's features of `clips`; the style is the speaker's index among the training speakers."""
+    """Compute the frozen features of `clips`; the style is the speaker's index among the training speakers."""
     styles = {speaker: number for number, speaker in enumerate(corpus.train_speakers)}
-    return [
-        SpokenClip(clip, tcn_features(encoder, corpus.audio(clip), clip.frames, corpus.fps), styles[clip.speaker])
-        for clip in progress(clips, description, unit="clip")
-    ]
+
+    def spoken(clip: Clip) -> SpokenClip:
+        features = encoder.frozen_features(corpus.audio(clip))[None]
+        return SpokenClip(clip, encoder.resample(features, clip.frames, corpus.fps)[0], styles[clip.speaker])
+
+    return [spoken(clip) for clip in progress(clips, description, unit="clip")]
 
 
 def motion_unit(corpus: Corpus, clips: Sequence[Clip], frames: int = 800) -> tuple[float, np.ndarray]:

@@ -5,7 +5,6 @@ Equation numbers are those of that paper. Faces are RGB in 0..1.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 
 import cv2
 import numpy as np
@@ -15,42 +14,19 @@ from torch.nn import functional
 
 from learn2talk_core.models.quality_discriminator import QualityDiscriminator
 from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, lower_halves
-from learn2talk_core.models.wav2lip import Wav2Lip, masked, scaled, to_tensor, windows_of
+from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, heard_at, masked, scaled, to_tensor
 from learn2talk_core.run import processes
 from learn2talk_core.run.seed import generator, seed_torch
 from learn2talk_core.run.weights import frozen
-from learn2talk_core.training.loop import Stateful, train, update, warmup_cosine
+from learn2talk_core.training.loop import Stateful, made_ahead, train, update, warmup_cosine
 from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.training.speaking_face import SpeakingFace
 
 LISTEN_AT = (-1, 0, 1)  # frames (of 40 ms) relative to a window's own, whose lip motion is predicted from the window
 LISTEN_CLIPS, LISTEN_WINDOWS = 32, 8  # clips per step, and windows of each
+GAINS = tuple(round(1 + 0.1 * step, 1) for step in range(16))  # from 1.0 to 2.5
 MOTIONS = 32  # principal components of the lips' motion that the audio encoder learns to predict
 LIPS_SIDE = 20  # side in pixels to which the lips' box is scaled for that
-
-
-@dataclass(frozen=True)
-class SpeakingFace:
-    """A clip in memory.
-
-    Attributes:
-        faces: (T, 96, 96, 3) uint8 RGB at 25 fps.
-        mels: (T, 80, 16) float32, the mel window that starts at each frame.
-        lips: (left, top, right, bottom), box of the lips in pixels of the face, whole numbers.
-        mean_face: (96, 96, 3) float32, mean over the clip.
-    """
-
-    faces: np.ndarray
-    mels: np.ndarray
-    lips: tuple[int, int, int, int]
-
-    @cached_property
-    def mean_face(self) -> np.ndarray:
-        return self.faces.mean(axis=0, dtype=np.float32)
-
-    @property
-    def windows(self) -> int:
-        """Number of windows of five frames."""
-        return len(self.faces) - FRAMES + 1
 
 
 @dataclass(frozen=True)
@@ -84,6 +60,8 @@ class GeneratorTraining:
         batch: windows of five frames per update; before the sync loss begins, five times as many single frames.
         residual: see `Wav2Lip`.
         lead: see `Inputs`.
+        amplitude: how far the lips move in one-shot videos of held-out films, as a share of those films; the smallest
+            of `GAINS` that reaches it is taken.
         still_share: see `generator_batch`.
         lip_weight: see `generator_loss`.
         sync_weight: s_w of Eq. 6 after the fraction `sync_start` of the steps; 0 before.
@@ -100,6 +78,7 @@ class GeneratorTraining:
     learning_rate: float
     residual: bool
     lead: int
+    amplitude: float
     still_share: float
     lip_weight: float
     sync_weight: float
@@ -127,11 +106,11 @@ def expert_batch(
         apart = np.arange(rng.integers(min(FRAMES, clip.windows)), clip.windows, FRAMES)
         starts = rng.permutation(np.resize(rng.permutation(apart), windows))
         mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)  # a mirrored face is a valid example too
-        mels.append(clip.mels[starts])
+        mels.append(clip.mel_at(starts))
         moving = clip.faces[starts[:, None] + np.arange(FRAMES)] - clip.mean_face
         faces.append(moving[:, :, :, mirror].astype(np.float32) / 255)
     stacked = torch.from_numpy(np.concatenate(faces)).permute(0, 4, 1, 2, 3)
-    return torch.from_numpy(np.concatenate(mels))[:, None], lower_halves(stacked)
+    return torch.from_numpy(np.concatenate(mels)), lower_halves(stacked)
 
 
 def expert_loss(expert: SyncExpert2D, mels: torch.Tensor, faces: torch.Tensor, windows: int) -> torch.Tensor:
@@ -157,16 +136,16 @@ class GeneratorBatch:
     """Windows of T frames for the generator.
 
     Attributes:
-        mels: (B, T, 1, 80, 16), the generator's audio input for every frame.
-        heard: (B, 1, 80, 16), the window that begins at the first frame, which the sync expert compares with all T.
+        heard: (B, T, 1, …), what the generator hears at every frame; see `heard_at`.
+        mels: (B, 1, 80, 16), the mel window that begins at the first frame, which the sync expert compares with all T.
         faces: (B, 6, T, 96, 96), masked target and reference.
         target: (B, 3, T, 96, 96).
         near_lips: (B, 1, 1, 96, 96), 1 in the lips' box and 0 elsewhere.
         mean: (B, 3, 1, 96, 96), the clip's mean face; the sync expert sees the difference from it.
     """
 
-    mels: torch.Tensor
     heard: torch.Tensor
+    mels: torch.Tensor
     faces: torch.Tensor
     target: torch.Tensor
     near_lips: torch.Tensor
@@ -179,7 +158,7 @@ def generator_batch(
     frames: int,
     rng: np.random.Generator,
     *,
-    lead: int = 0,
+    inputs: Inputs,
     still_share: float = 0.0,
 ) -> GeneratorBatch:
     """Windows of consecutive frames; the reference is one still frame from another time of the clip.
@@ -192,7 +171,7 @@ def generator_batch(
         size: number of windows.
         frames: T, at most five.
         rng: makes all random choices.
-        lead: see `Inputs`.
+        inputs: of the generator.
         still_share: share of windows whose reference is the clip's first frame.
     """
     mels, heard, targets, references, lips, means = [], [], [], [], [], []
@@ -204,8 +183,8 @@ def generator_batch(
         near_lips = np.zeros((1, *clip.faces.shape[1:3], 1), np.float32)
         near_lips[:, top:bottom, left:right] = 1
         mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)  # a mirrored face is a valid example too
-        mels.append(windows_of(clip.mels, start + np.arange(frames), lead))
-        heard.append(clip.mels[start])
+        heard.append(heard_at(clip.sound, start + np.arange(frames), inputs))
+        mels.append(clip.mel_at(np.array([start]))[0])
         targets.append(clip.faces[start : start + frames, :, mirror])
         references.append(np.broadcast_to(clip.faces[[reference], :, mirror], targets[-1].shape))
         lips.append(near_lips[:, :, mirror])
@@ -213,8 +192,8 @@ def generator_batch(
     target = to_tensor(np.stack(targets)).transpose(1, 2)
     still = to_tensor(np.stack(references)).transpose(1, 2)
     return GeneratorBatch(
-        mels=torch.from_numpy(np.stack(mels))[:, :, None],
-        heard=torch.from_numpy(np.stack(heard))[:, None],
+        heard=torch.from_numpy(np.stack(heard)),
+        mels=torch.from_numpy(np.stack(mels)),
         faces=torch.cat([masked(target), still], dim=1),
         target=target,
         near_lips=torch.from_numpy(np.stack(lips)).movedim(-1, 1),
@@ -253,7 +232,7 @@ def generator_loss(
     loss = (1 - sync_weight - adversarial_weight) * reconstruction
     parts = {"reconstruction": reconstruction.item()}
     if sync_weight > 0:
-        audio, face = expert(batch.heard, expert.look(generated, batch.mean))
+        audio, face = expert(batch.mels, expert.look(generated, batch.mean))
         out_of_sync = functional.binary_cross_entropy(  # E_sync = −log P_sync, Eq. 3
             expert_sync_probability(audio, face), torch.ones(len(audio))
         )
@@ -296,10 +275,15 @@ def train_expert(
     expert = SyncExpert2D(recipe.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(expert.parameters(), lr=recipe.learning_rate)
 
-    def step(index: int) -> dict[str, float]:
+    def batch_of(index: int) -> tuple[torch.Tensor, torch.Tensor]:
         rng = generator(seed, "sync_expert2d", index, *processes.mark())
         mels, faces = expert_batch(clips, recipe.clips, recipe.windows, rng)
-        faces = faces.contiguous(memory_format=torch.channels_last)
+        return mels, faces.contiguous(memory_format=torch.channels_last)
+
+    batches = made_ahead(batch_of)
+
+    def step(index: int) -> dict[str, float]:
+        mels, faces = batches(index)
         loss = expert_loss(expert, mels, faces, recipe.windows)
         update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.steps, recipe.learning_rate))
         return {"loss": loss.item()}
@@ -315,30 +299,36 @@ def lip_motions(clips: Sequence[SpeakingFace]) -> list[np.ndarray]:
     The values are principal components, over all clips, of the pixel differences in the lips' box, in units of the
     first component's standard deviation.
     """
-    differences = []
+    covariance = np.zeros((3 * LIPS_SIDE**2,) * 2, np.float32)
     for clip in clips:
-        left, top, right, bottom = clip.lips
-        size = (LIPS_SIDE, LIPS_SIDE)
-        lips = [cv2.resize(face[top:bottom, left:right], size, interpolation=cv2.INTER_AREA) for face in clip.faces]
-        pixels = np.stack(lips).reshape(len(lips), -1).astype(np.float32)
-        differences.append(pixels - pixels[0])
-    covariance = sum(d.T @ d for d in differences) / sum(map(len, differences))
+        moved = lip_differences(clip)
+        covariance += moved.T @ moved
+    covariance /= sum(len(clip.faces) for clip in clips)
     variances, components = np.linalg.eigh(covariance)
     basis = components[:, : -MOTIONS - 1 : -1] / np.sqrt(max(variances[-1], 1e-12))
-    return [d @ basis for d in differences]
+    return [lip_differences(clip) @ basis for clip in clips]  # computed again: together they need gigabytes
+
+
+def lip_differences(clip: SpeakingFace) -> np.ndarray:
+    """(T, 1200) float32: the pixels in the lips' box, scaled to 20 x 20, minus those of the first frame."""
+    left, top, right, bottom = clip.lips
+    size = (LIPS_SIDE, LIPS_SIDE)
+    lips = [cv2.resize(face[top:bottom, left:right], size, interpolation=cv2.INTER_AREA) for face in clip.faces]
+    pixels = np.stack(lips).reshape(len(lips), -1).astype(np.float32)
+    return pixels - pixels[0]
 
 
 def listening_batch(
-    clips: Sequence[SpeakingFace], motions: Sequence[np.ndarray], lead: int, rng: np.random.Generator
+    clips: Sequence[SpeakingFace], motions: Sequence[np.ndarray], inputs: Inputs, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mel windows (N, 1, 80, 16) of random frames and the lips' motions (N, 3, MOTIONS) at the frames `LISTEN_AT`."""
-    mels, moved = [], []
+    """What is heard at random frames, (N, 1, …), and the lips' motions (N, 3, MOTIONS) at the frames `LISTEN_AT`."""
+    heard, moved = [], []
     for _ in range(LISTEN_CLIPS):
         index = int(rng.integers(len(clips)))
-        at = rng.integers(len(clips[index].mels), size=LISTEN_WINDOWS)
-        mels.append(windows_of(clips[index].mels, at, lead))
+        at = rng.integers(len(motions[index]), size=LISTEN_WINDOWS)
+        heard.append(heard_at(clips[index].sound, at, inputs))
         moved.append(motions[index][np.clip(at[:, None] + LISTEN_AT, 0, len(motions[index]) - 1)])
-    return torch.from_numpy(np.concatenate(mels))[:, None], torch.from_numpy(np.concatenate(moved))
+    return torch.from_numpy(np.concatenate(heard)), torch.from_numpy(np.concatenate(moved))
 
 
 def train_audio_encoder(
@@ -347,24 +337,38 @@ def train_audio_encoder(
     """Train an audio encoder of the generator's shape to predict lip motion by least squares; returns it and its curve.
 
     Wav2Lip's own encoder learns this through the generated images, over days. With `MOTIONS` numbers per frame instead
-    of 27648, and no image to generate, it takes about a minute.
+    of 27648, and no image to generate, it takes minutes.
     """
     seed_torch(seed, "wav2lip", "ears")
-    encoder = Wav2Lip(recipe.width, audio_width=recipe.audio_width).audio_encoder
+    inputs = inputs_of(clips, recipe)
+    encoder = new_generator(inputs, recipe).audio_encoder
     head = nn.Linear(scaled(512, recipe.audio_width), len(LISTEN_AT) * MOTIONS)
     model = nn.Sequential(encoder, nn.Flatten(), head).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.audio_learning_rate)
     motions = lip_motions(clips)
+    batches = made_ahead(
+        lambda index: listening_batch(clips, motions, inputs, generator(seed, "ears", index, *processes.mark()))
+    )
 
     def step(index: int) -> dict[str, float]:
-        mels, moved = listening_batch(clips, motions, recipe.lead, generator(seed, "ears", index, *processes.mark()))
-        missed = (model(mels).view_as(moved) - moved).square().sum(dim=2).mean()
+        heard, moved = batches(index)
+        missed = (model(heard).view_as(moved) - moved).square().sum(dim=2).mean()
         update(missed, optimizer, learning_rate=warmup_cosine(index, recipe.audio_steps, recipe.audio_learning_rate))
         return {"loss": missed.item(), "explained": 1 - missed.item() / moved.square().sum(dim=2).mean().item()}
 
     state = {"model": model, "optimizer": optimizer}
     history = train(step, state, steps=recipe.audio_steps, seed=seed, scratch=scratch, description="audio encoder")
     return encoder, history
+
+
+def inputs_of(clips: Sequence[SpeakingFace], recipe: GeneratorTraining) -> Inputs:
+    """Input format of a generator that is trained on `clips`."""
+    states = clips[0].states
+    return Inputs(lead=recipe.lead, states=0 if states is None else states.shape[1])
+
+
+def new_generator(inputs: Inputs, recipe: GeneratorTraining) -> Wav2Lip:
+    return Wav2Lip(recipe.width, audio_width=recipe.audio_width, states=inputs.states, residual=recipe.residual)
 
 
 def train_generator(
@@ -382,7 +386,8 @@ def train_generator(
     """
     frozen(expert)
     seed_torch(seed, "wav2lip")
-    network = Wav2Lip(recipe.width, audio_width=recipe.audio_width, residual=recipe.residual)
+    inputs = inputs_of(clips, recipe)
+    network = new_generator(inputs, recipe)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if audio_encoder is not None:
         network.audio_encoder.load_state_dict(audio_encoder.state_dict())
@@ -394,26 +399,33 @@ def train_generator(
         opponent = torch.optim.Adam(discriminator.parameters(), lr=recipe.learning_rate, betas=(0.5, 0.999))
         state |= {"discriminator": discriminator, "opponent": opponent}
 
-    def step(index: int) -> dict[str, float]:
-        in_sync = recipe.sync_weight > 0 and index >= recipe.sync_start * recipe.steps
+    def in_sync(index: int) -> bool:
+        return recipe.sync_weight > 0 and index >= recipe.sync_start * recipe.steps
+
+    def batch_of(index: int) -> GeneratorBatch:
         # Neighbouring frames hardly differ: until the sync loss needs windows, single frames teach more.
-        frames = FRAMES if in_sync else 1
-        batch = generator_batch(
+        frames = FRAMES if in_sync(index) else 1
+        return generator_batch(
             clips,
             recipe.batch * FRAMES // frames,
             frames,
             generator(seed, "wav2lip", index, *processes.mark()),
-            lead=recipe.lead,
+            inputs=inputs,
             still_share=recipe.still_share,
         )
-        generated = network(batch.mels, batch.faces)
+
+    batches = made_ahead(batch_of)
+
+    def step(index: int) -> dict[str, float]:
+        batch = batches(index)
+        generated = network(batch.heard, batch.faces)
         loss, parts = generator_loss(
             generated,
             batch,
             expert,
             discriminator,
             lip_weight=recipe.lip_weight,
-            sync_weight=recipe.sync_weight if in_sync else 0.0,
+            sync_weight=recipe.sync_weight if in_sync(index) else 0.0,
             adversarial_weight=recipe.adversarial_weight,
         )
         rate = warmup_cosine(index, recipe.steps, recipe.learning_rate)

@@ -7,8 +7,11 @@ and corresponds to the 640 samples from 640 t on. The head does not move (or har
 the face and one the mouth, as in the static image of a one-shot teacher.
 """
 
-from collections.abc import Iterable
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import count, groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +23,7 @@ import pyarrow.parquet as parquet
 from learn2talk_core.audio.waveform import SAMPLE_RATE, from_int16, to_int16
 from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import inner_file, missing, plain_name, whole_folder
+from learn2talk_core.run.files import inner_file, missing, plain_name, whole_file, whole_folder
 from learn2talk_core.untrusted.parquet import PHONEMES, read_rows
 from learn2talk_core.video.video_file import read_video
 
@@ -90,11 +93,7 @@ class TalkingVideo:
 
     def frames(self, clip: VideoClip) -> np.ndarray:
         """All frames, uint8 (T, H, W, 3) RGB."""
-        name = f"{self._shards[clip.shard]}, clip {clip.id}"
-        frames, _, _ = read_video(self.mp4(clip), name=name)
-        if len(frames) != clip.frames:
-            raise BadInput(name, expected=f"{clip.frames} frames", found=str(len(frames)), fix="Make the corpus again.")
-        return frames
+        return self._decoded(clip, self.mp4(clip))
 
     def mp4(self, clip: VideoClip) -> bytes:
         """The video as it was written, without sound."""
@@ -102,11 +101,22 @@ class TalkingVideo:
 
     def audio(self, clip: VideoClip) -> np.ndarray:
         """The sound, float32 (samples,) in [-1, 1] at 16 kHz."""
-        stored = self._cell(clip, "audio")
-        if len(stored) != 2 * clip.samples:
-            where, found = f"{self._shards[clip.shard]}, clip {clip.id}", f"{len(stored)} bytes"
-            raise BadInput(where, expected=f"{clip.samples} samples", found=found, fix="Make the corpus again.")
-        return from_int16(np.frombuffer(stored, "<i2"))
+        return self._heard(clip, self._cell(clip, "audio"))
+
+    def films(self, clips: Sequence[VideoClip]) -> Iterator[tuple[VideoClip, np.ndarray, np.ndarray]]:
+        """Frames and sound of many clips, as of `frames` and `audio`; neighbours of a shard are read together.
+
+        This opens each shard once for `clips` in the order of the corpus.
+        """
+        columns = [("mp4", pa.binary()), ("audio", pa.binary())]
+        for shard, together in groupby(clips, key=lambda clip: clip.shard):
+            rows = read_rows(self._shards[shard], columns, made_by="the stage that wrote it")
+            for clip in together:
+                if clip.row >= len(rows):
+                    found, fix = f"{len(rows)} rows", "Make the corpus again."
+                    raise BadInput(self._where(clip), expected="a row for each clip", found=found, fix=fix)
+                row = rows[clip.row]
+                yield clip, self._decoded(clip, row["mp4"]), self._heard(clip, row["audio"])
 
     def faces(self, clip: VideoClip, size: int = FACE_SIZE) -> np.ndarray:
         """The face box of every frame, uint8 (T, size, size, 3) RGB."""
@@ -116,12 +126,28 @@ class TalkingVideo:
         """The mouth box of every frame, uint8 (T, size, size) grey."""
         return crop(grey(self.frames(clip)), clip.mouth_box, size)
 
+    def _where(self, clip: VideoClip) -> str:
+        return f"{self._shards[clip.shard]}, clip {clip.id}"
+
+    def _decoded(self, clip: VideoClip, mp4: bytes) -> np.ndarray:
+        frames, _, _ = read_video(mp4, name=self._where(clip))
+        if len(frames) != clip.frames:
+            expected, found = f"{clip.frames} frames", str(len(frames))
+            raise BadInput(self._where(clip), expected=expected, found=found, fix="Make the corpus again.")
+        return frames
+
+    def _heard(self, clip: VideoClip, stored: bytes) -> np.ndarray:
+        if len(stored) != 2 * clip.samples:
+            expected, found = f"{clip.samples} samples", f"{len(stored)} bytes"
+            raise BadInput(self._where(clip), expected=expected, found=found, fix="Make the corpus again.")
+        return from_int16(np.frombuffer(stored, "<i2"))
+
     def _cell(self, clip: VideoClip, column: str) -> bytes:
         path, made_by = self._shards[clip.shard], "the stage that wrote it"
         rows = read_rows(path, [(column, pa.binary())], made_by=made_by, group=clip.row)  # one row per group
         if len(rows) != 1:
             found, fix = f"{len(rows)} rows", "Make the corpus again."
-            raise BadInput(f"{path}, clip {clip.id}", expected="a row group of one clip", found=found, fix=fix)
+            raise BadInput(self._where(clip), expected="a row group of one clip", found=found, fix=fix)
         return rows[0][column]
 
 
@@ -144,19 +170,38 @@ def write_talking_video(folder: str | Path, films: Iterable[EncodedFilm]) -> Non
     """
     seen: set[str] = set()
     with whole_folder(folder) as partial:
-        rows: list[dict[str, Any]] = []
-        shards = 0
-        for clip, mp4, audio in films:
-            _check(clip, audio, seen)
-            described = {name: value for name, value in asdict(clip).items() if name not in ("shard", "row")}
-            rows.append({**described, "mp4": mp4, "audio": to_int16(audio).astype("<i2").tobytes()})
-            if len(rows) == CLIPS_A_SHARD:
-                _write_shard(partial, shards, rows)
-                rows, shards = [], shards + 1
-        if rows:
-            _write_shard(partial, shards, rows)
+        left = iter(films)
+        for number in count():
+            if not _write_rows(_shard(partial, number), islice(left, CLIPS_A_SHARD), seen):
+                break
         if not seen:
             raise BadInput(folder, expected="at least one clip", found="none", fix="Check the source of the videos.")
+
+
+def write_shard(path: str | Path, films: Iterable[EncodedFilm]) -> None:
+    """Write some clips as one file, whole or not at all; `join_shards` makes a 2D corpus of such files."""
+    with whole_file(path) as partial:
+        if not _write_rows(partial, films, set()):
+            raise BadInput(path, expected="at least one clip", found="none", fix="Check the source of the videos.")
+
+
+def join_shards(folder: str | Path, shards: Sequence[Path]) -> None:
+    """Make a 2D corpus of the files that `write_shard` wrote. They stay where they are, so that this can be repeated.
+
+    Args:
+        folder: replaced as a whole; on the same disk, its files share their content with `shards`.
+        shards: in the order of the corpus.
+    """
+    with whole_folder(folder) as partial:
+        for number, shard in enumerate(shards):
+            try:
+                os.link(shard, _shard(partial, number))
+            except OSError:  # another disk, or one without links
+                shutil.copyfile(shard, _shard(partial, number))
+        ids = [clip.id for clip in open_talking_video(partial).clips]
+        twice = sorted({name for name in ids if ids.count(name) > 1}) if len(set(ids)) < len(ids) else []
+        if twice:
+            raise BadInput(f"clip {twice[0]}", expected="unique ids", found="this id twice", fix="Rename one of them.")
 
 
 def grey(frames: np.ndarray) -> np.ndarray:
@@ -180,6 +225,15 @@ def crop(frames: np.ndarray, box: Box, size: int) -> np.ndarray:
     return np.stack(
         [cv2.warpAffine(f, into, (size, size), flags=flags, borderMode=cv2.BORDER_REPLICATE) for f in frames]
     )
+
+
+def pasted(picture: np.ndarray, box: tuple[int, int, int, int], faces: np.ndarray) -> np.ndarray:
+    """A picture (H, W, 3) with each of `faces` (T, h, w, 3) in turn in its `box`, in pixels: (T, H, W, 3)."""
+    left, top, right, bottom = box
+    frames = np.repeat(picture[None], len(faces), axis=0)
+    for frame, face in zip(frames, faces, strict=True):
+        frame[top:bottom, left:right] = cv2.resize(face, (right - left, bottom - top))
+    return frames
 
 
 def frames_of(samples: int) -> int:
@@ -206,9 +260,21 @@ def _check(clip: VideoClip, audio: np.ndarray, seen: set[str]) -> None:
         raise BadInput(where, expected="finite audio", found="NaN or infinity", fix="Repair or leave out the clip.")
 
 
-def _write_shard(folder: Path, number: int, rows: list[dict[str, Any]]) -> None:
-    table = pa.Table.from_pylist(rows, schema=_SCHEMA)
-    parquet.write_table(table, folder / f"films-{number:03d}.parquet", row_group_size=1, compression="none")
+def _shard(folder: Path, number: int) -> Path:
+    return folder / f"films-{number:03d}.parquet"
+
+
+def _write_rows(path: Path, films: Iterable[EncodedFilm], seen: set[str]) -> int:
+    """Write a shard, unless `films` is empty; returns the number of clips and adds their ids to `seen`."""
+    rows: list[dict[str, Any]] = []
+    for clip, mp4, audio in films:
+        _check(clip, audio, seen)
+        described = {name: value for name, value in asdict(clip).items() if name not in ("shard", "row")}
+        rows.append({**described, "mp4": mp4, "audio": to_int16(audio).astype("<i2").tobytes()})
+    if rows:
+        table = pa.Table.from_pylist(rows, schema=_SCHEMA)
+        parquet.write_table(table, path, row_group_size=1, compression="none")
+    return len(rows)
 
 
 def _clips(path: Path, shard: int, made_by: str) -> list[VideoClip]:

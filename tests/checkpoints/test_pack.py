@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 from ruamel.yaml import YAML
+from safetensors.torch import load_file
+from torch import nn
 
 from learn2talk_core.checkpoints.faceformer import import_student
-from learn2talk_core.checkpoints.pack import content_hash, pack
+from learn2talk_core.checkpoints.pack import content_hash, pack, write_card
 from learn2talk_core.models.students.faceformer.network import new_faceformer
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json, write_json
+from learn2talk_core.run.weights import read_origin, save_weights
 from tests.checkpoints.test_wav2vec2 import tiny
 from tests.toy import SIDE, toy_corpus
 
@@ -98,6 +101,51 @@ def test_a_packed_student(project: Path, tmp_path: Path) -> None:
     assert speakers == ("A", "B")
     ours, _ = load_student(project / MODEL, made_by="the test")
     assert all(torch.equal(value, student.state_dict()[key]) for key, value in ours.state_dict().items())
+
+
+def test_a_packed_model_in_half_precision(project: Path, tmp_path: Path) -> None:
+    films = {"source": "embedded", "minutes": 181.4, "splits": {"loss": {"speakers": 50}, "metric": {"speakers": 51}}}
+    write_json(project / "metrics/talking_video.json", films)
+    write_json(project / "metrics/cost/teacher.json", {"teacher": {"seconds": 7200.0, "peak_memory_mb": 1500}})
+    (project / MODEL).rename(project / "data/models/teacher")
+    save_weights(project / "data/models/teacher/sync_expert", nn.Linear(4, 4), {})
+    made = {
+        "deps": [{"path": "data/talking_video", "md5": "0.dir"}],
+        "params": {"params.yaml": {"teacher.generator.steps": 8000}},
+        "outs": [
+            {"path": "data/models/teacher", "md5": content_hash(project / "data/models/teacher")},
+            {"path": "metrics/cost/teacher.json", "md5": md5(project / "metrics/cost/teacher.json")},
+        ],
+    }
+    YAML().dump({"schema": "2.0", "stages": {"teacher": made}}, project / "dvc.lock")
+    pack("data/models/teacher", tmp_path / "out", project, half=True)
+    about = read_origin(tmp_path / "out", "teacher")
+    assert about is not None
+    assert (about["films"], about["licence"], about["cost"]["seconds"]) == (films, "mit", 7200.0)
+    assert "sync_expert/model.safetensors" in about["sha256"]
+    stored, own = (
+        load_file(folder / "model.safetensors") for folder in (tmp_path / "out", project / "data/models/teacher")
+    )
+    assert {value.dtype for value in stored.values() if value.ndim > 1} == {torch.float16}
+    assert all(torch.equal(stored[key], own[key].half() if own[key].ndim > 1 else own[key]) for key in own)
+    card = (tmp_path / "out/README.md").read_text().splitlines()
+    for line in (
+        "license: mit",
+        "- films: embedded, 181 minutes; faces: 50 in loss, 51 in metric",
+        "- cost: 120 minutes, 1500 MB of memory",
+        "| teacher.generator.steps | 8000 |",
+        "In the pipeline: `dvc exp run -S experts.teacher=FOLDER`.",
+    ):
+        assert line in card
+
+
+def test_the_card_of_weights_from_elsewhere(tmp_path: Path) -> None:
+    save_weights(tmp_path, nn.Linear(2, 2), {})
+    write_card(tmp_path, {"model": "speech_encoder", "licence": "mit", "source": "a hub", "data": "speech"})
+    card = (tmp_path / "README.md").read_text().splitlines()
+    assert {"- weights: a hub", "- data: speech", "license: mit"} <= set(card)
+    assert not any(line.startswith("- commit") for line in card)
+    assert read_origin(tmp_path, "speech_encoder") is not None
 
 
 def test_changes_that_no_commit_holds(project: Path, tmp_path: Path) -> None:

@@ -109,6 +109,8 @@ def test_what_wav2lips_code_cannot_run_is_not_exported(tmp_path: Path) -> None:
         (Wav2Lip(0.05), Inputs(), "face_encoder_blocks.0.0"),
         (Wav2Lip(0.05, residual=True), Inputs(), "a residual"),
         (Wav2Lip(0.05), Inputs(lead=2), "one that begins 2 frames before"),
+        (Wav2Lip(0.05, states=8), Inputs(states=8), "one that hears the 8 hidden states of a speech encoder"),
+        (Wav2Lip(0.05), Inputs(gain=1.2), "a gain of 1.2"),
     ):
         with pytest.raises(BadInput, match=rf"found {found}.* teacher.generator.{{width,audio_width}}=1, residual=fal"):
             export_wav2lip(generator, tmp_path / "w.pth", inputs)

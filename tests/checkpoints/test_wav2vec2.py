@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from transformers import Wav2Vec2ForCTC, Wav2Vec2ForPreTraining
 
 from learn2talk_core.checkpoints.wav2vec2 import encoder_config, export_wav2vec2, import_wav2vec2
-from learn2talk_core.models.speech_encoder import SpeechEncoder, align_as_faceformer
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, align_as_faceformer
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.untrusted.published import export_state
 from tests.checkpoints.files import golden_state
@@ -29,13 +29,13 @@ LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16
 XLSR = {**LARGE, "feat_extract_norm": "layer", "conv_bias": True, "do_stable_layer_norm": True}
 
 
-def tiny(**numbers: object) -> SpeechEncoder:
+def tiny(**numbers: object) -> Wav2Vec2SpeechEncoder:
     torch.manual_seed(0)
-    return SpeechEncoder.from_numbers(**TINY | numbers).eval()
+    return Wav2Vec2SpeechEncoder.from_numbers(**TINY | numbers).eval()
 
 
 @torch.inference_mode()
-def same(found: SpeechEncoder, expected: SpeechEncoder) -> bool:
+def same(found: Wav2Vec2SpeechEncoder, expected: Wav2Vec2SpeechEncoder) -> bool:
     wave = torch.randn(1, 8000, generator=torch.Generator().manual_seed(0))
     return torch.equal(found.encode(found.conv_features(wave)), expected.encode(expected.conv_features(wave)))
 
@@ -57,13 +57,13 @@ def test_golden_weights_from_a_file_without_configuration(tmp_path: Path) -> Non
 @pytest.mark.parametrize("numbers", [BASE, LARGE, XLSR], ids=["base", "large", "xlsr"])
 def test_published_sizes_are_read_off_the_shapes(numbers: dict) -> None:
     with torch.device("meta"):
-        encoder = SpeechEncoder.from_numbers(**numbers)
+        encoder = Wav2Vec2SpeechEncoder.from_numbers(**numbers)
     for state in (encoder.state_dict(), export_names(encoder)):
         found, expected = encoder_config(state, "w").to_dict(), encoder.config.to_dict()
         assert found == expected
 
 
-def export_names(encoder: SpeechEncoder) -> dict[str, torch.Tensor]:
+def export_names(encoder: Wav2Vec2SpeechEncoder) -> dict[str, torch.Tensor]:
     names = list(export_state(tiny()))
     old = [name for name in names if name.endswith(("weight_g", "weight_v"))]
     assert len(old) == 2

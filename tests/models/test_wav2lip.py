@@ -6,8 +6,19 @@ import torch
 from torch.nn import functional
 
 from learn2talk_core.models.quality_discriminator import QualityDiscriminator
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, face_embeddings, lower_halves
-from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, load_generator, one_shot, save_generator
+from learn2talk_core.models.wav2lip import (
+    Inputs,
+    Wav2Lip,
+    heard_at,
+    hidden_states,
+    load_generator,
+    masked,
+    one_shot,
+    save_generator,
+    sound_for,
+)
 from learn2talk_core.run.errors import BadInput
 from tests.golden.fill import Golden, fill_state_dict, uniform
 
@@ -93,8 +104,9 @@ def test_one_shot_is_the_generator_on_a_still(bgr, residual, lead):
     generator = Wav2Lip(width=0.05, residual=residual).eval()
     torch.nn.init.normal_(generator.output_block[1].weight)
     still = (uniform("still", (96, 96, 3)) * 255).astype(np.uint8)
-    mels = torch.randn(5, 80, 16)
-    video = one_shot(generator, still, mels.numpy(), Inputs(bgr, lead), batch=2)
+    mel = torch.randn(80, 30)
+    mels = torch.stack([mel[:, first : first + 16] for first in (0, 3, 6, 9, 12)])  # int(3.2 t)
+    video = one_shot(generator, still, mel.numpy(), 5, Inputs(bgr, lead), batch=2)
     reference = torch.from_numpy(still.copy()).permute(2, 0, 1) / 255
     reference = reference.flip(0) if bgr else reference
     lower_masked = reference.clone()
@@ -104,6 +116,49 @@ def test_one_shot_is_the_generator_on_a_still(bgr, residual, lead):
         expected = generator(mels[[0, 0, 0, 1, 2] if lead else slice(None), None], faces)
     expected = expected.flip(1) if bgr else expected
     np.testing.assert_allclose(video, 255 * expected.permute(0, 2, 3, 1).numpy(), atol=0.51)
+
+
+def test_gain_moves_the_embedding_away_from_its_mean_over_the_clip():
+    torch.manual_seed(0)
+    generator = Wav2Lip(width=0.05, states=6).eval()
+    still = (uniform("still", (96, 96, 3)) * 255).astype(np.uint8)
+    states = np.random.default_rng(0).normal(size=(8, 6)).astype(np.float16)
+    inputs = Inputs(states=6, gain=3.0)
+    heard = torch.from_numpy(heard_at(states, np.arange(4), inputs))
+    with torch.inference_mode():
+        embedded = generator.audio_encoder(heard)
+        assert embedded.shape == (4, 26, 1, 1)
+        reference = torch.from_numpy(still.copy()).permute(2, 0, 1)[None] / 255
+        skips = generator.encode_faces(torch.cat([masked(reference), reference], dim=1))
+        skips = [skip.expand(4, -1, -1, -1) for skip in skips]
+        moved = (3 * embedded - 2 * embedded.mean(dim=0)).clamp(min=0)
+        expected = generator.decode(moved, skips, reference)
+    video = one_shot(generator, still, states, 4, inputs)
+    np.testing.assert_allclose(video, 255 * expected.permute(0, 2, 3, 1).numpy(), atol=0.51)
+    plain = one_shot(generator, still, states, 4, inputs._replace(gain=1.0))
+    assert np.abs(plain.astype(int) - video).max() > 0
+
+
+def test_hidden_states_are_two_for_each_frame_at_its_time():
+    """A wav2vec 2.0's states are 12.5 ms late and 20 ms apart: they are interpolated at multiples of 20 ms."""
+    encoder = Wav2Vec2SpeechEncoder.from_numbers(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=(8,) * 7,
+        num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, layerdrop=0.0,
+    ).eval()  # fmt: skip
+    wave = np.random.default_rng(0).normal(size=16_000).astype(np.float32)
+    found = hidden_states(encoder, wave, 25)
+    assert found.shape == (50, 16)
+    with torch.no_grad():
+        own = encoder.encode(encoder.frozen_features(wave)[None])[0].numpy()
+    at = np.clip((320 * np.arange(50) - 200) / 320, 0, len(own) - 1)
+    expected = np.stack([np.interp(at, np.arange(len(own)), column) for column in own.T], axis=1)
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    np.testing.assert_array_equal(sound_for(Inputs(states=16), wave, 25, encoder), found)
+    with pytest.raises(BadInput, match="of width 384, found one of width 16"):
+        sound_for(Inputs(states=384), wave, 25, encoder)
+    with pytest.raises(BadInput, match="of width 384, found none"):
+        sound_for(Inputs(states=384), wave, 25, None)
+    assert sound_for(Inputs(), wave, 25, None).shape == (80, 81)
 
 
 def test_residual_generator_starts_from_the_reference():
@@ -136,7 +191,7 @@ def test_generator_survives_saving(tmp_path):
     assert inputs == Inputs(bgr=True, lead=2)
     assert again.residual
     assert not any(p.requires_grad for p in again.parameters())
-    still, mels = np.zeros((96, 96, 3), np.uint8), np.zeros((2, 80, 16), np.float32)
-    np.testing.assert_array_equal(one_shot(again, still, mels, inputs), one_shot(generator, still, mels, inputs))
+    still, mel = np.zeros((96, 96, 3), np.uint8), np.zeros((80, 20), np.float32)
+    np.testing.assert_array_equal(one_shot(again, still, mel, 2, inputs), one_shot(generator, still, mel, 2, inputs))
     with pytest.raises(BadInput, match="dvc repro teacher"):
         load_generator(tmp_path / "nowhere")

@@ -8,7 +8,7 @@ import torch
 
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.corpus.predictions import open_predictions, write_predictions
-from learn2talk_core.models.speech_encoder import SpeechEncoder
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
 from learn2talk_core.models.students.faceformer.network import new_faceformer
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.student import save_student
@@ -35,14 +35,14 @@ def unit(metric: Corpus) -> Corpus:
 
 
 @pytest.fixture
-def encoder() -> SpeechEncoder:
-    return SpeechEncoder.from_numbers(
+def encoder() -> Wav2Vec2SpeechEncoder:
+    return Wav2Vec2SpeechEncoder.from_numbers(
         conv_dim=(8,) * 7, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16,
         num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2,
     )  # fmt: skip
 
 
-def test_a_student(metric: Corpus, unit: Corpus, tmp_path: Path, encoder: SpeechEncoder) -> None:
+def test_a_student(metric: Corpus, unit: Corpus, tmp_path: Path, encoder: Wav2Vec2SpeechEncoder) -> None:
     student = new_faceformer(encoder, 64, 2, 25, width=8, dropout=0.0)
     save_student(tmp_path / "made", student, fps=25, speakers=("A", "B"), recipe="biwi-codetalker")
     assert load_student(tmp_path / "made", made_by="me", recipe=unit.recipe)[1] == ("A", "B")

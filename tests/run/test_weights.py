@@ -5,10 +5,20 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import nn
 
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.weights import check_description, load_network, save_weights
+from learn2talk_core.run.weights import (
+    check_description,
+    halve_files,
+    load_network,
+    read_origin,
+    save_weights,
+    write_origin,
+    write_tensors,
+)
 
 
 class Net(nn.Module):
@@ -56,3 +66,96 @@ def test_numbers_that_are_not_those_of_the_weights(tmp_path: Path, config: dict,
 def test_what_describes_no_network(about: Any) -> None:
     with pytest.raises(BadInput, match=r"model.json.*: expected .* Fix it\."):
         check_description(about, "model.json", fix="Fix it.")
+
+
+class Mixed(nn.Module):
+    """A network with all that half precision treats differently."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear, self.large, self.norm = nn.Linear(8, 8), nn.Linear(2, 2), nn.BatchNorm1d(8)
+
+
+def packaged(folder: Path, net: Mixed, **about: object) -> Path:
+    save_weights(folder, net, {})
+    save_weights(folder / "part", net, {})
+    halve_files(folder)
+    write_origin(folder, {"model": "teacher", **about})
+    return folder
+
+
+def mixed() -> Mixed:
+    torch.manual_seed(0)
+    net = Mixed()
+    net.large.weight.data.fill_(70000.0)
+    net.norm.running_var.fill_(1e-9)
+    return net
+
+
+def test_half_precision_halves_matrices_and_nothing_else(tmp_path: Path) -> None:
+    net = mixed()
+    whole = tmp_path / "whole"
+    save_weights(whole, net, {})
+    folder = packaged(tmp_path / "half", net)
+    stored = load_file(folder / "model.safetensors")
+    kinds = {key: value.dtype for key, value in stored.items() if value.dtype != torch.float32}
+    assert kinds == {"linear.weight": torch.float16, "norm.num_batches_tracked": torch.int64}
+    saved = (whole / "model.safetensors").stat().st_size - (folder / "model.safetensors").stat().st_size
+    assert abs(saved - 2 * 64) < 16  # two bytes for each of the 64 numbers
+    loaded, _ = load_network(folder, lambda _: Mixed(), made_by="somebody")
+    for key, value in net.state_dict().items():
+        found = loaded.state_dict()[key]
+        assert found.dtype == value.dtype
+        if key == "linear.weight":
+            torch.testing.assert_close(found, value, rtol=2**-11, atol=6e-8)
+            assert not torch.equal(found, value)
+        else:
+            assert torch.equal(found, value)
+
+
+def test_the_header_of_a_file_is_kept_by_half_precision(tmp_path: Path) -> None:
+    write_tensors(tmp_path / "model.safetensors", {"a": torch.ones(2, 2)}, {"format": "pt"})
+    halve_files(tmp_path)
+    with safe_open(tmp_path / "model.safetensors", "pt") as file:
+        assert file.metadata() == {"format": "pt"}
+        assert file.get_tensor("a").dtype == torch.float16
+
+
+def test_a_packaged_model_tells_its_origin(tmp_path: Path) -> None:
+    folder = packaged(tmp_path / "teacher", mixed(), licence="mit")
+    about = read_origin(folder, "teacher")
+    assert about is not None
+    assert about["licence"] == "mit"
+    assert sorted(about["sha256"]) == ["model.json", "model.safetensors", "part/model.json", "part/model.safetensors"]
+    assert read_origin(folder / "part") == about
+    save_weights(tmp_path / "own", mixed(), {})
+    assert read_origin(tmp_path / "own", "teacher") is None
+
+
+@pytest.mark.parametrize("inside", ["", "part"])
+def test_a_packaged_model_that_was_changed_by_hand(inside: str, tmp_path: Path) -> None:
+    folder = packaged(tmp_path / "teacher", mixed())
+    weights = folder / inside / "model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    pattern = (
+        r"model\.safetensors: expected the file that learn2talk\.json describes \(sha256\), found another content "
+    )
+    with pytest.raises(BadInput, match=pattern + rf"of {len(data)} bytes\. Restore it from Git or download it again\."):
+        load_network(folder / inside, lambda _: Mixed(), made_by="somebody")
+    weights.write_bytes(data[:100])
+    with pytest.raises(BadInput, match=pattern + "of 100 bytes"):
+        load_network(folder / inside, lambda _: Mixed(), made_by="somebody")
+    weights.unlink()
+    with pytest.raises(BadInput, match=r"expected a file, found nothing. Make it first: git checkout"):
+        load_network(folder / inside, lambda _: Mixed(), made_by="somebody")
+
+
+def test_a_packaged_model_of_another_kind(tmp_path: Path) -> None:
+    folder = packaged(tmp_path / "teacher", mixed())
+    with pytest.raises(BadInput, match="teacher: expected a model of the kind lipreader, found teacher"):
+        read_origin(folder, "lipreader")
+    (folder / "learn2talk.json").write_text('{"model": "teacher"}')
+    with pytest.raises(BadInput, match=r"learn2talk\.json: expected the name of a model and sha256 of its files"):
+        read_origin(folder)

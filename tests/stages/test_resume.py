@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from learn2talk_core.models.speech_encoder import SpeechEncoder
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
 from learn2talk_core.run.seed import seed_torch
 from tests.toy import toy_corpus
 
@@ -33,7 +33,7 @@ def project(folder: Path) -> Path:
     folder.mkdir()
     toy_corpus(folder / "data" / "corpus")
     seed_torch(0)
-    SpeechEncoder.from_numbers(
+    Wav2Vec2SpeechEncoder.from_numbers(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=(8,) * 7,
         num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, layerdrop=0.0,
     ).save_pretrained(folder / "data" / "models" / "speech_encoder")  # fmt: skip

@@ -12,6 +12,7 @@ from learn2talk_core.statistics.recognition import (
     plain_text,
     spelled,
     viseme_accuracy,
+    viseme_probabilities,
 )
 
 
@@ -57,6 +58,14 @@ def test_viseme_accuracy_forgives_look_alikes_and_skips_silence() -> None:
     read = np.eye(4)[[3, 2, 1, 3, 0]]
     assert viseme_accuracy(read, [0, 1, 3, 3, 3], visemes) == pytest.approx(2 / 4)
     assert math.isnan(viseme_accuracy(read, [0] * 5, visemes))
+
+
+def test_look_alikes_share_their_probability() -> None:
+    """Classes 1 and 2 look the same: .3 + .3 is more than the .4 of class 3."""
+    visemes, logits = [0, 1, 1, 2], np.log([[1e-9, 0.3, 0.3, 0.4]]) + 7.0
+    np.testing.assert_allclose(viseme_probabilities(logits, visemes), [[0, 0.6, 0.4]], atol=1e-6)
+    assert viseme_accuracy(logits, [2], visemes) == 1
+    assert viseme_accuracy(logits, [3], visemes) == 0
 
 
 def test_always_saying_the_most_frequent() -> None:

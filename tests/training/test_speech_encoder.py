@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from learn2talk_core.corpus.phonemes import Phoneme, frame_labels
-from learn2talk_core.models.speech_encoder import SpeechEncoder, normalise_wave
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, normalise_wave
 from learn2talk_core.run.seed import generator, seed_torch
 from learn2talk_core.training.loop import update
 from learn2talk_core.training.speech_encoder import (
@@ -42,7 +42,7 @@ def beeps(seed: int, count: int = 8) -> SpokenText:
 def tiny() -> PhonemeRecogniser:
     seed_torch(0, "weights")
     return PhonemeRecogniser(
-        SpeechEncoder.from_numbers(
+        Wav2Vec2SpeechEncoder.from_numbers(
             conv_dim=(32,) * 7, hidden_size=64, intermediate_size=128, num_hidden_layers=1, num_attention_heads=2,
             num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=4, do_stable_layer_norm=True, layerdrop=0.0,
             hidden_dropout=0.0, attention_dropout=0.0, activation_dropout=0.0, feat_proj_dropout=0.0,

@@ -7,7 +7,7 @@ import torch
 
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.lipreader import LipReader
-from learn2talk_core.models.speech_encoder import SpeechEncoder
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
 from learn2talk_core.models.students.faceformer.network import FaceFormer
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.student import save_student
@@ -33,9 +33,9 @@ def corpus(tmp_path: Path) -> Corpus:
     return toy_corpus(tmp_path / "corpus")
 
 
-def encoder(**numbers: float) -> SpeechEncoder:
+def encoder(**numbers: float) -> Wav2Vec2SpeechEncoder:
     seed_torch(1)
-    return SpeechEncoder.from_numbers(
+    return Wav2Vec2SpeechEncoder.from_numbers(
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=(8,) * 7,
         num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, layerdrop=0.0, num_feat_extract_layers=7,
         **numbers,
@@ -174,7 +174,7 @@ def test_a_clip_shorter_than_a_window_is_left_out_of_the_sync_loss(corpus: Corpu
     torch.testing.assert_close(both, term(model, h[:1], [long], unit=0.01, step=0))
 
 
-def _untrained(corpus: Corpus) -> tuple[FaceFormer, SpeechEncoder]:
+def _untrained(corpus: Corpus) -> tuple[FaceFormer, Wav2Vec2SpeechEncoder]:
     speech = encoder()
     model = FaceFormer(SIDE * SIDE, 2, audio_width=16, width=16, period=30, audio_encoder=speech)
     model.eval()

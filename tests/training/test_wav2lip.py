@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 import torch
 
+from learn2talk_core.audio.mel import window_starts
 from learn2talk_core.models.quality_discriminator import QualityDiscriminator
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, lower_halves
-from learn2talk_core.models.wav2lip import Wav2Lip
+from learn2talk_core.models.wav2lip import Inputs, Wav2Lip
 from learn2talk_core.run.seed import generator
 from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.training.speaking_face import SpeakingFace
 from learn2talk_core.training.wav2lip import (
     ExpertTraining,
     GeneratorTraining,
-    SpeakingFace,
     discriminator_loss,
     elsewhere,
     expert_batch,
@@ -32,17 +33,20 @@ from learn2talk_core.training.wav2lip import (
 
 RECIPE = GeneratorTraining(
     width=0.05, audio_width=0.05, audio_steps=2, audio_learning_rate=3e-3, steps=3, batch=1, learning_rate=1e-3,
-    residual=False, lead=1,
+    residual=False, lead=1, amplitude=0.8,
     still_share=0.5, lip_weight=8.0, sync_weight=0.03, sync_start=0.5, adversarial_weight=0.07,
 )  # fmt: skip
 
 
-def numbered_clip(frames: int = 30, first: int = 0) -> SpeakingFace:
-    """A clip whose frame t is uniformly grey with value first + t; mel window t is filled with the same value."""
+def numbered_clip(frames: int = 30, first: int = 0, *, hears_states: bool = False) -> SpeakingFace:
+    """A clip whose frame t is uniformly grey with value first + t; a mel window that begins at it begins with the same
+    value, and its hidden states are the numbers from 2 first on."""
     value = np.arange(first, first + frames)
     faces = np.broadcast_to(value[:, None, None, None], (frames, 96, 96, 3)).astype(np.uint8)
-    mels = np.broadcast_to(value[:, None, None], (frames, 80, 16)).astype(np.float32)
-    return SpeakingFace(faces, mels, (30, 50, 66, 86))
+    mel = np.zeros((80, int(3.2 * frames) + 16), np.float32)
+    mel[:, window_starts(frames, 25)] = value
+    states = np.repeat(np.arange(2 * first, 2 * (first + frames), dtype=np.float16)[:, None], 6, axis=1)
+    return SpeakingFace(faces, mel, (30, 50, 66, 86), states if hears_states else None)
 
 
 def test_expert_batch_cuts_windows_of_a_clip_that_do_not_overlap():
@@ -82,14 +86,14 @@ def test_expert_loss_is_binary_cross_entropy_of_all_pairs_of_a_clip():
 
 def test_generator_batch_masks_the_target_and_takes_a_still_from_another_time():
     clips = [numbered_clip(first=50), numbered_clip(first=100)]
-    batch = generator_batch(clips, 40, 5, generator("test"), still_share=0.5)
-    assert batch.mels.shape == (40, 5, 1, 80, 16)
-    torch.testing.assert_close(batch.heard, batch.mels[:, 0])
+    batch = generator_batch(clips, 40, 5, generator("test"), inputs=Inputs(), still_share=0.5)
+    assert batch.heard.shape == (40, 5, 1, 80, 16)
+    torch.testing.assert_close(batch.mels, batch.heard[:, 0])
     assert batch.faces.shape == (40, 6, 5, 96, 96)
     torch.testing.assert_close(batch.faces[:, :3, :, :48], batch.target[:, :, :, :48])
     assert (batch.faces[:, :3, :, 48:] == 0).all()
     shown = (batch.target[:, 0, :, 0, 0] * 255).round()
-    torch.testing.assert_close(shown, batch.mels[:, :, 0, 0, 0])  # every frame has the window that starts at it
+    torch.testing.assert_close(shown, batch.heard[:, :, 0, 0, 0])  # every frame has the window that starts at it
     reference = (batch.faces[:, 3, :, 0, 0] * 255).round()
     assert (reference == reference[:, :1]).all()  # one still for all five frames
     first = (reference[:, 0] == 50) | (reference[:, 0] == 100)
@@ -99,21 +103,32 @@ def test_generator_batch_masks_the_target_and_takes_a_still_from_another_time():
 
 
 def test_generator_hears_what_was_said_before_and_the_expert_what_begins_at_the_window():
-    batch = generator_batch([numbered_clip(40)], 60, 5, generator("test"), lead=2)
+    batch = generator_batch([numbered_clip(40)], 60, 5, generator("test"), inputs=Inputs(lead=2))
     shown = (batch.target[:, 0, :, 0, 0] * 255).round()
-    torch.testing.assert_close(batch.mels[:, :, 0, 0, 0], (shown - 2).clamp(min=0))
-    torch.testing.assert_close(batch.heard[:, 0, 0, 0], shown[:, 0])
+    torch.testing.assert_close(batch.heard[:, :, 0, 0, 0], (shown - 2).clamp(min=0))
+    torch.testing.assert_close(batch.mels[:, 0, 0, 0], shown[:, 0])
+
+
+def test_generator_hears_the_hidden_states_around_a_frame():
+    """Frame t shows the time t / 25 s, which is that of state 2 t; 8 more are heard on either side."""
+    clip = numbered_clip(40, hears_states=True)
+    batch = generator_batch([clip], 60, 5, generator("test"), inputs=Inputs(lead=2, states=6))
+    assert batch.heard.shape == (60, 5, 1, 17, 6)
+    shown = (batch.target[:, 0, :, 0, 0] * 255).round()
+    expected = (2 * shown[..., None] + torch.arange(-8, 9)).clamp(0, 79)
+    torch.testing.assert_close(batch.heard[:, :, 0, :, 3], expected)
+    torch.testing.assert_close(batch.mels[:, 0, 0, 0], shown[:, 0])
 
 
 def test_reference_is_always_the_first_frame_where_asked_for():
-    batch = generator_batch([numbered_clip(first=7)], 10, 1, generator("test"), still_share=1.0)
+    batch = generator_batch([numbered_clip(first=7)], 10, 1, generator("test"), inputs=Inputs(), still_share=1.0)
     assert batch.target.shape == (10, 3, 1, 96, 96)
     assert ((batch.faces[:, 3:] * 255).round() == 7).all()
 
 
 def test_lips_are_marked_and_mirrored_with_the_face():
     clip = dataclasses.replace(numbered_clip(), lips=(10, 50, 40, 86))
-    near_lips = generator_batch([clip], 20, 1, generator("test")).near_lips
+    near_lips = generator_batch([clip], 20, 1, generator("test"), inputs=Inputs()).near_lips
     assert near_lips.shape == (20, 1, 1, 96, 96)
     left = torch.zeros(96, 96)
     left[50:86, 10:40] = 1
@@ -133,11 +148,11 @@ def test_elsewhere_keeps_away_as_far_as_the_clip_allows(windows, least):
 def test_generator_loss_is_equation_6():
     torch.manual_seed(0)
     expert, discriminator = SyncExpert2D(0.05).eval(), QualityDiscriminator(0.05)
-    batch = generator_batch([numbered_clip()], 3, 5, generator("test"), still_share=0.5)
+    batch = generator_batch([numbered_clip()], 3, 5, generator("test"), inputs=Inputs(), still_share=0.5)
     generated = torch.rand_like(batch.target)
     with torch.no_grad():
         reconstruction = float((generated - batch.target).abs().mean())
-        probability = expert_sync_probability(*expert(batch.heard, lower_halves(generated - batch.mean)))
+        probability = expert_sync_probability(*expert(batch.mels, lower_halves(generated - batch.mean)))
         sync = float(-probability.log().mean())
         adversarial = float(-discriminator(generated).log().mean())
         loss, parts = generator_loss(
@@ -164,7 +179,7 @@ def test_lip_motions_are_components_of_the_pixels_in_the_lips_box():
         weight[0] = 0
         faces = rng.integers(0, 255, (30, 96, 96, 3), dtype=np.uint8)  # what lies outside the box does not matter
         faces[:, 50:86, 30:66] = (50 + np.einsum("tk,khwc->thwc", weight, shapes)).round()
-        clips.append(SpeakingFace(faces, np.zeros((30, 80, 16), np.float32), (30, 50, 66, 86)))
+        clips.append(SpeakingFace(faces, np.zeros((80, 100), np.float32), (30, 50, 66, 86)))
     motions = lip_motions(clips)
     assert [m.shape for m in motions] == [(30, 32)] * 3
     assert all((m[0] == 0).all() for m in motions)
@@ -177,8 +192,8 @@ def test_lip_motions_are_components_of_the_pixels_in_the_lips_box():
 
 def test_the_audio_encoder_hears_a_window_and_is_asked_for_the_motion_around_its_frame():
     clips = [numbered_clip(30), numbered_clip(30, 100)]
-    motions = [clip.mels[:, 0, :1].repeat(32, axis=1) for clip in clips]
-    mels, moved = listening_batch(clips, motions, 2, generator("test"))
+    motions = [clip.faces[:, 0, 0, :1].astype(np.float32).repeat(32, axis=1) for clip in clips]
+    mels, moved = listening_batch(clips, motions, Inputs(lead=2), generator("test"))
     assert mels.shape == (256, 1, 80, 16)
     assert moved.shape == (256, 3, 32)
     first = mels[:, 0, 0, 0]
@@ -189,21 +204,23 @@ def test_the_audio_encoder_hears_a_window_and_is_asked_for_the_motion_around_its
     torch.testing.assert_close(moved[inside][..., 0], around)
 
 
-def test_the_audio_encoder_learns_how_lips_move_and_the_generator_starts_with_it(tmp_path):
+@pytest.mark.parametrize("hears_states", [False, True])
+def test_the_audio_encoder_learns_how_lips_move_and_the_generator_starts_with_it(tmp_path, hears_states):
     rng = np.random.default_rng(0)
     labels = np.repeat(rng.integers(0, 4, 40), 5)
-    mels = np.zeros((200, 80, 16), np.float32)
+    mel = np.zeros((80, 640), np.float32)
     faces = np.zeros((200, 96, 96, 3), np.uint8)
     for at, label in enumerate(labels):
-        mels[at, 20 * label : 20 * label + 20] = 2
+        mel[20 * label : 20 * label + 20, int(3.2 * at) : int(3.2 * (at + 1))] = 2
         faces[at, 50:86, 30 : 30 + 9 * label] = 200
-    clips = [SpeakingFace(faces, mels, (30, 50, 66, 86))]
+    states = np.eye(4, dtype=np.float16)[labels.repeat(2)] if hears_states else None
+    clips = [SpeakingFace(faces, mel, (30, 50, 66, 86), states)]
     with Scratch(tmp_path / "encoder") as scratch:
         encoder, history = train_audio_encoder(
-            clips, dataclasses.replace(RECIPE, lead=0, audio_steps=40), seed=0, scratch=scratch
+            clips, dataclasses.replace(RECIPE, lead=2, audio_steps=40), seed=0, scratch=scratch
         )
     assert history[0]["explained"] < 0.1
-    assert history[-1]["explained"] > 0.4  # what comes after a change of sound cannot be known
+    assert history[-1]["explained"] > 0.4
     with Scratch(tmp_path / "generator") as scratch, pytest.raises(RuntimeError, match="size mismatch"):
         other = dataclasses.replace(RECIPE, audio_width=0.1)
         train_generator(clips, SyncExpert2D(0.05), encoder, other, seed=0, scratch=scratch)
@@ -218,8 +235,9 @@ def test_discriminator_loss_is_equation_5():
         torch.testing.assert_close(discriminator_loss(discriminator, real, false), expected)
 
 
-def test_training_moves_every_weight_and_repeats_itself(tmp_path):
-    clips = [numbered_clip(12), numbered_clip(12, 100)]
+@pytest.mark.parametrize("hears_states", [False, True])
+def test_training_moves_every_weight_and_repeats_itself(tmp_path, hears_states):
+    clips = [numbered_clip(12, first, hears_states=hears_states) for first in (0, 100)]
 
     def trained(name: str) -> tuple[SyncExpert2D, Wav2Lip, list[dict[str, float]]]:
         folder = tmp_path / name

@@ -31,7 +31,7 @@ from learn2talk_core.models.arcface import load_arcface
 from learn2talk_core.models.expnet import load_expnet
 from learn2talk_core.models.inception import load_inception
 from learn2talk_core.models.posevae import load_posevae
-from learn2talk_core.models.speech_encoder import load_speech_encoder
+from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
 from learn2talk_core.models.syncnet2d import load_syncnet
 from learn2talk_core.models.syncnet3d import load_syncnet3d
 from learn2talk_core.run.errors import BadInput

@@ -9,7 +9,16 @@ import pytest
 
 from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.video.talking_video import VideoClip, crop, open_talking_video, write_talking_video
+from learn2talk_core.untrusted.parquet import read_rows
+from learn2talk_core.video import talking_video
+from learn2talk_core.video.talking_video import (
+    VideoClip,
+    crop,
+    join_shards,
+    open_talking_video,
+    write_shard,
+    write_talking_video,
+)
 from learn2talk_core.video.video_file import encode_video
 
 
@@ -55,6 +64,42 @@ def test_same_films_same_bytes(tmp_path: Path) -> None:
     for folder in "ab":
         write_talking_video(tmp_path / folder, map(film, [clip(1), clip(2)]))
     assert (tmp_path / "a/films-000.parquet").read_bytes() == (tmp_path / "b/films-000.parquet").read_bytes()
+
+
+def test_shards_are_joined_and_stay(tmp_path: Path) -> None:
+    for number, name in enumerate("ab"):
+        write_shard(tmp_path / f"{name}.parquet", [film(clip(2 * number + i)) for i in range(2)])
+    shards = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    for _ in range(2):  # as after a crash between joining and clearing up
+        join_shards(tmp_path / "video", shards)
+    opened = open_talking_video(tmp_path / "video")
+    assert [c.id for c in opened.clips] == ["c0", "c1", "c2", "c3"]
+    assert all(shard.is_file() for shard in shards)
+    with pytest.raises(BadInput, match="clip c0: expected unique ids, found this id twice"):
+        join_shards(tmp_path / "twice", [*shards, shards[0]])
+    assert not (tmp_path / "twice").exists()
+    with pytest.raises(BadInput, match=r"c.parquet: expected at least one clip, found none"):
+        write_shard(tmp_path / "c.parquet", [])
+
+
+def test_films_opens_each_shard_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    clips = [clip(number) for number in range(40)]
+    write_talking_video(tmp_path / "video", map(film, clips))
+    opened = open_talking_video(tmp_path / "video")
+    reads = []
+
+    def counted(path: Path, *args: object, **more: object) -> object:
+        reads.append(path.name)
+        return read_rows(path, *args, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(talking_video, "read_rows", counted)
+    wanted = opened.clips[::3]
+    found = [(c.id, frames, audio) for c, frames, audio in opened.films(wanted)]
+    assert reads == ["films-000.parquet", "films-001.parquet"]
+    assert [name for name, _, _ in found] == [c.id for c in wanted]
+    for c, (_, frames, audio) in zip(wanted, found, strict=True):
+        assert np.array_equal(frames, opened.frames(c))
+        assert np.array_equal(audio, opened.audio(c))
 
 
 def test_boxes_are_cut(tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def load_face() -> Face:
 def colours(rng: np.random.Generator | None = None) -> np.ndarray:
     """Albedo of every vertex, (V, 3) float32 RGB in 0..1; skin, lips, eyes and brows are random if `rng` is given.
 
-    The inside of the mouth gets darker with depth, because little light reaches it.
+    The inside of the mouth gets darker with depth and towards the cheeks, because little light reaches it.
     """
     face = load_face()
     x, y, z = face.neutral.T
@@ -194,9 +194,9 @@ def colours(rng: np.random.Generator | None = None) -> np.ndarray:
 
     paint(face.mask["lips"], skin * lips)
     result[:] *= 1 - 0.25 * face.mask["eyelids"][:, None]
-    paint(face.mask["inside_mouth"], (0.35, 0.12, 0.12))
+    paint(face.mask["inside_mouth"], (0.24, 0.08, 0.08))
     paint(face.part["upper_teeth"] | face.part["lower_teeth"], (0.93, 0.91, 0.86))
-    paint(face.part["tongue"], (0.74, 0.36, 0.36))
+    paint(face.part["tongue"], (0.66, 0.30, 0.30))
     for side, name in ((1, "left_eye"), (-1, "right_eye")):
         eye = face.neutral[face.part[name]]
         centre, radius = eye.mean(0), float(np.ptp(eye[:, 0]) / 2)
@@ -213,7 +213,8 @@ def colours(rng: np.random.Generator | None = None) -> np.ndarray:
         paint(0.85 * hair * (face.part["skin"] & (z > centre[2] - 0.01)), brow)
     cavity = ~face.part["skin"] & ~face.part["left_eye"] & ~face.part["right_eye"] | (face.mask["inside_mouth"] > 0.5)
     depth = z[face.regions["lips"]].max() - z
-    result[cavity] *= np.clip(1 - (depth[cavity] - 0.016) / 0.045, 0.25, 1)[:, None]
+    for far in ((depth - 0.016) / 0.035, (np.abs(x) - 0.011) / 0.014):
+        result[cavity] *= np.clip(1 - far[cavity], 0.2, 1)[:, None]
     return np.clip(result, 0, 1).astype(np.float32)
 
 

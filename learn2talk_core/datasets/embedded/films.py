@@ -7,21 +7,25 @@ from functools import cache
 import cv2
 import numpy as np
 import torch
-from joblib import Parallel, delayed, parallel_config
 from scipy.spatial.transform import Rotation
-from threadpoolctl import threadpool_limits
 
 from learn2talk_core.datasets.embedded.face import Face, colours, load_face
 from learn2talk_core.datasets.embedded.face_motion import move_face
-from learn2talk_core.datasets.embedded.sentences import make_sentences
 from learn2talk_core.datasets.embedded.speakers import make_speaker
-from learn2talk_core.datasets.embedded.speech import synthesise
-from learn2talk_core.datasets.embedded.voices import EspeakVoice, espeak_voices
+from learn2talk_core.datasets.embedded.utterances import Utterance
 from learn2talk_core.render.camera import Camera, project
 from learn2talk_core.render.mouth import CROP
 from learn2talk_core.render.render import render
 from learn2talk_core.render.shading import Light
-from learn2talk_core.video.talking_video import MOUTH_SIZE, VIDEO_FPS, Box, EncodedFilm, VideoClip, frames_of
+from learn2talk_core.video.talking_video import (
+    MOUTH_SIZE,
+    SAMPLES_PER_FRAME,
+    VIDEO_FPS,
+    Box,
+    EncodedFilm,
+    VideoClip,
+    frames_of,
+)
 from learn2talk_core.video.video_file import encode_video
 
 SIZE = 160  # pixels
@@ -29,10 +33,8 @@ FACE_SIDE, MOUTH_HEIGHT = 1.65, 0.72  # of the face box: side relative to the mo
 RENDERED = 200  # pixels; averaged down to SIZE, which smooths edges more cheaply than antialiasing
 FACE_SHARE = 0.75  # of the picture's height
 NECK = np.array([0.0, -0.10, -0.06])  # metres from between the eyes; the centre of head rotation
-FIRST_VOICE = 32  # lower indices are for the 3D corpus
-RESERVED = 1000  # sentences for the 3D corpus: the first ones of `make_sentences`
-LENGTHS = range(34, 45)  # characters in a sentence: about 3 s
 NOTHING = (-1.0, -1.0, -1.0)  # background that no surface can have: these pixels show the wall
+DARK = (0.04, 0.02, 0.02)  # albedo of the throat
 BATCH = 16  # frames rendered at a time
 
 
@@ -58,39 +60,37 @@ class Shot:
     collar: np.ndarray
 
 
-def make_films(
-    speakers: dict[str, int],
-    sentences: dict[str, int],
-    *,
-    variation: float,
-    seed: int,
-    workers: int = 2,
-) -> Iterator[EncodedFilm]:
-    """Clips with their MP4 and sound, for `write_talking_video`; the same arguments give the same bytes.
+def film_person(said: Sequence[Utterance], *, variation: float, seed: int) -> Iterator[EncodedFilm]:
+    """A person's clips with their MP4 and sound; the same arguments give the same bytes.
 
     Args:
-        speakers: split → number of people; nobody is in two splits.
-        sentences: split → number of sentences per person; no sentence occurs twice.
+        said: by one speaker, whose name also decides face, skin and style of motion; another light, pose and framing
+            for each.
         variation: amount of mouth motion that the sound does not determine; see `move_face`.
-        seed: for everything random. Voices and sentences differ from those of the 3D corpus with the same seed.
-        workers: number of processes.
+        seed: for everything random.
     """
-    splits = [split for split, count in speakers.items() for _ in range(count)]
-    people = espeak_voices(len(splits), seed, "V", FIRST_VOICE)
-    needed = sum(sentences[split] for split in splits)
-    texts = iter(short_sentences(needed, seed))
-    jobs = [
-        delayed(_films)(person, split, seed, [next(texts) for _ in range(sentences[split])], variation)
-        for person, split in zip(people, splits, strict=True)
-    ]
-    with parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=10):
-        for films in Parallel(n_jobs=workers, return_as="generator")(jobs):
-            yield from films
-
-
-def short_sentences(count: int, seed: int) -> list[str]:
-    """`count` sentences of the 2D corpus, none of them among those of the 3D corpus."""
-    return make_sentences(count, seed + 1, set(make_sentences(RESERVED, seed)), LENGTHS)
+    speaker = make_speaker(said[0].speaker, seed, female=said[0].female)
+    face = load_face()
+    template = face.identity(speaker)
+    skin = colours(np.random.default_rng([speaker.seed, 2]))
+    for number, one in enumerate(said):
+        rng = np.random.default_rng([speaker.seed, 3, number])
+        wave = one.wave()[: frames_of(one.samples) * SAMPLES_PER_FRAME]
+        coefficients = move_face(speaker, wave, one.phonemes, VIDEO_FPS, variation, rng)
+        shot = draw_shot(template, len(coefficients), rng)
+        face_box, mouth_box = boxes(face, template, shot)
+        clip = VideoClip(
+            id=f"{speaker.id}_{number:02d}",
+            speaker=speaker.id,
+            text=one.text,
+            split=one.split,
+            frames=len(coefficients),
+            samples=len(wave),
+            phonemes=one.phonemes,
+            face_box=face_box,
+            mouth_box=mouth_box,
+        )
+        yield clip, encode_video(render_film(template, coefficients, skin, shot), VIDEO_FPS), wave
 
 
 def draw_shot(template: np.ndarray, frames: int, rng: np.random.Generator) -> Shot:
@@ -103,10 +103,10 @@ def draw_shot(template: np.ndarray, frames: int, rng: np.random.Generator) -> Sh
     fill = rng.uniform(0.30, 0.50)
     return Shot(
         turn=rng.normal(0, [5 * degrees, 3 * degrees, 1.5 * degrees]).clip(-0.2, 0.2),
-        sway=_sway(frames, rng) * [0.5 * degrees, 0.4 * degrees, 0.3 * degrees],
+        sway=_sway(frames, rng) * [0.3 * degrees, 0.25 * degrees, 0.2 * degrees],
         camera=Camera(
             target=(rng.normal(0, 0.002), (top + bottom) / 2 + rng.normal(0, 0.002), 0.0),
-            extent=(top - bottom) / FACE_SHARE * rng.uniform(0.98, 1.08),
+            extent=(top - bottom) / FACE_SHARE * rng.uniform(0.97, 1.1),
             distance=rng.uniform(0.6, 1.0),
         ),
         light=Light(
@@ -135,16 +135,20 @@ def render_film(template: np.ndarray, coefficients: np.ndarray, skin: np.ndarray
         uint8 (T, SIZE, SIZE, 3) RGB.
     """
     face = load_face()
+    throat, throat_faces = _throat(template[face.regions["lips"]])
     collar, collar_faces = _collar(_face_height(template)[1])
-    faces = np.concatenate([_seen_faces(), collar_faces + len(template)])
-    albedo = np.concatenate([skin, np.tile(shot.collar, (len(collar), 1))]) * shot.tint
+    whole = len(template) + len(throat)
+    faces = np.concatenate([_seen_faces(), throat_faces + len(template), collar_faces + whole])
+    albedo = np.concatenate([skin, np.tile(DARK, (len(throat), 1)), np.tile(shot.collar, (len(collar), 1))]) * shot.tint
     albedo = torch.from_numpy(albedo.clip(0, 1).astype(np.float32))
     wall = cv2.resize(shot.wall.astype(np.float32), (RENDERED, RENDERED), interpolation=cv2.INTER_CUBIC).clip(0, 1)
     turns = _turns(shot.turn + shot.sway)
     pictures = []
     for first in range(0, len(coefficients), BATCH):
         chosen = slice(first, first + BATCH)
-        head = (face.vertices(template, coefficients[chosen]) - NECK) @ turns[chosen].transpose(0, 2, 1) + NECK
+        head = face.vertices(template, coefficients[chosen])
+        head = np.concatenate([head, np.broadcast_to(throat, (len(head), *throat.shape))], axis=1)
+        head = (head - NECK) @ turns[chosen].transpose(0, 2, 1) + NECK
         around = np.broadcast_to(collar, (len(head), *collar.shape))
         vertices = torch.from_numpy(np.concatenate([head, around], axis=1).astype(np.float32))
         images = render(
@@ -173,40 +177,6 @@ def boxes(face: Face, template: np.ndarray, shot: Shot) -> tuple[tuple[int, int,
     side = min(round(FACE_SIDE * 2 * half), SIZE)
     left, up = (min(max(round(at - share * side), 0), SIZE - side) for at, share in ((x, 0.5), (y, MOUTH_HEIGHT)))
     return (left, up, left + side, up + side), (x - half, y - half, x + half, y + half)
-
-
-def _films(voice: EspeakVoice, split: str, seed: int, texts: Sequence[str], variation: float) -> list[EncodedFilm]:
-    """One speaker's clips; runs in a worker process."""
-    torch.set_num_threads(1)
-    cv2.setNumThreads(1)
-    with threadpool_limits(1):  # the last bit of NumPy's matrix products depends on the number of threads
-        return _filmed(voice, split, seed, texts, variation)
-
-
-def _filmed(voice: EspeakVoice, split: str, seed: int, texts: Sequence[str], variation: float) -> list[EncodedFilm]:
-    face = load_face()
-    speaker = make_speaker(voice.id, seed, female=voice.female)
-    template = face.identity(speaker)
-    skin = colours(np.random.default_rng([speaker.seed, 2]))
-    films = []
-    for number, (text, (wave, phonemes)) in enumerate(zip(texts, synthesise(voice, texts), strict=True)):
-        rng = np.random.default_rng([speaker.seed, 3, number])
-        coefficients = move_face(speaker, wave, phonemes, VIDEO_FPS, variation, rng)[: frames_of(len(wave))]
-        shot = draw_shot(template, len(coefficients), rng)
-        face_box, mouth_box = boxes(face, template, shot)
-        clip = VideoClip(
-            id=f"{speaker.id}_{number:02d}",
-            speaker=speaker.id,
-            text=text,
-            split=split,
-            frames=len(coefficients),
-            samples=len(wave),
-            phonemes=phonemes,
-            face_box=face_box,
-            mouth_box=mouth_box,
-        )
-        films.append((clip, encode_video(render_film(template, coefficients, skin, shot), VIDEO_FPS), wave))
-    return films
 
 
 def _face_height(template: np.ndarray) -> tuple[float, float]:
@@ -239,6 +209,13 @@ def _seen_faces() -> np.ndarray:
 
 def _outside(face: Face) -> np.ndarray:
     return face.part["skin"] & (face.mask["inside_mouth"] < 0.5)
+
+
+def _throat(lips: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Vertices and triangles of a dark card behind the teeth, so that nothing bright shows through an open mouth."""
+    x, y, z = (lips.min(axis=0) + lips.max(axis=0)) / 2
+    across, up = np.meshgrid([x - 0.03, x + 0.03], [y + 0.02, y - 0.03])
+    return np.stack([across, up, np.full_like(up, z - 0.05)], axis=-1).reshape(-1, 3), _grid(2, 2)
 
 
 def _collar(chin: float) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,9 @@ CORPUS_VOICES: dict[str, tuple[str, ...]] = {  # split of the 3D corpus → voic
     "test_unseen": ("af_sarah", "bm_george"),
 }
 FILM_VOICES: dict[str, tuple[str, ...]] = {  # split of the 2D corpus → voices and what blends are made of
-    "loss": tuple("af_heart am_fenrir bf_isabella bm_fable af_nova am_echo af_jessica am_eric af_sky af_nicole".split()),
+    "loss": tuple(
+        "af_heart am_fenrir bf_isabella bm_fable af_nova am_echo af_jessica am_eric af_sky af_nicole".split()
+    ),
     "metric": tuple("af_bella am_puck bf_alice bm_lewis af_kore am_liam af_aoede am_adam af_river am_santa".split()),
     "validation": ("af_alloy", "am_onyx", "bf_lily", "bm_daniel"),
 }

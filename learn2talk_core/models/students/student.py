@@ -19,19 +19,14 @@ from learn2talk_core.run.weights import load_network, save_weights
 
 
 class StudentStream(Protocol):
-    """One clip that a student animates while the audio is still arriving.
+    """One clip that a student animates while the audio is still arriving."""
 
-    Attributes:
-        eps: added to the variance when the wave is normalised, as the student's speech encoder expects.
-    """
-
-    eps: float
-
-    def extend(self, wave: Tensor, skipped: int, wanted: int, frames: int) -> Tensor:
+    def extend(self, wave: np.ndarray, new: int, skipped: int, wanted: int, frames: int) -> Tensor:
         """The next states (wanted, d).
 
         Args:
-            wave: (samples,) normalised audio of `frames` motion frames: past, wanted frames, look-ahead.
+            wave: (samples,) audio of `frames` motion frames, as recorded: past, wanted frames, look-ahead.
+            new: number of samples at its end that no earlier call contained.
             skipped: number of past frames at its beginning, whose states were returned before.
             wanted: number of frames whose states are wanted.
             frames: total number of frames.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.losses.vertex import Form
-from learn2talk_core.models.speech_encoder import SpeechEncoder
+from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.students.faceformer.network import FaceFormer, new_faceformer
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.training.scratch import Scratch
@@ -34,7 +34,7 @@ class FaceFormerRecipe:
     steps: int
     batch: int  # clips, in each process
     learning_rate: float  # of the decoder
-    encoder_learning_rate: float  # of the speech encoder's transformer
+    encoder_learning_rate: float  # of the trained layers of the speech encoder
 
 
 NetworkRecipe = FaceFormerRecipe  # the name by which stages find the recipe of any network
@@ -56,7 +56,7 @@ def train_network(
 
     Args:
         corpus: the corpus of `clips`.
-        encoder: the pre-trained speech encoder; its TCN is frozen, its transformer is trained.
+        encoder: the pre-trained speech encoder; its frozen part stays, the rest is trained.
         clips: training clips.
         recipe: network and optimisation.
         seed: seed of weights, batches and dropout.
@@ -74,7 +74,7 @@ def train_network(
     if recipe.start == "pca":
         model.start_from(*principal_components(sample, recipe.width))
     del sample
-    encoder.feature_extractor.requires_grad_(False)
+    encoder.freeze()
 
     def speak(chosen: Sequence[SpokenClip]) -> Tensor:
         return model.states(*encoded(encoder, model.style_count, chosen))
@@ -91,7 +91,7 @@ def train_network(
 
 def parameter_groups(model: FaceFormer, recipe: FaceFormerRecipe) -> list[dict[str, Any]]:
     """Parameters with their peak learning rates. The input map sums over 3V coordinates, so that the same step moves
-    the state √(3V) times as far; its learning rate is divided by √(3V). The frozen TCN is in no group."""
+    the state √(3V) times as far; its learning rate is divided by √(3V). What is frozen is in no group."""
     encoder, wide = model.speech_encoder, model.input_map()
     own = {id(p) for p in encoder.parameters()} | {id(p) for p in wide.parameters()}
     return [

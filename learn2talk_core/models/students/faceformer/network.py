@@ -20,7 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learn2talk_core.models.speech_encoder import SpeechEncoder, align_as_faceformer, normalise_wave, tcn_features
+from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
+from learn2talk_core.models.speech_encoders.loading import new_speech_encoder
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, align_as_faceformer
 from learn2talk_core.models.students.faceformer.compiled import Affine, DecoderLayer, decode
 from learn2talk_core.models.students.student import Student, StudentStream
 from learn2talk_core.run.threads import one_thread
@@ -138,24 +140,19 @@ class FaceFormer(Student):
         assert isinstance(encoder, SpeechEncoder)
         return encoder
 
-    @property
-    def eps(self) -> float:
-        """Eps of the wave normalisation."""
-        return 1e-7 if self.alignment == "time" else OFFICIAL_EPS
-
     def settings(self) -> dict[str, Any]:
         return {
             "vertex_count": self.vertex_count,
             "width": self.width,
             "dropout": self.dropout,
             "alignment": self.alignment,
-            "speech_encoder": self.speech_encoder.config.to_diff_dict(),
+            "speech_encoder": self.speech_encoder.settings(),
         }
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> "FaceFormer":
         return new_faceformer(
-            SpeechEncoder.from_numbers(**settings["speech_encoder"]),
+            new_speech_encoder(settings["speech_encoder"], "the student's model.json"),
             settings["vertex_count"], settings["style_count"], settings["fps"],
             width=settings["width"], dropout=settings["dropout"], alignment=settings["alignment"],
         )  # fmt: skip
@@ -172,11 +169,10 @@ class FaceFormer(Student):
         own code, which derives the number of frames from the features: 119 for 4 s at 30 fps."""
         encoder = self.speech_encoder
         if self.alignment == "time":
-            features = tcn_features(encoder, wave, frames, fps)[None]
+            hidden = encoder.listen(wave, frames, fps)[None]
         else:
-            normal = normalise_wave(torch.from_numpy(np.ascontiguousarray(wave)), self.eps)[None]
-            features = align_as_faceformer(encoder.conv_features(normal), self.alignment)
-        hidden = encoder.encode_long(features, fps * self.audio_rate)
+            features = align_as_faceformer(encoder.frozen_features(wave)[None], self.alignment)
+            hidden = encoder.encode_long(features, fps * self.audio_rate)
         return self.states(hidden.expand(len(styles), -1, -1), styles)[:, :frames]
 
     def open_stream(self, style: Tensor, fps: float, memory: int) -> StudentStream:
@@ -409,10 +405,12 @@ def new_faceformer(
         dropout: dropout probability in the decoder.
         alignment: alignment of speech features with motion frames; see `FaceFormer`.
     """
+    if alignment != "time" and isinstance(encoder, Wav2Vec2SpeechEncoder):
+        encoder.eps = OFFICIAL_EPS
     return FaceFormer(
         vertex_count,
         style_count,
-        audio_width=encoder.config.hidden_size,
+        audio_width=encoder.width,
         width=width,
         period=round(fps),
         audio_rate=2 if alignment == "biwi" else 1,

@@ -1,5 +1,6 @@
 """Streaming roll-out of FaceFormer: speech arrives piece by piece, and memory use stays constant."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -53,12 +54,12 @@ class FaceFormerStream:
     """FaceFormer's `StudentStream`: the speech encoder and the roll-out of one clip."""
 
     def __init__(self, model: FaceFormer, style: Tensor, fps: float, memory: int) -> None:
-        self.eps, self._model, self._fps = model.eps, model, fps
+        self._model, self._fps, self._hearing = model, fps, model.speech_encoder.hearing()
         self._roll_out = RollOut(model, style, memory)
 
     @torch.no_grad()
-    def extend(self, wave: Tensor, skipped: int, wanted: int, frames: int) -> Tensor:
+    def extend(self, wave: np.ndarray, new: int, skipped: int, wanted: int, frames: int) -> Tensor:
         encoder, per_frame = self._model.speech_encoder, self._model.audio_rate
-        features = encoder.resample(encoder.conv_features(wave[None]), frames * per_frame, self._fps * per_frame)
-        hidden = encoder.encode(features)[0, skipped * per_frame : (skipped + wanted) * per_frame]
+        features = encoder.resample(self._hearing.features(wave, new), frames * per_frame, self._fps * per_frame)
+        hidden = encoder.encode(features[None])[0, skipped * per_frame : (skipped + wanted) * per_frame]
         return self._roll_out.extend(hidden)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learn2talk_core.models.speech_encoder import SpeechEncoder, align_as_faceformer
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, align_as_faceformer
 from learn2talk_core.models.students.faceformer.network import FaceFormer, causal_bias
 from tests.golden.fill import Golden, fill_state_dict, normal, official_key, waveform, zmuv
 
@@ -23,7 +23,7 @@ def official(request):
     """The network at full size with the weights of the golden files, and its 50 Hz features of the test sound."""
     golden = Golden("faceformer", request.param)
     vertices, styles, frames, numbers = OFFICIAL[request.param]
-    encoder = SpeechEncoder.from_numbers()
+    encoder = Wav2Vec2SpeechEncoder.from_numbers()
     encoder.freeze_feature_encoder()
     model = FaceFormer(vertices, styles, audio_encoder=encoder, **numbers).eval()
     assert fill_state_dict(model, golden.info["fill"]) == ["PPE.pe"]

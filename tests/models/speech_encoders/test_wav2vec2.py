@@ -9,11 +9,11 @@ from safetensors.torch import load_file, save_file
 from transformers import Wav2Vec2ForCTC
 from transformers import logging as transformers_logging
 
-from learn2talk_core.models import speech_encoder
-from learn2talk_core.models.speech_encoder import (
-    SpeechEncoder,
+from learn2talk_core.models.speech_encoders import wav2vec2
+from learn2talk_core.models.speech_encoders.wav2vec2 import (
+    Wav2Vec2SpeechEncoder,
     align_as_faceformer,
-    load_speech_encoder,
+    load_wav2vec2,
     normalise_wave,
 )
 from learn2talk_core.run.errors import BadInput
@@ -30,15 +30,15 @@ TINY = {
 }
 
 
-def tiny(**numbers: object) -> SpeechEncoder:
+def tiny(**numbers: object) -> Wav2Vec2SpeechEncoder:
     torch.manual_seed(0)
-    return SpeechEncoder.from_numbers(**TINY | numbers).eval()
+    return Wav2Vec2SpeechEncoder.from_numbers(**TINY | numbers).eval()
 
 
 @pytest.fixture(scope="module")
-def base() -> SpeechEncoder:
+def base() -> Wav2Vec2SpeechEncoder:
     """wav2vec 2.0 base at full size, with the weights of the golden files."""
-    encoder = SpeechEncoder.from_numbers().eval()
+    encoder = Wav2Vec2SpeechEncoder.from_numbers().eval()
     fill = Golden("faceformer", "vocaset").info["fill"]
     fill_state_dict(encoder, fill, rename=lambda key: "audio_encoder." + official_key(key))
     return encoder
@@ -46,7 +46,7 @@ def base() -> SpeechEncoder:
 
 @pytest.mark.parametrize("dataset", ["vocaset", "BIWI"])
 @torch.inference_mode()
-def test_hidden_states_are_those_of_faceformers_encoder(base: SpeechEncoder, dataset: str) -> None:
+def test_hidden_states_are_those_of_faceformers_encoder(base: Wav2Vec2SpeechEncoder, dataset: str) -> None:
     golden = Golden("faceformer", dataset)
     features = base.conv_features(torch.from_numpy(zmuv(waveform(2.0), 1e-5))[None])
     golden.assert_close("conv_features", features.transpose(1, 2), atol=2e-5)
@@ -130,18 +130,20 @@ def test_long_speech_in_pieces_gives_the_same_features(norm: str, samples: int, 
     encoder = tiny(feat_extract_norm=norm)
     wave = torch.randn(2, samples) + 0.1
     whole = encoder.conv_features(wave)
-    monkeypatch.setattr(speech_encoder, "PIECE", 4000)
+    monkeypatch.setattr(wav2vec2, "PIECE", 4000)
     monkeypatch.setattr(encoder.feature_extractor, "forward", None)  # the whole is not run
     torch.testing.assert_close(encoder.conv_features(wave), whole, atol=1e-5, rtol=1e-5)
 
 
 @torch.inference_mode()
-def test_long_speech_in_windows() -> None:
+def test_long_speech_in_windows(monkeypatch) -> None:
     """One window equals `encode`; with several, each frame comes from the window in whose middle part it lies."""
     encoder = tiny()
     features = torch.randn(1, 100, 16)
-    torch.testing.assert_close(encoder.encode_long(features, 10, window=10), encoder.encode(features), atol=0, rtol=0)
-    hidden = encoder.encode_long(features, 10, window=4, margin=0.5)  # windows of 40, edges of 5
+    torch.testing.assert_close(encoder.encode_long(features, 10), encoder.encode(features), atol=0, rtol=0)
+    monkeypatch.setattr(Wav2Vec2SpeechEncoder, "window", 4.0)
+    monkeypatch.setattr(Wav2Vec2SpeechEncoder, "margin", 0.5)
+    hidden = encoder.encode_long(features, 10)  # windows of 40, edges of 5
     parts = [(0, 35, 0), (35, 65, 30), (65, 100, 60)]
     assert hidden.shape[1] == 100
     for start, end, window in parts:
@@ -153,7 +155,7 @@ def test_long_speech_in_windows() -> None:
 def test_saved_and_loaded(tmp_path) -> None:
     encoder = tiny()
     encoder.save_pretrained(tmp_path)
-    loaded = load_speech_encoder(tmp_path)
+    loaded = load_wav2vec2(tmp_path)
     wave = torch.randn(1, 8000)
     torch.testing.assert_close(
         loaded.encode(loaded.conv_features(wave)), encoder.encode(encoder.conv_features(wave)), atol=0, rtol=0
@@ -165,7 +167,7 @@ def test_a_ctc_checkpoint_gives_its_encoder(tmp_path) -> None:
     torch.manual_seed(0)
     ctc = Wav2Vec2ForCTC(tiny().config).eval()
     ctc.save_pretrained(tmp_path)
-    loaded = load_speech_encoder(tmp_path)
+    loaded = load_wav2vec2(tmp_path)
     wave = torch.randn(1, 8000)
     torch.testing.assert_close(
         loaded.encode(loaded.conv_features(wave)), ctc.wav2vec2(wave).last_hidden_state, atol=1e-6, rtol=0
@@ -174,9 +176,9 @@ def test_a_ctc_checkpoint_gives_its_encoder(tmp_path) -> None:
 
 def test_what_is_no_encoder_is_refused(tmp_path) -> None:
     with pytest.raises(BadInput, match=r"expected a wav2vec 2\.0 on this machine"):
-        load_speech_encoder(tmp_path)
+        load_wav2vec2(tmp_path)
     with pytest.raises(BadInput, match=r"nobody/has-this-model: expected a wav2vec 2\.0 on this machine"):
-        load_speech_encoder("nobody/has-this-model")
+        load_wav2vec2("nobody/has-this-model")
     tiny().save_pretrained(tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     save_file(
@@ -184,11 +186,11 @@ def test_what_is_no_encoder_is_refused(tmp_path) -> None:
     )
     before = transformers_logging.get_verbosity()
     with pytest.raises(BadInput, match="expected weights for the whole encoder"):
-        load_speech_encoder(tmp_path)
+        load_wav2vec2(tmp_path)
     assert transformers_logging.get_verbosity() == before
     (tmp_path / "model.safetensors").write_bytes(b"<html>")
     with pytest.raises(BadInput, match=r"expected a wav2vec 2\.0 on this machine"):
-        load_speech_encoder(tmp_path)
+        load_wav2vec2(tmp_path)
 
 
 def test_a_folder_that_leads_out_of_itself_is_refused(tmp_path) -> None:
@@ -197,8 +199,8 @@ def test_a_folder_that_leads_out_of_itself_is_refused(tmp_path) -> None:
     index = tmp_path / "m" / "model.safetensors.index.json"
     index.write_text(json.dumps({"metadata": {}, "weight_map": {"x": "../outside.safetensors"}}))
     with pytest.raises(BadInput, match=r"index.json: expected a plain name without path separators"):
-        load_speech_encoder(tmp_path / "m")
+        load_wav2vec2(tmp_path / "m")
     index.unlink()
     (tmp_path / "m" / "model.safetensors").symlink_to("../outside.safetensors")
     with pytest.raises(BadInput, match=r"model.safetensors: expected a file in its folder, found a link"):
-        load_speech_encoder(tmp_path / "m")
+        load_wav2vec2(tmp_path / "m")

@@ -1,7 +1,7 @@
-"""The speech encoder: wav2vec 2.0 (Baevski et al. 2020) of any size, and resampling of its features to motion frames.
+"""wav2vec 2.0 (Baevski et al. 2020) of any size as a speech encoder.
 
-wav2vec 2.0 is a temporal convolution network (TCN) on the wave, followed by a transformer. FaceFormer resamples from
-50 Hz between the two, so that the transformer runs at the frame rate of the motion.
+It is a temporal convolution network (TCN) on the wave, which is frozen, followed by a transformer. FaceFormer resamples
+from 50 Hz between the two, so that the transformer runs at the frame rate of the motion.
 """
 
 import logging
@@ -16,21 +16,20 @@ import torch.nn.functional as F
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import Wav2Vec2Config, Wav2Vec2Model
-from transformers.utils import cached_file
 from transformers.utils import logging as transformers_logging
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.models.linear import by_onednn
+from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
+from learn2talk_core.models.speech_encoders.source import beside, check_links
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import inner_file, plain_name, read_json
-from learn2talk_core.run.resample import interpolated_tensor
-from learn2talk_core.run.weights import check_description, described, stored_shapes
+from learn2talk_core.run.files import read_json
+from learn2talk_core.run.weights import check_description, described, read_origin, stored_shapes
 from learn2talk_core.untrusted.published import old_name, read_state
 
 transformers_logging.disable_progress_bar()  # they would be shown for tasks of milliseconds
 PIECE = 30 * SAMPLE_RATE  # samples per TCN pass when no gradient is needed
-
-
+LEAST = SAMPLE_RATE // 10  # samples; a shorter window of a stream is padded
 LARGEST = 16384  # limit for sizes in a configuration; XLS-R with 2 billion weights has 1920 and 7680
 MOST = {
     **dict.fromkeys(("hidden_size", "intermediate_size", "output_hidden_size"), LARGEST),
@@ -40,22 +39,66 @@ MOST = {
 }
 
 
-class SpeechEncoder(Wav2Vec2Model):
-    """transformers' Wav2Vec2Model, run part by part; the state dict is that of published checkpoints."""
+class Wav2Vec2SpeechEncoder(Wav2Vec2Model, SpeechEncoder):
+    """transformers' Wav2Vec2Model, run part by part; the state dict is that of published checkpoints.
+
+    Attributes:
+        eps: added to the variance when a wave is normalised.
+    """
+
+    model_type = "wav2vec2"
+    window = 20.0
 
     def __init__(self, config: Wav2Vec2Config) -> None:
         super().__init__(config)
+        self.eps = 1e-7
         by_onednn(self)
 
     @classmethod
-    def from_numbers(cls, **numbers: Any) -> "SpeechEncoder":
+    def from_numbers(cls, **numbers: Any) -> "Wav2Vec2SpeechEncoder":
         """An untrained encoder; `numbers` are fields of transformers' Wav2Vec2Config (defaults: the base size)."""
         return cls(Wav2Vec2Config(**numbers))
+
+    @property
+    def feature_width(self) -> int:
+        return int(self.config.conv_dim[-1])
+
+    @property
+    def width(self) -> int:
+        return int(self.config.hidden_size)
+
+    @property
+    def frozen_layers(self) -> int:
+        """Frozen layers of the transformer, whose parameters then have no gradient; 0 in FaceFormer and the paper."""
+        return int(getattr(self.config, "frozen_layers", 0))
+
+    def freeze(self) -> None:
+        self.feature_extractor.requires_grad_(False)
+        if self.frozen_layers:
+            for part in (self.feature_projection, self.encoder.pos_conv_embed):
+                part.requires_grad_(False)
+            self.encoder.layers[: self.frozen_layers].requires_grad_(False)
+
+    def settings(self) -> dict[str, Any]:
+        return {**self.config.to_diff_dict(), "model_type": self.model_type}
+
+    @torch.no_grad()
+    def frozen_features(self, wave: np.ndarray) -> Tensor:
+        normal = normalise_wave(torch.from_numpy(np.ascontiguousarray(wave)), self.eps)
+        return self.conv_features(normal[None])[0]
+
+    def hearing(self) -> "NormalisedHearing":
+        return NormalisedHearing(self)
 
     @property
     def stride(self) -> int:
         """Samples from one feature frame to the next: 320, which is 20 ms."""
         return math.prod(self.config.conv_stride)
+
+    @property
+    def offset(self) -> int:
+        """The sample at the centre of the receptive field of feature 0: 200, which is 12.5 ms."""
+        return self.receptive_field // 2
 
     @property
     def receptive_field(self) -> int:
@@ -107,16 +150,6 @@ class SpeechEncoder(Wav2Vec2Model):
         offset = norm.bias[:, None] - mean.to(wave.dtype) * factor
         return lambda piece: first.activation(first.conv(piece) * factor + offset)
 
-    def resample(self, features: Tensor, frames: int, fps: float) -> Tensor:
-        """Features (B, n, C) at 50 Hz -> (B, frames, C), where motion frame t shows the time t / fps.
-
-        The time of feature frame k is the centre of its receptive field, (k * 320 + 200) / 16000 s. Features are
-        interpolated linearly between centres and held constant before the first and after the last. Nothing is
-        stretched.
-        """
-        time = torch.arange(frames, device=features.device, dtype=torch.float64) / fps
-        return interpolated_tensor(features, (time * SAMPLE_RATE - self.receptive_field // 2) / self.stride)
-
     def encode(self, features: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         """Transformer: features (B, T, C) -> hidden states (B, T, H).
 
@@ -131,20 +164,24 @@ class SpeechEncoder(Wav2Vec2Model):
         hidden, _ = self.feature_projection(features)
         return self.encoder(hidden, attention_mask=mask).last_hidden_state
 
-    def encode_long(self, features: Tensor, fps: float, window: float = 20.0, margin: float = 2.0) -> Tensor:
-        """As `encode`, for speech of any length: speech longer than `window` seconds is encoded in windows of that
-        length, of which the outer `margin` seconds only serve as context. Time and memory are then linear in the
-        length, and the transformer never gets longer speech than in training.
-        """
-        frames, width, edge = features.shape[1], round(window * fps), round(margin * fps)
-        pieces = []
-        for start in range(0, max(1, frames - 2 * edge), width - 2 * edge):
-            hidden = self.encode(features[:, start : start + width])
-            last = start + width >= frames
-            pieces.append(hidden[:, edge if start else 0 : None if last else width - edge])
-            if last:
-                break
-        return torch.cat(pieces, dim=1)
+
+class NormalisedHearing:
+    """wav2vec 2.0's `Hearing`: each window is normalised by mean and variance of all the sound so far."""
+
+    def __init__(self, encoder: Wav2Vec2SpeechEncoder) -> None:
+        self._encoder = encoder
+        self._heard, self._sum, self._squares = 0, 0.0, 0.0
+
+    @torch.no_grad()
+    def features(self, wave: np.ndarray, new: int) -> Tensor:
+        latest = wave[len(wave) - new :].astype(np.float64)
+        self._heard += new
+        self._sum, self._squares = self._sum + latest.sum(), self._squares + np.square(latest).sum()
+        mean = self._sum / self._heard
+        variance = max(0.0, self._squares / self._heard - mean**2)
+        normal = (wave - mean) / math.sqrt(variance + self._encoder.eps)
+        padded = np.pad(normal, (0, max(0, LEAST - len(normal)))).astype(np.float32)
+        return self._encoder.conv_features(torch.from_numpy(padded)[None])[0]
 
 
 def normalise_wave(wave: Tensor, eps: float = 1e-7) -> Tensor:
@@ -154,13 +191,6 @@ def normalise_wave(wave: Tensor, eps: float = 1e-7) -> Tensor:
     """
     centred = wave - wave.mean(-1, keepdim=True)
     return centred / (centred.square().mean(-1, keepdim=True) + eps).sqrt()
-
-
-@torch.no_grad()
-def tcn_features(encoder: SpeechEncoder, wave: np.ndarray, frames: int, fps: float) -> Tensor:
-    """Features (T, C) of the speech encoder's TCN for a clip (samples,), one for each of `frames` motion frames."""
-    normal = normalise_wave(torch.from_numpy(np.ascontiguousarray(wave)))[None]
-    return encoder.resample(encoder.conv_features(normal), frames, fps)[0]
 
 
 def align_as_faceformer(features: Tensor, dataset: str, frames: int | None = None) -> Tensor:
@@ -182,7 +212,7 @@ def align_as_faceformer(features: Tensor, dataset: str, frames: int | None = Non
     raise ValueError(f"dataset: expected vocaset or biwi, found {dataset}")
 
 
-def speech_config(numbers: Mapping[str, Any], path: object, *, fix: str) -> Wav2Vec2Config:
+def wav2vec2_config(numbers: Mapping[str, Any], path: object, *, fix: str) -> Wav2Vec2Config:
     """Build transformers' configuration from `numbers`, the content of a `config.json`.
 
     Raises:
@@ -197,7 +227,7 @@ def speech_config(numbers: Mapping[str, Any], path: object, *, fix: str) -> Wav2
                 raise BadInput(f"{path}: {key}", expected=f"a whole number 1 … {most}", found=found, fix=fix)
     try:
         config = Wav2Vec2Config.from_dict(dict(numbers))
-        described(lambda: SpeechEncoder(config), path, expected="the configuration of a wav2vec 2.0", fix=fix)
+        described(lambda: Wav2Vec2SpeechEncoder(config), path, expected="the configuration of a wav2vec 2.0", fix=fix)
     except BadInput:
         raise
     except Exception as error:  # transformers raises several kinds of errors
@@ -208,13 +238,17 @@ def speech_config(numbers: Mapping[str, Any], path: object, *, fix: str) -> Wav2
         if config.hidden_size % size:
             found = f"hidden_size {config.hidden_size} and {name} {size}"
             raise BadInput(path, expected="sizes that divide each other", found=found, fix=fix)
+    frozen = numbers.get("frozen_layers", 0)
+    if type(frozen) is not int or not 0 <= frozen <= config.num_hidden_layers:
+        expected = f"a whole number 0 … {config.num_hidden_layers}, the layers of this encoder"
+        raise BadInput(f"{path}: frozen_layers", expected=expected, found=f"{frozen}"[:40], fix=fix)
     if math.prod(config.conv_stride) > SAMPLE_RATE or len(config.conv_dim) > 20:
         found = f"{len(config.conv_dim)} convolutions whose strides are {math.prod(config.conv_stride)}"
         raise BadInput(path, expected="about 50 features per second", found=found, fix=fix)
     return config
 
 
-def load_speech_encoder(source: str | Path) -> SpeechEncoder:
+def load_wav2vec2(source: str | Path) -> Wav2Vec2SpeechEncoder:
     """Load the encoder from a folder written by `save_pretrained`, with or without a CTC head on top.
 
     `source` may also be the name of a hub model in the local cache; nothing is ever downloaded.
@@ -224,12 +258,15 @@ def load_speech_encoder(source: str | Path) -> SpeechEncoder:
     """
     fix = "Give a folder with config.json and model.safetensors (or pytorch_model.bin) of a wav2vec 2.0."
     if Path(source).is_dir():
-        _check_files(Path(source))
+        check_links(Path(source))
+        read_origin(source, "speech_encoder")
     _check_weights(source, fix)
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity(logging.ERROR)  # additional weights (a CTC head) are expected, no warning
     try:
-        loaded: Any = SpeechEncoder.from_pretrained(str(source), local_files_only=True, output_loading_info=True)
+        loaded: Any = Wav2Vec2SpeechEncoder.from_pretrained(
+            str(source), local_files_only=True, output_loading_info=True, dtype=torch.float32
+        )
     except Exception as error:  # from transformers, torch, safetensors or pickle
         found = str(error).partition("\n")[0]
         raise BadInput(source, expected="a wav2vec 2.0 on this machine", found=found, fix=fix) from error
@@ -252,7 +289,7 @@ def _check_weights(source: str | Path, fix: str) -> None:
     if config_file is None:
         return
     about = check_description(read_json(config_file, made_by="download the model"), config_file, fix=fix)
-    config = speech_config(about, config_file, fix=fix)
+    config = wav2vec2_config(about, config_file, fix=fix)
     whole = beside(source, "model.safetensors") or beside(source, "pytorch_model.bin")
     index = beside(source, "model.safetensors.index.json") or beside(source, "pytorch_model.bin.index.json")
     files = [whole] if whole else []
@@ -270,7 +307,7 @@ def _check_weights(source: str | Path, fix: str) -> None:
             return
         shapes |= {old_name(key.removeprefix("wav2vec2.")): tuple(shape) for key, shape in found.items()}
     what = "the configuration of a wav2vec 2.0"
-    skeleton = described(lambda: SpeechEncoder(config), config_file, expected=what, fix=fix)
+    skeleton = described(lambda: Wav2Vec2SpeechEncoder(config), config_file, expected=what, fix=fix)
     own = {old_name(key): tuple(value.shape) for key, value in skeleton.state_dict().items()}
     absent = sorted(key for key in own if key not in shapes and key != "masked_spec_embed")
     if files and absent:
@@ -280,27 +317,3 @@ def _check_weights(source: str | Path, fix: str) -> None:
     if wrong:
         found_text = f"{wrong[0]} of shape {shapes[wrong[0]]} instead of {own[wrong[0]]}"
         raise BadInput(source, expected="weights that fit its config.json", found=found_text, fix=fix)
-
-
-def beside(source: str | Path, name: str) -> Path | None:
-    """Path of a file in a folder, or of a hub model in the local cache; None if there is no such file."""
-    if Path(source).is_dir():
-        path = Path(source) / name
-        return path if path.is_file() else None
-    try:
-        found = cached_file(str(source), name, local_files_only=True, _raise_exceptions_for_missing_entries=False)
-    except (OSError, ValueError):
-        return None
-    return None if found is None else Path(found)
-
-
-def _check_files(folder: Path) -> None:
-    """Refuse a folder that refers to files outside itself: by links, or by file names in its weight index."""
-    made_by = "download the model"
-    for file in (file for file in folder.iterdir() if not file.is_dir()):
-        inner_file(file, made_by=made_by)
-        if file.name.endswith(".index.json"):
-            told = read_json(file, made_by=made_by)
-            parts = told.get("weight_map") if isinstance(told, dict) else None
-            for name in parts.values() if isinstance(parts, dict) else ():
-                plain_name(name, file)
