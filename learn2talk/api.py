@@ -1,5 +1,5 @@
 """The public functions of `learn2talk`. By default they use the models of the last run, in `data/` of the working
-directory.
+directory, or if there are none, those in this package.
 """
 
 from collections.abc import Sequence
@@ -16,16 +16,16 @@ from learn2talk_core.animation.stream import Stream
 from learn2talk_core.evaluation.motion_sync import Scorer, SyncScore, score_animation, score_files
 from learn2talk_core.export.formats import check_names, formats, write_formats
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.paths import STUDENT
 
 __all__ = ["BadInput", "Life", "animate", "export", "load", "score", "stream"]
 
 
-def load(model: str | Path = STUDENT, **settings: Any) -> Animator:
+def load(model: str | Path | None = None, **settings: Any) -> Animator:
     """Load a student once, to animate any number of sounds with it.
 
     Args:
-        model: a folder of this project, a packed model, or a published FaceFormer, `vocaset.pth` or `biwi.pth`.
+        model: a folder of this project, a packed model, a published FaceFormer (`vocaset.pth` or `biwi.pth`), or the
+            name of a student; None is the default student.
         settings: `corpus`, `template`, `transfer`, `mm_per_unit`, `shapes`, `head_model`; see `load_animator`.
 
     Raises:
@@ -46,7 +46,7 @@ def animate(
 
     Args:
         sound: an audio file of any format and sample rate, or samples (n,), 16 kHz mono, float in [-1, 1] or int16.
-        animator: from `load`; None loads the last run's student, which takes about a second.
+        animator: from `load`; None loads the default student, which takes about a second.
         style: a training speaker, a mixture {"S00": 1, "S03": 2}, or "auto": the speaker with the most similar voice.
         fps: frame rate of the result; None uses the model's.
         life: head motion, blinks and gaze, such as `Life(head=0.5, blinks=1)`.
@@ -114,7 +114,7 @@ def stream(animator: Animator | None = None, **settings: Any) -> Stream:
     """Animate sound while it arrives: `feed` samples, get frames, then `finish`.
 
     Args:
-        animator: from `load`; None loads the last run's student.
+        animator: from `load`; None loads the default student.
         settings: `fps`, `style`, `chunk`, `look_ahead`, `past`, `memory`, `states`, `life`; see `Animator.stream`.
 
     Raises:

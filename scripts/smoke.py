@@ -1,14 +1,16 @@
-"""Run the real dvc.yaml at tiny size in a temporary copy, then check what a second run and a change of lambda1 rerun.
+"""Run both pipelines at tiny size in a temporary copy, then check what a second run and a change of lambda1 rerun.
 
     python -m scripts.smoke [--keep] [--dataset vocaset|biwi|folder]
 
-The copy holds all files that Git tracks, and new ones that it does not ignore. `scripts/tiny.yaml` overrides
-params.yaml. With `--dataset`, the corpus is read from a small imitation of that dataset, and the script checks that a
-change of the data makes the stage `corpus` out of date.
+The copy holds all files that Git tracks, and new ones that it does not ignore. First the pipeline in pretraining/
+runs, with `scripts/tiny_pretraining.yaml` over its params.yaml; its weights are packaged, and the default pipeline
+reads them, with `scripts/tiny.yaml` over its params.yaml. With `--dataset`, the corpus is read from a small imitation
+of that dataset, and the script checks that a change of the data makes the stage `corpus` out of date.
 """
 
 import argparse
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -18,8 +20,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from ruamel.yaml import YAML
 
+from learn2talk_core.audio.waveform import write_wave
 from learn2talk_core.datasets.fixtures import write_fixture
 from learn2talk_core.datasets.settings import DATASETS
 
@@ -72,6 +76,23 @@ def repro(folder: Path) -> list[str]:
     return ran
 
 
+def start(folder: Path, params: Path) -> None:
+    """Make `folder`, which has a dvc.yaml, ready for a first run of tiny size, without Git."""
+    subprocess.run([sys.executable, "-m", "dvc", "config", "core.no_scm", "true"], cwd=folder, check=True)
+    (folder / "dvc.lock").unlink(missing_ok=True)
+    shutil.rmtree(folder / "metrics", ignore_errors=True)
+    override(folder / "params.yaml", YAML(typ="safe").load(params.read_text()))
+
+
+def make_weights(folder: Path) -> int:
+    """Run the pipeline that makes the weights, and package them; returns the number of stages that ran."""
+    start(folder / "pretraining", ROOT / "scripts" / "tiny_pretraining.yaml")
+    ran = repro(folder / "pretraining")
+    assert repro(folder / "pretraining") == [], "a second run must do nothing"
+    subprocess.run([sys.executable, "-m", "scripts.package_weights"], cwd=folder, check=True)
+    return len(ran)
+
+
 def check_results(folder: Path, tests: Sequence[str]) -> None:
     """Check that every row of every test set has a number, and that the video exists."""
     table = json.loads((folder / "metrics" / "evaluate.json").read_text())
@@ -104,6 +125,20 @@ def prove_data_is_watched(folder: Path, raw: Path) -> None:
     print(f"smoke: a change of {sound.name} makes the corpus out of date")
 
 
+def prove_package(folder: Path) -> None:
+    """Check that a packaged student animates where there is no run: the package alone is on the path."""
+    subprocess.run([sys.executable, "-m", "scripts.package_weights", "--student"], cwd=folder, check=True)
+    empty, site = folder / "empty", folder / "site"
+    empty.mkdir()
+    for package in ("learn2talk", "learn2talk_core"):
+        shutil.copytree(folder / package, site / package)
+    write_wave(empty / "speech.wav", np.random.default_rng(0).normal(0, 0.1, 16000).astype(np.float32))
+    command = [sys.executable, "-m", "learn2talk", "animate", "speech.wav", "-o", "out"]
+    subprocess.run(command, cwd=empty, env={**os.environ, "PYTHONPATH": str(site)}, check=True)
+    assert (empty / "out" / "speech" / "speech.mp4").stat().st_size > 1000
+    print("smoke: the packaged student animates in an empty folder")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--keep", action="store_true", help="keep the temporary folder")
@@ -112,10 +147,9 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="learn2talk-smoke-"))
     try:
         copy_project(folder)
-        subprocess.run([sys.executable, "-m", "dvc", "config", "core.no_scm", "true"], cwd=folder, check=True)
-        (folder / "dvc.lock").unlink(missing_ok=True)
-        shutil.rmtree(folder / "metrics", ignore_errors=True)
-        override(folder / "params.yaml", YAML(typ="safe").load((ROOT / "scripts" / "tiny.yaml").read_text()))
+        made = make_weights(folder)
+        print(f"smoke: {made} stages of pretraining ran", flush=True)
+        start(folder, ROOT / "scripts" / "tiny.yaml")
         if arguments.dataset:
             source = write_fixture(arguments.dataset, folder / "raw")
             override(folder / "params.yaml", {"dataset": arguments.dataset, "corpus": {"source": source}})
@@ -126,6 +160,7 @@ def main() -> None:
             prove_data_is_watched(folder, folder / "raw")
         else:
             prove_reruns(folder)
+            prove_package(folder)
     finally:
         if arguments.keep:
             print(f"kept in {folder}")

@@ -6,12 +6,12 @@ from typing import Any, Literal
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import SPLITS, Corpus, open_corpus
 from learn2talk_core.corpus.offset import measure_offset
-from learn2talk_core.datasets.embedded.generate import cast, make_corpus
+from learn2talk_core.datasets.embedded.generate import CorpusSize, cast_espeak, cast_packaged, make_corpus, read_texts
 from learn2talk_core.datasets.settings import Settings, open_source, write_source
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import write_json
-from learn2talk_core.run.paths import CORPUS, METRICS
+from learn2talk_core.run.paths import CORPUS, METRICS, is_nothing
 from learn2talk_core.run.progress import log
 from learn2talk_core.run.stage import run
 
@@ -21,6 +21,8 @@ OUT = CORPUS
 @dataclass(frozen=True)
 class Params:
     source: Settings
+    speech: Literal["packaged", "espeak"]
+    texts: str
     train_speakers: int
     validation_speakers: int
     unseen_speakers: int
@@ -44,8 +46,7 @@ def main(params: Params) -> str:
 
 
 def embedded(params: Params) -> None:
-    roles = cast(
-        params.seed,
+    size = CorpusSize(
         train_speakers=params.train_speakers,
         validation_speakers=params.validation_speakers,
         unseen_speakers=params.unseen_speakers,
@@ -53,6 +54,14 @@ def embedded(params: Params) -> None:
         seen_test_sentences=params.seen_test_sentences,
         other_sentences=params.other_sentences,
     )
+    if params.speech == "espeak":
+        texts = None if is_nothing(params.texts) else read_texts(params.texts, size.sentences)
+        roles = cast_espeak(size, params.seed, texts)
+    elif not is_nothing(params.texts):
+        found, fix = "corpus.speech: packaged", "Set corpus.speech to espeak, or corpus.texts to weights/none."
+        raise BadInput("params.yaml: corpus.texts", expected="eSpeak, to speak your texts", found=found, fix=fix)
+    else:
+        roles = cast_packaged(size, params.seed)
     make_corpus(OUT, roles, params.seed, params.variation)
 
 

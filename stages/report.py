@@ -29,6 +29,7 @@ from learn2talk_core.run.students import PlainStudent, TaughtStudent, student_na
 from learn2talk_core.video.talking_video import open_talking_video
 from learn2talk_core.video.video_file import write_video
 
+EXPERTS = ("speech_encoder", "lipreader_metric", "lipreader_loss", "teacher", "sync_expert", "phoneme_head")
 METRICS, PLOTS, OUT = Path(paths.METRICS), Path(paths.PLOTS), Path(paths.REPORT)
 
 
@@ -82,7 +83,9 @@ def main(params: Params) -> str:
     per_clip = pd.read_csv(METRICS / "per_clip.csv")
     pairs = student_pairs(params.students, params.taught_students)
     differences = student_differences(per_clip, pairs, list(evaluate["protocol"]), params.seed)
-    experts = {file.stem: read_json(file, made_by="dvc repro") for file in sorted((METRICS / "experts").glob("*.json"))}
+    experts = {
+        name: read_json(METRICS / f"experts/{name}.json", made_by=f"dvc repro experts@{name}") for name in EXPERTS
+    }
     experts["syncnet3d"] = read_json(METRICS / "syncnet3d.json", made_by="dvc repro evaluate")
     experts |= {name: read_json(METRICS / "students" / f"{name}.json", made_by="make repro") for name in names}
     with whole_folder(OUT) as folder:

@@ -12,7 +12,7 @@ from learn2talk_core.datasets.embedded.parts import Part, film_parts, record
 from learn2talk_core.datasets.embedded.utterances import open_speech, write_utterances
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_folder
-from learn2talk_core.run.paths import SPEECH
+from learn2talk_core.run.paths import SPEECH, is_nothing
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.training.scratch import open_scratch
@@ -24,7 +24,7 @@ FEWEST = 3  # voices: one for each split
 
 @dataclass(frozen=True)
 class Params:
-    kokoro: str | None
+    kokoro: str
     natural_voices: int
     espeak_voices: int
     sentences_a_voice: int
@@ -34,9 +34,10 @@ class Params:
 def main(params: Params) -> str:
     check(params)
     parts = film_parts(params.natural_voices, params.espeak_voices, params.sentences_a_voice, params.seed)
-    with open_scratch("speech", params, [params.kokoro] if params.kokoro else []) as scratch:
+    kokoro = None if is_nothing(params.kokoro) else params.kokoro
+    with open_scratch("speech", params, [kokoro] if kokoro else []) as scratch:
         left = [part for part in parts if not file_of(part, scratch.folder).is_file()]  # a killed stage goes on
-        jobs = (delayed(record_to)(file_of(part, scratch.folder), part, params.kokoro) for part in left)
+        jobs = (delayed(record_to)(file_of(part, scratch.folder), part, kokoro) for part in left)
         with parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=10):
             work = Parallel(n_jobs=min(cpu_count(), MOST_WORKERS), return_as="generator_unordered")(jobs)
             for _ in progress(work, "voices", total=len(parts), start=len(parts) - len(left)):
@@ -54,10 +55,10 @@ def main(params: Params) -> str:
 def check(params: Params) -> None:
     """Refuse impossible parameters before the work."""
     if params.natural_voices > 0:
-        if params.kokoro is None:
+        if is_nothing(params.kokoro):
             expected = "the folder of Kokoro's files, for natural voices"
             fix = f"{GET_THEM} Or set speech.natural_voices to 0."
-            raise BadInput("params.yaml: speech.kokoro", expected=expected, found="null", fix=fix)
+            raise BadInput("params.yaml: speech.kokoro", expected=expected, found="none", fix=fix)
         open_kokoro(params.kokoro)
     counts = (params.natural_voices, params.espeak_voices, params.sentences_a_voice)
     if min(counts) < 0 or max(counts[:2]) < FEWEST or params.sentences_a_voice < 1:

@@ -1,10 +1,11 @@
-"""sound of talking_video → data/models/speech_encoder: wav2vec 2.0, trained small on phonemes; or packaged weights."""
+"""sound of talking_video → data/models/speech_encoder: a small wav2vec 2.0 trained on phonemes, or a checkpoint"""
 
 from dataclasses import dataclass
 
 import torch
 
-from learn2talk_core.checkpoints.wav2vec2 import import_wav2vec2
+from learn2talk_core.checkpoints.speech_encoder import import_speech_encoder
+from learn2talk_core.models.speech_encoders.loading import save_speech_encoder
 from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
 from learn2talk_core.run import processes
 from learn2talk_core.run.config import shared
@@ -53,9 +54,9 @@ class Params:
 
 def main(params: Params) -> str:
     if not is_nothing(params.checkpoint):
-        encoder = import_wav2vec2(params.checkpoint)
+        encoder = import_speech_encoder(params.checkpoint)
         with whole_folder(OUT) as folder:
-            encoder.save_pretrained(folder)
+            save_speech_encoder(folder, encoder)
         write_curve([{"step": 0.0}], CURVE)
         write_json(NUMBERS, {"checkpoint": params.checkpoint, "parameters": parameter_count(encoder)})
         return f"imported {params.checkpoint}, {parameter_count(encoder) / 1e6:.1f} million parameters"
@@ -85,7 +86,7 @@ def main(params: Params) -> str:
         scores = recognition_scores(model, held_out, params.fps)
         blind = blind_scores(clips, held_out, params.fps)
         with whole_folder(OUT) as folder:
-            model.encoder.save_pretrained(folder)
+            save_speech_encoder(folder, model.encoder)
         write_curve(history, CURVE)
         about = {
             "parameters": parameter_count(model.encoder),

@@ -29,6 +29,7 @@ METRICS, CURVES = f"{paths.METRICS}/students", f"{paths.CURVES}/students"
 @dataclass(frozen=True)
 class Params:
     seed: int = shared()
+    frozen_layers: int | None = shared()
     students: dict[str, PlainStudent] = shared()
 
 
@@ -38,7 +39,7 @@ def main(params: Params, name: str) -> str:
         return import_trained_student(name, student, corpus)
     training = training_of(student.network, f"students.{name}.network")
     recipe = load_params(training.NetworkRecipe, student.network)
-    encoder = load_speech_encoder(ENCODER)
+    encoder = load_speech_encoder(ENCODER, params.frozen_layers)
     keyed = (replace(params, students={name: student}), recipe)
     with open_scratch(f"student-{name}", keyed, [CORPUS, ENCODER]) as scratch:
         clips = spoken_clips(corpus, encoder, corpus.split("train"), "speech features")

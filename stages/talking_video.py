@@ -14,7 +14,7 @@ from joblib import cpu_count
 from learn2talk_core.datasets.embedded.films import film_person
 from learn2talk_core.datasets.embedded.utterances import open_speech
 from learn2talk_core.run.files import write_json
-from learn2talk_core.run.paths import METRICS, SPEECH, TALKING_VIDEO
+from learn2talk_core.run.paths import METRICS, SPEECH, TALKING_VIDEO, is_nothing
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.training.scratch import open_scratch
@@ -42,14 +42,14 @@ class Params:
 
 
 def main(params: Params) -> str:
-    embedded = params.source == "embedded"
+    embedded = is_nothing(params.source)
     people = embedded_people(params) if embedded else recorded_people(params.source)
     workers = min(cpu_count(), MOST_WORKERS) if embedded else 1
     with open_scratch("talking_video", params, [SPEECH if embedded else params.source]) as scratch:
         made = list(progress(film_people(people, scratch.folder, workers), "people", total=len(people)))
         join_shards(OUT, sorted(made))
         found = contents(open_talking_video(OUT))
-        write_json(f"{METRICS}/talking_video.json", {"source": params.source, **found})
+        write_json(f"{METRICS}/talking_video.json", {"source": "embedded" if embedded else params.source, **found})
         scratch.remove()
     return f"{found['clips']} clips of {found['speakers']} speakers, {found['minutes']:.1f} minutes"
 

@@ -32,6 +32,7 @@ class Params:
     lipread_frames: int
     lipread_clips: int
     seed: int = shared()
+    frozen_layers: int | None = shared()
     lambda1: float = shared()
     lambda2: float = shared()
     taught_students: dict[str, TaughtStudent] = shared()
@@ -59,7 +60,7 @@ def train_taught_student(
     params: Params, network: str, recipe: Any, corpus: Corpus, scratch: Scratch, description: str
 ) -> tuple[Student, list[dict[str, float]]]:
     """Train a student; returns it with the curve of its losses. `description` labels the progress bar."""
-    encoder = load_speech_encoder(ENCODER)
+    encoder = load_speech_encoder(ENCODER, params.frozen_layers)
     clips = spoken_clips(corpus, encoder, corpus.split("train"), "speech features")
     extra = extra_terms(
         corpus, clips, lambda1=params.lambda1, lambda2=params.lambda2,

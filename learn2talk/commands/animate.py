@@ -2,8 +2,8 @@
 
 import argparse
 
-from learn2talk.commands.options import Subparsers, add_life_options, life_of
-from learn2talk_core.run.paths import CORPUS, OUT, STUDENT
+from learn2talk.commands.options import MODEL, Subparsers, add_life_options, life_of
+from learn2talk_core.run.paths import CORPUS, OUT
 
 EXAMPLES = """examples:
   learn2talk animate speech.wav -o out/
@@ -28,7 +28,7 @@ def add(subparsers: Subparsers) -> None:
     )
     parser.add_argument("-o", "--out", default=OUT, help="output folder (default: %(default)s)")
     parser.add_argument(
-        "--model", default=STUDENT, help="model folder, or FaceFormer's vocaset.pth or biwi.pth (%(default)s)"
+        "--model", help=f"model folder, name of a student, or FaceFormer's vocaset.pth or biwi.pth{MODEL}"
     )
     parser.add_argument("--corpus", default=CORPUS, help="corpus it was trained on: faces, voices (%(default)s)")
     parser.add_argument(

@@ -8,12 +8,13 @@ from learn2talk_core.run.paths import CORPUS, STUDENT
 if TYPE_CHECKING:
     from learn2talk_core.animation.life import Life
 
+MODEL = f" (default: {STUDENT}, or the one in this package)"
 Subparsers = argparse._SubParsersAction  # argparse has no public name for what `add_subparsers` returns
 
 
 def add_page_options(command: argparse.ArgumentParser) -> None:
     """Add the options that `view` and `live` share."""
-    command.add_argument("--model", default=STUDENT, help="student that animates sounds (default: %(default)s)")
+    command.add_argument("--model", help=f"student that animates sounds: folder, file or name{MODEL}")
     command.add_argument(
         "--corpus", default=CORPUS, help="corpus it was trained on: faces, voices (default: %(default)s)"
     )

@@ -19,7 +19,7 @@ from learn2talk_core.animation.stream import Stream, alive
 from learn2talk_core.audio.sound import checked_wave, read_sound
 from learn2talk_core.audio.voice import nearest_voice, voice_of
 from learn2talk_core.audio.waveform import SAMPLE_RATE
-from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.mesh.transfer import (
@@ -36,6 +36,12 @@ PIECE = 30 * SAMPLE_RATE  # samples of a long sound fed to a stream at once, so 
 STILL = Life()
 VOICE_CLIPS = 8  # per training speaker, to compare voices with
 Style = str | Mapping[str, float]
+
+
+def voice_clips(corpus: Corpus, speakers: Sequence[str]) -> dict[str, list[Clip]]:
+    """The training clips by which the voices of these speakers are known."""
+    clips = corpus.split("train")
+    return {name: [clip for clip in clips if clip.speaker == name][:VOICE_CLIPS] for name in speakers}
 
 
 @dataclass(frozen=True)
@@ -223,8 +229,7 @@ class Animator:
         """Voice descriptors of the training speakers by name; empty without a corpus."""
         if self.corpus is None:
             return {}
-        clips = self.corpus.split("train")
-        own = {name: [clip for clip in clips if clip.speaker == name][:VOICE_CLIPS] for name in self.speakers}
+        own = voice_clips(self.corpus, self.speakers)
         sounds = {name: [self.corpus.audio(clip) for clip in said] for name, said in own.items()}
         return {name: voice_of(np.concatenate(waves)) for name, waves in sounds.items() if waves}
 

@@ -29,10 +29,11 @@ from learn2talk_core.models.posevae import (
 )
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json
+from learn2talk_core.run.paths import PACKAGED
 from learn2talk_core.run.seed import generator
 from learn2talk_core.untrusted.published import load_published
 
-STORED = Path(__file__).parents[1] / "checkpoints" / "packaged" / "head_motion"
+STORED = PACKAGED / "head_motion"
 FPS = 25
 HOP = 15  # frames between block starts: 0.6 s, exactly 48 columns of the spectrogram; two blocks cover each frame
 KINSHIP = 3  # random vectors summed in each latent vector; the next block shares all but one of them

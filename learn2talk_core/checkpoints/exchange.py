@@ -49,13 +49,13 @@ def _parameter(files: str, name: str) -> Takes:
 
 _SADTALKER = "SadTalker_V0.0.2_256.safetensors or, of the older release, "
 TAKES: dict[ImportKind, Takes] = {
-    "wav2vec2": _parameter("weights, folder or cached hub name [config.json]", "speech_encoder.checkpoint"),
+    "wav2vec2": _parameter("weights, folder or cached hub name [config.json]", "experts.speech_encoder"),
     "faceformer": _parameter(
         "biwi.pth or vocaset.pth [config.json of its speech encoder]", "students.faceformer.checkpoint"
     ),
-    "wav2lip": _parameter("wav2lip.pth, wav2lip_gan.pth or Wav2Lip-SD-*.pt", "teacher.checkpoint"),
-    "lipsync-expert": _parameter("lipsync_expert.pth", "teacher.expert_checkpoint"),
-    "lipreader": _parameter("model.pth [model.json] [unigram5000_units.txt]", "lipreader.checkpoint.loss"),
+    "wav2lip": _parameter("wav2lip.pth, wav2lip_gan.pth or Wav2Lip-SD-*.pt", "experts.teacher"),
+    "lipsync-expert": _parameter("lipsync_expert.pth", "experts.sync_expert"),
+    "lipreader": _parameter("model.pth [model.json] [unigram5000_units.txt]", "experts.lipreader_loss"),
     "syncnet": Takes("syncnet_v2.model", "learn2talk score-video VIDEO --syncnet {folder}"),
     "expnet": Takes(_SADTALKER + "auido2exp_00300-model.pth", "models.expnet.load_expnet('{folder}')"),
     "posevae": Takes(

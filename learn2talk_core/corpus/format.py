@@ -245,6 +245,29 @@ def write_corpus(
         write_json(partial / "corpus.json", header)
 
 
+def write_excerpt(folder: str | Path, corpus: Corpus, clips: Iterable[Clip]) -> None:
+    """Write a corpus with these clips of `corpus` alone, and with all its faces."""
+    recordings = (
+        Recording(
+            **{name: getattr(clip, name) for name in ("id", "speaker", "sentence", "text", "split", "phonemes")},
+            audio=corpus.audio(clip),
+            motion=corpus.stored(clip),
+        )
+        for clip in clips
+    )
+    write_corpus(
+        folder,
+        recordings,
+        topology=corpus.topology,
+        templates=corpus.templates,
+        train_speakers=corpus.train_speakers,
+        fps=corpus.fps,
+        mm_per_unit=corpus.mm_per_unit,
+        recipe=corpus.recipe,
+        basis=corpus._basis,
+    )
+
+
 class _Growing:
     """An `.npy` that is written row by row; the result is byte-identical to that of `np.save`."""
 

@@ -22,6 +22,7 @@ from learn2talk_core.datasets.embedded.face_motion import move_face
 from learn2talk_core.datasets.embedded.sentences import make_sentences
 from learn2talk_core.datasets.embedded.speakers import Speaker, make_speakers
 from learn2talk_core.datasets.embedded.speech import synthesise
+from learn2talk_core.datasets.embedded.voices import EspeakVoice, espeak_voices
 from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.mesh.topology import submesh
 
@@ -62,11 +63,11 @@ def write_biwi(
     ids, faces = mask()
     texts = make_sentences(40, seed)
     raw_templates: dict[str, np.ndarray] = {}
-    for name, speaker in zip(speakers, _people(speakers, seed), strict=True):
+    for name, (speaker, voice) in zip(speakers, _people(speakers, seed), strict=True):
         raw_templates[name] = _raw(load_face().identity(speaker)[ids], name)
         said = [f"e{n:02d}" for n in sentences if name in TRAIN_SPEAKERS or n in TEST]
         said += [f"{n:02d}" for n in neutral if name == speakers[0]]
-        spoken = synthesise(speaker, [texts[int(sentence[-2:]) - 1] for sentence in said])
+        spoken = synthesise(voice, [texts[int(sentence[-2:]) - 1] for sentence in said])
         for sentence, (wave, phonemes) in zip(said, spoken, strict=True):
             rng = np.random.default_rng([seed, speaker.seed, *sentence.encode()])
             coefficients = move_face(speaker, wave, phonemes, FPS, VARIATION, rng)
@@ -115,10 +116,11 @@ def regions() -> dict[str, np.ndarray]:
     }
 
 
-def _people(names: Sequence[str], seed: int) -> list[Speaker]:
-    """Voices and faces for BIWI's women F1 … F8 and men M1 … M6."""
-    people = make_speakers(4 * len(SPEAKERS), seed, prefix="B")
-    of_sex = {sex: iter([p for p in people if p.female == (sex == "F")]) for sex in "FM"}
+def _people(names: Sequence[str], seed: int) -> list[tuple[Speaker, EspeakVoice]]:
+    """Faces and voices for BIWI's women F1 … F8 and men M1 … M6."""
+    count = 4 * len(SPEAKERS)
+    people = list(zip(make_speakers(count, seed, prefix="B"), espeak_voices(count, seed, prefix="B"), strict=True))
+    of_sex = {sex: iter([p for p in people if p[0].female == (sex == "F")]) for sex in "FM"}
     chosen = {name: next(of_sex[name[0]]) for name in sorted(SPEAKERS)}
     return [chosen[name] for name in names]
 

@@ -13,6 +13,7 @@ from learn2talk_core.datasets.embedded.face_motion import move_face
 from learn2talk_core.datasets.embedded.sentences import make_sentences
 from learn2talk_core.datasets.embedded.speakers import make_speakers
 from learn2talk_core.datasets.embedded.speech import synthesise
+from learn2talk_core.datasets.embedded.voices import espeak_voices
 from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.mesh.topology import submesh
 
@@ -51,11 +52,12 @@ def write_folder(
     texts = make_sentences(speakers * sentences, seed)
     rows: list[dict[str, str]] = []
     templates: dict[str, np.ndarray] = {}
-    for s, speaker in enumerate(make_speakers(speakers, seed)):
+    people = zip(make_speakers(speakers, seed), espeak_voices(speakers, seed), strict=True)
+    for s, (speaker, voice) in enumerate(people):
         template = face.identity(speaker)
         templates[speaker.id] = np.ascontiguousarray(template[kept]) * MILLIMETRES
         said = texts[s * sentences : (s + 1) * sentences]
-        for i, (wave, phonemes) in enumerate(synthesise(speaker, said)):
+        for i, (wave, phonemes) in enumerate(synthesise(voice, said)):
             sentence = f"{s * sentences + i + 1:02d}"
             coefficients = move_face(speaker, wave, phonemes, fps, 1.0, rng)
             motion = face.vertices(template, coefficients)[:, kept] * MILLIMETRES

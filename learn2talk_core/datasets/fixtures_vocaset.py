@@ -20,6 +20,7 @@ from learn2talk_core.datasets.embedded.face_motion import move_face
 from learn2talk_core.datasets.embedded.sentences import make_sentences
 from learn2talk_core.datasets.embedded.speakers import Speaker, make_speakers
 from learn2talk_core.datasets.embedded.speech import synthesise
+from learn2talk_core.datasets.embedded.voices import EspeakVoice, espeak_voices
 from learn2talk_core.datasets.vocaset import SOURCE_FPS, SPLITS, TEST, TRAIN, UNPUBLISHED, VALIDATION
 from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.mesh.topology import submesh
@@ -62,10 +63,14 @@ def write_vocaset(
     for speaker, sentence in SPLITS:
         if speaker in speakers and int(sentence[-2:]) in numbers and (speaker, sentence) not in UNPUBLISHED:
             said.setdefault(speaker, []).append(sentence)
-    people = dict(zip((*TRAIN, *VALIDATION, *TEST), make_speakers(12, seed, prefix="V"), strict=True))
+    names = (*TRAIN, *VALIDATION, *TEST)
+    people = dict(zip(names, make_speakers(len(names), seed, prefix="V"), strict=True))
+    voices = dict(zip(names, espeak_voices(len(names), seed, prefix="V"), strict=True))
     texts = iter(make_sentences(sum(map(len, said.values())), seed, lengths=LETTERS))
     made = Parallel(n_jobs=jobs)(
-        delayed(_clips)(people[name], ids, seed, [next(texts) for _ in sentences], vertices, audio_lead_ms)
+        delayed(_clips)(
+            people[name], voices[name], ids, seed, [next(texts) for _ in sentences], vertices, audio_lead_ms
+        )
         for name, sentences in said.items()
     )
     clips = {
@@ -117,13 +122,19 @@ def _write_faceformer(folder: Path, clips: Mapping[tuple[str, str], tuple[np.nda
 
 
 def _clips(
-    speaker: Speaker, ids: np.ndarray, seed: int, texts: Sequence[str], vertices: int | None, lead_ms: float
+    speaker: Speaker,
+    voice: EspeakVoice,
+    ids: np.ndarray,
+    seed: int,
+    texts: Sequence[str],
+    vertices: int | None,
+    lead_ms: float,
 ) -> list[tuple[np.ndarray, np.ndarray]]:
     """Motion (T, V, 3) float32 at 60 frames per second and 16-bit sound at 22 kHz for each text."""
     face = load_face()
     template, basis = face.identity(speaker)[ids], face.basis[:, ids]
     made = []
-    for i, (wave, phonemes) in enumerate(synthesise(speaker, texts)):
+    for i, (wave, phonemes) in enumerate(synthesise(voice, texts)):
         coefficients = move_face(
             speaker, wave, phonemes, SOURCE_FPS, 1.0, np.random.default_rng([seed, speaker.seed, i])
         )

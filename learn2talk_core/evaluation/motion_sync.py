@@ -21,7 +21,7 @@ from learn2talk_core.evaluation.lag_confidence import Calibration, confidence, e
 from learn2talk_core.metrics.lse import lse
 from learn2talk_core.models.syncnet3d import WINDOW_SECONDS, SyncNet3D, audio_windows, load_syncnet3d
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.paths import CORPUS, SYNCNET3D
+from learn2talk_core.run.paths import CORPUS, PACKAGED_SYNCNET3D, SYNCNET3D, corpus_of
 from learn2talk_core.run.resample import resample_frames
 from learn2talk_core.statistics.synchrony import MAX_SHIFT, shifted_distances, sync_error
 
@@ -112,10 +112,14 @@ def open_scorer(
 ) -> Scorer:
     """Load the judging network, the corpus that it was trained on, and the calibration (by default the package's).
 
+    If the last run has made no network, the one of this package is used.
+
     Raises:
         BadInput: a network of another corpus, or the one used as a loss; a given calibration of another corpus.
     """
-    opened = open_corpus(corpus)
+    if syncnet == SYNCNET and not Path(syncnet).exists() and PACKAGED_SYNCNET3D.is_dir():
+        syncnet = PACKAGED_SYNCNET3D
+    opened = open_corpus(corpus_of(syncnet, corpus) or corpus)
     network = load_syncnet3d(syncnet, None if opened is None else opened.recipe)
     if network.shape.non_negative:
         raise BadInput(

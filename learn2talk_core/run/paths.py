@@ -17,12 +17,13 @@ REPORT = "data/report"
 
 MODELS = "data/models"
 SPEECH_ENCODER = "data/models/speech_encoder"
+PHONEME_HEAD = "data/models/phoneme_head"  # phoneme recogniser on the speech encoder
 LIPREADER = "data/models/lipreader"  # a folder for each role: loss, metric
 SYNCNET3D = "data/models/syncnet3d"  # likewise
 TEACHER = "data/models/teacher"
 SYNC_EXPERT = "data/models/sync_expert"  # of the teacher, to score videos
 STUDENTS = "data/models/students"  # a folder for each student
-STUDENT = "data/models/students/learn2talk"  # the default of the commands
+STUDENT = "data/models/students/learn2talk"  # the default of the commands, if the package has none
 
 METRICS = "metrics"
 CURVES = "metrics/curves"
@@ -33,9 +34,19 @@ SUMMARY = "metrics/summary.json"
 
 OUT = "out"  # the default output folder of the commands
 
-NOTHING = "weights/none"  # an empty file, which stands for null in parameters whose content DVC watches
+PACKAGED = Path(__file__).parents[1] / "checkpoints" / "packaged"  # part of the installed package
+PACKAGED_CORPUS = PACKAGED / "corpus"  # faces and voices of the packaged students
+PACKAGED_STUDENTS = PACKAGED / "students"  # a folder for each
+PACKAGED_SYNCNET3D = PACKAGED / "syncnet3d"  # the one of the metric
+
+NOTHING = "weights/none"  # a file that stands for null in parameters whose content DVC watches
 
 
 def is_nothing(path: str | Path) -> bool:
     """Whether a parameter names `NOTHING`, from any folder of the project."""
     return Path(path).parts[-2:] == Path(NOTHING).parts
+
+
+def corpus_of(model: str | Path, corpus: str | Path | None) -> str | Path | None:
+    """The corpus to use a model with: the packaged one for a packaged model, unless `corpus` is not the default."""
+    return PACKAGED_CORPUS if corpus == CORPUS and PACKAGED in Path(model).parents else corpus

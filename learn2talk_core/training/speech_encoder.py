@@ -7,6 +7,7 @@ from which a network learns within minutes. Everything runs at the frame rate of
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -40,7 +41,7 @@ class SpokenText:
 class SpeechBatch:
     """Windows of speech.
 
-    waves: (B, samples), normalised; labels: (B, T) the phoneme at time t / fps of the window, 0 is silence; sentences:
+    waves: (B, samples); labels: (B, T) the phoneme at time t / fps of the window, 0 is silence; sentences:
     the phonemes of each window.
     """
 
@@ -79,7 +80,7 @@ def random_speech_batch(
         labels[row] = labels_at(clip.phonemes, start + speed * np.arange(frames) / fps)
         end = start + speed * seconds
         sentences.append([TOKENS[p.name] for p in clip.phonemes if start <= (p.start + p.end) / 2 < end])
-    return SpeechBatch(normalise_wave(torch.from_numpy(waves)), torch.from_numpy(labels), sentences)
+    return SpeechBatch(torch.from_numpy(waves), torch.from_numpy(labels), sentences)
 
 
 class PhonemeRecogniser(nn.Module):
@@ -92,13 +93,20 @@ class PhonemeRecogniser(nn.Module):
         self.frame = nn.Linear(encoder.config.hidden_size, CLASSES)
 
     def forward(self, waves: Tensor, frames: int, fps: float) -> tuple[Tensor, Tensor]:
-        """Normalised waves (B, samples) -> CTC logits and frame-wise logits, both (B, frames, CLASSES)."""
-        hidden = self.encoder.encode(self.encoder.resample(self.encoder.conv_features(waves), frames, fps))
+        """Waves (B, samples) -> CTC logits and frame-wise logits, both (B, frames, CLASSES)."""
+        features = self.encoder.conv_features(normalise_wave(waves))
+        hidden = self.encoder.encode(self.encoder.resample(features, frames, fps))
         return self.ctc(hidden), self.frame(hidden)
 
 
+class Recogniser(Protocol):
+    """Waves (B, samples) -> CTC logits and frame-wise logits, both (B, frames, CLASSES), at `fps`."""
+
+    def __call__(self, waves: Tensor, frames: int, fps: float) -> tuple[Tensor, Tensor]: ...
+
+
 def recognition_loss(
-    model: PhonemeRecogniser, batch: SpeechBatch, fps: float, alignment_weight: float
+    model: Recogniser, batch: SpeechBatch, fps: float, alignment_weight: float
 ) -> tuple[Tensor, dict[str, float]]:
     """CTC plus `alignment_weight` times the cross-entropy of the phoneme at each frame; also the values to log."""
     frames = batch.labels.shape[1]
@@ -115,12 +123,12 @@ def recognition_loss(
 
 
 @torch.no_grad()
-def recognition_scores(model: PhonemeRecogniser, clips: Sequence[SpokenText], fps: float) -> dict[str, float]:
+def recognition_scores(model: Recogniser, clips: Sequence[SpokenText], fps: float) -> dict[str, float]:
     """Phoneme error rate (greedy CTC) and the share of frames with the correct phoneme, over all `clips`."""
     read, right, total = [], 0, 0
     for clip in progress(clips, "recognising", unit="clip"):
         frames = int(len(clip.wave) / SAMPLE_RATE * fps)
-        ctc_logits, logits = model(normalise_wave(torch.from_numpy(clip.wave))[None], frames, fps)
+        ctc_logits, logits = model(torch.from_numpy(clip.wave)[None], frames, fps)
         read.append(ctc_greedy(ctc_logits[0].numpy()))
         said = labels_at(clip.phonemes, np.arange(frames) / fps)
         right += int((logits[0].argmax(-1).numpy() == said).sum())

@@ -36,7 +36,7 @@ def test_wav2vec2_there_and_back(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["import-checkpoint", "weights.pt", "--as", "wav2vec2"]) == 0
     assert capsys.readouterr().out == (
         "checkpoints/wav2vec2: wav2vec 2.0, 2 layers of width 32, 0.0 million parameters\n"
-        "use it: dvc exp run -S speech_encoder.checkpoint=checkpoints/wav2vec2\n"
+        "use it: dvc exp run -S experts.speech_encoder=checkpoints/wav2vec2\n"
     )
     assert same(load_speech_encoder("checkpoints/wav2vec2"), encoder)
     assert main(["export-checkpoint", "checkpoints/wav2vec2", "--as", "wav2vec2", "back"]) == 0
@@ -67,7 +67,7 @@ def test_wav2lip_and_its_expert(tmp_path: Path, capsys: pytest.CaptureFixture[st
     save(tmp_path / "lipsync_expert.pth", expert.state_dict())
     assert main(["import-checkpoint", "wav2lip.pth", "--as", "wav2lip"]) == 0
     assert main(["import-checkpoint", "lipsync_expert.pth", "--as", "lipsync-expert"]) == 0
-    assert "-S teacher.expert_checkpoint=checkpoints/lipsync-expert" in capsys.readouterr().out
+    assert "-S experts.sync_expert=checkpoints/lipsync-expert" in capsys.readouterr().out
     assert load_generator("checkpoints/wav2lip")[1].bgr
     assert load_expert("checkpoints/lipsync-expert").official
     for kind, name in (("wav2lip", "wav2lip.pth"), ("lipsync-expert", "lipsync_expert.pth")):

@@ -1,4 +1,4 @@
-"""Stages that import published checkpoints: files of tiny or full size, read by the stage's `main`."""
+"""Stages of students and teacher that import published checkpoints, read by the stage's `main`."""
 
 import dataclasses
 import json
@@ -9,24 +9,25 @@ import numpy as np
 import pytest
 import torch
 
+from learn2talk_core.checkpoints.exchange import import_checkpoint
 from learn2talk_core.checkpoints.faceformer import import_student
+from learn2talk_core.checkpoints.lipreader import import_reader
 from learn2talk_core.corpus.predictions import open_predictions
-from learn2talk_core.models.lipreader import load_lipreader, load_units, read_lips
 from learn2talk_core.models.students.faceformer.network import new_faceformer
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, load_expert
-from learn2talk_core.models.wav2lip import Wav2Lip, load_generator
+from learn2talk_core.models.wav2lip import load_generator
 from learn2talk_core.run.config import load_params
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.students import PlainStudent
-from learn2talk_core.untrusted.published import export_state
+from learn2talk_core.run.weights import save_weights
 from learn2talk_core.video.talking_video import write_talking_video
-from stages import lipreader, predict, speech_encoder, student, teacher
+from stages import predict, student, teacher
 from tests.checkpoints.files import save
 from tests.checkpoints.test_faceformer import small as faceformer
 from tests.checkpoints.test_lipreader import small as published_reader
-from tests.checkpoints.test_wav2vec2 import same, tiny
+from tests.checkpoints.test_wav2vec2 import tiny
 from tests.toy import SIDE, toy_corpus
 from tests.video.test_talking_video import clip, film
 
@@ -45,22 +46,14 @@ def report(path: str) -> Any:
     return json.loads(Path(path).read_text())
 
 
-def test_a_wav2vec2_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params = changed(speech_encoder, "speech_encoder", checkpoint="weights.pth")
-    monkeypatch.chdir(tmp_path)
-    torch.save({"state_dict": export_state(tiny())}, "weights.pth")
-    assert speech_encoder.main(params).startswith("imported weights.pth")
-    same(speech_encoder.import_wav2vec2(speech_encoder.OUT), tiny())
-
-
 def test_a_published_faceformer_speaks_in_the_place_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params, speaking = taken_over("faceformer.pth"), load_params(predict.Params, "predict")
+    params, speaking = taken_over("published"), load_params(predict.Params, "predict")
     monkeypatch.chdir(tmp_path)
     corpus = toy_corpus(tmp_path / "data/corpus")
-    faceformer(tmp_path, vertices=SIDE * SIDE, styles=2).rename("faceformer.pth")
-    Path("own.pth.config.json").rename("faceformer.pth.config.json")
-    assert "imported faceformer.pth: faceformer, 64 vertices, 2 styles" in student.main(params, "faceformer")
-    assert report("metrics/students/faceformer.json")["checkpoint"] == "faceformer.pth"
+    faceformer(tmp_path, vertices=SIDE * SIDE, styles=2)
+    import_checkpoint(["own.pth", "own.pth.config.json"], "faceformer", "published", "data/corpus")
+    assert "imported published: faceformer, 64 vertices, 2 styles" in student.main(params, "faceformer")
+    assert report("metrics/students/faceformer.json")["checkpoint"] == "published"
     model, speakers = load_student("data/models/students/faceformer", made_by="the test")
     assert speakers == ("A", "B")
 
@@ -75,19 +68,30 @@ def test_a_published_faceformer_speaks_in_the_place_of_ours(tmp_path: Path, monk
     assert spoken.vertices(seen.id, "A").std(axis=0).max() > 0.01
 
 
-def test_a_faceformer_of_another_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params = taken_over("own.pth")
+def test_a_file_that_dvc_would_not_watch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params, missing = taken_over("own.pth"), taken_over("missing.pth")
     monkeypatch.chdir(tmp_path)
     toy_corpus(tmp_path / "data/corpus")
+    faceformer(tmp_path, vertices=SIDE * SIDE, styles=2)
+    pattern = (
+        r"students\.faceformer\.checkpoint: expected a folder with everything .*, found own\.pth, with own\.pth\.config"
+    )
+    with pytest.raises(BadInput, match=pattern):
+        student.main(params, "faceformer")
+    with pytest.raises(BadInput, match=r"expected a file or a folder, found missing\.pth\. Give its path\."):
+        student.main(missing, "faceformer")
+    assert not Path("data/models").exists()
+
+
+def test_a_faceformer_of_another_corpus(tmp_path: Path) -> None:
+    corpus = toy_corpus(tmp_path / "data/corpus")
     for numbers, pattern in (
         ({"vertices": 63, "styles": 2}, "own.pth: expected a face of 64 vertices, found one of 63"),
         ({"vertices": 64, "styles": 8}, "own.pth: expected 2 styles, one per training speaker of the corpus, found 8"),
         ({"vertices": 64, "styles": 2, "period": 25}, "expected weights for 30 frames per second, found for 25"),
     ):
-        faceformer(tmp_path, **numbers)
         with pytest.raises(BadInput, match=pattern):
-            student.main(params, "faceformer")
-    assert not Path("data/models").exists()
+            import_student(faceformer(tmp_path, **numbers), corpus)
 
 
 def test_a_folder_of_ours_for_another_corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,77 +125,19 @@ def test_published_weights_move_in_their_own_unit(
             import_student(path, corpus)
 
 
-@pytest.fixture
-def video(tmp_path: Path) -> Path:
-    """Two short videos per split, with text, in `data/talking_video`."""
-    write_talking_video(tmp_path / "data/talking_video", [film(clip(number, 8, 5200)) for number in range(6)])
-    return tmp_path
-
-
-@pytest.mark.parametrize("role", ["loss", "metric"])
-def test_a_published_lip_reader(role: str, video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = lipreader.Checkpoints(**{"loss": None, "metric": None, role: "published/model.pth"})
-    params = changed(lipreader, "lipreader", checkpoint=names)
-    monkeypatch.chdir(video)
-    published_reader(video / "published")
-    sentence = lipreader.main(params, role)
-    assert sentence.startswith("imported published/model.pth; held-out character_error ")
-    found = report(f"metrics/lipreader/{role}.json")
-    assert found["checkpoint"] == "published/model.pth"
-    assert 0 < found["character_error"] < 5
-    folder = f"data/models/lipreader/{role}"
-    assert load_units(folder)[0] == "<blank>"
-    reader, head = load_lipreader(folder)
-    assert head is None
-    assert read_lips(reader, head, np.zeros((3, 96, 96), np.uint8)).features.shape == (3, 16)
-    # the stage's output for one role can be the checkpoint for the other role
-    Path(folder).rename("ours")
-    other = dataclasses.replace(params, checkpoint=lipreader.Checkpoints(metric="ours", loss=None))
-    lipreader.main(other, "metric")
-    assert report("metrics/lipreader/metric.json")["character_error"] == found["character_error"]
-
-
-def test_one_lip_reader_cannot_teach_and_judge(video: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params = changed(lipreader, "lipreader", checkpoint=lipreader.Checkpoints(metric="m.pth", loss="m.pth"))
-    monkeypatch.chdir(video)
-    with pytest.raises(BadInput, match=r"lipreader\.checkpoint: expected two different readers, .*m\.pth for"):
-        lipreader.main(params, "loss")
-
-
-@pytest.fixture
-def official(video: Path) -> Path:
-    """Wav2Lip's two files at full size."""
-    torch.manual_seed(0)
-    save(video / "wav2lip_gan.pth", Wav2Lip().state_dict())
-    save(video / "lipsync_expert.pth", SyncExpert2D().state_dict())
-    return video
-
-
-def test_wav2lip_and_its_expert(official: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params = changed(
-        teacher, "teacher", checkpoint="wav2lip_gan.pth", expert_checkpoint="lipsync_expert.pth", threads=1,
-        evaluation_clips=1,
-    )  # fmt: skip
-    monkeypatch.chdir(official)
-    teacher.main(params)
-    found = report("metrics/teacher.json")
-    assert (found["checkpoint"], found["expert_checkpoint"]) == ("wav2lip_gan.pth", "lipsync_expert.pth")
-    assert 0 <= found["sync"]["truth"]["cosine"] <= 1
-    published = torch.load("wav2lip_gan.pth", weights_only=True)["state_dict"]
-    generator, inputs = load_generator(teacher.OUT)
-    assert inputs.bgr
-    assert torch.equal(generator.output_block[1].weight, published["module.output_block.1.weight"])
-    assert load_expert(f"{teacher.OUT}/sync_expert").official
-    assert Path("metrics/curves/teacher.csv").read_text() == "step\n0\n"
-
-
-def test_a_generator_learns_from_the_official_expert(official: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params = changed(teacher, "teacher", expert_checkpoint="lipsync_expert.pth", threads=1, evaluation_clips=1)
+def test_a_generator_learns_from_the_official_expert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = load_params(teacher.Params, "teacher", "pretraining/params.yaml")
     recipe = dataclasses.replace(
         params.generator, steps=2, batch=1, width=0.05, audio_width=0.05, audio_steps=1, sync_start=0.5
     )
-    params = dataclasses.replace(params, generator=recipe)
-    monkeypatch.chdir(official)
+    params = dataclasses.replace(
+        params, expert_checkpoint="lipsync_expert.pth", hears="mel", threads=1, evaluation_clips=1, generator=recipe
+    )
+    monkeypatch.chdir(tmp_path)
+    write_talking_video("data/talking_video", [film(clip(number, 8, 5200)) for number in range(6)])
+    save_weights(teacher.READER, *import_reader(published_reader(tmp_path / "published")))
+    torch.manual_seed(0)
+    save(tmp_path / "lipsync_expert.pth", SyncExpert2D().state_dict())
     teacher.main(params)
     assert load_expert(f"{teacher.OUT}/sync_expert").official
     assert not load_generator(teacher.OUT)[1].bgr

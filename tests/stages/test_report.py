@@ -15,7 +15,7 @@ from learn2talk_core.run.files import write_json
 from learn2talk_core.run.students import PlainStudent, TaughtStudent
 from learn2talk_core.video.talking_video import VideoClip, write_talking_video
 from learn2talk_core.video.video_file import encode_video, read_video
-from stages.report import Params, main
+from stages.report import EXPERTS, Params, main
 from tests.report.scene import FRAMES, make_corpus, make_predictions
 
 STUDENTS = {"faceformer": PlainStudent("faceformer", None)}
@@ -45,8 +45,9 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     )
     write_talking_video("data/teacher_video", [(film, encode_video(pictures, 25), audio)])
     evaluate_by_hand(corpus)
-    for expert in ("speech_encoder", "lipreader", "teacher", "syncnet3d"):
-        write_json(f"metrics/{expert}.json", {"metric": {"error": 0.5}})
+    for expert in EXPERTS:
+        write_json(f"metrics/experts/{expert}.json", {"checkpoint": f"weights/{expert}", "parameters": 1e6})
+    write_json("metrics/syncnet3d.json", {"metric": {"error": 0.5}})
     write_json("metrics/students/faceformer.json", {"checkpoint": "vocaset.pth", "parameters": 92e6})
     write_json("metrics/students/learn2talk.json", {"parameters": 92e6})
     write_json("metrics/cost/students/learn2talk.json", {"student": {"seconds": 60.0, "peak_memory_mb": 1024}})
@@ -108,7 +109,7 @@ def test_report(project: Path) -> None:
         "## Unseen speakers",
         "| Truth |",
         "LVE (mm) ↓",
-        "| lipreader.metric",
+        "| lipreader_metric.checkpoint | weights/lipreader_metric |",
         "| faceformer.checkpoint | vocaset.pth |",
     ):
         assert part in text
@@ -142,7 +143,9 @@ def test_a_corpus_without_a_test_of_seen_speakers(project: Path) -> None:
 
 
 def test_missing_upstream_file(project: Path) -> None:
-    (project / "metrics" / "teacher.json").unlink()
-    with pytest.raises(BadInput, match=r"metrics/teacher\.json: expected a file, found nothing.*dvc repro teacher"):
+    (project / "metrics" / "experts" / "teacher.json").unlink()
+    with pytest.raises(
+        BadInput, match=r"experts/teacher\.json: expected a file, found nothing.*dvc repro experts@teacher"
+    ):
         main(PARAMS)
     assert not (project / "data" / "report").exists()

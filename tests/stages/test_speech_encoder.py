@@ -1,22 +1,22 @@
 """The speech encoder's stage imports a published checkpoint."""
 
-import dataclasses
 import json
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 
+from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
 from learn2talk_core.run.config import load_params
 from learn2talk_core.run.errors import BadInput
 from stages.speech_encoder import OUT, Params, main, small_encoder, spoken_texts
-from tests.toy import toy_corpus
 
 
 @pytest.fixture
 def params() -> Params:
-    return load_params(Params, "speech_encoder")
+    return load_params(Params, "speech_encoder", "pretraining/params.yaml")
 
 
 def with_values(params: Params, **values: object) -> Params:
@@ -43,12 +43,13 @@ def test_no_such_checkpoint(params, tmp_path, monkeypatch) -> None:
     assert not (tmp_path / "data").exists()
 
 
-def test_without_phonemes_there_must_be_a_checkpoint(tmp_path) -> None:
-    corpus = toy_corpus(tmp_path / "corpus")
-    mute = dataclasses.replace(corpus, clips=tuple(dataclasses.replace(c, phonemes=()) for c in corpus.clips))
-    video = SimpleNamespace(split=lambda *_: [], audio=None)
-    assert len(spoken_texts(corpus, video, ("train",), ("loss",))) == 4
+def test_without_phonemes_there_must_be_a_checkpoint() -> None:
+    spoken = [SimpleNamespace(split="loss", phonemes=said) for said in ((Phoneme(0.0, 0.5, "AA"),), ())]
+    video = SimpleNamespace(split=lambda *_: spoken, audio=lambda clip: np.zeros(8000, np.float32))
+    assert [text.phonemes for text in spoken_texts(video, "loss", "metric")] == [spoken[0].phonemes]
+    spoken.pop(0)
     with pytest.raises(
-        BadInput, match=r"speech_encoder.checkpoint: expected a published wav2vec 2.0, since neither corpus"
+        BadInput,
+        match=r"speech_encoder.checkpoint: expected a trained speech encoder, since the films have no ph",
     ):
-        spoken_texts(mute, video, ("train",), ("loss",))
+        spoken_texts(video, "loss")

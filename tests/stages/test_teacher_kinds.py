@@ -47,7 +47,7 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
 def project(folder: Path, clips: int = 2) -> None:
     toy_corpus(folder / "data" / "corpus", clips=clips)
     shown = VideoClip("still", "V39", "", "validation", 1, 640, (), FACE_BOX, MOUTH_BOX)
-    write_talking_video(folder / "data" / "talking_video", [(shown, encode_video([still()], 25, qp=5), np.zeros(640))])
+    write_talking_video(folder / "weights" / "stills", [(shown, encode_video([still()], 25, qp=5), np.zeros(640))])
     (folder / "checkout").mkdir()
 
 

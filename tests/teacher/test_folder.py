@@ -25,7 +25,7 @@ def corpus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Corpus:
     monkeypatch.chdir(tmp_path)
     toy_corpus(Path("data/corpus"), clips=2)
     shown = VideoClip("still", "V39", "", "validation", 1, 640, (), FACE_BOX, MOUTH_BOX)
-    write_talking_video("data/talking_video", [(shown, encode_video([still()], 25, qp=5), np.zeros(640))])
+    write_talking_video("weights/stills", [(shown, encode_video([still()], 25, qp=5), np.zeros(640))])
     return open_corpus("data/corpus")
 
 

@@ -109,7 +109,9 @@ def speak(kokoro: Kokoro, styles: np.ndarray, spelt: str, speed: float) -> tuple
         raise BadInput(kokoro.folder / "vocab.json", expected="all symbols of a sentence", found=found, fix=GET_THEM)
     if not 0 < len(spelt) <= len(styles):
         expected = f"a sentence of 1 to {len(styles)} symbols"
-        raise BadInput(repr(spelt[:60]), expected=expected, found=str(len(spelt)), fix="Split or leave out the sentence.")
+        raise BadInput(
+            repr(spelt[:60]), expected=expected, found=str(len(spelt)), fix="Split or leave out the sentence."
+        )
     wave, units = kokoro.session.run(
         ["audio", DURATIONS],
         {

@@ -1,7 +1,7 @@
 """Files of speech with texts, phoneme times and voices: parquet, one row per sentence, sound as Ogg Opus.
 
-    speech.parquet   packaged: the speech of the embedded 3D corpus
-    VOICE.parquet    of a folder, one for each voice: the speech of the 2D corpus
+speech.parquet   packaged: the speech of the embedded 3D corpus
+VOICE.parquet    of a folder, one for each voice: the speech of the 2D corpus
 """
 
 from collections.abc import Sequence

@@ -119,6 +119,11 @@ class SpeechEncoder(nn.Module, ABC):
         features = self.resample(self.frozen_features(wave)[None], frames, fps)
         return self.encode_long(features, fps)[0]
 
+    @torch.no_grad()
+    def hidden_states(self, wave: np.ndarray) -> Tensor:
+        """The whole encoder at its own rate: a clip (samples,) of any length -> (n, H), without gradient."""
+        return self.encode_long(self.frozen_features(wave)[None], SAMPLE_RATE / self.stride)[0]
+
 
 def windows(count: int, rate: float, window: float, margin: float) -> Iterator[tuple[int, int, int, int]]:
     """Divide `count` frames at `rate` per second into overlapping windows of `window` seconds.

@@ -32,15 +32,31 @@ def model_type(source: str | Path) -> str:
     return str(kind)
 
 
-def load_speech_encoder(source: str | Path) -> SpeechEncoder:
+def load_speech_encoder(source: str | Path, frozen_layers: int | None = None) -> SpeechEncoder:
     """Load an encoder from a folder, or a hub model in the local cache; nothing is ever downloaded.
 
     Weights of half precision are converted to float32.
 
+    Args:
+        source: the folder or hub model.
+        frozen_layers: number of transformer layers that a student's training leaves as they are; None is the encoder's
+            own choice: for Whisper all but the last two, for wav2vec 2.0 none.
+
     Raises:
-        BadInput: nothing there, another kind of network, or weights that are missing, damaged or of other shapes.
+        BadInput: nothing there, another kind of network, weights that are missing, damaged or of other shapes; or
+            fewer layers than `frozen_layers`.
     """
-    return load_whisper(source) if model_type(source) == WhisperSpeechEncoder.model_type else load_wav2vec2(source)
+    kind = model_type(source)
+    encoder: SpeechEncoder = load_whisper(source) if kind == WhisperSpeechEncoder.model_type else load_wav2vec2(source)
+    if frozen_layers is not None:
+        layers = encoder.config.num_hidden_layers
+        if not 0 <= frozen_layers <= layers:
+            expected = f"0 … {layers}, the layers of the speech encoder in {source}"
+            raise BadInput(
+                "frozen_layers", expected=expected, found=str(frozen_layers), fix="Change it in params.yaml."
+            )
+        encoder.config.frozen_layers = frozen_layers
+    return encoder
 
 
 def save_speech_encoder(folder: str | Path, encoder: SpeechEncoder) -> None:
@@ -59,18 +75,3 @@ def new_speech_encoder(settings: Mapping[str, Any], path: object) -> SpeechEncod
         raise BadInput(f"{path}: speech_encoder", expected=expected, found=f"{kind}"[:80], fix=fix)
     numbers = {key: value for key, value in settings.items() if key != "model_type"}
     return Wav2Vec2SpeechEncoder(Wav2Vec2Config(**numbers))
-
-
-def set_frozen_layers(encoder: SpeechEncoder, count: int | None) -> None:
-    """Choose the number of frozen transformer layers; None keeps the encoder's own choice.
-
-    Raises:
-        BadInput: more than the encoder has.
-    """
-    if count is None:
-        return
-    layers = encoder.config.num_hidden_layers
-    if not 0 <= count <= layers:
-        expected = f"0 … {layers}, the layers of this encoder"
-        raise BadInput("speech_encoder.frozen_layers", expected=expected, found=str(count), fix="Change it.")
-    encoder.config.frozen_layers = count
