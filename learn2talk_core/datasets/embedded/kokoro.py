@@ -8,8 +8,8 @@ them) contains
     voices/*.bin    a table of styles for each base voice, float32 (510, 256): row n - 1 is for n tokens
 
 The network predicts how long each token lasts, in units of 25 ms, and makes that much sound. These durations are an
-inner tensor of the graph, which is made an output here. They run 62.5 ms late, as the time from a frame's start to the
-middle of the decoder's window: `benchmarks/phoneme_times.py` measures it against forced alignment.
+inner tensor of the graph, which is made an output here. They run 62.5 ms late; `benchmarks/phoneme_times.py` measures
+it by forced alignment.
 """
 
 import importlib.util
@@ -153,8 +153,8 @@ def timed_phonemes(spelt: str, edges: np.ndarray, duration: float) -> tuple[Phon
                 made[-1][1] = start
         elif symbol in ARPABET:
             name = ARPABET[symbol]
-            rhotic = symbol == "ɹ" and spelt[i - 1 : i] in ("ɜ", "ə") and spelt[i - 1 : i] != ""
-            if rhotic and made and (spelt[i - 1] == "ɜ" or not _vowel_after(spelt, i)):
+            before = spelt[i - 1] if i > 0 else ""
+            if symbol == "ɹ" and made and (before == "ɜ" or (before == "ə" and not _vowel_after(spelt, i))):
                 made[-1][1:] = [end, "ER"]
             else:
                 made.append([begin if start is None else start, end, name])
