@@ -59,7 +59,7 @@ def test_a_killed_stage_keeps_the_finished_voices(here: Path, monkeypatch: pytes
 
 
 def test_kokoro_that_is_not_there(here: Path) -> None:
-    expected = r"speech.kokoro: expected the folder of Kokoro's files, for natural voices, found none\. docs/"
+    expected = r"speech.kokoro: expected the folder of Kokoro's files, for natural voices, found none\. Get Kokoro"
     with pytest.raises(BadInput, match=expected):
         main(params(natural_voices=3))
 

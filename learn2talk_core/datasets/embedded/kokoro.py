@@ -1,7 +1,7 @@
 """Natural speech with phoneme times from Kokoro-82M, a text-to-speech network (Apache-2.0) as an ONNX file.
 
-Needed only to make speech, in no stage of the default pipeline. The folder of its files (docs/corpus.md says how to get
-them) contains
+Needed only to make speech, in no stage of the default pipeline. The folder of its files, which
+`python -m scripts.fetch_kokoro` makes, contains
 
     model.onnx      the network: tokens and a style → wave
     vocab.json      {"vocab": {symbol: token}}
@@ -32,7 +32,7 @@ LATE = 0.0625  # seconds by which the durations run late
 LONGEST_GAP = 0.08  # seconds; a shorter space between words is no pause
 STYLES = (510, 256)
 DURATIONS = "/encoder/Clip_output_0"
-GET_THEM = "docs/corpus.md says how to get the files of Kokoro."
+GET_THEM = "Get Kokoro's files: python -m scripts.fetch_kokoro."
 
 
 @dataclass(frozen=True)
