@@ -1,7 +1,8 @@
 # make repro   set up, run the whole pipeline, print the results
 # make test    set up, run the tests
 # make check   check style, format and types (ruff, mypy)
-# make smoke   run the real DAG at tiny size, in a temporary folder
+# make smoke   run both pipelines at tiny size, in a temporary folder
+# make weights run the pipeline in pretraining/ (hours) and package its networks in weights/
 # make compare train all networks alike and write docs/comparison.md, on the experts of `make repro` (hours)
 # make bench   run every benchmark, on the results of `make repro`
 # make setup   only set up the environment
@@ -15,7 +16,7 @@ READY := $(VENV)/ready
 IN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GOMP_SPINCOUNT=20000 \
 	MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=4000000000
 
-.PHONY: setup repro test check smoke compare bench clean
+.PHONY: setup repro test check smoke weights compare bench clean
 
 setup: $(READY)
 
@@ -42,6 +43,10 @@ check: $(READY)
 smoke: $(READY)
 	$(IN) python -m scripts.smoke
 
+weights: $(READY)
+	cd pretraining && $(IN) dvc repro
+	$(IN) python -m scripts.package_weights
+
 compare: $(READY)
 	$(IN) python -m scripts.compare
 
@@ -49,4 +54,4 @@ bench: $(READY)
 	@for file in benchmarks/*.py; do name=$$(basename $$file .py); echo "== $$name"; $(IN) python -m benchmarks.$$name || exit 1; done
 
 clean:
-	rm -rf $(VENV) .scratch
+	rm -rf $(VENV) .scratch pretraining/.scratch

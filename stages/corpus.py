@@ -11,7 +11,7 @@ from learn2talk_core.datasets.settings import Settings, open_source, write_sourc
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import write_json
-from learn2talk_core.run.paths import CORPUS, METRICS
+from learn2talk_core.run.paths import CORPUS, METRICS, is_nothing
 from learn2talk_core.run.progress import log
 from learn2talk_core.run.stage import run
 
@@ -22,7 +22,7 @@ OUT = CORPUS
 class Params:
     source: Settings
     speech: Literal["packaged", "espeak"]
-    texts: str | None
+    texts: str
     train_speakers: int
     validation_speakers: int
     unseen_speakers: int
@@ -55,10 +55,10 @@ def embedded(params: Params) -> None:
         other_sentences=params.other_sentences,
     )
     if params.speech == "espeak":
-        texts = None if params.texts is None else read_texts(params.texts, size.sentences)
+        texts = None if is_nothing(params.texts) else read_texts(params.texts, size.sentences)
         roles = cast_espeak(size, params.seed, texts)
-    elif params.texts is not None:
-        found, fix = "corpus.speech: packaged", "Set corpus.speech to espeak, or corpus.texts to null."
+    elif not is_nothing(params.texts):
+        found, fix = "corpus.speech: packaged", "Set corpus.speech to espeak, or corpus.texts to weights/none."
         raise BadInput("params.yaml: corpus.texts", expected="eSpeak, to speak your texts", found=found, fix=fix)
     else:
         roles = cast_packaged(size, params.seed)

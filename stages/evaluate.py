@@ -1,7 +1,7 @@
-"""predicted motion, corpus, judges → metrics/{evaluate,summary,validation,syncnet3d}.json, per_clip.csv.
+"""predicted motion, corpus, judges → metrics/{evaluate,summary,validation,syncnet3d,teacher_video}.json, per_clip.csv.
 
 The judges are the SyncNet3D and the lip reader of role `metric`. Their weights must differ from those of the losses,
-which is checked by hash.
+which is checked by hash. teacher_video.json holds what the lip reader reads in the teacher's videos (data/mouths).
 """
 
 import hashlib
@@ -14,6 +14,7 @@ import pandas as pd
 
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.evaluation.judge import judge_clip, open_judging, read_clip, summarise
+from learn2talk_core.evaluation.teacher_reading import read_teacher
 from learn2talk_core.metrics.protocol import describe_corpus, describe_test, protocols
 from learn2talk_core.models.lipreader import load_units
 from learn2talk_core.report.summary import summary
@@ -21,7 +22,17 @@ from learn2talk_core.run.clip_map import Backend, map_clips
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import missing, read_json, whole_file, write_json
-from learn2talk_core.run.paths import CORPUS, EVALUATION, LIPREADER, METRICS, MODELS, PREDICTED, SUMMARY, SYNCNET3D
+from learn2talk_core.run.paths import (
+    CORPUS,
+    EVALUATION,
+    LIPREADER,
+    METRICS,
+    MODELS,
+    MOUTHS,
+    PREDICTED,
+    SUMMARY,
+    SYNCNET3D,
+)
 from learn2talk_core.run.progress import log, progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.students import PlainStudent, TaughtStudent, student_names
@@ -81,6 +92,9 @@ def main(params: Params) -> str:
         for role in ("metric", "loss")
     }
     write_json(f"{METRICS}/syncnet3d.json", reports)
+    teacher = read_teacher(corpus, MOUTHS, JUDGES[1])
+    write_json(f"{METRICS}/teacher_video.json", teacher)
+    log.info("the teacher's videos: %s", teacher)
     return f"{len(rows)} motions of {len(clips)} clips judged"
 
 

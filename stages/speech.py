@@ -34,17 +34,18 @@ class Params:
 def main(params: Params) -> str:
     check(params)
     parts = film_parts(params.natural_voices, params.espeak_voices, params.sentences_a_voice, params.seed)
-    kokoro = None if is_nothing(params.kokoro) else params.kokoro
+    kokoro = None if is_nothing(params.kokoro) else Path(params.kokoro).absolute()
     with open_scratch("speech", params, [kokoro] if kokoro else []) as scratch:
-        left = [part for part in parts if not file_of(part, scratch.folder).is_file()]  # a killed stage goes on
-        jobs = (delayed(record_to)(file_of(part, scratch.folder), part, kokoro) for part in left)
+        made = scratch.folder.absolute()
+        left = [part for part in parts if not file_of(part, made).is_file()]  # a killed stage goes on
+        jobs = (delayed(record_to)(file_of(part, made), part, kokoro) for part in left)
         with parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=10):
             work = Parallel(n_jobs=min(cpu_count(), MOST_WORKERS), return_as="generator_unordered")(jobs)
             for _ in progress(work, "voices", total=len(parts), start=len(parts) - len(left)):
                 pass
         with whole_folder(OUT) as folder:
             for part in parts:
-                shutil.copy(file_of(part, scratch.folder), folder)
+                shutil.copy(file_of(part, made), folder)
         scratch.remove()
     utterances = [one for said in open_speech(OUT).values() for one in said]
     spoken = sum(one.phonemes[-1].end - one.phonemes[0].start for one in utterances) / 60
@@ -71,7 +72,7 @@ def file_of(part: Part, folder: Path) -> Path:
     return folder / f"{part.voice.id}.parquet"
 
 
-def record_to(path: Path, part: Part, kokoro: str | None) -> None:
+def record_to(path: Path, part: Part, kokoro: Path | None) -> None:
     write_utterances(path, record(part, kokoro))
 
 

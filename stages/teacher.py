@@ -86,7 +86,7 @@ class Params:
     seed: int = shared()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class HeldOut:
     """A held-out clip, its frames, and what the networks see and hear of it."""
 

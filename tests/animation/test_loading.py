@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -5,12 +6,14 @@ import pytest
 import torch
 import trimesh
 
-from learn2talk_core.animation.loading import load_animator
+from learn2talk_core.animation import loading
+from learn2talk_core.animation.loading import find_model, load_animator
 from learn2talk_core.checkpoints.faceformer import PUBLISHED, import_faceformer
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.mesh.topology import submesh
+from learn2talk_core.run import paths
 from learn2talk_core.run.errors import BadInput
 from tests.animation.test_animator import speech
 from tests.checkpoints.test_faceformer import small
@@ -138,3 +141,46 @@ def test_the_corpus_must_be_the_models(tmp_path: Path) -> None:
     with pytest.raises(BadInput, match="expected one made for the recipe toy"):
         load_animator(student, corpus=corpus)
     assert open_corpus(corpus).recipe == "toy"
+
+
+def packaged(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A student in a package at `place`; the working directory is empty. Returns the student."""
+    student, corpus = toy_student(place)
+    (place / "students").mkdir()
+    student = student.rename(place / "students" / "learn2talk")
+    for module in (loading, paths):
+        monkeypatch.setattr(module, "PACKAGED_STUDENTS", place / "students")
+    monkeypatch.setattr(paths, "PACKAGED", place)
+    monkeypatch.setattr(paths, "PACKAGED_CORPUS", corpus)
+    (place.parent / "empty").mkdir()
+    monkeypatch.chdir(place.parent / "empty")
+    return student
+
+
+def test_without_a_run_the_packaged_student_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    student = packaged(tmp_path / "package", monkeypatch)
+    assert find_model() == find_model("learn2talk") == student
+    animator = load_animator()
+    assert animator.corpus is not None
+    assert animator.corpus.folder == tmp_path / "package" / "corpus"
+    assert len(animator.animate(speech(1.0)).states) == 30
+    with pytest.raises(
+        BadInput, match=r"other: expected a folder, .* or the name of a student: learn2talk, found nothing"
+    ):
+        find_model("other")
+
+
+def test_a_run_comes_before_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    student = packaged(tmp_path / "package", monkeypatch)
+    toy_student(Path())
+    Path("data/models/students").mkdir(parents=True)
+    Path("student").rename("data/models/students/learn2talk")
+    Path("corpus").rename("data/corpus")
+    assert find_model() == find_model("learn2talk") == Path("data/models/students/learn2talk")
+    assert load_animator().corpus.folder == Path("data/corpus")
+    assert load_animator(student).corpus.folder == tmp_path / "package" / "corpus"
+    assert load_animator(student, corpus=Path("data/corpus")).corpus.folder == Path("data/corpus")
+    shutil.rmtree("data/models/students/learn2talk")
+    Path("data/models/students/learn2talk").mkdir()
+    with pytest.raises(BadInput, match=r"model\.json: expected a file, found nothing"):
+        load_animator()  # a damaged run is not hidden by the package

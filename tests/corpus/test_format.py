@@ -9,10 +9,18 @@ import pyarrow as pa
 import pyarrow.parquet as parquet
 import pytest
 
-from learn2talk_core.corpus.format import Corpus, Recording, common_duration, open_corpus, write_corpus
+from learn2talk_core.corpus.format import (
+    Corpus,
+    Recording,
+    common_duration,
+    open_corpus,
+    write_corpus,
+    write_excerpt,
+)
 from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.run.errors import BadInput
+from tests.toy import toy_corpus
 
 V, K, FPS = 12, 4, 30.0
 RNG = np.random.default_rng(0)
@@ -256,3 +264,29 @@ def test_a_corpus_reads_its_own_files_only(tmp_path: Path, name: str) -> None:
     os.mkfifo(path)
     with pytest.raises(BadInput, match=f"{name}: expected a file, found a device or a pipe"):
         open_corpus(tmp_path / "corpus")
+
+
+@pytest.mark.parametrize("basis", [False, True])
+def test_an_excerpt_holds_its_clips_and_all_faces(basis: bool, tmp_path: Path) -> None:
+    whole = toy_corpus(tmp_path / "whole")
+    if basis:
+        motion = np.random.default_rng(0).normal(0, 1e-3, (3, 64, 3)).astype(np.float32)
+        recordings = [
+            Recording(c.id, c.speaker, c.sentence, c.text, c.split, whole.audio(c), np.ones((c.frames, 3)), c.phonemes)
+            for c in whole.clips
+        ]
+        write_corpus(
+            tmp_path / "linear", recordings, topology=whole.topology, templates=whole.templates,
+            train_speakers=whole.train_speakers, fps=30.0, mm_per_unit=1000.0, recipe="toy", basis=motion,
+        )  # fmt: skip
+        whole = open_corpus(tmp_path / "linear")
+    chosen = whole.split("train")[::2]
+    write_excerpt(tmp_path / "part", whole, chosen)
+    part = open_corpus(tmp_path / "part")
+    assert [clip.id for clip in part.clips] == [clip.id for clip in chosen]
+    assert sorted(part.templates) == sorted(whole.templates)
+    assert (part.train_speakers, part.fps, part.recipe) == (whole.train_speakers, whole.fps, whole.recipe)
+    for own, clip in zip(part.clips, chosen, strict=True):
+        np.testing.assert_array_equal(part.audio(own), whole.audio(clip))
+        np.testing.assert_array_equal(part.vertices(own), whole.vertices(clip))
+        assert (own.text, own.phonemes) == (clip.text, clip.phonemes)

@@ -17,7 +17,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from learn2talk_core.corpus.phonemes import Phoneme
+from learn2talk_core.corpus.phonemes import BILABIALS, Phoneme
 
 PARAMETERS = (
     "jaw",  # opening
@@ -34,6 +34,9 @@ PARAMETERS = (
 REST = {"jaw": 0.03}
 GRID = 120  # instants per second at which the track is computed, before it is sampled at the frame rate
 MIN_PAUSE = 0.05  # seconds
+# Seconds for which the lips stay closed at least at p b m, even if the phoneme is shorter: in natural speech a closure
+# can last 25 ms, which may fall between two frames.
+MIN_CLOSURE = 0.05
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,8 @@ _PRESSED = {"jaw": 2.5, "pucker": 0.12, "funnel": 0.12, "stretch": 0.12, "raise"
 _BITTEN = {"seal": 2.0, "pucker": 0.2, "funnel": 0.2, "raise": 8.0, "lower": 4.0}
 _VOWEL = _Manner(1.0, 0.55, 0.075, 0.35)
 _MANNERS = {
-    "P B M": _Manner(12.0, 0.25, 0.022, 0.40, {**_PRESSED, "tuck": 0.6}),
-    "F V": _Manner(8.0, 0.35, 0.026, 0.40, _BITTEN),
+    "P B M": _Manner(12.0, 0.25, 0.012, 0.40, {**_PRESSED, "tuck": 0.6}),
+    "F V": _Manner(8.0, 0.35, 0.016, 0.40, _BITTEN),
     "W": _Manner(2.6, 0.4, 0.050),
     "SH ZH CH JH": _Manner(2.2, 0.6, 0.040),
     "R": _Manner(1.1, 0.3, 0.050),
@@ -181,6 +184,8 @@ def _gestures(phonemes: Sequence[Phoneme], duration: float) -> list[_Gesture]:
         for i, (first, last) in enumerate(pairwise(edges)):
             target, strength, seconds, core = _rule(phoneme.name, i)
             half, middle = core * (last - first), (first + last) / 2
+            if phoneme.name in BILABIALS:
+                half = max(half, MIN_CLOSURE / 2)
             lips_only = phoneme.name in ("P", "B", "M", "F", "V")
             gestures.append(_Gesture(middle - half, middle + half, target, strength, seconds, lips_only))
     return gestures

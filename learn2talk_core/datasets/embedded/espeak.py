@@ -7,8 +7,8 @@ fresh process, one seed and a fixed order of sentences give the same samples eve
 Input: JSON {voice, pitch, pitch_range, rate, seed, texts}. Output: an `.npz` with `rate` and, for sentence i, `wave_i`
 (int16), `start_i` (first sample of each phoneme) and `name_i` (eSpeak's mnemonics).
 
-Input: JSON {voice, spell}, a list of words without punctuation. Output: JSON, the IPA of each; `^` joins the two letters
-of one sound (`a^ɪ`).
+Input: JSON {voice, spell}, a list of words without punctuation. Output: JSON, the IPA of each; `^` joins the two
+letters of one sound (`a^ɪ`).
 """
 
 import ctypes

@@ -145,7 +145,7 @@ def read_texts(path: str | Path, needed: int) -> list[str]:
         BadInput: no text in UTF-8, a line longer than `LONGEST_TEXT` characters, or fewer than `needed` sentences.
     """
     path = regular(path, made_by="write one sentence per line")
-    fix = "Correct the file, or set corpus.texts to null."
+    fix = "Correct the file, or set corpus.texts to weights/none."
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError as error:

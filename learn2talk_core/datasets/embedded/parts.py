@@ -1,4 +1,4 @@
-"""Who says what: the sentences of each voice, for the packaged speech of the 3D corpus and the speech of the 2D corpus."""
+"""Who says what: the sentences of each voice, in the packaged speech of the 3D corpus and in the 2D corpus."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from learn2talk_core.datasets.embedded.kokoro import open_kokoro
+from learn2talk_core.datasets.embedded.natural_speech import speak_naturally
 from learn2talk_core.datasets.embedded.sentences import make_sentences, prose
-from learn2talk_core.datasets.embedded.speech import speak_naturally, synthesise
+from learn2talk_core.datasets.embedded.speech import synthesise
 from learn2talk_core.datasets.embedded.utterances import Utterance, utterance
 from learn2talk_core.datasets.embedded.voices import FILM_VOICES, EspeakVoice, Voice, corpus_voices, film_voices
 
