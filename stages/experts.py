@@ -16,12 +16,13 @@ from learn2talk_core.checkpoints.lipreader import import_reader
 from learn2talk_core.checkpoints.speech_encoder import import_speech_encoder
 from learn2talk_core.checkpoints.watched import refuse_unwatched
 from learn2talk_core.checkpoints.wav2lip import import_expert, import_generator
+from learn2talk_core.models.phoneme_head import read_phoneme_head
 from learn2talk_core.models.speech_encoders.loading import save_speech_encoder
 from learn2talk_core.models.sync_expert2d import save_expert
 from learn2talk_core.models.wav2lip import save_generator
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_folder, write_json
-from learn2talk_core.run.paths import LIPREADER, METRICS, SPEECH_ENCODER, SYNC_EXPERT, TEACHER, is_nothing
+from learn2talk_core.run.paths import LIPREADER, METRICS, PHONEME_HEAD, SPEECH_ENCODER, SYNC_EXPERT, TEACHER, is_nothing
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.weights import parameter_count, read_origin, save_weights
 
@@ -35,6 +36,7 @@ class Params:
     lipreader_loss: str
     teacher: str
     sync_expert: str
+    phoneme_head: str
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,12 @@ def take_speech_encoder(source: str, folder: Path) -> nn.Module:
     return encoder
 
 
+def take_phoneme_head(source: str, folder: Path) -> nn.Module:
+    head, config = read_phoneme_head(source, made_by="dvc repro phoneme_head in pretraining/")
+    save_weights(folder, head, config)
+    return head
+
+
 def take_lipreader(source: str, folder: Path) -> nn.Module:
     model, config = import_reader(source)
     save_weights(folder, model, config)
@@ -112,6 +120,7 @@ EXPERTS = {
     "lipreader_loss": Expert("lipreader", f"{LIPREADER}/loss", take_lipreader, ("model.json", "*units.txt")),
     "teacher": Expert("teacher", TEACHER, take_teacher),
     "sync_expert": Expert("teacher", SYNC_EXPERT, take_sync_expert, optional=True),
+    "phoneme_head": Expert("phoneme_head", PHONEME_HEAD, take_phoneme_head, optional=True),
 }
 
 if __name__ == "__main__":

@@ -3,7 +3,9 @@
 It is scored on the speakers of the validation split, whose voices and sentences it has not heard.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import overload
 
 from learn2talk_core.datasets.embedded.utterances import Utterance, open_speech
 from learn2talk_core.models.phoneme_head import save_phoneme_head
@@ -16,9 +18,9 @@ from learn2talk_core.run.seed import mix
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.weights import parameter_count
 from learn2talk_core.training.loop import write_curve
-from learn2talk_core.training.phoneme_head import PhonemeHeadRecipe, SpokenUtterances, train_phoneme_head
+from learn2talk_core.training.phoneme_head import PhonemeHeadRecipe, train_phoneme_head
 from learn2talk_core.training.scratch import open_scratch
-from learn2talk_core.training.speech_encoder import blind_scores, recognition_scores
+from learn2talk_core.training.speech_encoder import SpokenText, blind_scores, recognition_scores
 
 ENCODER, OUT = SPEECH_ENCODER, PHONEME_HEAD
 CURVE, NUMBERS = f"{CURVES}/phoneme_head.csv", f"{METRICS}/phoneme_head.json"
@@ -57,6 +59,25 @@ def main(params: Params) -> str:
         write_json(NUMBERS, {**scores, **{f"{key}_no_audio": value for key, value in blind.items()}, **about})
         scratch.remove()
     return f"phoneme error {scores['phoneme_error']:.3f} on unseen voices ({blind['phoneme_error']:.3f} without audio)"
+
+
+class SpokenUtterances(Sequence[SpokenText]):
+    """Utterances whose sound is decoded when it is needed: three hours would take 700 MB."""
+
+    def __init__(self, utterances: Sequence[Utterance]) -> None:
+        self._utterances = utterances
+
+    def __len__(self) -> int:
+        return len(self._utterances)
+
+    @overload
+    def __getitem__(self, index: int) -> SpokenText: ...
+    @overload
+    def __getitem__(self, index: slice) -> "SpokenUtterances": ...
+    def __getitem__(self, index: int | slice) -> "SpokenText | SpokenUtterances":
+        if isinstance(index, slice):
+            return SpokenUtterances(self._utterances[index])
+        return SpokenText(self._utterances[index].wave(), self._utterances[index].phonemes)
 
 
 def splits(said: list[Utterance]) -> str:

@@ -29,7 +29,7 @@ from learn2talk_core.run.students import PlainStudent, TaughtStudent, student_na
 from learn2talk_core.video.talking_video import open_talking_video
 from learn2talk_core.video.video_file import write_video
 
-EXPERTS = ("speech_encoder", "lipreader_metric", "lipreader_loss", "teacher", "sync_expert")
+EXPERTS = ("speech_encoder", "lipreader_metric", "lipreader_loss", "teacher", "sync_expert", "phoneme_head")
 METRICS, PLOTS, OUT = Path(paths.METRICS), Path(paths.PLOTS), Path(paths.REPORT)
 
 

@@ -25,6 +25,7 @@ ABOUT = {
     "speech_encoder": "Speech encoder, wav2vec 2.0 or Whisper's: speech in, features out.",
     "teacher": "Wav2Lip and its lip-sync expert: a face and speech in, a talking face out.",
     "lipreader": "Lip reader: mouth images in, phonemes or text out.",
+    "phoneme_head": "A phoneme recogniser on the packaged speech encoder: speech in, English phonemes with times out.",
     "syncnet3d": "SyncNet3D: measures whether the 3D motion of a mouth and speech are in sync.",
 }
 LOADING = {  # module, code that loads the model
@@ -32,6 +33,7 @@ LOADING = {  # module, code that loads the model
     "speech_encoder": ("speech_encoders.loading", 'encoder = load_speech_encoder("FOLDER")'),
     "teacher": ("wav2lip", 'generator, inputs = load_generator("FOLDER")'),
     "lipreader": ("lipreader", 'reader, head = load_lipreader("FOLDER")'),
+    "phoneme_head": ("phoneme_head", 'model = load_recogniser(encoder, "FOLDER", made_by="a download")'),
     "syncnet3d": ("syncnet3d", 'syncnet = load_syncnet3d("FOLDER")'),
 }
 PARAMETER = {  # the parameter that names such a folder

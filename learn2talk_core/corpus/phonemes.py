@@ -12,6 +12,7 @@ SILENCE = ""
 BILABIALS = ("P", "B", "M")
 _VOWELS = "AA AE AH AO AW AY EH ER EY IH IY OW OY UH UW"
 VOWELS: tuple[str, ...] = tuple(_VOWELS.split())
+OPEN_VOWELS = ("AA", "AE", "AO", "AW", "AY")  # at which the mouth must be open
 
 # Phonemes that look alike on the lips, one class per row; class 0 is silence. Grouped by place of articulation and lip
 # shape, as in the viseme sets of audio-visual speech recognition (Fisher 1968; MPEG-4 facial animation has 14 of them).

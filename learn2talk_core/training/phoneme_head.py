@@ -6,11 +6,10 @@ hears each window as it would a clip of that length: sped up or slowed down, lou
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import overload
 
 import torch
 
-from learn2talk_core.datasets.embedded.utterances import Utterance
+from learn2talk_core.corpus.phonemes import PHONEMES
 from learn2talk_core.models.phoneme_head import PhonemeHead, SpeechRecogniser
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.run import processes
@@ -36,31 +35,12 @@ class PhonemeHeadRecipe:
     alignment_weight: float
 
 
-class SpokenUtterances(Sequence[SpokenText]):
-    """Utterances whose sound is decoded when it is needed: three hours would take 700 MB."""
-
-    def __init__(self, utterances: Sequence[Utterance]) -> None:
-        self._utterances = utterances
-
-    def __len__(self) -> int:
-        return len(self._utterances)
-
-    @overload
-    def __getitem__(self, index: int) -> SpokenText: ...
-    @overload
-    def __getitem__(self, index: slice) -> "SpokenUtterances": ...
-    def __getitem__(self, index: int | slice) -> "SpokenText | SpokenUtterances":
-        if isinstance(index, slice):
-            return SpokenUtterances(self._utterances[index])
-        return SpokenText(self._utterances[index].wave(), self._utterances[index].phonemes)
-
-
 def train_phoneme_head(
     encoder: SpeechEncoder, clips: Sequence[SpokenText], recipe: PhonemeHeadRecipe, *, seed: int, scratch: Scratch
 ) -> tuple[SpeechRecogniser, list[dict[str, float]]]:
     """Train a new head; returns it with its encoder, in evaluation mode, and one row of loss values per step."""
     seed_torch(seed, "weights")
-    model = SpeechRecogniser(encoder, PhonemeHead(encoder.width, recipe.width, recipe.dropout))
+    model = SpeechRecogniser(encoder, PhonemeHead(encoder.width, PHONEMES, recipe.width, recipe.dropout))
     encoder.eval()
     optimizer = torch.optim.AdamW(model.head.parameters(), weight_decay=recipe.weight_decay, betas=(0.9, 0.98))
 

@@ -1,0 +1,68 @@
+"""What a student does with recordings of real people.
+
+    python -m benchmarks.real_speech FOLDER [-o out/real_speech] [--model NAME] [--corpus data/corpus] [--style auto]
+
+FOLDER holds sounds and `set.json`, a list of {"id", "wav", "text", "phonemes": ["B", "AA", …]}, or with times
+{"phonemes_with_times": [[start, end, "B"], …]} in seconds. Phonemes are the 39 of ARPAbet without stress. Where times
+are missing the phoneme head aligns them, which needs a speech encoder as published and a head that fits it.
+
+Printed and written to -o: a Markdown table, the same as JSON, and a video of each recording. Measures: phoneme error of
+the recogniser; gaps of the lips at p b m and at open vowels (`metrics/articulation.py`); jitter; the lag that SyncNet3D
+finds, and what it finds if the sound is shifted by ± 100 and ± 200 ms (`evaluation/real_speech.py`).
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+
+from learn2talk.api import export, load
+from learn2talk_core.evaluation.motion_sync import open_scorer
+from learn2talk_core.evaluation.real_speech import as_json, judge, read_set, table
+from learn2talk_core.models.phoneme_head import SpeechRecogniser, load_recogniser
+from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
+from learn2talk_core.run.files import write_json
+from learn2talk_core.run.paths import CORPUS
+from learn2talk_core.run.progress import progress
+
+WEIGHTS = Path("weights")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("folder")
+    parser.add_argument("-o", "--out", default="out/real_speech", help="default: %(default)s")
+    parser.add_argument("--model", help="folder or name of a student (default: that of the last run, or the packaged)")
+    parser.add_argument("--corpus", default=CORPUS, help="default: %(default)s")
+    parser.add_argument("--style", default="auto", help="default: %(default)s, the training speaker with this voice")
+    parser.add_argument("--encoder", default=str(WEIGHTS / "speech_encoder"), help="default: %(default)s")
+    parser.add_argument(
+        "--head", default=str(WEIGHTS / "phoneme_head"), help="default: %(default)s; none: no recognition"
+    )
+    parser.add_argument("--no-lag", action="store_true", help="without SyncNet3D")
+    parser.add_argument("--no-video", action="store_true")
+    parser.add_argument("--threads", type=int, default=1, help="default: %(default)s")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    recordings, out = read_set(arguments.folder), Path(arguments.out)
+    animator = load(arguments.model, corpus=arguments.corpus)
+    recogniser = None if arguments.head == "none" else open_recogniser(arguments.encoder, arguments.head)
+    scorer = None if arguments.no_lag else open_scorer(corpus=arguments.corpus)
+    judged = []
+    for recording in progress(recordings, "recordings", unit="clip"):
+        animation = animator.animate(recording.wave, style=arguments.style)
+        judged.append(judge(recording, animation, recogniser, scorer))
+        if not arguments.no_video:
+            export(animation, out, name=recording.id)
+    print(table(judged))
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "real_speech.md").write_text(table(judged))
+    write_json(out / "real_speech.json", as_json(judged, model=dict(animator.about), set=arguments.folder))
+
+
+def open_recogniser(encoder: str, head: str) -> SpeechRecogniser:
+    return load_recogniser(load_speech_encoder(encoder), head, made_by="dvc repro phoneme_head in pretraining/")
+
+
+if __name__ == "__main__":
+    main()
