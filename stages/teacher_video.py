@@ -18,7 +18,7 @@ from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, load_generator, one_
 from learn2talk_core.run.clip_map import map_clips
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
-from learn2talk_core.run.paths import CORPUS, SPEECH_ENCODER, TEACHER, TEACHER_VIDEO
+from learn2talk_core.run.paths import CORPUS, TEACHER, TEACHER_VIDEO, is_nothing
 from learn2talk_core.run.progress import log, progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.teacher.command import check_command, clear_unfinished, make_video, video_path
@@ -105,7 +105,9 @@ def open_workshop(params: Params, scratch: Path) -> Workshop:
     stills = choose_stills(corpus.templates, open_talking_video(params.stills), params.still)
     if params.kind == "wav2lip":
         generator, inputs = load_generator(TEACHER)
-        encoder = load_speech_encoder(SPEECH_ENCODER).eval() if inputs.states else None
+        encoder = None
+        if inputs.states and not is_nothing(params.hears):
+            encoder = load_speech_encoder(params.hears).eval()
 
         def spoken(clip: Clip, audio: np.ndarray, still: Still) -> Made:
             return wav2lip_film(clip, audio, still, generator, inputs, encoder), ""

@@ -259,10 +259,10 @@ def sound_for(inputs: Inputs, wave: np.ndarray, frames: int, encoder: SpeechEnco
         return mel_spectrogram(wave)
     if encoder is None or encoder.width != inputs.states:
         raise BadInput(
-            "the teacher's speech encoder",
+            "the teacher's speech encoder (teacher_video.hears)",
             expected=f"the one that the generator was trained with, of width {inputs.states}",
             found="none" if encoder is None else f"one of width {encoder.width}",
-            fix="Use the two that belong together, or train the teacher again.",
+            fix="Name the one that belongs to the teacher, or train the teacher again.",
         )
     return hidden_states(encoder, wave, frames)
 

@@ -13,6 +13,7 @@ class TeacherVideo:
     """Settings of the teacher: which one makes the videos, from which still images, for which clips."""
 
     kind: Literal["wav2lip", "videos", "command"]
+    hears: str
     stills: str
     still: str
     test_clips: int

@@ -7,7 +7,7 @@ import numpy as np
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.datasets.embedded.kokoro import Kokoro, speak, style_table
-from learn2talk_core.datasets.embedded.speech import Spoken, clip_of, shifted
+from learn2talk_core.datasets.embedded.speech import Spoken, clip_of, later
 from learn2talk_core.datasets.embedded.spelling import spell
 from learn2talk_core.datasets.embedded.voices import NaturalVoice
 from learn2talk_core.run.errors import BadInput
@@ -38,7 +38,7 @@ def speak_naturally(kokoro: Kokoro, voice: NaturalVoice, texts: Sequence[str]) -
             raise BadInput(repr(texts[i]), expected="words", found="no phoneme", fix="Leave out this text.")
         first = max(0, round((phonemes[0].start - BREATH[0]) * SAMPLE_RATE))
         last = round((phonemes[-1].end + BREATH[1]) * SAMPLE_RATE)
-        spoken.append(clip_of(_faded(wave[first:last]), shifted(phonemes, -first / SAMPLE_RATE), rng))
+        spoken.append(clip_of(_faded(wave[first:last]), later(phonemes, -first / SAMPLE_RATE), rng))
     return spoken
 
 

@@ -103,9 +103,9 @@ def clip_of(speech: np.ndarray, phonemes: Sequence[Phoneme], rng: np.random.Gene
     first = round(before * SAMPLE_RATE)
     clip[first : first + len(speech)] = speech * (PEAK / max(float(np.abs(speech).max(initial=0)), 1e-6))
     clip += rng.normal(0, ROOM_NOISE, len(clip)).astype(np.float32)
-    return clip, shifted(phonemes, first / SAMPLE_RATE)
+    return clip, later(phonemes, first / SAMPLE_RATE)
 
 
-def shifted(phonemes: Sequence[Phoneme], seconds: float) -> tuple[Phoneme, ...]:
+def later(phonemes: Sequence[Phoneme], seconds: float) -> tuple[Phoneme, ...]:
     """The same phonemes so many seconds later, rounded to 0.1 ms."""
     return tuple(Phoneme(round(p.start + seconds, 4), round(p.end + seconds, 4), p.name) for p in phonemes)

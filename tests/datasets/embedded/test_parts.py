@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from learn2talk_core.datasets.embedded.parts import Part, film_parts, packaged_parts, record
+from learn2talk_core.datasets.embedded.parts import SpokenPart, film_parts, packaged_parts, record
 from learn2talk_core.datasets.embedded.sentences import prose
 from learn2talk_core.datasets.embedded.voices import FILM_VOICES, espeak_voices
 
@@ -34,7 +34,7 @@ def test_the_2d_corpus_has_other_sentences_and_none_in_two_splits() -> None:
 
 def test_a_recorded_part() -> None:
     pytest.importorskip("espeakng_loader")
-    part = Part(espeak_voices(1, 0)[0], "loss", ("Bob may pop.",))
+    part = SpokenPart(espeak_voices(1, 0)[0], "loss", ("Bob may pop.",))
     [said] = record(part, None)
     assert (said.speaker, said.split, said.text, said.female) == ("S00", "loss", "Bob may pop.", False)
     assert [p.name for p in said.phonemes] == ["B", "AA", "B", "M", "EY", "P", "AA", "P"]
