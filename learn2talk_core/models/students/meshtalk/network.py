@@ -187,6 +187,7 @@ class VertexUnet(nn.Module):
         The face at rest is added to what the last layer gives, so that this is the displacement.
         """
         last = self.decoder[2]
+        assert isinstance(last, nn.Linear)
         weight, bias, offset = (x.unflatten(0, (-1, 3)) for x in (last.weight, last.bias, self.vertex_bias))
         stddev = self.stddev
         if region is not None:
@@ -263,6 +264,9 @@ class ContextModel(nn.Module):
         embed, *weights = (
             (layer.masked_linear.weight * layer.mask)[..., 0] for layer in (self.embedding, *layers, self.logits)
         )
+        first_bias, last_bias = self.embedding.masked_linear.bias, self.logits.masked_linear.bias
+        assert first_bias is not None
+        assert last_bias is not None
         columns = embed.T.contiguous()  # the embedding of one-hot classes is a sum of columns
         hidden, depth = columns.shape[1] // heads, len(layers) + 2
         heard = [layer.unmasked_linear(audio.T).T + layer.masked_linear.bias + layer.historic.bias for layer in layers]
@@ -279,7 +283,7 @@ class ContextModel(nn.Module):
                 for distance, weight in taps:
                     if t >= distance:
                         values += weight @ given[t - distance]
-            embedded = self.embedding.masked_linear.bias.clone()
+            embedded = first_bias.clone()
             for first in range(0, heads + depth - 1, depth):  # the last round completes the inputs for later frames
                 for level, given in enumerate(inputs):
                     end = min(heads, first + level + 1)
@@ -295,7 +299,7 @@ class ContextModel(nn.Module):
                 if first < heads:
                     end = min(heads, first + depth)
                     rows, before = slice(first * classes, end * classes), slice(0, end * hidden)
-                    logits = self.logits.masked_linear.bias[rows] + weights[-1][rows, before] @ inputs[-1][t, before]
+                    logits = last_bias[rows] + weights[-1][rows, before] @ inputs[-1][t, before]
                     logits = logits.view(-1, classes)
                     drawn = (logits if noise is None else logits + noise[first:end]).argmax(-1)
                     labels[t, first:end] = drawn
