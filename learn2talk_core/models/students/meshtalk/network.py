@@ -275,9 +275,9 @@ class ContextModel(nn.Module):
             for layer in layers
         ]
         inputs = [audio.new_zeros(len(audio), heads * hidden) for _ in weights]  # of each layer and of the logits
-        labels = torch.zeros(len(audio), heads, dtype=torch.long)
+        labels = torch.zeros(len(audio), heads, dtype=torch.long, device=audio.device)
         for t in range(len(audio)):
-            noise = None if generator is None else gumbel_noise((heads, classes), generator)
+            noise = None if generator is None else gumbel_noise((heads, classes), generator).to(audio)
             base = [known[t].clone() for known in heard]
             for values, taps, given in zip(base, historic, inputs, strict=False):
                 for distance, weight in taps:
@@ -303,7 +303,7 @@ class ContextModel(nn.Module):
                     logits = logits.view(-1, classes)
                     drawn = (logits if noise is None else logits + noise[first:end]).argmax(-1)
                     labels[t, first:end] = drawn
-                    embedded += columns[drawn + torch.arange(first, end) * classes].sum(0)
+                    embedded += columns[drawn + classes * torch.arange(first, end, device=drawn.device)].sum(0)
         return labels
 
 
@@ -320,7 +320,7 @@ def one_hot_classes(logprobs: Tensor, noise: Tensor | None = None) -> Tensor:
         logprobs: (…, classes).
         noise: Gumbel noise of the same shape; None takes the most probable class.
     """
-    soft = (logprobs if noise is None else logprobs + noise).softmax(-1)
+    soft = (logprobs if noise is None else logprobs + noise.to(logprobs)).softmax(-1)
     hard = F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype)
     return hard - soft.detach() + soft
 
@@ -427,7 +427,7 @@ class MeshTalk(Student):
     @staticmethod
     def codes_of_columns(codes: Tensor, frames: int, fps: float, first: float = 0.0) -> Tensor:
         """Codes (1, C, 128), 100 per second, at the times of the frames, the first at column `first`: (frames, 128)."""
-        column = first + torch.arange(frames, dtype=torch.float64) * (COLUMNS_PER_SECOND / fps)
+        column = first + torch.arange(frames, dtype=torch.float64, device=codes.device) * (COLUMNS_PER_SECOND / fps)
         return interpolated_tensor(codes[0], column)
 
     @torch.no_grad()
