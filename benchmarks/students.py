@@ -118,7 +118,7 @@ def meshtalk_reference(folder: str, seconds: float) -> Callable[[], Tensor]:
             self.log = MelSpectrogram()
 
         def forward(self, wave: Tensor) -> Tensor:
-            return self.log(wave[0]).exp()
+            return self.log(wave.flatten(0, -2)).exp().unflatten(0, wave.shape[:-1])
 
     for name in ("torchaudio", "torchaudio.transforms", "pytorch3d", "pytorch3d.io"):
         sys.modules[name] = types.ModuleType(name)
