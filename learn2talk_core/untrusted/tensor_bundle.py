@@ -57,15 +57,15 @@ def read_tensor_bundle(path: str | Path, skipped: Collection[str] = ()) -> dict[
     except (ValueError, IndexError, struct.error, UnicodeDecodeError) as error:
         raise BadInput(index, expected="the index of a TensorFlow checkpoint", found=str(error), fix=AGAIN) from error
     tensors, length = {}, data.stat().st_size
-    with data.open("rb") as file:
+    with data.open("rb") as numbers:
         for name, entry in entries.items():
             if name.endswith(tuple(skipped)):
                 continue
             if entry.offset + entry.size > length:
                 found = f"{length} bytes, which end before {name}"
                 raise BadInput(data, expected="complete data", found=found, fix=AGAIN)
-            file.seek(entry.offset)
-            raw = file.read(entry.size)
+            numbers.seek(entry.offset)
+            raw = numbers.read(entry.size)
             if masked_checksum(raw) != entry.checksum:
                 raise BadInput(data, expected=f"the checksum of {name}", found="another one", fix=AGAIN)
             values = np.frombuffer(raw, entry.dtype).reshape(entry.shape)
@@ -155,9 +155,10 @@ def _varint(data: bytes, at: int) -> tuple[int, int]:
 def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
     """Numbers and values of the fields of a protocol buffer."""
     at = 0
+    value: int | bytes
     while at < len(message):
         tag, at = _varint(message, at)
-        kind, value = tag & 7, None
+        kind = tag & 7
         if kind == 0:
             value, at = _varint(message, at)
         else:
@@ -176,7 +177,7 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 def _entry(message: bytes) -> Entry:
     """A BundleEntryProto: 1 type, 2 shape, 3 number of the data file, 4 offset, 5 size, 6 checksum, 7 slices."""
-    fields = {1: 0, 2: b"", 3: 0, 4: 0, 5: 0, 6: 0} | dict(_fields(message))
+    fields: dict[int, int | bytes] = {1: 0, 2: b"", 3: 0, 4: 0, 5: 0, 6: 0} | dict(_fields(message))
     kind, shape = fields[1], fields[2]
     if 7 in fields or fields[3] != 0:
         raise ValueError("a tensor in several parts")

@@ -187,6 +187,7 @@ class VertexUnet(nn.Module):
         The face at rest is added to what the last layer gives, so that this is the displacement.
         """
         last = self.decoder[2]
+        assert isinstance(last, nn.Linear)
         weight, bias, offset = (x.unflatten(0, (-1, 3)) for x in (last.weight, last.bias, self.vertex_bias))
         stddev = self.stddev
         if region is not None:
@@ -263,6 +264,9 @@ class ContextModel(nn.Module):
         embed, *weights = (
             (layer.masked_linear.weight * layer.mask)[..., 0] for layer in (self.embedding, *layers, self.logits)
         )
+        first_bias, last_bias = self.embedding.masked_linear.bias, self.logits.masked_linear.bias
+        assert first_bias is not None
+        assert last_bias is not None
         columns = embed.T.contiguous()  # the embedding of one-hot classes is a sum of columns
         hidden, depth = columns.shape[1] // heads, len(layers) + 2
         heard = [layer.unmasked_linear(audio.T).T + layer.masked_linear.bias + layer.historic.bias for layer in layers]
@@ -271,15 +275,15 @@ class ContextModel(nn.Module):
             for layer in layers
         ]
         inputs = [audio.new_zeros(len(audio), heads * hidden) for _ in weights]  # of each layer and of the logits
-        labels = torch.zeros(len(audio), heads, dtype=torch.long)
+        labels = torch.zeros(len(audio), heads, dtype=torch.long, device=audio.device)
         for t in range(len(audio)):
-            noise = None if generator is None else gumbel_noise((heads, classes), generator)
+            noise = None if generator is None else gumbel_noise((heads, classes), generator).to(audio)
             base = [known[t].clone() for known in heard]
             for values, taps, given in zip(base, historic, inputs, strict=False):
                 for distance, weight in taps:
                     if t >= distance:
                         values += weight @ given[t - distance]
-            embedded = self.embedding.masked_linear.bias.clone()
+            embedded = first_bias.clone()
             for first in range(0, heads + depth - 1, depth):  # the last round completes the inputs for later frames
                 for level, given in enumerate(inputs):
                     end = min(heads, first + level + 1)
@@ -295,11 +299,11 @@ class ContextModel(nn.Module):
                 if first < heads:
                     end = min(heads, first + depth)
                     rows, before = slice(first * classes, end * classes), slice(0, end * hidden)
-                    logits = self.logits.masked_linear.bias[rows] + weights[-1][rows, before] @ inputs[-1][t, before]
+                    logits = last_bias[rows] + weights[-1][rows, before] @ inputs[-1][t, before]
                     logits = logits.view(-1, classes)
                     drawn = (logits if noise is None else logits + noise[first:end]).argmax(-1)
                     labels[t, first:end] = drawn
-                    embedded += columns[drawn + torch.arange(first, end) * classes].sum(0)
+                    embedded += columns[drawn + classes * torch.arange(first, end, device=drawn.device)].sum(0)
         return labels
 
 
@@ -316,7 +320,7 @@ def one_hot_classes(logprobs: Tensor, noise: Tensor | None = None) -> Tensor:
         logprobs: (…, classes).
         noise: Gumbel noise of the same shape; None takes the most probable class.
     """
-    soft = (logprobs if noise is None else logprobs + noise).softmax(-1)
+    soft = (logprobs if noise is None else logprobs + noise.to(logprobs)).softmax(-1)
     hard = F.one_hot(soft.argmax(-1), soft.shape[-1]).to(soft.dtype)
     return hard - soft.detach() + soft
 
@@ -423,7 +427,7 @@ class MeshTalk(Student):
     @staticmethod
     def codes_of_columns(codes: Tensor, frames: int, fps: float, first: float = 0.0) -> Tensor:
         """Codes (1, C, 128), 100 per second, at the times of the frames, the first at column `first`: (frames, 128)."""
-        column = first + torch.arange(frames, dtype=torch.float64) * (COLUMNS_PER_SECOND / fps)
+        column = first + torch.arange(frames, dtype=torch.float64, device=codes.device) * (COLUMNS_PER_SECOND / fps)
         return interpolated_tensor(codes[0], column)
 
     @torch.no_grad()

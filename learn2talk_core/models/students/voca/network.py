@@ -125,7 +125,9 @@ class VOCA(Student):
         """Windows (T, 16, F) of each clip and its style (B, S) -> states (B, T, 50) of the padded batch, zero in the
         padding, which the batch norm does not see."""
         lengths = [len(clip) for clip in windows]
-        states = self.states(torch.cat(list(windows)), styles.repeat_interleave(torch.tensor(lengths), dim=0))
+        states = self.states(
+            torch.cat(list(windows)), styles.repeat_interleave(torch.tensor(lengths, device=styles.device), dim=0)
+        )
         return nn.utils.rnn.pad_sequence(list(states.split(lengths)), batch_first=True)
 
     @torch.no_grad()
@@ -151,8 +153,8 @@ def speech_windows(features: Tensor, fps: float) -> Tensor:
     the clip are zero, as in VOCA.
     """
     frames = len(features)
-    step = (torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2) * (fps / STEPS_PER_SECOND)
-    position = (torch.arange(frames, dtype=torch.float64)[:, None] + step).flatten()
+    steps, times = (torch.arange(n, dtype=torch.float64, device=features.device) for n in (WINDOW, frames))
+    position = (times[:, None] + (steps - WINDOW // 2) * (fps / STEPS_PER_SECOND)).flatten()
     inside = ((position >= 0) & (position < frames)).to(features.dtype)
     return (interpolated_tensor(features, position) * inside[:, None]).view(frames, WINDOW, -1)
 

@@ -5,9 +5,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from learn2talk_core.losses.commutative import latent_consistency, text_consistency
 from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, align_as_faceformer
 from learn2talk_core.models.students.selftalk.network import SelfTalk, reading_positions
-from learn2talk_core.models.students.selftalk.recogniser import CHARACTERS, TextRecogniser
+from learn2talk_core.models.students.selftalk.recogniser import CHARACTERS, Heard, TextRecogniser
 from tests.golden.fill import Golden, fill_state_dict, normal, official_key, waveform, zmuv
 
 
@@ -58,36 +59,51 @@ def test_predict(official) -> None:
     golden.assert_close("predict_logits", logits[None], atol=20 * floor["logits"]["max_abs"])
 
 
-@torch.inference_mode()
-def test_the_recogniser_in_evaluation_mode() -> None:
+@pytest.fixture(scope="module")
+def heard() -> Heard:
     golden = Golden("selftalk", "vocaset")
     recogniser = TextRecogniser(official_encoder(golden), CHARACTERS)
     fill_state_dict(recogniser, golden.info["fill"], rename=lambda key: "text_encoder." + official_key(key))
     recogniser.train()  # it stays as it is
-    heard = recogniser.hear(waveform(2.0))
+    return recogniser.hear(waveform(2.0))
+
+
+def test_the_recogniser_in_evaluation_mode(heard: Heard) -> None:
+    golden = Golden("selftalk", "vocaset")
     floor = golden.info["noise_floor_f32_vs_f64"]["lip_features"]["max_abs"]
     golden.assert_close("fwd_text_hidden", heard.hidden[None], atol=20 * floor)
     golden.assert_close("fwd_text_logits", heard.logits[None], atol=20 * floor)
     assert heard.times[1] - heard.times[0] == pytest.approx(0.02)
 
 
-def test_losses_and_their_gradients(official) -> None:
-    """The four losses as SelfTalk's code weighs them; they are composed in training/students/selftalk.py."""
+def test_losses_and_their_gradients(official, heard: Heard) -> None:
+    """The four losses, weighted as in SelfTalk's code, and the gradients of all but the speech encoder."""
     golden, model, features, template = official
     truth = torch.from_numpy(normal("vertice", (1, 60, 15069), 0.05))
-    states = model.states(model.audio_encoder.encode(align_as_faceformer(features, "vocaset", 60)))
-    moved = model.displacement(states)
+    with torch.no_grad():
+        audio = model.audio_encoder.encode(align_as_faceformer(features, "vocaset", 60))
+    moved = model.displacement(model.states(audio))
     golden.assert_close("fwd_vertices", moved.flatten(2) + template, atol=3e-4)
-    positions = reading_positions(60, 30, "vocaset", 99)
-    read, logits = model.read_lips([moved[0][:, model.lips]], [positions])
+    read, logits = model.read_lips([moved[0][:, model.lips]], [reading_positions(60, 30, "vocaset", 99)])
     golden.assert_close("fwd_lip_features", read, atol=4e-4)
     golden.assert_close("fwd_logits", logits, atol=4e-4)
-    rec, vel = (
-        F.mse_loss(a, b) for a, b in ((moved.flatten(2), truth), (moved.flatten(2).diff(dim=1), truth.diff(dim=1)))
-    )
-    targets = torch.tensor(
-        golden.info["inputs"]["ctc targets (the real trainer decodes text_logits with the hub tokenizer)"]
-    )
-    ctc = F.ctc_loss(logits.log_softmax(-1).transpose(0, 1), targets[None], [99], [len(targets)], blank=0)
-    recorded = golden.info["losses_total_rec_vel_lat_ctc"]
-    np.testing.assert_allclose([rec.item(), vel.item(), ctc.item()], [recorded[1], recorded[2], recorded[4]], rtol=1e-5)
+    targets = golden.info["inputs"]["ctc targets (the real trainer decodes text_logits with the hub tokenizer)"]
+    losses = [
+        F.mse_loss(moved.flatten(2), truth),
+        F.mse_loss(moved.flatten(2).diff(dim=1), truth.diff(dim=1)),
+        latent_consistency(read, heard.hidden[None], torch.ones(1, 99, dtype=torch.bool)),
+        text_consistency(logits, [99], [torch.tensor(targets)]),
+    ]
+    total = sum(weight * loss for weight, loss in zip((1000, 1000, 0.001, 0.0001), losses, strict=True))
+    found = [float(loss.detach()) for loss in (total, *losses)]
+    np.testing.assert_allclose(found, golden.info["losses_total_rec_vel_lat_ctc"], rtol=1e-5)
+    total.backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if not name.startswith("audio_encoder.")}
+    for name, gradient in gradients.items():  # those of the key biases are zero in exact arithmetic
+        np.testing.assert_allclose(
+            gradient.double().norm(), golden.info["grad_norms"][name], rtol=1e-4, atol=1e-7, err_msg=name
+        )
+    for name in ("vertice_map_r.bias", "audio_feature_map.bias", "lip_map.bias", "lm_head.weight"):
+        scale = np.abs(golden[f"grad:{name}"].value).max()
+        golden.assert_close(f"grad:{name}", gradients[name], atol=1e-4 * scale)
+    model.zero_grad(set_to_none=True)
