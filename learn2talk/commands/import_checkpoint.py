@@ -5,7 +5,7 @@ import argparse
 from learn2talk.commands.export_checkpoint import KINDS
 from learn2talk.commands.options import Subparsers
 
-IMPORT_ONLY = ("syncnet", "expnet", "posevae")
+IMPORT_ONLY = ("whisper", "syncnet", "expnet", "posevae")
 
 
 def add(subparsers: Subparsers) -> None:

@@ -17,9 +17,11 @@ from learn2talk_core.checkpoints.wav2lip import (
     import_wav2lip,
 )
 from learn2talk_core.checkpoints.wav2vec2 import export_wav2vec2, import_wav2vec2
+from learn2talk_core.checkpoints.whisper import import_whisper
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.models.expnet import load_expnet
 from learn2talk_core.models.posevae import load_posevae
+from learn2talk_core.models.speech_encoders.loading import save_speech_encoder
 from learn2talk_core.models.speech_encoders.wav2vec2 import load_wav2vec2
 from learn2talk_core.models.students.faceformer.network import FaceFormer
 from learn2talk_core.models.students.loading import load_student
@@ -33,7 +35,7 @@ from learn2talk_core.run.own_folder import EXPORT, IMPORT, check_own, own_folder
 from learn2talk_core.run.weights import parameter_count, save_weights
 
 Kind = Literal["wav2vec2", "faceformer", "wav2lip", "lipsync-expert", "lipreader"]
-ImportKind = Kind | Literal["syncnet", "expnet", "posevae"]
+ImportKind = Kind | Literal["whisper", "syncnet", "expnet", "posevae"]
 
 
 class Takes(NamedTuple):
@@ -50,6 +52,7 @@ def _parameter(files: str, name: str) -> Takes:
 _SADTALKER = "SadTalker_V0.0.2_256.safetensors or, of the older release, "
 TAKES: dict[ImportKind, Takes] = {
     "wav2vec2": _parameter("weights, folder or cached hub name [config.json]", "experts.speech_encoder"),
+    "whisper": _parameter("folder, cached hub name or CTranslate2's model.bin", "experts.speech_encoder"),
     "faceformer": _parameter(
         "biwi.pth or vocaset.pth [config.json of its speech encoder]", "students.faceformer.checkpoint"
     ),
@@ -97,6 +100,12 @@ def import_checkpoint(files: Sequence[str], kind: ImportKind, out: str | Path, c
             encoder.save_pretrained(folder)
         layers, width = encoder.config.num_hidden_layers, encoder.config.hidden_size
         return f"wav2vec 2.0, {layers} layers of width {width}, {_size(parameter_count(encoder))}"
+    if kind == "whisper":
+        whisper = import_whisper(source)
+        with own_folder(out, IMPORT) as folder:
+            save_speech_encoder(folder, whisper)
+        layers, size = whisper.config.encoder_layers, _size(parameter_count(whisper))
+        return f"Whisper's encoder, {layers} layers of width {whisper.width}, {size}"
     if kind == "faceformer":
         if corpus is not None:
             opened = open_corpus(corpus)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from learn2talk.cli import main
 from learn2talk_core.checkpoints.speech_encoder import import_speech_encoder
 from learn2talk_core.checkpoints.whisper import import_whisper
 from learn2talk_core.models.speech_encoders.loading import load_speech_encoder, save_speech_encoder
@@ -90,6 +91,28 @@ def test_the_kind_is_told_by_the_files(tmp_path: Path) -> None:
     ):
         (tmp_path / "w.pth").write_bytes(b"x")
         import_whisper(tmp_path / "w.pth")
+
+
+def test_the_command_imports_a_hub_model_from_the_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    encoder, snapshot = tiny(), "0" * 40
+    cache = tmp_path / "hub" / "models--someone--whisper"
+    (cache / "refs").mkdir(parents=True)
+    (cache / "refs" / "main").write_text(snapshot)
+    (cache / "snapshots" / snapshot).mkdir(parents=True)
+    save_speech_encoder(cache / "snapshots" / snapshot, encoder)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr("transformers.utils.hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"), raising=False)
+    monkeypatch.chdir(tmp_path)
+    assert main(["import-checkpoint", "someone/whisper", "--as", "whisper"]) == 0
+    said = capsys.readouterr().out
+    assert "Whisper's encoder, 3 layers of width 16" in said
+    assert "-S experts.speech_encoder=checkpoints/whisper" in said
+    found = load_speech_encoder("checkpoints/whisper").state_dict()
+    assert all(torch.equal(value, found[key]) for key, value in encoder.state_dict().items())
+    assert main(["import-checkpoint", "someone/other", "--as", "whisper"]) == 1
+    assert "someone/other: expected a Whisper on this machine, found no config.json" in capsys.readouterr().err
 
 
 def test_damaged_files_are_refused(tmp_path: Path) -> None:
