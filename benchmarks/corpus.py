@@ -12,6 +12,7 @@ from learn2talk_core.corpus.format import Clip, Corpus, open_corpus
 from learn2talk_core.corpus.phonemes import BILABIALS, PHONEMES, SILENCE, VOWELS, frame_labels
 from learn2talk_core.datasets.embedded.face_motion import loudness
 from learn2talk_core.mesh.topology import lip_gap
+from learn2talk_core.metrics.articulation import articulation, pooled
 from learn2talk_core.run.paths import CORPUS
 
 CLASSES = {
@@ -43,8 +44,10 @@ def main() -> None:
         low, middle, high = np.percentile(chosen, (10, 50, 90))
         print(f"| {title} | {len(chosen)} | {chosen.mean():.2f} | {low:.2f} | {middle:.2f} | {high:.2f} |")
     print(f"\np b m with a frame where every pair is within 0.5 mm: {100 * closed(corpus, gaps):.1f} %")
-
     pairs = list(zip(corpus.clips, gaps, strict=True))
+    moved = pooled([articulation(gap.mean(axis=1), corpus.fps, clip.phonemes) for clip, gap in pairs])
+    print("the measures of benchmarks.real_speech:", moved.scores())
+
     found = {lag: np.mean([correlation(corpus, clip, gap, lag) for clip, gap in pairs]) for lag in LAGS}
     print("lip gap against loudness, by lag in frames (positive: sound later):")
     print(" ".join(f"{lag:+d}: {value:.2f}" for lag, value in found.items()))

@@ -16,11 +16,14 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
-from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, normalise_wave
+from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
+from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
 from learn2talk_core.models.students.faceformer.network import FaceFormer, causal_bias
 
 SMALL = {"conv_dim": (64,) * 7, "hidden_size": 192, "intermediate_size": 768, "num_hidden_layers": 4,
@@ -29,12 +32,10 @@ FPS = 30
 STYLE = torch.eye(8)[:1]
 
 
-def model(
-    vertices: int, width: int, encoder: Wav2Vec2SpeechEncoder, period: int = FPS, audio_rate: int = 1
-) -> FaceFormer:
+def model(vertices: int, width: int, encoder: SpeechEncoder, period: int = FPS, audio_rate: int = 1) -> FaceFormer:
     torch.manual_seed(0)
     face = FaceFormer(
-        vertices, 8, audio_width=encoder.config.hidden_size, width=width, period=period, audio_rate=audio_rate,
+        vertices, 8, audio_width=encoder.width, width=width, period=period, audio_rate=audio_rate,
         audio_encoder=encoder,
     ).eval()  # fmt: skip
     torch.nn.init.normal_(face.vertice_map_r.weight, std=0.02)
@@ -85,21 +86,25 @@ def decoding(repeats: int) -> None:
 
 def whole_prediction(repeats: int) -> None:
     print("Whole prediction of 10 s of speech, seconds")
-    wave = normalise_wave(torch.randn(1, 10 * SAMPLE_RATE))
-    for name, numbers in (("embedded size", SMALL), ("wav2vec 2.0 base", {})):
-        encoder = Wav2Vec2SpeechEncoder.from_numbers(**numbers).eval()
+    wave = np.random.default_rng(0).standard_normal(10 * SAMPLE_RATE, dtype=np.float32)
+    encoders: dict[str, SpeechEncoder] = {
+        "packaged": load_speech_encoder("weights/speech_encoder"),
+        "small wav2vec 2.0": Wav2Vec2SpeechEncoder.from_numbers(**SMALL).eval(),
+        "wav2vec 2.0 base": Wav2Vec2SpeechEncoder.from_numbers().eval(),
+    }
+    for name, encoder in encoders.items():
         face = model(4792, 64, encoder)
         with torch.inference_mode():
             _, alone = best(partial(listen, encoder, wave), repeats)
             _, whole = best(partial(predict, face, encoder, wave), repeats)
-        print(f"  {name:16s} encoder {alone:6.3f}  whole {whole:6.3f}  ratio {whole / alone:.2f}")
+        print(f"  {name:17s} encoder {alone:6.3f}  whole {whole:6.3f}  ratio {whole / alone:.2f}")
 
 
-def listen(encoder: Wav2Vec2SpeechEncoder, wave: Tensor) -> Tensor:
-    return encoder.encode(encoder.resample(encoder.conv_features(wave), wave.shape[1] * FPS // SAMPLE_RATE, FPS))
+def listen(encoder: SpeechEncoder, wave: np.ndarray) -> Tensor:
+    return encoder.listen(wave, len(wave) * FPS // SAMPLE_RATE, FPS)[None]
 
 
-def predict(face: FaceFormer, encoder: Wav2Vec2SpeechEncoder, wave: Tensor) -> Tensor:
+def predict(face: FaceFormer, encoder: SpeechEncoder, wave: np.ndarray) -> Tensor:
     return face.roll_out(listen(encoder, wave), STYLE)
 
 

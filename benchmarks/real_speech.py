@@ -18,7 +18,7 @@ import torch
 
 from learn2talk.api import export, load
 from learn2talk_core.evaluation.motion_sync import open_scorer
-from learn2talk_core.evaluation.real_speech import as_json, judge, read_set, table
+from learn2talk_core.evaluation.real_speech import judge, judged_json, read_set, table
 from learn2talk_core.models.phoneme_head import SpeechRecogniser, load_recogniser
 from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
 from learn2talk_core.run.files import write_json
@@ -57,7 +57,7 @@ def main() -> None:
     print(table(judged))
     out.mkdir(parents=True, exist_ok=True)
     (out / "real_speech.md").write_text(table(judged))
-    write_json(out / "real_speech.json", as_json(judged, model=dict(animator.about), set=arguments.folder))
+    write_json(out / "real_speech.json", judged_json(judged, model=dict(animator.about), set=arguments.folder))
 
 
 def open_recogniser(encoder: str, head: str) -> SpeechRecogniser:

@@ -1,7 +1,7 @@
 """Make the packaged speech of the embedded 3D corpus from Kokoro's voices: python -m scripts.make_speech FOLDER
 
-FOLDER holds Kokoro's files (docs/corpus.md). The result, `speech.parquet` beside the code, is the same for the same files
-and versions of the packages.
+FOLDER holds Kokoro's files (docs/corpus.md). The result, `speech.parquet` beside the code, is the same for the same
+files and versions of the packages.
 """
 
 import argparse

@@ -381,7 +381,8 @@ def store(folder: Path, network: PoseVAE, shape: dict[str, int], about: dict[str
 def main(words: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpus", default=CORPUS)
-    parser.add_argument("--video", default=f"pretraining/{TALKING_VIDEO}", help="2D corpus, for more speakers and sentences")
+    video = f"pretraining/{TALKING_VIDEO}"
+    parser.add_argument("--video", default=video, help="2D corpus, for more speakers and sentences")
     parser.add_argument("--width", type=int, default=4, help="channels; the published network has 32")
     parser.add_argument("--hearing", type=int, default=350, help="steps of the audio encoder (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=1000, help="steps of the rest (default: %(default)s)")

@@ -34,8 +34,8 @@ class Params(PhonemeHeadRecipe):
 
 
 def main(params: Params) -> str:
-    encoder = load_speech_encoder(ENCODER)
     said = [one for utterances in open_speech(SPEECH).values() for one in utterances if one.phonemes]
+    encoder = load_speech_encoder(ENCODER)
     clips, held_out = (
         SpokenUtterances([one for one in said if (one.split == "validation") == held]) for held in (0, 1)
     )

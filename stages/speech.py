@@ -8,7 +8,7 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.datasets.embedded.kokoro import GET_THEM, open_kokoro
-from learn2talk_core.datasets.embedded.parts import Part, film_parts, record
+from learn2talk_core.datasets.embedded.parts import SpokenPart, film_parts, record
 from learn2talk_core.datasets.embedded.utterances import open_speech, write_utterances
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_folder
@@ -32,19 +32,20 @@ class Params:
 
 
 def main(params: Params) -> str:
-    check(params)
+    check_voices(params)
     parts = film_parts(params.natural_voices, params.espeak_voices, params.sentences_a_voice, params.seed)
-    kokoro = None if is_nothing(params.kokoro) else params.kokoro
+    kokoro = None if is_nothing(params.kokoro) else Path(params.kokoro).absolute()
     with open_scratch("speech", params, [kokoro] if kokoro else []) as scratch:
-        left = [part for part in parts if not file_of(part, scratch.folder).is_file()]  # a killed stage goes on
-        jobs = (delayed(record_to)(file_of(part, scratch.folder), part, kokoro) for part in left)
+        made = scratch.folder.absolute()
+        left = [part for part in parts if not file_of(part, made).is_file()]  # a killed stage goes on
+        jobs = (delayed(record_to)(file_of(part, made), part, kokoro) for part in left)
         with parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=10):
             work = Parallel(n_jobs=min(cpu_count(), MOST_WORKERS), return_as="generator_unordered")(jobs)
             for _ in progress(work, "voices", total=len(parts), start=len(parts) - len(left)):
                 pass
         with whole_folder(OUT) as folder:
             for part in parts:
-                shutil.copy(file_of(part, scratch.folder), folder)
+                shutil.copy(file_of(part, made), folder)
         scratch.remove()
     utterances = [one for said in open_speech(OUT).values() for one in said]
     spoken = sum(one.phonemes[-1].end - one.phonemes[0].start for one in utterances) / 60
@@ -52,7 +53,7 @@ def main(params: Params) -> str:
     return f"{len(utterances)} sentences of {len(parts)} voices, {spoken:.1f} minutes, {total:.1f} with silence"
 
 
-def check(params: Params) -> None:
+def check_voices(params: Params) -> None:
     """Refuse impossible parameters before the work."""
     if params.natural_voices > 0:
         if is_nothing(params.kokoro):
@@ -67,11 +68,11 @@ def check(params: Params) -> None:
         raise BadInput("params.yaml: speech", expected=expected, found=found, fix="Increase them.")
 
 
-def file_of(part: Part, folder: Path) -> Path:
+def file_of(part: SpokenPart, folder: Path) -> Path:
     return folder / f"{part.voice.id}.parquet"
 
 
-def record_to(path: Path, part: Part, kokoro: str | None) -> None:
+def record_to(path: Path, part: SpokenPart, kokoro: Path | None) -> None:
     write_utterances(path, record(part, kokoro))
 
 

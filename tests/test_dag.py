@@ -281,7 +281,7 @@ def test_every_checkpoint_is_a_dependency() -> None:
     assert "pretraining/speech_encoder" in depending_on("weights/speech_encoder")
     assert "pretraining/speech" in depending_on("checkpoints/kokoro")
     assert depending_on("weights/none") == {
-        "student@faceformer", "teacher_video", "pretraining/talking_video", "pretraining/teacher",
+        "corpus", "student@faceformer", "teacher_video", "pretraining/talking_video", "pretraining/teacher",
     }  # fmt: skip
     assert (ROOT / "weights/none").is_file()
 

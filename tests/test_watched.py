@@ -54,6 +54,7 @@ def test_the_content_of_every_checkpoint(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     repo = finished(
         tmp_path, ".",
+        corpus={"texts": "texts.txt"},
         experts={"teacher": "published/wav2lip.pth", "lipreader_loss": "published/lrs3"},
         students={"faceformer": {"checkpoint": "published/biwi.pth"}},
         teacher_video={"videos": "films"},
@@ -65,6 +66,7 @@ def test_the_content_of_every_checkpoint(tmp_path: Path, monkeypatch: pytest.Mon
         "weights/lipreader/metric/content": "experts@lipreader_metric",
         "published/biwi.pth": "student@faceformer",
         "films/content": "teacher_video",
+        "texts.txt": "corpus",
         "weights/stills/content": "teacher_video",
     }.items():
         edit(tmp_path / file)
@@ -79,13 +81,14 @@ def test_the_content_of_what_pretraining_reads(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path / "pretraining")
     repo = finished(
         tmp_path, "pretraining",
-        speech_encoder={"checkpoint": "../weights/speech_encoder"},
+        talking_video={"source": "../videos"},
         teacher={"expert_checkpoint": "../published/lipsync_expert.pth"},
     )  # fmt: skip
     for file, stage in {
         "weights/speech_encoder/content": "speech_encoder",
         "published/lipsync_expert.pth": "teacher",
-        "stages/teacher.py": "teacher",
+        "checkpoints/kokoro/content": "speech",
+        "videos/content": "talking_video",
     }.items():
         edit(tmp_path / file)
         assert changed(repo) == {stage}, file

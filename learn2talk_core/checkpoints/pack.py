@@ -17,7 +17,7 @@ from learn2talk_core.run.config import read_yaml
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json
 from learn2talk_core.run.own_folder import PACK, check_own, own_folder
-from learn2talk_core.run.paths import CORPUS, COST, EVALUATION, METRICS, MODELS, STUDENTS, TALKING_VIDEO
+from learn2talk_core.run.paths import CORPUS, COST, EVALUATION, METRICS, MODELS, SPEECH, STUDENTS, TALKING_VIDEO
 from learn2talk_core.run.weights import halve_files, write_origin
 
 ABOUT = {
@@ -84,8 +84,12 @@ def pack(model: str, out: str | Path, project: str | Path = ".", *, half: bool =
         "cost": _cost(project, stages[stage]),
         "metrics": dict(_metrics(project, stages, stage, model)),
     }
+    heard = any(dep["path"] == SPEECH for dep in entry["deps"])  # synthetic, always made here
+    if heard:
+        about["data"] = "the synthetic speech of the films"
     made = about["corpus"] or about["films"] or {}
-    about["licence"] = "mit" if "embedded" in (made.get("recipe"), made.get("source")) else "other"
+    own = heard or "embedded" in (made.get("recipe"), made.get("source"))
+    about["licence"] = "mit" if own else "other"
     with own_folder(out, PACK) as partial:
         shutil.copytree(folder, partial, dirs_exist_ok=True)
         if half:

@@ -29,7 +29,7 @@ TIMES_GIVEN, TIMES_ALIGNED = "given", "aligned"
 
 
 @dataclass(frozen=True)
-class Recording:
+class SpokenRecording:
     """A recording of a person.
 
     Attributes:
@@ -72,7 +72,7 @@ class Judged:
     frame_ms: float | None
 
 
-def read_set(folder: str | Path) -> list[Recording]:
+def read_set(folder: str | Path) -> list[SpokenRecording]:
     """The recordings of a set.
 
     Raises:
@@ -87,7 +87,7 @@ def read_set(folder: str | Path) -> list[Recording]:
 
 
 def judge(
-    recording: Recording, animation: Animation, recogniser: SpeechRecogniser | None, scorer: Scorer | None
+    recording: SpokenRecording, animation: Animation, recogniser: SpeechRecogniser | None, scorer: Scorer | None
 ) -> Judged:
     """Measure one recording and its animation.
 
@@ -200,7 +200,7 @@ COLUMNS = {
 }
 
 
-def as_json(judged: Sequence[Judged], **about: Any) -> dict[str, Any]:
+def judged_json(judged: Sequence[Judged], **about: Any) -> dict[str, Any]:
     """Everything as JSON values."""
     rows = [
         {
@@ -216,7 +216,7 @@ def as_json(judged: Sequence[Judged], **about: Any) -> dict[str, Any]:
     return {**about, "all": summary(judged), "recordings": rows}
 
 
-def _recording(entry: object, path: Path, fix: str) -> Recording:
+def _recording(entry: object, path: Path, fix: str) -> SpokenRecording:
     if not isinstance(entry, dict) or not isinstance(entry.get("id"), str) or not isinstance(entry.get("wav"), str):
         raise BadInput(path, expected="an id and a wav for each recording", found=str(entry)[:80], fix=fix)
     where = f"{path}: {entry['id'][:80]}"
@@ -237,7 +237,7 @@ def _recording(entry: object, path: Path, fix: str) -> Recording:
     if phonemes is not None and not all(0 <= p.start <= p.end for p in phonemes):
         raise BadInput(where, expected="times that begin before they end", found="others", fix=fix)
     wave = read_sound(path.parent / plain_name(entry["wav"], path))
-    return Recording(entry["id"], wave, names, phonemes)
+    return SpokenRecording(entry["id"], wave, names, phonemes)
 
 
 def _lags(

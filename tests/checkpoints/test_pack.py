@@ -139,6 +139,16 @@ def test_a_packed_model_in_half_precision(project: Path, tmp_path: Path) -> None
         assert line in card
 
 
+def test_a_model_of_synthetic_speech_alone(project: Path, tmp_path: Path) -> None:
+    (project / MODEL).rename(project / "data/models/phoneme_head")
+    out = {"path": "data/models/phoneme_head", "md5": content_hash(project / "data/models/phoneme_head")}
+    made = {"deps": [{"path": "data/speech", "md5": "0.dir"}], "outs": [out]}
+    YAML().dump({"schema": "2.0", "stages": {"phoneme_head": made}}, project / "dvc.lock")
+    pack("data/models/phoneme_head", tmp_path / "out", project)
+    card = (tmp_path / "out/README.md").read_text().splitlines()
+    assert {"license: mit", "- data: the synthetic speech of the films"} <= set(card)
+
+
 def test_the_card_of_weights_from_elsewhere(tmp_path: Path) -> None:
     save_weights(tmp_path, nn.Linear(2, 2), {})
     write_card(tmp_path, {"model": "speech_encoder", "licence": "mit", "source": "a hub", "data": "speech"})

@@ -112,7 +112,7 @@ def test_what_wav2lips_code_cannot_run_is_not_exported(tmp_path: Path) -> None:
         (Wav2Lip(0.05, states=8), Inputs(states=8), "one that hears the 8 hidden states of a speech encoder"),
         (Wav2Lip(0.05), Inputs(gain=1.2), "a gain of 1.2"),
     ):
-        with pytest.raises(BadInput, match=rf"found {found}.* teacher.generator: {{width: 1, audio_width: 1, residual: fal"):
+        with pytest.raises(BadInput, match=rf"found {found}.* teacher.generator: {{width: 1, audio_width: 1, resid"):
             export_wav2lip(generator, tmp_path / "w.pth", inputs)
     with pytest.raises(BadInput, match="Only an imported expert can be exported"):
         export_sync_expert(SyncExpert2D(0.05), tmp_path / "w.pth")

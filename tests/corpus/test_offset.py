@@ -5,7 +5,7 @@ import pytest
 
 from learn2talk_core.corpus.format import Recording, open_corpus, write_corpus
 from learn2talk_core.corpus.offset import AudioOffset, measure_offset
-from learn2talk_core.datasets.embedded.generate import cast, make_corpus
+from learn2talk_core.datasets.embedded.generate import CorpusSize, cast_packaged, make_corpus
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.run.errors import BadInput
 from tests.toy import sheet, topology, toy_corpus
@@ -13,8 +13,7 @@ from tests.toy import sheet, topology, toy_corpus
 
 @pytest.fixture(scope="module")
 def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    roles = cast(
-        3,
+    size = CorpusSize(
         train_speakers=2,
         validation_speakers=0,
         unseen_speakers=0,
@@ -22,6 +21,7 @@ def embedded(tmp_path_factory: pytest.TempPathFactory) -> Path:
         seen_test_sentences=1,
         other_sentences=0,
     )
+    roles = cast_packaged(size, 3)
     folder = tmp_path_factory.mktemp("embedded") / "corpus"
     make_corpus(folder, roles, 3, 1.0, jobs=1)
     return folder

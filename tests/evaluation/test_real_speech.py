@@ -12,10 +12,10 @@ from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.evaluation import real_speech
 from learn2talk_core.evaluation.real_speech import (
     Judged,
-    Recording,
-    as_json,
+    SpokenRecording,
     gap_mm,
     judge,
+    judged_json,
     read_set,
     shifted_wave,
     summary,
@@ -43,7 +43,7 @@ def test_a_recording_is_judged(tmp_path: Path) -> None:
     animator, model = toy_animator(tmp_path), heard(("", 5), ("B", 10), ("AA", 30), ("T", 5))
     wave = waveform(1.0)[: len(wave_of(model))]
     animation = animator.animate(wave, style=animator.speakers[0])
-    given = Recording("a", wave, ("B", "AA", "D"), None)
+    given = SpokenRecording("a", wave, ("B", "AA", "D"), None)
     found = judge(given, animation, model, None)
     assert (found.edits, found.spoken, found.times) == (1, 3, "aligned")
     assert found.articulation is not None
@@ -51,13 +51,13 @@ def test_a_recording_is_judged(tmp_path: Path) -> None:
     expected = articulation(gap_mm(animation), animation.fps, aligned)
     np.testing.assert_allclose(found.articulation.vowels, expected.vowels, atol=0.5)
     times = (Phoneme(0.1, 0.3, "B"), Phoneme(0.3, 0.9, "AA"))
-    found = judge(Recording("b", wave, ("B", "AA"), times), animation, None, None)
+    found = judge(SpokenRecording("b", wave, ("B", "AA"), times), animation, None, None)
     assert (found.edits, found.times, found.mouth_late_ms, dict(found.shifted)) == (None, "given", None, {})
     assert found.articulation is not None
     np.testing.assert_array_equal(
         found.articulation.vowels, articulation(gap_mm(animation), animation.fps, times).vowels
     )
-    assert judge(Recording("c", wave, ("B",), None), animation, None, None).articulation is None
+    assert judge(SpokenRecording("c", wave, ("B",), None), animation, None, None).articulation is None
 
 
 def test_shifted_sound() -> None:
@@ -88,7 +88,7 @@ def test_the_sound_is_shifted_and_scored(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(real_speech, "score_motion", scored)
     scorer = type("Scorer", (), {"corpus": animator.corpus})
-    found = judge(Recording("a", animation.wave, ("B",), None), animation, None, scorer)
+    found = judge(SpokenRecording("a", animation.wave, ("B",), None), animation, None, scorer)
     assert found.mouth_late_ms == 0
     assert found.shifted == {-200: (-200.0, 0.9), -100: (-100.0, 0.9), 100: (100.0, 0.9), 200: (None, None)}
     assert summary([found])["shifts_found"] == 0.75
@@ -113,7 +113,7 @@ def test_the_summary_weighs_by_what_was_counted() -> None:
     assert summary([judged("a", edits=None, jitter=None, mouth_late_ms=None)])["phoneme_error"] is None
     assert "| all | 0.05 | 0 | 0 | — |" in table(two)
     assert "| a | 0.20 |" in table(two)
-    written = json.loads(json.dumps(as_json(two, model="toy")))
+    written = json.loads(json.dumps(judged_json(two, model="toy")))
     assert written["model"] == "toy"
     assert written["recordings"][0]["shifted"]["100"] == [115.0, 0.9]
 

@@ -18,6 +18,7 @@ from learn2talk_core.checkpoints.faceformer import import_faceformer
 from learn2talk_core.checkpoints.lipreader import import_lipreader
 from learn2talk_core.checkpoints.wav2lip import import_sync_expert, import_wav2lip
 from learn2talk_core.checkpoints.wav2vec2 import import_wav2vec2
+from learn2talk_core.checkpoints.whisper import import_whisper
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.corpus.motion_file import read_mouth
 from learn2talk_core.datasets.folder import read_clip_table
@@ -32,6 +33,7 @@ from learn2talk_core.models.expnet import load_expnet
 from learn2talk_core.models.inception import load_inception
 from learn2talk_core.models.posevae import load_posevae
 from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
+from learn2talk_core.models.speech_encoders.whisper import load_whisper
 from learn2talk_core.models.syncnet2d import load_syncnet
 from learn2talk_core.models.syncnet3d import load_syncnet3d
 from learn2talk_core.run.errors import BadInput
@@ -93,6 +95,8 @@ HEAVY: dict[str, tuple[str, Callable[[Path, Corpus], Any]]] = {
     "load_inception": (".pth", lambda path, _: load_inception(path)),
     "weights of ours": ("/model.json", lambda path, _: load_syncnet3d(path.parent)),
     "a speech encoder's folder": ("/pytorch_model.bin", lambda path, _: load_speech_encoder(path.parent)),
+    "a Whisper's folder": ("/pytorch_model.bin", lambda path, _: load_whisper(path.parent)),
+    "CTranslate2's model.bin": (".bin", lambda path, _: import_whisper(path)),
 }
 
 

@@ -34,8 +34,8 @@ PARAMETERS = (
 REST = {"jaw": 0.03}
 GRID = 120  # instants per second at which the track is computed, before it is sampled at the frame rate
 MIN_PAUSE = 0.05  # seconds
-# Seconds for which the lips stay closed at p b m, whose core may be longer than the phoneme. In natural speech a closure
-# can last 25 ms, less than the time between two frames: shorter ones would be missed by some frame rates.
+# Seconds for which the lips stay closed at least at p b m, even if the phoneme is shorter: in natural speech a closure
+# can last 25 ms, which may fall between two frames.
 MIN_CLOSURE = 0.05
 
 

@@ -7,8 +7,8 @@ fresh process, one seed and a fixed order of sentences give the same samples eve
 Input: JSON {voice, pitch, pitch_range, rate, seed, texts}. Output: an `.npz` with `rate` and, for sentence i, `wave_i`
 (int16), `start_i` (first sample of each phoneme) and `name_i` (eSpeak's mnemonics).
 
-Input: JSON {voice, spell}, a list of words without punctuation. Output: JSON, the IPA of each; `^` joins the two letters
-of one sound (`a^ɪ`).
+Input: JSON {voice, spell}, a list of words without punctuation. Output: JSON, the IPA of each; `^` joins the two
+letters of one sound (`a^ɪ`).
 """
 
 import ctypes
@@ -58,11 +58,11 @@ def main() -> None:
         sys.exit(f"espeak_Initialize returned {rate}")
     if library.espeak_SetVoiceByName(request["voice"].encode()) != 0:
         sys.exit(f"eSpeak has no voice {request['voice']!r}")
-    answer = spell(library, request["spell"]) if "spell" in request else speak(library, request, rate)
+    answer = _spelling(library, request["spell"]) if "spell" in request else _speech(library, request, rate)
     sys.stdout.buffer.write(answer)
 
 
-def spell(library: ctypes.CDLL, clauses: list[str]) -> bytes:
+def _spelling(library: ctypes.CDLL, clauses: list[str]) -> bytes:
     library.espeak_TextToPhonemes.restype = ctypes.c_char_p
     library.espeak_TextToPhonemes.argtypes = [ctypes.POINTER(ctypes.c_char_p), ctypes.c_int, ctypes.c_int]
     spelt = []
@@ -74,7 +74,7 @@ def spell(library: ctypes.CDLL, clauses: list[str]) -> bytes:
     return json.dumps(spelt).encode()
 
 
-def speak(library: ctypes.CDLL, request: dict, rate: int) -> bytes:
+def _speech(library: ctypes.CDLL, request: dict, rate: int) -> bytes:
     library.espeak_ng_SetRandSeed.argtypes = [ctypes.c_long]
     library.espeak_ng_SetRandSeed(request["seed"] % 100_000)
     for parameter, name in ((RATE, "rate"), (PITCH, "pitch"), (RANGE, "pitch_range")):

@@ -1,15 +1,15 @@
 """Natural speech with phoneme times from Kokoro-82M, a text-to-speech network (Apache-2.0) as an ONNX file.
 
-Needed only to make speech, in no stage of the default pipeline. The folder of its files (docs/corpus.md says how to get
-them) contains
+Needed only to make speech, in no stage of the default pipeline. The folder of its files, which
+`python -m scripts.fetch_kokoro` makes, contains
 
     model.onnx      the network: tokens and a style → wave
     vocab.json      {"vocab": {symbol: token}}
     voices/*.bin    a table of styles for each base voice, float32 (510, 256): row n - 1 is for n tokens
 
 The network predicts how long each token lasts, in units of 25 ms, and makes that much sound. These durations are an
-inner tensor of the graph, which is made an output here. They run 62.5 ms late, as the time from a frame's start to the
-middle of the decoder's window: `benchmarks/phoneme_times.py` measures it against forced alignment.
+inner tensor of the graph, which is made an output here. They run 62.5 ms late; `benchmarks/phoneme_times.py` measures
+it by forced alignment.
 """
 
 import importlib.util
@@ -32,7 +32,7 @@ LATE = 0.0625  # seconds by which the durations run late
 LONGEST_GAP = 0.08  # seconds; a shorter space between words is no pause
 STYLES = (510, 256)
 DURATIONS = "/encoder/Clip_output_0"
-GET_THEM = "docs/corpus.md says how to get the files of Kokoro."
+GET_THEM = "Get Kokoro's files: python -m scripts.fetch_kokoro."
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,8 @@ def timed_phonemes(spelt: str, edges: np.ndarray, duration: float) -> tuple[Phon
                 made[-1][1] = start
         elif symbol in ARPABET:
             name = ARPABET[symbol]
-            rhotic = symbol == "ɹ" and spelt[i - 1 : i] in ("ɜ", "ə") and spelt[i - 1 : i] != ""
-            if rhotic and made and (spelt[i - 1] == "ɜ" or not _vowel_after(spelt, i)):
+            before = spelt[i - 1] if i > 0 else ""
+            if symbol == "ɹ" and made and (before == "ɜ" or (before == "ə" and not _vowel_after(spelt, i))):
                 made[-1][1:] = [end, "ER"]
             else:
                 made.append([begin if start is None else start, end, name])

@@ -1,4 +1,4 @@
-"""Who says what: the sentences of each voice, for the packaged speech of the 3D corpus and the speech of the 2D corpus."""
+"""Who says what: the sentences of each voice, in the packaged speech of the 3D corpus and in the 2D corpus."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from learn2talk_core.datasets.embedded.kokoro import open_kokoro
+from learn2talk_core.datasets.embedded.natural_speech import speak_naturally
 from learn2talk_core.datasets.embedded.sentences import make_sentences, prose
-from learn2talk_core.datasets.embedded.speech import speak_naturally, synthesise
+from learn2talk_core.datasets.embedded.speech import synthesise
 from learn2talk_core.datasets.embedded.utterances import Utterance, utterance
 from learn2talk_core.datasets.embedded.voices import FILM_VOICES, EspeakVoice, Voice, corpus_voices, film_voices
 
@@ -20,7 +21,7 @@ HELD_OUT_PROSE = 5  # of so many sentences of the 2D corpus's prose, one is for 
 
 
 @dataclass(frozen=True)
-class Part:
+class SpokenPart:
     """What one voice says. `split` is of the corpus that it belongs to."""
 
     voice: Voice
@@ -28,7 +29,7 @@ class Part:
     texts: tuple[str, ...]
 
 
-def packaged_parts() -> list[Part]:
+def packaged_parts() -> list[SpokenPart]:
     """The parts of the packaged speech. No sentence occurs twice."""
     voices = corpus_voices()
     written = iter(prose()["corpus"])
@@ -37,11 +38,11 @@ def packaged_parts() -> list[Part]:
     for split, voice in voices:
         count = PACKAGED_SENTENCES[split]
         texts = [next(written if i % 2 == 0 and i < 2 * PACKAGED_PROSE else grammatical) for i in range(count)]
-        parts.append(Part(voice, split, tuple(texts)))
+        parts.append(SpokenPart(voice, split, tuple(texts)))
     return parts
 
 
-def film_parts(natural: int, espeak: int, sentences: int, seed: int) -> list[Part]:
+def film_parts(natural: int, espeak: int, sentences: int, seed: int) -> list[SpokenPart]:
     """The parts of the 2D corpus: other sentences than the 3D corpus's, and no sentence in two splits.
 
     Each speaker reads some prose, which several speakers of a split may read, and sentences of the grammar, which
@@ -63,11 +64,11 @@ def film_parts(natural: int, espeak: int, sentences: int, seed: int) -> list[Par
         rng = np.random.default_rng([voice.seed, 2])
         texts = rng.choice(shelves[split], min(written, len(shelves[split])), replace=False).tolist()
         texts += [next(grammatical) for _ in range(sentences - written)]
-        parts.append(Part(voice, split, tuple(rng.permutation(texts).tolist())))
+        parts.append(SpokenPart(voice, split, tuple(rng.permutation(texts).tolist())))
     return parts
 
 
-def record(part: Part, kokoro: str | Path | None) -> list[Utterance]:
+def record(part: SpokenPart, kokoro: str | Path | None) -> list[Utterance]:
     """Let a voice say its part. `kokoro` is the folder of Kokoro's files, which natural voices need."""
     voice = part.voice
     if isinstance(voice, EspeakVoice):

@@ -1,7 +1,6 @@
-"""Speech of the embedded corpora at 16 kHz with phoneme times: Kokoro's natural voices, or eSpeak's."""
+"""Speech of the embedded corpora at 16 kHz with phoneme times; here eSpeak's, in `natural_speech.py` Kokoro's."""
 
 import io
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -10,17 +9,11 @@ import numpy as np
 from learn2talk_core.audio.waveform import SAMPLE_RATE, resample
 from learn2talk_core.corpus.phonemes import VOWELS, Phoneme, from_espeak
 from learn2talk_core.datasets.embedded.espeak_process import run_espeak
-from learn2talk_core.datasets.embedded.kokoro import Kokoro, speak, style_table
-from learn2talk_core.datasets.embedded.spelling import spell
-from learn2talk_core.datasets.embedded.voices import EspeakVoice, NaturalVoice
-from learn2talk_core.run.errors import BadInput
+from learn2talk_core.datasets.embedded.voices import EspeakVoice
 
 PEAK = 0.5
 ROOM_NOISE = 4e-4
 PADDING = 0.2  # seconds; clips last a multiple of it, which is a whole number of frames at 25 and at 30 fps
-BREATH = (0.05, 0.10)  # seconds kept before the first and after the last phoneme of natural speech
-RATE_SPREAD = 0.04  # of the speaking rate from sentence to sentence, standard deviation of its logarithm
-COMMAS = {" ": 0.3, ", ": 0.55, "; ": 0.15}  # a comma is read as no pause, a pause or a longer one: probabilities
 MAX_CLOSURE = 0.09  # seconds
 MAX_TRANSITION = 0.020  # seconds
 _STOPS = {"P", "T", "K", "CH", "B", "D", "G", "JH"}
@@ -38,31 +31,13 @@ class _Sound:
     names: tuple[str, ...]
 
 
-def speak_naturally(kokoro: Kokoro, voice: NaturalVoice, texts: Sequence[str]) -> list[Spoken]:
-    """Speak `texts`; the same voice and texts give the same samples.
-
-    The speaking rate varies a little between sentences, and so do the pauses at commas.
+def synthesise(voice: EspeakVoice, texts: Sequence[str]) -> list[Spoken]:
+    """Speak `texts` with eSpeak, in one fresh process: the same voice and texts give the same samples.
 
     Returns:
         For each text, the wave, with silence at both ends and a little room noise, and its phonemes. Pauses are covered
         by no phoneme.
     """
-    styles = style_table(kokoro, voice.blend)
-    spoken = []
-    for i, spelt in enumerate(spell(texts, british=voice.british)):
-        rng = np.random.default_rng([voice.seed, i])
-        spelt = re.sub(", ", lambda _: rng.choice(list(COMMAS), p=list(COMMAS.values())), spelt)  # noqa: B023
-        wave, phonemes = speak(kokoro, styles, spelt, voice.speed * float(np.exp(rng.normal(0, RATE_SPREAD))))
-        if not phonemes:
-            raise BadInput(repr(texts[i]), expected="words", found="no phoneme", fix="Leave out this text.")
-        first = max(0, round((phonemes[0].start - BREATH[0]) * SAMPLE_RATE))
-        last = round((phonemes[-1].end + BREATH[1]) * SAMPLE_RATE)
-        spoken.append(_clip(_faded(wave[first:last]), _shifted(phonemes, -first / SAMPLE_RATE), rng))
-    return spoken
-
-
-def synthesise(voice: EspeakVoice, texts: Sequence[str]) -> list[Spoken]:
-    """The same with eSpeak, in one fresh process: the same voice and texts give the same samples."""
     request = {
         "voice": voice.name,
         "pitch": voice.pitch,
@@ -80,7 +55,7 @@ def synthesise(voice: EspeakVoice, texts: Sequence[str]) -> list[Spoken]:
             sounds = [_Sound(s, e, from_espeak(n)) for s, e, n in zip(starts, ends, names, strict=True)]
             phonemes = _phonemes(corrected(sounds, wave, rate), rate)
             rng = np.random.default_rng([voice.seed, i])
-            spoken.append(_clip(resample(wave.astype(np.float32) / 32768, rate), phonemes, rng))
+            spoken.append(clip_of(resample(wave.astype(np.float32) / 32768, rate), phonemes, rng))
     return spoken
 
 
@@ -120,7 +95,7 @@ def _phonemes(sounds: Sequence[_Sound], rate: int) -> list[Phoneme]:
     return phonemes
 
 
-def _clip(speech: np.ndarray, phonemes: Sequence[Phoneme], rng: np.random.Generator) -> Spoken:
+def clip_of(speech: np.ndarray, phonemes: Sequence[Phoneme], rng: np.random.Generator) -> Spoken:
     """Set the level, and add silence at both ends and room noise."""
     before, after = rng.uniform(0.18, 0.32), rng.uniform(0.22, 0.36)
     length = before + len(speech) / SAMPLE_RATE + after
@@ -128,14 +103,9 @@ def _clip(speech: np.ndarray, phonemes: Sequence[Phoneme], rng: np.random.Genera
     first = round(before * SAMPLE_RATE)
     clip[first : first + len(speech)] = speech * (PEAK / max(float(np.abs(speech).max(initial=0)), 1e-6))
     clip += rng.normal(0, ROOM_NOISE, len(clip)).astype(np.float32)
-    return clip, _shifted(phonemes, first / SAMPLE_RATE)
+    return clip, later(phonemes, first / SAMPLE_RATE)
 
 
-def _shifted(phonemes: Sequence[Phoneme], seconds: float) -> tuple[Phoneme, ...]:
+def later(phonemes: Sequence[Phoneme], seconds: float) -> tuple[Phoneme, ...]:
+    """The same phonemes so many seconds later, rounded to 0.1 ms."""
     return tuple(Phoneme(round(p.start + seconds, 4), round(p.end + seconds, 4), p.name) for p in phonemes)
-
-
-def _faded(wave: np.ndarray) -> np.ndarray:
-    """Fade in and out over 20 ms, where a wave was cut."""
-    ramp = np.minimum(np.arange(len(wave)) / (0.02 * SAMPLE_RATE), 1).astype(np.float32)
-    return wave * ramp * ramp[::-1]

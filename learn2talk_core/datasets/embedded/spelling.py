@@ -12,28 +12,16 @@ from learn2talk_core.run.errors import BadInput
 
 STRESS, LENGTH = "ˈˌ", "ː"
 PAUSES = frozenset(",.;:!?—…")
-ARPABET: dict[str, str] = dict(
-    zip(
-        "ɑ æ a ʌ ə ᵊ ɔ ɒ W I b ʧ d ð ɛ ɜ A f ɡ h ɪ ᵻ i ʤ k l m n ŋ O Q Y p ɹ s ʃ t T θ ʊ u v w j z ʒ".split(),
-        "AA AE AE AH AH AH AO AA AW AY B CH D DH EH ER EY F G HH IH IH IY JH K L M N NG OW OW OY P R S SH T T TH UH UW V W "
-        "Y Z ZH".split(),
-        strict=True,
-    )
+_SYMBOLS = "ɑ æ a ʌ ə ᵊ ɔ ɒ W I b ʧ d ð ɛ ɜ A f ɡ h ɪ ᵻ i ʤ k l m n ŋ O Q Y p ɹ s ʃ t T θ ʊ u v w j z ʒ"
+_NAMES = (
+    "AA AE AE AH AH AH AO AA AW AY B CH D DH EH ER EY F G HH IH IH IY JH K L M N NG OW OW OY P R S SH T T TH UH UW V W "
+    "Y Z ZH"
 )
+ARPABET: dict[str, str] = dict(zip(_SYMBOLS.split(), _NAMES.split(), strict=True))
 # eSpeak's IPA → Kokoro's symbols, the first that fits. `^` joins the two letters of one sound.
 _BOTH = {
-    **{
-        "a^ɪ": "I",
-        "a^ʊ": "W",
-        "e^ɪ": "A",
-        "ɔ^ɪ": "Y",
-        "t^ʃ": "ʧ",
-        "d^ʒ": "ʤ",
-        "ə^l": "ᵊl",
-        "ʔ": "t",
-        "r": "ɹ",
-        "x": "k",
-    },
+    **{"a^ɪ": "I", "a^ʊ": "W", "e^ɪ": "A", "ɔ^ɪ": "Y", "t^ʃ": "ʧ", "d^ʒ": "ʤ", "ə^l": "ᵊl"},
+    **{"ʔ": "t", "r": "ɹ", "x": "k"},
     **{"ɐ": "ə", "n̩": "ᵊn", "l̩": "ᵊl", "m̩": "ᵊm", "ʲ": "", "^": "", "g": "ɡ", "e": "A", "\u0303": ""},
 }
 _AMERICAN = {"o^ʊ": "O", "oː": "ɔ", "ɜː": "ɜɹ", "ɜːɹ": "ɜɹ", "ɚ": "əɹ", "ɚɹ": "əɹ", "ɾ": "T", "ː": ""}

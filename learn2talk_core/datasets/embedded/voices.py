@@ -10,20 +10,20 @@ from dataclasses import dataclass
 import numpy as np
 
 # Kokoro's names: American or British, female or male, name. Both sexes alternate, so that the first speakers have both.
-CORPUS_VOICES: dict[str, tuple[str, ...]] = {  # split of the 3D corpus → voices, one speaker each
-    "train": tuple(
-        "af_heart am_fenrir bf_isabella bm_fable af_bella am_puck af_kore am_echo af_nova bm_lewis af_aoede am_liam".split()
-    ),
-    "validation": ("bf_emma", "am_michael"),
-    "test_unseen": ("af_sarah", "bm_george"),
+_CORPUS = {
+    "train": "af_heart am_fenrir bf_isabella bm_fable af_bella am_puck af_kore am_echo af_nova bm_lewis af_aoede "
+    "am_liam",
+    "validation": "bf_emma am_michael",
+    "test_unseen": "af_sarah bm_george",
 }
-FILM_VOICES: dict[str, tuple[str, ...]] = {  # split of the 2D corpus → voices and what blends are made of
-    "loss": tuple(
-        "af_heart am_fenrir bf_isabella bm_fable af_nova am_echo af_jessica am_eric af_sky af_nicole".split()
-    ),
-    "metric": tuple("af_bella am_puck bf_alice bm_lewis af_kore am_liam af_aoede am_adam af_river am_santa".split()),
-    "validation": ("af_alloy", "am_onyx", "bf_lily", "bm_daniel"),
+_FILMS = {
+    "loss": "af_heart am_fenrir bf_isabella bm_fable af_nova am_echo af_jessica am_eric af_sky af_nicole",
+    "metric": "af_bella am_puck bf_alice bm_lewis af_kore am_liam af_aoede am_adam af_river am_santa",
+    "validation": "af_alloy am_onyx bf_lily bm_daniel",
 }
+# Split of the 3D corpus → voices, one speaker each; split of the 2D corpus → voices, and what blends are made of.
+CORPUS_VOICES = {split: tuple(names.split()) for split, names in _CORPUS.items()}
+FILM_VOICES = {split: tuple(names.split()) for split, names in _FILMS.items()}
 HELD_OUT_EVERY = 11  # of so many voices of the 2D corpus, one is for validation; odd, since the sexes alternate
 SPEED = (0.85, 1.2)  # of Kokoro's voices; 1 is the one that the voice was trained with
 
@@ -68,7 +68,7 @@ class NaturalVoice:
 
 @dataclass(frozen=True)
 class EspeakVoice:
-    """A voice of eSpeak NG: `id` and `seed` as above, voice and variant, pitch and its range 0 to 99, words per minute."""
+    """A voice of eSpeak NG: `id` and `seed` as above; voice and variant, pitch and range (0 to 99), words a minute."""
 
     id: str
     seed: int

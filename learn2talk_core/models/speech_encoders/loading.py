@@ -11,7 +11,8 @@ from learn2talk_core.models.speech_encoders.source import beside
 from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, load_wav2vec2
 from learn2talk_core.models.speech_encoders.whisper import WhisperSpeechEncoder, load_whisper, whisper_config
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import read_json, write_json
+from learn2talk_core.run.files import missing, read_json, write_json
+from learn2talk_core.run.paths import SPEECH_ENCODER
 from learn2talk_core.run.weights import write_tensors
 
 KINDS = (Wav2Vec2SpeechEncoder.model_type, WhisperSpeechEncoder.model_type)
@@ -46,6 +47,8 @@ def load_speech_encoder(source: str | Path, frozen_layers: int | None = None) ->
         BadInput: nothing there, another kind of network, weights that are missing, damaged or of other shapes; or
             fewer layers than `frozen_layers`.
     """
+    if str(source) == SPEECH_ENCODER and not Path(source).is_dir():  # else it would be sought among the hub's models
+        raise missing(Path(source) / "config.json", "dvc repro")
     kind = model_type(source)
     encoder: SpeechEncoder = load_whisper(source) if kind == WhisperSpeechEncoder.model_type else load_wav2vec2(source)
     if frozen_layers is not None:

@@ -154,7 +154,7 @@ def whisper_config(numbers: Mapping[str, Any], path: object, *, fix: str = FIX) 
     if type(frozen) is not int or not 0 <= frozen <= layers:
         expected = f"a whole number 0 … {layers}, the layers of this Whisper"
         raise BadInput(f"{path}: frozen_layers", expected=expected, found=f"{frozen}"[:40], fix=fix)
-    return WhisperConfig(**chosen, frozen_layers=frozen)
+    return WhisperConfig.from_dict({**chosen, "frozen_layers": frozen})
 
 
 def whisper_from(state: State, config: WhisperConfig, path: object, *, fix: str = FIX) -> WhisperSpeechEncoder:

@@ -60,3 +60,22 @@ def test_every_phoneme_is_articulated_and_vowels_open_the_jaw() -> None:
 def test_silence_is_rest() -> None:
     track = articulate([], 30, 30, variation=1.0, rng=np.random.default_rng(0))
     assert np.abs(track).max() < 0.05
+
+
+@pytest.mark.parametrize("fps", [25, 30])
+@pytest.mark.parametrize("vowel", ["AA", "UW", "IY"])
+def test_a_closure_shorter_than_a_frame_is_seen_whenever_it_happens(fps: int, vowel: str) -> None:
+    for phase in np.linspace(0, 1 / fps, 7):
+        at = 0.4 + phase
+        said = [Phoneme(0.3, at, vowel), Phoneme(at, at + 0.025, "B"), Phoneme(at + 0.025, 0.55, vowel)]
+        for coarticulation in (0.8, 1.25):
+            seal = articulate(said, fps, fps, coarticulation=coarticulation)[:, column("seal")]
+            assert seal.max() > 0.85
+            assert seal[round(0.33 * fps)] < 0.3  # and the vowel before is open
+
+
+def test_a_vowel_of_natural_length_opens_between_closures() -> None:
+    said = [Phoneme(0.3, 0.36, "M"), Phoneme(0.36, 0.44, "AA"), Phoneme(0.44, 0.5, "P")]
+    track = articulate(said, 120, 120)
+    assert track[44:53, column("seal")].min() < 0.4
+    assert track[44:53, column("jaw")].max() > 0.4

@@ -72,7 +72,7 @@ def test_phonemes_stay_within_the_wave() -> None:
 def test_what_cannot_be_spoken() -> None:
     opened = Kokoro(Path("k"), Session(), SYMBOLS)
     with pytest.raises(BadInput, match=r"k/vocab.json: expected all symbols of a sentence, found y in 'bˈyx'"):
-        speak(Kokoro(Path("k"), Session(), {s: i for s, i in SYMBOLS.items()} | {"x": 70}), STYLES, "bˈyx", 1.0)
+        speak(Kokoro(Path("k"), Session(), SYMBOLS | {"x": 70}), STYLES, "bˈyx", 1.0)
     for spelt in ("", "t" * 511):
         with pytest.raises(BadInput, match=rf"expected a sentence of 1 to 510 symbols, found {len(spelt)}\."):
             speak(opened, STYLES, spelt, 1.0)
@@ -87,9 +87,7 @@ def test_blends_are_weighted_means(tmp_path: Path) -> None:
         np.full((510, 256), level, np.float32).tofile(tmp_path / f"voices/{name}.bin")
     opened = Kokoro(tmp_path, Session(), SYMBOLS)
     np.testing.assert_allclose(style_table(opened, [("af_a", 0.75), ("af_b", 0.25)]), 1.5)
-    with pytest.raises(
-        BadInput, match=r"voices/af_c.bin: expected a file of Kokoro, found No such file.*docs/corpus.md"
-    ):
+    with pytest.raises(BadInput, match=r"af_c.bin: expected a file of Kokoro, found No such file.*fetch_kokoro"):
         style_table(opened, [("af_c", 1.0)])
     (tmp_path / "voices/af_a.bin").write_bytes(b"\0" * 1000)
     with pytest.raises(BadInput, match=r"af_a.bin: expected 510 × 256 finite numbers of 4 bytes, found 1000 bytes"):
@@ -99,9 +97,7 @@ def test_blends_are_weighted_means(tmp_path: Path) -> None:
 def test_files_and_packages_that_are_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(importlib.util, "find_spec", lambda name: None)
-        with pytest.raises(
-            BadInput, match=r"expected the optional package onnxruntime, .* pip install 'learn2talk\[speech\]'"
-        ):
+        with pytest.raises(BadInput, match=r"expected the optional package onnxruntime, .*'learn2talk\[speech\]'"):
             open_kokoro(tmp_path)
     pytest.importorskip("onnxruntime")
     with pytest.raises(BadInput, match=r"vocab.json: expected a file of Kokoro, found No such file or directory"):

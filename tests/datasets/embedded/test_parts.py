@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from learn2talk_core.datasets.embedded.parts import Part, film_parts, packaged_parts, record
+from learn2talk_core.datasets.embedded.parts import SpokenPart, film_parts, packaged_parts, record
 from learn2talk_core.datasets.embedded.sentences import prose
-from learn2talk_core.datasets.embedded.voices import espeak_voices
+from learn2talk_core.datasets.embedded.voices import FILM_VOICES, espeak_voices
 
 
 def test_the_packaged_parts() -> None:
@@ -21,9 +21,7 @@ def test_the_2d_corpus_has_other_sentences_and_none_in_two_splits() -> None:
     parts = film_parts(24, 12, 20, 0)
     assert len(parts) == 36
     assert {len(part.texts) for part in parts} == {20}
-    said = {
-        split: {t for p in parts if p.split == split for t in p.texts} for split in ("loss", "metric", "validation")
-    }
+    said = {split: {t for p in parts if p.split == split for t in p.texts} for split in FILM_VOICES}
     assert not said["loss"] & said["metric"]
     assert not said["validation"] & (said["loss"] | said["metric"])
     assert not {t for part in packaged_parts() for t in part.texts} & set.union(*said.values())
@@ -36,7 +34,7 @@ def test_the_2d_corpus_has_other_sentences_and_none_in_two_splits() -> None:
 
 def test_a_recorded_part() -> None:
     pytest.importorskip("espeakng_loader")
-    part = Part(espeak_voices(1, 0)[0], "loss", ("Bob may pop.",))
+    part = SpokenPart(espeak_voices(1, 0)[0], "loss", ("Bob may pop.",))
     [said] = record(part, None)
     assert (said.speaker, said.split, said.text, said.female) == ("S00", "loss", "Bob may pop.", False)
     assert [p.name for p in said.phonemes] == ["B", "AA", "B", "M", "EY", "P", "AA", "P"]

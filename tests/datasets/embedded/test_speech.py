@@ -7,8 +7,8 @@ import pytest
 
 from learn2talk_core.corpus.phonemes import PHONEMES
 from learn2talk_core.datasets.embedded import speech
-from learn2talk_core.datasets.embedded.speakers import make_speakers
 from learn2talk_core.datasets.embedded.speech import _Sound, corrected, synthesise
+from learn2talk_core.datasets.embedded.voices import espeak_voices
 from learn2talk_core.run.errors import BadInput
 
 RATE = 22_050
@@ -36,16 +36,16 @@ def test_a_vowel_after_a_sonorant_begins_with_its_transition() -> None:
 
 
 def test_speech_is_the_same_in_two_processes() -> None:
-    speaker = make_speakers(1, 0)[0]
+    voice = espeak_voices(1, 0)[0]
     texts = ["Bob may pop five fuzzy balloons.", "We choose blue shoes."]
-    first, second = synthesise(speaker, texts), synthesise(speaker, texts)
+    first, second = synthesise(voice, texts), synthesise(voice, texts)
     for (wave, phonemes), (wave_again, phonemes_again) in zip(first, second, strict=True):
         np.testing.assert_array_equal(wave, wave_again)
         assert phonemes == phonemes_again
 
 
 def test_what_is_spoken() -> None:
-    [(wave, phonemes)] = synthesise(make_speakers(1, 0)[0], ["Bob may pop."])
+    [(wave, phonemes)] = synthesise(espeak_voices(1, 0)[0], ["Bob may pop."])
     assert wave.dtype == np.float32
     assert len(wave) % 3200 == 0
     assert 0.49 < np.abs(wave).max() < 0.51
@@ -59,11 +59,11 @@ def test_what_is_spoken() -> None:
 def test_espeak_that_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(BadInput, match=r"optional package espeakng-loader, found no such package. Install it: pip"):
-        synthesise(make_speakers(1, 0)[0], ["Hello."])
+        synthesise(espeak_voices(1, 0)[0], ["Hello."])
 
 
 def test_espeak_that_fails() -> None:
-    speaker = replace(make_speakers(1, 0)[0], voice="nobody")
+    voice = replace(espeak_voices(1, 0)[0], name="nobody")
     with pytest.raises(RuntimeError, match="eSpeak failed for S00: eSpeak has no voice 'nobody'"):
-        synthesise(speaker, ["Hello."])
+        synthesise(voice, ["Hello."])
     assert speech.PADDING * 25 % 1 == speech.PADDING * 30 % 1 == 0
