@@ -3,10 +3,11 @@
 Each person's films are kept in .scratch until all are made, so that a killed run goes on with the next person.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
+from pathlib import Path
 from typing import Any
 
 from joblib import cpu_count
@@ -19,11 +20,12 @@ from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.video.filming import Person, film_people
-from learn2talk_core.video.landmarks import mediapipe_faces
+from learn2talk_core.video.landmarks import FindFaces, mediapipe_faces
 from learn2talk_core.video.recorded import read_film, videos
 from learn2talk_core.video.talking_video import (
     SPLITS,
     VIDEO_FPS,
+    EncodedFilm,
     TalkingVideo,
     VideoClip,
     join_shards,
@@ -77,7 +79,13 @@ def recorded_people(folder: str) -> list[Person]:
     """The people of a folder of videos, in this process: the landmark networks are loaded once."""
     find = mediapipe_faces()
     together = [list(files) for _, files in groupby(videos(folder), key=lambda file: file[0].parent)]
-    return [partial(map, lambda file: read_film(*file, find), files) for files in together]
+    return [partial(recorded_person, files, find) for files in together]
+
+
+def recorded_person(files: Sequence[tuple[Path, str]], find: FindFaces) -> Iterator[EncodedFilm]:
+    """The films of one person: files and their split."""
+    for path, split in files:
+        yield read_film(path, split, find)
 
 
 if __name__ == "__main__":

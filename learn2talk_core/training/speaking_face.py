@@ -86,13 +86,13 @@ def speaking_faces(
                     states[STATES_PER_FRAME * frames[number] : STATES_PER_FRAME * frames[number + 1]] = one.states
     made_by = "dvc repro teacher"
     faces, mels = (map_array(folder / f"{name}.npy", made_by=made_by) for name in ("faces", "mels"))
-    states = None if encoder is None else map_array(folder / "states.npy", made_by=made_by)
+    heard = None if encoder is None else map_array(folder / "states.npy", made_by=made_by)
     return [
         SpeakingFace(
             faces[frames[i] : frames[i + 1]],
             mels[columns[i] : columns[i + 1]].T,
             lips_box(clip),
-            None if states is None else states[STATES_PER_FRAME * frames[i] : STATES_PER_FRAME * frames[i + 1]],
+            None if heard is None else heard[STATES_PER_FRAME * frames[i] : STATES_PER_FRAME * frames[i + 1]],
         )
         for i, clip in enumerate(clips)
     ]
