@@ -40,7 +40,7 @@ def main(params: Params) -> str:
     else:
         write_source(OUT, open_source(params.dataset, params.source))
     corpus = open_corpus(OUT)
-    found = contents(corpus)
+    found = corpus_contents(corpus)
     write_json(f"{METRICS}/corpus.json", found)
     return f"{found['clips']} clips of {found['speakers']} speakers, {found['minutes']:.1f} minutes"
 
@@ -65,7 +65,7 @@ def embedded(params: Params) -> None:
     make_corpus(OUT, roles, params.seed, params.variation)
 
 
-def contents(corpus: Corpus) -> dict[str, Any]:
+def corpus_contents(corpus: Corpus) -> dict[str, Any]:
     """The size of the corpus, and the offset of sound and lips (`corpus.offset`; None if it cannot be measured)."""
     found: dict[str, Any] = {
         "clips": len(corpus.clips),

@@ -73,11 +73,11 @@ def main(params: Params, name: str) -> str:
     with whole_folder(expert.out) as folder:
         network = expert.take(source, folder)
     about = {"checkpoint": source, "parameters": parameter_count(network)}
-    write_json(f"{METRICS}/experts/{name}.json", {**about, **scores(origin)})
+    write_json(f"{METRICS}/experts/{name}.json", {**about, **stated_scores(origin)})
     return f"{source}, {parameter_count(network) / 1e6:.1f} million parameters"
 
 
-def scores(origin: dict[str, Any] | None) -> dict[str, Any]:
+def stated_scores(origin: dict[str, Any] | None) -> dict[str, Any]:
     """The scores in the description of packaged weights, as their training wrote them."""
     found = (origin or {}).get("metrics")
     found = found.get("training", found) if isinstance(found, dict) else {}
