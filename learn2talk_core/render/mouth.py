@@ -60,7 +60,7 @@ def render_mouth(
     vertices: Tensor,
     *,
     light: Light = LIGHT,
-    backend: str = "cpu",
+    backend: str | None = None,
 ) -> Tensor:
     """(N, R, 3) vertices of the region `mouth_view` → (N, size, size) grey in 0..1, differentiable.
 

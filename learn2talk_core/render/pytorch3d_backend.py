@@ -10,11 +10,11 @@ from types import SimpleNamespace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from learn2talk_core.render.camera import Camera, axes, project
 from learn2talk_core.render.shading import Light
+from learn2talk_core.render.torch_backend import lambert_blinn, smooth_normals
 from learn2talk_core.run.errors import BadInput
 
 
@@ -42,38 +42,20 @@ def render(
         clip_barycentric_coords=False,
         cull_backfaces=True,
     )
-    at_vertices = torch.cat([_vertex_normals(vertices, triangles), colours.expand(len(vertices), -1, -1)], dim=-1)
+    at_vertices = torch.cat([smooth_normals(vertices, triangles), colours.expand(len(vertices), -1, -1)], dim=-1)
     at_corners = at_vertices[:, triangles].flatten(0, 1)  # (N F, 3, K), numbered as pytorch3d packs a batch
     surface = pytorch3d.interpolate_face_attributes(pix_to_face, barycentrics, at_corners)[..., 0, :]
     albedo = surface[..., 3:] if texture is None else texture(surface[..., 3:])
     covered = pix_to_face >= 0  # (N, H, W, 1)
-    return torch.where(covered, _shade(surface[..., :3], albedo, light, axes(camera)), vertices.new_tensor(background))
+    return torch.where(
+        covered, lambert_blinn(surface[..., :3], albedo, light, axes(camera)), vertices.new_tensor(background)
+    )
 
 
 def to_ndc(screen: Tensor, height: int, width: int) -> Tensor:
     """Pixels → pytorch3d's screen: x left, y up, the shorter side of the image from -1 to 1, depth unchanged."""
     half = min(height, width) / 2
     return torch.stack([(width / 2 - screen[..., 0]) / half, (height / 2 - screen[..., 1]) / half, screen[..., 2]], -1)
-
-
-def _vertex_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
-    """As `shading.vertex_normals`, in torch."""
-    a, b, c = vertices[:, triangles].unbind(dim=2)
-    of_faces = torch.linalg.cross(b - a, c - a)
-    sums = torch.zeros_like(vertices)
-    for corner in range(3):
-        sums = sums.index_add(1, triangles[:, corner], of_faces)
-    return F.normalize(sums, dim=-1, eps=1e-30)
-
-
-def _shade(normals: Tensor, albedo: Tensor, light: Light, axes: Tensor) -> Tensor:
-    """As `shading.shade`, in torch: Lambert and Blinn-Phong."""
-    towards_light = F.normalize(torch.tensor(light.direction, dtype=torch.float64) @ axes, dim=0)
-    halfway = F.normalize(towards_light + axes[2], dim=0).to(normals)
-    normals = F.normalize(normals, dim=-1, eps=1e-30)
-    lambert = (normals @ towards_light.to(normals)).clamp_min(0)[..., None]
-    highlight = (normals @ halfway).clamp_min(0)[..., None] ** light.shininess
-    return (albedo * (light.ambient + light.diffuse * lambert) + light.specular * highlight).clamp(0, 1)
 
 
 def _pytorch3d() -> SimpleNamespace:

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from learn2talk_core.render import pytorch3d_backend
+from learn2talk_core.render import pytorch3d_backend, torch_backend
 from learn2talk_core.render.antialias import antialias
 from learn2talk_core.render.camera import Camera, axes, project
 from learn2talk_core.render.rasterise import interpolate, rasterise
@@ -29,12 +29,12 @@ def render(
     texture: Callable[[Tensor], Tensor] | None = None,
     supersample: int = 1,
     smooth: bool = True,
-    backend: str = "cpu",
+    backend: str | None = None,
 ) -> Tensor:
     """Pictures of a mesh in motion.
 
     Args:
-        vertices: (N, V, 3) float32 or float64, on the CPU for the backend `cpu`.
+        vertices: (N, V, 3) float32 or float64, on the CPU for the backend `cpu`, on any device for the others.
         faces: (F, 3) whole numbers, counter-clockwise seen from outside; back faces are not drawn.
         colours: (V, C) or (N, V, C) albedo in 0..1; C is usually 3 (RGB) or 1 (grey).
         background: C numbers, one per channel.
@@ -42,7 +42,8 @@ def render(
             mesh; `background` then has C' numbers.
         supersample: samples per pixel along x and along y; use 1 for training, 2 for pictures to look at.
         smooth: antialias the silhouettes. Without antialiasing, visibility has no gradient.
-        backend: `cpu`, or `pytorch3d` (CPU or CUDA, needs that package; no antialiasing).
+        backend: `cpu` (compiled kernels), `torch` (any device), or `pytorch3d` (CPU or CUDA, needs that package; no
+            antialiasing); by default `cpu` for vertices on the CPU and `torch` for others.
 
     Returns:
         (N, height, width, C) in 0..1, row 0 on top.
@@ -50,18 +51,24 @@ def render(
     faces = checked_faces(vertices, faces, colours)
     if texture is None and len(background) != colours.shape[-1]:
         raise ValueError(f"background: expected {colours.shape[-1]} numbers, one per channel, found {len(background)}")
-    if backend not in ("cpu", "pytorch3d"):
-        raise ValueError(f"backend: expected cpu or pytorch3d, found {backend}")
+    if backend is None:
+        backend = "cpu" if vertices.device.type == "cpu" else "torch"
+    if backend not in ("cpu", "torch", "pytorch3d"):
+        raise ValueError(f"backend: expected cpu, torch or pytorch3d, found {backend}")
     if backend == "cpu" and vertices.device.type != "cpu":
         raise BadInput(
             "render",
             expected="vertices on the CPU for the backend cpu",
             found=f"vertices on {vertices.device}",
-            fix='Move them with .cpu(), or choose backend="pytorch3d".',
+            fix='Move them with .cpu(), or choose backend="torch".',
         )
     rows, columns = height * supersample, width * supersample
     if backend == "cpu":
         image = _on_cpu(vertices, faces, colours, camera, rows, columns, light, background, texture, smooth)
+    elif backend == "torch":
+        image = torch_backend.render(
+            vertices, faces, colours, camera, rows, columns, light, background, texture, smooth
+        )
     else:
         image = pytorch3d_backend.render(vertices, faces, colours, camera, rows, columns, light, background, texture)
     if supersample > 1:

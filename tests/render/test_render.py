@@ -171,14 +171,14 @@ def test_wrong_input_is_named():
         render(vertices, faces + 1, colours, CAMERA, 8, 8)
     with pytest.raises(ValueError, match=r"background: expected 3 numbers, one per channel, found 1"):
         render(vertices, faces, colours, CAMERA, 8, 8, background=(0.5,))
-    with pytest.raises(ValueError, match=r"backend: expected cpu or pytorch3d, found opengl"):
+    with pytest.raises(ValueError, match=r"backend: expected cpu, torch or pytorch3d, found opengl"):
         render(vertices, faces, colours, CAMERA, 8, 8, backend="opengl")
 
 
 def test_vertices_on_another_device_are_refused():
     vertices, faces, colours = (x.to("meta") if isinstance(x, Tensor) else x for x in bumpy_sphere())
     with pytest.raises(BadInput, match=r"render: expected vertices on the CPU for the backend cpu, found .* on meta"):
-        render(vertices, faces, colours, CAMERA, 8, 8)
+        render(vertices, faces, colours, CAMERA, 8, 8, backend="cpu")
 
 
 def test_a_forked_child_can_render():
