@@ -22,6 +22,16 @@ ARKIT = (
     *("cheekPuff", "cheekSquintLeft", "cheekSquintRight", "noseSneerLeft", "noseSneerRight", "tongueOut"),
 )
 
+_BOTH = ("Left", "Right")
+OPPOSING = (  # pairs that no face shows together
+    *(("jawLeft", "jawRight"), ("mouthLeft", "mouthRight")),
+    *((f"mouthSmile{side}", f"mouthFrown{side}") for side in _BOTH),
+    *((f"eyeLookIn{side}", f"eyeLookOut{side}") for side in _BOTH),
+    *((f"eyeLookUp{side}", f"eyeLookDown{side}") for side in _BOTH),
+    *((f"eyeBlink{side}", f"eyeWide{side}") for side in _BOTH),
+    *((f"browDown{side}", f"browOuterUp{side}") for side in _BOTH),
+)
+
 
 @dataclass(frozen=True)
 class BlendShapes:
