@@ -1,7 +1,10 @@
 """Render the whole face for pictures and videos."""
 
+import math
+
 import numpy as np
 
+from learn2talk_core.mesh.look import Look
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.render.camera import Camera
 from learn2talk_core.render.draw import draw
@@ -25,6 +28,19 @@ def portrait_camera(topology: Topology, template: np.ndarray) -> Camera:
     return Camera(target=(x, y, z), extent=1.32 * across, distance=8 * across)
 
 
+def head_camera(template: np.ndarray, side: float = 0.0) -> Camera:
+    """A camera in front of the whole head with its neck, or the bust that the mesh has.
+
+    Args:
+        template: (V, 3) the face at rest.
+        side: degrees by which the camera stands to the speaker's left.
+    """
+    low, high = template.min(axis=0), template.max(axis=0)
+    x, y, z = ((low + high) / 2).tolist()
+    extent = 1.12 * float(max(high[1] - low[1], 0.9 * (high[0] - low[0])))
+    return Camera(target=(x, y, z), extent=extent, distance=5 * extent, yaw=math.radians(side))
+
+
 def portraits(
     vertices: np.ndarray,
     topology: Topology,
@@ -36,6 +52,7 @@ def portraits(
     background: tuple[float, float, float] = BACKGROUND,
     light: Light = LIGHT,
     supersample: int = 2,
+    look: Look | None = None,
 ) -> np.ndarray:
     """Render a motion.
 
@@ -44,6 +61,7 @@ def portraits(
         topology: the faces, and the colours if `colours` is None.
         colours: (V, 3) or (N, V, 3) RGB in 0..1.
         supersample: samples per pixel along x and along y; 1 takes a quarter of the work of 2.
+        look: its texture is used instead of colours.
 
     Returns:
         uint8 (N, height, width, 3) RGB.
@@ -61,6 +79,7 @@ def portraits(
             width * supersample,
             light=light,
             background=background,
+            look=look,
         )
         if supersample > 1:
             samples = samples.reshape(-1, height, supersample, width, supersample, 3).mean(axis=(2, 4)).round()
