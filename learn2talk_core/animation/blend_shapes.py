@@ -1,6 +1,7 @@
 """Blend shapes of a mesh: named displacements, among them Apple's 52 ARKit shapes."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ ARKIT = (
 )
 
 _BOTH = ("Left", "Right")
+SIDEWAYS, RAISED = 0.007, 0.005  # metres at weight 1, of jaw and mouth to a side, and of a raised cheek
 OPPOSING = (  # pairs that no face shows together
     *(("jawLeft", "jawRight"), ("mouthLeft", "mouthRight")),
     *((f"mouthSmile{side}", f"mouthFrown{side}") for side in _BOTH),
@@ -46,10 +48,27 @@ class BlendShapes:
     deltas: np.ndarray
 
 
+@cache
 def embedded_shapes() -> BlendShapes:
-    """The shapes of the embedded head: 46 of ARKit's 52, and the tip of the tongue."""
-    units = load_face().unit
-    return BlendShapes(tuple(units), np.stack(list(units.values())))
+    """The shapes of the embedded head: ARKit's 52, and the tip of the tongue.
+
+    46 are its face units. Those it lacks are made here: jaw and mouth to the sides, and cheeks raised as in a smile.
+    """
+    face = load_face()
+    units = dict(face.unit)
+    x, y, _ = face.neutral.T
+    jaw = np.linalg.norm(units["jawOpen"], axis=1)
+    jaw = np.clip(jaw / np.quantile(jaw, 0.98), 0, 1)
+    lips = face.neutral[face.regions["lips"]].mean(axis=0)
+    near = np.exp(-(((face.neutral - lips) / (0.034, 0.024, 0.04)) ** 2).sum(axis=1)) * face.part["skin"]
+    for side, sign in zip(_BOTH, (1, -1), strict=True):
+        units[f"jaw{side}"] = (sign * SIDEWAYS * jaw[:, None] * (1, 0, 0)).astype(np.float32)
+        units[f"mouth{side}"] = (sign * SIDEWAYS * near[:, None] * (1, 0, 0)).astype(np.float32)
+        cheek = np.exp(-(((sign * x - 0.040) / 0.020) ** 2) - ((y + 0.032) / 0.016) ** 2) * face.part["skin"]
+        lid = 0.5 * units[f"eyeSquint{side}"]
+        units[f"cheekSquint{side}"] = (lid + RAISED * cheek[:, None] * (0.2, 0.9, 0.4)).astype(np.float32)
+    names = [*ARKIT, *(name for name in units if name not in ARKIT)]
+    return BlendShapes(tuple(names), np.stack([units[name] for name in names]))
 
 
 def load_shapes(path: str | Path) -> BlendShapes:

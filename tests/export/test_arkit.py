@@ -9,13 +9,11 @@ from learn2talk_core.animation.animation import Animation
 from learn2talk_core.animation.blend_shapes import ARKIT, BlendShapes, load_shapes
 from learn2talk_core.animation.life import Life, gaze
 from learn2talk_core.datasets.embedded.face import load_face
+from learn2talk_core.animation.curves import arkit_weights, solve_box, solve_curves
 from learn2talk_core.export.arkit import (
     TURNS,
-    arkit_weights,
     eye_turns,
     head_turns,
-    solve_box,
-    solve_curves,
     timecode,
     write_arkit_csv,
     write_arkit_json,
