@@ -7,6 +7,7 @@ from scipy.spatial.transform import Rotation
 
 from learn2talk_core.animation.blend_shapes import BlendShapes
 from learn2talk_core.audio.waveform import whole_frames
+from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.mesh.look import Look
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.run.resample import interpolated
@@ -36,6 +37,7 @@ class Animation:
         follow: (V,) float32, the share of the head's motion that each vertex takes: 0 for shoulders; None is 1.
         look: parts and texture of the mesh, if it has them.
         arkit: ARKit's blend shapes of the mesh, if they are known.
+        phonemes: what is said, with times, if it is known.
     """
 
     states: np.ndarray
@@ -52,6 +54,7 @@ class Animation:
     follow: np.ndarray | None = None
     look: Look | None = None
     arkit: BlendShapes | None = None
+    phonemes: tuple[Phoneme, ...] = ()
 
     def vertices(self, frames: slice = slice(None)) -> np.ndarray:
         """Positions (t, V, 3) float32 of these frames. An hour takes 6 GB: request a part of the frames at a time.

@@ -23,6 +23,7 @@ ARKIT = (
     *("cheekPuff", "cheekSquintLeft", "cheekSquintRight", "noseSneerLeft", "noseSneerRight", "tongueOut"),
 )
 
+_KNOWN = {name.lower(): name for name in ARKIT}
 _BOTH = ("Left", "Right")
 SIDEWAYS, RAISED = 0.007, 0.005  # metres at weight 1, of jaw and mouth to a side, and of a raised cheek
 OPPOSING = (  # pairs that no face shows together
@@ -87,8 +88,7 @@ def load_shapes(path: str | Path) -> BlendShapes:
         raise BadInput(path, expected=expected, found=found, fix=fix)
     with np.errstate(over="ignore"):  # numbers beyond float32's range become infinite, which is refused below
         names, deltas = [str(name) for name in stored["names"]], np.asarray(stored["deltas"], np.float32)
-    known = {name.lower(): name for name in ARKIT}
-    names = [known.get(_long(name).lower(), name) for name in names]
+    names = [arkit_name(name) or name for name in names]
     if deltas.shape != (len(names), *deltas.shape[1:2], 3) or not np.isfinite(deltas).all():
         raise BadInput(
             path,
@@ -100,6 +100,11 @@ def load_shapes(path: str | Path) -> BlendShapes:
         found = "a duplicate name" if len(set(names)) < len(names) else f"none of them in {', '.join(names[:5])} …"
         raise BadInput(path, expected="ARKit's names, each once", found=found, fix="Rename them: jawOpen, …")
     return BlendShapes(tuple(names), deltas)
+
+
+def arkit_name(name: str) -> str | None:
+    """ARKit's name of a shape that may also begin with a capital letter or end in `_L`, `_R`; None if it has none."""
+    return _KNOWN.get(_long(name).lower())
 
 
 def _long(name: str) -> str:

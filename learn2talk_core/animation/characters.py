@@ -19,6 +19,7 @@ from learn2talk_core.mesh.transfer import Correspondence
 FOLDER = Path(__file__).with_name("characters")
 PARTS = ("skin", "left_eye", "right_eye", "teeth", "tongue", "bust", "hair")
 DEFAULT = "ada"
+SHOULDERS, CHIN = -0.17, -0.095  # metres above the eyes; between them the neck bends
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,14 @@ class Character:
         topology: its triangles, regions (those of the embedded head) and colours.
         look: parts and texture.
         correspondence: from the embedded head to this one; bust and hair do not move with the face.
+        follow: (W,) share of the head's motion that each vertex takes: the neck bends, the shoulders stay.
     """
 
     template: np.ndarray
     topology: Topology
     look: Look
     correspondence: Correspondence
+    follow: np.ndarray
 
 
 def character_names() -> list[str]:
@@ -62,10 +65,14 @@ def load_character(name: str) -> Character:
         texture=np.asarray(Image.open(io.BytesIO(encoded)).convert("RGB")),
         encoded=encoded,
     )
+    height = np.clip((data["vertices"][:, 1] - SHOULDERS) / (CHIN - SHOULDERS), 0, 1)
+    follow = height * height * (3 - 2 * height)
+    follow[data["faces"][data["part"] == PARTS.index("hair")]] = 1
     colours = data["colours"].astype(np.float32) / 255
     return Character(
         template=data["vertices"],
         topology=Topology(data["faces"], face.regions, face.lip_pairs, colours),
         look=look,
         correspondence=Correspondence(corners, weights, np.eye(3, dtype=np.float32), own),
+        follow=follow.astype(np.float32),
     )

@@ -15,10 +15,10 @@ from scipy.spatial.transform import Rotation
 from learn2talk_core.animation.animation import Animation
 from learn2talk_core.animation.blend_shapes import ARKIT, BlendShapes
 from learn2talk_core.animation.curves import arkit_weights, shapes_of
+from learn2talk_core.animation.visemes import viseme_shapes
 from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.export.geometry import check_animation, linear_light, mesh_normals, suffixed, write_sound
 from learn2talk_core.export.gltf import INDICES, UNSIGNED_BYTE, UNSIGNED_INT, VERTICES, GlbFile
-from learn2talk_core.export.visemes import VISEMES, viseme_shapes
 
 STILL = 1e-6  # of a target's largest displacement in metres, below which it moves nothing
 ROUGHNESS = {"left_eye": 0.15, "right_eye": 0.15, "teeth": 0.3, "tongue": 0.35, "hair": 0.7, "bust": 0.9}  # else 0.55
@@ -51,12 +51,13 @@ def write_avatar(
     file, document = GlbFile(), _Scene(animation, sound.name)
     material_of = _materials(file, document, animation)
     times = file.add(np.arange(len(curves)) / animation.fps, bounds=True)
+    normals = mesh_normals(animation.template, animation.topology.faces)
     skin = _joints(file, document, animation, times)
     for number, (name, faces) in enumerate(_parts(animation)):
         corners, vertices, indices = _corners(animation, faces)
         attributes = {
             "POSITION": file.add(metres * animation.template[vertices], VERTICES, bounds=True),
-            "NORMAL": file.add(mesh_normals(animation.template, animation.topology.faces)[vertices], VERTICES),
+            "NORMAL": file.add(normals[vertices], VERTICES),
         }
         if animation.look is None:
             attributes["COLOR_0"] = file.add(linear_light(animation.topology.colours[vertices]), VERTICES)
@@ -67,9 +68,7 @@ def write_avatar(
             attributes["JOINTS_0"] = file.add(
                 np.tile(np.array([0, 1, 0, 0], np.uint8), (len(vertices), 1)), VERTICES, kind=UNSIGNED_BYTE
             )
-            attributes["WEIGHTS_0"] = file.add(
-                np.stack([share, 1 - share, 0 * share, 0 * share], axis=1), VERTICES
-            )
+            attributes["WEIGHTS_0"] = file.add(np.stack([share, 1 - share, 0 * share, 0 * share], axis=1), VERTICES)
         moving = [key for key, delta in targets.items() if number == 0 or np.abs(delta[vertices]).max() > STILL]
         primitive: dict[str, Any] = {
             "attributes": attributes,

@@ -120,6 +120,7 @@ class GlbFile:
         self.views: list[dict[str, Any]] = []
         self.accessors: list[dict[str, Any]] = []
         self.length = 0
+        self.more_buffers: list[dict[str, Any]] = []
 
     def add(self, array: np.ndarray, target: int | None = None, *, kind: int = FLOAT, bounds: bool = False) -> int:
         """Append an array (n,) or (n, k) whose rows have a multiple of 4 bytes; returns the accessor's index."""
@@ -150,7 +151,8 @@ class GlbFile:
 
     def write(self, path: Path, document: dict[str, Any]) -> None:
         """Write header, JSON and binary chunk (§4.4)."""
-        rest = {"buffers": [{"byteLength": self.length}], "bufferViews": self.views, "accessors": self.accessors}
+        buffers = [{"byteLength": self.length}, *self.more_buffers]
+        rest = {"buffers": buffers, "bufferViews": self.views, "accessors": self.accessors}
         text = json.dumps(document | rest, separators=(",", ":"), allow_nan=False).encode()
         text += b" " * (-len(text) % 4)
         total = 12 + 8 + len(text) + 8 + self.length

@@ -14,31 +14,38 @@ from learn2talk_core.render.shading import LIGHT, Light
 CHUNK = 64  # frames drawn at a time: enough to keep the cores busy without much memory
 
 
-def portrait_camera(topology: Topology, template: np.ndarray) -> Camera:
+def portrait_camera(
+    topology: Topology, template: np.ndarray, head: np.ndarray | None = None, side: float = 0.0
+) -> Camera:
     """A camera in front of a speaker's face, a metre or two away; it shows the face from ear to ear, with the chin.
 
     Args:
         topology: with the region `lips`.
         template: (V, 3) the speaker's face at rest.
+        head: (n, 3) those of its vertices that are the head, if there are shoulders; None is all.
+        side: degrees by which the camera stands to the speaker's left.
     """
-    low, high = template.min(axis=0), template.max(axis=0)
+    head = template if head is None else head
+    low, high = head.min(axis=0), head.max(axis=0)
     x, _, z = ((low + high) / 2).tolist()
     across = float(high[0] - low[0])  # width, not height: some meshes end at the brow and some have shoulders
     y = float(template[topology.regions["lips"], 1].mean()) + 0.3 * across
-    return Camera(target=(x, y, z), extent=1.32 * across, distance=8 * across)
+    return Camera(target=(x, y, z), extent=1.32 * across, distance=8 * across, yaw=math.radians(side))
 
 
-def head_camera(template: np.ndarray, side: float = 0.0) -> Camera:
-    """A camera in front of the whole head with its neck, or the bust that the mesh has.
+def head_camera(shown: np.ndarray, side: float = 0.0, aspect: float = 1.0) -> Camera:
+    """A camera in front of the whole head.
 
     Args:
-        template: (V, 3) the face at rest.
+        shown: (n, 3) the vertices at rest that the picture shows.
         side: degrees by which the camera stands to the speaker's left.
+        aspect: width of the picture over its height.
     """
-    low, high = template.min(axis=0), template.max(axis=0)
+    low, high = shown.min(axis=0), shown.max(axis=0)
     x, y, z = ((low + high) / 2).tolist()
-    extent = 1.12 * float(max(high[1] - low[1], 0.9 * (high[0] - low[0])))
-    return Camera(target=(x, y, z), extent=extent, distance=5 * extent, yaw=math.radians(side))
+    across = float(np.hypot(*(high - low)[[0, 2]])) if side else float(high[0] - low[0])
+    extent = 1.1 * max(float(high[1] - low[1]), across / aspect)
+    return Camera(target=(x, y, z), extent=extent, distance=6 * extent, yaw=math.radians(side))
 
 
 def portraits(
