@@ -65,10 +65,9 @@ def write_avatar(
             attributes["TEXCOORD_0"] = file.add(corners, VERTICES)
         if skin is not None and animation.follow is not None:
             share = animation.follow[vertices].astype(np.float32)
-            attributes["JOINTS_0"] = file.add(
-                np.tile(np.array([0, 1, 0, 0], np.uint8), (len(vertices), 1)), VERTICES, kind=UNSIGNED_BYTE
-            )
-            attributes["WEIGHTS_0"] = file.add(np.stack([share, 1 - share, 0 * share, 0 * share], axis=1), VERTICES)
+            weights = np.stack([share, 1 - share, 0 * share, 0 * share], axis=1)
+            attributes["JOINTS_0"] = file.add(np.where(weights > 0, [0, 1, 0, 0], 0), VERTICES, kind=UNSIGNED_BYTE)
+            attributes["WEIGHTS_0"] = file.add(weights, VERTICES)
         moving = [key for key, delta in targets.items() if number == 0 or np.abs(delta[vertices]).max() > STILL]
         primitive: dict[str, Any] = {
             "attributes": attributes,

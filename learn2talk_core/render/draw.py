@@ -186,7 +186,7 @@ def _colour(  # type: ignore[no-untyped-def]
 
 @kernel
 def _sample(texture, values):  # type: ignore[no-untyped-def]
-    """Replace texture coordinates in `values` by the texture's colour there, bilinear, times the 1 that was divided by z."""
+    """Replace texture coordinates in `values` by the texture's colour (bilinear), times the 1 that was divided by z."""
     height, width = texture.shape[:2]
     x = min(max(values[3] / values[6] * np.float32(width) - np.float32(0.5), np.float32(0)), np.float32(width - 1))
     y = (np.float32(1) - values[4] / values[6]) * np.float32(height) - np.float32(0.5)
