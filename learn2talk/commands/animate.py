@@ -110,41 +110,44 @@ def _add_control(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     _check_early(arguments)
+    from contextlib import ExitStack
+
     from learn2talk_core.export.animate_files import VIDEO_LIFE, animate_files
     from learn2talk_core.export.mp4 import parse_picture
 
     formats = arguments.format or ("onto" if arguments.onto else "mp4")
-    made = animate_files(
-        arguments.audio,
-        arguments.out,
-        formats=[*dict.fromkeys(name.strip() for name in formats.split(",")), *_onto(arguments, formats)],
-        style=arguments.style,
-        fps=arguments.fps,
-        chunk=arguments.chunk,
-        shapes=arguments.shapes,
-        flame=arguments.flame,
-        onto=arguments.onto,
-        visemes=arguments.visemes,
-        picture=parse_picture(arguments.size, arguments.background, arguments.camera),
-        life=life_of(arguments),
-        shown_life=life_of(arguments, VIDEO_LIFE),
-        control=_control(arguments),
-        text=_text(arguments.text),
-        senders=senders_of(arguments),
-        jobs=arguments.jobs,
-        template=arguments.template,
-        model=arguments.model,
-        corpus=arguments.corpus,
-        transfer=arguments.transfer,
-        mm_per_unit=arguments.mm_per_unit,
-        head_model=arguments.head_model,
-    )
     results = []
-    for one in made:
-        results.append(one)
-        if one.state == "made" and not one.line.found:
-            for path in sorted(one.folder.iterdir()):
-                print(path)
+    with ExitStack() as stack:
+        made = animate_files(
+            arguments.audio,
+            arguments.out,
+            formats=[*dict.fromkeys(name.strip() for name in formats.split(",")), *_onto(arguments, formats)],
+            style=arguments.style,
+            fps=arguments.fps,
+            chunk=arguments.chunk,
+            shapes=arguments.shapes,
+            flame=arguments.flame,
+            onto=arguments.onto,
+            visemes=arguments.visemes,
+            picture=parse_picture(arguments.size, arguments.background, arguments.camera),
+            life=life_of(arguments),
+            shown_life=life_of(arguments, VIDEO_LIFE),
+            control=_control(arguments),
+            text=_text(arguments.text),
+            senders=senders_of(arguments, stack),
+            jobs=arguments.jobs,
+            template=arguments.template,
+            model=arguments.model,
+            corpus=arguments.corpus,
+            transfer=arguments.transfer,
+            mm_per_unit=arguments.mm_per_unit,
+            head_model=arguments.head_model,
+        )
+        for one in made:
+            results.append(one)
+            if one.state == "made" and not one.line.found:
+                for path in sorted(one.folder.iterdir()):
+                    print(path)
     return _report(results)
 
 

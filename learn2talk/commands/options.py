@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 from learn2talk_core.run.paths import CORPUS, STUDENT
 
 if TYPE_CHECKING:
+    from contextlib import ExitStack
+
     from learn2talk_core.animation.life import Life
     from learn2talk_core.export.livelink import Sender
 
@@ -69,8 +71,8 @@ def add_receiver_options(command: argparse.ArgumentParser) -> None:
     send.add_argument("--to-osc", metavar="HOST:PORT", help="OSC: /arkit/jawOpen and so on, one float each")
 
 
-def senders_of(arguments: argparse.Namespace) -> "list[Sender]":
-    """The receivers of the options that `add_receiver_options` adds."""
+def senders_of(arguments: argparse.Namespace, stack: "ExitStack") -> "list[Sender]":
+    """The receivers of the options that `add_receiver_options` adds, open until `stack` ends."""
     from functools import partial
 
     from learn2talk_core.export.livelink import SUBJECT, Sender, livelink_packet, osc_bundle
@@ -78,7 +80,7 @@ def senders_of(arguments: argparse.Namespace) -> "list[Sender]":
     senders = []
     if arguments.to_livelink is not None:
         packet = partial(livelink_packet, subject=arguments.subject or SUBJECT)
-        senders.append(Sender(arguments.to_livelink, "--to-livelink", packet))
+        senders.append(stack.enter_context(Sender(arguments.to_livelink, "--to-livelink", packet)))
     if arguments.to_osc is not None:
-        senders.append(Sender(arguments.to_osc, "--to-osc", osc_bundle))
+        senders.append(stack.enter_context(Sender(arguments.to_osc, "--to-osc", osc_bundle)))
     return senders

@@ -100,7 +100,7 @@ def viseme_weights(curves: np.ndarray, fps: float, phonemes: Sequence[Phoneme] =
     else:
         mixes = np.stack([mixture(name) for name in names[1:]])
         gram = mixes @ mixes.T
-        gram += ALIKE * np.trace(gram) / len(gram) * np.eye(len(gram))
+        gram += ALIKE * np.diag(np.diag(gram))
         weights[:, 1:] = solve_box(gram, curves.astype(np.float64) @ mixes.T)
         weights[:, 1:] /= np.maximum(weights[:, 1:].sum(axis=1, keepdims=True), 1)
     weights[:, 0] = np.clip(1 - weights[:, 1:].sum(axis=1), 0, 1)
