@@ -29,11 +29,14 @@ from scripts.make_face_data import GROUPS, METRES, Mesh, fetch, is_head, read_ob
 
 SIDE = 1024  # pixels of the texture
 QUALITY = 90  # of the JPEG
-# Texture islands: corner and size of the source rectangle (u, v), its place in our texture, and the scale.
-HEAD_UV, MOUTH_UV, PATCHES_UV = ((0.635, 0.145), (0.003, 0.005), 1.45), ((0.745, 0.0), (0.56, 0.01), 1.0), ((0, 0.54), (0.76, 0.01), 1.0)  # fmt: skip
-TEETH_UV, TONGUE_UV = ((0.678, 0.875), (0.555, 0.64), 4.0), ((0.622, 0.929), (0.83, 0.63), 3.0)  # fmt: skip
-EYE_CENTRES, EYE_RADIUS = {"left_eye": (0.655, 0.515), "right_eye": (0.86, 0.515)}, 0.09
+# Texture islands: lower left corner in MakeHuman's texture, the same in ours, and the scale.
+HEAD_UV = ((0.635, 0.145), (0.003, 0.005), 1.45)
+MOUTH_UV = ((0.745, 0.0), (0.56, 0.01), 1.0)
+PATCHES_UV = ((0, 0.54), (0.76, 0.01), 1.0)
 NECK_UV = ((0.16, 0.75), (0.555, 0.20), 0.6)
+TEETH_UV = ((0.678, 0.875), (0.555, 0.64), 4.0)
+TONGUE_UV = ((0.622, 0.929), (0.83, 0.63), 3.0)
+EYE_CENTRES, EYE_RADIUS = {"left_eye": (0.655, 0.515), "right_eye": (0.86, 0.515)}, 0.09
 BUST_UV, HAIR_UV = (0.555, 0.165, 0.435, 0.115), (0.555, 0.83, 0.435, 0.16)  # left, bottom, width, height
 COLLAR = -0.175  # metres, the height of the neckline
 BUST, BUST_MIDDLE, BUST_CORNERS = (0.19, 0.16), -0.10, 3.5  # the bust's edge: a superellipse in x and y
@@ -74,9 +77,19 @@ class Person:
     seed: int
 
 
-SHORT = [(0.06, 0.072), (0.012, 0.069), (-0.012, 0.056), (-0.032, 0.038), (-0.042, 0.008), (-0.058, -0.012), (-0.066, 0.012), (-0.085, 0.016), (-0.098, -0.03), (-0.115, -0.066), (-0.20, -0.075)]  # fmt: skip
-FULL = [(0.06, 0.064), (0.012, 0.061), (-0.012, 0.048), (-0.030, 0.032), (-0.044, -0.004), (-0.060, -0.020), (-0.068, 0.008), (-0.085, 0.012), (-0.098, -0.045), (-0.115, -0.085), (-0.20, -0.095)]  # fmt: skip
-RECEDED = [(0.06, 0.112), (0.000, 0.108), (-0.030, 0.088), (-0.040, 0.050), (-0.046, 0.010), (-0.058, -0.010), (-0.066, 0.014), (-0.085, 0.018), (-0.098, -0.028), (-0.115, -0.062), (-0.20, -0.070)]  # fmt: skip
+# Points (z, y) in metres from the middle of the eyes, from the forehead over the ear to the nape.
+SHORT = [
+    (0.06, 0.072), (0.012, 0.069), (-0.012, 0.056), (-0.032, 0.038), (-0.042, 0.008), (-0.058, -0.012),
+    (-0.066, 0.012), (-0.085, 0.016), (-0.098, -0.03), (-0.115, -0.066), (-0.20, -0.075),
+]  # fmt: skip
+FULL = [
+    (0.06, 0.064), (0.012, 0.061), (-0.012, 0.048), (-0.030, 0.032), (-0.044, -0.004), (-0.060, -0.020),
+    (-0.068, 0.008), (-0.085, 0.012), (-0.098, -0.045), (-0.115, -0.085), (-0.20, -0.095),
+]  # fmt: skip
+RECEDED = [
+    (0.06, 0.112), (0.000, 0.108), (-0.030, 0.088), (-0.040, 0.050), (-0.046, 0.010), (-0.058, -0.010),
+    (-0.066, 0.014), (-0.085, 0.018), (-0.098, -0.028), (-0.115, -0.062), (-0.20, -0.070),
+]  # fmt: skip
 
 
 def _crop(x: np.ndarray, y: np.ndarray, z: np.ndarray) -> np.ndarray:
@@ -189,7 +202,7 @@ def character(path: Path, mesh: Mesh, archive: zipfile.ZipFile, person: Person) 
 
 
 def grown(mesh: Mesh, archive: zipfile.ZipFile, person: Person, face: Face) -> tuple[np.ndarray, np.ndarray]:
-    """The person's whole body (N, 3) in metres, origin between the eyes, and the numbers (V,) of the head's vertices."""
+    """The person's whole body (N, 3) in metres, origin between the eyes, and the numbers (V,) of the head."""
     chosen = {
         int(vertex)
         for polygon, group in zip(mesh.polygons, mesh.groups, strict=True)
@@ -255,7 +268,7 @@ def azimuthal(positions: np.ndarray, faces: np.ndarray, centre: tuple[float, flo
     direction = corners[..., :2] / np.maximum(across, 1e-6)[..., None]
     placed = np.array(centre) + EYE_RADIUS * angle[..., None] * direction
     behind = angle.min(axis=1) > 0.7  # the rear pole has every direction
-    placed[behind] = np.array(centre) + (0.9 * EYE_RADIUS, 0)
+    placed[behind] = (centre[0] + 0.9 * EYE_RADIUS, centre[1])
     return placed
 
 
@@ -285,7 +298,7 @@ def bust(mesh: Mesh, body: np.ndarray, ids: np.ndarray, above: Surface) -> tuple
 def cylindrical(
     at: np.ndarray, faces: np.ndarray, rectangle: tuple[float, float, float, float], heights: tuple[float, float]
 ) -> np.ndarray:
-    """Texture coordinates in a rectangle, by the angle about a vertical axis, with the seam behind, and by the height."""
+    """Texture coordinates in a rectangle: angle about a vertical axis, with the seam behind, and height."""
     left, bottom, width, height = rectangle
     angle = np.arctan2(at[:, 0], at[:, 2] + 0.075) / (2 * np.pi) + 0.5
     rise = np.clip((at[:, 1] - heights[0]) / (heights[1] - heights[0]), 0, 1)
@@ -296,7 +309,8 @@ def cylindrical(
 
 def collar(positions: np.ndarray) -> np.ndarray:
     """Height of the shirt's neckline, lower in front."""
-    return COLLAR - 0.02 * smoothstep((positions[..., 2] + 0.06) / 0.06) + 0.012 * smoothstep((-positions[..., 2] - 0.1) / 0.05)
+    front, back = smoothstep((positions[..., 2] + 0.06) / 0.06), smoothstep((-positions[..., 2] - 0.1) / 0.05)
+    return COLLAR - 0.02 * front + 0.012 * back
 
 
 def hair(surface: Surface, canonical: np.ndarray, face: Face, person: Person) -> tuple[Surface, np.ndarray]:
@@ -386,7 +400,8 @@ def clipped(
             triangles.append([ring[0][0], ring[i][0], ring[i + 1][0]])
             coordinates.append([ring[0][1], ring[i][1], ring[i + 1][1]])
     kept, renumbered = np.unique(np.array(triangles), return_inverse=True)
-    return np.concatenate([at, *([np.array(more)] if more else [])])[kept], renumbered.reshape(-1, 3), np.array(coordinates)
+    positions = np.concatenate([at, *([np.array(more)] if more else [])])[kept]
+    return positions, renumbered.reshape(-1, 3), np.array(coordinates)
 
 
 def relaxed(positions: np.ndarray, faces: np.ndarray, free: np.ndarray, rounds: int) -> np.ndarray:
@@ -395,7 +410,8 @@ def relaxed(positions: np.ndarray, faces: np.ndarray, free: np.ndarray, rounds: 
     edges = np.concatenate([edges, edges[:, ::-1]])
     count = np.bincount(edges[:, 0], minlength=len(positions))[:, None]
     for _ in range(rounds):
-        total = np.stack([np.bincount(edges[:, 0], positions[edges[:, 1], k], len(positions)) for k in range(3)], axis=1)
+        near = positions[edges[:, 1]]
+        total = np.stack([np.bincount(edges[:, 0], near[:, k], len(positions)) for k in range(3)], axis=1)
         positions = positions.copy()
         positions[free] = (positions[free] + (total / count)[free]) / 2
     return positions
@@ -455,9 +471,7 @@ def noises(seed: int) -> dict[str, np.ndarray]:
     return images
 
 
-def over(
-    texture: np.ndarray, surface: Surface, canonical: np.ndarray, colour: Callable[..., np.ndarray]
-) -> np.ndarray:
+def over(texture: np.ndarray, surface: Surface, canonical: np.ndarray, colour: Callable[..., np.ndarray]) -> np.ndarray:
     """The texture with the pixels of a further surface painted, and the gaps between islands filled anew."""
     at, there = sampled(surface, canonical)
     painted = texture.copy()
@@ -473,12 +487,10 @@ def paint(surface: Surface, canonical: np.ndarray, face: Face, person: Person) -
     """The head's texture, uint8 (SIDE, SIDE, 3); gaps between the islands take the nearest colour."""
     masks = np.stack([face.mask[name] for name in ("lips", "eyelids", "inside_mouth", "ears")], axis=1)
     hollow = concave(canonical, surface)[:, None]
-    part = np.zeros((len(canonical), len(PARTS)))
     image, there = np.zeros((SIDE, SIDE, 3)), np.zeros((SIDE, SIDE), bool)
     noise = noises(person.seed)
     values = np.concatenate([canonical, masks, hollow], axis=1)
     painters = {"skin": skin, "left_eye": eye, "right_eye": eye, "teeth": teeth, "tongue": tongue}
-    assert part.shape[1] >= len(painters)
     for name, painter in painters.items():
         at, inside = sampled(surface, values, np.flatnonzero(surface.part == PARTS.index(name)))
         own = {key: some[inside] for key, some in noise.items()}
@@ -516,7 +528,7 @@ def spot(at: np.ndarray, centre: tuple[float, float], radius: tuple[float, float
 
 
 def skin(at: np.ndarray, noise: dict[str, np.ndarray], person: Person, face: Face, _: str) -> np.ndarray:
-    x, y, z = at[:, :3].T
+    z = at[:, 2]
     lips, lids, inside, ears, hollow = at[:, 3:8].T
     tone = np.array(person.skin)
     lip_y = float(face.neutral[face.regions["lips"], 1].mean())
@@ -568,7 +580,8 @@ def eye(at: np.ndarray, noise: dict[str, np.ndarray], person: Person, face: Face
     across, turn = np.hypot(x, y), np.arctan2(y, x)
     angle = np.arctan2(across, z)
     white = np.array((0.93, 0.91, 0.89)) * (1 - 0.10 * smoothstep((angle - 0.7) / 0.6))[:, None]
-    white = mix(white, (0.80, 0.42, 0.38), 0.35 * smoothstep((angle - 0.9) / 0.6) + 0.04 * np.clip(noise["middle"], 0, 2))
+    veins = 0.35 * smoothstep((angle - 0.9) / 0.6) + 0.04 * np.clip(noise["middle"], 0, 2)
+    white = mix(white, (0.80, 0.42, 0.38), veins)
     edge = 0.50  # radians
     fibres = 1 + 0.28 * np.sin(46 * turn + 3 * noise["coarse"]) * np.sin(21 * turn + 1.7) + 0.1 * noise["fine"]
     iris = np.array(person.iris) * (fibres * (0.75 + 0.6 * angle / edge))[:, None]
@@ -578,7 +591,7 @@ def eye(at: np.ndarray, noise: dict[str, np.ndarray], person: Person, face: Face
 
 
 def teeth(at: np.ndarray, noise: dict[str, np.ndarray], person: Person, face: Face, _: str) -> np.ndarray:
-    x, y, z = at[:, :3].T
+    x, _, z = at[:, :3].T
     ivory = np.array((0.92, 0.89, 0.82)) * (1 + 0.015 * noise["middle"])[:, None]
     edges = np.array([0, 0.0085, 0.0152, 0.0225, 0.029, 0.035])  # widths of incisors, canine, premolars
     gap = np.abs(np.abs(x)[:, None] - edges).min(axis=1)
@@ -597,7 +610,8 @@ def tongue(at: np.ndarray, noise: dict[str, np.ndarray], person: Person, face: F
 def clothes(at: np.ndarray, noise: dict[str, np.ndarray], person: Person) -> np.ndarray:
     """Skin above the neckline, a knitted shirt with a hem below."""
     below = collar(at) - at[:, 1]
-    bare = np.array(person.skin) * (1 + 0.018 * noise["fine"] + 0.022 * noise["middle"] + 0.02 * noise["coarse"])[:, None]
+    uneven = 1 + 0.018 * noise["fine"] + 0.022 * noise["middle"] + 0.02 * noise["coarse"]
+    bare = np.array(person.skin) * uneven[:, None]
     bare = bare * (1 - 0.3 * np.exp(-np.abs(below) / 0.004))[:, None]
     cloth = np.array(person.shirt) * (1 + 0.05 * noise["fine"] + 0.03 * noise["coarse"])[:, None]
     cloth = cloth * np.where((below > 0) & (below < 0.012), 0.82, 1.0)[:, None]

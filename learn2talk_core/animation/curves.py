@@ -12,8 +12,8 @@ moves a vertex, which a fit frame by frame would fill with noise, at a lower one
 only the stronger one is used in a frame.
 
 Only shapes of mouth, jaw, cheeks and tongue are fitted to the speech, and those of the brows and nose besides if the
-face is alive. Blinks, gaze and edits are known exactly, and are added. The motion is linear in the states, so the normal equations are
-formed once between shapes and basis, and vertices are never computed for single frames.
+face is alive. Blinks, gaze and edits are known exactly, and are added. The motion is linear in the states, so the
+normal equations are formed once between shapes and basis, and vertices are never computed for single frames.
 """
 
 import numpy as np

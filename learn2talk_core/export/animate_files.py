@@ -25,7 +25,7 @@ from learn2talk_core.animation.animation import Animation
 from learn2talk_core.animation.animator import AUTO, STILL, Animator, Style
 from learn2talk_core.animation.characters import DEFAULT, character_names
 from learn2talk_core.animation.control import NO_CONTROL, Control, controlled, with_phonemes
-from learn2talk_core.animation.head_motion import head_model_about
+from learn2talk_core.animation.head_motion import head_model_about, load_head_model
 from learn2talk_core.animation.life import Life
 from learn2talk_core.animation.loading import load_animator
 from learn2talk_core.animation.transcript import Aligner, align, text_beside
@@ -45,8 +45,25 @@ from learn2talk_core.run.progress import log, progress
 STDIN = "-"
 SOUNDS = frozenset(  # suffixes of the files that are looked for in a folder
     f".{name}"
-    for name in ("wav", "mp3", "flac", "ogg", "oga", "opus", "m4a", "aac", "aif", "aiff", "wma")
-    + ("mp4", "m4v", "mov", "mkv", "webm", "avi")
+    for name in [
+        "wav",
+        "mp3",
+        "flac",
+        "ogg",
+        "oga",
+        "opus",
+        "m4a",
+        "aac",
+        "aif",
+        "aiff",
+        "wma",
+        "mp4",
+        "m4v",
+        "mov",
+        "mkv",
+        "webm",
+        "avi",
+    ]
 )
 PICTURED = ("mp4", "glb", "fbx")  # formats with the default character as their face
 VIDEO_LIFE = Life(head=0.5, blinks=1.0, gaze=0.6)
@@ -364,6 +381,8 @@ def _possible(wanted: Life, animator: Animator, asked: Life) -> Life:
 
 
 def _life_about(life: Life, animator: Animator) -> dict[str, Any]:
+    if life.head:
+        load_head_model(animator.head_model)  # an error of it is explained here
     return {**asdict(life), **({"head_model": head_model_about(animator.head_model)} if life.head else {})}
 
 

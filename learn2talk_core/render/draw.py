@@ -82,8 +82,8 @@ def _draw(  # type: ignore[no-untyped-def]
 def _find(screen, faces, perspective, at_vertices, uv, planes, seen, depth):  # type: ignore[no-untyped-def]
     """The nearest triangle at each pixel centre, -1 where there is none, and its depth there: -1 / z in perspective, z
     with parallel rays; smaller is nearer. This depth is affine in pixel x and y inside a triangle. So are the vertex
-    values, in perspective after division by z: `planes` (F, 3, LANES) gets their coefficients of x, y and 1. With texture
-    coordinates `uv`, these take the place of red and green.
+    values, in perspective after division by z: `planes` (F, 3, LANES) gets their coefficients of x, y and 1. With
+    texture coordinates `uv`, these take the place of red and green.
     """
     height, width = seen.shape
     seen[:] = -1

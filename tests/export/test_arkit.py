@@ -7,9 +7,9 @@ from scipy.optimize import lsq_linear
 
 from learn2talk_core.animation.animation import Animation
 from learn2talk_core.animation.blend_shapes import ARKIT, BlendShapes, load_shapes
+from learn2talk_core.animation.curves import arkit_weights, solve_box, solve_curves
 from learn2talk_core.animation.life import Life, gaze
 from learn2talk_core.datasets.embedded.face import load_face
-from learn2talk_core.animation.curves import arkit_weights, solve_box, solve_curves
 from learn2talk_core.export.arkit import (
     TURNS,
     eye_turns,

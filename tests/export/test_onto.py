@@ -46,7 +46,9 @@ def users_avatar(path, names=("Jaw_Open", "jawOpen", "MouthSmile_L", "mine"), ex
         mesh["extras"] = {"targetNames": list(names)}
     document = {
         "asset": {"version": "2.0"}, "scene": 0, "scenes": [{"nodes": [0]}],
-        "nodes": [{"name": "Armature", "rotation": turn, "children": [1, 2]}, {"name": "Head"}, {"name": "Face", "mesh": 0}],
+        "nodes": [
+            {"name": "Armature", "rotation": turn, "children": [1, 2]}, {"name": "Head"}, {"name": "Face", "mesh": 0},
+        ],
         "meshes": [mesh], "buffers": [{"byteLength": place}], "bufferViews": views, "accessors": accessors,
         "animations": [{"name": "idle", "channels": [{"sampler": 0, "target": {"node": 1, "path": "translation"}}],
                         "samplers": [{"input": len(arrays) - 2, "output": len(arrays) - 1}]}],
@@ -139,16 +141,19 @@ def test_our_own_avatar_takes_other_speech(tmp_path):
     np.testing.assert_allclose(found, expected, atol=6e-4)
 
 
+def named(name):
+    return {"meshes": [{"primitives": [{"targets": [{"POSITION": 0}]}], "extras": {"targetNames": [name]}}]}
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"not a GLB at all, but long enough", r"mine\.glb: expected a GLB file \(binary glTF 2.0\), found another format"),
+        (b"not a GLB at all, but long enough", r"expected a GLB file \(binary glTF 2.0\), found another format"),
         (struct.pack("<4sII", b"glTF", 1, 20) + bytes(8), r"found version 1"),
         (glb_bytes({"asset": {}})[:-4], r"found a file that is cut short"),
         (struct.pack("<4sIII4s", b"glTF", 2, 24, 4, b"JSON") + b"{{{{", r"found damaged JSON"),
-        (glb_bytes({"asset": {}}), r"expected morph targets with ARKit's or the visemes' names, found no morph targets"),
-        (glb_bytes({"meshes": [{"primitives": [{"targets": [{"POSITION": 0}]}], "extras": {"targetNames": ["Bigger"]}}]}),
-         r"found other names: Bigger\. Export it as \.glb with shape keys"),
+        (glb_bytes({"asset": {}}), r"mine\.glb: expected morph targets with ARKit's or .*, found no morph targets"),
+        (glb_bytes(named("Bigger")), r"found other names: Bigger\. Export it as \.glb with shape keys"),
         (glb_bytes({"meshes": [{"primitives": "x"}, 7], "accessors": 3}), r"found no morph targets"),
     ],
 )  # fmt: skip
