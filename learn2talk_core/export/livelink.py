@@ -9,10 +9,13 @@ OSC 1.0 (Wright 2002): one bundle a frame, with a message `/arkit/NAME` of one f
 `/head/yaw`, `/head/pitch`, `/head/roll` in radians.
 """
 
+import queue
 import socket
 import struct
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -22,10 +25,12 @@ from learn2talk_core.animation.blend_shapes import ARKIT
 from learn2talk_core.animation.curves import arkit_weights
 from learn2talk_core.export.arkit import eye_turns, head_turns
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.progress import log
 
 PORT = 11111  # of Live Link Face
 SUBJECT, DEVICE = "Learn2Talk", "learn2talk-0000-0000-0000-000000000000"
 DAY = 24 * 3600
+CONTEXT = 30  # frames before a burst that its curves are solved with
 Packet = Callable[[np.ndarray, np.ndarray, float, float], bytes]  # weights (52,), turns (9,), seconds of the day, fps
 
 
@@ -116,6 +121,56 @@ class Sender:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class Paced:
+    """Sends frames that arrive in bursts, at their frame rate, from a thread of its own.
+
+    The curves of a burst are solved together with the frames before it, so that they have no seam.
+
+    Args:
+        senders: where to. If one fails, that is logged once and the rest of the frames is not sent.
+    """
+
+    def __init__(self, senders: Sequence[Sender]) -> None:
+        self._senders = senders
+        self._before: Animation | None = None
+        self._frames: queue.SimpleQueue[tuple[np.ndarray, np.ndarray, float] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._run, daemon=True).start()
+
+    def put(self, animation: Animation) -> None:
+        """Add the next frames."""
+        before = self._before
+        states = animation.states if before is None else np.concatenate([before.states, animation.states])
+        pose = animation.pose
+        if pose is not None and before is not None and before.pose is not None:
+            pose = np.concatenate([before.pose, pose])
+        joined = replace(animation, states=states, pose=pose)
+        weights = arkit_weights(joined)
+        turns = turns_of(joined, weights)
+        for frame in range(len(states) - len(animation.states), len(states)):
+            self._frames.put((weights[frame], turns[frame], animation.fps))
+        kept = slice(max(0, len(states) - CONTEXT), None)
+        self._before = replace(joined, states=states[kept], pose=None if pose is None else pose[kept])
+
+    def finish(self) -> None:
+        """No frame follows."""
+        self._frames.put(None)
+
+    def _run(self) -> None:
+        due = time.monotonic()
+        while (frame := self._frames.get()) is not None:
+            weights, turns, fps = frame
+            time.sleep(max(0.0, due - time.monotonic()))
+            due = max(due, time.monotonic() - 1 / fps) + 1 / fps
+            now = time.localtime()
+            seconds = now.tm_hour * 3600 + now.tm_min * 60 + now.tm_sec + time.time() % 1
+            try:
+                for sender in self._senders:
+                    sender.send(weights, turns, seconds, fps)
+            except BadInput as error:
+                log.warning("%s", error)
+                return
 
 
 def turns_of(animation: Animation, weights: np.ndarray) -> np.ndarray:
