@@ -16,9 +16,9 @@ from learn2talk_core.run.paths import CORPUS, OUT, STUDENT
 
 if TYPE_CHECKING:
     from learn2talk_core.animation.control import Control
-    from learn2talk_core.export.animate_files import Made
+    from learn2talk_core.export.animate_files import AnimatedLine
 
-FORMATS = "mp4,npy,npz,obj,ply,glb,glb-exact,usd,arkit,metahuman,visemes,vrm,rhubarb,unity,godot,fbx,flame"
+FORMATS = "mp4,npy,npz,obj,ply,glb,glb-exact,usd,arkit,metahuman,visemes,vrm,rhubarb,unity,godot,fbx,flame,onto"
 EXAMPLES = """examples:
   learn2talk animate speech.wav -o out/
   learn2talk animate speech.mp3 film.mp4 --format mp4,npz,glb --fps 60
@@ -190,7 +190,7 @@ def _text(given: str | None) -> str | None:
     return read_text(Path(given))
 
 
-def _report(results: "Sequence[Made]") -> int:
+def _report(results: "Sequence[AnimatedLine]") -> int:
     """Print a table of what was made, if there was a folder, and what failed; returns the exit status."""
     import sys
 

@@ -96,13 +96,13 @@ def controlled(animation: Animation, control: Control) -> Animation:
         return animation
     closed = None
     if control.smooth is not None:
-        closed = closure(animation)
+        closed = closedness(animation)
         animation = smoothed(animation, control.smooth, closed)
     if control.rest:
         animation = rested(animation)
     if not control.gains and not control.edits:
         return animation
-    closed = closure(animation) if closed is None else closed
+    closed = closedness(animation) if closed is None else closed
     before = arkit_weights(animation)
     after = _gained(before, animation, control.gains)
     for edit in control.edits:
@@ -161,7 +161,7 @@ def _mean_gap(delta: np.ndarray, pairs: np.ndarray) -> float:
     return float((delta[pairs[:, 0], 1] - delta[pairs[:, 1], 1]).mean())
 
 
-def closure(animation: Animation) -> np.ndarray:
+def closedness(animation: Animation) -> np.ndarray:
     """How closed the lips are in each frame, (T,) in 0..1: 1 within p b m, or where the lips meet."""
     found = np.zeros(len(animation.states))
     pairs = animation.topology.lip_pairs

@@ -88,7 +88,7 @@ class Line:
 
 
 @dataclass(frozen=True)
-class Made:
+class AnimatedLine:
     """What became of a line.
 
     Attributes:
@@ -132,7 +132,7 @@ def animate_files(
     jobs: int = 1,
     template: str | None = None,
     **model: Any,
-) -> Iterator[Made]:
+) -> Iterator[AnimatedLine]:
     """Animate sound files with one model, one style and one face.
 
     Args:
@@ -254,7 +254,7 @@ class Run:
     settings: dict[str, Any]
     key: dict[str, Any]
 
-    def animate(self, line: Line) -> Made:
+    def animate(self, line: Line) -> AnimatedLine:
         """Animate one line; returns what became of it."""
         began = time.perf_counter()
         folder = self.out / line.name
@@ -264,7 +264,7 @@ class Run:
         text = text_beside(line.path) if self.text is None and line.source != STDIN else self.text
         recipe = _digest({**self.key, "sound": content, "text": text})
         if line.found and _is_current(folder, recipe):
-            return Made(line, folder, "current")
+            return AnimatedLine(line, folder, "current")
         wave = read_sound(line.path, allow_silence=True, name=_shown_name(line.source))
         phonemes = self._phonemes(line, wave, text)
         made: dict[tuple[bool, Life], Animation] = {}
@@ -305,7 +305,7 @@ class Run:
             bar = progress(play(spoken, sender), f"{line.name} → live", total=len(spoken.states), unit="frame")
             for _ in bar:
                 pass
-        return Made(line, folder, "made", len(wave) / SAMPLE_RATE, len(first.states), time.perf_counter() - began)
+        return AnimatedLine(line, folder, "made", len(wave) / SAMPLE_RATE, len(first.states), time.perf_counter() - began)
 
     def _phonemes(self, line: Line, wave: np.ndarray, text: str | None) -> tuple[Phoneme, ...]:
         if text is None or self.aligner is None:
@@ -336,16 +336,16 @@ def find_lines(sources: Sequence[str]) -> list[Line]:
     return lines
 
 
-def _all(run: Run, lines: Sequence[Line], jobs: int) -> Iterator[Made]:
+def _all(run: Run, lines: Sequence[Line], jobs: int) -> Iterator[AnimatedLine]:
     """The lines in order, `jobs` of them at a time."""
 
-    def one(line: Line) -> Made:
+    def one(line: Line) -> AnimatedLine:
         try:
             return run.animate(line)
         except BadInput as error:
             if len(lines) == 1:
                 raise
-            return Made(line, run.out / line.name, "failed", error=str(error))
+            return AnimatedLine(line, run.out / line.name, "failed", error=str(error))
 
     shown = len(lines) > 1
     if jobs == 1:

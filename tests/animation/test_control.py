@@ -5,7 +5,7 @@ import pytest
 
 from learn2talk_core.animation.animation import Animation
 from learn2talk_core.animation.blend_shapes import ARKIT
-from learn2talk_core.animation.control import Control, closure, controlled, parse_gains, pauses, rested, smoothed
+from learn2talk_core.animation.control import Control, closedness, controlled, parse_gains, pauses, rested, smoothed
 from learn2talk_core.animation.curves import arkit_weights
 from learn2talk_core.animation.edits import expression
 from learn2talk_core.corpus.phonemes import Phoneme
@@ -97,17 +97,17 @@ def test_smoothing_has_no_delay_and_halves_at_the_cut_off():
 def test_smoothing_leaves_closed_lips_as_they_are():
     before = talking(hertz=4.0)
     after = controlled(before, Control({}, smooth=3.0))
-    closed = closure(before) == 1
+    closed = closedness(before) == 1
     assert closed.sum() > 10
     np.testing.assert_allclose(after.states[closed], before.states[closed], atol=1e-6)
-    free = closure(before) == 0
+    free = closedness(before) == 0
     acceleration = [np.abs(np.diff(a.states[:, 0], 2))[free[1:-1]].mean() for a in (before, after)]
     assert acceleration[1] < 0.8 * acceleration[0]
 
 
 def test_phonemes_tell_where_the_lips_are_closed():
     open_wide = replace(talking(), phonemes=(Phoneme(0.4, 0.6, "B"), Phoneme(0.6, 0.9, "AA")))
-    found = closure(open_wide)
+    found = closedness(open_wide)
     assert (found[13:18] == 1).all()
     assert found[8] < 1
 
