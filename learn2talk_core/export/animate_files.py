@@ -282,7 +282,7 @@ class Run:
         for name in self.formats:
             animation = animation_of(name)
             groups.setdefault(id(animation), (animation, []))[1].append(name)
-        first = next(iter(groups.values()))[0]
+        first = animation_of(next((name for name in self.formats if name not in PICTURED), self.formats[0]))
         about = {
             **self.settings,
             "recipe": recipe,
