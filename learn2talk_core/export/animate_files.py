@@ -305,7 +305,8 @@ class Run:
             bar = progress(play(spoken, sender), f"{line.name} → live", total=len(spoken.states), unit="frame")
             for _ in bar:
                 pass
-        return AnimatedLine(line, folder, "made", len(wave) / SAMPLE_RATE, len(first.states), time.perf_counter() - began)
+        took = time.perf_counter() - began
+        return AnimatedLine(line, folder, "made", len(wave) / SAMPLE_RATE, len(first.states), took)
 
     def _phonemes(self, line: Line, wave: np.ndarray, text: str | None) -> tuple[Phoneme, ...]:
         if text is None or self.aligner is None:
