@@ -83,7 +83,7 @@ def test_the_pixels_move_with_the_curves(address: str, tmp_path: Path, onto: boo
         write_onto(tmp_path / "b", animation, Avatar(tmp_path / "a.glb"))
         name = "b_avatar.glb"
     jaw = arkit_weights(animation)[:, 17]
-    widest, closed = int(jaw.argmax()), int(jaw.argmin())
+    widest, closed = int(jaw[:-1].argmax()), int(jaw[:-1].argmin())  # at its last key a clip begins again
     with chromium(tmp_path / "profile") as page:
         page.open(address)
         page.wait("window.ready === true")
