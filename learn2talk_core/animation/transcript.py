@@ -38,9 +38,7 @@ def align(wave: np.ndarray, text: str) -> tuple[Phoneme, ...]:
         found = f"{len(text)} characters and {seconds:.1f} s"
         expected = f"text of 1 … {MOST_CHARACTERS} characters, and up to {LONGEST:g} s of sound"
         raise BadInput("the transcript", expected=expected, found=found, fix="Cut the sound into sentences.")
-    ((spoken, phonemes),) = synthesise(make_speakers(1, 0)[0], [" ".join(text.split())])
-    if not phonemes:
-        raise BadInput("the transcript", expected="words", found=text[:60], fix="Give what is said, in English.")
+    spoken, phonemes = speak(text)
     (first, last), (start, end) = _speech(wave), _speech(spoken)
     ours, theirs = _cepstra(wave[first:last]), _cepstra(spoken[start:end])
     cost = None
@@ -58,6 +56,14 @@ def align(wave: np.ndarray, text: str) -> tuple[Phoneme, ...]:
 
     placed = [Phoneme(round(moved(p.start), 4), round(moved(p.end), 4), p.name) for p in phonemes]
     return tuple(p for p in placed if p.end > p.start)
+
+
+def speak(text: str) -> tuple[np.ndarray, tuple[Phoneme, ...]]:
+    """The text in a synthetic voice: wave (samples,) and phonemes, whose names are also what a recogniser aligns."""
+    ((wave, phonemes),) = synthesise(make_speakers(1, 0)[0], [" ".join(text.split())])
+    if not phonemes:
+        raise BadInput("the transcript", expected="words", found=text[:60], fix="Give what is said, in English.")
+    return wave, phonemes
 
 
 def text_beside(sound: str | Path) -> str | None:

@@ -288,9 +288,8 @@ def test_recordings_of_people_take_part_in_the_calibration(project: Path, tmp_pa
         rest = sheet()
         quieter = rest + 0.4 * (motion - rest) + 1.5e-4 * np.random.default_rng(number).normal(size=motion.shape)
         soundfile.write(tmp_path / f"p{number}.wav", wave, 16000)
-        np.savez(
-            tmp_path / f"p{number}.npz", vertices=quieter.astype(np.float32), fps=FPS, template="A", mm_per_unit=1000
-        )
+        about = {"fps": FPS, "template": "A", "mm_per_unit": 1000}
+        np.savez(tmp_path / f"p{number}.npz", vertices=quieter.astype(np.float32), **about)
     words = ["--corpus", str(project / "corpus"), "--syncnet", str(project / "syncnet"), "--lags", "12"]
     calibrate_score.main([*words, "--pairs", str(tmp_path), "--out", str(tmp_path / "c.json")])
     plain, with_people = load_calibration(project / "c.json"), load_calibration(tmp_path / "c.json")
@@ -300,10 +299,8 @@ def test_recordings_of_people_take_part_in_the_calibration(project: Path, tmp_pa
     before = Scorer(corpus, open_scorer(project / "syncnet", project / "corpus").syncnet, plain)
     people = calibrate_score.recorded(corpus, str(tmp_path), None, None)[1::2]
     tried, right = calibrate_score.try_lags(before, people, 12, 0)
-    brier = [
-        np.mean((np.array([confidence(scale, found) for found in tried]) - right) ** 2)
-        for scale in (plain, with_people)
-    ]
+    stated = [np.array([confidence(scale, found) for found in tried]) for scale in (plain, with_people)]
+    brier = [np.mean((one - right) ** 2) for one in stated]
     assert brier[1] <= brier[0] + 1e-3
 
 
