@@ -13,6 +13,7 @@ from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import Corpus, open_corpus
 from learn2talk_core.corpus.motion_file import SUFFIXES, motion_arrays, mouth_mm, refuse_other_size
+from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.corpus.predictions import Predictions, open_predictions
 from learn2talk_core.mesh.files import is_mesh, read_mesh
 from learn2talk_core.mesh.regions import SKIN
@@ -220,7 +221,22 @@ def _clip_of_files(
         if sound is None
         else f"Sound: {Path(sound).name}"
     )
-    return ViewerClip(title=title, group="Files", motions=motions, sound=as_wav(wave), note=note)
+    text, phonemes = next((told for entry in named if (told := _said(entry.path))[1]), ("", ()))
+    return ViewerClip(title, "Files", motions, as_wav(wave), text=text, phonemes=phonemes, note=note)
+
+
+def _said(path: Path) -> tuple[str, tuple[Phoneme, ...]]:
+    """Transcript and phonemes in the manifest of `learn2talk animate`; empty if there are none."""
+    told = read_json(path.parent / MANIFEST, made_by=ANIMATE) if _animated(path) else {}
+    rows = told.get("phonemes", []) if isinstance(told, dict) else []
+    try:
+        phonemes = tuple(Phoneme(float(start), float(end), str(name)) for start, end, name in rows)
+    except (TypeError, ValueError) as error:
+        fix = f"Make it again: {ANIMATE}."
+        raise BadInput(
+            path.parent / MANIFEST, expected="phonemes with times", found=str(error)[:60], fix=fix
+        ) from error
+    return str(told.get("text", "")) if phonemes else "", phonemes
 
 
 def _sound_beside(path: Path) -> Path | None:

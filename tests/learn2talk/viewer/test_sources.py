@@ -1,4 +1,5 @@
 import io
+import json
 import re
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from learn2talk.viewer.scene import ViewerClip
 from learn2talk.viewer.sources import find_viewer_clips, short_names, sound_clip
 from learn2talk_core.audio.waveform import write_wave
 from learn2talk_core.corpus.format import open_corpus
+from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.corpus.predictions import open_predictions
 from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.own_folder import ANIMATE
 from tests.animation.test_animator import speech
 from tests.learn2talk.viewer.scene import toy_run
 from tests.toy import sheet, topology, toy_corpus
@@ -225,3 +228,17 @@ def test_labels_have_as_many_parts_of_a_path_as_tell_them_apart() -> None:
     paths = [Path("/home/me/run/data"), Path("/home/me/other/data"), Path("/home/me/new")]
     assert list(short_names(paths).values()) == ["run/data", "other/data", "new"]
     assert short_names([Path("/home/me/run/data")]) == {Path("/home/me/run/data"): "data"}
+
+
+def test_phonemes_of_a_transcript_are_on_the_timeline(tmp_path: Path) -> None:
+    save(tmp_path / "line" / "line.npz")
+    manifest = tmp_path / "line" / "manifest.json"
+    manifest.write_text(
+        json.dumps({"made_by": ANIMATE, "text": "hi", "phonemes": [[0.0, 0.1, "HH"], [0.1, 0.2, "AY"]]})
+    )
+    (clip,) = find_viewer_clips([tmp_path / "line"])
+    assert clip.text == "hi"
+    assert clip.phonemes == (Phoneme(0.0, 0.1, "HH"), Phoneme(0.1, 0.2, "AY"))
+    manifest.write_text(json.dumps({"made_by": ANIMATE, "phonemes": [["soon", 1, "HH"]]}))
+    with pytest.raises(BadInput, match=r"manifest\.json: expected phonemes with times, found could not convert"):
+        find_viewer_clips([tmp_path / "line"])
