@@ -166,6 +166,12 @@ def _check_early(arguments: argparse.Namespace) -> None:
         path = getattr(arguments, option)
         if path is not None and not Path(path).is_file():
             raise BadInput(path, expected=f"a file for --{option}", found="nothing", fix="Check the path.")
+    names = [Path(source).stem for source in arguments.audio]
+    absent = [source for source in arguments.audio if source != "-" and not Path(source).exists()]
+    if absent and len(set(names)) == len(names):
+        raise BadInput(
+            absent[0], expected="a sound file, or a folder with sounds", found="nothing", fix="Check the path."
+        )
     model = Path(arguments.model)
     if not model.exists():
         raise missing(model / "model.json", "make repro")

@@ -61,7 +61,7 @@ found = {"names": [k.name for k in keys.key_blocks][1:], "values": values, "fps"
          "range": [min(e[0] for e in ends), max(e[1] for e in ends)],
          "materials": sorted(m.name for m in bpy.data.materials),
          "images": sum(1 for i in bpy.data.images if i.size[0] > 100),
-         "meshes": sorted(o.name for o in bpy.data.objects if o.type == "MESH")}
+         "meshes": sorted(o.name for o in bpy.data.objects if o.type == "MESH" and o.data.materials)}
 print("FOUND", json.dumps(found))
 """
 
