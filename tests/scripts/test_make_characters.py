@@ -53,7 +53,7 @@ def test_vertices_at_the_same_place_are_one_only_between_head_and_the_rest() -> 
 def test_a_cylinders_coordinates_do_not_cross_the_seam() -> None:
     angle = np.linspace(0, 2 * np.pi, 25)[:-1]
     ring = np.stack([np.sin(angle), np.zeros(24), np.cos(angle) - 0.075], axis=1)
-    at = np.concatenate([ring, ring + (0, 1, 0)])
+    at = np.concatenate([ring, ring + np.array([0, 1, 0])])
     k = np.arange(24)
     faces = np.stack([k, (k + 1) % 24, k + 24], axis=1)
     uv = cylindrical(at, faces, (0.1, 0.2, 0.5, 0.4), (0, 1))
