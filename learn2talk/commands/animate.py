@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     from learn2talk_core.animation.control import Control
     from learn2talk_core.export.animate_files import AnimatedLine
 
-FORMATS = "mp4,npy,npz,obj,ply,glb,glb-exact,usd,arkit,metahuman,visemes,vrm,rhubarb,unity,godot,fbx,flame,onto"
-EXAMPLES = """examples:
+EXAMPLES = """formats:
+  mp4 npy npz obj ply usd flame
+  glb glb-exact fbx                    an avatar with ARKit's targets, the exact motion, the avatar by Blender
+  onto                                 your own avatar, given with --onto
+  arkit metahuman visemes vrm rhubarb unity godot      curves
+
+examples:
   learn2talk animate speech.wav -o out/
   learn2talk animate speech.mp3 film.mp4 --format mp4,npz,glb --fps 60
   learn2talk animate speech.wav --face ben --style S03 --size 1280x720 --background white --camera head:20
@@ -58,7 +63,9 @@ def add(subparsers: Subparsers) -> None:
         default="auto",
         help="a training speaker, a mixture such as S00=1,S03=2, or auto: most similar to the first voice",
     )
-    parser.add_argument("--format", help=f"any of {FORMATS} (default: mp4, or with --onto only that)")
+    parser.add_argument(
+        "--format", help="formats of the list below, with commas (default: mp4, or with --onto only onto)"
+    )
     parser.add_argument("--fps", type=float, help="frame rate of the result (default: the model's)")
     add_face_option(parser)
     parser.add_argument(

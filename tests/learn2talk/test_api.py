@@ -39,8 +39,8 @@ def test_what_was_written_is_told(animator: Animator, tmp_path: Path) -> None:
     (tmp_path / "out" / "mine.txt").write_text("mine")
     learn2talk.export(animation, tmp_path / "out", ["npy"], name="a")
     assert (tmp_path / "out" / "mine.txt").read_text() == "mine"
-    with pytest.raises(learn2talk.BadInput, match=r"formats: expected some of mp4, npy, .* found fbx"):
-        learn2talk.export(animation, tmp_path / "out", ["fbx"])
+    with pytest.raises(learn2talk.BadInput, match=r"formats: expected some of mp4, npy, .* found dae"):
+        learn2talk.export(animation, tmp_path / "out", ["dae"])
 
 
 def test_a_score_needs_one_sound(animator: Animator) -> None:
