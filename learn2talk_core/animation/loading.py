@@ -94,7 +94,8 @@ def load_animator(
     model = Path(model)
     mesh = read_mesh(template) if template is not None and is_mesh(template) else None
     opened = None
-    if corpus is not None and (mesh is None or (Path(corpus) / "corpus.json").is_file()):
+    own = mesh is not None or template in character_names()  # a face that no corpus is needed for
+    if corpus is not None and (not own or (Path(corpus) / "corpus.json").is_file()):
         opened = open_corpus(corpus)
     loaded = _load_student(model)
     chosen = _choose_corpus(opened, loaded, model, own_mesh=mesh is not None and transfer is None)
