@@ -1,6 +1,8 @@
 """Time and memory from sound to vertices, compared with FaceFormer's own code.
 
     python -m benchmarks.animate [--faceformer PATH] [--seconds 2 5 10 20 60]
+    python -m benchmarks.animate --lines 20 [--model FOLDER --corpus FOLDER]    many short sounds by one command
+    python -m benchmarks.animate --curves                                       the fit of ARKit's shapes
 
 PATH is a checkout of github.com/EvelynFan/FaceFormer. Both programs get the same weights (random ones of VOCASET's
 size: wav2vec 2.0 base, 5023 vertices, width 64) and the same sound, noise. Targets: for 10 s of sound, at least 10
@@ -33,7 +35,7 @@ from torch import Tensor
 from transformers import Wav2Vec2Config
 
 from benchmarks.decode import peak_kilobytes
-from learn2talk_core.audio.waveform import SAMPLE_RATE
+from learn2talk_core.audio.waveform import SAMPLE_RATE, write_wave
 from learn2talk_core.checkpoints.faceformer import export_faceformer, import_faceformer
 from learn2talk_core.models.speech_encoders.wav2vec2 import (
     OFFICIAL_EPS,
@@ -42,6 +44,7 @@ from learn2talk_core.models.speech_encoders.wav2vec2 import (
     normalise_wave,
 )
 from learn2talk_core.models.students.faceformer.network import new_faceformer
+from learn2talk_core.run.paths import CORPUS, STUDENT
 
 FPS, VERTICES, STYLES, WIDTH = 30, 5023, 8, 64
 CHUNK = 256  # frames of vertices at a time, as in our writers
@@ -142,6 +145,78 @@ def clock(run: Run, wave: np.ndarray) -> float:
     return time.perf_counter() - start
 
 
+def many_lines(count: int, model: str, corpus: str) -> None:
+    """Lines a second of curves, and seconds to the first output, for a folder of sounds of 3 s; imports not counted.
+
+    Targets: 5 lines a second, 2 s to the first.
+    """
+    from learn2talk_core.export.animate_files import animate_files
+
+    with tempfile.TemporaryDirectory() as place:
+        for number in range(count):
+            wave = np.random.default_rng(number).normal(scale=0.1, size=3 * SAMPLE_RATE).astype(np.float32)
+            write_wave(Path(place) / "lines" / f"{number:03d}.wav", wave)
+        for state in ("all new", "all current"):
+            start, done = time.perf_counter(), []
+            settings = {"formats": ["arkit"], "model": model, "corpus": corpus}
+            for _ in animate_files([f"{place}/lines"], f"{place}/out", **settings):
+                done.append(time.perf_counter() - start)
+            rate = (count - 1) / (done[-1] - done[0]) if count > 1 else float("nan")
+            print(f"{state}: first after {done[0]:.2f} s, then {rate:.1f} lines a second")
+
+
+def curves_before_and_after() -> None:
+    """Error at the mouth, and how often the curves change direction, of the fit by frame and of the one over all."""
+    from learn2talk_core.animation.animation import Animation
+    from learn2talk_core.animation.blend_shapes import ARKIT, embedded_shapes
+    from learn2talk_core.animation.curves import arkit_weights
+    from learn2talk_core.datasets.embedded.face import load_face
+    from learn2talk_core.datasets.embedded.face_motion import move_face
+    from learn2talk_core.datasets.embedded.sentences import make_sentences
+    from learn2talk_core.datasets.embedded.speakers import make_speakers
+    from learn2talk_core.datasets.embedded.speech import synthesise
+
+    face, speaker = load_face(), make_speakers(4, 0)[1]
+    said = synthesise(speaker, make_sentences(6, 0))
+    motion = np.concatenate(
+        [move_face(speaker, *one, FPS, 1.0, np.random.default_rng(number)) for number, one in enumerate(said)]
+    )
+    animation = Animation(
+        states=motion,
+        basis=face.basis,
+        offset=np.zeros_like(face.neutral),
+        template=face.neutral,
+        fps=FPS,
+        mm_per_unit=1000,
+        topology=face.topology,
+        wave=np.zeros(0, np.float32),
+    )
+    truth = np.zeros((len(motion), len(ARKIT)))
+    names = [name for name in face.unit if name in ARKIT]
+    truth[:, [ARKIT.index(name) for name in names]] = motion[:, [list(face.unit).index(name) for name in names]]
+    upper = np.array([name.startswith(("eye", "brow", "nose")) for name in ARKIT])
+    shapes = embedded_shapes().deltas[: len(ARKIT)][~upper][:, face.regions["mouth"]]
+    shown = {
+        "the true weights": truth.clip(0, 1),
+        "frame by frame, all shapes": arkit_weights(animation, cut_off=None, sparsity=0, whole_face=True),
+        "all frames together": arkit_weights(animation),
+    }
+    for name, weights in shown.items():
+        apart = np.einsum("tk,kvx->tvx", (weights - truth)[:, ~upper], shapes)
+        millimetres = 1000 * np.sqrt(np.square(apart).sum(axis=2).mean())
+        counts = [turns_a_second(weights[:, part]) for part in (~upper, upper)]
+        print(f"  {name:27s} {millimetres:.3f} mm at the mouth, {counts[0]:.0f} and {counts[1]:.0f} turns a second")
+
+
+def turns_a_second(weights: np.ndarray) -> float:
+    """How often the curves (T, K) change direction, with steps of less than 0.001 left out."""
+    count = 0
+    for steps in np.diff(weights, axis=0).T:
+        signs = np.sign(steps[np.abs(steps) > 1e-3])
+        count += int((signs[1:] != signs[:-1]).sum())
+    return count * FPS / len(weights)
+
+
 def measured(who: str, seconds: int, out: Path, arguments: argparse.Namespace, weights: Path) -> dict[str, Any]:
     command = [sys.executable, "-m", "benchmarks.animate", "--alone", who, "--seconds", str(seconds)]
     command += ["--threads", str(arguments.threads), "--weights", str(weights), "--out", str(out)]
@@ -171,6 +246,10 @@ def main() -> None:
     parser.add_argument("--faceformer", type=Path, help="a checkout of FaceFormer")
     parser.add_argument("--seconds", type=int, nargs="+", default=SIZES, help="lengths of sound (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default: %(default)s)")
+    parser.add_argument("--lines", type=int, help="measure a folder of so many lines instead")
+    parser.add_argument("--model", default=STUDENT, help="for --lines (default: %(default)s)")
+    parser.add_argument("--corpus", default=CORPUS, help="for --lines (default: %(default)s)")
+    parser.add_argument("--curves", action="store_true", help="measure the fit of ARKit's shapes instead")
     parser.add_argument("--alone", choices=("ours", "theirs"), help=argparse.SUPPRESS)
     parser.add_argument("--weights", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help=argparse.SUPPRESS)
@@ -178,6 +257,12 @@ def main() -> None:
     warnings.simplefilter("ignore")  # FaceFormer was written for an older torch
     if arguments.alone:
         print(json.dumps(alone(arguments)))
+        return
+    if arguments.lines is not None:
+        many_lines(arguments.lines, arguments.model, arguments.corpus)
+        return
+    if arguments.curves:
+        curves_before_and_after()
         return
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)

@@ -26,7 +26,8 @@ def load(model: str | Path | None = None, **settings: Any) -> Animator:
     Args:
         model: a folder of this project, a packed model, a published FaceFormer (`vocaset.pth` or `biwi.pth`), or the
             name of a student; None is the default student.
-        settings: `corpus`, `template`, `transfer`, `mm_per_unit`, `shapes`, `head_model`; see `load_animator`.
+        settings: `corpus`, `template` (the face, also a packaged character), `transfer`, `mm_per_unit`, `shapes`,
+            `head_model`; see `load_animator`.
 
     Raises:
         BadInput: the model, corpus or template does not exist, or they do not match each other.
@@ -65,6 +66,8 @@ def export(
     name: str = "speech",
     shapes: str | Path | None = None,
     flame: str | Path | None = None,
+    onto: str | Path | None = None,
+    visemes: bool = False,
 ) -> list[Path]:
     """Write an animation as `folder/name.SUFFIX`; returns the paths of the files written.
 
@@ -73,16 +76,18 @@ def export(
     Args:
         animation: from `animate`.
         folder: created if it does not exist.
-        names: formats, any of mp4, npy, npz, obj, ply, glb, usd, arkit, flame (docs/export.md).
+        names: formats, such as mp4, npz, glb, arkit (docs/animate.md lists all).
         name: file name without suffix.
         shapes: for arkit: an `.npz` with blend shapes, if the mesh is not the embedded head.
         flame: for flame: FLAME's `generic_model.pkl`.
+        onto: for onto: your own avatar, a GLB with ARKit's targets.
+        visemes: for glb: add the 15 Oculus visemes as targets.
 
     Raises:
         BadInput: unknown format, a folder that cannot be written, or obj or ply frames that exist already.
     """
     check_names(names, "formats")
-    return write_formats(Path(folder) / name, animation, names, formats(shapes, flame))
+    return write_formats(Path(folder) / name, animation, names, formats(shapes, flame, onto=onto, visemes=visemes))
 
 
 def score(

@@ -7,6 +7,10 @@ have a lag of up to ±13 frames, not rounded to frames. Of the rest, half are sh
 half have the sound of another clip. These have no lag that could be found, so the confidence is also fitted to cases
 without an answer.
 
+`--pairs FOLDER` adds recordings of people that are in sync, sounds and motions of matching names as for `learn2talk
+score`: half of them, alternately by name, to the fit, and the others to a measurement of their own. A synthetic corpus
+alone makes the confidence too low for natural voices, whose distances are larger although their lags are found.
+
 The result is written into the package; `--out` writes it to another path, for `learn2talk score --calibration`. It
 holds four weights, the ranges of the training data, and its provenance.
 """
@@ -14,10 +18,12 @@ holds four weights, the ranges of the training data, and its provenance.
 import argparse
 import subprocess
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import Clip, Corpus, open_corpus, sha256
 from learn2talk_core.evaluation.lag_confidence import (
@@ -29,9 +35,20 @@ from learn2talk_core.evaluation.lag_confidence import (
     reliability,
     save_calibration,
 )
-from learn2talk_core.evaluation.motion_sync import CORPUS, SYNCNET, Compared, Scorer, compare, distances_of, measures
+from learn2talk_core.evaluation.motion_sync import (
+    CORPUS,
+    SYNCNET,
+    Compared,
+    Scorer,
+    compare,
+    distances_of,
+    measures,
+    read_mouth,
+)
+from learn2talk_core.evaluation.pairs import find_pairs
 from learn2talk_core.models.syncnet3d import load_syncnet3d
 from learn2talk_core.run.progress import progress
+from learn2talk_core.run.resample import resample_frames
 from learn2talk_core.run.seed import generator
 
 WITHIN, BEYOND = 13.0, 24.0  # frames; the search covers lags up to 15
@@ -39,46 +56,80 @@ EXCERPTS = (1.0, 2.0, 4.0)  # seconds, in addition to the whole clip
 PERCENTILES = (0.5, 99.5)  # of the training data, for the ranges
 
 
-def shifted(corpus: Corpus, clip: Clip, late: float, other: Clip | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Sound and mouth (T, n, 3) of a clip, shifted so that the mouth is late by `late` frames, without padding.
+@dataclass(frozen=True)
+class InSync:
+    """Sound and mouth that begin at the same instant and are in sync, at the corpus's frame rate and in its unit.
+
+    Attributes:
+        id: a name, for the random numbers.
+        wave: (samples,) at 16 kHz.
+        mouth: (T, n, 3).
+        template: (n, 3) at rest.
+    """
+
+    id: str
+    wave: np.ndarray
+    mouth: np.ndarray
+    template: np.ndarray
+
+
+def in_sync(corpus: Corpus, clip: Clip) -> InSync:
+    """A clip of the corpus."""
+    template = corpus.template(clip.speaker, "mouth")
+    return InSync(clip.id, corpus.audio(clip), corpus.vertices(clip, "mouth"), template)
+
+
+def recorded(corpus: Corpus, folder: str, fps: float | None, mm_per_unit: float | None) -> list[InSync]:
+    """The pairs of a folder."""
+    pairs, _ = find_pairs([folder], [], [])
+    found = []
+    for pair in pairs:
+        motion = read_mouth(pair.motion, corpus, fps=fps, mm_per_unit=mm_per_unit, template=None)
+        mouth = resample_frames(motion.vertices, motion.fps, corpus.fps)
+        found.append(InSync(pair.name, read_sound(pair.audio), mouth, motion.template))
+    return found
+
+
+def shifted(rate: float, pair: InSync, late: float, other: InSync | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Sound and mouth (T, n, 3), shifted so that the mouth is late by `late` frames, without padding.
 
     The sound is cut at a sample, so `late` need not be a whole number of frames. With `other`, the sound is taken from
-    that clip.
+    that pair.
     """
     # For a late mouth, cut the start of the sound; for an early one, cut the start of the motion.
     first = max(0, int(np.ceil(-late)))
-    cut = round((first + late) * SAMPLE_RATE / corpus.fps)
-    wave = corpus.audio(other or clip)[cut:]
-    mouth = corpus.vertices(clip, "mouth")[first:]
-    frames = min(len(mouth), int(len(wave) * corpus.fps / SAMPLE_RATE))
-    return wave[: round(frames * SAMPLE_RATE / corpus.fps)], mouth[:frames]
+    cut = round((first + late) * SAMPLE_RATE / rate)
+    wave = (other or pair).wave[cut:]
+    mouth = pair.mouth[first:]
+    frames = min(len(mouth), int(len(wave) * rate / SAMPLE_RATE))
+    return wave[: round(frames * SAMPLE_RATE / rate)], mouth[:frames]
 
 
-def try_lags(scorer: Scorer, clips: Sequence[Clip], lags: int, seed: int) -> tuple[list[Evidence], np.ndarray]:
-    """Evidence of whole clips and excerpts with known lags, and whether each lag was found within one frame."""
+def try_lags(scorer: Scorer, pairs: Sequence[InSync], lags: int, seed: int) -> tuple[list[Evidence], np.ndarray]:
+    """Evidence of whole pairs and excerpts with known lags, and whether each lag was found within one frame."""
     tried, right = [], []
-    for found, wanted in _tries(scorer, clips, lags, seed):
+    for found, wanted in _tries(scorer, pairs, lags, seed):
         tried.append(found)
         right.append(wanted is not None and abs(found.mouth_late_ms - wanted) <= 1000 / scorer.corpus.fps)
     return tried, np.array(right, bool)
 
 
-def _tries(scorer: Scorer, clips: Sequence[Clip], lags: int, seed: int) -> Iterator[tuple[Evidence, float | None]]:
-    corpus, rate = scorer.corpus, scorer.corpus.fps
-    for number, clip in enumerate(progress(clips, "known lags", unit="clip")):
-        rng = generator(seed, "calibrate_score", clip.id)
+def _tries(scorer: Scorer, pairs: Sequence[InSync], lags: int, seed: int) -> Iterator[tuple[Evidence, float | None]]:
+    rate = scorer.corpus.fps
+    for number, pair in enumerate(progress(pairs, "known lags", unit="clip")):
+        rng = generator(seed, "calibrate_score", pair.id)
         for turn in range(lags):
             kind = rng.choice(["lag", "lag", "lag", "lag", "beyond", "other"])
             late = rng.uniform(-WITHIN, WITHIN)
             if kind == "beyond":
                 late = rng.choice([-1, 1]) * rng.uniform(WITHIN + 4, BEYOND)
-            other = clips[(number + 1 + int(rng.integers(len(clips) - 1))) % len(clips)] if len(clips) > 1 else None
+            other = pairs[(number + 1 + int(rng.integers(len(pairs) - 1))) % len(pairs)] if len(pairs) > 1 else None
             if kind == "other" and other is None:
                 continue
-            wave, mouth = shifted(corpus, clip, late, other if kind == "other" else None)
+            wave, mouth = shifted(rate, pair, late, other if kind == "other" else None)
             if len(mouth) < rate:
                 continue
-            rows, speech = distances_of(compare(scorer, wave, mouth, corpus.template(clip.speaker, "mouth"), rate))
+            rows, speech = distances_of(compare(scorer, wave, mouth, pair.template, rate))
             wanted = 1000 * late / rate if kind == "lag" else None
             seconds = EXCERPTS[turn % len(EXCERPTS)]
             size = round(seconds * rate)
@@ -112,11 +163,19 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--syncnet", default=SYNCNET)
     parser.add_argument("--lags", type=int, default=6, help="known lags tried per clip (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pairs", metavar="FOLDER", help="recordings of people in sync: sounds and motions")
+    parser.add_argument("--fps", type=float, help="frame rate of the motions of --pairs that do not contain it")
+    parser.add_argument("--mm-per-unit", type=float, help="their unit, if they do not contain it")
     parser.add_argument("--out", default=str(STORED))
     arguments = parser.parse_args(words)
     corpus = open_corpus(arguments.corpus)
     scorer = Scorer(corpus, load_syncnet3d(arguments.syncnet, corpus.recipe), None)
-    tried, right = try_lags(scorer, corpus.split("validation"), arguments.lags, arguments.seed)
+    people = recorded(corpus, arguments.pairs, arguments.fps, arguments.mm_per_unit) if arguments.pairs else []
+    known = [in_sync(corpus, clip) for clip in corpus.split("validation")]
+    tried, right = try_lags(scorer, known, arguments.lags, arguments.seed)
+    if people:
+        more, found = try_lags(scorer, people[::2], arguments.lags, arguments.seed)
+        tried, right = [*tried, *more], np.concatenate([right, found])
     fitted = fit_calibration(
         tried,
         right,
@@ -125,8 +184,13 @@ def main(words: Sequence[str] | None = None) -> None:
         ranges=ranges(scorer, corpus.split("train", "validation")),
         about={},
     )
-    test, truly = try_lags(scorer, corpus.split("test_seen", "test_unseen"), arguments.lags, arguments.seed)
+    unknown = [in_sync(corpus, clip) for clip in corpus.split("test_seen", "test_unseen")]
+    test, truly = try_lags(scorer, unknown, arguments.lags, arguments.seed)
     stated = np.array([confidence(fitted, found) for found in test])
+    measured = {}
+    if len(people) > 1:
+        of_people, theirs = try_lags(scorer, people[1::2], arguments.lags, arguments.seed)
+        measured = reliability(np.array([confidence(fitted, found) for found in of_people]), theirs)
     about = {
         "command": f"python -m scripts.calibrate_score --lags {arguments.lags} --seed {arguments.seed}",
         "commit": _commit(),
@@ -134,6 +198,7 @@ def main(words: Sequence[str] | None = None) -> None:
         "measured_on": {"split": "test_seen, test_unseen", "share_right": float(truly.mean())},
         "pairs": "4 of 6 with a lag of up to 13 frames, 1 moved out of the search's range, 1 with another clip's sound",
         "reliability": reliability(stated, truly),
+        **({"reliability_on_recordings": measured} if measured else {}),
     }
     save_calibration(arguments.out, type(fitted)(**{**vars(fitted), "about": about}))
     print(f"{arguments.out}: Brier {about['reliability']['brier']:.3f}")

@@ -1,16 +1,40 @@
-"""`learn2talk animate`: for each sound, write a folder with video, vertices, meshes or scenes."""
+"""`learn2talk animate`: for each sound, write a folder with video, avatar, curves, meshes or scenes."""
 
 import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from learn2talk.commands.options import MODEL, Subparsers, add_life_options, life_of
+from learn2talk.commands.options import (
+    MODEL,
+    Subparsers,
+    add_face_option,
+    add_life_options,
+    add_receiver_options,
+    life_of,
+    senders_of,
+)
 from learn2talk_core.run.paths import CORPUS, OUT
 
-EXAMPLES = """examples:
+if TYPE_CHECKING:
+    from learn2talk_core.animation.control import Control
+    from learn2talk_core.export.animate_files import AnimatedLine
+
+EXAMPLES = """formats:
+  mp4 npy npz obj ply usd flame
+  glb glb-exact fbx                    an avatar with ARKit's targets, the exact motion, the avatar by Blender
+  onto                                 your own avatar, given with --onto
+  arkit metahuman visemes vrm rhubarb unity godot      curves
+
+examples:
   learn2talk animate speech.wav -o out/
   learn2talk animate speech.mp3 film.mp4 --format mp4,npz,glb --fps 60
-  learn2talk animate speech.wav --style S03 --template S00
-  learn2talk animate speech.wav --style S00=0.5,S03=0.5 --template head.obj
-  learn2talk animate speech.wav --head 0.5 --blinks 1 --gaze 1 --seed 0
+  learn2talk animate speech.wav --face ben --style S03 --size 1280x720 --background white --camera head:20
+  learn2talk animate lines/ --format arkit --jobs 2
+  learn2talk animate speech.wav --onto avatar.glb
+  learn2talk animate speech.wav --gain jaw=1.3,lips=1.1 --smooth 10 --expression smile=0.4 --edits speech.json
+  learn2talk animate speech.wav --text "what is said" --format visemes,rhubarb
+  learn2talk animate speech.wav --style S00=0.5,S03=0.5 --face head.obj
+  learn2talk animate speech.wav --to-livelink 192.168.1.20:11111
   ffmpeg -i film.mkv -f wav - | learn2talk animate - --format npy
 """
 
@@ -18,13 +42,17 @@ EXAMPLES = """examples:
 def add(subparsers: Subparsers) -> None:
     parser = subparsers.add_parser(
         "animate",
-        help="speech in, animation out: video, vertices, meshes, glTF, USD, ARKit, FLAME",
+        help="speech in, animation out: video, avatar, curves, vertices, meshes, glTF, USD, FLAME",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Animate a face from speech. The folder OUT/NAME of a sound appears once its files are complete.",
         epilog=EXAMPLES,
     )
     parser.add_argument(
-        "audio", nargs="+", metavar="AUDIO", help="audio file of any format, sample rate and length; - is stdin"
+        "audio",
+        nargs="+",
+        metavar="AUDIO",
+        help="audio file of any format, sample rate and length; a folder with such files at any depth, of which only "
+        "those are animated that have changed; - is stdin",
     )
     parser.add_argument("-o", "--out", default=OUT, help="output folder (default: %(default)s)")
     parser.add_argument(
@@ -32,58 +60,163 @@ def add(subparsers: Subparsers) -> None:
     )
     parser.add_argument("--corpus", default=CORPUS, help="corpus it was trained on: faces, voices (%(default)s)")
     parser.add_argument(
-        "--style", default="auto", help="a training speaker, a mixture such as S00=1,S03=2, or auto: most similar voice"
+        "--style",
+        default="auto",
+        help="a training speaker, a mixture such as S00=1,S03=2, or auto: most similar to the first voice",
     )
     parser.add_argument(
-        "--format", default="mp4", help="any of mp4,npy,npz,obj,ply,glb,usd,arkit,flame (default: %(default)s)"
+        "--format", help="formats of the list below, with commas (default: mp4, or with --onto only onto)"
     )
     parser.add_argument("--fps", type=float, help="frame rate of the result (default: the model's)")
-    parser.add_argument(
-        "--template", help="the face: a speaker of the corpus, an .obj or a .ply (default: the style's speaker)"
-    )
+    add_face_option(parser)
     parser.add_argument(
         "--transfer",
         metavar="FILE",
-        help="correspondence for a template in another topology; computed and written if missing",
+        help="correspondence for a face in another topology; computed and written if missing",
     )
     parser.add_argument(
         "--mm-per-unit",
         type=float,
         default=1000.0,
-        help="unit of a template used without a corpus (%(default)g)",
+        help="unit of a mesh used without a corpus (%(default)g)",
     )
     parser.add_argument(
         "--chunk", type=float, help="seconds of speech encoded at once (default: all if up to ten minutes, else 20)"
     )
+    parser.add_argument("--jobs", type=int, default=1, help="sounds animated at the same time (default: %(default)s)")
     parser.add_argument(
-        "--shapes", metavar="FILE", help="blend shapes for arkit, blinks and gaze if the mesh is not the embedded head"
+        "--shapes", metavar="FILE", help="blend shapes for curves, blinks and gaze if the mesh is not the embedded head"
     )
     parser.add_argument("--flame", metavar="FILE", help="for flame: FLAME's generic_model.pkl")
-    add_life_options(parser)
+    parser.add_argument("--onto", metavar="AVATAR.glb", help="write the curves into this avatar with ARKit's targets")
+    parser.add_argument("--visemes", action="store_true", help="for glb: add the 15 Oculus visemes as targets")
+    _add_control(parser)
+    picture = parser.add_argument_group("picture", "how mp4 shows the face")
+    picture.add_argument("--size", help="pixels, such as 512 or 1280x720 (default: 384)")
+    picture.add_argument("--background", help="a colour, such as white or #20242c")
+    picture.add_argument(
+        "--camera", help="face, head or bust, with an angle: head:30 (default: head for a character, face for others)"
+    )
+    add_life_options(parser, default=None, unset="on in mp4, off in other formats")
+    add_receiver_options(parser)
     parser.set_defaults(run=run)
 
 
-def run(arguments: argparse.Namespace) -> int:
-    from learn2talk_core.export.animate_files import animate_files
-
-    folders = animate_files(
-        arguments.audio,
-        arguments.out,
-        formats=[name.strip() for name in arguments.format.split(",")],
-        style=arguments.style,
-        fps=arguments.fps,
-        chunk=arguments.chunk,
-        shapes=arguments.shapes,
-        flame=arguments.flame,
-        model=arguments.model,
-        corpus=arguments.corpus,
-        template=arguments.template,
-        transfer=arguments.transfer,
-        mm_per_unit=arguments.mm_per_unit,
-        life=life_of(arguments),
-        head_model=arguments.head_model,
+def _add_control(parser: argparse.ArgumentParser) -> None:
+    control = parser.add_argument_group("control", "changes to the motion; lips that are closed stay closed")
+    control.add_argument(
+        "--gain", default="", metavar="NAME=NUMBER,…", help="factors for jaw, lips, cheeks, tongue, a shape or a viseme"
     )
-    for folder in folders:
-        for path in sorted(folder.iterdir()):
-            print(path)
-    return 0
+    control.add_argument("--smooth", type=float, metavar="HERTZ", help="low pass without delay, with this cut-off")
+    control.add_argument("--no-rest", action="store_true", help="let the face move in pauses of the sound")
+    control.add_argument(
+        "--expression", default="", metavar="NAME=NUMBER,…", help="smile, sad, angry, surprised, … over the speech"
+    )
+    control.add_argument("--edits", metavar="FILE", help="keys, gains and offsets per time range, JSON or CSV")
+    control.add_argument("--text", help="what is said, or a file with it (default: the .txt beside each sound)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    _check_early(arguments)
+    from contextlib import ExitStack
+
+    from learn2talk_core.export.animate_files import VIDEO_LIFE, animate_files
+    from learn2talk_core.export.mp4 import parse_picture
+
+    formats = arguments.format or ("onto" if arguments.onto else "mp4")
+    results = []
+    with ExitStack() as stack:
+        made = animate_files(
+            arguments.audio,
+            arguments.out,
+            formats=[*dict.fromkeys(name.strip() for name in formats.split(",")), *_onto(arguments, formats)],
+            style=arguments.style,
+            fps=arguments.fps,
+            chunk=arguments.chunk,
+            shapes=arguments.shapes,
+            flame=arguments.flame,
+            onto=arguments.onto,
+            visemes=arguments.visemes,
+            picture=parse_picture(arguments.size, arguments.background, arguments.camera),
+            life=life_of(arguments),
+            shown_life=life_of(arguments, VIDEO_LIFE),
+            control=_control(arguments),
+            text=_text(arguments.text),
+            senders=senders_of(arguments, stack),
+            jobs=arguments.jobs,
+            template=arguments.template,
+            model=arguments.model,
+            corpus=arguments.corpus,
+            transfer=arguments.transfer,
+            mm_per_unit=arguments.mm_per_unit,
+            head_model=arguments.head_model,
+        )
+        for one in made:
+            results.append(one)
+            if one.state == "made" and not one.line.found:
+                for path in sorted(one.folder.iterdir()):
+                    print(path)
+    return _report(results)
+
+
+def _onto(arguments: argparse.Namespace, formats: str) -> list[str]:
+    return ["onto"] if arguments.onto and "onto" not in formats.split(",") else []
+
+
+def _check_early(arguments: argparse.Namespace) -> None:
+    """Say what is missing before the libraries are loaded, which takes seconds."""
+    from pathlib import Path
+
+    from learn2talk_core.run.errors import BadInput
+    from learn2talk_core.run.files import missing
+
+    for option in ("edits", "onto", "shapes", "flame"):
+        path = getattr(arguments, option)
+        if path is not None and not Path(path).is_file():
+            raise BadInput(path, expected=f"a file for --{option}", found="nothing", fix="Check the path.")
+    names = [Path(source).stem for source in arguments.audio]
+    absent = [source for source in arguments.audio if source != "-" and not Path(source).exists()]
+    if absent and len(set(names)) == len(names):
+        raise BadInput(
+            absent[0], expected="a sound file, or a folder with sounds", found="nothing", fix="Check the path."
+        )
+    model = Path(arguments.model)
+    if not model.exists():
+        raise missing(model / "model.json", "make repro")
+
+
+def _control(arguments: argparse.Namespace) -> "Control":
+    from learn2talk_core.animation.control import Control, parse_gains
+    from learn2talk_core.animation.edits import parse_expressions, read_edits
+
+    edits = parse_expressions(arguments.expression)
+    edits += read_edits(arguments.edits) if arguments.edits else ()
+    return Control(parse_gains(arguments.gain), arguments.smooth, not arguments.no_rest, edits)
+
+
+def _text(given: str | None) -> str | None:
+    from pathlib import Path
+
+    if given is None or not given.endswith(".txt"):
+        return given
+    from learn2talk_core.animation.transcript import read_text
+
+    return read_text(Path(given))
+
+
+def _report(results: "Sequence[AnimatedLine]") -> int:
+    """Print a table of what was made, if there was a folder, and what failed; returns the exit status."""
+    import sys
+
+    if any(one.line.found for one in results):
+        width = max(len(one.line.name) for one in results)
+        print(f"{'line':{width}}  state    sound  frames   took")
+        for one in results:
+            print(f"{one.line.name:{width}}  {one.state:7} {one.seconds:5.1f} s {one.frames:6d} {one.took:5.2f} s")
+        made = [one for one in results if one.state == "made"]
+        failed = sum(one.state == "failed" for one in results)
+        print(f"{len(made)} made, {len(results) - len(made) - failed} current, {failed} failed")
+    for one in results:
+        if one.state == "failed":
+            print(f"{one.line.name}: {one.error}", file=sys.stderr)
+    return 1 if any(one.state == "failed" for one in results) else 0

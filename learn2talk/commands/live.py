@@ -2,11 +2,19 @@
 
 import argparse
 
-from learn2talk.commands.options import Subparsers, add_life_options, add_page_options, life_of
+from learn2talk.commands.options import (
+    Subparsers,
+    add_life_options,
+    add_page_options,
+    add_receiver_options,
+    life_of,
+    senders_of,
+)
 
 EXAMPLES = """examples:
   learn2talk live              the microphone, in the browser
   learn2talk live speech.wav   a file, as if it were spoken now
+  learn2talk live --face ada --to-livelink 192.168.1.20:11111
   learn2talk live --blinks 1 --gaze 1 --head 0.5 --look-ahead 1.7
 """
 
@@ -26,15 +34,18 @@ def add(subparsers: Subparsers) -> None:
     )
     add_page_options(parser)
     add_life_options(parser)
+    add_receiver_options(parser)
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     import webbrowser
+    from contextlib import ExitStack
 
     from learn2talk.viewer.app import App
     from learn2talk.viewer.server import serve
     from learn2talk.viewer.sources import sound_clip
+    from learn2talk_core.animation.curves import shapes_of
     from learn2talk_core.animation.loading import load_animator
 
     clips = [sound_clip(path) for path in arguments.paths]
@@ -44,13 +55,18 @@ def run(arguments: argparse.Namespace) -> int:
         arguments.model, corpus=arguments.corpus, template=arguments.template, head_model=arguments.head_model
     )
     animator.stream(style=arguments.style, chunk=arguments.chunk, look_ahead=arguments.look_ahead, life=life)
-    app = App(
-        clips,
-        lambda: animator,
-        style=arguments.style,
-        chunk=arguments.chunk,
-        look_ahead=arguments.look_ahead,
-        life=life,
-    )
-    serve(app, port=arguments.port, page="live.html", open_page=webbrowser.open if arguments.open else None)
+    with ExitStack() as stack:
+        senders = senders_of(arguments, stack)
+        if senders:
+            shapes_of(animator.stream(style=arguments.style).face)  # without ARKit's shapes there are no curves to send
+        app = App(
+            clips,
+            lambda: animator,
+            style=arguments.style,
+            chunk=arguments.chunk,
+            look_ahead=arguments.look_ahead,
+            senders=senders,
+            life=life,
+        )
+        serve(app, port=arguments.port, page="live.html", open_page=webbrowser.open if arguments.open else None)
     return 0

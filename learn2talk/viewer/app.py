@@ -17,6 +17,7 @@ from learn2talk.viewer.live import LiveSpeech
 from learn2talk.viewer.messages import BINARY, WAV, Refused, Request, Response, as_json, as_numbers, remember
 from learn2talk.viewer.preference import Records
 from learn2talk.viewer.scene import Motion, ViewerClip, as_wav, motion_of, peaks
+from learn2talk_core.report.names import row_title
 
 if TYPE_CHECKING:
     from learn2talk_core.animation.animator import Animator
@@ -30,7 +31,6 @@ TYPES = {
     ".txt": "text/plain; charset=utf-8",
 }
 ASSETS = {path.name: path for path in STATIC.iterdir() if path.suffix in TYPES}
-METHOD = "Learn2Talk"  # name of the method that animates sounds here
 UPLOAD = 64 << 20  # largest uploaded sound in bytes
 LONGEST = 600.0  # its longest duration in seconds; the student encodes it as a whole
 PIECE = 1 << 20  # bytes of live sound per request, half a minute
@@ -154,7 +154,12 @@ class App:
         """Start a live session; returns its key and the face that it moves."""
         key, face = self._live.start(self.animator, request.query.get("style") or self._style)
         moves = face.pivot is not None
-        return as_json({"id": key, "motion": {**self._described(motion_of(face, METHOD)), "head_moves": moves}})
+        return as_json({"id": key, "motion": {**self._described(motion_of(face, self._title)), "head_moves": moves}})
+
+    def live_face(self, _: Request) -> Response:
+        """Describe the face at rest, which the live page shows before there is sound."""
+        face = self._live.resting(self.animator, self._style)
+        return as_json({"motion": {**self._described(motion_of(face, self._title)), "head_moves": False}})
 
     def live_feed(self, request: Request, key: str) -> Response:
         """Feed sound to a live session; returns the frames that are ready. The query `last` ends the session."""
@@ -182,6 +187,11 @@ class App:
     def _animator(self) -> "Animator":
         return self._load()
 
+    @property
+    def _title(self) -> str:
+        """The model's own name."""
+        return model_title(self.animator)
+
     def _animated(self, path: Path, name: str, request: Request) -> ViewerClip:
         from learn2talk_core.animation.animator import AUTO
         from learn2talk_core.audio.mono import Limit
@@ -199,7 +209,7 @@ class App:
             self._animating.release()
         request.refuse_if_gone()
         return ViewerClip(
-            name, "Yours", (motion_of(animation, METHOD),), as_wav(wave), note=f"Style {'+'.join(weights)}."
+            name, "Yours", (motion_of(animation, self._title),), as_wav(wave), note=f"Style {'+'.join(weights)}."
         )
 
     def _clip(self, key: str) -> ViewerClip:
@@ -249,6 +259,7 @@ ROUTES: list[tuple[str, str, int, Callable[..., Response]]] = [  # method, addre
     ("GET", rf"api/clips/{_KEY}/(\d{{1,3}})/rows/(\d{{1,9}})", 0, App.rows),
     ("GET", r"api/arrays/([0-9a-f]{64})", 0, App.array),
     ("POST", r"api/animate", UPLOAD, App.animate),
+    ("GET", r"api/live/face", 0, App.live_face),
     ("POST", r"api/live", SMALL, App.live_start),
     ("POST", rf"api/live/{_KEY}", PIECE, App.live_feed),
     ("POST", r"api/blind", SMALL, App.blind_start),
@@ -256,6 +267,14 @@ ROUTES: list[tuple[str, str, int, Callable[..., Response]]] = [  # method, addre
     ("GET", rf"api/blind/{_KEY}", 0, App.blind_result),
     ("GET", r"([\w.-]+)", 0, App.page),
 ]
+
+
+def model_title(animator: "Animator") -> str:
+    """The name of a model: that of its row in the result table, or of its network and its folder."""
+    folder, network = Path(str(animator.about.get("folder", ""))).name, row_title(animator.student.network)
+    if folder and row_title(folder) != folder:
+        return row_title(folder)
+    return f"{network} ({folder})" if folder else network
 
 
 def largest_body(path: str) -> int:

@@ -1,5 +1,6 @@
 """Find the clips to show in the paths a user gives: runs, output folders of `learn2talk animate`, motion files."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import Corpus, open_corpus
 from learn2talk_core.corpus.motion_file import SUFFIXES, motion_arrays, mouth_mm, refuse_other_size
+from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.corpus.predictions import Predictions, open_predictions
 from learn2talk_core.mesh.files import is_mesh, read_mesh
 from learn2talk_core.mesh.regions import SKIN
@@ -66,6 +68,8 @@ def find_viewer_clips(
     clips = _clips_of_runs(runs) if runs else []
     if named:
         mesh = _Mesh(corpus, template)
+        short = short_names(list(dict.fromkeys(Path(entry.column) for entry in named if entry.clip != "Files")))
+        named = [entry._replace(column=short.get(Path(entry.column), entry.column)) for entry in named]
         columns: dict[str, list[Named]] = {}
         for entry in named:
             columns.setdefault(entry.clip, []).append(entry)
@@ -148,7 +152,20 @@ def _scores(folder: Path) -> dict[str, Any]:
 
 
 def _label(name: str, folder: Path, folders: Sequence[Path]) -> str:
-    return row_title(name) + (f" ({folder})" if len(folders) > 1 else "")
+    return row_title(name) + (f" ({short_names(folders)[folder]})" if len(folders) > 1 else "")
+
+
+def short_names(paths: Sequence[Path]) -> dict[Path, str]:
+    """The last parts of each path, as many as tell it from the others: labels need no full paths."""
+    whole = {path: Path(os.path.abspath(path)).parts for path in paths}
+    names = {}
+    for path, parts in whole.items():
+        others = [other for one, other in whole.items() if one != path]
+        length = next(
+            (n for n in range(1, len(parts)) if all(other[-n:] != parts[-n:] for other in others)), len(parts)
+        )
+        names[path] = "/".join(parts[-length:])
+    return names
 
 
 def _motion_files(root: Path) -> Iterator[Named]:
@@ -187,9 +204,11 @@ def _clip_of_files(
     fps: float | None,
     mm_per_unit: float | None,
 ) -> ViewerClip:
-    names = [entry.column for entry in named]
+    names, short = [entry.column for entry in named], short_names([entry.path for entry in named])
     motions = tuple(
-        _motion(entry.column if names.count(entry.column) == 1 else str(entry.path), entry.path, mesh, fps, mm_per_unit)
+        _motion(
+            entry.column if names.count(entry.column) == 1 else short[entry.path], entry.path, mesh, fps, mm_per_unit
+        )
         for entry in named
     )
     sound = audio or next((found for entry in named if (found := _sound_beside(entry.path))), None)
@@ -197,8 +216,27 @@ def _clip_of_files(
     wave = (
         np.zeros(round(seconds * SAMPLE_RATE), np.float32) if sound is None else read_sound(sound, allow_silence=True)
     )
-    note = "No sound: there is no sound file of the same name (see --audio)." if sound is None else f"Sound: {sound}"
-    return ViewerClip(title=title, group="Files", motions=motions, sound=as_wav(wave), note=note)
+    note = (
+        "No sound: there is no sound file of the same name (see --audio)."
+        if sound is None
+        else f"Sound: {Path(sound).name}"
+    )
+    text, phonemes = next((told for entry in named if (told := _said(entry.path))[1]), ("", ()))
+    return ViewerClip(title, "Files", motions, as_wav(wave), text=text, phonemes=phonemes, note=note)
+
+
+def _said(path: Path) -> tuple[str, tuple[Phoneme, ...]]:
+    """Transcript and phonemes in the manifest of `learn2talk animate`; empty if there are none."""
+    told = read_json(path.parent / MANIFEST, made_by=ANIMATE) if _animated(path) else {}
+    rows = told.get("phonemes", []) if isinstance(told, dict) else []
+    try:
+        phonemes = tuple(Phoneme(float(start), float(end), str(name)) for start, end, name in rows)
+    except (TypeError, ValueError) as error:
+        fix = f"Make it again: {ANIMATE}."
+        raise BadInput(
+            path.parent / MANIFEST, expected="phonemes with times", found=str(error)[:60], fix=fix
+        ) from error
+    return str(told.get("text", "")) if phonemes else "", phonemes
 
 
 def _sound_beside(path: Path) -> Path | None:

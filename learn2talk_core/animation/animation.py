@@ -5,7 +5,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from learn2talk_core.animation.blend_shapes import BlendShapes
 from learn2talk_core.audio.waveform import whole_frames
+from learn2talk_core.corpus.phonemes import Phoneme
+from learn2talk_core.mesh.look import Look
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.run.resample import interpolated
 
@@ -26,10 +29,15 @@ class Animation:
         mm_per_unit: millimetres per unit of the template.
         topology: faces, regions, lip pairs, colours.
         wave: (samples,) float32 in [-1, 1], 16 kHz mono.
-        shapes: names of the blend shapes (blinks, gaze) in the last rows of `basis`; the rows before are the student's.
+        shapes: names of the blend shapes (blinks, gaze, edits) in the last rows of `basis`; the rows before are the
+            student's.
         pose: (T, 6) float32: angles about x, y and z in radians, R = R_z R_y R_x, then d in the unit of the template;
             None if the head does not move.
         pivot: (3,) float32, the point about which the head rotates.
+        follow: (V,) float32, the share of the head's motion that each vertex takes: 0 for shoulders; None is 1.
+        look: parts and texture of the mesh, if it has them.
+        arkit: ARKit's blend shapes of the mesh, if they are known.
+        phonemes: what is said, with times, if it is known.
     """
 
     states: np.ndarray
@@ -43,6 +51,10 @@ class Animation:
     shapes: tuple[str, ...] = ()
     pose: np.ndarray | None = None
     pivot: np.ndarray | None = None
+    follow: np.ndarray | None = None
+    look: Look | None = None
+    arkit: BlendShapes | None = None
+    phonemes: tuple[Phoneme, ...] = ()
 
     def vertices(self, frames: slice = slice(None)) -> np.ndarray:
         """Positions (t, V, 3) float32 of these frames. An hour takes 6 GB: request a part of the frames at a time.
@@ -58,6 +70,11 @@ class Animation:
         rigid = self.rigid(frames).astype(np.float32)
         turned = moved @ rigid[:, :, :3].transpose(0, 2, 1)
         turned += rigid[:, None, :, 3]
+        if self.follow is None:
+            return turned
+        turned -= moved
+        turned *= self.follow[:, None]
+        turned += moved
         return turned
 
     def rigid(self, frames: slice = slice(None)) -> np.ndarray:

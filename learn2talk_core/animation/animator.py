@@ -13,6 +13,7 @@ import torch
 
 from learn2talk_core.animation.animation import Animation, directions_of, frame_count, resample_states
 from learn2talk_core.animation.blend_shapes import BlendShapes, embedded_shapes
+from learn2talk_core.animation.characters import load_character
 from learn2talk_core.animation.head_motion import LOOK_AHEAD, HeadMotion, load_head_model, neck
 from learn2talk_core.animation.life import Life
 from learn2talk_core.animation.stream import Stream, alive
@@ -21,10 +22,9 @@ from learn2talk_core.audio.voice import nearest_voice, voice_of
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.datasets.embedded.face import load_face
+from learn2talk_core.mesh.look import Look
 from learn2talk_core.mesh.topology import Topology
-from learn2talk_core.mesh.transfer import (
-    Correspondence,
-)
+from learn2talk_core.mesh.transfer import Correspondence
 from learn2talk_core.models.posevae import PoseVAE
 from learn2talk_core.models.students.student import Student
 from learn2talk_core.run.errors import BadInput
@@ -62,6 +62,8 @@ class Animator:
         blend_shapes: ARKit shapes of the animated faces, for blinks and gaze; None uses those of the embedded head if
             the student's faces have its mesh.
         head_model: PoseVAE's weights; None uses those in this package.
+        look: parts and texture of the faces, if they have them.
+        follow: (V,) share of the head's motion that each vertex takes; None is all.
     """
 
     student: Student
@@ -76,6 +78,8 @@ class Animator:
     correspondence: Correspondence | None = None
     blend_shapes: BlendShapes | None = None
     head_model: str | Path | None = None
+    look: Look | None = None
+    follow: np.ndarray | None = None
 
     def animate(
         self,
@@ -122,8 +126,7 @@ class Animator:
         else:
             one = self._style_vector(weights)[None]
             frames = frame_count(len(wave), self.fps)
-            template = self.face(weights) if self.correspondence is None else self.templates[_heaviest(weights)]
-            own = self.student.predict_states(wave, self.fps, one, frames, template)[0].numpy()
+            own = self.student.predict_states(wave, self.fps, one, frames, self._student_face(weights))[0].numpy()
             if self.student.affine_map() is None:
                 own, directions = directions_of(own)
             states = resample_states(own, self.fps, rate, range(frame_count(len(wave), rate)))
@@ -237,6 +240,13 @@ class Animator:
         """The neutral face (V, 3) for a style: `template`, or if None that of the speaker with the largest weight."""
         return self.templates[_heaviest(weights)] if self.template is None else self.template
 
+    def _student_face(self, weights: Mapping[str, float]) -> np.ndarray:
+        """The neutral face (V, 3) in the student's own topology."""
+        if self.correspondence is None:
+            return self.face(weights)
+        name = _heaviest(weights)
+        return self.templates[name] if name in self.templates else self.face(weights)[: self.student.vertex_count]
+
     @cached_property
     def _map(self) -> tuple[np.ndarray, np.ndarray]:
         """Basis (d, V, 3) and offset (V, 3) of the animated faces' displacement, for a student with an affine map."""
@@ -256,12 +266,52 @@ class Animator:
     def _head(self) -> PoseVAE:
         return load_head_model(self.head_model)
 
+    @cached_property
+    def arkit(self) -> BlendShapes | None:
+        """ARKit's shapes of the animated faces: `blend_shapes`, or those of the embedded head; None if unknown."""
+        if self.blend_shapes is not None:
+            if self.blend_shapes.deltas.shape[1] != len(self.topology.colours):
+                expected = f"shapes of {len(self.topology.colours)} vertices"
+                found = f"{self.blend_shapes.deltas.shape[1]}"
+                raise BadInput(
+                    "--shapes", expected=expected, found=found, fix="Make them for the mesh that is animated."
+                )
+            return self.blend_shapes
+        if not self.moves_embedded_head:
+            return None
+        own = embedded_shapes()
+        return own if self.correspondence is None else BlendShapes(own.names, self.correspondence.move(own.deltas))
+
+    @property
+    def moves_embedded_head(self) -> bool:
+        """Whether the student was trained on the embedded head, whose blend shapes we know."""
+        if self.corpus is not None:
+            return np.array_equal(self.corpus.topology.faces, load_face().faces)
+        if self.correspondence is not None:
+            return self.look is not None
+        return np.array_equal(self.topology.faces, load_face().faces)
+
+    def as_character(self, name: str) -> "Animator":
+        """The same student with a packaged character as its face."""
+        if not self.moves_embedded_head:
+            expected = "a model of the embedded head for a packaged character"
+            fix = "Give another face: a speaker of the corpus, or a mesh with --transfer."
+            raise BadInput("--face", expected=expected, found=f"{self.student.vertex_count} vertices", fix=fix)
+        character = load_character(name)
+        return replace(
+            self,
+            topology=character.topology,
+            template=character.template,
+            mm_per_unit=1000.0,
+            correspondence=character.correspondence,
+            blend_shapes=None,
+            look=character.look,
+            follow=character.follow,
+        )
+
     def _deltas(self, names: Sequence[str]) -> np.ndarray:
         """Displacements (K, V, 3) float32 of the animated faces at weight 1 of these blend shapes."""
-        shapes, moved = self.blend_shapes, lambda deltas: deltas
-        own = self.topology if self.corpus is None else self.corpus.topology
-        if shapes is None and np.array_equal(own.faces, load_face().faces):
-            shapes, moved = embedded_shapes(), moved if self.correspondence is None else self.correspondence.move
+        shapes = self.arkit
         if shapes is None:
             fix = "Give --shapes FILE.npz (docs/export.md), or omit --blinks and --gaze; --head works with any mesh."
             raise BadInput("life", expected="a mesh with blend shapes for eyelids and eyes", found="none", fix=fix)
@@ -271,10 +321,7 @@ class Animator:
             raise BadInput(
                 "life", expected="a blend shape for each motion of the eyes", found=f"no {missing[0]}", fix=fix
             )
-        if self.blend_shapes is not None and shapes.deltas.shape[1] != len(self.topology.colours):
-            expected, found = f"shapes of {len(self.topology.colours)} vertices", f"{shapes.deltas.shape[1]}"
-            raise BadInput("life", expected=expected, found=found, fix="Make them for the mesh that is animated.")
-        return moved(shapes.deltas[[shapes.names.index(name) for name in names]])
+        return shapes.deltas[[shapes.names.index(name) for name in names]]
 
     def _style_vector(self, weights: Mapping[str, float]) -> torch.Tensor:
         return torch.tensor([weights.get(name, 0.0) for name in self.speakers])
@@ -301,6 +348,9 @@ class Animator:
             wave=np.zeros(0, np.float32),
             shapes=names,
             pivot=neck(face, self.topology, self.mm_per_unit) if life.head else None,
+            follow=self.follow,
+            look=self.look,
+            arkit=self.arkit,
         )
 
 

@@ -1,6 +1,7 @@
 """Blend shapes of a mesh: named displacements, among them Apple's 52 ARKit shapes."""
 
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,18 @@ ARKIT = (
     *("cheekPuff", "cheekSquintLeft", "cheekSquintRight", "noseSneerLeft", "noseSneerRight", "tongueOut"),
 )
 
+_KNOWN = {name.lower(): name for name in ARKIT}
+_BOTH = ("Left", "Right")
+SIDEWAYS, RAISED = 0.007, 0.005  # metres at weight 1, of jaw and mouth to a side, and of a raised cheek
+OPPOSING = (  # pairs that no face shows together
+    *(("jawLeft", "jawRight"), ("mouthLeft", "mouthRight")),
+    *((f"mouthSmile{side}", f"mouthFrown{side}") for side in _BOTH),
+    *((f"eyeLookIn{side}", f"eyeLookOut{side}") for side in _BOTH),
+    *((f"eyeLookUp{side}", f"eyeLookDown{side}") for side in _BOTH),
+    *((f"eyeBlink{side}", f"eyeWide{side}") for side in _BOTH),
+    *((f"browDown{side}", f"browOuterUp{side}") for side in _BOTH),
+)
+
 
 @dataclass(frozen=True)
 class BlendShapes:
@@ -36,10 +49,27 @@ class BlendShapes:
     deltas: np.ndarray
 
 
+@cache
 def embedded_shapes() -> BlendShapes:
-    """The shapes of the embedded head: 46 of ARKit's 52, and the tip of the tongue."""
-    units = load_face().unit
-    return BlendShapes(tuple(units), np.stack(list(units.values())))
+    """The shapes of the embedded head: ARKit's 52, and the tip of the tongue.
+
+    46 are its face units. Those it lacks are made here: jaw and mouth to the sides, and cheeks raised as in a smile.
+    """
+    face = load_face()
+    units = dict(face.unit)
+    x, y, _ = face.neutral.T
+    jaw = np.linalg.norm(units["jawOpen"], axis=1)
+    jaw = np.clip(jaw / np.quantile(jaw, 0.98), 0, 1)
+    lips = face.neutral[face.regions["lips"]].mean(axis=0)
+    near = np.exp(-(((face.neutral - lips) / (0.034, 0.024, 0.04)) ** 2).sum(axis=1)) * face.part["skin"]
+    for side, sign in zip(_BOTH, (1, -1), strict=True):
+        units[f"jaw{side}"] = (sign * SIDEWAYS * jaw[:, None] * (1, 0, 0)).astype(np.float32)
+        units[f"mouth{side}"] = (sign * SIDEWAYS * near[:, None] * (1, 0, 0)).astype(np.float32)
+        cheek = np.exp(-(((sign * x - 0.040) / 0.020) ** 2) - ((y + 0.032) / 0.016) ** 2) * face.part["skin"]
+        lid = 0.5 * units[f"eyeSquint{side}"]
+        units[f"cheekSquint{side}"] = (lid + RAISED * cheek[:, None] * (0.2, 0.9, 0.4)).astype(np.float32)
+    names = [*ARKIT, *(name for name in units if name not in ARKIT)]
+    return BlendShapes(tuple(names), np.stack([units[name] for name in names]))
 
 
 def load_shapes(path: str | Path) -> BlendShapes:
@@ -58,8 +88,7 @@ def load_shapes(path: str | Path) -> BlendShapes:
         raise BadInput(path, expected=expected, found=found, fix=fix)
     with np.errstate(over="ignore"):  # numbers beyond float32's range become infinite, which is refused below
         names, deltas = [str(name) for name in stored["names"]], np.asarray(stored["deltas"], np.float32)
-    known = {name.lower(): name for name in ARKIT}
-    names = [known.get(_long(name).lower(), name) for name in names]
+    names = [arkit_name(name) or name for name in names]
     if deltas.shape != (len(names), *deltas.shape[1:2], 3) or not np.isfinite(deltas).all():
         raise BadInput(
             path,
@@ -71,6 +100,11 @@ def load_shapes(path: str | Path) -> BlendShapes:
         found = "a duplicate name" if len(set(names)) < len(names) else f"none of them in {', '.join(names[:5])} …"
         raise BadInput(path, expected="ARKit's names, each once", found=found, fix="Rename them: jawOpen, …")
     return BlendShapes(tuple(names), deltas)
+
+
+def arkit_name(name: str) -> str | None:
+    """ARKit's name of a shape that may also begin with a capital letter or end in `_L`, `_R`; None if it has none."""
+    return _KNOWN.get(_long(name).lower())
 
 
 def _long(name: str) -> str:

@@ -9,8 +9,10 @@ import numpy as np
 
 from learn2talk_core.animation.animator import Animator
 from learn2talk_core.animation.blend_shapes import load_shapes
+from learn2talk_core.animation.characters import character_names
 from learn2talk_core.checkpoints.faceformer import published_student
 from learn2talk_core.corpus.format import Corpus, open_corpus, sha256
+from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.mesh.files import is_mesh, read_mesh
 from learn2talk_core.mesh.orientation import refuse_rotated, refuse_z_up
 from learn2talk_core.mesh.topology import Topology
@@ -96,7 +98,8 @@ def load_animator(
             import-checkpoint`), or a published FaceFormer, `vocaset.pth` or `biwi.pth`; or a name (`find_model`).
         corpus: the corpus that the student was trained on: faces, topology and voices; a student of this package has
             its own. If it is missing or None, a `template` file is needed, and "auto" is not available as a style.
-        template: the face: a speaker of the corpus, or an `.obj` or `.ply` in the model's topology. None uses the face
+        template: the face: a packaged character (`characters.character_names`), a speaker of the corpus, or an `.obj`
+            or `.ply` in the model's topology. None uses the face
             of the style's speaker.
         transfer: for a `template` in another topology: a file with its correspondence to the corpus's first training
             speaker (`mesh.transfer`). If the file does not exist it is computed (some seconds) and written.
@@ -116,15 +119,21 @@ def load_animator(
     corpus = corpus_of(model, corpus)
     mesh = read_mesh(template) if template is not None and is_mesh(template) else None
     opened = None
-    if corpus is not None and (mesh is None or (Path(corpus) / "corpus.json").is_file()):
+    own = mesh is not None or template in character_names()  # a face that no corpus is needed for
+    if corpus is not None and (not own or (Path(corpus) / "corpus.json").is_file()):
         opened = open_corpus(corpus)
     loaded = _load_student(model)
     chosen = _choose_corpus(opened, loaded, model, own_mesh=mesh is not None and transfer is None)
-    if mesh is not None:
+    character = template if mesh is None and template in character_names() else None
+    if character is not None and chosen is not None and character in chosen.templates:
+        character = None  # a speaker of the same name
+    if character is not None:
+        face = _bare_face(chosen, loaded)
+    elif mesh is not None:
         face = _face_of_file(mesh, str(template), transfer, loaded, chosen, mm_per_unit)
     else:
         face = _face_of_corpus(chosen, None if template is None else str(template), loaded, model)
-    return Animator(
+    animator = Animator(
         student=loaded.student,
         speakers=loaded.speakers,
         fps=loaded.fps,
@@ -134,6 +143,7 @@ def load_animator(
         blend_shapes=None if shapes is None else load_shapes(shapes),
         head_model=head_model,
     )
+    return animator if character is None else animator.as_character(str(character))
 
 
 def _load_student(model: Path) -> Loaded:
@@ -161,6 +171,18 @@ def _choose_corpus(opened: Corpus | None, loaded: Loaded, model: Path, *, own_me
         fix = "Give the corpus it was trained on, or --template head.obj in its topology."
         raise BadInput(model, expected=f"a face of {loaded.vertices} vertices", found=found, fix=fix)
     return opened
+
+
+def _bare_face(corpus: Corpus | None, loaded: Loaded) -> ChosenFace:
+    """The embedded head, which a character then takes the place of."""
+    if corpus is not None:
+        return ChosenFace(corpus.topology, corpus.templates, None, corpus.mm_per_unit)
+    face = load_face()
+    if loaded.vertices != len(face.base):
+        expected = f"a model of the embedded head ({len(face.base)} vertices) for a packaged character"
+        fix = "Give another face: a mesh in the model's topology."
+        raise BadInput("--face", expected=expected, found=f"{loaded.vertices} vertices", fix=fix)
+    return ChosenFace(face.topology, {}, face.neutral, 1000.0)
 
 
 def _face_of_file(

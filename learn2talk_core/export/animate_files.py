@@ -4,31 +4,110 @@ A folder appears only when everything in it is complete.
 """
 
 import fcntl
+import hashlib
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from learn2talk_core.animation.animator import AUTO, STILL, Style
-from learn2talk_core.animation.head_motion import head_model_about
+import numpy as np
+
+from learn2talk_core.animation.animation import Animation
+from learn2talk_core.animation.animator import AUTO, STILL, Animator, Style
+from learn2talk_core.animation.characters import DEFAULT, character_names
+from learn2talk_core.animation.control import NO_CONTROL, Control, controlled, with_phonemes
+from learn2talk_core.animation.head_motion import head_model_about, load_head_model
 from learn2talk_core.animation.life import Life
 from learn2talk_core.animation.loading import load_animator
+from learn2talk_core.animation.transcript import Aligner, align, text_beside
 from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import sha256
-from learn2talk_core.export.formats import check_names, write_formats
+from learn2talk_core.corpus.phonemes import Phoneme
+from learn2talk_core.export.formats import ONTO, SHOWN, Writer, check_names, write_formats
 from learn2talk_core.export.formats import formats as all_formats
+from learn2talk_core.export.livelink import Sender, play
+from learn2talk_core.export.mp4 import PICTURE, Picture
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import plain_name
-from learn2talk_core.run.own_folder import ANIMATE, check_own, own_folder
+from learn2talk_core.run.own_folder import ANIMATE, MANIFEST, check_own, own_folder
+from learn2talk_core.run.progress import log, progress
 
 STDIN = "-"
+SOUNDS = frozenset(  # suffixes of the files that are looked for in a folder
+    f".{name}"
+    for name in [
+        "wav",
+        "mp3",
+        "flac",
+        "ogg",
+        "oga",
+        "opus",
+        "m4a",
+        "aac",
+        "aif",
+        "aiff",
+        "wma",
+        "mp4",
+        "m4v",
+        "mov",
+        "mkv",
+        "webm",
+        "avi",
+    ]
+)
+PICTURED = ("mp4", "glb", "fbx")  # formats with the default character as their face
+VIDEO_LIFE = Life(head=0.5, blinks=1.0, gaze=0.6)
+MOST_JOBS = 64
+
+
+@dataclass(frozen=True)
+class Line:
+    """A sound to animate.
+
+    Attributes:
+        source: as the user gave it, or found in a folder; "-" is standard input.
+        name: of its output folder, with the folders between the one that was given and the file.
+        found: whether it was found in a folder.
+        path: the file that holds it.
+    """
+
+    source: str
+    name: str
+    found: bool = False
+    path: Path = Path()
+
+
+@dataclass(frozen=True)
+class AnimatedLine:
+    """What became of a line.
+
+    Attributes:
+        line: the line.
+        folder: its output folder.
+        state: made, current (an earlier run made the same), or failed.
+        seconds: of sound.
+        frames: of the animation.
+        took: seconds of work.
+        error: why it failed.
+    """
+
+    line: Line
+    folder: Path
+    state: str
+    seconds: float = 0.0
+    frames: int = 0
+    took: float = 0.0
+    error: str = ""
 
 
 def animate_files(
@@ -41,68 +120,297 @@ def animate_files(
     chunk: float | None = None,
     shapes: str | None = None,
     flame: str | None = None,
+    onto: str | None = None,
+    visemes: bool = False,
+    picture: Picture = PICTURE,
     life: Life = STILL,
+    shown_life: Life | None = None,
+    control: Control = NO_CONTROL,
+    text: str | None = None,
+    aligner: Aligner | None = align,
+    senders: Sequence[Sender] = (),
+    jobs: int = 1,
+    template: str | None = None,
     **model: Any,
-) -> Iterator[Path]:
-    """Animate sound files, one after the other.
+) -> Iterator[AnimatedLine]:
+    """Animate sound files with one model, one style and one face.
 
     Args:
-        sources: sound files; "-" is standard input.
+        sources: sound files; folders, of which all sounds are animated, at any depth; "-" is standard input.
         out: output folder; each file gets the folder `out/NAME`, which is replaced if an earlier run made it.
         formats: names of `formats.FORMATS`.
-        style, fps, chunk, life: as for `Animator.animate`.
-        shapes: file with the blend shapes of the mesh, for the format `arkit` and for blinks and gaze.
+        style: as for `Animator.animate`; "auto" is chosen by the first sound and kept.
+        fps, chunk: as for `Animator.animate`.
+        shapes: file with the blend shapes of the mesh, for the curves and for blinks and gaze.
         flame: FLAME's model file, for the format `flame`.
-        model: as for `load_animator`.
+        onto: the user's avatar, for the format `onto`.
+        visemes: add viseme targets to `glb`.
+        picture: how videos show the face.
+        life: head motion, blinks and gaze.
+        shown_life: the same in videos, as far as the mesh has shapes for it; None is `life`.
+        control: gains, smoothing, edits.
+        text: what is said, for a single sound; None takes the `.txt` beside each.
+        aligner: finds the phonemes' times; None ignores texts.
+        senders: receivers to which each animation is played in real time.
+        jobs: sounds that are animated at the same time.
+        template: the face: a packaged character, a speaker, or a mesh file. None is the first training speaker, and in
+            `mp4`, `glb` and `fbx` the default character if the model moves the embedded head.
+        model: further arguments of `load_animator`.
 
     Yields:
-        Each folder when it is complete.
+        What became of each line, in order. A sound that was found in a folder is skipped if its output is that of the
+        same sound, model and settings.
 
     Raises:
-        BadInput: an argument or a sound file is wrong; the files before that one are already animated.
+        BadInput: an argument is wrong, or the only sound. Of several sounds, one that fails is a result with its error.
     """
     out = Path(out)
     check_names(formats, "--format")
-    names = ["stdin" if source == STDIN else Path(source).stem for source in sources]
+    if not 1 <= jobs <= MOST_JOBS:
+        raise BadInput("--jobs", expected=f"1 … {MOST_JOBS}", found=f"{jobs}", fix="The number of cores is a good one.")
+    lines = find_lines(sources)
+    names = [line.name for line in lines]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
         raise BadInput(f"{out}/{twice}", expected="one sound file", found="several of this name", fix="Rename one.")
-    for name in names:
-        _check_place(out, name)
+    if text is not None and len(lines) > 1:
+        fix = "Put a .txt of the same name beside each sound."
+        raise BadInput("--text", expected="one sound", found=f"{len(lines)}", fix=fix)
+    _check_place(out, names)
     if "flame" in formats and flame is None:
         raise BadInput("--flame", expected="FLAME's model file", found="none", fix="Download generic_model.pkl.")
-    writers = all_formats(shapes, flame)
-    animator = load_animator(shapes=shapes, **model)
-    for source, name in zip(sources, names, strict=True):
-        with _as_file(source) as path:
-            wave = read_sound(path, allow_silence=True, name="standard input" if source == STDIN else None)
-            content = sha256(path)
-        weights = animator.style_weights(style, wave)
-        animation = animator.animate(wave, style=weights, fps=fps, chunk=chunk, life=life)
-        about = {
+    if ONTO in formats and onto is None:
+        raise BadInput("--onto", expected="an avatar", found="none", fix="Give it with --onto avatar.glb.")
+    writers = all_formats(shapes, flame, onto=onto, visemes=visemes, picture=picture)
+    animator = load_animator(shapes=shapes, template=template, **model)
+    cast = Faces.of(animator, template)
+    shown_life = life if shown_life is None else _possible(shown_life, cast.pictured, life)
+    with ExitStack() as stack:
+        lines = [replace(line, path=stack.enter_context(_as_file(line.source))) for line in lines]
+        weights = _chosen_style(animator, style, lines)
+        settings = {
             "commit": _commit(),
-            "audio": {"name": Path(source).name, "sha256": content, "seconds": len(wave) / SAMPLE_RATE},
             "model": dict(animator.about),
             "style": weights,
             "style_chosen": "by the voice" if style == AUTO else "by name",
-            "template": str(model.get("template") or max(weights, key=weights.__getitem__)),
-            "fps": animation.fps,
-            "model_fps": animator.fps,
+            "template": cast.name or max(weights, key=weights.__getitem__),
             "chunk": chunk,
-            "life": {**asdict(life), **({"head_model": head_model_about(animator.head_model)} if life.head else {})},
-            "frames": len(animation.states),
-            "vertices": len(animation.template),
-            "mm_per_unit": animation.mm_per_unit,
+            "life": _life_about(life, animator),
+            **({} if shown_life == life else {"life_in_videos": _life_about(shown_life, animator)}),
+            **({} if cast.pictured is cast.plain else {"face_in_pictures": DEFAULT}),
+            **({} if control == NO_CONTROL else {"control": _control_about(control)}),
         }
+        files = {"shapes": shapes, "flame": flame, "onto": onto}
+        key = {
+            **settings,
+            "formats": sorted(set(formats)),
+            "fps": fps,
+            "visemes": visemes,
+            "picture": asdict(picture),
+            "files": {name: sha256(Path(path)) for name, path in files.items() if path is not None},
+        }
+        run = Run(
+            out, tuple(formats), fps, chunk, writers, cast, weights, life, shown_life, control, text, aligner,
+            tuple(senders), settings, key,
+        )  # fmt: skip
+        yield from _all(run, lines, jobs)
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The face of data formats and that of pictures, as animators of the same student; `name` is that of the first."""
+
+    plain: Animator
+    pictured: Animator
+    name: str | None
+
+    @classmethod
+    def of(cls, animator: Animator, template: str | None) -> "Faces":
+        if template is not None:
+            return cls(animator, animator, template)
+        name = next((name for name in animator.speakers if name in animator.templates), None)
+        plain = animator if name is None else replace(animator, template=animator.templates[name])
+        able = animator.moves_embedded_head and animator.blend_shapes is None and DEFAULT in character_names()
+        return cls(plain, animator.as_character(DEFAULT) if able else plain, name)
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all lines have in common; see `animate_files`."""
+
+    out: Path
+    formats: tuple[str, ...]
+    fps: float | None
+    chunk: float | None
+    writers: Mapping[str, Writer]
+    faces: Faces
+    weights: dict[str, float]
+    life: Life
+    shown_life: Life
+    control: Control
+    text: str | None
+    aligner: Aligner | None
+    senders: tuple[Sender, ...]
+    settings: dict[str, Any]
+    key: dict[str, Any]
+
+    def animate(self, line: Line) -> AnimatedLine:
+        """Animate one line; returns what became of it."""
+        began = time.perf_counter()
+        folder = self.out / line.name
+        if not line.path.is_file():  # the error of `read_sound`, before the file is hashed
+            read_sound(line.path, name=_shown_name(line.source))
+        content = sha256(line.path)
+        text = text_beside(line.path) if self.text is None and line.source != STDIN else self.text
+        recipe = _digest({**self.key, "sound": content, "text": text})
+        if line.found and _is_current(folder, recipe):
+            return AnimatedLine(line, folder, "current")
+        wave = read_sound(line.path, allow_silence=True, name=_shown_name(line.source))
+        phonemes = self._phonemes(line, wave, text)
+        made: dict[tuple[bool, Life], Animation] = {}
+
+        def animation_of(name: str) -> Animation:
+            own = (name in PICTURED, self.shown_life if name in SHOWN else self.life)
+            own = (own[0] and self.faces.pictured is not self.faces.plain, own[1])
+            if own not in made:
+                face = self.faces.pictured if own[0] else self.faces.plain
+                speech = face.animate(wave, style=self.weights, fps=self.fps, chunk=self.chunk, life=own[1])
+                made[own] = controlled(with_phonemes(speech, phonemes), self.control)
+            return made[own]
+
+        groups: dict[int, tuple[Animation, list[str]]] = {}
+        for name in self.formats:
+            animation = animation_of(name)
+            groups.setdefault(id(animation), (animation, []))[1].append(name)
+        first = animation_of(next((name for name in self.formats if name not in PICTURED), self.formats[0]))
+        about = {
+            **self.settings,
+            "recipe": recipe,
+            "audio": {"name": Path(line.source).name, "sha256": content, "seconds": len(wave) / SAMPLE_RATE},
+            **({"text": text, "phonemes": [[p.start, p.end, p.name] for p in phonemes]} if phonemes else {}),
+            "fps": first.fps,
+            "model_fps": self.faces.plain.fps,
+            "frames": len(first.states),
+            "vertices": len(first.template),
+            "mm_per_unit": first.mm_per_unit,
+        }
+        folder.parent.mkdir(parents=True, exist_ok=True)
         with ExitStack() as stack:
-            with own_folder(out / name, ANIMATE, about) as folder:
-                write_formats(folder / name, animation, formats, writers)
-                stack.enter_context(_alone(out))  # two runs with the same `out` move their folders there in turn
-        yield out / name
+            with own_folder(folder, ANIMATE, about) as partial:
+                for animation, names in groups.values():
+                    write_formats(partial / folder.name, animation, names, self.writers)
+                stack.enter_context(_alone(self.out))  # two runs with the same `out` move their folders there in turn
+        for sender in self.senders:
+            spoken = animation_of("arkit")
+            bar = progress(play(spoken, sender), f"{line.name} → live", total=len(spoken.states), unit="frame")
+            for _ in bar:
+                pass
+        took = time.perf_counter() - began
+        return AnimatedLine(line, folder, "made", len(wave) / SAMPLE_RATE, len(first.states), took)
+
+    def _phonemes(self, line: Line, wave: np.ndarray, text: str | None) -> tuple[Phoneme, ...]:
+        if text is None or self.aligner is None:
+            return ()
+        try:
+            return self.aligner(wave, text)
+        except BadInput as error:
+            log.warning("%s: animated without its transcript: %s", line.name, error)
+            return ()
 
 
-def _check_place(out: Path, name: str) -> None:
-    """Check before any work that `out` can be written, and that `out/NAME` is missing or may be replaced."""
+def find_lines(sources: Sequence[str]) -> list[Line]:
+    """The sounds of the arguments of a command: files, standard input, and all sounds in folders, sorted."""
+    lines = []
+    for source in sources:
+        if source == STDIN or not Path(source).is_dir():
+            lines.append(Line(source, "stdin" if source == STDIN else Path(source).stem))
+            continue
+        root = Path(source)
+        below = [
+            p for p in root.rglob("*") if p.suffix.lower() in SOUNDS and p.is_file() and not p.name.startswith(".")
+        ]
+        found = sorted(below)
+        if not found:
+            expected = f"sounds ({' '.join(sorted(SOUNDS))})"
+            raise BadInput(source, expected=expected, found="none of them", fix="Name another folder.")
+        lines += [Line(str(path), str(path.relative_to(root).with_suffix("")), True) for path in found]
+    return lines
+
+
+def _all(run: Run, lines: Sequence[Line], jobs: int) -> Iterator[AnimatedLine]:
+    """The lines in order, `jobs` of them at a time."""
+
+    def one(line: Line) -> AnimatedLine:
+        try:
+            return run.animate(line)
+        except BadInput as error:
+            if len(lines) == 1:
+                raise
+            return AnimatedLine(line, run.out / line.name, "failed", error=str(error))
+
+    shown = len(lines) > 1
+    if jobs == 1:
+        yield from progress(map(one, lines), "lines", total=len(lines), unit="line") if shown else map(one, lines)
+        return
+    with ThreadPoolExecutor(jobs) as pool:
+        try:
+            yield from progress(pool.map(one, lines), "lines", total=len(lines), unit="line")
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _chosen_style(animator: Animator, style: Style, lines: Sequence[Line]) -> dict[str, float]:
+    """The style of all lines; "auto" is chosen by the first sound that can be read."""
+    if style != AUTO:
+        return animator.style_weights(style)
+    for number, line in enumerate(lines):
+        try:
+            wave = read_sound(line.path, allow_silence=True, name=_shown_name(line.source))
+        except BadInput:
+            if number == len(lines) - 1:
+                raise
+        else:
+            return animator.style_weights(style, wave)
+    raise AssertionError("there is at least one line")
+
+
+def _possible(wanted: Life, animator: Animator, asked: Life) -> Life:
+    """`wanted` without the blinks and the gaze for which the mesh has no shapes, unless they were asked for."""
+    if animator.arkit is not None:
+        return wanted
+    return replace(wanted, blinks=asked.blinks, gaze=asked.gaze)
+
+
+def _life_about(life: Life, animator: Animator) -> dict[str, Any]:
+    if life.head:
+        load_head_model(animator.head_model)  # an error of it is explained here
+    return {**asdict(life), **({"head_model": head_model_about(animator.head_model)} if life.head else {})}
+
+
+def _control_about(control: Control) -> dict[str, Any]:
+    edits = [{k: v for k, v in asdict(edit).items() if v not in (np.inf, -np.inf)} for edit in control.edits]
+    return {"gains": dict(control.gains), "smooth": control.smooth, "rest": control.rest, "edits": edits}
+
+
+def _digest(key: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _is_current(folder: Path, recipe: str) -> bool:
+    """Whether the folder was made by the same recipe and its files are still there, in their sizes."""
+    with suppress(OSError, ValueError):
+        told = json.loads((folder / MANIFEST).read_text())
+        files = told["files"].items() if isinstance(told, dict) and told.get("recipe") == recipe else None
+        return files is not None and all((folder / name).stat().st_size == size for name, size in files)
+    return False
+
+
+def _shown_name(source: str) -> str | None:
+    return "standard input" if source == STDIN else None
+
+
+def _check_place(out: Path, names: Sequence[str]) -> None:
+    """Check before any work that `out` can be written, and that each `out/NAME` is missing or may be replaced."""
     try:
         out.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=out):
@@ -110,7 +418,10 @@ def _check_place(out: Path, name: str) -> None:
     except OSError as error:
         fix = "Choose another one with -o."
         raise BadInput(out, expected="a folder that can be written", found=str(error.strerror), fix=fix) from error
-    check_own(out / plain_name(name, out), ANIMATE)
+    for name in names:
+        for part in Path(name).parts:
+            plain_name(part, out)
+        check_own(out / name, ANIMATE)
 
 
 @contextmanager

@@ -1,10 +1,4 @@
-"""Weights of Apple's 52 ARKit blend shapes, as the CSV of Epic's Live Link Face app and as JSON.
-
-The weights of a frame are those in 0..1 whose mix of shapes is nearest to the frame's displacement, in least squares
-over all vertices. For the embedded head the shapes are its own face units, so that the only error is that of the model;
-any other mesh needs a file with its shapes. The motion is linear in the states, so the normal equations are formed once
-between shapes and basis, and vertices are never computed for single frames.
-"""
+"""The curves of ARKit's 52 blend shapes as the CSV of Epic's Live Link Face app, and as JSON."""
 
 import json
 from pathlib import Path
@@ -12,21 +6,16 @@ from pathlib import Path
 import numpy as np
 
 from learn2talk_core.animation.animation import Animation
-from learn2talk_core.animation.blend_shapes import ARKIT, BlendShapes, embedded_shapes
+from learn2talk_core.animation.blend_shapes import ARKIT, BlendShapes
+from learn2talk_core.animation.curves import arkit_weights
 from learn2talk_core.animation.life import LOOK_DEGREES, SIDES
-from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.export.geometry import check_animation, suffixed, write_sound
-from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
 
 TURNS = (
     *("HeadYaw", "HeadPitch", "HeadRoll"),
     *(f"{side}Eye{turn}" for side in ("Left", "Right") for turn in ("Yaw", "Pitch", "Roll")),
 )
-CHUNK = 256  # frames solved together: 5 MB for 52 shapes
-RIDGE = 1e-9  # times the shapes' mean square, added to the diagonal: makes the solution unique for similar shapes
-STEPS = 1000  # upper limit, far more than needed, in case rounding makes the iteration cycle
-TOLERANCE = 1e-9  # in weights
 
 
 def write_arkit(stem: Path, animation: Animation, shapes: BlendShapes | None = None) -> list[Path]:
@@ -39,89 +28,6 @@ def write_arkit(stem: Path, animation: Animation, shapes: BlendShapes | None = N
         write_arkit_json(suffixed(stem, "_arkit.json"), weights, animation.fps, head),
         write_sound(suffixed(stem, ".wav"), animation),
     ]
-
-
-def arkit_weights(animation: Animation, shapes: BlendShapes | None = None) -> np.ndarray:
-    """Weights (T, 52) float32 in 0..1, in the order of `ARKIT`; zero where the mesh has no such shape.
-
-    Args:
-        animation: the animation to convert.
-        shapes: the blend shapes of its mesh; None for the embedded head.
-
-    Raises:
-        BadInput: the shapes belong to another mesh, or none were given for a mesh other than the embedded head.
-    """
-    if shapes is None:
-        faces = load_face().faces
-        if not np.array_equal(animation.topology.faces, faces):
-            raise BadInput(
-                "ARKit weights",
-                expected="the embedded head, or a file with the blend shapes of this mesh",
-                found=f"another mesh, of {len(animation.template)} vertices",
-                fix="Give an .npz file with the names and deltas of its blend shapes (docs/export.md).",
-            )
-        shapes = embedded_shapes()
-    if shapes.deltas.shape[1:] != animation.template.shape:
-        raise BadInput(
-            "ARKit weights",
-            expected=f"blend shapes of {len(animation.template)} vertices, as the animation has",
-            found=f"{shapes.deltas.shape[1]}",
-            fix="Make them from the same mesh, with the vertices in the same order.",
-        )
-    deltas = shapes.deltas.reshape(len(shapes.names), -1).astype(np.float64)
-    gram = deltas @ deltas.T
-    gram += RIDGE * np.trace(gram) / len(gram) * np.eye(len(gram))
-    constant = deltas @ animation.offset.reshape(-1)
-    moving = deltas @ animation.basis.reshape(len(animation.basis), -1).T
-    place = {name: i for i, name in enumerate(ARKIT)}
-    columns = [(place[name], i) for i, name in enumerate(shapes.names) if name in place]
-    ours, theirs = (list(numbers) for numbers in zip(*columns, strict=True))
-    weights = np.zeros((len(animation.states), len(ARKIT)), np.float32)
-    for first in range(0, len(weights), CHUNK):
-        chunk = slice(first, first + CHUNK)
-        weights[chunk, ours] = solve_box(gram, constant + animation.states[chunk] @ moving.T)[:, theirs]
-    return weights
-
-
-def solve_box(gram: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """For every row b of `right`, the w in [0, 1]^K that minimises ½ wᵀ G w − bᵀ w.
-
-    Bounded-variable least squares by active sets (Stark & Parker 1995, Computational Statistics 10). Weights at a bound
-    are held fixed. The others move to their minimum, or towards it until one of them reaches a bound; that one is then
-    held, too. At the minimum, the held weight whose gradient points inwards most strongly is released. Rows are
-    independent and solved in parallel. The result is exact even for shapes so similar that gradient descent is slow.
-
-    Args:
-        gram: G, (K, K), symmetric positive definite.
-        right: (T, K).
-
-    Returns:
-        (T, K) float64.
-    """
-    scale, alone = 1 / np.diag(gram), np.eye(len(gram), dtype=bool)
-    weights = np.clip(np.linalg.solve(gram, right.T).T, 0, 1)
-    w, held, rows = weights.copy(), (weights <= 0) | (weights >= 1), np.arange(len(right))
-    for _ in range(STEPS):
-        slope = w @ gram - right[rows]
-        system = np.where((~held[:, :, None] & ~held[:, None, :]) | alone, gram, 0)
-        step = -np.linalg.solve(system, np.where(held, 0, slope)[:, :, None])[:, :, 0]
-        moves = ~held & (step != 0)
-        room = np.divide(np.where(step < 0, w, 1 - w), np.abs(step), out=np.full_like(w, np.inf), where=moves)
-        far = np.minimum(room.min(axis=1), 1)
-        stopped = room <= np.where(far < 1, far, -1)[:, None]
-        w = np.clip(np.where(stopped, step > 0, w + far[:, None] * step), 0, 1)
-        held |= stopped
-        inwards = np.where(held, np.where(w <= 0, -1, 1) * (w @ gram - right[rows]) * scale, -np.inf)
-        strongest = inwards.argmax(axis=1)
-        arrived = far == 1
-        free = arrived & (inwards.max(axis=1) > TOLERANCE)
-        held[free, strongest[free]] = False
-        weights[rows] = w
-        on = ~arrived | free
-        w, held, rows = w[on], held[on], rows[on]
-        if not len(rows):
-            break
-    return weights
 
 
 def head_turns(animation: Animation) -> np.ndarray:

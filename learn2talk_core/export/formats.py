@@ -1,32 +1,65 @@
 """All export formats by name, with the function that writes each."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 
 from learn2talk_core.animation.animation import Animation
-from learn2talk_core.animation.blend_shapes import load_shapes
+from learn2talk_core.animation.blend_shapes import BlendShapes, load_shapes
 from learn2talk_core.export.arkit import write_arkit
+from learn2talk_core.export.avatar import write_avatar
+from learn2talk_core.export.fbx import write_fbx
 from learn2talk_core.export.flame import load_flame, write_flame
 from learn2talk_core.export.gltf import write_gltf
 from learn2talk_core.export.meshes import write_obj, write_ply
-from learn2talk_core.export.mp4 import write_mp4
+from learn2talk_core.export.mp4 import PICTURE, Picture, write_mp4
+from learn2talk_core.export.onto import Avatar, write_onto
+from learn2talk_core.export.presets import (
+    write_godot,
+    write_metahuman,
+    write_rhubarb,
+    write_unity,
+    write_visemes,
+    write_vrm,
+)
 from learn2talk_core.export.usd import write_usd
 from learn2talk_core.export.vertices import write_npy, write_npz
 from learn2talk_core.run.errors import BadInput
 
 Writer = Callable[[Path, Animation], list[Path]]  # takes a path without suffix, returns what it wrote
+SHOWN = ("mp4",)  # to look at: with blinks and head motion unless told otherwise
+ONTO = "onto"
+CURVES: dict[str, Callable[[Path, Animation, BlendShapes | None], list[Path]]] = {  # of ARKit's shapes
+    "arkit": write_arkit,
+    "metahuman": write_metahuman,
+    "visemes": write_visemes,
+    "vrm": write_vrm,
+    "rhubarb": write_rhubarb,
+    "unity": write_unity,
+    "godot": write_godot,
+    "fbx": write_fbx,
+}
 
 
-def formats(blend_shapes: str | Path | None = None, flame_model: str | Path | None = None) -> dict[str, Writer]:
+def formats(
+    blend_shapes: str | Path | None = None,
+    flame_model: str | Path | None = None,
+    *,
+    onto: str | Path | None = None,
+    visemes: bool = False,
+    picture: Picture = PICTURE,
+) -> dict[str, Writer]:
     """Map each format's name to its writer.
 
     Args:
-        blend_shapes: an `.npz` with ARKit shapes of the animated mesh; without it `arkit` needs the embedded head.
+        blend_shapes: an `.npz` with ARKit shapes of the animated mesh, if it is not the embedded head's.
         flame_model: FLAME's `generic_model.pkl`, which `flame` needs.
+        onto: the user's avatar, a GLB, which `onto` needs; it is read and checked here.
+        visemes: add viseme targets to `glb`.
+        picture: size, background and camera of `mp4`.
     """
-
-    def arkit(stem: Path, animation: Animation) -> list[Path]:
-        return write_arkit(stem, animation, None if blend_shapes is None else load_shapes(blend_shapes))
+    shapes = None if blend_shapes is None else load_shapes(blend_shapes)
+    avatar = None if onto is None else Avatar(onto)
 
     def flame(stem: Path, animation: Animation) -> list[Path]:
         if flame_model is None:
@@ -38,16 +71,23 @@ def formats(blend_shapes: str | Path | None = None, flame_model: str | Path | No
             )
         return write_flame(stem, animation, load_flame(flame_model))
 
+    def on_avatar(stem: Path, animation: Animation) -> list[Path]:
+        if avatar is None:
+            raise BadInput("onto", expected="an avatar", found="none", fix="Give it with --onto avatar.glb.")
+        return write_onto(stem, animation, avatar, shapes)
+
     return {
-        "mp4": write_mp4,
+        "mp4": partial(write_mp4, picture=picture),
         "npy": write_npy,
         "npz": write_npz,
         "obj": write_obj,
         "ply": write_ply,
-        "glb": write_gltf,
+        "glb": partial(write_avatar, shapes=shapes, visemes=visemes),
+        "glb-exact": write_gltf,
         "usd": write_usd,
-        "arkit": arkit,
+        **{name: partial(writer, shapes=shapes) for name, writer in CURVES.items()},
         "flame": flame,
+        ONTO: on_avatar,
     }
 
 

@@ -1,4 +1,4 @@
-"""glTF 2.0 in one binary file (GLB): the face at rest, one morph target per direction of motion, animated weights.
+"""The exact motion as glTF 2.0 in one binary file (GLB): the face at rest, a morph target per direction of motion.
 
 The motion is exact, since it is linear in the states: the target of direction k is that direction times the range of
 its state. Blender clamps weights to 0..1 when it plays them. So a first target, whose weight is always 1, holds the
@@ -23,9 +23,10 @@ from learn2talk_core.export.geometry import check_animation, linear_light, mesh_
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
 
-FLOAT, UNSIGNED_INT = 5126, 5125  # §3.6.2.2
+FLOAT, UNSIGNED_INT, UNSIGNED_BYTE = 5126, 5125, 5121  # §3.6.2.2
 VERTICES, INDICES = 34962, 34963  # §5.11.5, targets of a buffer view
-KIND = {1: "SCALAR", 3: "VEC3", 4: "VEC4"}
+KIND = {1: "SCALAR", 2: "VEC2", 3: "VEC3", 4: "VEC4", 16: "MAT4"}
+STORED = {FLOAT: "<f4", UNSIGNED_INT: "<u4", UNSIGNED_BYTE: "u1"}
 LARGEST = 2**32 - 1  # bytes of a GLB, §4.4
 
 
@@ -51,7 +52,7 @@ def write_gltf(stem: Path, animation: Animation) -> list[Path]:
     basis = animation.basis.reshape(len(span), -1)
     start = animation.offset + (least @ basis).reshape(-1, 3)
 
-    file = _File()
+    file = GlbFile()
     attributes = {
         "POSITION": file.add(metres * animation.template, VERTICES, bounds=True),
         "NORMAL": file.add(mesh_normals(animation.template, animation.topology.faces), VERTICES),
@@ -111,7 +112,7 @@ def write_gltf(stem: Path, animation: Animation) -> list[Path]:
     return [path, write_sound(sound, animation)]
 
 
-class _File:
+class GlbFile:
     """The binary part of a GLB: each array has its own accessor and buffer view."""
 
     def __init__(self) -> None:
@@ -119,10 +120,11 @@ class _File:
         self.views: list[dict[str, Any]] = []
         self.accessors: list[dict[str, Any]] = []
         self.length = 0
+        self.more_buffers: list[dict[str, Any]] = []
 
     def add(self, array: np.ndarray, target: int | None = None, *, kind: int = FLOAT, bounds: bool = False) -> int:
-        """Append an array (n,), (n, 3) or (n, 4) of 4-byte numbers (keeps alignment); returns the accessor's index."""
-        array = np.ascontiguousarray(array, "<f4" if kind == FLOAT else "<u4")
+        """Append an array (n,) or (n, k) whose rows have a multiple of 4 bytes; returns the accessor's index."""
+        array = np.ascontiguousarray(array, STORED[kind])
         view = {"buffer": 0, "byteOffset": self.length, "byteLength": array.nbytes}
         columns = array.reshape(len(array), -1)
         accessor: dict[str, Any] = {
@@ -139,9 +141,18 @@ class _File:
         self.length += array.nbytes
         return len(self.accessors) - 1
 
+    def add_bytes(self, content: bytes) -> int:
+        """Append the content of a file, such as an image; returns the index of its buffer view."""
+        self.views.append({"buffer": 0, "byteOffset": self.length, "byteLength": len(content)})
+        padded = np.frombuffer(content + bytes(-len(content) % 4), np.uint8)
+        self.arrays.append(padded)
+        self.length += padded.nbytes
+        return len(self.views) - 1
+
     def write(self, path: Path, document: dict[str, Any]) -> None:
         """Write header, JSON and binary chunk (§4.4)."""
-        rest = {"buffers": [{"byteLength": self.length}], "bufferViews": self.views, "accessors": self.accessors}
+        buffers = [{"byteLength": self.length}, *self.more_buffers]
+        rest = {"buffers": buffers, "bufferViews": self.views, "accessors": self.accessors}
         text = json.dumps(document | rest, separators=(",", ":"), allow_nan=False).encode()
         text += b" " * (-len(text) % 4)
         total = 12 + 8 + len(text) + 8 + self.length

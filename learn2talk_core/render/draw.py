@@ -7,6 +7,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from learn2talk_core.mesh.look import Look
 from learn2talk_core.render.antialias import blend_edges, neighbouring_faces
 from learn2talk_core.render.camera import Camera, axes, project
 from learn2talk_core.render.over_frames import kernel, over_frames
@@ -14,6 +15,7 @@ from learn2talk_core.render.rasterise import NEAR, SMALLEST_AREA
 from learn2talk_core.render.render import BACKGROUND, checked_faces
 from learn2talk_core.render.shading import LIGHT, Light, vertex_normals
 
+NO_UV, NO_TEXTURE = np.zeros((0, 3, 2), np.float32), np.zeros((1, 1, 3), np.uint8)
 LANES = 8  # numbers per vertex: normal, colour, 1 and an unused one; eight fill a SIMD register
 
 
@@ -27,6 +29,7 @@ def draw(
     *,
     light: Light = LIGHT,
     background: tuple[float, float, float] = BACKGROUND,
+    look: Look | None = None,
 ) -> np.ndarray:
     """Antialiased pictures of a mesh in motion, equal to `render`'s to one of 255 levels except for pixels on edges.
 
@@ -34,6 +37,7 @@ def draw(
         vertices: (N, V, 3).
         faces: (F, 3) whole numbers, counter-clockwise seen from outside; back faces are not drawn.
         colours: (V, 3) or (N, V, 3) RGB in 0..1.
+        look: its texture is used instead of `colours`.
 
     Returns:
         uint8 (N, height, width, 3), row 0 on top.
@@ -49,21 +53,24 @@ def draw(
     lamp = np.array([*towards_light, *halfway, light.ambient, light.diffuse, light.specular], np.float32)
     pictures = np.empty((len(positions), height, width, 3), np.uint8)
     scene = (screen, faces, neighbouring_faces(faces), camera.perspective, at_vertices)
-    over_frames(_draw, len(pictures), *scene, lamp, light.shininess, np.array(background, np.float32), pictures)
+    uv, texture = (NO_UV, NO_TEXTURE) if look is None else (look.uv, look.texture)
+    surface = (uv, np.ascontiguousarray(texture), lamp, light.shininess)
+    over_frames(_draw, len(pictures), *scene, *surface, np.array(background, np.float32), pictures)
     return pictures
 
 
 @kernel
 def _draw(  # type: ignore[no-untyped-def]
-    first, last, screen, faces, neighbours, perspective, at_vertices, lamp, shininess, background, pictures
+    first, last, screen, faces, neighbours, perspective, at_vertices, uv, texture, lamp, shininess, background, pictures
 ):
     height, width = pictures.shape[1:3]
     planes = np.zeros((len(faces), 3, LANES), np.float32)
     seen, depth = np.empty((1, height, width), np.int32), np.empty((1, height, width), np.float32)
     image, blended = np.empty((1, height, width, 3), np.float32), np.empty((1, height, width, 3), np.float32)
     for n in range(first, last):
-        _find(screen[n], faces, perspective, at_vertices[n], planes, seen[0], depth[0])
-        _colour(planes, perspective, lamp, shininess, background, seen[0], depth[0], image[0])
+        _find(screen[n], faces, perspective, at_vertices[n], uv, planes, seen[0], depth[0])
+        textured = len(uv) > 0
+        _colour(planes, perspective, textured, texture, lamp, shininess, background, seen[0], depth[0], image[0])
         for axis in (0, 1):
             blended[:] = image
             blend_edges(0, 1, image, screen[n : n + 1], faces, neighbours, seen, depth, axis, blended)
@@ -72,10 +79,11 @@ def _draw(  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _find(screen, faces, perspective, at_vertices, planes, seen, depth):  # type: ignore[no-untyped-def]
+def _find(screen, faces, perspective, at_vertices, uv, planes, seen, depth):  # type: ignore[no-untyped-def]
     """The nearest triangle at each pixel centre, -1 where there is none, and its depth there: -1 / z in perspective, z
     with parallel rays; smaller is nearer. This depth is affine in pixel x and y inside a triangle. So are the vertex
-    values, in perspective after division by z: `planes` (F, 3, LANES) gets their coefficients of x, y and 1.
+    values, in perspective after division by z: `planes` (F, 3, LANES) gets their coefficients of x, y and 1. With
+    texture coordinates `uv`, these take the place of red and green.
     """
     height, width = seen.shape
     seen[:] = -1
@@ -102,6 +110,12 @@ def _find(screen, faces, perspective, at_vertices, planes, seen, depth):  # type
             planes[face, 0, m] = fa * va + fb * vb + fc * vc
             planes[face, 1, m] = ga * va + gb * vb + gc * vc
             planes[face, 2, m] = ha * va + hb * vb + hc * vc
+        if len(uv) > 0:
+            for m in range(2):
+                va, vb, vc = uv[face, 0, m], uv[face, 1, m], uv[face, 2, m]
+                planes[face, 0, 3 + m] = fa * va + fb * vb + fc * vc
+                planes[face, 1, 3 + m] = ga * va + gb * vb + gc * vc
+                planes[face, 2, 3 + m] = ha * va + hb * vb + hc * vc
         ya, yb, yc = screen[a, 1], screen[b, 1], screen[c, 1]
         top = int(np.ceil(min(max(min(ya, yb, yc), np.float32(0)), np.float32(height)) - 0.5))
         bottom = int(np.floor(min(max(ya, yb, yc), np.float32(height)) - 0.5))
@@ -131,7 +145,9 @@ def _edge(screen, a, b):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _colour(planes, perspective, lamp, shininess, background, seen, depth, image):  # type: ignore[no-untyped-def]
+def _colour(  # type: ignore[no-untyped-def]
+    planes, perspective, textured, texture, lamp, shininess, background, seen, depth, image
+):
     """As `shading.shade`, row by row; `depth` becomes the distance in front of the camera."""
     height, width = seen.shape
     surface = np.zeros((width, LANES), np.float32)
@@ -158,12 +174,30 @@ def _colour(planes, perspective, lamp, shininess, background, seen, depth, image
             rest //= 2
         for column in range(width):
             covered = seen[row, column] >= 0
+            if textured and covered:
+                _sample(texture, surface[column])
             brightness = (lamp[6] + lamp[7] * lit[column]) / surface[column, 6]
             for k in range(3):
                 colour = min(surface[column, 3 + k] * brightness + highlight[column], one)
                 image[row, column, k] = colour if covered else background[k]
             if perspective and covered:
                 depth[row, column] = -one / depth[row, column]
+
+
+@kernel
+def _sample(texture, values):  # type: ignore[no-untyped-def]
+    """Replace texture coordinates in `values` by the texture's colour (bilinear), times the 1 that was divided by z."""
+    height, width = texture.shape[:2]
+    x = min(max(values[3] / values[6] * np.float32(width) - np.float32(0.5), np.float32(0)), np.float32(width - 1))
+    y = (np.float32(1) - values[4] / values[6]) * np.float32(height) - np.float32(0.5)
+    y = min(max(y, np.float32(0)), np.float32(height - 1))
+    left, top = int(x), int(y)
+    right, bottom = min(left + 1, width - 1), min(top + 1, height - 1)
+    fx, fy = x - np.float32(left), y - np.float32(top)
+    for k in range(3):
+        above = (1 - fx) * texture[top, left, k] + fx * texture[top, right, k]
+        below = (1 - fx) * texture[bottom, left, k] + fx * texture[bottom, right, k]
+        values[3 + k] = ((1 - fy) * above + fy * below) / np.float32(255) * values[6]
 
 
 @kernel

@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from learn2talk_core.run.errors import BadInput, some_of
 from learn2talk_core.run.files import inner_file, read_json, whole_file, write_json
@@ -23,6 +24,9 @@ ORIGIN = "learn2talk.json"
 MOST_LAYERS = 200  # of one kind, in a network that a file describes
 WIDEST = 1 << 20  # the largest number in a description: widths, numbers of vertices and of units
 LONGEST = 100_000  # entries of a list in a description: names of speakers, units
+RANDOM = frozenset(  # names of the functions that fill weights with random numbers
+    ("normal_", "uniform_", "trunc_normal_", "kaiming_normal_", "kaiming_uniform_", "xavier_normal_", "xavier_uniform_")
+)
 Network = TypeVar("Network", bound=nn.Module)
 Shapes = Mapping[str, Sequence[int]]
 
@@ -143,6 +147,19 @@ def check_description(about: Any, path: object, *, fix: str) -> dict[str, Any]:
     return about
 
 
+class _Unfilled(TorchFunctionMode):
+    """Skips the random initialisation of weights, which have no values on the device "meta".
+
+    There `normal_` would import torch's compiler, which takes seconds.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in RANDOM:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
 def described(build: Callable[[], Network], path: object, *, expected: str, fix: str) -> Network:
     """The network that `build` makes from the description in `path`, without allocating memory for its weights.
 
@@ -152,7 +169,7 @@ def described(build: Callable[[], Network], path: object, *, expected: str, fix:
         BadInput: `build` fails for any reason.
     """
     try:
-        with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        with torch.random.fork_rng(devices=[]), torch.device("meta"), _Unfilled():
             return build()
     except BadInput:
         raise

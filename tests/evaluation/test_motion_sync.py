@@ -11,7 +11,8 @@ import torch
 
 from learn2talk.cli import main
 from learn2talk_core.animation.animation import Animation
-from learn2talk_core.evaluation.lag_confidence import Calibration, load_calibration, save_calibration
+from learn2talk_core.corpus.format import open_corpus
+from learn2talk_core.evaluation.lag_confidence import Calibration, confidence, load_calibration, save_calibration
 from learn2talk_core.evaluation.motion_sync import (
     Scorer,
     SyncScore,
@@ -280,11 +281,34 @@ def test_the_calibration_says_where_it_comes_from(project: Path) -> None:
     assert len(found.network) == 64
 
 
+def test_recordings_of_people_take_part_in_the_calibration(project: Path, tmp_path: Path) -> None:
+    """Six pairs whose mouths move less than those of the corpus: without them their lags are thought to be unclear."""
+    for number in range(6):
+        wave, motion = talk(0.0, seconds=4.0, seed=50 + number)
+        rest = sheet()
+        quieter = rest + 0.4 * (motion - rest) + 1.5e-4 * np.random.default_rng(number).normal(size=motion.shape)
+        soundfile.write(tmp_path / f"p{number}.wav", wave, 16000)
+        about = {"fps": FPS, "template": "A", "mm_per_unit": 1000}
+        np.savez(tmp_path / f"p{number}.npz", vertices=quieter.astype(np.float32), **about)
+    words = ["--corpus", str(project / "corpus"), "--syncnet", str(project / "syncnet"), "--lags", "12"]
+    calibrate_score.main([*words, "--pairs", str(tmp_path), "--out", str(tmp_path / "c.json")])
+    plain, with_people = load_calibration(project / "c.json"), load_calibration(tmp_path / "c.json")
+    assert with_people.about["fitted_on"]["cases"] > plain.about["fitted_on"]["cases"]
+    assert with_people.about["reliability_on_recordings"]["cases"] > 20
+    corpus = open_corpus(project / "corpus")
+    before = Scorer(corpus, open_scorer(project / "syncnet", project / "corpus").syncnet, plain)
+    people = calibrate_score.recorded(corpus, str(tmp_path), None, None)[1::2]
+    tried, right = calibrate_score.try_lags(before, people, 12, 0)
+    stated = [np.array([confidence(scale, found) for found in tried]) for scale in (plain, with_people)]
+    brier = [np.mean((one - right) ** 2) for one in stated]
+    assert brier[1] <= brier[0] + 1e-3
+
+
 def test_sounds_that_are_moved_for_the_calibration_have_the_lag_they_should(scorer: Scorer) -> None:
     corpus = scorer.corpus
     clip = max(corpus.clips, key=lambda clip: clip.frames)
     for late in (-7.0, -2.5, 0.0, 1.25, 6.0):
-        wave, mouth = calibrate_score.shifted(corpus, clip, late)
+        wave, mouth = calibrate_score.shifted(FPS, calibrate_score.in_sync(corpus, clip), late)
         original = corpus.audio(clip)
         first = round((corpus.vertices(clip, "mouth") == mouth[0]).all(axis=(1, 2)).argmax())
         places = np.lib.stride_tricks.sliding_window_view(original, 20)

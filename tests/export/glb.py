@@ -11,6 +11,14 @@ from scipy.spatial.transform import Rotation
 BYTES = {5120: 1, 5121: 1, 5122: 2, 5123: 2, 5125: 4, 5126: 4}
 DTYPE = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 REST = {"rotation": [0, 0, 0, 1], "translation": [0, 0, 0]}
+ATTRIBUTES = {
+    "POSITION": (5126, "VEC3"),
+    "NORMAL": (5126, "VEC3"),
+    "COLOR_0": (5126, "VEC3"),
+    "TEXCOORD_0": (5126, "VEC2"),
+    "JOINTS_0": (5121, "VEC4"),
+    "WEIGHTS_0": (5126, "VEC4"),
+}
 PARTS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT4": 16}
 
 
@@ -85,21 +93,28 @@ class Glb:
             for name, number in primitive["attributes"].items():
                 accessor = accessors[number]
                 assert accessor["count"] == position["count"], name
-                assert (accessor["componentType"], accessor["type"]) == (5126, "VEC3"), name
+                assert (accessor["componentType"], accessor["type"]) == ATTRIBUTES[name], name
                 assert views[accessor["bufferView"]]["target"] == 34962
             length = np.linalg.norm(self.array(primitive["attributes"]["NORMAL"]), axis=1)
             np.testing.assert_allclose(length, 1, atol=5e-4)
-            colours = self.array(primitive["attributes"]["COLOR_0"])
+            assert ("COLOR_0" in primitive["attributes"]) != ("TEXCOORD_0" in primitive["attributes"])
+            colours = self.array(primitive["attributes"].get("COLOR_0", primitive["attributes"].get("TEXCOORD_0")))
             assert colours.min() >= 0
             assert colours.max() <= 1
+            if "WEIGHTS_0" in primitive["attributes"]:
+                shares = self.array(primitive["attributes"]["WEIGHTS_0"])
+                np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-6)
+                assert shares.min() >= 0
             indices = accessors[primitive["indices"]]
             assert indices["type"] == "SCALAR"
             assert indices["componentType"] in (5121, 5123, 5125)
             assert indices["count"] % 3 == 0
             assert views[indices["bufferView"]]["target"] == 34963
             assert self.array(primitive["indices"]).max() < position["count"]
-            assert len(primitive["targets"]) == len(mesh["weights"]) == len(mesh["extras"]["targetNames"])
-            for target in primitive["targets"]:
+            assert primitive.get("targets", ["none"]), "no empty list"
+            if "targets" in primitive:
+                assert len(primitive["targets"]) == len(mesh["weights"]) == len(mesh["extras"]["targetNames"])
+            for target in primitive.get("targets", []):
                 assert target.keys() <= primitive["attributes"].keys()
                 morph = accessors[target["POSITION"]]
                 assert {"min", "max"} <= morph.keys()
@@ -154,6 +169,51 @@ class Glb:
                     found = found + own[:, None]
             node = parents.get(node)
         return times, found
+
+    def parts(self) -> dict[str, np.ndarray]:
+        """Positions (T, n, 3) in the scene of each mesh's vertices, by its name: targets, then joints."""
+        (animation,) = self.document["animations"]
+        moving = {}
+        for channel in animation["channels"]:
+            sampler = animation["samplers"][channel["sampler"]]
+            count = self.document["accessors"][sampler["input"]]["count"]
+            values = self.array(sampler["output"]).astype(np.float64).reshape(count, -1)
+            moving[channel["target"]["node"], channel["target"]["path"]] = values
+        parents = {child: i for i, one in enumerate(self.document["nodes"]) for child in one.get("children", [])}
+
+        def world(number: int | None) -> tuple[np.ndarray, np.ndarray]:
+            if number is None:
+                return np.eye(3)[None].repeat(count, 0), np.zeros((count, 3))
+            node, (turn, place) = self.document["nodes"][number], world(parents.get(number))
+            own = [moving.get((number, path), np.array([node.get(path, REST[path])] * count)) for path in REST]
+            return turn @ Rotation.from_quat(own[0]).as_matrix(), place + np.einsum("txy,ty->tx", turn, own[1])
+
+        found = {}
+        for number, node in enumerate(self.document["nodes"]):
+            if "mesh" not in node:
+                continue
+            mesh = self.document["meshes"][node["mesh"]]
+            (primitive,) = mesh["primitives"]
+            positions = self.array(primitive["attributes"]["POSITION"]).astype(np.float64)[None].repeat(count, 0)
+            if "targets" in primitive:
+                targets = np.stack([self.array(target["POSITION"]) for target in primitive["targets"]])
+                positions = positions + np.einsum("tk,kvx->tvx", moving[number, "weights"], targets.astype(np.float64))
+            if "skin" not in node:
+                turn, place = world(number)
+                found[mesh["name"]] = np.einsum("txy,tvy->tvx", turn, positions) + place[:, None]
+                continue
+            skin = self.document["skins"][node["skin"]]
+            inverse = self.array(skin["inverseBindMatrices"]).reshape(-1, 4, 4).transpose(0, 2, 1)
+            joints = self.array(primitive["attributes"]["JOINTS_0"])
+            shares = self.array(primitive["attributes"]["WEIGHTS_0"])
+            found[mesh["name"]] = np.zeros_like(positions)
+            for joint, matrix in zip(skin["joints"], inverse, strict=True):
+                share = np.where(joints == skin["joints"].index(joint), shares, 0).sum(axis=1)
+                turn, place = world(joint)
+                near = positions @ matrix[:3, :3].T + matrix[:3, 3]
+                moved = np.einsum("txy,tvy->tvx", turn, near) + place[:, None]
+                found[mesh["name"]] += share[:, None] * moved
+        return found
 
     def weights(self) -> np.ndarray:
         return self.channel("weights")[1]

@@ -3,6 +3,8 @@
 import numpy as np
 
 from learn2talk_core.animation.animation import Animation
+from learn2talk_core.animation.blend_shapes import BlendShapes, embedded_shapes
+from learn2talk_core.animation.characters import load_character
 from learn2talk_core.mesh.topology import Topology
 from tests.render.meshes import bumpy_sphere
 
@@ -30,6 +32,33 @@ def nodding_sphere(frames: int = 7, **how: float) -> Animation:
     pose = np.random.default_rng(4).uniform(-0.5, 0.5, (frames, 6)).astype(np.float32)
     neck = np.array([0.1, -0.8, -0.3], np.float32)
     return spoilt(still, shapes=("eyeBlinkLeft", "eyeBlinkRight"), pose=pose, pivot=neck)
+
+
+def speaking_character(name: str = "ada", frames: int = 30, *, head: bool = True) -> Animation:
+    """A packaged character that opens and rounds its mouth slowly, blinks, and turns its head."""
+    character, shapes = load_character(name), embedded_shapes()
+    arkit = BlendShapes(shapes.names, character.correspondence.move(shapes.deltas))
+    times = np.arange(frames)[:, None]
+    states = 0.3 + 0.25 * np.sin(times / [7, 9, 5] + [0, 1, 2])
+    used = ("jawOpen", "mouthFunnel", "eyeBlinkLeft")
+    return Animation(
+        states=states.astype(np.float32),
+        basis=arkit.deltas[[shapes.names.index(one) for one in used]],
+        offset=np.zeros_like(character.template),
+        template=character.template,
+        fps=30,
+        mm_per_unit=1000,
+        topology=character.topology,
+        wave=np.sin(np.arange(frames * 16000 // 30) / 20).astype(np.float32) / 2,
+        shapes=used[2:],
+        pose=(0.2 * np.sin(times / [4, 5, 6, 7, 8, 9]) * [1, 1, 1, 0.02, 0.02, 0.02]).astype(np.float32)
+        if head
+        else None,
+        pivot=np.array([0, -0.1, -0.09], np.float32) if head else None,
+        follow=character.follow,
+        look=character.look,
+        arkit=arkit,
+    )
 
 
 def spoilt(animation: Animation, **fields: np.ndarray) -> Animation:

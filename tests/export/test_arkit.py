@@ -7,14 +7,13 @@ from scipy.optimize import lsq_linear
 
 from learn2talk_core.animation.animation import Animation
 from learn2talk_core.animation.blend_shapes import ARKIT, BlendShapes, load_shapes
+from learn2talk_core.animation.curves import arkit_weights, solve_box, solve_curves
 from learn2talk_core.animation.life import Life, gaze
 from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.export.arkit import (
     TURNS,
-    arkit_weights,
     eye_turns,
     head_turns,
-    solve_box,
     timecode,
     write_arkit_csv,
     write_arkit_json,
@@ -51,7 +50,7 @@ def test_there_are_52_names():
 def test_units_of_the_embedded_head_are_found_again():
     names = ["jawOpen", "mouthFunnel", "mouthSmileLeft", "eyeBlinkRight", "tongueTipUp"]
     mixed = np.random.default_rng(0).uniform(0, 1, (9, len(names)))
-    found = arkit_weights(mixed_head(mixed, names))
+    found = arkit_weights(mixed_head(mixed, names), cut_off=None, sparsity=0, whole_face=True)
     assert found.dtype == np.float32
     expected = np.zeros((9, 52))
     expected[:, [ARKIT.index(name) for name in names[:4]]] = mixed[:, :4]
@@ -78,12 +77,107 @@ def test_solver_equals_scipy(shapes, alike):
         np.testing.assert_allclose(weights, expected, atol=1e-5)
 
 
+def bending(frames):
+    """Second differences of a curve that is mirrored at its ends, (frames, frames)."""
+    mirrored = np.pad(np.eye(frames), ((1, 1), (0, 0)), mode="symmetric")
+    return np.diff(mirrored, 2, axis=0)
+
+
+def test_curves_equal_scipys_solution_of_the_whole_problem():
+    rng = np.random.default_rng(0)
+    frames, shapes, per_cut_off = 9, 4, 3.0
+    deltas = rng.normal(size=(30, shapes)) * [1, 0.3, 2, 1] + rng.normal(size=(30, 1))
+    wanted = rng.uniform(-0.5, 1.5, (frames, shapes)) @ deltas.T
+    gram, right = deltas.T @ deltas, wanted @ deltas
+    found = solve_curves(gram, right, [], per_cut_off, 0)
+    size = np.sqrt(np.diag(gram))
+    strength = 1 / (2 - 2 * np.cos(2 * np.pi / per_cut_off))
+    fit = np.kron(np.eye(frames), deltas)
+    bends = strength * np.kron(bending(frames), np.diag(size))
+    aims = np.concatenate([wanted.ravel(), np.zeros(frames * shapes)])
+    expected = lsq_linear(np.concatenate([fit, bends]), aims, (0, 1), method="bvls", tol=1e-14).x
+    np.testing.assert_allclose(found, expected.reshape(frames, shapes), atol=2e-5)
+    assert ((found == 0) | (found == 1)).any()
+
+
+def test_a_lone_shape_is_halved_at_the_cut_off():
+    """Cosines along time are the modes of the mirrored curve, so the response is exact."""
+    times = (np.arange(300) + 0.5) / 30
+    for hertz, response in ((1, 0.99809), (5, 0.5), (10, 0.1)):  # 1 / (1 + (1 - cos 2πf/30)² / (1 - cos 2π5/30)²)
+        wave = np.cos(2 * np.pi * hertz * times)
+        found = solve_curves(np.array([[4.0]]), 4 * (0.5 + 0.4 * wave)[:, None], [], 30 / 5, 0)
+        np.testing.assert_allclose(found[:, 0], 0.5 + 0.4 * response * wave, atol=1e-4)
+
+
+def test_sparsity_rests_what_explains_little_and_keeps_the_rest():
+    """Shapes at right angles, so that each has its own solution: w = max(a - σ ε / (v + ε), 0), v = max(a - σ, 0)."""
+    wanted = np.tile([0.8, 0.05, 0.015], (5, 1))
+    found = solve_curves(np.diag([1.0, 4, 9]), wanted * [1, 4, 9], [], 4, 0.02)
+    first = np.maximum(wanted - 0.02, 0)
+    np.testing.assert_allclose(found, np.maximum(wanted - 0.02 * 0.01 / (first + 0.01), 0), atol=1e-5)
+    assert (found[:, 2] == 0).all()
+
+
+def test_of_opposing_shapes_only_one_is_used_in_a_frame():
+    names = ["mouthSmileLeft", "mouthFrownLeft", "jawOpen"]
+    slow = (1 + np.sin(np.arange(90) / [[9], [7], [5]]).T) / 2
+    noisy = mixed_head(slow, names)
+    both = arkit_weights(noisy, cut_off=None)
+    pair = [ARKIT.index(name) for name in names[:2]]
+    assert (both[:, pair].min(axis=1) > 0.1).any()
+    found = arkit_weights(noisy)
+    assert (found[:, pair].min(axis=1) == 0).all()
+
+
+def test_speech_moves_neither_eyes_nor_brows_unless_they_are_alive():
+    names = ["jawOpen", "eyeBlinkLeft", "browInnerUp", "noseSneerLeft"]
+    head = mixed_head(np.random.default_rng(0).uniform(0.2, 0.8, (30, 4)), names)
+    upper = [number for number, name in enumerate(ARKIT) if name.startswith(("eye", "brow", "nose"))]
+    assert (arkit_weights(head)[:, upper] == 0).all()
+    assert arkit_weights(head)[:, ARKIT.index("jawOpen")].min() > 0.1
+    blink = np.linspace(0, 1, 30, dtype=np.float32)[:, None]
+    alive = spoilt(
+        head,
+        states=np.concatenate([head.states, blink], axis=1),
+        basis=np.concatenate([head.basis, load_face().unit["eyeBlinkRight"][None]]),
+        shapes=("eyeBlinkRight",),
+    )
+    found = arkit_weights(alive)
+    np.testing.assert_array_equal(found[:, ARKIT.index("eyeBlinkRight")], blink[:, 0])
+    assert found[:, ARKIT.index("browInnerUp")].max() > 0.1
+    eyes = [number for number in upper if ARKIT[number].startswith("eye") and ARKIT[number] != "eyeBlinkRight"]
+    assert (found[:, eyes] == 0).all()
+
+
+def test_noise_of_the_mesh_does_not_make_the_curves_shimmer():
+    """Scan noise on a slow motion: the curves turn around less often than those fitted by frame, and are nearer."""
+    face = load_face()
+    names = ["jawOpen", "mouthClose", "mouthFunnel", "mouthPucker", "mouthRollLower"]
+    slow = 0.4 + 0.4 * np.sin(np.arange(120)[:, None] / [8, 9, 11, 13, 17])
+    clean = mixed_head(slow, names)
+    noise = np.random.default_rng(0).normal(size=(120, 40)).astype(np.float32)
+    noisy = spoilt(
+        clean,
+        states=np.concatenate([clean.states, noise], axis=1),
+        basis=np.concatenate([clean.basis, face.basis[-40:]]),
+    )
+    columns = [ARKIT.index(name) for name in names]
+
+    def turns(weights):
+        return (np.diff(np.diff(weights[:, columns], axis=0) > 0, axis=0)).sum()
+
+    before, after = arkit_weights(noisy, cut_off=None), arkit_weights(noisy)
+    assert turns(after) < 0.6 * turns(before)
+    apart = [np.abs(found[:, columns] - slow).mean() for found in (before, after)]
+    assert apart[1] < apart[0]
+
+
 def test_weights_equal_least_squares_over_the_vertices():
     animation = speaking_sphere(4)
     rng = np.random.default_rng(5)
     names = ("jawOpen", "mouthPucker", "mouthSmileLeft", "extra")
     shapes = BlendShapes(names, (0.1 * rng.normal(size=(4, 642, 3)) + animation.basis[:4]).astype(np.float32))
-    found = arkit_weights(animation, shapes)
+    found = arkit_weights(animation, shapes, cut_off=None, sparsity=0)
     for frame, vertices in enumerate(animation.vertices()):
         displacement = (vertices - animation.template).ravel()
         expected = lsq_linear(shapes.deltas.reshape(4, -1).T.astype(float), displacement, (0, 1), method="bvls").x
@@ -222,6 +316,6 @@ def test_a_long_animation_is_solved_as_its_parts():
     animation = speaking_sphere(600)
     rng = np.random.default_rng(5)
     shapes = BlendShapes(("jawOpen", "mouthPucker"), rng.normal(size=(2, 642, 3)).astype(np.float32))
-    whole = arkit_weights(animation, shapes)
-    part = arkit_weights(spoilt(animation, states=animation.states[500:]), shapes)
+    whole = arkit_weights(animation, shapes, cut_off=None)
+    part = arkit_weights(spoilt(animation, states=animation.states[500:]), shapes, cut_off=None)
     np.testing.assert_allclose(whole[500:], part, atol=1e-6)

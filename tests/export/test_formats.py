@@ -31,10 +31,17 @@ def test_every_format_tells_what_it_wrote_and_keeps_dots_in_the_name(tmp_path):
         "obj": {"a.b_obj"},
         "ply": {"a.b_ply"},
         "glb": {"a.b.glb", "a.b.wav"},
+        "glb-exact": {"a.b.glb", "a.b.wav"},
         "usd": {"a.b.usda", "a.b.wav"},
         "arkit": {"a.b_arkit.csv", "a.b_arkit.json", "a.b.wav"},
+        "metahuman": {"a.b_metahuman.csv", "a.b_metahuman.json", "a.b.wav"},
+        "visemes": {"a.b_visemes.csv", "a.b_visemes.json", "a.b.wav"},
+        "vrm": {"a.b.vrma", "a.b.wav"},
+        "rhubarb": {"a.b_rhubarb.tsv", "a.b.wav"},
+        "unity": {"a.b.anim", "a.b.wav"},
+        "godot": {"a.b.tres", "a.b.wav"},
     }
-    assert list(FORMATS) == [*expected, "flame"]
+    assert list(FORMATS) == [*expected, "fbx", "flame", "onto"]
     for name, files in expected.items():
         (tmp_path / name).mkdir()
         written = FORMATS[name](tmp_path / name / "a.b", embedded_head())
@@ -62,9 +69,9 @@ def test_several_formats_share_one_sound(tmp_path):
     assert [path.name for path in written] == ["a.glb", "a.wav", "a.usda"]
 
 
-@pytest.mark.parametrize(("names", "found"), [(["npy", "fbx"], "fbx"), ([], "none")])
+@pytest.mark.parametrize(("names", "found"), [(["npy", "dae"], "dae"), ([], "none")])
 def test_unknown_formats_are_refused(names, found):
-    with pytest.raises(BadInput, match=rf"formats: expected some of mp4, npy, .*flame, found {found}"):
+    with pytest.raises(BadInput, match=rf"formats: expected some of mp4, npy, .*flame, onto, found {found}"):
         check_names(names, "formats")
 
 

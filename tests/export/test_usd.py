@@ -7,7 +7,7 @@ import pytest
 
 from learn2talk_core.export.usd import write_usd
 from learn2talk_core.run.errors import BadInput
-from tests.export.scene import nodding_sphere, speaking_sphere, spoilt
+from tests.export.scene import nodding_sphere, speaking_character, speaking_sphere, spoilt
 
 
 def numbers(text: str) -> np.ndarray:
@@ -97,6 +97,33 @@ def test_nothing_is_written_of_what_is_not_finite(tmp_path):
     with pytest.raises(BadInput, match=r"face\.usda: expected finite numbers, found NaN or infinity in template"):
         write_usd(tmp_path / "face", broken)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.skipif(importlib.util.find_spec("pxr") is None, reason="usd-core is not installed")
+@pytest.mark.parametrize("make", [speaking_sphere, speaking_character])
+def test_usd_binds_the_material(tmp_path, make):
+    from pxr import Usd, UsdGeom, UsdShade
+
+    animation = make(frames=3)
+    write_usd(tmp_path / "face", animation)
+    stage = Usd.Stage.Open(str(tmp_path / "face.usda"))
+    prim = stage.GetPrimAtPath("/Face/Head")
+    material, _ = UsdShade.MaterialBindingAPI(prim).ComputeBoundMaterial()
+    surface = material.ComputeSurfaceSource()[0]
+    assert surface.GetIdAttr().Get() == "UsdPreviewSurface"
+    source = surface.GetInput("diffuseColor").GetConnectedSource()[0].GetPrim().GetName()
+    if animation.look is None:
+        assert source == "Reader"
+        return
+    assert source == "Texture"
+    file = stage.GetPrimAtPath("/Face/Looks/Skin/Texture").GetAttribute("inputs:file").Get()
+    assert (tmp_path / file.path).read_bytes() == animation.look.encoded
+    uv = UsdGeom.PrimvarsAPI(prim).GetPrimvar("st")
+    assert uv.GetInterpolation() == "faceVarying"
+    np.testing.assert_allclose(np.array(uv.Get()).reshape(-1, 3, 2), animation.look.uv, atol=1e-5)
+    points = UsdGeom.Mesh(prim).GetPointsAttr()
+    for frame, vertices in enumerate(animation.vertices()):  # shoulders stay, so the points hold the head's motion
+        np.testing.assert_allclose(np.array(points.Get(frame)), vertices, atol=1e-6)
 
 
 @pytest.mark.skipif(importlib.util.find_spec("pxr") is None, reason="usd-core is not installed")

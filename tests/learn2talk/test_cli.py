@@ -188,3 +188,19 @@ def test_what_cannot_be_viewed_is_one_line(
         err = capsys.readouterr().err
         assert err.startswith(f"learn2talk {words[0]}: {text}")
         assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["animate", "none.wav"], "none.wav: expected a sound file, or a folder with sounds, found nothing"),
+        (["animate", __file__, "--model", "none"], "none/model.json: expected a file, found nothing"),
+        (["animate", __file__, "--onto", "none.glb"], "none.glb: expected a file for --onto, found nothing"),
+    ],
+)
+def test_what_is_missing_is_said_before_the_libraries_are_loaded(words: list[str], text: str) -> None:
+    """Importing torch takes seconds; an error about a path need not wait for it."""
+    code = f"import sys; from learn2talk.cli import main; s = main({words!r}); print(s, 'torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "1 False"
+    assert text in done.stderr

@@ -1,5 +1,7 @@
 """Networks on disk: descriptions are checked before a network is built, and the check has no side effects."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -159,3 +161,18 @@ def test_a_packaged_model_of_another_kind(tmp_path: Path) -> None:
     (folder / "learn2talk.json").write_text('{"model": "teacher"}')
     with pytest.raises(BadInput, match=r"learn2talk\.json: expected the name of a model and sha256 of its files"):
         read_origin(folder)
+def test_a_description_is_checked_without_torchs_compiler() -> None:
+    """Its import takes seconds, and every command that loads a network would wait for it."""
+    code = """
+import sys
+from torch import nn
+from learn2talk_core.run.weights import described
+def build():
+    return nn.Sequential(nn.Embedding(3, 4), nn.Linear(4, 5), nn.TransformerDecoderLayer(4, 2), nn.Conv1d(2, 3, 3))
+network = described(build, "x", expected="a network", fix="")
+assert all(weight.is_meta for weight in network.parameters())
+assert [tuple(weight.shape) for weight in network.state_dict().values()][:3] == [(3, 4), (5, 4), (5,)]
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "False", done.stderr

@@ -30,6 +30,26 @@ export function post(path, body, signal) {
   return request(path, { method: "POST", body: plain ? JSON.stringify(body) : body, signal });
 }
 
+/** POST a file and return the answer's JSON; `sent(share)` is told how much of it has been sent, 0…1. */
+export function send(path, file, signal, sent) {
+  return new Promise((resolve, reject) => {
+    const call = new XMLHttpRequest();
+    const silent = () => reject(new Refused(0, "The viewer's server does not answer. Start learn2talk view again."));
+    call.open("POST", `api/${path}`);
+    call.responseType = "json";
+    call.upload.onprogress = ({ loaded, total }) => sent(total ? loaded / total : 1);
+    call.upload.onload = () => sent(1);
+    call.onerror = silent;
+    call.onabort = () => reject(new DOMException("Cancelled", "AbortError"));
+    call.onload = () => {
+      if (call.status >= 200 && call.status < 300 && call.response) resolve(call.response);
+      else reject(new Refused(call.status, call.response?.error ?? `The server answered ${call.status}.`));
+    };
+    signal.addEventListener("abort", () => call.abort());
+    call.send(file);
+  });
+}
+
 const arrays = new Map();
 
 /** An array that a motion refers to by its hash: fetched once, shared by all motions with the same hash. */

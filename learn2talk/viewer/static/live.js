@@ -142,10 +142,16 @@ function finished(own) {
   if (session !== own) return;
   session = null;
   own.context.close();
-  $("#stop").disabled = true;
+  idle(true);
   for (const button of document.querySelectorAll(".source")) button.disabled = false;
   $("#level").value = 0;
   say("Stopped.");
+}
+
+/** Controls that have nothing to do are hidden: there is nothing to stop and no level without sound. */
+function idle(quiet) {
+  $("#stop").disabled = quiet;
+  for (const id of ["#stop", "#level-label"]) $(id).hidden = quiet;
 }
 
 function tell({ delay, slowest, late }) {
@@ -186,7 +192,7 @@ async function begin(name, connect, audible) {
     if (audible) own.held.connect(context.destination);
     own.close = source.close;
     source.begin?.(() => setTimeout(() => own.stop(), 200));
-    $("#stop").disabled = false;
+    idle(false);
     $("#stop").focus();
     own.show();
     say(`Listening to ${name}.`);
@@ -248,6 +254,19 @@ listen(
   ],
   $("#help"),
 );
+
+/** Show the face at rest until there is sound. */
+async function rest() {
+  const { motion } = await json("live/face");
+  const arrived = new Arrived(motion, await openFace(motion));
+  if (session || stage.panes.length) return;
+  arrived.add(new Float32Array(arrived.width));
+  const element = figure(motion.name, "");
+  panes.append(element);
+  stage.show([[element, arrived]]);
+  stage.moveTo(0);
+}
+
 json("clips").then((answer) => {
   about = answer;
   $("#style").value = about.live.style;
@@ -255,4 +274,5 @@ json("clips").then((answer) => {
   const delay = about.live.chunk + about.live.look_ahead + SPARE;
   $("#delay").textContent = `The face will be ${delay.toFixed(2)} s behind the sound.`;
   for (const button of document.querySelectorAll(".source")) button.disabled = false;
-}, complain);
+  return rest();
+}).catch(complain);

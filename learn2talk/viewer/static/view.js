@@ -1,6 +1,6 @@
 // The viewer: a clip with its faces side by side, playback and timeline.
 
-import { Refused, binary, json, post, soundAddress } from "./api.js";
+import { Refused, binary, json, send, soundAddress } from "./api.js";
 import { gradient } from "./colours.js";
 import { listen, turnByKeys } from "./keys.js";
 import { Motion } from "./motion.js";
@@ -37,7 +37,10 @@ async function fillList(chosen) {
     }
     groups.get(group).append(new Option(title, id, false, id === chosen));
   }
-  $("#empty").hidden = select.options.length > 0;
+  const count = select.options.length;
+  $("#empty").hidden = count > 0;
+  for (const id of ["#playing", ".timeline", "#looks"]) $(id).hidden = count === 0;
+  for (const id of ["#clip-label", "#before", "#after"]) $(id).hidden = count < 2;
   return select.value;
 }
 
@@ -74,14 +77,14 @@ async function open(id) {
 function fillAgainst(motions, truth) {
   $("#against").replaceChildren(...motions.map(({ name }, i) => new Option(name, i, false, i === truth)));
   const alone = motions.length < 2;
-  $("#heat").disabled = alone;
+  $("#heat").disabled = $("#heat-label").hidden = alone;
   if (alone) $("#heat").checked = false;
 }
 
 function look() {
   const heat = $("#heat").checked;
   const most = Number($("#most").value);
-  $("#scale").hidden = !heat;
+  for (const id of ["#scale", "#against-label", "#most-choice"]) $(id).hidden = !heat;
   $("#most-label").textContent = `${most} mm`;
   stage.look({ heat, most, wires: $("#wires").checked, against: Number($("#against").value) });
   errorsNow();
@@ -155,7 +158,10 @@ async function animate(file) {
       throw new Refused(413, `${file.name}: ${taken}, this has ${(file.size / 2 ** 20).toFixed(0)}.`);
     }
     const query = new URLSearchParams({ name: file.name, style: $("#style").value.trim() });
-    const { id } = await (await post(`animate?${query}`, file, own.signal)).json();
+    const sent = (share) => {
+      say(share < 1 ? `Sending ${file.name}: ${Math.round(100 * share)} %` : `Animating ${file.name} …`);
+    };
+    const { id } = await send(`animate?${query}`, file, own.signal, sent);
     await fillList(id);
     await open(id);
     say(`${file.name} is animated.`);

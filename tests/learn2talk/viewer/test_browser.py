@@ -354,7 +354,7 @@ def test_a_keyboard_alone_is_enough(page: Page) -> None:
         )
         assert seen != "none", f"the focus is visible: {focus}"
     wanted = ["help-button", "clip", "before", "after", "style", "open", "panes", "play", "time", "speed", "loop",
-              "heat", "against", "most", "wires", "front"]  # fmt: skip
+              "heat", "wires", "front"]  # fmt: skip
     assert [name for name in order if name in wanted] == wanted, "from top to bottom"
     page.run("document.activeElement.blur()")
     page.press(" ")
@@ -512,6 +512,45 @@ def test_a_file_speaks_live(page: Page, client: Client, folder: Path) -> None:
     alike = np.corrcoef(states[:count].ravel(), expected[:count].ravel())[0, 1]
     assert alike > 0.98, "resampled twice, so not byte-identical"
     assert page.run("document.querySelector('#status').textContent") == "Stopped."
+
+
+SHOWN = "(id) => { const e = document.querySelector(id); return Boolean(e && e.offsetParent); }"
+
+
+def test_controls_that_have_nothing_to_do_are_hidden(page: Page, client: Client) -> None:
+    assert page.run(f"['#against', '#most'].some({SHOWN})") is False, "without the heat map"
+    page.click("#heat")
+    assert page.run(f"['#against', '#most', '#scale'].every({SHOWN})")
+    page.click("#heat")
+    page.open(client.server.address + "live.html")
+    page.wait("!document.querySelector('#microphone').disabled")
+    assert page.run(f"['#stop', '#level'].some({SHOWN})") is False, "without sound"
+
+
+def test_live_shows_the_face_at_rest_before_there_is_sound(page: Page, client: Client) -> None:
+    page.open(client.server.address + "live.html")
+    page.wait(f"{FRAMES}.length === 1 && {FRAMES}[0] === 0")
+    assert "Learn2Talk" in page.run("document.querySelector('figcaption').textContent")
+    picture = drawn(page)
+    assert (np.abs(picture - picture[:, :3].mean(axis=1, keepdims=True)).max(axis=2) > 30).mean() > 0.03
+
+
+@pytest.mark.parametrize("name", ["index.html", "live.html", "blind.html"])
+def test_a_phone_has_one_line_of_navigation_and_controls_for_fingers(page: Page, client: Client, name: str) -> None:
+    page.call("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
+    try:
+        page.open(client.server.address + name)
+        page.wait("document.querySelector('nav')")
+        tops = page.run("[...document.querySelectorAll('nav a')].map((a) => a.getBoundingClientRect().top)")
+        assert len(set(tops)) == 1
+        small = page.run(
+            """[...document.querySelectorAll('button, select, nav a')].filter((e) => e.offsetParent)
+            .filter((e) => e.getBoundingClientRect().height < 44).map((e) => e.id || e.textContent)"""
+        )
+        assert small == []
+        assert page.run("document.documentElement.scrollWidth <= 390"), "nothing is wider than the screen"
+    finally:
+        page.call("Emulation.clearDeviceMetricsOverride")
 
 
 def test_the_microphone_speaks_live(page: Page, client: Client) -> None:

@@ -1,3 +1,4 @@
+import socket
 from dataclasses import replace
 from pathlib import Path
 
@@ -6,12 +7,14 @@ import pytest
 
 from learn2talk.cli import main
 from learn2talk.viewer.live import LiveSpeech
-from learn2talk_core.animation.blend_shapes import BlendShapes
+from learn2talk_core.animation.blend_shapes import ARKIT, BlendShapes
+from learn2talk_core.animation.curves import arkit_weights
 from learn2talk_core.animation.life import Life
 from learn2talk_core.animation.loading import load_animator
 from learn2talk_core.audio.waveform import to_int16
+from learn2talk_core.export.livelink import Sender
 from tests.animation.test_animator import speech
-from tests.toy_student import toy_student
+from tests.toy_student import toy_animator, toy_student
 
 
 def test_a_live_face_is_as_alive_as_that_of_animate(tmp_path: Path) -> None:
@@ -44,3 +47,26 @@ def test_what_cannot_live_is_said_before_the_page_is_served(tmp_path: Path, caps
     ):
         assert main([*words, *more]) == 1
         assert text in capsys.readouterr().err
+
+
+def test_the_curves_of_live_speech_are_sent(tmp_path: Path) -> None:
+    """All frames arrive, with the curves of the same frames solved as a whole, to within what their ends differ."""
+    animator = toy_animator(tmp_path)
+    rng = np.random.default_rng(0)
+    shapes = BlendShapes(("jawOpen", "mouthPucker"), 0.005 * rng.normal(size=(2, 64, 3)).astype(np.float32))
+    animator = replace(animator, blend_shapes=shapes)
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(10)
+        with Sender(f"127.0.0.1:{receiver.getsockname()[1]}", "--to-livelink") as sender:
+            live = LiveSpeech(0.4, 0.4, senders=[sender])
+            key, face = live.start(animator, "A")
+            wave = (20000 * speech(1.5)).astype("<i2")
+            parts = [live.feed(key, part.tobytes(), last=False) for part in np.array_split(wave, 5)]
+            states = np.concatenate([*parts, live.feed(key, b"", last=True)])
+            packets = [receiver.recv(1000) for _ in range(len(states))]
+    found = np.stack([np.frombuffer(packet[-244:], ">f4")[:52] for packet in packets])
+    expected = arkit_weights(replace(face, states=states))
+    assert expected.max() > 0.02
+    assert np.abs(found - expected).max() < 0.3 * expected.max()
+    assert np.corrcoef(found[:, ARKIT.index("jawOpen")], expected[:, ARKIT.index("jawOpen")])[0, 1] > 0.9

@@ -11,6 +11,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from scipy.stats import binomtest
 
 from learn2talk.viewer import app as module
 from learn2talk.viewer import server
-from learn2talk.viewer.app import ASSETS, KEPT, STATIC, UPLOAD
+from learn2talk.viewer.app import ASSETS, KEPT, STATIC, UPLOAD, model_title
 from learn2talk.viewer.server import ViewServer
 from learn2talk_core.animation.loading import load_animator
 from learn2talk_core.audio.waveform import to_int16, write_wave
@@ -28,6 +29,7 @@ from learn2talk_core.run.errors import BadInput
 from tests.animation.test_animator import speech
 from tests.learn2talk.viewer.scene import toy_run
 from tests.learn2talk.viewer.serving import Client, serving
+from tests.toy import sheet
 
 
 @pytest.fixture(scope="module")
@@ -309,6 +311,28 @@ def test_live_speech_gives_the_states_of_the_stream(client: Client, folder: Path
     np.testing.assert_array_equal(rest, expected.template + expected.offset)
     assert len(answers[0]) == 0, "the look-ahead has not been heard"
     assert client.post(f"api/live/{key}", b"").status == 410
+
+
+def test_the_live_page_can_show_the_face_at_rest(client: Client, folder: Path) -> None:
+    motion = client.ask("api/live/face").json["motion"]
+    assert (motion["frames"], motion["head_moves"]) == (1, False)
+    assert motion["name"] == "Learn2Talk", "the name of the model's own row"
+    rest = np.frombuffer(client.ask(f"api/arrays/{motion['rest']}").body, "<f4").reshape(-1, 3)
+    np.testing.assert_array_equal(rest, sheet())
+
+
+@pytest.mark.parametrize(
+    ("folder", "network", "title"),
+    [
+        ("data/models/students/learn2talk", "faceformer", "Learn2Talk"),
+        ("data/models/students/faceformer", "faceformer", "FaceFormer"),
+        ("vocaset.pth", "faceformer", "FaceFormer (vocaset.pth)"),
+        ("packs/voices", "selftalk", "selftalk (voices)"),
+    ],
+)
+def test_a_model_has_its_own_name(folder: str, network: str, title: str) -> None:
+    animator = SimpleNamespace(about={"folder": folder}, student=SimpleNamespace(network=network))
+    assert model_title(animator) == title  # type: ignore[arg-type]
 
 
 def test_live_nonsense_is_refused(client: Client) -> None:

@@ -1,4 +1,5 @@
 import io
+import json
 import re
 from pathlib import Path
 
@@ -7,12 +8,14 @@ import pytest
 
 from learn2talk.cli import main
 from learn2talk.viewer.scene import ViewerClip
-from learn2talk.viewer.sources import find_viewer_clips, sound_clip
+from learn2talk.viewer.sources import find_viewer_clips, short_names, sound_clip
 from learn2talk_core.audio.waveform import write_wave
 from learn2talk_core.corpus.format import open_corpus
+from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.corpus.predictions import open_predictions
 from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.own_folder import ANIMATE
 from tests.animation.test_animator import speech
 from tests.learn2talk.viewer.scene import toy_run
 from tests.toy import sheet, topology, toy_corpus
@@ -56,10 +59,10 @@ def test_two_runs_stand_side_by_side(tmp_path: Path) -> None:
     first, second = (toy_run(tmp_path / name) for name in "ab")
     assert named(find_viewer_clips([first, second])[0]) == [
         "Truth",
-        f"FaceFormer ({first})",
-        f"Learn2Talk ({first})",
-        f"FaceFormer ({second})",
-        f"Learn2Talk ({second})",
+        f"FaceFormer (a/{first.name})",
+        f"Learn2Talk (a/{first.name})",
+        f"FaceFormer (b/{second.name})",
+        f"Learn2Talk (b/{second.name})",
     ]
 
 
@@ -75,14 +78,14 @@ def test_what_animate_made_is_shown_with_its_sound(tmp_path: Path) -> None:
     )
     clips = find_viewer_clips([tmp_path / "out", tmp_path / "again"], corpus=data / "corpus")
     assert [(clip.title, named(clip)) for clip in clips] == [
-        ("one", [str(tmp_path / "out"), str(tmp_path / "again")]),
-        ("two", [str(tmp_path / "out")]),
+        ("one", ["out", "again"]),
+        ("two", ["out"]),
     ]
     one = clips[0]
     with np.load(tmp_path / "out/one/one.npz") as stored:
         np.testing.assert_array_equal(one.motions[0].vertices(), stored["vertices"])
     assert [motion.fps for motion in one.motions] == [30, 25]
-    assert one.note == f"Sound: {tmp_path}/out/one/one.mp4"
+    assert one.note == "Sound: one.mp4"
     assert np.corrcoef(one.samples[:14000], speech(0.9)[:14000])[0, 1] > 0.5
     assert find_viewer_clips([tmp_path / "out" / "two"])[0].title == "two"
     assert isinstance(one.motions[0].rows, np.memmap), "an hour of vertices stays on disk"
@@ -94,7 +97,7 @@ def test_files_are_compared_in_one_clip(tmp_path: Path) -> None:
     write_wave(tmp_path / "b" / "x.wav", speech(0.3))
     files = [tmp_path / "a" / "x.npz", tmp_path / "b" / "x.npz"]
     (clip,) = find_viewer_clips(files)
-    assert named(clip) == [str(file) for file in files], "two of the same name are told apart"
+    assert named(clip) == ["a/x.npz", "b/x.npz"], "two of the same name are told apart"
     np.testing.assert_array_equal(clip.motions[0].vertices(), first)
     assert clip.seconds == pytest.approx(0.3)
     assert clip.truth is None
@@ -105,7 +108,7 @@ def test_files_are_compared_in_one_clip(tmp_path: Path) -> None:
     write_wave(tmp_path / "other.wav", speech(0.4))
     assert find_viewer_clips(files, audio=tmp_path / "other.wav")[0].seconds == pytest.approx(0.4)
     merged = find_viewer_clips([tmp_path / "a", tmp_path / "b"])
-    assert [(clip.title, named(clip)) for clip in merged] == [("x", [str(tmp_path / "a"), str(tmp_path / "b")])]
+    assert [(clip.title, named(clip)) for clip in merged] == [("x", ["a", "b"])]
 
 
 def test_an_array_alone_takes_its_mesh_from_elsewhere(tmp_path: Path) -> None:
@@ -170,7 +173,7 @@ def test_capitals_and_hidden_files(tmp_path: Path) -> None:
         (tmp_path / name).write_bytes(b"\0\5\x16\7")
     for path in (tmp_path, tmp_path / "X.NPZ"):
         (clip,) = find_viewer_clips([path])
-        assert clip.note == f"Sound: {tmp_path / 'X.WAV'}"
+        assert clip.note == "Sound: X.WAV"
 
 
 @pytest.mark.parametrize(
@@ -219,3 +222,23 @@ def test_a_sound_waits_for_a_face(tmp_path: Path) -> None:
     clip = sound_clip(tmp_path / "a.wav")
     assert (clip.title, clip.motions, clip.seconds) == ("a.wav", (), 0.5)
     assert io.BytesIO(clip.sound).read(4) == b"RIFF"
+
+
+def test_labels_have_as_many_parts_of_a_path_as_tell_them_apart() -> None:
+    paths = [Path("/home/me/run/data"), Path("/home/me/other/data"), Path("/home/me/new")]
+    assert list(short_names(paths).values()) == ["run/data", "other/data", "new"]
+    assert short_names([Path("/home/me/run/data")]) == {Path("/home/me/run/data"): "data"}
+
+
+def test_phonemes_of_a_transcript_are_on_the_timeline(tmp_path: Path) -> None:
+    save(tmp_path / "line" / "line.npz")
+    manifest = tmp_path / "line" / "manifest.json"
+    manifest.write_text(
+        json.dumps({"made_by": ANIMATE, "text": "hi", "phonemes": [[0.0, 0.1, "HH"], [0.1, 0.2, "AY"]]})
+    )
+    (clip,) = find_viewer_clips([tmp_path / "line"])
+    assert clip.text == "hi"
+    assert clip.phonemes == (Phoneme(0.0, 0.1, "HH"), Phoneme(0.1, 0.2, "AY"))
+    manifest.write_text(json.dumps({"made_by": ANIMATE, "phonemes": [["soon", 1, "HH"]]}))
+    with pytest.raises(BadInput, match=r"manifest\.json: expected phonemes with times, found could not convert"):
+        find_viewer_clips([tmp_path / "line"])
