@@ -154,5 +154,5 @@ def consistency_losses(
     read, logits = model.read_lips(moved, [target.positions for target in targets])
     lengths = [len(target.hidden) for target in targets]
     heard = nn.utils.rnn.pad_sequence([target.hidden for target in targets], batch_first=True)
-    mask = torch.arange(read.shape[1])[None] < torch.tensor(lengths)[:, None]
+    mask = (torch.arange(read.shape[1])[None] < torch.tensor(lengths)[:, None]).to(read.device)
     return latent_consistency(read, heard, mask), text_consistency(logits, lengths, [target.text for target in targets])

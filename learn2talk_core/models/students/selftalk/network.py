@@ -166,7 +166,7 @@ class SelfTalk(Student):
             Lip features (B, N, lip_width) and logits (B, N, units), padded to the longest clip.
         """
         mapped = [
-            interpolated_tensor(self.lip_map(moved.flatten(1))[None], at)[0]
+            interpolated_tensor(self.lip_map(moved.flatten(1))[None], at.to(moved.device))[0]
             for moved, at in zip(lips, positions, strict=True)
         ]
         x = nn.utils.rnn.pad_sequence(mapped, batch_first=True)
