@@ -44,7 +44,7 @@ from learn2talk_core.models.speech_encoders.wav2vec2 import (
     normalise_wave,
 )
 from learn2talk_core.models.students.faceformer.network import new_faceformer
-from learn2talk_core.run.paths import CORPUS, STUDENT
+from learn2talk_core.run.paths import CORPUS
 
 FPS, VERTICES, STYLES, WIDTH = 30, 5023, 8, 64
 CHUNK = 256  # frames of vertices at a time, as in our writers
@@ -145,7 +145,7 @@ def clock(run: Run, wave: np.ndarray) -> float:
     return time.perf_counter() - start
 
 
-def many_lines(count: int, model: str, corpus: str) -> None:
+def many_lines(count: int, model: str | None, corpus: str) -> None:
     """Lines a second of curves, and seconds to the first output, for a folder of sounds of 3 s; imports not counted.
 
     Targets: 5 lines a second, 2 s to the first.
@@ -175,9 +175,10 @@ def curves_before_and_after() -> None:
     from learn2talk_core.datasets.embedded.sentences import make_sentences
     from learn2talk_core.datasets.embedded.speakers import make_speakers
     from learn2talk_core.datasets.embedded.speech import synthesise
+    from learn2talk_core.datasets.embedded.voices import espeak_voices
 
     face, speaker = load_face(), make_speakers(4, 0)[1]
-    said = synthesise(speaker, make_sentences(6, 0))
+    said = synthesise(espeak_voices(4, 0)[1], make_sentences(6, 0))
     motion = np.concatenate(
         [move_face(speaker, *one, FPS, 1.0, np.random.default_rng(number)) for number, one in enumerate(said)]
     )
@@ -247,7 +248,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, nargs="+", default=SIZES, help="lengths of sound (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="threads of torch (default: %(default)s)")
     parser.add_argument("--lines", type=int, help="measure a folder of so many lines instead")
-    parser.add_argument("--model", default=STUDENT, help="for --lines (default: %(default)s)")
+    parser.add_argument("--model", help="for --lines: folder or name of a student (default: as in learn2talk animate)")
     parser.add_argument("--corpus", default=CORPUS, help="for --lines (default: %(default)s)")
     parser.add_argument("--curves", action="store_true", help="measure the fit of ARKit's shapes instead")
     parser.add_argument("--alone", choices=("ours", "theirs"), help=argparse.SUPPRESS)

@@ -17,18 +17,18 @@ from benchmarks.decode import peak_kilobytes
 from benchmarks.stream import speech
 from learn2talk.cli import main as learn2talk
 from learn2talk_core.audio.waveform import write_wave
-from learn2talk_core.run.paths import CORPUS, STUDENT
+from learn2talk_core.run.paths import CORPUS
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--minutes", type=float, nargs="+", default=(15,), help="default: %(default)s")
     parser.add_argument("--formats", default="npy,glb,mp4", help="default: %(default)s")
-    parser.add_argument("--model", default=STUDENT)
+    parser.add_argument("--model", help="folder or name of a student (default: as in learn2talk animate)")
     parser.add_argument("--corpus", default=CORPUS)
     parser.add_argument("--alone", nargs=2, metavar=("WAV", "OUT"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    given = ["--model", arguments.model, "--corpus", arguments.corpus]
+    given = [*([] if arguments.model is None else ["--model", arguments.model]), "--corpus", arguments.corpus]
     if arguments.alone:
         alone([arguments.alone[0], "-o", arguments.alone[1], "--format", arguments.formats, *given])
         return

@@ -21,7 +21,7 @@ from learn2talk_core.animation.animator import Animator
 from learn2talk_core.animation.loading import load_animator
 from learn2talk_core.animation.stream import Stream
 from learn2talk_core.corpus.format import open_corpus
-from learn2talk_core.run.paths import CORPUS, STUDENT
+from learn2talk_core.run.paths import CORPUS
 
 PIECE = 1600  # samples
 FPS = 30
@@ -29,7 +29,7 @@ FPS = 30
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--model", default=STUDENT)
+    parser.add_argument("--model", help="folder or name of a student (default: as in learn2talk animate)")
     parser.add_argument("--corpus", default=CORPUS)
     parser.add_argument("--seconds", type=int, default=60, help="length of the speech (default: %(default)s)")
     parser.add_argument("--threads", type=int, default=2, help="default: %(default)s")

@@ -17,6 +17,7 @@ from learn2talk_core.run.paths import CORPUS, OUT
 
 if TYPE_CHECKING:
     from learn2talk_core.animation.control import Control
+    from learn2talk_core.animation.transcript import Aligner
     from learn2talk_core.export.animate_files import AnimatedLine
 
 EXAMPLES = """formats:
@@ -123,6 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
     from learn2talk_core.export.animate_files import VIDEO_LIFE, animate_files
     from learn2talk_core.export.mp4 import parse_picture
 
+    aligner, aligned_by = _aligner()
     formats = arguments.format or ("onto" if arguments.onto else "mp4")
     results = []
     with ExitStack() as stack:
@@ -142,6 +144,8 @@ def run(arguments: argparse.Namespace) -> int:
             shown_life=life_of(arguments, VIDEO_LIFE),
             control=_control(arguments),
             text=_text(arguments.text),
+            aligner=aligner,
+            aligned_by=aligned_by,
             senders=senders_of(arguments, stack),
             jobs=arguments.jobs,
             template=arguments.template,
@@ -168,7 +172,7 @@ def _check_early(arguments: argparse.Namespace) -> None:
     from pathlib import Path
 
     from learn2talk_core.run.errors import BadInput
-    from learn2talk_core.run.files import missing
+    from learn2talk_core.run.find_model import find_model
 
     for option in ("edits", "onto", "shapes", "flame"):
         path = getattr(arguments, option)
@@ -180,9 +184,7 @@ def _check_early(arguments: argparse.Namespace) -> None:
         raise BadInput(
             absent[0], expected="a sound file, or a folder with sounds", found="nothing", fix="Check the path."
         )
-    model = Path(arguments.model)
-    if not model.exists():
-        raise missing(model / "model.json", "make repro")
+    find_model(arguments.model)
 
 
 def _control(arguments: argparse.Namespace) -> "Control":
@@ -202,6 +204,30 @@ def _text(given: str | None) -> str | None:
     from learn2talk_core.animation.transcript import read_text
 
     return read_text(Path(given))
+
+
+def _aligner() -> "tuple[Aligner, str]":
+    """The aligner of texts, and what it uses: the phoneme recogniser of the run or of weights/, else a voice."""
+    from functools import cache
+    from pathlib import Path
+
+    from learn2talk_core.animation.transcript import align_by_voice
+    from learn2talk_core.corpus.format import sha256
+    from learn2talk_core.evaluation.speech_recognition import text_aligner
+    from learn2talk_core.models.phoneme_head import SpeechRecogniser, load_recogniser
+    from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
+    from learn2talk_core.run.paths import PHONEME_HEAD, SPEECH_ENCODER
+
+    packaged = ("weights/speech_encoder", "weights/phoneme_head")
+    for encoder, head in ((SPEECH_ENCODER, PHONEME_HEAD), packaged):
+        if Path(encoder).is_dir() and (Path(head) / "model.safetensors").is_file():
+
+            @cache
+            def load(encoder: str = encoder, head: str = head) -> SpeechRecogniser:
+                return load_recogniser(load_speech_encoder(encoder), head, made_by="dvc repro phoneme_head")
+
+            return text_aligner(load), f"{head}, sha256 {sha256(Path(head) / 'model.safetensors')}"
+    return align_by_voice, "a synthetic voice"
 
 
 def _report(results: "Sequence[AnimatedLine]") -> int:

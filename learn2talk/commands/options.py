@@ -58,10 +58,10 @@ def life_of(arguments: argparse.Namespace, unset: "Life | None" = None) -> "Life
 
     unset = Life() if unset is None else unset
     given = (arguments.head, arguments.blinks, arguments.gaze)
-    values = [
+    head, blinks, gaze = (
         own if mine is None else mine for mine, own in zip(given, (unset.head, unset.blinks, unset.gaze), strict=True)
-    ]
-    return Life(*values, arguments.seed)
+    )
+    return Life(head, blinks, gaze, arguments.seed)
 
 
 def add_receiver_options(command: argparse.ArgumentParser) -> None:

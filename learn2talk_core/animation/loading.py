@@ -25,8 +25,9 @@ from learn2talk_core.mesh.transfer import (
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.student import Student
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import read_json, visible
-from learn2talk_core.run.paths import CORPUS, PACKAGED_STUDENTS, STUDENT, STUDENTS, corpus_of
+from learn2talk_core.run.files import read_json
+from learn2talk_core.run.find_model import find_model
+from learn2talk_core.run.paths import CORPUS, corpus_of
 from learn2talk_core.run.recipe import refuse_other_recipe
 from learn2talk_core.run.weights import load_config
 
@@ -57,30 +58,6 @@ class ChosenFace(NamedTuple):
     correspondence: Correspondence | None = None
 
 
-def find_model(model: str | Path | None = None) -> Path:
-    """The folder or file of a student.
-
-    Args:
-        model: a path; or the name of a student, of the last run in the working directory or else of this package. None
-            is the default student of the last run, or if there is none, that of this package.
-
-    Raises:
-        BadInput: no student of that name; the message lists those that there are.
-    """
-    packaged = PACKAGED_STUDENTS / Path(STUDENT).name
-    if model is None:
-        return packaged if packaged.is_dir() and not Path(STUDENT).exists() else Path(STUDENT)
-    path = Path(model)
-    if path.exists() or len(path.parts) != 1:
-        return path
-    places = [place for place in (Path(STUDENTS), PACKAGED_STUDENTS) if place.is_dir()]
-    if found := next((place / model for place in places if (place / model).is_dir()), None):
-        return found
-    known = sorted({folder.name for place in places for folder in visible(place)})
-    expected = "a folder, a file, or the name of a student" + (f": {', '.join(known)}" if known else "")
-    raise BadInput(path, expected=expected, found="nothing", fix="Make one: make repro.")
-
-
 def load_animator(
     model: str | Path | None = None,
     *,
@@ -99,8 +76,7 @@ def load_animator(
         corpus: the corpus that the student was trained on: faces, topology and voices; a student of this package has
             its own. If it is missing or None, a `template` file is needed, and "auto" is not available as a style.
         template: the face: a packaged character (`characters.character_names`), a speaker of the corpus, or an `.obj`
-            or `.ply` in the model's topology. None uses the face
-            of the style's speaker.
+            or `.ply` in the model's topology. None uses the face of the style's speaker.
         transfer: for a `template` in another topology: a file with its correspondence to the corpus's first training
             speaker (`mesh.transfer`). If the file does not exist it is computed (some seconds) and written.
         mm_per_unit: unit of a template that is used without a corpus.

@@ -1,8 +1,8 @@
 """When each phoneme of a known text is spoken: forced alignment of a transcript with its sound.
 
 The text is spoken by eSpeak, whose phoneme times are exact, and its speech is warped onto the recording by dynamic time
-warping of cepstra (Sakoe and Chiba 1978, IEEE Trans. ASSP 26; the method of Malfrère and Dutoit 1997, Eurospeech). A
-recogniser of phonemes does it more exactly where there is one: `Aligner` is what `animate` needs of either.
+warping of cepstra (Sakoe and Chiba 1978, IEEE Trans. ASSP 26; the method of Malfrère and Dutoit 1997, Eurospeech). With a
+phoneme recogniser, `evaluation/speech_recognition.py` aligns instead. `Aligner` is what `animate` needs of either.
 """
 
 from collections.abc import Callable
@@ -14,8 +14,8 @@ from numba import njit
 from learn2talk_core.audio.mfcc import mfcc
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.phonemes import Phoneme
-from learn2talk_core.datasets.embedded.speakers import make_speakers
 from learn2talk_core.datasets.embedded.speech import synthesise
+from learn2talk_core.datasets.embedded.voices import espeak_voices
 from learn2talk_core.run.errors import BadInput
 
 Aligner = Callable[[np.ndarray, str], tuple[Phoneme, ...]]  # a wave (samples,) at 16 kHz and its text
@@ -27,43 +27,52 @@ QUIET, MARGIN = 32.0, 480  # dB below the loud parts that is silence at the ends
 STEPS = np.array([(1, 1), (2, 1), (1, 2), (3, 1), (1, 3)])  # Sakoe and Chiba's slope constraint
 
 
-def align(wave: np.ndarray, text: str) -> tuple[Phoneme, ...]:
-    """Phonemes of `text` with their times in `wave`.
+def align_by_voice(wave: np.ndarray, text: str) -> tuple[Phoneme, ...]:
+    """Phonemes of `text` with their times in `wave`, by warping eSpeak's voice onto it.
 
     Raises:
         BadInput: the text does not fit the sound, or either is empty or too long; eSpeak is not installed.
     """
-    seconds = len(wave) / SAMPLE_RATE
-    if not text.strip() or len(text) > MOST_CHARACTERS or seconds > LONGEST:
-        found = f"{len(text)} characters and {seconds:.1f} s"
-        expected = f"text of 1 … {MOST_CHARACTERS} characters, and up to {LONGEST:g} s of sound"
-        raise BadInput("the transcript", expected=expected, found=found, fix="Cut the sound into sentences.")
-    spoken, phonemes = speak(text)
+    spoken, phonemes = speak(wave, text)
     (first, last), (start, end) = _speech(wave), _speech(spoken)
     ours, theirs = _cepstra(wave[first:last]), _cepstra(spoken[start:end])
     cost = None
     if 1 / SPEED < len(ours) / len(theirs) < SPEED:
         cost = warp(_normal(ours[:, :LOW]), _normal(theirs[:, :LOW]))[0]
     if cost is None or cost > FITS:
-        found = f"{seconds:.1f} s of sound that do not sound like it"
-        raise BadInput("the transcript", expected="what is said in the sound", found=found, fix="Correct the text.")
+        raise not_said(wave)
     _, path = warp(*(_normal(np.concatenate([some, 2 * np.gradient(some, axis=0)], axis=1)) for some in (ours, theirs)))
     column = STEP * 0.01
 
     def moved(time: float) -> float:
         at = np.interp(time - start / SAMPLE_RATE, path[:, 1] * column, path[:, 0] * column)
-        return float(np.clip(at + first / SAMPLE_RATE, 0, seconds))
+        return float(np.clip(at + first / SAMPLE_RATE, 0, len(wave) / SAMPLE_RATE))
 
     placed = [Phoneme(round(moved(p.start), 4), round(moved(p.end), 4), p.name) for p in phonemes]
     return tuple(p for p in placed if p.end > p.start)
 
 
-def speak(text: str) -> tuple[np.ndarray, tuple[Phoneme, ...]]:
-    """The text in a synthetic voice: wave (samples,) and phonemes, whose names are also what a recogniser aligns."""
-    ((wave, phonemes),) = synthesise(make_speakers(1, 0)[0], [" ".join(text.split())])
+def speak(wave: np.ndarray, text: str) -> tuple[np.ndarray, tuple[Phoneme, ...]]:
+    """The text of `wave` in a synthetic voice: its samples and phonemes, whose names are also what a recogniser aligns.
+
+    Raises:
+        BadInput: text or wave is empty or too long; eSpeak is not installed.
+    """
+    seconds = len(wave) / SAMPLE_RATE
+    if not text.strip() or len(text) > MOST_CHARACTERS or seconds > LONGEST:
+        found = f"{len(text)} characters and {seconds:.1f} s"
+        expected = f"text of 1 … {MOST_CHARACTERS} characters, and up to {LONGEST:g} s of sound"
+        raise BadInput("the transcript", expected=expected, found=found, fix="Cut the sound into sentences.")
+    ((spoken, phonemes),) = synthesise(espeak_voices(1, 0)[0], [" ".join(text.split())])
     if not phonemes:
         raise BadInput("the transcript", expected="words", found=text[:60], fix="Give what is said, in English.")
-    return wave, phonemes
+    return spoken, phonemes
+
+
+def not_said(wave: np.ndarray) -> BadInput:
+    """The error for a text that is not that of the sound."""
+    found = f"{len(wave) / SAMPLE_RATE:.1f} s of sound that do not sound like it"
+    return BadInput("the transcript", expected="what is said in the sound", found=found, fix="Correct the text.")
 
 
 def text_beside(sound: str | Path) -> str | None:

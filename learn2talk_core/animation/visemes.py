@@ -42,7 +42,7 @@ RHUBARB = {
     "aa": "D", "E": "C", "I": "B", "O": "E", "U": "F",
 }  # fmt: skip
 # VRM's vowels as the strongest of some visemes, with a factor for consonants.
-VRM = {
+VRM: dict[str, dict[str, float]] = {
     "aa": {"aa": 1, "kk": 0.4, "TH": 0.4}, "ih": {"I": 1, "SS": 0.6, "DD": 0.4, "nn": 0.4},
     "ou": {"U": 1, "RR": 0.5, "CH": 0.5}, "ee": {"E": 1}, "oh": {"O": 1},
 }  # fmt: skip

@@ -3,17 +3,20 @@
 The recogniser has learnt from English only: speech in another language is written with the nearest English phonemes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from learn2talk_core.animation.transcript import Aligner, not_said, speak
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.models.phoneme_head import SpeechRecogniser
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.statistics.alignment import forced_alignment
+from learn2talk_core.statistics.recognition import edit_distance
 
 BLOCK = 1500  # features aligned at once, since the time of an alignment grows with the square of the length
+MOST_WRONG = 0.6  # phoneme error rate of the right text; that of another sentence is about 0.8
 
 
 def recognise(model: SpeechRecogniser, wave: np.ndarray) -> list[Phoneme]:
@@ -49,6 +52,24 @@ def align(model: SpeechRecogniser, wave: np.ndarray, names: Sequence[str]) -> li
         expected = f"at most {len(frame)} phonemes in {len(wave) / SAMPLE_RATE:.2f} s"
         raise BadInput("align", expected=expected, found=f"{len(names)}", fix="Give the sound of this text.")
     return _timed(model, frame, [1 + known.index(name) for name in names], 0, len(wave))
+
+
+def text_aligner(load: Callable[[], SpeechRecogniser]) -> Aligner:
+    """What finds the phonemes of a text in its sound: eSpeak says which they are, the recogniser when they were spoken.
+
+    Args:
+        load: gives the recogniser; called at each text.
+    """
+
+    def align_by_recogniser(wave: np.ndarray, text: str) -> tuple[Phoneme, ...]:
+        names = [phoneme.name for phoneme in speak(wave, text)[1]]
+        model = load()
+        heard = [phoneme.name for phoneme in recognise(model, wave)]
+        if edit_distance(names, heard) > MOST_WRONG * len(names):
+            raise not_said(wave)
+        return tuple(align(model, wave, names))
+
+    return align_by_recogniser
 
 
 def _timed(model: SpeechRecogniser, frame: np.ndarray, tokens: list[int], first: int, samples: int) -> list[Phoneme]:

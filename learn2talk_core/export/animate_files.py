@@ -28,7 +28,7 @@ from learn2talk_core.animation.control import NO_CONTROL, Control, controlled, w
 from learn2talk_core.animation.head_motion import head_model_about, load_head_model
 from learn2talk_core.animation.life import Life
 from learn2talk_core.animation.loading import load_animator
-from learn2talk_core.animation.transcript import Aligner, align, text_beside
+from learn2talk_core.animation.transcript import Aligner, align_by_voice, text_beside
 from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import sha256
@@ -127,7 +127,8 @@ def animate_files(
     shown_life: Life | None = None,
     control: Control = NO_CONTROL,
     text: str | None = None,
-    aligner: Aligner | None = align,
+    aligner: Aligner | None = align_by_voice,
+    aligned_by: str = "a synthetic voice",
     senders: Sequence[Sender] = (),
     jobs: int = 1,
     template: str | None = None,
@@ -151,6 +152,7 @@ def animate_files(
         control: gains, smoothing, edits.
         text: what is said, for a single sound; None takes the `.txt` beside each.
         aligner: finds the phonemes' times; None ignores texts.
+        aligned_by: what the aligner uses, for the record of a line with a text.
         senders: receivers to which each animation is played in real time.
         jobs: sounds that are animated at the same time.
         template: the face: a packaged character, a speaker, or a mesh file. None is the first training speaker, and in
@@ -211,7 +213,7 @@ def animate_files(
         }
         run = Run(
             out, tuple(formats), fps, chunk, writers, cast, weights, life, shown_life, control, text, aligner,
-            tuple(senders), settings, key,
+            aligned_by, tuple(senders), settings, key,
         )  # fmt: skip
         yield from _all(run, lines, jobs)
 
@@ -250,6 +252,7 @@ class Run:
     control: Control
     text: str | None
     aligner: Aligner | None
+    aligned_by: str
     senders: tuple[Sender, ...]
     settings: dict[str, Any]
     key: dict[str, Any]
@@ -262,7 +265,8 @@ class Run:
             read_sound(line.path, name=_shown_name(line.source))
         content = sha256(line.path)
         text = text_beside(line.path) if self.text is None and line.source != STDIN else self.text
-        recipe = _digest({**self.key, "sound": content, "text": text})
+        aligned_by = None if text is None else self.aligned_by
+        recipe = _digest({**self.key, "sound": content, "text": text, "aligned_by": aligned_by})
         if line.found and _is_current(folder, recipe):
             return AnimatedLine(line, folder, "current")
         wave = read_sound(line.path, allow_silence=True, name=_shown_name(line.source))
@@ -287,7 +291,7 @@ class Run:
             **self.settings,
             "recipe": recipe,
             "audio": {"name": Path(line.source).name, "sha256": content, "seconds": len(wave) / SAMPLE_RATE},
-            **({"text": text, "phonemes": [[p.start, p.end, p.name] for p in phonemes]} if phonemes else {}),
+            **(_text_about(text, aligned_by, phonemes) if phonemes else {}),
             "fps": first.fps,
             "model_fps": self.faces.plain.fps,
             "frames": len(first.states),
@@ -390,6 +394,10 @@ def _life_about(life: Life, animator: Animator) -> dict[str, Any]:
 def _control_about(control: Control) -> dict[str, Any]:
     edits = [{k: v for k, v in asdict(edit).items() if v not in (np.inf, -np.inf)} for edit in control.edits]
     return {"gains": dict(control.gains), "smooth": control.smooth, "rest": control.rest, "edits": edits}
+
+
+def _text_about(text: str | None, aligned_by: str | None, phonemes: Sequence[Phoneme]) -> dict[str, Any]:
+    return {"text": text, "aligned_by": aligned_by, "phonemes": [[p.start, p.end, p.name] for p in phonemes]}
 
 
 def _digest(key: Mapping[str, Any]) -> str:

@@ -24,8 +24,9 @@ bpy.ops.import_scene.gltf(filepath=source)
 for thing in [o for o in bpy.data.objects if o.type == "MESH" and not o.data.materials]:
     bpy.data.objects.remove(thing)  # the importer's picture of a bone
 scene.frame_start, scene.frame_end = 0, int(frames) - 1
-bpy.ops.export_scene.fbx(filepath=target, bake_anim=True, bake_anim_use_all_actions=False, bake_anim_use_nla_strips=False,
-                         bake_anim_simplify_factor=0.0, add_leaf_bones=False, path_mode="COPY", embed_textures=True)
+bpy.ops.export_scene.fbx(filepath=target, bake_anim=True, bake_anim_use_all_actions=False,
+                         bake_anim_use_nla_strips=False, bake_anim_simplify_factor=0.0, add_leaf_bones=False,
+                         path_mode="COPY", embed_textures=True)
 """
 
 

@@ -177,12 +177,13 @@ def _fields(message: bytes) -> Iterator[tuple[int, int | bytes]]:
 
 def _entry(message: bytes) -> Entry:
     """A BundleEntryProto: 1 type, 2 shape, 3 number of the data file, 4 offset, 5 size, 6 checksum, 7 slices."""
-    fields: dict[int, int | bytes] = {1: 0, 2: b"", 3: 0, 4: 0, 5: 0, 6: 0} | dict(_fields(message))
+    fields: dict[int, int | bytes] = {1: 0, 2: b"", 3: 0, 4: 0, 5: 0, 6: 0}
+    fields.update(_fields(message))
     kind, shape = fields[1], fields[2]
     if 7 in fields or fields[3] != 0:
         raise ValueError("a tensor in several parts")
     if kind not in DTYPES:
-        raise ValueError(f"a tensor of TensorFlow's type {kind}, not of ordinary numbers")
+        raise ValueError(f"a tensor of TensorFlow's type {kind!r}, not of ordinary numbers")
     sizes = []
     for number, dimension in _fields(_bytes(shape)):
         if number == 2:

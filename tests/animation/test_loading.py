@@ -6,15 +6,16 @@ import pytest
 import torch
 import trimesh
 
-from learn2talk_core.animation import loading
-from learn2talk_core.animation.loading import find_model, load_animator
+from learn2talk_core.animation.loading import load_animator
 from learn2talk_core.checkpoints.faceformer import PUBLISHED, import_faceformer
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.mesh.topology import submesh
+from learn2talk_core.run import find_model as find_model_module
 from learn2talk_core.run import paths
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.find_model import find_model
 from tests.animation.test_animator import speech
 from tests.checkpoints.test_faceformer import small
 from tests.toy import sheet, topology
@@ -148,7 +149,7 @@ def packaged(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     student, corpus = toy_student(place)
     (place / "students").mkdir()
     student = student.rename(place / "students" / "learn2talk")
-    for module in (loading, paths):
+    for module in (find_model_module, paths):
         monkeypatch.setattr(module, "PACKAGED_STUDENTS", place / "students")
     monkeypatch.setattr(paths, "PACKAGED", place)
     monkeypatch.setattr(paths, "PACKAGED_CORPUS", corpus)

@@ -3,9 +3,9 @@ import importlib.util
 import numpy as np
 import pytest
 
-from learn2talk_core.animation.transcript import STEPS, _costs, align, text_beside, warp
-from learn2talk_core.datasets.embedded.speakers import make_speakers
+from learn2talk_core.animation.transcript import STEPS, _costs, align_by_voice, text_beside, warp
 from learn2talk_core.datasets.embedded.speech import synthesise
+from learn2talk_core.datasets.embedded.voices import espeak_voices
 from learn2talk_core.run.errors import BadInput
 
 TEXTS = ["My father bought a big blue boat in the harbour.", "Please keep the old photographs above the stove."]
@@ -50,9 +50,9 @@ def test_a_stretched_copy_is_warped_back():
 @needs_espeak
 def test_phonemes_of_another_voice_are_found_and_a_wrong_text_is_refused():
     """A voice of the other sex and another speed, with a second of silence before it: known times."""
-    ((wave, truth),) = synthesise(make_speakers(8, 3)[5], TEXTS[:1])
+    ((wave, truth),) = synthesise(espeak_voices(8, 3)[5], TEXTS[:1])
     wave = np.concatenate([np.random.default_rng(0).normal(0, 4e-4, 16000).astype(np.float32), wave])
-    found = align(wave, TEXTS[0])
+    found = align_by_voice(wave, TEXTS[0])
     names, expected = [p.name for p in found], [p.name for p in truth]
     same = [(a, b) for a, b in zip(found, truth, strict=False) if a.name == b.name]
     assert len(same) > 0.9 * len(expected), (names, expected)
@@ -62,7 +62,7 @@ def test_phonemes_of_another_voice_are_found_and_a_wrong_text_is_refused():
     with pytest.raises(
         BadInput, match=r"the transcript: expected what is said in the sound, found \d\.\d s of sound that"
     ):
-        align(wave, TEXTS[1])
+        align_by_voice(wave, TEXTS[1])
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("  ", 1), ("a" * 4000, 1), ("words", 100)])
@@ -70,7 +70,7 @@ def test_what_cannot_be_aligned(text, seconds):
     with pytest.raises(
         BadInput, match=r"the transcript: expected text of 1 … 3000 characters, and up to 90 s of sound"
     ):
-        align(np.zeros(16000 * seconds, np.float32), text)
+        align_by_voice(np.zeros(16000 * seconds, np.float32), text)
 
 
 def test_the_text_lies_beside_the_sound(tmp_path):

@@ -1,13 +1,15 @@
 """Recognition and alignment with a recogniser whose outputs are given."""
 
+import importlib.util
 from itertools import pairwise
 
 import numpy as np
 import pytest
 
+from learn2talk_core.animation.transcript import speak
 from learn2talk_core.corpus.phonemes import PHONEMES, Phoneme
 from learn2talk_core.evaluation import speech_recognition
-from learn2talk_core.evaluation.speech_recognition import align, recognise
+from learn2talk_core.evaluation.speech_recognition import align, recognise, text_aligner
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.statistics.recognition import ctc_greedy
 
@@ -85,3 +87,17 @@ def test_what_cannot_be_aligned_is_refused() -> None:
         align(model, wave_of(model), ["AA1"])
     with pytest.raises(BadInput, match=r"align: expected at most 3 phonemes in 0.06 s, found 4"):
         align(model, wave_of(model), ["B"] * 4)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("espeakng_loader") is None, reason="eSpeak is not installed")
+def test_a_text_is_aligned_by_what_the_recogniser_hears_and_another_is_refused() -> None:
+    text, other = "My father bought a big blue boat.", "Please keep the old photographs above the stove."
+    names = [p.name for p in speak(np.zeros(16000, np.float32), text)[1]]
+    model = heard(("", 5), *((name, 3 + number % 4) for number, name in enumerate(names)), ("", 6))
+    aligner = text_aligner(lambda: model)
+    found = aligner(wave_of(model), text)
+    assert [p.name for p in found] == names
+    starts = 5 + np.cumsum([0, *(3 + number % 4 for number in range(len(names) - 1))])
+    assert [p.start for p in found] == pytest.approx(((starts - 0.5) / 50).tolist())
+    with pytest.raises(BadInput, match=r"the transcript: expected what is said in the sound, found \d\.\d s of sound"):
+        aligner(wave_of(model), other)

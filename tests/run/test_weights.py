@@ -161,6 +161,8 @@ def test_a_packaged_model_of_another_kind(tmp_path: Path) -> None:
     (folder / "learn2talk.json").write_text('{"model": "teacher"}')
     with pytest.raises(BadInput, match=r"learn2talk\.json: expected the name of a model and sha256 of its files"):
         read_origin(folder)
+
+
 def test_a_description_is_checked_without_torchs_compiler() -> None:
     """Its import takes seconds, and every command that loads a network would wait for it."""
     code = """

@@ -54,12 +54,12 @@ class Coded(NamedTuple):
     Attributes:
         features: (B, T, codes, code_width) before quantisation.
         quantised: the same, replaced by the nearest entries of the codebook.
-        index: (B, T, codes) their numbers.
+        numbers: (B, T, codes) their numbers in the codebook.
     """
 
     features: Tensor
     quantised: Tensor
-    index: Tensor
+    numbers: Tensor
 
 
 class CodecAttention(nn.Module):
@@ -266,8 +266,8 @@ class MotionCodec(nn.Module):
     def quantised(self, features: Tensor) -> Coded:
         """Features (B, T, codes · code_width) and their nearest codes."""
         features = features.unflatten(-1, (self.shape.codes, self.shape.code_width))
-        index = self.quantize.nearest(features)
-        return Coded(features, self.quantize.embedding(index), index)
+        numbers = self.quantize.nearest(features)
+        return Coded(features, self.quantize.embedding(numbers), numbers)
 
     def decode(self, quantised: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         """Codes (B, T, codes, code_width) -> the decoder's states (B, T, width)."""
@@ -282,7 +282,9 @@ class MotionCodec(nn.Module):
     @torch.no_grad()
     def scale_motion(self, unit: float) -> None:
         """Convert displacements from `unit`s to the unit of the corpus; codes stay the same."""
-        self.encoder.vertice_mapping[0].weight.div_(unit)
+        first = self.encoder.vertice_mapping[0]
+        assert isinstance(first, nn.Linear)
+        first.weight.div_(unit)
         for parameter in self.decoder.vertice_map_reverse.parameters():
             parameter.mul_(unit)
 
