@@ -1,8 +1,8 @@
 """When each phoneme of a known text is spoken: forced alignment of a transcript with its sound.
 
 The text is spoken by eSpeak, whose phoneme times are exact, and its speech is warped onto the recording by dynamic time
-warping of cepstra (Sakoe and Chiba 1978, IEEE Trans. ASSP 26; the method of Malfrère and Dutoit 1997, Eurospeech). With a
-phoneme recogniser, `evaluation/speech_recognition.py` aligns instead. `Aligner` is what `animate` needs of either.
+warping of cepstra (Sakoe and Chiba 1978, IEEE Trans. ASSP 26; the method of Malfrère and Dutoit 1997, Eurospeech). With
+a phoneme recogniser, `evaluation/speech_recognition.py` aligns instead. `Aligner` is what `animate` needs of either.
 """
 
 from collections.abc import Callable
@@ -33,7 +33,7 @@ def align_by_voice(wave: np.ndarray, text: str) -> tuple[Phoneme, ...]:
     Raises:
         BadInput: the text does not fit the sound, or either is empty or too long; eSpeak is not installed.
     """
-    spoken, phonemes = speak(wave, text)
+    spoken, phonemes = spoken_text(wave, text)
     (first, last), (start, end) = _speech(wave), _speech(spoken)
     ours, theirs = _cepstra(wave[first:last]), _cepstra(spoken[start:end])
     cost = None
@@ -52,7 +52,7 @@ def align_by_voice(wave: np.ndarray, text: str) -> tuple[Phoneme, ...]:
     return tuple(p for p in placed if p.end > p.start)
 
 
-def speak(wave: np.ndarray, text: str) -> tuple[np.ndarray, tuple[Phoneme, ...]]:
+def spoken_text(wave: np.ndarray, text: str) -> tuple[np.ndarray, tuple[Phoneme, ...]]:
     """The text of `wave` in a synthetic voice: its samples and phonemes, whose names are also what a recogniser aligns.
 
     Raises:

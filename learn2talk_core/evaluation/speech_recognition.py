@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from learn2talk_core.animation.transcript import Aligner, not_said, speak
+from learn2talk_core.animation.transcript import Aligner, not_said, spoken_text
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.models.phoneme_head import SpeechRecogniser
@@ -62,7 +62,7 @@ def text_aligner(load: Callable[[], SpeechRecogniser]) -> Aligner:
     """
 
     def align_by_recogniser(wave: np.ndarray, text: str) -> tuple[Phoneme, ...]:
-        names = [phoneme.name for phoneme in speak(wave, text)[1]]
+        names = [phoneme.name for phoneme in spoken_text(wave, text)[1]]
         model = load()
         heard = [phoneme.name for phoneme in recognise(model, wave)]
         if edit_distance(names, heard) > MOST_WRONG * len(names):

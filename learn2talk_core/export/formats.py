@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from learn2talk_core.animation.animation import Animation
-from learn2talk_core.animation.blend_shapes import BlendShapes, load_shapes
+from learn2talk_core.animation.blend_shapes import load_shapes
 from learn2talk_core.export.arkit import write_arkit
 from learn2talk_core.export.avatar import write_avatar
 from learn2talk_core.export.fbx import write_fbx
@@ -29,7 +29,7 @@ from learn2talk_core.run.errors import BadInput
 Writer = Callable[[Path, Animation], list[Path]]  # takes a path without suffix, returns what it wrote
 SHOWN = ("mp4",)  # to look at: with blinks and head motion unless told otherwise
 ONTO = "onto"
-CURVES: dict[str, Callable[[Path, Animation, BlendShapes | None], list[Path]]] = {  # of ARKit's shapes
+CURVES: dict[str, Callable[..., list[Path]]] = {  # of ARKit's shapes; each also takes `shapes`
     "arkit": write_arkit,
     "metahuman": write_metahuman,
     "visemes": write_visemes,

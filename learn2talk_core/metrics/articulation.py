@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from learn2talk_core.corpus.phonemes import BILABIALS, OPEN_VOWELS, Phoneme
+from learn2talk_core.statistics.synchrony import auc
 
 CLOSED, WIDE = 0.15, 90.0  # share of this percentile
 
@@ -30,8 +31,8 @@ class Articulation:
     vowel_limits: np.ndarray
 
     def scores(self) -> dict[str, float | int | None]:
-        """Mean gaps and their contrast in millimetres, AUC, share of closures that close, share of open vowels that
-        are wrongly closed; None without such phones."""
+        """Mean gaps and their contrast in millimetres, AUC (an open vowel is wider than a closure), share of closures
+        that close, share of open vowels that are wrongly closed; None without such phones."""
         closure, vowel = _mean(self.closures), _mean(self.vowels)
         return {
             "closures": len(self.closures),
@@ -39,7 +40,7 @@ class Articulation:
             "closure_gap_mm": closure,
             "vowel_gap_mm": vowel,
             "contrast_mm": None if closure is None or vowel is None else vowel - closure,
-            "auc": auc(self.vowels, self.closures),
+            "auc": None if closure is None or vowel is None else auc(self.closures, self.vowels),
             "closed": _mean(self.closures < self.closure_limits),
             "wrongly_closed": _mean(self.vowels < self.vowel_limits),
         }
@@ -73,14 +74,6 @@ def pooled(clips: Sequence[Articulation]) -> Articulation:
         np.concatenate([empty, *(clip.closure_limits for clip in clips)]),
         np.concatenate([empty, *(clip.vowel_limits for clip in clips)]),
     )
-
-
-def auc(larger: np.ndarray, smaller: np.ndarray) -> float | None:
-    """Probability that a number of `larger` exceeds one of `smaller`, ties counted half; None if one is empty."""
-    if not len(larger) or not len(smaller):
-        return None
-    difference = larger[:, None] - smaller[None]
-    return float(np.mean((difference > 0) + 0.5 * (difference == 0)))
 
 
 def jitter(gap: np.ndarray) -> float | None:

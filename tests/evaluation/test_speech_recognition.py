@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from learn2talk_core.animation.transcript import speak
+from learn2talk_core.animation.transcript import spoken_text
 from learn2talk_core.corpus.phonemes import PHONEMES, Phoneme
 from learn2talk_core.evaluation import speech_recognition
 from learn2talk_core.evaluation.speech_recognition import align, recognise, text_aligner
@@ -92,7 +92,7 @@ def test_what_cannot_be_aligned_is_refused() -> None:
 @pytest.mark.skipif(importlib.util.find_spec("espeakng_loader") is None, reason="eSpeak is not installed")
 def test_a_text_is_aligned_by_what_the_recogniser_hears_and_another_is_refused() -> None:
     text, other = "My father bought a big blue boat.", "Please keep the old photographs above the stove."
-    names = [p.name for p in speak(np.zeros(16000, np.float32), text)[1]]
+    names = [p.name for p in spoken_text(np.zeros(16000, np.float32), text)[1]]
     model = heard(("", 5), *((name, 3 + number % 4) for number, name in enumerate(names)), ("", 6))
     aligner = text_aligner(lambda: model)
     found = aligner(wave_of(model), text)
