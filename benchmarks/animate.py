@@ -64,6 +64,7 @@ def ours(weights: Path) -> tuple[Run, Run]:
     """The speech encoder alone, and all from sound to vertices (T, V, 3); for long sound, each chunk's last frame."""
     student, _ = import_faceformer(weights)
     encoder = student.speech_encoder
+    assert isinstance(encoder, Wav2Vec2SpeechEncoder)
 
     def listen(wave: np.ndarray) -> Tensor:
         normal = normalise_wave(torch.from_numpy(wave), OFFICIAL_EPS)[None]
@@ -158,8 +159,8 @@ def many_lines(count: int, model: str | None, corpus: str) -> None:
             write_wave(Path(place) / "lines" / f"{number:03d}.wav", wave)
         for state in ("all new", "all current"):
             start, done = time.perf_counter(), []
-            settings = {"formats": ["arkit"], "model": model, "corpus": corpus}
-            for _ in animate_files([f"{place}/lines"], f"{place}/out", **settings):
+            made = animate_files([f"{place}/lines"], f"{place}/out", formats=["arkit"], model=model, corpus=corpus)
+            for _ in made:
                 done.append(time.perf_counter() - start)
             rate = (count - 1) / (done[-1] - done[0]) if count > 1 else float("nan")
             print(f"{state}: first after {done[0]:.2f} s, then {rate:.1f} lines a second")

@@ -88,7 +88,7 @@ def prediction(network: str, seconds: float) -> Callable[[], Tensor]:
     if isinstance(student, VOCA):
         logits = torch.randn(round(seconds * STEPS_PER_SECOND), DEEPSPEECH)
         return lambda: student.displacement(student.predict_from_logits(logits, style[0])[None])
-    if network == "codetalker_plain":
+    if isinstance(student, CodeTalker) and network == "codetalker_plain":
         return lambda: plain(student, wave, style)
     template = np.zeros((student.vertex_count, 3), np.float32)
 
