@@ -16,7 +16,8 @@ import torch
 
 from benchmarks.render import best
 from learn2talk_core.datasets.embedded.face import load_face
-from learn2talk_core.render.camera import Camera, pinhole
+from learn2talk_core.render.camera import Camera
+from learn2talk_core.render.pinhole import pinhole
 from learn2talk_core.render.splats import Splats, draw_splats
 
 WHITE = (1.0, 1.0, 1.0)

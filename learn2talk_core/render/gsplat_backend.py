@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from learn2talk_core.render.camera import Pinhole
+from learn2talk_core.render.pinhole import Pinhole
 from learn2talk_core.run.errors import BadInput
 
 

@@ -30,7 +30,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from learn2talk_core.render import gsplat_backend
-from learn2talk_core.render.camera import Pinhole
+from learn2talk_core.render.pinhole import Pinhole
 from learn2talk_core.render.over_frames import kernel, over_frames
 from learn2talk_core.render.rasterise import array
 from learn2talk_core.run.errors import BadInput

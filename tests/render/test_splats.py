@@ -10,7 +10,8 @@ import torch
 from scipy.special import sph_harm_y
 from torch import Tensor
 
-from learn2talk_core.render.camera import Camera, Pinhole, orbiting, pinhole, project
+from learn2talk_core.render.camera import Camera, project
+from learn2talk_core.render.pinhole import Pinhole, orbiting, pinhole
 from learn2talk_core.render.splats import (
     DILATION,
     LEAST_LIGHT,
