@@ -38,11 +38,15 @@ ARROWS = {
     "animation": {"run", "untrusted", "audio", "mesh", "corpus", "datasets", "models", "checkpoints"},
     "evaluation": {"run", "audio", "render", "corpus", "video", "models", "metrics", "statistics", "animation"},
     "report": {"run", "audio", "mesh", "render", "corpus", "video", "metrics"},
+    "avatar": {
+        *("run", "untrusted", "audio", "mesh", "render", "corpus", "video", "datasets", "animation", "statistics"),
+        *("report", "training", "export"),
+    },
     "export": {"run", "untrusted", "audio", "render", "corpus", "video", "datasets", "animation", "report"},
 }
 
 
-STUDENTS = ("students", "taught_students")
+STUDENTS = ("students", "taught_students", "avatars")
 OF_NETWORK = (
     "learn2talk_core/models/students/${item.network}",
     "learn2talk_core/training/students/${item.network}.py",
@@ -65,7 +69,7 @@ def stages() -> list[Stage]:
     for name, body in YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"].items():
         items = body.get("foreach", [None])
         groups = PARAMS[items[2:-1]] if isinstance(items, str) else {}
-        for item in groups or items:
+        for item in groups if isinstance(items, str) else items:
             text, network = body["do"] if "foreach" in body else body, groups.get(item, {}).get("network", "")
 
             def fill(value: typing.Any, item: str | None = item, network: str = network) -> str:

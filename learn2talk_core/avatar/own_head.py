@@ -27,6 +27,7 @@ from learn2talk_core.render.shading import vertex_normals
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import generator
 
+RECORDED = "learn2talk avatar record"
 SUPERSAMPLE = 2  # samples per pixel along x and along y
 HAIR = (0.16, 0.10, 0.07)
 LATTICE, CELL = 64, 0.0015  # cells and metres per cell of the noise that the textures are made of
@@ -70,7 +71,7 @@ def record_head(folder: str | Path, session: HeadSession, speaker: Speaker | Non
         for view in progress(views, "pictures of the head", unit="picture"):
             yield paint_head(motion.vertices(view.time), skin, view.camera)
 
-    write_views(folder, views, pictures(), motion)
+    write_views(folder, views, pictures(), motion, made_by=RECORDED)
     return len(views)
 
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from learn2talk_core.render.pinhole import Pinhole
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.files import whole_folder, write_json
+from learn2talk_core.run.files import write_json
+from learn2talk_core.run.own_folder import own_folder
 from learn2talk_core.untrusted.npz import read_npz
 
 SPLITS = ("train", "val", "test")  # val: training expressions from other cameras; test: other expressions
@@ -73,9 +74,11 @@ class HeadMotion:
         return self.template + np.tensordot(self.weights[time], self.basis, 1).astype(np.float32)
 
 
-def write_views(folder: str | Path, views: Sequence[View], pictures: Iterable[np.ndarray], motion: HeadMotion) -> None:
-    """Write pictures (uint8 RGB, in the order of `views`), cameras and motion."""
-    with whole_folder(folder) as place:
+def write_views(
+    folder: str | Path, views: Sequence[View], pictures: Iterable[np.ndarray], motion: HeadMotion, *, made_by: str
+) -> None:
+    """Write pictures (uint8 RGB, in the order of `views`), cameras and motion, by the command `made_by`."""
+    with own_folder(folder, made_by) as place:
         (place / "images").mkdir()
         listed: dict[str, list[dict[str, Any]]] = {split: [] for split in SPLITS}
         for view, picture in zip(views, pictures, strict=True):

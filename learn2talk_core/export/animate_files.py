@@ -9,7 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -22,7 +22,7 @@ from learn2talk_core.animation.loading import load_animator
 from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.format import sha256
-from learn2talk_core.export.formats import check_names, write_formats
+from learn2talk_core.export.formats import Writer, check_names, write_formats
 from learn2talk_core.export.formats import formats as all_formats
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import plain_name
@@ -41,6 +41,7 @@ def animate_files(
     chunk: float | None = None,
     shapes: str | None = None,
     flame: str | None = None,
+    writers: Mapping[str, Writer] | None = None,
     life: Life = STILL,
     **model: Any,
 ) -> Iterator[Path]:
@@ -53,6 +54,7 @@ def animate_files(
         style, fps, chunk, life: as for `Animator.animate`.
         shapes: file with the blend shapes of the mesh, for the format `arkit` and for blinks and gaze.
         flame: FLAME's model file, for the format `flame`.
+        writers: formats that are written by other functions than those of `formats`.
         model: as for `load_animator`.
 
     Yields:
@@ -71,7 +73,7 @@ def animate_files(
         _check_place(out, name)
     if "flame" in formats and flame is None:
         raise BadInput("--flame", expected="FLAME's model file", found="none", fix="Download generic_model.pkl.")
-    writers = all_formats(shapes, flame)
+    writers = all_formats(shapes, flame) | dict(writers or {})
     animator = load_animator(shapes=shapes, **model)
     for source, name in zip(sources, names, strict=True):
         with _as_file(source) as path:

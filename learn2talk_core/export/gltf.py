@@ -51,7 +51,7 @@ def write_gltf(stem: Path, animation: Animation) -> list[Path]:
     basis = animation.basis.reshape(len(span), -1)
     start = animation.offset + (least @ basis).reshape(-1, 3)
 
-    file = _File()
+    file = GltfFile()
     attributes = {
         "POSITION": file.add(metres * animation.template, VERTICES, bounds=True),
         "NORMAL": file.add(mesh_normals(animation.template, animation.topology.faces), VERTICES),
@@ -111,7 +111,7 @@ def write_gltf(stem: Path, animation: Animation) -> list[Path]:
     return [path, write_sound(sound, animation)]
 
 
-class _File:
+class GltfFile:
     """The binary part of a GLB: each array has its own accessor and buffer view."""
 
     def __init__(self) -> None:

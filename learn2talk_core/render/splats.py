@@ -120,25 +120,31 @@ def spherical_harmonics(coefficients: Tensor, direction: Tensor) -> Tensor:
     """Colour by direction: ½ + Σ coefficients · Y(direction), at least 0.
 
     Args:
-        coefficients: (N, 1, 4, 9 or 16, 3), for degree 0 to 3: real harmonics Y_lm, m from −l to l, with the
-            Condon–Shortley sign.
+        coefficients: (N, 1, 4, 9 or 16, 3), for degree 0 to 3, in the order of `harmonic_basis`.
         direction: (N, 3) of length 1, from the camera to the splat.
     """
+    basis = harmonic_basis(direction, coefficients.shape[1])
+    return (0.5 + torch.einsum("nk,nkc->nc", basis, coefficients)).clamp_min(0)
+
+
+def harmonic_basis(direction: Tensor, count: int) -> Tensor:
+    """The first `count` (1, 4, 9 or 16) real harmonics Y_lm, m from −l to l, with the Condon–Shortley sign, at unit
+    directions (N, 3): (N, count)."""
     x, y, z = direction.unbind(-1)
     basis = [torch.full_like(x, 0.5 / math.sqrt(math.pi))]
-    if coefficients.shape[1] > 1:
+    if count > 1:
         first = math.sqrt(3 / (4 * math.pi))
         basis += [-first * y, first * z, -first * x]
-    if coefficients.shape[1] > 4:
+    if count > 4:
         second = 0.5 * math.sqrt(15 / math.pi)
         basis += [second * x * y, -second * y * z, 0.25 * math.sqrt(5 / math.pi) * (3 * z * z - 1)]
         basis += [-second * x * z, 0.5 * second * (x * x - y * y)]
-    if coefficients.shape[1] > 9:
+    if count > 9:
         a, b, c = math.sqrt(35 / (32 * math.pi)), math.sqrt(105 / math.pi), math.sqrt(21 / (32 * math.pi))
         basis += [-a * y * (3 * x * x - y * y), 0.5 * b * x * y * z, -c * y * (5 * z * z - 1)]
         basis += [0.25 * math.sqrt(7 / math.pi) * z * (5 * z * z - 3), -c * x * (5 * z * z - 1)]
         basis += [0.25 * b * z * (x * x - y * y), -a * x * (x * x - 3 * y * y)]
-    return (0.5 + torch.einsum("nk,nkc->nc", torch.stack(basis, -1), coefficients)).clamp_min(0)
+    return torch.stack(basis, dim=-1)
 
 
 class _Draw(torch.autograd.Function):

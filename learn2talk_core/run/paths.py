@@ -19,6 +19,7 @@ SYNCNET3D = "data/models/syncnet3d"  # likewise
 TEACHER = "data/models/teacher"
 SYNC_EXPERT = "data/models/teacher/sync_expert"
 STUDENTS = "data/models/students"  # a folder for each student
+AVATARS = "data/models/avatars"  # a folder for each avatar
 STUDENT = "data/models/students/learn2talk"  # the default of the commands
 
 METRICS = "metrics"

@@ -65,5 +65,5 @@ def write_small_views(folder: Path, size: int = 32, cameras: int = 5, moments: i
         np.rint(255 * draw_avatar(avatar, motion.vertices(view.time), view.camera).image.clamp(0, 1).numpy())
         for view in views
     ]
-    write_views(folder, views, (picture.astype(np.uint8) for picture in pictures), motion)
+    write_views(folder, views, (picture.astype(np.uint8) for picture in pictures), motion, made_by="test")
     return motion
