@@ -98,7 +98,7 @@ def prune(
         size = (frames.size[bound.triangle, None] * bound.scale.exp()).amax(dim=1)
         stays &= size <= TOO_LARGE * extent
     rank = torch.zeros(len(protected))
-    rank.index_reduce_(0, bound.triangle, opacity, "amax", include_self=True)
+    rank.scatter_reduce_(0, bound.triangle, opacity, "amax")
     stays |= (opacity >= rank[bound.triangle]) & protected[bound.triangle]
     if not stays.any():
         fix = "Check that the pictures show the head where the cameras see the mesh, and its unit (metres)."
