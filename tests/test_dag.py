@@ -40,7 +40,7 @@ ARROWS = {
     "report": {"run", "audio", "mesh", "render", "corpus", "video", "metrics"},
     "avatar": {
         *("run", "untrusted", "audio", "mesh", "render", "corpus", "video", "datasets", "animation", "statistics"),
-        *("report", "training", "export"),
+        *("report", "training", "export", "models", "metrics", "evaluation"),
     },
     "export": {"run", "untrusted", "audio", "render", "corpus", "video", "datasets", "animation", "report"},
 }

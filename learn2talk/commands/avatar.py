@@ -4,6 +4,7 @@ import argparse
 
 from learn2talk.commands.options import Subparsers
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.paths import CORPUS
 
 EXAMPLES = """examples:
   learn2talk avatar record -o out/head             our own head: pictures from many cameras
@@ -11,6 +12,7 @@ EXAMPLES = """examples:
   learn2talk avatar train VHAP_EXPORT --flame flame2023.pkl -o out/avatar
   learn2talk avatar import point_cloud.ply --flame flame2023.pkl --parameters flame_param.npz -o out/avatar
   learn2talk avatar flame recording.csv --flame flame2023.pkl -o out/motion.npz
+  learn2talk avatar judge out/avatar
   learn2talk animate speech.wav --avatar out/avatar --turntable 6
 """
 
@@ -54,8 +56,16 @@ def add(subparsers: Subparsers) -> None:
     flame.add_argument("-o", "--out", required=True, metavar="NPZ", help="file for FLAME's parameters")
 
 
+    judge = inner.add_parser("judge", help="lip sync and lip reading of the splats beside the mesh's")
+    judge.add_argument("avatar", metavar="AVATAR", help="folder of train")
+    judge.add_argument("--corpus", default=CORPUS, help="corpus of the avatar's mesh (default: %(default)s)")
+    judge.add_argument("--split", default="test_seen", help="its clips (default: %(default)s)")
+    judge.add_argument("--clips", type=int, default=10, help="at most this many (default: %(default)s)")
+    judge.add_argument("--json", metavar="FILE", help="also write the scores to this file")
+
+
 def run(arguments: argparse.Namespace) -> int:
-    return {"record": _record, "train": _train, "import": _import, "flame": _flame}[arguments.what](arguments)
+    return {"record": _record, "train": _train, "import": _import, "flame": _flame, "judge": _judge}[arguments.what](arguments)
 
 
 def _record(arguments: argparse.Namespace) -> int:
@@ -112,6 +122,25 @@ def _flame(arguments: argparse.Namespace) -> int:
     expression, jaw = arkit_to_flame(weights, load_flame_rig(arguments.flame))
     write_flame_parameters(arguments.out, expression, jaw, fps)
     print(f"{arguments.out}: {len(jaw)} frames")
+    return 0
+
+
+def _judge(arguments: argparse.Namespace) -> int:
+    from learn2talk_core.avatar.avatar import load_avatar
+    from learn2talk_core.avatar.judging import WAYS, judge_avatar, load_avatar_judges
+    from learn2talk_core.corpus.format import open_corpus
+    from learn2talk_core.run.files import check_file, write_json
+
+    if arguments.json:
+        check_file(arguments.json)
+    avatar, corpus = load_avatar(arguments.avatar), open_corpus(arguments.corpus)
+    scores = judge_avatar(avatar, corpus, corpus.split(arguments.split)[: arguments.clips], load_avatar_judges())
+    for way in WAYS:
+        row = scores[way]
+        said = "" if row["lipread_error"] is None else f", lip reading error {row['lipread_error']:.3f}"
+        print(f"{way}: LSE-D {row['lse_d']:.3f}, LSE-C {row['lse_c']:.3f}, lag {row['lag_ms']:.0f} ms{said}")
+    if arguments.json:
+        write_json(arguments.json, scores)
     return 0
 
 

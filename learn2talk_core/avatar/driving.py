@@ -48,13 +48,18 @@ def driver(avatar: Avatar, animation: Animation, rig: FlameRig | None = None) ->
 
 
 def within(seen: np.ndarray, parameters: np.ndarray) -> np.ndarray:
-    """Parameters (T, K), projected onto the principal components of `seen` (S, K) and clamped to their range there."""
-    mean = seen.mean(axis=0)
-    _, sizes, directions = np.linalg.svd(seen - mean, full_matrices=False)
+    """Parameters (T, K), projected onto the principal components of `seen` (S, K) and clamped to their range there.
+
+    The components are those of the standardised parameters: an angle of the jaw counts as much as an expression.
+    """
+    mean, spread = seen.mean(axis=0), seen.std(axis=0)
+    spread = np.where(spread > 0, spread, np.inf)  # what never changed stays as it was
+    _, sizes, directions = np.linalg.svd((seen - mean) / spread, full_matrices=False)
     share = np.cumsum(sizes**2) / max(float((sizes**2).sum()), 1e-30)
     directions = directions[: int(np.searchsorted(share, EXPLAINED)) + 1]
-    known, wanted = ((some - mean) @ directions.T for some in (seen, parameters))
-    return mean + np.clip(wanted, known.min(axis=0), known.max(axis=0)) @ directions
+    known, wanted = ((some - mean) / spread @ directions.T for some in (seen, parameters))
+    held = np.clip(wanted, known.min(axis=0), known.max(axis=0)) @ directions
+    return mean + held * np.where(np.isfinite(spread), spread, 0)
 
 
 def _by_flame(avatar: Avatar, animation: Animation, rig: FlameRig | None) -> Place:

@@ -14,8 +14,8 @@ from learn2talk_core.avatar.baking import baked
 from learn2talk_core.avatar.driving import Place, driver
 from learn2talk_core.avatar.flame_head import FlameRig
 from learn2talk_core.avatar.splat_files import write_splat_ply
-from learn2talk_core.export.geometry import check_animation, suffixed, write_sound
-from learn2talk_core.export.gltf import GltfFile
+from learn2talk_core.export.geometry import check_animation, linear_light, suffixed, write_sound
+from learn2talk_core.export.gltf import VERTICES, GltfFile
 from learn2talk_core.export.meshes import new_folder
 from learn2talk_core.render.camera import Camera
 from learn2talk_core.render.pinhole import Pinhole, orbiting
@@ -109,21 +109,21 @@ def write_avatar_gltf(stem: Path, animation: Animation, avatar: Avatar, place: P
     metres = avatar.mm_per_unit / 1000
     rotation = torch.nn.functional.normalize(splats.rotation, dim=1)[:, [1, 2, 3, 0]]
     harmonics = torch.cat([splats.base, splats.rest], dim=1)
-    colour = (0.5 + 0.28209479 * splats.base[:, 0]).clamp(0, 1)
-    opacity = splats.opacity.sigmoid()
+    colour = linear_light((0.5 + 0.28209479 * splats.base[:, 0]).numpy())  # for viewers without the extension
+    opacity = splats.opacity.sigmoid().numpy()
     name = "KHR_gaussian_splatting"
     file = GltfFile()
     attributes = {
-        "POSITION": file.add((metres * splats.position).numpy(), bounds=True),
-        "COLOR_0": file.add(torch.cat([colour, opacity[:, None]], dim=1).numpy()),
-        f"{name}:ROTATION": file.add(rotation.numpy()),
-        f"{name}:SCALE": file.add((metres * splats.scale.exp()).numpy()),
-        f"{name}:OPACITY": file.add(opacity.numpy()),
+        "POSITION": file.add((metres * splats.position).numpy(), VERTICES, bounds=True),
+        "COLOR_0": file.add(np.concatenate([colour, opacity[:, None]], axis=1), VERTICES),
+        f"{name}:ROTATION": file.add(rotation.numpy(), VERTICES),
+        f"{name}:SCALE": file.add((metres * splats.scale.exp()).numpy(), VERTICES),
+        f"{name}:OPACITY": file.add(opacity, VERTICES),
     }
     for degree in range(avatar.degree + 1):
         for order in range(2 * degree + 1):
             key = f"{name}:SH_DEGREE_{degree}_COEF_{order}"
-            attributes[key] = file.add(harmonics[:, degree**2 + order].numpy())
+            attributes[key] = file.add(harmonics[:, degree**2 + order].numpy(), VERTICES)
     kind = {"kernel": "ellipse", "colorSpace": "srgb_rec709_display", "projection": "perspective",
             "sortingMethod": "cameraDistance"}  # fmt: skip
     primitive: dict[str, Any] = {"attributes": attributes, "mode": 0, "extensions": {name: kind}}

@@ -17,12 +17,13 @@ from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.datasets.embedded.films import FACE_SIDE, MOUTH_HEIGHT
 from learn2talk_core.evaluation.judge import perception_ratios
 from learn2talk_core.metrics.lse import lse
-from learn2talk_core.models.lipreader import LipReader, read_lips
-from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, audio_embeddings, face_embeddings
+from learn2talk_core.models.lipreader import LipReader, load_lipreader, load_units, read_lips
+from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, audio_embeddings, face_embeddings, load_expert
 from learn2talk_core.render.camera import Camera
 from learn2talk_core.render.mouth import CROP, LUMA, mouth_view, render_mouth
 from learn2talk_core.render.pinhole import pinhole
 from learn2talk_core.report.face import portraits
+from learn2talk_core.run import paths
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.resample import resample_frames
@@ -39,6 +40,12 @@ class AvatarJudges:
     head: torch.nn.Linear | None
     units: Sequence[str] | None
     expert: SyncExpert2D
+
+
+def load_avatar_judges() -> AvatarJudges:
+    """The judges of the last run."""
+    reader = f"{paths.LIPREADER}/metric"
+    return AvatarJudges(*load_lipreader(reader), load_units(reader), load_expert(paths.SYNC_EXPERT))
 
 
 def judge_avatar(avatar: Avatar, corpus: Corpus, clips: Sequence[Clip], judges: AvatarJudges) -> dict[str, Any]:

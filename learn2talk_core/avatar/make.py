@@ -90,6 +90,7 @@ def train_avatar(
 
 def train_into(folder: str | Path, inputs: AvatarInputs, schedule: AvatarSchedule) -> dict[str, Any]:
     """`train_avatar` into a folder that a user names; a killed run goes on where it stopped. Returns the metrics."""
+    open_inputs(inputs)  # bad input is refused before the files are hashed
     sources = [inputs.images, *([inputs.flame] if inputs.flame else [])]
     with open_scratch("avatar", (schedule, inputs), sources) as scratch:
         avatar, metrics, _ = train_avatar(inputs, schedule, scratch)

@@ -1,0 +1,64 @@
+"""Splats and mesh before the same judges: judges with random weights, which see what they are given."""
+
+import numpy as np
+import pytest
+import torch
+
+from learn2talk_core.avatar.avatar import Avatar
+from learn2talk_core.avatar.binding import one_per_triangle
+from learn2talk_core.avatar.judging import AvatarJudges, faces_of, judge_avatar, mouths_of
+from learn2talk_core.corpus.phonemes import PHONEMES
+from learn2talk_core.models.lipreader import LipReader
+from learn2talk_core.models.sync_expert2d import SyncExpert2D
+from learn2talk_core.run.errors import BadInput
+from tests.models.test_lipreader import SMALL
+from tests.toy import sheet, topology, toy_corpus
+
+
+def sheet_avatar(grey: bool = False) -> Avatar:
+    """Opaque small splats on the toy sheet, in the colours of its triangles."""
+    faces, albedo = topology().faces, topology().colours
+    splats = one_per_triangle(len(faces), degree=0)
+    colour = torch.from_numpy(albedo[faces].mean(axis=1)) * (0 if grey else 1)
+    splats = splats._replace(
+        scale=torch.full_like(splats.scale, -1.0),
+        opacity=torch.full_like(splats.opacity, 5.0),
+        base=((colour - 0.5) / 0.28209479)[:, None],
+    )
+    return Avatar(splats, sheet(), faces, 1000.0, np.zeros((1, 1), np.float32))
+
+
+def judges() -> AvatarJudges:
+    torch.manual_seed(0)
+    return AvatarJudges(LipReader(len(PHONEMES) + 2, **SMALL).eval(), None, None, SyncExpert2D(width=0.05).eval())
+
+
+def test_both_ways_show_the_same_scene(tmp_path):
+    corpus = toy_corpus(tmp_path / "corpus")
+    vertices = corpus.vertices(corpus.clips[0])[:3]
+    for pictures in (mouths_of(sheet_avatar(), corpus, vertices), faces_of(sheet_avatar(), corpus, vertices)):
+        a, b = (pictures[way].astype(float) / pictures[way].max() for way in ("splats", "mesh"))
+        assert a.shape == b.shape
+        assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.75
+
+
+def test_scores_of_both_ways(tmp_path):
+    corpus = toy_corpus(tmp_path / "corpus")
+    scores = judge_avatar(sheet_avatar(), corpus, corpus.split("test_seen"), judges())
+    assert scores["clips"] == 1
+    for way in ("splats", "mesh"):
+        assert scores[way].keys() == {"lipread_error", "viseme_accuracy", "lse_d", "lse_c", "lag_ms"}
+        assert scores[way]["lipread_error"] > 0
+        assert scores[way]["viseme_accuracy"] is None  # this reader has no frame-wise head
+    assert scores["lag_difference_ms"] == pytest.approx(abs(scores["splats"]["lag_ms"] - scores["mesh"]["lag_ms"]))
+    assert scores["splats"]["lse_d"] != scores["mesh"]["lse_d"]
+
+
+def test_another_mesh_or_short_clips_are_refused(tmp_path):
+    corpus = toy_corpus(tmp_path / "corpus")
+    avatar = sheet_avatar()
+    other = Avatar(avatar.splats, avatar.template, avatar.faces[::-1].copy(), 1000.0, avatar.seen)
+    with pytest.raises(BadInput, match="expected the mesh of"):
+        judge_avatar(other, corpus, corpus.split("test_seen"), judges())
+    with pytest.raises(BadInput, match="found 0 shorter ones"):
+        judge_avatar(avatar, corpus, [], judges())
