@@ -63,7 +63,7 @@ def test_every_option_and_format_is_in_the_docs(capsys: pytest.CaptureFixture) -
         assert f"`{name}`" in text
         assert name in shown
     options = ("model", "corpus", "style", "format", "fps", "template", "transfer", "chunk", "shapes", "flame")
-    options += ("head", "blinks", "gaze", "seed", "head-model")
+    options += ("head", "blinks", "gaze", "seed", "head-model", "avatar", "view", "turntable", "size")
     for option in (f"--{name}" for name in options):
         assert option in text
         assert option in shown
