@@ -1,7 +1,7 @@
 """pictures of a head → data/models/avatars/NAME: a splat avatar, trained and judged on held-out pictures.
 
-Without a folder of pictures, the embedded head is recorded first. The stage exists only for the avatars that params.yaml
-names; there are none by default.
+Without a folder of pictures, the embedded head is recorded first. The stage exists only for the avatars that
+params.yaml names; there are none by default.
 """
 
 import tempfile

@@ -107,7 +107,7 @@ def _avatar_writers(arguments: argparse.Namespace) -> "dict[str, Writer]":
     """The formats that show the avatar."""
     from learn2talk_core.avatar.avatar import FLAME, load_avatar
     from learn2talk_core.avatar.flame_head import load_flame_rig
-    from learn2talk_core.avatar.formats import Shot, avatar_formats
+    from learn2talk_core.avatar.formats import Framing, avatar_formats
 
     try:
         yaw, pitch = (float(angle) for angle in arguments.view.split(","))
@@ -122,4 +122,4 @@ def _avatar_writers(arguments: argparse.Namespace) -> "dict[str, Writer]":
         raise BadInput("--size", expected="an even number, 16 … 4096", found=str(arguments.size), fix="Change it.")
     avatar = load_avatar(arguments.avatar)
     rig = load_flame_rig(arguments.flame) if avatar.rig == FLAME and arguments.flame else None
-    return avatar_formats(avatar, Shot(yaw, pitch, arguments.turntable, arguments.size), rig)
+    return avatar_formats(avatar, Framing(yaw, pitch, arguments.turntable, arguments.size), rig)

@@ -55,7 +55,6 @@ def add(subparsers: Subparsers) -> None:
     flame.add_argument("--fps", type=float, help="frame rate of the recording (default: that of the JSON, or 60)")
     flame.add_argument("-o", "--out", required=True, metavar="NPZ", help="file for FLAME's parameters")
 
-
     judge = inner.add_parser("judge", help="lip sync and lip reading of the splats beside the mesh's")
     judge.add_argument("avatar", metavar="AVATAR", help="folder of train")
     judge.add_argument("--corpus", default=CORPUS, help="corpus of the avatar's mesh (default: %(default)s)")
@@ -65,7 +64,9 @@ def add(subparsers: Subparsers) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    return {"record": _record, "train": _train, "import": _import, "flame": _flame, "judge": _judge}[arguments.what](arguments)
+    return {"record": _record, "train": _train, "import": _import, "flame": _flame, "judge": _judge}[arguments.what](
+        arguments
+    )
 
 
 def _record(arguments: argparse.Namespace) -> int:

@@ -90,7 +90,7 @@ def load_avatar(folder: str | Path) -> Avatar:
     template, faces, seen = (arrays[name] for name in needed)
     right = (
         template.ndim == 2 and template.shape[1] == 3 and faces.ndim == 2 and faces.shape[1] == 3 and seen.ndim == 2
-        and faces.dtype.kind in "iu" and len(faces) and 0 <= faces.min() and faces.max() < len(template)
+        and faces.dtype.kind in "iu" and len(faces) and faces.min() >= 0 and faces.max() < len(template)
         and all(a.dtype.kind == "f" and np.isfinite(a).all() for n, a in arrays.items() if n != "faces")
     )  # fmt: skip
     if not right:

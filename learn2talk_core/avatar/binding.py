@@ -77,7 +77,9 @@ def triangle_frames(vertices: Tensor, faces: Tensor) -> TriangleFrames:
     return TriangleFrames((a + b + c) / 3, torch.stack([x, y, z], dim=-1), size)
 
 
-def in_world(bound: BoundSplats, frames: TriangleFrames, view: Pinhole, *, degree: int = 3, local: bool = True) -> Splats:
+def in_world(
+    bound: BoundSplats, frames: TriangleFrames, view: Pinhole, *, degree: int = 3, local: bool = True
+) -> Splats:
     """The splats in the world, with their colours as `view` sees them.
 
     Args:

@@ -77,9 +77,7 @@ def _by_flame(avatar: Avatar, animation: Animation, rig: FlameRig | None) -> Pla
     def place(frame: int) -> np.ndarray:
         pose = np.zeros(15)
         pose[6:9] = parameters[frame, -3:]
-        still = flame_vertices(
-            rig, avatar.flame["shape"], avatar.flame["static_offset"], parameters[frame, :-3], pose
-        )
+        still = flame_vertices(rig, avatar.flame["shape"], avatar.flame["static_offset"], parameters[frame, :-3], pose)
         return (still @ rigid[frame, :, :3].T + metres * rigid[frame, :, 3]).astype(np.float32)
 
     return place
@@ -91,7 +89,7 @@ def check_model(avatar: Avatar, rig: FlameRig) -> None:
     if trained != rig.fingerprint:
         raise BadInput(
             "FLAME",
-            expected=f"the model that the avatar was trained with (expression basis {str(trained):.12})",
+            expected=f"the model that the avatar was trained with (expression basis {trained!s:.12})",
             found=f"another expression basis ({rig.fingerprint:.12}): the parameters of FLAME 2020 and 2023 differ",
             fix="Give the model file of the avatar's tracker (VHAP: flame2023.pkl).",
         )

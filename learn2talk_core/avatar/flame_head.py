@@ -55,7 +55,7 @@ class FlameRig:
 
 @dataclass(frozen=True)
 class FlameMotion:
-    """The tracked motion of a head: has the attributes of `views.HeadMotion`.
+    """The tracked motion of a head: has the attributes of `views.MeshMotion`.
 
     Attributes:
         rig: the model.

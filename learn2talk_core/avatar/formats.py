@@ -33,7 +33,7 @@ AvatarWriter = Callable[[Path, Animation], list[Path]]
 
 
 @dataclass(frozen=True)
-class Shot:
+class Framing:
     """How a video is filmed: the camera's angles in degrees (positive: the speaker's left, and up), the seconds of one
     turn around the head (0: the camera stands still), and the size of the picture in pixels."""
 
@@ -43,7 +43,7 @@ class Shot:
     size: int = 384
 
 
-def avatar_formats(avatar: Avatar, shot: Shot, rig: FlameRig | None = None) -> dict[str, AvatarWriter]:
+def avatar_formats(avatar: Avatar, shot: Framing, rig: FlameRig | None = None) -> dict[str, AvatarWriter]:
     """The formats in which an avatar is written instead of its mesh: mp4, ply, glb, usd."""
 
     def mp4(stem: Path, animation: Animation) -> list[Path]:
@@ -61,7 +61,7 @@ def avatar_formats(avatar: Avatar, shot: Shot, rig: FlameRig | None = None) -> d
     return {"mp4": mp4, "ply": ply, "glb": glb, "usd": usd}
 
 
-def avatar_view(avatar: Avatar, shot: Shot, time: float = 0.0) -> Pinhole:
+def avatar_view(avatar: Avatar, shot: Framing, time: float = 0.0) -> Pinhole:
     """The camera of a shot at a time in seconds; it looks at the middle of the head at rest."""
     low, high = avatar.template.min(axis=0), avatar.template.max(axis=0)
     x, y, z = ((low + high) / 2).tolist()
@@ -71,14 +71,14 @@ def avatar_view(avatar: Avatar, shot: Shot, time: float = 0.0) -> Pinhole:
     return orbiting(front, shot.size, shot.size, np.radians(shot.yaw) + turn, np.radians(shot.pitch))
 
 
-def avatar_pictures(avatar: Avatar, animation: Animation, shot: Shot, place: Place) -> Iterator[np.ndarray]:
+def avatar_pictures(avatar: Avatar, animation: Animation, shot: Framing, place: Place) -> Iterator[np.ndarray]:
     """The frames of the video, uint8 (size, size, 3)."""
     for frame in range(len(animation.states)):
         view = avatar_view(avatar, shot, frame / animation.fps)
         yield as_bytes(draw_avatar(avatar, place(frame), view))
 
 
-def write_avatar_mp4(stem: Path, animation: Animation, avatar: Avatar, shot: Shot, place: Place) -> list[Path]:
+def write_avatar_mp4(stem: Path, animation: Animation, avatar: Avatar, shot: Framing, place: Place) -> list[Path]:
     """Write `STEM.mp4`."""
     path = suffixed(stem, ".mp4")
     check_animation(path, animation)

@@ -12,14 +12,13 @@ from learn2talk_core.avatar.flame_head import (
     EXPRESSIONS,
     FLAME_FOLDER,
     FlameMotion,
-    FlameRig,
     flame_vertices,
     load_flame_rig,
     read_flame_motion,
 )
 from learn2talk_core.avatar.splat_files import read_splat_ply
 from learn2talk_core.avatar.training import AvatarSchedule, judge_views, train_splats
-from learn2talk_core.avatar.views import HeadMotion, View, read_motion, read_views
+from learn2talk_core.avatar.views import MeshMotion, View, read_motion, read_views
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.own_folder import own_folder
 from learn2talk_core.run.progress import log
@@ -38,10 +37,10 @@ class AvatarInputs:
     flame: str | None = None
 
 
-def open_inputs(inputs: AvatarInputs) -> tuple[list[View], HeadMotion | FlameMotion]:
+def open_inputs(inputs: AvatarInputs) -> tuple[list[View], MeshMotion | FlameMotion]:
     """The pictures and the motion of the mesh; every picture's moment must be in the motion."""
     views = read_views(inputs.images)
-    motion: HeadMotion | FlameMotion
+    motion: MeshMotion | FlameMotion
     if (Path(inputs.images) / FLAME_FOLDER).is_dir():
         if inputs.flame is None:
             fix = "Download it from flame.is.tue.mpg.de; its licence forbids us to include it."
@@ -52,7 +51,9 @@ def open_inputs(inputs: AvatarInputs) -> tuple[list[View], HeadMotion | FlameMot
         latest = max(view.time for view in views)
         if latest >= motion.moments:
             found = f"a picture of moment {latest}"
-            raise BadInput(inputs.images, expected=f"moments 0 … {motion.moments - 1}", found=found, fix="Export again.")
+            raise BadInput(
+                inputs.images, expected=f"moments 0 … {motion.moments - 1}", found=found, fix="Export again."
+            )
     return views, motion
 
 
@@ -78,9 +79,7 @@ def train_avatar(
     rig = FLAME if flame else PLAIN
     moments = sorted({view.time for view in by_split["train"]})
     seen = motion.weights[[motion.row[time] for time in moments] if isinstance(motion, FlameMotion) else moments]
-    avatar = Avatar(
-        splats, motion.template, motion.faces, motion.mm_per_unit, seen, rig=rig, flame=flame, about=about
-    )
+    avatar = Avatar(splats, motion.template, motion.faces, motion.mm_per_unit, seen, rig=rig, flame=flame, about=about)
     metrics: dict[str, Any] = {"splats": len(splats.position), **about}
     for split, name in (("val", "views"), ("test", "expressions")):
         if by_split[split]:
@@ -129,7 +128,11 @@ def import_avatar(cloud: str | Path, flame: str | Path, parameters: str | Path, 
     finite = all(np.isfinite(some).all() for some in (shape, offset, expression, jaw))
     matches = len(offset) == len(rig.template) and len(expression) == len(jaw) and expression.shape[1] <= EXPRESSIONS
     if not finite or not matches or len(shape) > rig.identity.shape[2]:
-        found = "NaN or infinity" if not finite else f"{len(expression)} expressions, {len(jaw)} jaws, {len(offset)} offsets"
+        found = (
+            "NaN or infinity"
+            if not finite
+            else f"{len(expression)} expressions, {len(jaw)} jaws, {len(offset)} offsets"
+        )
         raise BadInput(path, expected="FLAME's parameters of the head", found=found, fix=fix)
     avatar = Avatar(
         splats=splats,
@@ -145,4 +148,3 @@ def import_avatar(cloud: str | Path, flame: str | Path, parameters: str | Path, 
     with own_folder(folder, IMPORTED) as place:
         save_avatar(place, avatar)
     return avatar
-

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from scipy.ndimage import gaussian_filter
 
-from learn2talk_core.avatar.views import HeadMotion, View, write_views
+from learn2talk_core.avatar.views import MeshMotion, View, write_views
 from learn2talk_core.corpus.phonemes import PHONEMES, Phoneme
 from learn2talk_core.datasets.embedded.face import NOISE_WAVES, Face, colours, load_face
 from learn2talk_core.datasets.embedded.face_motion import move_face
@@ -63,7 +63,7 @@ def record_head(folder: str | Path, session: HeadSession, speaker: Speaker | Non
     count = session.expressions + session.held_out_expressions
     weights = head_expressions(count, session.seed)
     units = np.stack(list(face.unit.values()))
-    motion = HeadMotion(template, face.faces, units, weights, protected_triangles(face), mm_per_unit=1000.0)
+    motion = MeshMotion(template, face.faces, units, weights, protected_triangles(face), mm_per_unit=1000.0)
     views = list(_views(session, template))
     skin = colours(generator(session.seed, "skin"))
 

@@ -15,7 +15,14 @@ import torch
 from torch import Tensor, nn
 
 from learn2talk_core.avatar.avatar import WHITE, Avatar, as_bytes, draw_avatar
-from learn2talk_core.avatar.binding import BoundSplats, TriangleFrames, in_world, one_per_triangle, take, triangle_frames
+from learn2talk_core.avatar.binding import (
+    BoundSplats,
+    TriangleFrames,
+    in_world,
+    one_per_triangle,
+    take,
+    triangle_frames,
+)
 from learn2talk_core.avatar.density import RESET_OPACITY, Pull, densify, prune
 from learn2talk_core.avatar.views import View, read_picture
 from learn2talk_core.render.splats import draw_splats

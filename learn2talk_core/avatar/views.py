@@ -45,7 +45,7 @@ class View:
 
 
 @dataclass(frozen=True)
-class HeadMotion:
+class MeshMotion:
     """A mesh and its motion: vertices = template + weights · basis.
 
     Attributes:
@@ -75,7 +75,7 @@ class HeadMotion:
 
 
 def write_views(
-    folder: str | Path, views: Sequence[View], pictures: Iterable[np.ndarray], motion: HeadMotion, *, made_by: str
+    folder: str | Path, views: Sequence[View], pictures: Iterable[np.ndarray], motion: MeshMotion, *, made_by: str
 ) -> None:
     """Write pictures (uint8 RGB, in the order of `views`), cameras and motion, by the command `made_by`."""
     with own_folder(folder, made_by) as place:
@@ -141,7 +141,7 @@ def read_picture(view: View) -> np.ndarray:
     return np.rint(share * rgb + (1 - share) * 255).astype(np.uint8)
 
 
-def read_motion(folder: str | Path) -> HeadMotion:
+def read_motion(folder: str | Path) -> MeshMotion:
     """Read `motion.npz`.
 
     Raises:
@@ -174,7 +174,7 @@ def read_motion(folder: str | Path) -> HeadMotion:
         raise BadInput(f"{path}: faces", expected=f"triangles of {count} vertices", found=found, fix=FIX)
     some = (stored[name].astype(np.float32) for name in ("basis", "weights"))
     scale = float(stored["mm_per_unit"])
-    return HeadMotion(stored["template"].astype(np.float32), faces, *some, stored["protected"], scale)
+    return MeshMotion(stored["template"].astype(np.float32), faces, *some, stored["protected"], scale)
 
 
 def _described(view: View, name: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from learn2talk_core.render.pinhole import Pinhole
 from learn2talk_core.run.errors import BadInput
 
 
-def draw(
+def draw_with_gsplat(
     position: Tensor,
     scale: Tensor,
     rotation: Tensor,

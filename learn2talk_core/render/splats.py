@@ -30,8 +30,8 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from learn2talk_core.render import gsplat_backend
-from learn2talk_core.render.pinhole import Pinhole
 from learn2talk_core.render.over_frames import kernel, over_frames
+from learn2talk_core.render.pinhole import Pinhole
 from learn2talk_core.render.rasterise import array
 from learn2talk_core.run.errors import BadInput
 
@@ -107,7 +107,7 @@ def draw_splats(
     if backend not in ("cpu", "gsplat"):
         raise ValueError(f"backend: expected cpu or gsplat, found {backend}")
     if backend == "gsplat":
-        return SplatPicture(*gsplat_backend.draw(*splats, view, background, shift, NEAR))
+        return SplatPicture(*gsplat_backend.draw_with_gsplat(*splats, view, background, shift, NEAR))
     for name, part in zip(Splats._fields, splats, strict=True):
         if not torch.isfinite(part).all():
             fix = "Lower the learning rates, or load an earlier avatar."

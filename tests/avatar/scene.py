@@ -6,10 +6,11 @@ import numpy as np
 import torch
 
 from learn2talk_core.avatar.avatar import Avatar, draw_avatar
-from learn2talk_core.avatar.binding import BoundSplats
-from learn2talk_core.avatar.views import HeadMotion, View, write_views
+from learn2talk_core.avatar.binding import BoundSplats, one_per_triangle
+from learn2talk_core.avatar.views import MeshMotion, View, write_views
 from learn2talk_core.render.camera import Camera
 from learn2talk_core.render.pinhole import orbiting
+from tests.toy import sheet, topology
 
 FRONT = Camera(target=(0.0, 0.0, 0.0), extent=0.3, distance=1.0)
 
@@ -44,15 +45,15 @@ def small_avatar(count: int = 80, degree: int = 1) -> Avatar:
     return Avatar(some_splats(count, len(faces), degree=degree), vertices, faces, 1000.0, seen)
 
 
-def moving_octahedron(moments: int = 4) -> HeadMotion:
+def moving_octahedron(moments: int = 4) -> MeshMotion:
     vertices, faces = octahedron()
     basis = np.zeros((2, 6, 3), np.float32)
     basis[0, 2, 1], basis[1, 0, 0] = 0.05, 0.04  # the top rises, the right corner moves out
     weights = np.random.default_rng(1).uniform(0, 1, (moments, 2)).astype(np.float32)
-    return HeadMotion(vertices, faces, basis, weights, np.arange(8) < 2, 1000.0)
+    return MeshMotion(vertices, faces, basis, weights, np.arange(8) < 2, 1000.0)
 
 
-def write_small_views(folder: Path, size: int = 32, cameras: int = 5, moments: int = 4) -> HeadMotion:
+def write_small_views(folder: Path, size: int = 32, cameras: int = 5, moments: int = 4) -> MeshMotion:
     """Pictures that a known avatar draws; the last moment is of the split `test`, the last camera of `val`."""
     motion, avatar = moving_octahedron(moments), small_avatar()
     views = []
@@ -67,3 +68,16 @@ def write_small_views(folder: Path, size: int = 32, cameras: int = 5, moments: i
     ]
     write_views(folder, views, (picture.astype(np.uint8) for picture in pictures), motion, made_by="test")
     return motion
+
+
+def sheet_avatar() -> Avatar:
+    """Opaque small splats on the toy sheet, in the colours of its triangles."""
+    faces, albedo = topology().faces, topology().colours
+    splats = one_per_triangle(len(faces), degree=0)
+    colour = torch.from_numpy(albedo[faces].mean(axis=1))
+    splats = splats._replace(
+        scale=torch.full_like(splats.scale, -1.0),
+        opacity=torch.full_like(splats.opacity, 5.0),
+        base=((colour - 0.5) / 0.28209479)[:, None],
+    )
+    return Avatar(splats, sheet(), faces, 1000.0, np.zeros((1, 1), np.float32))

@@ -58,7 +58,9 @@ def test_world_harmonics_do_not_turn_with_the_triangle():
     frames = triangle_frames(torch.from_numpy(vertices), torch.from_numpy(faces).long())
     world = in_world(splats, frames, view, degree=1, local=False)
     towards = world.position - torch.tensor(view.position, dtype=torch.float32)
-    expected = spherical_harmonics(torch.cat([splats.base, splats.rest], 1), towards / towards.norm(dim=1, keepdim=True))
+    expected = spherical_harmonics(
+        torch.cat([splats.base, splats.rest], 1), towards / towards.norm(dim=1, keepdim=True)
+    )
     torch.testing.assert_close(world.colour, expected)
     assert (world.colour - in_world(splats, frames, view, degree=1).colour).abs().max() > 0.05
 

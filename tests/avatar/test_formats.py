@@ -10,7 +10,7 @@ from learn2talk_core.animation.animation import Animation
 from learn2talk_core.avatar.avatar import as_bytes, draw_avatar
 from learn2talk_core.avatar.baking import baked
 from learn2talk_core.avatar.driving import driver
-from learn2talk_core.avatar.formats import Shot, avatar_formats, avatar_pictures, avatar_view
+from learn2talk_core.avatar.formats import Framing, avatar_formats, avatar_pictures, avatar_view
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.video.video_file import read_video
@@ -60,7 +60,7 @@ def test_another_topology_is_refused():
 
 
 def test_video_has_the_pictures_and_the_sound(tmp_path):
-    shot = Shot(yaw=20, pitch=10, size=64)
+    shot = Framing(yaw=20, pitch=10, size=64)
     (path,) = avatar_formats(small_avatar(), shot)["mp4"](tmp_path / "a", speaking())
     frames, fps, wave = read_video(path)
     assert (frames.shape, fps) == ((FRAMES, 64, 64, 3), 25)
@@ -73,13 +73,13 @@ def test_video_has_the_pictures_and_the_sound(tmp_path):
 def test_a_turntable_comes_back():
     avatar, animation = small_avatar(), speaking(states=np.zeros((FRAMES, 2), np.float32))
     place = driver(avatar, animation)
-    shown = list(avatar_pictures(avatar, animation, Shot(turntable=4 / 25, size=32), place))
+    shown = list(avatar_pictures(avatar, animation, Framing(turntable=4 / 25, size=32), place))
     np.testing.assert_array_equal(shown[0], shown[4])
     assert np.abs(shown[0].astype(int) - shown[2]).mean() > 3
 
 
 def test_ply_of_every_frame(tmp_path):
-    (folder,) = avatar_formats(small_avatar(), Shot())["ply"](tmp_path / "a", speaking())
+    (folder,) = avatar_formats(small_avatar(), Framing())["ply"](tmp_path / "a", speaking())
     files = sorted(folder.iterdir())
     assert [file.name for file in files] == [f"{frame:06d}.ply" for frame in range(FRAMES)]
     header, data = files[2].read_bytes().split(b"end_header\n")
@@ -89,11 +89,11 @@ def test_ply_of_every_frame(tmp_path):
     np.testing.assert_array_equal(rows[:, :3], expected.position)
     np.testing.assert_array_equal(rows[:, -4:], expected.rotation)
     with pytest.raises(BadInput, match="expected no folder, or an empty one"):
-        avatar_formats(small_avatar(), Shot())["ply"](tmp_path / "a", speaking())
+        avatar_formats(small_avatar(), Framing())["ply"](tmp_path / "a", speaking())
 
 
 def test_gltf_has_linear_scales_and_turned_rotations(tmp_path):
-    (path,) = avatar_formats(small_avatar(), Shot())["glb"](tmp_path / "a", speaking())
+    (path,) = avatar_formats(small_avatar(), Framing())["glb"](tmp_path / "a", speaking())
     file = Glb(path)
     (primitive,) = file.document["meshes"][0]["primitives"]
     name = "KHR_gaussian_splatting"
@@ -117,7 +117,7 @@ def test_gltf_has_linear_scales_and_turned_rotations(tmp_path):
 
 def test_usd_has_a_sample_for_every_frame(tmp_path):
     pxr = pytest.importorskip("pxr.Usd", reason="usd-core is not installed")
-    path, sound = avatar_formats(small_avatar(), Shot())["usd"](tmp_path / "a", speaking())
+    path, sound = avatar_formats(small_avatar(), Framing())["usd"](tmp_path / "a", speaking())
     stage = pxr.Stage.Open(str(path))
     prim = stage.GetDefaultPrim()
     assert prim.GetTypeName() == "ParticleField3DGaussianSplat"
@@ -136,7 +136,7 @@ def test_usd_has_a_sample_for_every_frame(tmp_path):
 def test_usd_says_what_it_needs(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "pxr", None)
     with pytest.raises(BadInput, match=r"expected usd-core 26\.3 or newer"):
-        avatar_formats(small_avatar(), Shot())["usd"](tmp_path / "a", speaking())
+        avatar_formats(small_avatar(), Framing())["usd"](tmp_path / "a", speaking())
     assert not list(tmp_path.iterdir())
 
 
@@ -144,4 +144,4 @@ def test_nan_is_refused(tmp_path):
     bad = speaking(offset=np.full((6, 3), np.nan, np.float32))
     for name in ("mp4", "ply", "glb"):
         with pytest.raises(BadInput, match="NaN or infinity in offset"):
-            avatar_formats(small_avatar(), Shot())[name](tmp_path / "a", bad)
+            avatar_formats(small_avatar(), Framing())[name](tmp_path / "a", bad)

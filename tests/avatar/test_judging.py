@@ -5,27 +5,14 @@ import pytest
 import torch
 
 from learn2talk_core.avatar.avatar import Avatar
-from learn2talk_core.avatar.binding import one_per_triangle
 from learn2talk_core.avatar.judging import AvatarJudges, faces_of, judge_avatar, mouths_of
 from learn2talk_core.corpus.phonemes import PHONEMES
 from learn2talk_core.models.lipreader import LipReader
 from learn2talk_core.models.sync_expert2d import SyncExpert2D
 from learn2talk_core.run.errors import BadInput
+from tests.avatar.scene import sheet_avatar
 from tests.models.test_lipreader import SMALL
-from tests.toy import sheet, topology, toy_corpus
-
-
-def sheet_avatar(grey: bool = False) -> Avatar:
-    """Opaque small splats on the toy sheet, in the colours of its triangles."""
-    faces, albedo = topology().faces, topology().colours
-    splats = one_per_triangle(len(faces), degree=0)
-    colour = torch.from_numpy(albedo[faces].mean(axis=1)) * (0 if grey else 1)
-    splats = splats._replace(
-        scale=torch.full_like(splats.scale, -1.0),
-        opacity=torch.full_like(splats.opacity, 5.0),
-        base=((colour - 0.5) / 0.28209479)[:, None],
-    )
-    return Avatar(splats, sheet(), faces, 1000.0, np.zeros((1, 1), np.float32))
+from tests.toy import toy_corpus
 
 
 def judges() -> AvatarJudges:

@@ -22,7 +22,12 @@ def test_layout_is_the_fields(tmp_path):
     write_splat_ply(tmp_path / "a.ply", splats, bound=False)
     raw = trimesh.load(tmp_path / "a.ply").metadata["_ply_raw"]["vertex"]["data"]
     names = ["x", "y", "z", "nx", "ny", "nz", *(f"f_dc_{i}" for i in range(3)), *(f"f_rest_{i}" for i in range(9))]
-    assert list(raw.dtype.names) == [*names, "opacity", *(f"scale_{i}" for i in range(3)), *(f"rot_{i}" for i in range(4))]
+    assert list(raw.dtype.names) == [
+        *names,
+        "opacity",
+        *(f"scale_{i}" for i in range(3)),
+        *(f"rot_{i}" for i in range(4)),
+    ]
     rest = np.stack([raw[f"f_rest_{i}"].ravel() for i in range(9)], 1)
     np.testing.assert_array_equal(rest[:, 3:6], splats.rest[:, :, 1])  # green
     np.testing.assert_array_equal(raw["opacity"].ravel(), splats.opacity)

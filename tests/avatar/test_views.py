@@ -49,7 +49,9 @@ def test_masks_and_transparency_become_white(folder):
     cv2.imwrite(str(folder / "mask.png"), mask)
     edit(folder, lambda frames: frames[0].update(fg_mask_path="mask.png"))
     image = read_picture(read_views(folder)[0])
-    assert (image[:8] == 255).all() and (image[:, :4] == 255).all() and (image[8:, 4:] == 90).all()
+    assert (image[:8] == 255).all()
+    assert (image[:, :4] == 255).all()
+    assert (image[8:, 4:] == 90).all()
 
 
 def test_bad_folders_are_refused(folder, tmp_path):
@@ -107,5 +109,5 @@ def test_bad_motion_is_refused(folder):
         with pytest.raises(BadInput, match=text):
             read_motion(folder)
     (folder / "motion.npz").unlink()
-    with pytest.raises(BadInput, match="neither motion.npz nor flame_param"):
+    with pytest.raises(BadInput, match=r"neither motion\.npz nor flame_param"):
         read_motion(folder)

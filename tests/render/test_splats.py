@@ -2,6 +2,7 @@
 
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -14,6 +15,7 @@ from learn2talk_core.render.camera import Camera, project
 from learn2talk_core.render.pinhole import Pinhole, orbiting, pinhole
 from learn2talk_core.render.splats import (
     DILATION,
+    FLAT,
     LEAST_LIGHT,
     LEAST_OPAQUE,
     MARGIN,
@@ -21,6 +23,9 @@ from learn2talk_core.render.splats import (
     NEAR,
     REACH,
     Splats,
+    _numbers,
+    _project,
+    _project_backward,
     draw_splats,
     spherical_harmonics,
 )
@@ -219,3 +224,37 @@ def test_gsplat_is_only_needed_when_asked_for(monkeypatch):
     monkeypatch.setitem(sys.modules, "gsplat", stand_in)
     with pytest.raises(BadInput, match="tensors on a CUDA device for gsplat, found cpu"):
         draw_splats(cloud(3, 0), VIEW, BACKGROUND, backend="gsplat")
+
+
+def test_projection_and_its_gradient_equal_gsplat():
+    """gsplat 1.5.3's own numbers (tests/golden/splats)."""
+    with np.load(Path(__file__).parents[1] / "golden" / "splats" / "gsplat_projection.npz") as stored:
+        golden = dict(stored)
+    fx, fy, cx, cy, width, height = golden["lens"].tolist()
+    view = Pinhole(golden["turn"], golden["move"], (fx, fy), (cx, cy), int(height), int(width))
+    count = len(golden["position"])
+    parts = [golden[name] for name in ("position", "scale", "rotation")]
+    flat, depth = np.empty((count, FLAT)), np.empty(count, np.float32)
+    _project(0, count, *parts, np.ones(count), np.ones((count, 3)), np.zeros((count, 2)), *_numbers(view), flat, depth)
+    seen = depth < np.inf
+    assert 30 < seen.sum() < count  # some are outside the image
+    np.testing.assert_allclose(flat[seen, :2], golden["centre"][seen], rtol=1e-9)
+    np.testing.assert_allclose(flat[seen, 2:5], golden["inverse"][seen], rtol=1e-6)
+    np.testing.assert_allclose(depth[seen], golden["depth"][seen], rtol=1e-6)
+    # the kernel takes Σ h (dx, dy, dx², dx dy, dy²); choose sums that are the gradients of centre and inverse covariance
+    a, b, c = flat[:, 2], flat[:, 3], flat[:, 4]
+    mx, my = golden["to_centre"].T
+    sums = np.zeros((count, 9))
+    area = a * c - b * b
+    sums[:, 0], sums[:, 1] = -(c * mx - b * my) / (2 * area), -(a * my - b * mx) / (2 * area)
+    sums[:, 2], sums[:, 3], sums[:, 4] = (
+        golden["to_inverse"][:, 0],
+        golden["to_inverse"][:, 1] / 2,
+        golden["to_inverse"][:, 2],
+    )
+    sums[~seen] = 0
+    results = [np.zeros((count, size)) for size in (3, 3, 4)]
+    rest = [np.zeros(count), np.zeros((count, 3)), np.zeros((count, 2))]
+    _project_backward(0, count, sums, flat, *parts, *_numbers(view), *results, *rest)
+    for name, found in zip(("to_position", "to_scale", "to_rotation"), results, strict=True):
+        np.testing.assert_allclose(found[seen], golden[name][seen], rtol=1e-5, atol=1e-8, err_msg=name)

@@ -71,12 +71,13 @@ def test_the_worker_sorts_from_back_to_front(tmp_path):
         "local": avatar.splats.position.reshape(-1).tolist(),
         "faces": avatar.faces.reshape(-1).tolist(),
     }
+    moved = {"positions": vertices.reshape(-1).tolist(), "direction": direction.tolist()}
     script = f"""
       const answers = [];
       globalThis.postMessage = (sorted) => answers.push([...sorted]);
       {(STATIC / "sorter.js").read_text().replace("onmessage =", "globalThis.onmessage =")}
       globalThis.onmessage({{ data: {json.dumps(sent)} }});
-      globalThis.onmessage({{ data: {{ positions: {vertices.reshape(-1).tolist()}, direction: {direction.tolist()} }} }});
+      globalThis.onmessage({{ data: {json.dumps(moved)} }});
       console.log(JSON.stringify(answers[0]));
     """
     (tmp_path / "sort.mjs").write_text(script)
@@ -113,7 +114,8 @@ def pane(page: Page) -> tuple[np.ndarray, dict]:
               const whole = stage.host.getBoundingClientRect(), box = pane.element.getBoundingClientRect();
               const ratio = stage.canvas.width / whole.width;
               return JSON.stringify({
-                image: stage.canvas.toDataURL(), left: (box.left - whole.left) * ratio, top: (box.top - whole.top) * ratio,
+                image: stage.canvas.toDataURL(),
+                left: (box.left - whole.left) * ratio, top: (box.top - whole.top) * ratio,
                 width: box.width * ratio, height: box.height * ratio, scale: pane.group.scale.x,
                 toCamera: stage.camera.matrixWorldInverse.elements, toClip: stage.camera.projectionMatrix.elements,
               });
@@ -152,4 +154,3 @@ def test_the_browser_draws_what_the_renderer_draws(tmp_path):
     assert np.abs(image[..., 3] - cover).mean() < 0.01
     assert np.abs(found - expected.clip(0, 1)).mean() < 0.01
     assert np.corrcoef(found.ravel(), expected.clip(0, 1).ravel())[0, 1] > 0.995
-
