@@ -18,7 +18,7 @@ from learn2talk_core.avatar.flame_head import (
 )
 from learn2talk_core.avatar.splat_files import read_splat_ply
 from learn2talk_core.avatar.training import AvatarSchedule, judge_views, train_splats
-from learn2talk_core.avatar.views import MeshMotion, View, read_motion, read_views
+from learn2talk_core.avatar.views import MeshMotion, View, read_mesh_motion, read_views
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.own_folder import own_folder
 from learn2talk_core.run.progress import log
@@ -47,7 +47,7 @@ def open_inputs(inputs: AvatarInputs) -> tuple[list[View], MeshMotion | FlameMot
             raise BadInput("--flame", expected="FLAME's model file, for this folder", found="none", fix=fix)
         motion = read_flame_motion(inputs.images, views, load_flame_rig(inputs.flame))
     else:
-        motion = read_motion(inputs.images)
+        motion = read_mesh_motion(inputs.images)
         latest = max(view.time for view in views)
         if latest >= motion.moments:
             found = f"a picture of moment {latest}"

@@ -141,7 +141,7 @@ def read_picture(view: View) -> np.ndarray:
     return np.rint(share * rgb + (1 - share) * 255).astype(np.uint8)
 
 
-def read_motion(folder: str | Path) -> MeshMotion:
+def read_mesh_motion(folder: str | Path) -> MeshMotion:
     """Read `motion.npz`.
 
     Raises:
@@ -216,8 +216,8 @@ def _view(path: Path, number: int, frame: Any, split: str) -> View:
         focal = float(frame["fl_x"]), float(frame.get("fl_y", frame["fl_x"]))
         centre = float(frame.get("cx", width / 2)), float(frame.get("cy", height / 2))
         time, camera = int(frame["timestep_index"]), int(frame.get("camera_index", 0))
-        picture = inside(path.parent, frame["file_path"])
-        mask = inside(path.parent, frame["fg_mask_path"]) if frame.get("fg_mask_path") else None
+        picture = listed_file(path.parent, frame["file_path"])
+        mask = listed_file(path.parent, frame["fg_mask_path"]) if frame.get("fg_mask_path") else None
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         expected = "w, h, fl_x, transform_matrix, timestep_index and file_path"
         found = f"{type(error).__name__}: {str(error)[:100]}"
@@ -237,7 +237,7 @@ def _view(path: Path, number: int, frame: Any, split: str) -> View:
     return View(time, camera, view, split, picture, mask)
 
 
-def inside(folder: Path, name: str) -> Path:
+def listed_file(folder: Path, name: str) -> Path:
     """A file that a list in `folder` names; it must be in that folder or beside it, as VHAP's unions are."""
     path = folder / name
     if not path.resolve().is_relative_to(folder.resolve().parent):

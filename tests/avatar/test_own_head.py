@@ -12,7 +12,7 @@ from learn2talk_core.avatar.own_head import (
     protected_triangles,
     record_head,
 )
-from learn2talk_core.avatar.views import read_motion, read_picture, read_views
+from learn2talk_core.avatar.views import read_mesh_motion, read_picture, read_views
 from learn2talk_core.datasets.embedded.face import colours, load_face
 from learn2talk_core.render.pinhole import orbiting
 
@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
 
 
 def test_splits_are_disjoint_in_views_and_expressions(folder):
-    views, motion = read_views(folder), read_motion(folder)
+    views, motion = read_views(folder), read_mesh_motion(folder)
     by_split = {split: {(v.time, v.number) for v in views if v.split == split} for split in ("train", "val", "test")}
     assert by_split["train"] == {(time, number) for time in range(4) for number in range(3)}
     assert {number for _, number in by_split["val"]} == {3}
@@ -37,7 +37,7 @@ def test_splits_are_disjoint_in_views_and_expressions(folder):
 
 
 def test_pictures_show_the_head_where_the_cameras_see_the_mesh(folder):
-    views, motion = read_views(folder), read_motion(folder)
+    views, motion = read_views(folder), read_mesh_motion(folder)
     for view in views[::3]:
         points = motion.vertices(view.time) @ view.camera.rotation.T + view.camera.translation
         pixels = (points[:, :2] / points[:, 2:] * view.camera.focal + view.camera.centre).astype(int)

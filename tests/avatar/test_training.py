@@ -20,7 +20,7 @@ from learn2talk_core.avatar.training import (
     scene_extent,
     train_splats,
 )
-from learn2talk_core.avatar.views import read_motion, read_views
+from learn2talk_core.avatar.views import read_mesh_motion, read_views
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.training import loop
 from learn2talk_core.training.scratch import Scratch
@@ -46,7 +46,7 @@ def test_learns_held_out_views_and_expressions(folder, tmp_path):
     assert last["psnr"] > first["psnr"] + 4
     assert 8 < metrics["splats"] <= 120
     assert metrics["splats"] == len(avatar.splats.position) == last["splats"]
-    views, motion = read_views(folder), read_motion(folder)
+    views, motion = read_views(folder), read_mesh_motion(folder)
     untrained = Avatar(one_per_triangle(8, 1), motion.template, motion.faces, 1000.0, motion.weights)
     for split, name in (("val", "views"), ("test", "expressions")):
         before = judge_views(untrained, [view for view in views if view.split == split], motion.vertices)
@@ -61,7 +61,7 @@ def test_learns_held_out_views_and_expressions(folder, tmp_path):
 
 def test_a_killed_training_goes_on_to_the_same_result(folder, tmp_path, monkeypatch):
     """Killed after 100 of its steps: the resumed run equals one that was not killed, byte for byte."""
-    views, motion = [view for view in read_views(folder) if view.split == "train"], read_motion(folder)
+    views, motion = [view for view in read_views(folder) if view.split == "train"], read_mesh_motion(folder)
     from dataclasses import replace
 
     short = replace(SCHEDULE, steps=120)

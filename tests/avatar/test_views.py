@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from learn2talk_core.avatar.views import read_motion, read_picture, read_views
+from learn2talk_core.avatar.views import read_mesh_motion, read_picture, read_views
 from learn2talk_core.run.errors import BadInput
 from tests.avatar.scene import write_small_views
 
@@ -23,7 +23,7 @@ def edit(folder, change, split="train") -> None:
 
 
 def test_cameras_pictures_and_motion_survive(folder):
-    views, motion = read_views(folder), read_motion(folder)
+    views, motion = read_views(folder), read_mesh_motion(folder)
     assert [sum(view.split == split for view in views) for split in ("train", "val", "test")] == [12, 3, 5]
     assert motion.moments == 4
     np.testing.assert_allclose(motion.vertices(2)[2, 1], 0.1 + 0.05 * motion.weights[2, 0], rtol=1e-6)
@@ -107,7 +107,7 @@ def test_bad_motion_is_refused(folder):
     ]:
         np.savez(folder / "motion.npz", **{**good, name: value})
         with pytest.raises(BadInput, match=text):
-            read_motion(folder)
+            read_mesh_motion(folder)
     (folder / "motion.npz").unlink()
     with pytest.raises(BadInput, match=r"neither motion\.npz nor flame_param"):
-        read_motion(folder)
+        read_mesh_motion(folder)

@@ -241,17 +241,13 @@ def test_projection_and_its_gradient_equal_gsplat():
     np.testing.assert_allclose(flat[seen, :2], golden["centre"][seen], rtol=1e-9)
     np.testing.assert_allclose(flat[seen, 2:5], golden["inverse"][seen], rtol=1e-6)
     np.testing.assert_allclose(depth[seen], golden["depth"][seen], rtol=1e-6)
-    # the kernel takes Σ h (dx, dy, dx², dx dy, dy²); choose sums that are the gradients of centre and inverse covariance
+    # the kernel takes Σ h (dx, dy, dx², dx dy, dy²): sums that are the gradients of centre and inverse covariance
     a, b, c = flat[:, 2], flat[:, 3], flat[:, 4]
     mx, my = golden["to_centre"].T
     sums = np.zeros((count, 9))
     area = a * c - b * b
     sums[:, 0], sums[:, 1] = -(c * mx - b * my) / (2 * area), -(a * my - b * mx) / (2 * area)
-    sums[:, 2], sums[:, 3], sums[:, 4] = (
-        golden["to_inverse"][:, 0],
-        golden["to_inverse"][:, 1] / 2,
-        golden["to_inverse"][:, 2],
-    )
+    sums[:, 2:5] = golden["to_inverse"] * [1, 0.5, 1]
     sums[~seen] = 0
     results = [np.zeros((count, size)) for size in (3, 3, 4)]
     rest = [np.zeros(count), np.zeros((count, 3)), np.zeros((count, 2))]
