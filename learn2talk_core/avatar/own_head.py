@@ -31,7 +31,8 @@ RECORDED = "learn2talk avatar record"
 SUPERSAMPLE = 2  # samples per pixel along x and along y
 HAIR = (0.16, 0.10, 0.07)
 LATTICE, CELL = 64, 0.0015  # cells and metres per cell of the noise that the textures are made of
-TURN, RISE = 75, (-18, 30)  # degrees that the training cameras span to each side, and downwards and upwards
+TURN, RISE = 75, (-18, 30)  # degrees that the cameras span to each side, and downwards and upwards
+SWAY = 12  # degrees by which a training camera moves between moments, to each side
 # direction in the world towards each light, and its colour
 LIGHTS = (((0.45, 0.55, 0.75), (0.78, 0.74, 0.68)), ((-0.9, 0.05, 0.45), (0.16, 0.19, 0.24)),
           ((0.2, 0.5, -0.9), (0.26, 0.26, 0.28)))  # fmt: skip
@@ -246,10 +247,12 @@ def _views(session: HeadSession, template: np.ndarray) -> Iterator[View]:
     yaw = np.radians(TURN) * (2 * (np.argsort(np.argsort(share)) + 0.5) / cameras - 1)
     yaw[-session.held_out_cameras :] *= 0.6
     pitch = np.radians(rng.uniform(*RISE, cameras))
-    sides = [orbiting(front, session.size, session.size, *angles) for angles in zip(yaw, pitch, strict=True)]
     for time in range(session.expressions + session.held_out_expressions):
-        for number, camera in enumerate(sides):
+        for number in range(cameras):
             held_out = number >= session.cameras
+            # the training cameras sway, so that a splat is seen from more than a few directions
+            sway = np.radians(SWAY) * rng.uniform(-1, 1, 2) * (not held_out)
+            camera = orbiting(front, session.size, session.size, yaw[number] + sway[0], pitch[number] + sway[1])
             if time < session.expressions and not held_out:
                 yield View(time, number, camera, "train")
             elif time < session.expressions and (time + number) % 4 == 0:

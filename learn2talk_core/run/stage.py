@@ -26,8 +26,8 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | s
     `main(params)`, or `main(params, role)` where the stage is run once for each of `roles`, does the work and returns
     one sentence that says what it made. If the roles are the students or avatars of a run, `roles` is the name of the
     parameter that lists them. Time and peak memory go to `metrics/cost/NAME[-ROLE].json`, those of a student or avatar
-    to `metrics/cost/students/ROLE.json` or `metrics/cost/avatars/ROLE.json`. Errors are handled by `run_program`. Under `accelerate launch` or `torchrun` it
-    joins the other processes.
+    to `metrics/cost/students/ROLE.json` or `metrics/cost/avatars/ROLE.json`. Errors are handled by `run_program`. Under
+    `accelerate launch` or `torchrun` it joins the other processes.
     """
     name = sys.modules["__main__"].__spec__.name.rpartition(".")[2]  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(prog=f"python -m stages.{name}", description=sys.modules["__main__"].__doc__)

@@ -242,6 +242,7 @@ def test_projection_and_its_gradient_equal_gsplat():
     np.testing.assert_allclose(flat[seen, 2:5], golden["inverse"][seen], rtol=1e-6)
     np.testing.assert_allclose(depth[seen], golden["depth"][seen], rtol=1e-6)
     # the kernel takes Σ h (dx, dy, dx², dx dy, dy²): sums that are the gradients of centre and inverse covariance
+    flat[~seen] = 1, 1, 2, 1, 2, *np.ones(FLAT - 5)
     a, b, c = flat[:, 2], flat[:, 3], flat[:, 4]
     mx, my = golden["to_centre"].T
     sums = np.zeros((count, 9))
