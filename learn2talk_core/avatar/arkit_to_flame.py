@@ -8,6 +8,7 @@ parameters are fitted to it, frame by frame (`export.flame`).
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -80,11 +81,7 @@ def write_flame_parameters(path: str | Path, expression: np.ndarray, jaw: np.nda
     `neck_pose`, `eyes_pose`, `translation`, and `fps`; the head does not move."""
     frames = len(expression)
     still = {"rotation": 3, "neck_pose": 3, "eyes_pose": 6, "translation": 3}
+    arrays: dict[str, Any] = {name: np.zeros((frames, size), np.float32) for name, size in still.items()}
+    arrays |= {"expr": expression.astype(np.float32), "jaw_pose": jaw.astype(np.float32), "fps": np.float32(fps)}
     with whole_file(path) as partial, partial.open("wb") as file:
-        np.savez(
-            file,
-            expr=expression.astype(np.float32),
-            jaw_pose=jaw.astype(np.float32),
-            fps=np.float32(fps),
-            **{name: np.zeros((frames, size), np.float32) for name, size in still.items()},
-        )
+        np.savez(file, **arrays)

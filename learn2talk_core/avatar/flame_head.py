@@ -156,7 +156,8 @@ def flame_vertices(
     turns = Rotation.from_rotvec(np.reshape(pose, (5, 3))).as_matrix()
     joints = rig.regressor @ shaped
     posed = shaped + rig.correctives @ (turns[1:] - np.eye(3)).reshape(-1)
-    whole_turn, whole_move = [], []  # of each joint: x → R x + t
+    whole_turn: list[np.ndarray] = []  # of each joint: x → R x + t
+    whole_move: list[np.ndarray] = []
     for joint, parent in enumerate(PARENTS):
         turn, move = turns[joint], joints[joint] - turns[joint] @ joints[joint]
         if parent >= 0:

@@ -60,8 +60,8 @@ def judge_avatar(avatar: Avatar, corpus: Corpus, clips: Sequence[Clip], judges: 
         found = f"another one, of {len(avatar.template)} vertices"
         fix = "Judge it with the corpus whose head it shows."
         raise BadInput("avatar", expected=f"the mesh of {corpus.folder}", found=found, fix=fix)
-    rows = [_judged(avatar, corpus, clip, judges) for clip in progress(clips, "clips", unit="clip")]
-    rows = [row for row in rows if row is not None]
+    judged = [_judged(avatar, corpus, clip, judges) for clip in progress(clips, "clips", unit="clip")]
+    rows = [row for row in judged if row is not None]
     if not rows:
         found = f"{len(clips)} shorter ones"
         raise BadInput("clips", expected=f"some of more than {FRAMES} frames", found=found, fix="Give longer ones.")

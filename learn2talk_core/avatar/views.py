@@ -172,9 +172,9 @@ def read_mesh_motion(folder: str | Path) -> MeshMotion:
     if not triangles or faces.min() < 0 or faces.max() >= count:
         found = f"{triangles} triangles, vertex numbers up to {faces.max(initial=0)}"
         raise BadInput(f"{path}: faces", expected=f"triangles of {count} vertices", found=found, fix=FIX)
-    some = (stored[name].astype(np.float32) for name in ("basis", "weights"))
+    template, basis, weights = (stored[name].astype(np.float32) for name in ("template", "basis", "weights"))
     scale = float(stored["mm_per_unit"])
-    return MeshMotion(stored["template"].astype(np.float32), faces, *some, stored["protected"], scale)
+    return MeshMotion(template, faces, basis, weights, stored["protected"], scale)
 
 
 def _described(view: View, name: str) -> dict[str, Any]:
