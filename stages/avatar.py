@@ -8,8 +8,9 @@ import tempfile
 from dataclasses import dataclass, replace
 
 from learn2talk_core.avatar.avatar import save_avatar
-from learn2talk_core.avatar.make import AvatarInputs, train_avatar
+from learn2talk_core.avatar.make import AvatarInputs, held_out_sheet, train_avatar
 from learn2talk_core.avatar.own_head import HeadSession, record_head
+from learn2talk_core.avatar.pictures import write_picture
 from learn2talk_core.avatar.training import AvatarSchedule
 from learn2talk_core.run import paths
 from learn2talk_core.run.config import shared
@@ -20,6 +21,7 @@ from learn2talk_core.training.scratch import open_scratch
 
 OUT = paths.AVATARS
 METRICS, CURVES = f"{paths.METRICS}/avatars", f"{paths.CURVES}/avatars"
+PLOTS = f"{paths.PLOTS}/avatars"
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ def main(params: Params, name: str) -> str:
             images = wanted.images or f"{place}/head"
             if wanted.images is None:
                 record_head(images, HeadSession(seed=params.seed))
-            avatar, metrics, history = train_avatar(AvatarInputs(images, wanted.flame), schedule, scratch)
+            inputs = AvatarInputs(images, wanted.flame)
+            avatar, metrics, history = train_avatar(inputs, schedule, scratch)
+            write_picture(f"{PLOTS}/{name}.png", held_out_sheet(inputs, avatar))
         with whole_folder(f"{OUT}/{name}") as folder:
             save_avatar(folder, avatar)
         write_curve(history, f"{CURVES}/{name}.csv")

@@ -61,6 +61,9 @@ def add(subparsers: Subparsers) -> None:
     judge.add_argument("--split", default="test_seen", help="its clips (default: %(default)s)")
     judge.add_argument("--clips", type=int, default=10, help="at most this many (default: %(default)s)")
     judge.add_argument("--json", metavar="FILE", help="also write the scores to this file")
+    judge.add_argument(
+        "--video", metavar="FILE", help="also write the first clip as mesh and splats side by side (mp4)"
+    )
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -128,12 +131,12 @@ def _flame(arguments: argparse.Namespace) -> int:
 
 def _judge(arguments: argparse.Namespace) -> int:
     from learn2talk_core.avatar.avatar import load_avatar
-    from learn2talk_core.avatar.judging import WAYS, judge_avatar, load_avatar_judges
+    from learn2talk_core.avatar.judging import WAYS, judge_avatar, load_avatar_judges, write_beside_mesh
     from learn2talk_core.corpus.format import open_corpus
     from learn2talk_core.run.files import check_file, write_json
 
-    if arguments.json:
-        check_file(arguments.json)
+    for path in filter(None, (arguments.json, arguments.video)):
+        check_file(path)
     avatar, corpus = load_avatar(arguments.avatar), open_corpus(arguments.corpus)
     scores = judge_avatar(avatar, corpus, corpus.split(arguments.split)[: arguments.clips], load_avatar_judges())
     for way in WAYS:
@@ -142,6 +145,8 @@ def _judge(arguments: argparse.Namespace) -> int:
         print(f"{way}: LSE-D {row['lse_d']:.3f}, LSE-C {row['lse_c']:.3f}, lag {row['lag_ms']:.0f} ms{said}")
     if arguments.json:
         write_json(arguments.json, scores)
+    if arguments.video:
+        write_beside_mesh(arguments.video, avatar, corpus, corpus.split(arguments.split)[0])
     return 0
 
 

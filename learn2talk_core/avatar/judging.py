@@ -6,6 +6,7 @@ expert sees faces, brows to chin, and compared with the sound (LSE-D, LSE-C, lag
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,14 @@ from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, audio_emb
 from learn2talk_core.render.camera import Camera
 from learn2talk_core.render.mouth import CROP, LUMA, mouth_view, render_mouth
 from learn2talk_core.render.pinhole import pinhole
-from learn2talk_core.report.face import portraits
+from learn2talk_core.report.face import portrait_camera, portraits
+from learn2talk_core.report.side_by_side import side_by_side, sound
 from learn2talk_core.run import paths
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.resample import resample_frames
 from learn2talk_core.video.talking_video import FACE_SIZE, MOUTH_SIZE, VIDEO_FPS
+from learn2talk_core.video.video_file import write_video
 
 WAYS = ("splats", "mesh")
 
@@ -77,6 +80,13 @@ def judge_avatar(avatar: Avatar, corpus: Corpus, clips: Sequence[Clip], judges: 
     return scores | {"lag_difference_ms": float(max(lags))}
 
 
+def mesh_of(avatar: Avatar, corpus: Corpus, clip: Clip) -> np.ndarray:
+    """The avatar's mesh (T, V, 3) at 25 fps with the true motion of a clip."""
+    scale = np.float32(corpus.mm_per_unit / avatar.mm_per_unit)
+    moved = corpus.vertices(clip) - corpus.template(clip.speaker)
+    return avatar.template + scale * resample_frames(moved, corpus.fps, VIDEO_FPS)
+
+
 def mouths_of(avatar: Avatar, corpus: Corpus, vertices: np.ndarray) -> dict[str, np.ndarray]:
     """Grey pictures of the mouth (T, 88, 88) in 0..1, as splats and as the mesh, for the avatar's mesh (T, V, 3)."""
     view = mouth_view(corpus.topology, avatar.template, avatar.mm_per_unit)
@@ -98,11 +108,22 @@ def faces_of(avatar: Avatar, corpus: Corpus, vertices: np.ndarray) -> dict[str, 
     return {"splats": splats, "mesh": portraits(vertices, corpus.topology, camera, FACE_SIZE, FACE_SIZE)}
 
 
+def write_beside_mesh(path: str | Path, avatar: Avatar, corpus: Corpus, clip: Clip, size: int = 300) -> None:
+    """Write a video of the true motion of a clip, as the mesh and as splats, with sound."""
+    vertices = mesh_of(avatar, corpus, clip)
+    camera = portrait_camera(corpus.topology, avatar.template)
+    view = pinhole(camera, size, size)
+    panels: dict[str, np.ndarray | None] = {
+        "Mesh": portraits(vertices, corpus.topology, camera, size, size),
+        "Splats": np.stack([as_bytes(draw_avatar(avatar, frame, view)) for frame in vertices]),
+    }
+    audio = sound(corpus.audio(clip), len(vertices), VIDEO_FPS)
+    write_video(path, side_by_side(panels, f"“{clip.text}”", clip.phonemes, VIDEO_FPS), VIDEO_FPS, audio)
+
+
 def _judged(avatar: Avatar, corpus: Corpus, clip: Clip, judges: AvatarJudges) -> dict[str, dict[str, Any]] | None:
     """What the judges say about one clip; None if it is too short."""
-    scale = np.float32(corpus.mm_per_unit / avatar.mm_per_unit)
-    moved = corpus.vertices(clip) - corpus.template(clip.speaker)
-    vertices = avatar.template + scale * resample_frames(moved, corpus.fps, VIDEO_FPS)
+    vertices = mesh_of(avatar, corpus, clip)
     if len(vertices) <= FRAMES:
         return None
     mouths, faces = mouths_of(avatar, corpus, vertices), faces_of(avatar, corpus, vertices)

@@ -16,6 +16,7 @@ from learn2talk_core.avatar.flame_head import (
     load_flame_rig,
     read_flame_motion,
 )
+from learn2talk_core.avatar.pictures import avatar_sheet, write_picture
 from learn2talk_core.avatar.splat_files import read_splat_ply
 from learn2talk_core.avatar.training import AvatarSchedule, judge_views, train_splats
 from learn2talk_core.avatar.views import MeshMotion, View, read_mesh_motion, read_views
@@ -26,6 +27,7 @@ from learn2talk_core.training.scratch import Scratch, open_scratch
 from learn2talk_core.untrusted.npz import read_npz
 
 TEETH = 168  # triangles that VHAP appends to FLAME's
+SHEET = "pictures.png"
 TRAINED, IMPORTED = "learn2talk avatar train", "learn2talk avatar import"
 
 
@@ -95,8 +97,16 @@ def train_into(folder: str | Path, inputs: AvatarInputs, schedule: AvatarSchedul
         avatar, metrics, _ = train_avatar(inputs, schedule, scratch)
         with own_folder(folder, TRAINED, {"metrics": metrics}) as place:
             save_avatar(place, avatar)
+            write_picture(place / SHEET, held_out_sheet(inputs, avatar))
         scratch.remove()
     return metrics
+
+
+def held_out_sheet(inputs: AvatarInputs, avatar: Avatar) -> np.ndarray:
+    """`avatar_sheet` of held-out pictures, other expressions if there are some."""
+    views, motion = open_inputs(inputs)
+    best = next(some for split in ("test", "val", "train") if (some := [view for view in views if view.split == split]))
+    return avatar_sheet(avatar, best, motion.vertices)
 
 
 def import_avatar(cloud: str | Path, flame: str | Path, parameters: str | Path, folder: str | Path) -> Avatar:

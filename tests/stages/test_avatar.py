@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import cv2
 import pytest
 from ruamel.yaml import YAML
 
@@ -24,6 +25,7 @@ def test_trains_judges_and_leaves_nothing_else(tmp_path: Path, monkeypatch: pyte
     assert metrics["splats"] == len(made.splats.position)
     assert metrics["expressions"].keys() == {"psnr_db", "psnr_head_db", "ssim", "sharpness"}
     assert "psnr" in Path("metrics/curves/avatars/head.csv").read_text().splitlines()[0]
+    assert cv2.imread("metrics/plots/avatars/head.png").shape == (3 * 32, 6 * 32, 3)
     assert not any(Path(".scratch").iterdir())
 
 
