@@ -11,7 +11,7 @@ from learn2talk_core.avatar.avatar import save_avatar
 from learn2talk_core.avatar.make import AvatarInputs, held_out_sheet, train_avatar
 from learn2talk_core.avatar.own_head import HeadSession, record_head
 from learn2talk_core.avatar.pictures import write_picture
-from learn2talk_core.avatar.training import AvatarSchedule
+from learn2talk_core.avatar.training import shortened
 from learn2talk_core.run import paths
 from learn2talk_core.run.config import shared
 from learn2talk_core.run.files import whole_folder, write_json
@@ -42,7 +42,7 @@ class Params:
 
 def main(params: Params, name: str) -> str:
     wanted = params.avatars[name]
-    schedule = AvatarSchedule(steps=wanted.steps, most=wanted.most, seed=params.seed)
+    schedule = shortened(wanted.steps, most=wanted.most, seed=params.seed)
     sources = [path for path in (wanted.images, wanted.flame) if path]
     with open_scratch(f"avatar-{name}", replace(params, avatars={name: wanted}), sources) as scratch:
         with tempfile.TemporaryDirectory() as place:

@@ -39,7 +39,7 @@ def add(subparsers: Subparsers) -> None:
     train.add_argument("images", metavar="IMAGES", help="folder of record, or VHAP's export")
     train.add_argument("-o", "--out", required=True, help="folder for the avatar")
     train.add_argument("--flame", metavar="FILE", help="FLAME's model file, for VHAP's export")
-    train.add_argument("--steps", type=int, default=6000, help="pictures drawn (default: %(default)s; paper: 600000)")
+    train.add_argument("--steps", type=int, default=4000, help="pictures drawn (default: %(default)s; paper: 600000)")
     train.add_argument("--most", type=int, default=30_000, help="largest number of splats (default: %(default)s)")
     train.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
 
@@ -90,14 +90,14 @@ def _train(arguments: argparse.Namespace) -> int:
     import torch
 
     from learn2talk_core.avatar.make import TRAINED, AvatarInputs, train_into
-    from learn2talk_core.avatar.training import AvatarSchedule
+    from learn2talk_core.avatar.training import shortened
     from learn2talk_core.run.own_folder import check_own
 
     _at_least("--steps", arguments.steps, 1)
     _at_least("--most", arguments.most, 1)
     check_own(arguments.out, TRAINED)
     torch.set_num_threads(1)  # the rendering kernels have their own threads
-    schedule = AvatarSchedule(steps=arguments.steps, most=arguments.most, seed=arguments.seed)
+    schedule = shortened(arguments.steps, most=arguments.most, seed=arguments.seed)
     metrics = train_into(arguments.out, AvatarInputs(arguments.images, arguments.flame), schedule)
     print(f"{arguments.out}: {metrics['splats']} splats")
     for name in ("views", "expressions"):

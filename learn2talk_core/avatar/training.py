@@ -46,25 +46,39 @@ class AvatarSchedule:
 
     Attributes:
         steps: pictures that are drawn (600,000).
-        degree: of the spherical harmonics (3).
-        degree_every: steps after which one more degree is used (1000).
+        degree_every: steps after which one more degree of spherical harmonics is used (1000).
         densify_from, densify_until, densify_every: density control in these steps (10,000, 600,000, 2000).
+        degree: of the spherical harmonics in the end (3).
         threshold: pull in the picture above which splats are cloned or split (2e-4).
         most: largest number of splats (no limit).
         reset_every: steps after which opacities are reset, 0 for never (60,000).
         seed: of everything random.
     """
 
-    steps: int = 6000
+    steps: int
+    degree_every: int
+    densify_from: int
+    densify_until: int
+    densify_every: int
     degree: int = 3
-    degree_every: int = 500
-    densify_from: int = 600
-    densify_until: int = 4000
-    densify_every: int = 200
     threshold: float = 2e-4
     most: int = 30_000
     reset_every: int = 0
     seed: int = 0
+
+
+def shortened(steps: int, *, most: int, seed: int) -> AvatarSchedule:
+    """A schedule for this number of steps: one more degree after each eighth, density control from a sixth to two
+    thirds of them."""
+    return AvatarSchedule(
+        steps=steps,
+        degree_every=max(1, steps // 8),
+        densify_from=steps // 6,
+        densify_until=2 * steps // 3,
+        densify_every=max(20, steps // 30),
+        most=most,
+        seed=seed,
+    )
 
 
 class GrowingSplats:

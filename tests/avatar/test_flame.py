@@ -17,7 +17,7 @@ from learn2talk_core.avatar.driving import driver, within
 from learn2talk_core.avatar.flame_head import flame_vertices, load_flame_rig, read_flame_motion
 from learn2talk_core.avatar.make import AvatarInputs, import_avatar, train_avatar
 from learn2talk_core.avatar.splat_files import write_splat_ply
-from learn2talk_core.avatar.training import AvatarSchedule
+from learn2talk_core.avatar.training import shortened
 from learn2talk_core.avatar.views import read_views
 from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.mesh.topology import Topology
@@ -98,7 +98,7 @@ def test_the_folder_of_vhap_is_read(model, tmp_path):
     assert motion.weights.shape == (4, EXPRESSIONS + 3)
     with Scratch(tmp_path / "scratch") as scratch:
         inputs = AvatarInputs(str(tmp_path / "vhap"), str(model))
-        avatar, metrics, _ = train_avatar(inputs, AvatarSchedule(steps=3, degree=0), scratch)
+        avatar, metrics, _ = train_avatar(inputs, shortened(3, most=100, seed=0), scratch)
     assert (avatar.rig, avatar.about["flame_model"]) == ("FLAME", rig.fingerprint)
     assert metrics["views"]["psnr_db"] > 0
     np.testing.assert_allclose(avatar.seen, motion.weights[:3])
@@ -108,7 +108,7 @@ def test_bad_parameters_are_refused(model, tmp_path):
     folder, rig = tmp_path / "vhap", load_flame_rig(model)
     vhap(folder)
     with pytest.raises(BadInput, match="expected FLAME's model file, for this folder, found none"):
-        train_avatar(AvatarInputs(str(folder)), AvatarSchedule(steps=1), Scratch(tmp_path / "s"))
+        train_avatar(AvatarInputs(str(folder)), shortened(1, most=100, seed=0), Scratch(tmp_path / "s"))
     views, path = read_views(folder), folder / "flame_param" / "00001.npz"
     for change, text in [
         ({"expr": np.full((1, EXPRESSIONS), np.nan)}, "expr: expected finite numbers, found NaN"),
