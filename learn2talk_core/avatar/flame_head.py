@@ -169,15 +169,16 @@ def flame_vertices(
 
 
 def read_flame_motion(folder: str | Path, views: Sequence[View], rig: FlameRig) -> FlameMotion:
-    """Read `flame_param/NNNNN.npz` for every moment of `views`.
+    """Read FLAME's parameters for every moment of `views`: the file that the views name, or `flame_param/NNNNN.npz`.
 
     Raises:
         BadInput: a missing or damaged file, NaN, or arrays of another shape.
     """
     rows: list[dict[str, np.ndarray]] = []
-    moments = sorted({view.time for view in views})
+    files = {view.time: view.parameters or Path(folder) / FLAME_FOLDER / f"{view.time:05d}.npz" for view in views}
+    moments = sorted(files)
     for time in moments:
-        rows.append(_moment(Path(folder) / FLAME_FOLDER / f"{time:05d}.npz", len(rig.template)))
+        rows.append(_moment(files[time], len(rig.template)))
     names = ("expr", *POSES, "translation")
     tables = {name: np.stack([row[name] for row in rows]) for name in names}
     if tables["expr"].shape[1] > rig.expression.shape[2]:

@@ -43,7 +43,7 @@ def open_inputs(inputs: AvatarInputs) -> tuple[list[View], MeshMotion | FlameMot
     """The pictures and the motion of the mesh; every picture's moment must be in the motion."""
     views = read_views(inputs.images)
     motion: MeshMotion | FlameMotion
-    if (Path(inputs.images) / FLAME_FOLDER).is_dir():
+    if (Path(inputs.images) / FLAME_FOLDER).is_dir() or any(view.parameters for view in views):
         if inputs.flame is None:
             fix = "Download it from flame.is.tue.mpg.de; its licence forbids us to include it."
             raise BadInput("--flame", expected="FLAME's model file, for this folder", found="none", fix=fix)

@@ -33,7 +33,8 @@ LARGEST = 4096  # pixels
 class View:
     """One picture: number of its moment, number of its camera, the camera itself, and its split.
 
-    `picture` and `mask` are the files; None for a picture that is not written yet, or has no mask.
+    `picture`, `mask` and `parameters` (FLAME's at this moment) are the files; None for a picture that is not written
+    yet, and for what it does not have.
     """
 
     time: int
@@ -42,6 +43,7 @@ class View:
     split: str
     picture: Path | None = None
     mask: Path | None = None
+    parameters: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -217,7 +219,10 @@ def _view(path: Path, number: int, frame: Any, split: str) -> View:
         centre = float(frame.get("cx", width / 2)), float(frame.get("cy", height / 2))
         time, camera = int(frame["timestep_index"]), int(frame.get("camera_index", 0))
         picture = listed_file(path.parent, frame["file_path"])
-        mask = listed_file(path.parent, frame["fg_mask_path"]) if frame.get("fg_mask_path") else None
+        mask, parameters = (
+            listed_file(path.parent, frame[key]) if frame.get(key) else None
+            for key in ("fg_mask_path", "flame_param_path")
+        )
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         expected = "w, h, fl_x, transform_matrix, timestep_index and file_path"
         found = f"{type(error).__name__}: {str(error)[:100]}"
@@ -234,7 +239,7 @@ def _view(path: Path, number: int, frame: Any, split: str) -> View:
         raise BadInput(where, expected=f"up to {LARGEST} × {LARGEST} pixels", found=found, fix=FIX)
     rotation = FLIP @ turn.T
     view = Pinhole(rotation, -rotation @ matrix[:3, 3], focal, centre, height, width)
-    return View(time, camera, view, split, picture, mask)
+    return View(time, camera, view, split, picture, mask, parameters)
 
 
 def listed_file(folder: Path, name: str) -> Path:

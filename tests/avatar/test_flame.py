@@ -104,6 +104,20 @@ def test_the_folder_of_vhap_is_read(model, tmp_path):
     np.testing.assert_allclose(avatar.seen, motion.weights[:3])
 
 
+def test_parameters_are_where_the_list_says(model, tmp_path):
+    """In unions of several sequences, pictures and parameters lie in folders beside the list's."""
+    rows = vhap(tmp_path / "union")
+    (tmp_path / "union" / "flame_param").rename(tmp_path / "sequence")
+    for split in ("train", "val", "test"):
+        path = tmp_path / "union" / f"transforms_{split}.json"
+        told = json.loads(path.read_text())
+        for frame in told["frames"]:
+            frame["flame_param_path"] = f"../sequence/{frame['timestep_index']:05d}.npz"
+        path.write_text(json.dumps(told))
+    motion = read_flame_motion(tmp_path / "union", read_views(tmp_path / "union"), load_flame_rig(model))
+    np.testing.assert_allclose(motion.tables["expr"][2], rows[2]["expr"][0], atol=1e-6)
+
+
 def test_bad_parameters_are_refused(model, tmp_path):
     folder, rig = tmp_path / "vhap", load_flame_rig(model)
     vhap(folder)
