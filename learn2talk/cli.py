@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from learn2talk.commands import (
     animate,
+    avatar,
     check_corpus,
     check_teacher,
     export_checkpoint,
@@ -26,6 +27,7 @@ from learn2talk_core.run.program import run_program
 # In the order of `learn2talk --help`. Each module adds its own parser and defers heavy imports until it runs.
 COMMANDS = (
     animate,
+    avatar,
     view,
     live,
     show_corpus,

@@ -38,11 +38,15 @@ ARROWS = {
     "animation": {"run", "untrusted", "audio", "mesh", "corpus", "datasets", "models", "checkpoints"},
     "evaluation": {"run", "audio", "render", "corpus", "video", "models", "metrics", "statistics", "animation"},
     "report": {"run", "audio", "mesh", "render", "corpus", "video", "metrics"},
+    "avatar": {
+        *("run", "untrusted", "audio", "mesh", "render", "corpus", "video", "datasets", "animation", "statistics"),
+        *("report", "training", "export", "models", "metrics", "evaluation"),
+    },
     "export": {"run", "untrusted", "audio", "render", "corpus", "video", "datasets", "animation", "report"},
 }
 
 
-STUDENTS = ("students", "taught_students")
+STUDENTS = ("students", "taught_students", "avatars")
 OF_NETWORK = (
     "learn2talk_core/models/students/${item.network}",
     "learn2talk_core/training/students/${item.network}.py",

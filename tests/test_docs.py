@@ -77,6 +77,7 @@ def test_every_option_and_format_is_in_the_docs(capsys: pytest.CaptureFixture) -
         "edits",
     )
     options += ("text", "size", "background", "camera", "jobs", "onto", "visemes", "to-livelink", "subject", "to-osc")
+    options += ("avatar", "view", "turntable")
     for option in (f"--{name}" for name in options):
         assert option in text
         assert option in shown

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from learn2talk.commands.options import (
     MODEL,
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from learn2talk_core.animation.control import Control
     from learn2talk_core.animation.transcript import Aligner
     from learn2talk_core.export.animate_files import AnimatedLine
+    from learn2talk_core.export.formats import Writer
+    from learn2talk_core.export.mp4 import Picture
 
 EXAMPLES = """formats:
   mp4 npy npz obj ply usd flame
@@ -36,6 +38,7 @@ examples:
   learn2talk animate speech.wav --text "what is said" --format visemes,rhubarb
   learn2talk animate speech.wav --style S00=0.5,S03=0.5 --face head.obj
   learn2talk animate speech.wav --to-livelink 192.168.1.20:11111
+  learn2talk animate speech.wav --avatar out/avatar --view 20,10 --turntable 6
   ffmpeg -i film.mkv -f wav - | learn2talk animate - --format npy
 """
 
@@ -88,16 +91,20 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--shapes", metavar="FILE", help="blend shapes for curves, blinks and gaze if the mesh is not the embedded head"
     )
-    parser.add_argument("--flame", metavar="FILE", help="for flame: FLAME's generic_model.pkl")
+    parser.add_argument("--flame", metavar="FILE", help="FLAME's model file: for the format flame, and FLAME avatars")
     parser.add_argument("--onto", metavar="AVATAR.glb", help="write the curves into this avatar with ARKit's targets")
     parser.add_argument("--visemes", action="store_true", help="for glb: add the 15 Oculus visemes as targets")
     _add_control(parser)
-    picture = parser.add_argument_group("picture", "how mp4 shows the face")
+    picture = parser.add_argument_group("picture", "how mp4 shows the face, or the splat avatar")
     picture.add_argument("--size", help="pixels, such as 512 or 1280x720 (default: 384)")
     picture.add_argument("--background", help="a colour, such as white or #20242c")
     picture.add_argument(
         "--camera", help="face, head or bust, with an angle: head:30 (default: head for a character, face for others)"
     )
+    splats = parser.add_argument_group("avatar", "mp4, ply, glb and usd of a splat avatar instead of the mesh")
+    splats.add_argument("--avatar", metavar="FOLDER", help="the avatar (learn2talk avatar train)")
+    splats.add_argument("--view", default="0,0", metavar="YAW,PITCH", help="camera's angles in degrees (%(default)s)")
+    splats.add_argument("--turntable", type=float, default=0.0, metavar="SECONDS", help="a turn around the head (off)")
     add_life_options(parser, default=None, unset="on in mp4, off in other formats")
     add_receiver_options(parser)
     parser.set_defaults(run=run)
@@ -124,6 +131,8 @@ def run(arguments: argparse.Namespace) -> int:
     from learn2talk_core.export.animate_files import VIDEO_LIFE, animate_files
     from learn2talk_core.export.mp4 import parse_picture
 
+    picture = parse_picture(arguments.size, arguments.background, arguments.camera)
+    writers, writers_about = ({}, {}) if arguments.avatar is None else _avatar_writers(arguments, picture)
     aligner, aligned_by = _aligner()
     formats = arguments.format or ("onto" if arguments.onto else "mp4")
     results = []
@@ -139,7 +148,9 @@ def run(arguments: argparse.Namespace) -> int:
             flame=arguments.flame,
             onto=arguments.onto,
             visemes=arguments.visemes,
-            picture=parse_picture(arguments.size, arguments.background, arguments.camera),
+            picture=picture,
+            writers=writers,
+            writers_about=writers_about,
             life=life_of(arguments),
             shown_life=life_of(arguments, VIDEO_LIFE),
             control=_control(arguments),
@@ -204,6 +215,37 @@ def _text(given: str | None) -> str | None:
     from learn2talk_core.animation.transcript import read_text
 
     return read_text(Path(given))
+
+
+def _avatar_writers(arguments: argparse.Namespace, picture: "Picture") -> "tuple[dict[str, Writer], dict[str, Any]]":
+    """The formats that show the splat avatar, and what the manifest says of them."""
+    from dataclasses import asdict
+    from pathlib import Path
+
+    from learn2talk_core.avatar.avatar import CLOUD, FLAME, WHITE, load_avatar
+    from learn2talk_core.avatar.flame_head import load_flame_rig
+    from learn2talk_core.avatar.formats import Framing, avatar_formats
+    from learn2talk_core.corpus.format import sha256
+    from learn2talk_core.run.errors import BadInput
+
+    try:
+        yaw, pitch = (float(angle) for angle in arguments.view.split(","))
+    except ValueError:
+        fix = "For example 30,10."
+        raise BadInput("--view", expected="two angles in degrees", found=arguments.view, fix=fix) from None
+    if not (abs(yaw) <= 360 and abs(pitch) < 90 and 0 <= arguments.turntable < 1e6):
+        found = f"{yaw:g}, {pitch:g} and {arguments.turntable:g} s"
+        fix = "Correct --view or --turntable."
+        raise BadInput("--view", expected="a pitch within 90 degrees, seconds from 0", found=found, fix=fix)
+    if arguments.camera is not None:
+        fix = "Place the camera with --view."
+        raise BadInput("--camera", expected="no camera of the mesh with --avatar", found=arguments.camera, fix=fix)
+    avatar = load_avatar(arguments.avatar)
+    rig = load_flame_rig(arguments.flame) if avatar.rig == FLAME and arguments.flame else None
+    background = WHITE if arguments.background is None else picture.background
+    shot = Framing(yaw, pitch, arguments.turntable, picture.width, picture.height, background)
+    about = {"folder": arguments.avatar, "sha256": sha256(Path(arguments.avatar) / CLOUD), **asdict(shot)}
+    return avatar_formats(avatar, shot, rig), {"avatar": about}
 
 
 def _aligner() -> "tuple[Aligner, str]":

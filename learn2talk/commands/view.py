@@ -42,6 +42,7 @@ def add(subparsers: Subparsers) -> None:
     parser.add_argument(
         "--out", default=f"{OUT}/view", help="folder for the recorded preferences (default: %(default)s)"
     )
+    parser.add_argument("--avatar", metavar="FOLDER", help="show this splat avatar beside each motion of its mesh")
     add_page_options(parser)
     parser.set_defaults(run=run)
 
@@ -67,6 +68,11 @@ def run(arguments: argparse.Namespace) -> int:
         fps=arguments.fps,
         mm_per_unit=arguments.mm_per_unit,
     )
-    app = App(clips, load, style=arguments.style, out=Path(arguments.out))
+    avatar = None
+    if arguments.avatar is not None:
+        from learn2talk_core.avatar.avatar import load_avatar
+
+        avatar = load_avatar(arguments.avatar)
+    app = App(clips, load, style=arguments.style, out=Path(arguments.out), avatar=avatar)
     serve(app, port=arguments.port, open_page=webbrowser.open if arguments.open else None)
     return 0

@@ -16,11 +16,12 @@ from learn2talk.viewer.blind import QUESTIONS, BlindSessions
 from learn2talk.viewer.live import LiveSpeech
 from learn2talk.viewer.messages import BINARY, WAV, Refused, Request, Response, as_json, as_numbers, remember
 from learn2talk.viewer.preference import Records
-from learn2talk.viewer.scene import Motion, ViewerClip, as_wav, motion_of, peaks
+from learn2talk.viewer.scene import Motion, ViewerClip, as_wav, motion_of, packed_splats, peaks
 from learn2talk_core.report.names import row_title
 
 if TYPE_CHECKING:
     from learn2talk_core.animation.animator import Animator
+    from learn2talk_core.avatar.avatar import Avatar
 
 STATIC = Path(__file__).parent / "static"
 TYPES = {
@@ -46,6 +47,7 @@ class App:
         load: loads the student; called when the first sound is animated.
         out: folder for the preferences.
         style: style for animated sounds, if the page does not give one.
+        avatar: a splat avatar, shown beside each motion of its mesh.
         chunk, look_ahead, live: settings of live speech, see `LiveSpeech`.
         rng: draws the blind trials.
     """
@@ -57,12 +59,13 @@ class App:
         *,
         out: Path = Path("out/view"),
         style: str | None = None,
+        avatar: "Avatar | None" = None,
         chunk: float = 0.4,
         look_ahead: float = 0.4,
         rng: random.Random | None = None,
         **live: Any,
     ) -> None:
-        self.clips, self._load, self._style = clips, load, style
+        self.clips, self._load, self._style, self._avatar = clips, load, style, avatar
         self._live = LiveSpeech(chunk, look_ahead, **live)
         self._blind = BlindSessions(Records(out), rng or random.SystemRandom())
         self._uploads: dict[str, ViewerClip] = {}
@@ -239,6 +242,20 @@ class App:
             "basis": None if motion.basis is None else self._address(np.asarray(motion.basis, "<f4")),
             "faces": self._address(np.asarray(motion.topology.faces, "<u4")),
             "colours": self._address(np.round(255 * np.clip(motion.topology.colours, 0, 1)).astype("u1")),
+            "avatar": self._splats(motion),
+        }
+
+    def _splats(self, motion: Motion) -> dict[str, Any] | None:
+        """The avatar's splats for `splats.js`, if the motion moves the avatar's mesh."""
+        avatar = self._avatar
+        if avatar is None or not np.array_equal(motion.topology.faces, avatar.faces):
+            return None
+        change = avatar.template * np.float32(avatar.mm_per_unit / motion.mm_per_unit) - motion.rest
+        splats = packed_splats(avatar)
+        return {
+            "count": len(splats),
+            "splats": self._address(splats),
+            "change": self._address(np.asarray(change, "<f4")),
         }
 
     def _address(self, array: np.ndarray) -> str:

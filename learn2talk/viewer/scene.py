@@ -4,6 +4,7 @@ import io
 import wave
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +13,9 @@ from learn2talk_core.audio.waveform import SAMPLE_RATE, to_int16
 from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.mesh.topology import Topology, lip_gap
 from learn2talk_core.run.errors import BadInput
+
+if TYPE_CHECKING:
+    from learn2talk_core.avatar.avatar import Avatar
 
 PIECE_BYTES = 1 << 20  # size of the pieces in which the browser fetches a motion
 _HEADER = 44  # bytes before the samples of a WAV file
@@ -135,6 +139,25 @@ def peaks(samples: np.ndarray, count: int = 2000) -> np.ndarray:
         return np.zeros((0, 2), np.float32)
     extremes = [function.reduceat(samples, edges) for function in (np.minimum, np.maximum)]
     return np.stack(extremes, 1).astype(np.float32) / 32768
+
+
+def packed_splats(avatar: "Avatar") -> np.ndarray:
+    """The avatar's splats as `splats.js` reads them, (N, 24) float32: position and triangle, rotation, scale and
+    opacity, and the spherical harmonics of degree 0 and 1 (RGB each)."""
+    splats, count = avatar.splats, len(avatar.splats.position)
+    harmonics = np.zeros((count, 4, 3), np.float32)
+    stored = np.concatenate([splats.base.numpy(), splats.rest.numpy()], axis=1)[:, :4]
+    harmonics[:, : stored.shape[1]] = stored
+    rotation = splats.rotation.numpy()
+    parts = [
+        splats.position.numpy(),
+        splats.triangle.numpy()[:, None],
+        rotation / np.linalg.norm(rotation, axis=1, keepdims=True),
+        splats.scale.exp().numpy(),
+        splats.opacity.sigmoid().numpy()[:, None],
+        harmonics.reshape(count, -1),
+    ]
+    return np.concatenate(parts, axis=1).astype("<f4")
 
 
 def motion_of(animation: Animation, name: str) -> Motion:

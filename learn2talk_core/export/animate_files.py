@@ -123,6 +123,8 @@ def animate_files(
     onto: str | None = None,
     visemes: bool = False,
     picture: Picture = PICTURE,
+    writers: Mapping[str, Writer] | None = None,
+    writers_about: Mapping[str, Any] | None = None,
     life: Life = STILL,
     shown_life: Life | None = None,
     control: Control = NO_CONTROL,
@@ -147,6 +149,9 @@ def animate_files(
         onto: the user's avatar, for the format `onto`.
         visemes: add viseme targets to `glb`.
         picture: how videos show the face.
+        writers: formats that are written by other functions, such as those of a splat avatar; the face is then the same
+            in all formats.
+        writers_about: what the manifest says of them.
         life: head motion, blinks and gaze.
         shown_life: the same in videos, as far as the mesh has shapes for it; None is `life`.
         control: gains, smoothing, edits.
@@ -183,9 +188,12 @@ def animate_files(
         raise BadInput("--flame", expected="FLAME's model file", found="none", fix="Download generic_model.pkl.")
     if ONTO in formats and onto is None:
         raise BadInput("--onto", expected="an avatar", found="none", fix="Give it with --onto avatar.glb.")
-    writers = all_formats(shapes, flame, onto=onto, visemes=visemes, picture=picture)
+    own = dict(writers or {})
+    writers = all_formats(shapes, flame, onto=onto, visemes=visemes, picture=picture) | own
     animator = load_animator(shapes=shapes, template=template, **model)
     cast = Faces.of(animator, template)
+    if own:
+        cast = replace(cast, pictured=cast.plain)
     shown_life = life if shown_life is None else _possible(shown_life, cast.pictured, life)
     with ExitStack() as stack:
         lines = [replace(line, path=stack.enter_context(_as_file(line.source))) for line in lines]
@@ -201,6 +209,7 @@ def animate_files(
             **({} if shown_life == life else {"life_in_videos": _life_about(shown_life, animator)}),
             **({} if cast.pictured is cast.plain else {"face_in_pictures": DEFAULT}),
             **({} if control == NO_CONTROL else {"control": _control_about(control)}),
+            **dict(writers_about or {}),
         }
         files = {"shapes": shapes, "flame": flame, "onto": onto}
         key = {

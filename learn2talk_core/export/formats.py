@@ -13,7 +13,7 @@ from learn2talk_core.export.flame import load_flame, write_flame
 from learn2talk_core.export.gltf import write_gltf
 from learn2talk_core.export.meshes import write_obj, write_ply
 from learn2talk_core.export.mp4 import PICTURE, Picture, write_mp4
-from learn2talk_core.export.onto import Avatar, write_onto
+from learn2talk_core.export.onto import UsersAvatar, write_onto
 from learn2talk_core.export.presets import (
     write_godot,
     write_metahuman,
@@ -59,7 +59,7 @@ def formats(
         picture: size, background and camera of `mp4`.
     """
     shapes = None if blend_shapes is None else load_shapes(blend_shapes)
-    avatar = None if onto is None else Avatar(onto)
+    avatar = None if onto is None else UsersAvatar(onto)
 
     def flame(stem: Path, animation: Animation) -> list[Path]:
         if flame_model is None:

@@ -15,7 +15,7 @@ CHUNK = 256  # frames of vertices in memory at a time
 
 def write_obj(stem: Path, animation: Animation) -> list[Path]:
     """Write `STEM_obj/000000.obj` …, one per frame, in the template's unit, rounded to 1e-4 mm."""
-    folder = _new_folder(suffixed(stem, "_obj"))
+    folder = new_folder(suffixed(stem, "_obj"))
     end = "".join(f"f {a} {b} {c}\n" for a, b, c in (animation.topology.faces + 1).tolist()).encode()
     places = decimals(animation.mm_per_unit)
     for number, frame in _frames(animation):
@@ -25,7 +25,7 @@ def write_obj(stem: Path, animation: Animation) -> list[Path]:
 
 def write_ply(stem: Path, animation: Animation) -> list[Path]:
     """Write `STEM_ply/000000.ply` …, one per frame, binary, with vertex colours."""
-    folder = _new_folder(suffixed(stem, "_ply"))
+    folder = new_folder(suffixed(stem, "_ply"))
     faces = animation.topology.faces
     rows = np.zeros(len(animation.template), [("position", "<f4", 3), ("colour", "u1", 3)])
     rows["colour"] = np.round(255 * np.clip(animation.topology.colours, 0, 1))
@@ -42,7 +42,7 @@ def write_ply(stem: Path, animation: Animation) -> list[Path]:
     return [folder]
 
 
-def _new_folder(folder: Path) -> Path:
+def new_folder(folder: Path) -> Path:
     """Make the folder; it must be empty, since the last frames of a longer animation would remain in it."""
     folder.mkdir(parents=True, exist_ok=True)
     if any(folder.iterdir()):

@@ -25,7 +25,7 @@ HEADS = ("head", "mixamorig:head", "j_bip_c_head")  # names of a head's joint, i
 FIX = "Export it as .glb with shape keys, named jawOpen and so on (ARKit) or viseme_aa and so on (Oculus)."
 
 
-class Avatar:
+class UsersAvatar:
     """A GLB file as its JSON and its binary part.
 
     Attributes:
@@ -109,7 +109,7 @@ class Avatar:
         return found
 
 
-def write_onto(stem: Path, animation: Animation, avatar: Avatar, shapes: BlendShapes | None = None) -> list[Path]:
+def write_onto(stem: Path, animation: Animation, avatar: UsersAvatar, shapes: BlendShapes | None = None) -> list[Path]:
     """Write `STEM_avatar.glb`: the user's avatar with our animation `speech`; and `STEM.wav`.
 
     Head motion turns the node `Head`, if there is one.
@@ -165,7 +165,7 @@ def _turned(nodes: list[dict[str, Any]], head: int, animation: Animation) -> np.
 class _Appended(GlbFile):
     """The binary part of the user's file, to which arrays are appended."""
 
-    def __init__(self, document: dict[str, Any], avatar: Avatar) -> None:
+    def __init__(self, document: dict[str, Any], avatar: UsersAvatar) -> None:
         super().__init__()
         buffers = document.setdefault("buffers", [{"byteLength": 0}])
         if buffers and "uri" in buffers[0]:

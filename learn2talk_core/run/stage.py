@@ -24,10 +24,10 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | s
     """Run one stage as a program: `python -m stages.NAME [ROLE]`.
 
     `main(params)`, or `main(params, role)` where the stage is run once for each of `roles`, does the work and returns
-    one sentence that says what it made. If the roles are the students of a run, `roles` is the name of the parameter
-    that lists them. Time and peak memory go to `metrics/cost/NAME[-ROLE].json`, those of a student to
-    `metrics/cost/students/ROLE.json`. Errors are handled by `run_program`. Under `accelerate launch` or `torchrun` it
-    joins the other processes.
+    one sentence that says what it made. If the roles are the students or avatars of a run, `roles` is the name of the
+    parameter that lists them. Time and peak memory go to `metrics/cost/NAME[-ROLE].json`, those of a student or avatar
+    to `metrics/cost/students/ROLE.json` or `metrics/cost/avatars/ROLE.json`. Errors are handled by `run_program`. Under
+    `accelerate launch` or `torchrun` it joins the other processes.
     """
     name = sys.modules["__main__"].__spec__.name.rpartition(".")[2]  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(prog=f"python -m stages.{name}", description=sys.modules["__main__"].__doc__)
@@ -51,7 +51,7 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | s
             made = main(values, *([role] if role else []))
             seconds = time.perf_counter() - start
             memory = peak_memory_mb()
-            place = f"students/{role}" if isinstance(roles, str) else label
+            place = f"{roles.removeprefix('taught_')}/{role}" if isinstance(roles, str) else label
             cost = {"seconds": round(seconds, 1), "peak_memory_mb": round(memory)}
             write_json(f"{COST}/{place}.json", {label: cost})
             log.info("%s: %s (%.1f s, %.0f MB at most)", label, made, seconds, memory)

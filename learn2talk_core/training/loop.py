@@ -3,7 +3,7 @@
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
@@ -36,6 +36,7 @@ def train(
     seed: int,
     scratch: Scratch,
     description: str,
+    shown: Sequence[str] = ("loss",),
 ) -> list[dict[str, float]]:
     """Call `step(0) … step(steps - 1)`, with checkpoints and resume.
 
@@ -48,12 +49,13 @@ def train(
     networks' buffers: running statistics of batch normalisation, norms of the gradient balance.
 
     Args:
-        step: one update; returns named values; `loss` is shown in the progress bar.
+        step: one update; returns named values, among them `loss`.
         state: what training changes (networks, optimisers), by name.
         steps: total number of steps.
         seed: seeds torch before every step.
         scratch: where checkpoints go, locked by the caller.
         description: the label of the progress bar.
+        shown: values in the progress bar.
 
     Returns:
         One row per step: `step` and the values it returned, from the first step on, even if the run was resumed.
@@ -81,7 +83,7 @@ def train(
         if not math.isfinite(row["loss"]):
             raise FloatingPointError(f"{description}: the loss is {row['loss']} at step {index}")
         history.append({"step": float(index), **row})
-        bar.set_postfix(loss=f"{row['loss']:.4g}", refresh=False)
+        bar.set_postfix({name: f"{row[name]:.4g}" for name in shown}, refresh=False)
         if time.monotonic() > next_save or index == steps - 1:
             next_save = _save(scratch, state, history)
         if os.getppid() != parent:  # dvc was killed: another run may need this folder

@@ -80,12 +80,15 @@ class Glb:
         assert document["scene"] < len(document["scenes"])
         for mesh in document["meshes"]:
             self._check_mesh(mesh)
-        for animation in document["animations"]:
+        for animation in document.get("animations", []):
             self._check_animation(animation)
 
     def _check_mesh(self, mesh: dict[str, Any]) -> None:
         views, accessors = self.document["bufferViews"], self.document["accessors"]
         for primitive in mesh["primitives"]:
+            if "KHR_gaussian_splatting" in primitive.get("extensions", {}):
+                self._check_splats(primitive)
+                continue
             assert primitive.get("mode", 4) == 4
             assert primitive["material"] < len(self.document["materials"])
             position = accessors[primitive["attributes"]["POSITION"]]
@@ -120,6 +123,30 @@ class Glb:
                 assert {"min", "max"} <= morph.keys()
                 assert (morph["componentType"], morph["type"]) == (5126, "VEC3")
                 assert morph["count"] == position["count"]
+
+    def _check_splats(self, primitive: dict[str, Any]) -> None:
+        """The requirements of KHR_gaussian_splatting."""
+        name, accessors = "KHR_gaussian_splatting", self.document["accessors"]
+        assert name in self.document["extensionsUsed"]
+        assert primitive["mode"] == 0, "points"
+        about = primitive["extensions"][name]
+        assert about["kernel"] == "ellipse"
+        assert about["colorSpace"] in ("srgb_rec709_display", "lin_rec709_display")
+        kinds = {"POSITION": "VEC3", f"{name}:ROTATION": "VEC4", f"{name}:SCALE": "VEC3", f"{name}:OPACITY": "SCALAR"}
+        degree = max(int(key.split("_")[-3]) for key in primitive["attributes"] if "SH_DEGREE" in key)
+        kinds |= {f"{name}:SH_DEGREE_{d}_COEF_{c}": "VEC3" for d in range(degree + 1) for c in range(2 * d + 1)}
+        assert kinds.keys() == primitive["attributes"].keys() - {"COLOR_0"}
+        assert len({accessors[number]["count"] for number in primitive["attributes"].values()}) == 1
+        for key, kind in kinds.items():
+            accessor = accessors[primitive["attributes"][key]]
+            assert (accessor["componentType"], accessor["type"]) == (5126, kind), key
+        assert {"min", "max"} <= accessors[primitive["attributes"]["POSITION"]].keys()
+        turns = self.array(primitive["attributes"][f"{name}:ROTATION"])
+        np.testing.assert_allclose(np.linalg.norm(turns, axis=1), 1, atol=1e-5)
+        assert self.array(primitive["attributes"][f"{name}:SCALE"]).min() >= 0
+        opacity = self.array(primitive["attributes"][f"{name}:OPACITY"])
+        assert opacity.min() >= 0
+        assert opacity.max() <= 1
 
     def _check_animation(self, animation: dict[str, Any]) -> None:
         aims = [(channel["target"]["node"], channel["target"]["path"]) for channel in animation["channels"]]

@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation
 from learn2talk_core.animation.blend_shapes import ARKIT
 from learn2talk_core.animation.curves import arkit_weights
 from learn2talk_core.export.avatar import write_avatar
-from learn2talk_core.export.onto import Avatar, write_onto
+from learn2talk_core.export.onto import UsersAvatar, write_onto
 from learn2talk_core.run.errors import BadInput
 from tests.export.glb import Glb
 from tests.export.scene import speaking_character
@@ -81,7 +81,7 @@ def speech_of(path):
 def test_curves_go_to_the_targets_of_their_names_and_nothing_else_changes(tmp_path, extras):
     before = users_avatar(tmp_path / "mine.glb", extras=extras)
     animation = speaking_character()
-    written = write_onto(tmp_path / "a", animation, Avatar(tmp_path / "mine.glb"))
+    written = write_onto(tmp_path / "a", animation, UsersAvatar(tmp_path / "mine.glb"))
     assert [path.name for path in written] == ["a_avatar.glb", "a.wav"]
     document, binary, speech = speech_of(tmp_path / "a_avatar.glb")
     curves = arkit_weights(animation)
@@ -103,7 +103,7 @@ def test_the_head_bone_turns_about_the_axes_of_the_scene(tmp_path):
     """The bone hangs on a body that lies on its back in its own axes, as in Blender's exports."""
     users_avatar(tmp_path / "mine.glb")
     animation = speaking_character()
-    write_onto(tmp_path / "a", animation, Avatar(tmp_path / "mine.glb"))
+    write_onto(tmp_path / "a", animation, UsersAvatar(tmp_path / "mine.glb"))
     document, _, speech = speech_of(tmp_path / "a_avatar.glb")
     body = Rotation.from_quat(document["nodes"][0]["rotation"])
     world = body * Rotation.from_quat(speech["rotation"])
@@ -113,8 +113,8 @@ def test_the_head_bone_turns_about_the_axes_of_the_scene(tmp_path):
 
 def test_written_again_the_speech_is_replaced(tmp_path):
     users_avatar(tmp_path / "mine.glb")
-    write_onto(tmp_path / "a", speaking_character(), Avatar(tmp_path / "mine.glb"))
-    write_onto(tmp_path / "b", speaking_character(frames=12), Avatar(tmp_path / "a_avatar.glb"))
+    write_onto(tmp_path / "a", speaking_character(), UsersAvatar(tmp_path / "mine.glb"))
+    write_onto(tmp_path / "b", speaking_character(frames=12), UsersAvatar(tmp_path / "a_avatar.glb"))
     document, _, speech = speech_of(tmp_path / "b_avatar.glb")
     assert [one["name"] for one in document["animations"]] == ["idle", "speech"]
     assert len(speech["weights"]) == 12
@@ -123,7 +123,7 @@ def test_written_again_the_speech_is_replaced(tmp_path):
 def test_visemes_drive_an_avatar_without_arkit(tmp_path):
     users_avatar(tmp_path / "mine.glb", names=("viseme_aa", "viseme_sil", "eyeBlinkLeft"))
     animation = speaking_character()
-    write_onto(tmp_path / "a", animation, Avatar(tmp_path / "mine.glb"))
+    write_onto(tmp_path / "a", animation, UsersAvatar(tmp_path / "mine.glb"))
     _, _, speech = speech_of(tmp_path / "a_avatar.glb")
     assert speech["weights"][:, 0].max() > 0.1
     np.testing.assert_allclose(speech["weights"][:, 2], animation.states[:, 2], atol=1e-6)
@@ -132,7 +132,7 @@ def test_visemes_drive_an_avatar_without_arkit(tmp_path):
 def test_our_own_avatar_takes_other_speech(tmp_path):
     write_avatar(tmp_path / "ours", speaking_character(head=False))
     other = speaking_character(frames=9, head=False)
-    write_onto(tmp_path / "a", other, Avatar(tmp_path / "ours.glb"))
+    write_onto(tmp_path / "a", other, UsersAvatar(tmp_path / "ours.glb"))
     glb = Glb(tmp_path / "a_avatar.glb")
     assert glb.document["animations"][0]["name"] == "speech"
     expected = other.vertices()[4, other.topology.faces[other.look.part == 3]]
@@ -160,9 +160,9 @@ def named(name):
 def test_what_is_no_avatar_is_refused(tmp_path, content, message):
     (tmp_path / "mine.glb").write_bytes(content)
     with pytest.raises(BadInput, match=message):
-        Avatar(tmp_path / "mine.glb")
+        UsersAvatar(tmp_path / "mine.glb")
 
 
 def test_an_avatar_that_is_not_there(tmp_path):
     with pytest.raises(BadInput, match=r"none\.glb: expected an avatar as \.glb, found No such file"):
-        Avatar(tmp_path / "none.glb")
+        UsersAvatar(tmp_path / "none.glb")

@@ -13,7 +13,7 @@ import pytest
 
 from learn2talk_core.animation.curves import arkit_weights
 from learn2talk_core.export.avatar import write_avatar
-from learn2talk_core.export.onto import Avatar, write_onto
+from learn2talk_core.export.onto import UsersAvatar, write_onto
 from tests.export.scene import speaking_character
 from tests.learn2talk.viewer.chromium import chromium
 
@@ -80,7 +80,7 @@ def test_the_pixels_move_with_the_curves(address: str, tmp_path: Path, onto: boo
     name = "a.glb"
     write_avatar(tmp_path / "a", speaking_character(frames=9, head=False) if onto else animation)
     if onto:
-        write_onto(tmp_path / "b", animation, Avatar(tmp_path / "a.glb"))
+        write_onto(tmp_path / "b", animation, UsersAvatar(tmp_path / "a.glb"))
         name = "b_avatar.glb"
     jaw = arkit_weights(animation)[:, 17]
     widest, closed = int(jaw[:-1].argmax()), int(jaw[:-1].argmin())  # at its last key a clip begins again

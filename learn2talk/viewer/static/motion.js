@@ -1,6 +1,7 @@
 // The motion of a face: states and a basis, or quantised vertices, fetched piece by piece; old pieces are dropped.
 
 import { array, binary } from "./api.js";
+import { openAvatar } from "./splats.js";
 
 const KEPT = 24; // pieces of up to 1 MiB each
 
@@ -51,11 +52,14 @@ export class Motion {
     this.columns = about.columns;
     this.perPiece = about.piece;
     this.hasOpening = about.has_opening;
+    this.avatar = null;
     this.pieces = new Map();
   }
 
   static async open(clip, number, about) {
-    return new Motion(clip, number, about, await openFace(about));
+    const motion = new Motion(clip, number, about, await openFace(about));
+    if (about.avatar) motion.avatar = await openAvatar(about.avatar);
+    return motion;
   }
 
   /** The frame nearest to a time: frame t shows the time t / fps. */

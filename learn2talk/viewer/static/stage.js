@@ -5,6 +5,7 @@ import {
   MeshLambertMaterial, MeshPhysicalMaterial, OrbitControls, PerspectiveCamera, Scene, Vector3, WebGLRenderer,
 } from "./three.min.js";
 import { LINEAR, errors, paint } from "./colours.js";
+import { SplatHead } from "./splats.js";
 
 const VIEW = 22; // degrees
 const FITS = 1.02; // height of the face relative to its pane
@@ -70,6 +71,22 @@ class Pane {
 
   dispose() {
     this.geometry.dispose();
+    this.splats?.dispose();
+  }
+}
+
+/** A pane that shows the motion's splat avatar; its mesh, which the splats follow, is invisible. */
+class SplatPane extends Pane {
+  constructor(element, motion, materials, renderer, redraw) {
+    super(element, motion, materials);
+    this.splats = new SplatHead(renderer, motion.avatar, motion.face, redraw);
+    element.dataset.splats = motion.avatar.count;
+  }
+
+  moveTo(frame) {
+    if (frame === this.frame) return;
+    super.moveTo(frame);
+    this.splats.moveTo(this.positions);
   }
 }
 
@@ -132,13 +149,17 @@ export class Stage {
     new ResizeObserver(() => this.draw()).observe(host);
   }
 
-  /** Show other faces; each pane is [element, motion]. */
+  /** Show other faces; each pane is [element, motion], and true for the motion's splat avatar instead of its mesh. */
   show(panes) {
     for (const pane of this.panes) {
       this.scene.remove(pane.group);
       pane.dispose();
     }
-    this.panes = panes.map(([element, motion]) => new Pane(element, motion, this.materials));
+    this.panes = panes.map(([element, motion, splats]) =>
+      splats
+        ? new SplatPane(element, motion, this.materials, this.renderer, () => this.draw())
+        : new Pane(element, motion, this.materials),
+    );
     for (const pane of this.panes) this.scene.add(pane.group);
     this.box = null;
     this.look({});
@@ -263,6 +284,12 @@ export class Stage {
       this.camera.updateProjectionMatrix();
       renderer.setViewport(left, bottom, box.width, box.height);
       renderer.setScissor(left, bottom, box.width, box.height);
+      if (pane.splats) {
+        const part = { left, bottom, width: box.width, height: box.height };
+        for (const key of Object.keys(part)) part[key] = Math.round(part[key] * ratio);
+        pane.splats.draw(part, this.camera, pane.group.scale.x);
+        continue;
+      }
       for (const other of this.panes) other.group.visible = other === pane;
       renderer.render(this.scene, this.camera);
     }

@@ -54,11 +54,12 @@ async function open(id) {
     clear();
     const elements = motions.map(({ name }, i) => figure(name, colour(i)));
     panes.querySelectorAll("figure").forEach((old) => old.remove());
-    panes.append(...elements);
+    const avatars = motions.filter((motion) => motion.avatar).map((motion) => [figure(`${motion.name}, splats`, ""), motion, true]);
+    panes.append(...elements, ...avatars.map(([element]) => element));
     $("#text").textContent = about.text || about.title;
     $("#note").textContent = about.note;
     fillAgainst(motions, about.truth ?? 0);
-    stage.show(motions.map((motion, i) => [elements[i], motion]));
+    stage.show([...motions.map((motion, i) => [elements[i], motion]), ...avatars]);
     await player.open(soundAddress(id));
     if (turn !== asked) return;
     look();

@@ -1,0 +1,139 @@
+"""Is the splat video still in sync? The judges of the mesh look at splats and at the mesh render of the same motion.
+
+Lip reading: both mouths are drawn by the lip reader's camera, and read. Sync: both faces are drawn as the 2D sync
+expert sees faces, brows to chin, and compared with the sound (LSE-D, LSE-C, lag).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from learn2talk_core.audio.mel import mel_spectrogram, mel_windows, window_starts
+from learn2talk_core.avatar.avatar import Avatar, as_bytes, draw_avatar
+from learn2talk_core.corpus.format import Clip, Corpus
+from learn2talk_core.datasets.embedded.films import FACE_SIDE, MOUTH_HEIGHT
+from learn2talk_core.evaluation.judge import perception_ratios
+from learn2talk_core.metrics.lse import lse
+from learn2talk_core.models.lipreader import LipReader, load_lipreader, load_units, read_lips
+from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, audio_embeddings, face_embeddings, load_expert
+from learn2talk_core.render.camera import Camera
+from learn2talk_core.render.mouth import CROP, LUMA, mouth_view, render_mouth
+from learn2talk_core.render.pinhole import pinhole
+from learn2talk_core.report.face import portrait_camera, portraits
+from learn2talk_core.report.side_by_side import side_by_side, sound
+from learn2talk_core.run import paths
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.progress import progress
+from learn2talk_core.run.resample import resample_frames
+from learn2talk_core.video.talking_video import FACE_SIZE, MOUTH_SIZE, VIDEO_FPS
+from learn2talk_core.video.video_file import write_video
+
+WAYS = ("splats", "mesh")
+
+
+@dataclass(frozen=True)
+class AvatarJudges:
+    """The judging networks: lip reader with its frame-wise head and units, and 2D sync expert."""
+
+    reader: LipReader
+    head: torch.nn.Linear | None
+    units: Sequence[str] | None
+    expert: SyncExpert2D
+
+
+def load_avatar_judges() -> AvatarJudges:
+    """The judges of the last run."""
+    reader = f"{paths.LIPREADER}/metric"
+    return AvatarJudges(*load_lipreader(reader), load_units(reader), load_expert(paths.SYNC_EXPERT))
+
+
+def judge_avatar(avatar: Avatar, corpus: Corpus, clips: Sequence[Clip], judges: AvatarJudges) -> dict[str, Any]:
+    """Scores of `splats` and of `mesh` over the true motion of the clips: `lipread_error`, `viseme_accuracy` (over all
+    phonemes and frames), `lse_d`, `lse_c` and `lag_ms` (means over clips; sound behind the lips); and
+    `lag_difference_ms`, the largest over the clips.
+
+    Raises:
+        BadInput: the avatar has another mesh than the corpus, or no clip is long enough.
+    """
+    if not np.array_equal(avatar.faces, corpus.topology.faces):
+        found = f"another one, of {len(avatar.template)} vertices"
+        fix = "Judge it with the corpus whose head it shows."
+        raise BadInput("avatar", expected=f"the mesh of {corpus.folder}", found=found, fix=fix)
+    judged = [_judged(avatar, corpus, clip, judges) for clip in progress(clips, "clips", unit="clip")]
+    rows = [row for row in judged if row is not None]
+    if not rows:
+        found = f"{len(clips)} shorter ones"
+        raise BadInput("clips", expected=f"some of more than {FRAMES} frames", found=found, fix="Give longer ones.")
+    scores: dict[str, Any] = {"clips": len(rows)}
+    for way in WAYS:
+        shares = {}
+        for key in ("lipread_error", "viseme_accuracy"):
+            above, below = (sum(getattr(row[way][key], part) for row in rows) for part in ("total", "weight"))
+            shares[key] = above / below if below else None
+        means = {key: float(np.mean([row[way][key] for row in rows])) for key in ("lse_d", "lse_c", "lag_ms")}
+        scores[way] = shares | means
+    lags = [abs(row["splats"]["lag_ms"] - row["mesh"]["lag_ms"]) for row in rows]
+    return scores | {"lag_difference_ms": float(max(lags))}
+
+
+def mesh_of(avatar: Avatar, corpus: Corpus, clip: Clip) -> np.ndarray:
+    """The avatar's mesh (T, V, 3) at 25 fps with the true motion of a clip."""
+    scale = np.float32(corpus.mm_per_unit / avatar.mm_per_unit)
+    moved = corpus.vertices(clip) - corpus.template(clip.speaker)
+    return avatar.template + scale * resample_frames(moved, corpus.fps, VIDEO_FPS)
+
+
+def mouths_of(avatar: Avatar, corpus: Corpus, vertices: np.ndarray) -> dict[str, np.ndarray]:
+    """Grey pictures of the mouth (T, 88, 88) in 0..1, as splats and as the mesh, for the avatar's mesh (T, V, 3)."""
+    view = mouth_view(corpus.topology, avatar.template, avatar.mm_per_unit)
+    camera, luma = pinhole(view.camera, view.size, view.size), torch.tensor(LUMA)
+    with torch.no_grad():
+        mesh = render_mouth(view, torch.from_numpy(np.ascontiguousarray(vertices[:, view.vertex_ids])))
+    splats = [(draw_avatar(avatar, frame, camera).image.clamp(0, 1) @ luma).numpy() for frame in vertices]
+    return {"splats": np.stack(splats), "mesh": mesh.numpy()}
+
+
+def faces_of(avatar: Avatar, corpus: Corpus, vertices: np.ndarray) -> dict[str, np.ndarray]:
+    """Faces from brows to chin (T, 96, 96, 3) uint8, as splats and as the mesh."""
+    lips = avatar.template[corpus.topology.regions["lips"]]
+    x, y, z = ((lips.min(axis=0) + lips.max(axis=0)) / 2).tolist()
+    side = FACE_SIDE * CROP * MOUTH_SIZE / 88 / avatar.mm_per_unit
+    camera = Camera((x, y + (MOUTH_HEIGHT - 0.5) * side, z), extent=side, distance=800 / avatar.mm_per_unit)
+    view = pinhole(camera, FACE_SIZE, FACE_SIZE)
+    splats = np.stack([as_bytes(draw_avatar(avatar, frame, view)) for frame in vertices])
+    return {"splats": splats, "mesh": portraits(vertices, corpus.topology, camera, FACE_SIZE, FACE_SIZE)}
+
+
+def write_beside_mesh(path: str | Path, avatar: Avatar, corpus: Corpus, clip: Clip, size: int = 300) -> None:
+    """Write a video of the true motion of a clip, as the mesh and as splats, with sound."""
+    vertices = mesh_of(avatar, corpus, clip)
+    camera = portrait_camera(corpus.topology, avatar.template)
+    view = pinhole(camera, size, size)
+    panels: dict[str, np.ndarray | None] = {
+        "Mesh": portraits(vertices, corpus.topology, camera, size, size),
+        "Splats": np.stack([as_bytes(draw_avatar(avatar, frame, view)) for frame in vertices]),
+    }
+    audio = sound(corpus.audio(clip), len(vertices), VIDEO_FPS)
+    write_video(path, side_by_side(panels, f"“{clip.text}”", clip.phonemes, VIDEO_FPS), VIDEO_FPS, audio)
+
+
+def _judged(avatar: Avatar, corpus: Corpus, clip: Clip, judges: AvatarJudges) -> dict[str, dict[str, Any]] | None:
+    """What the judges say about one clip; None if it is too short."""
+    vertices = mesh_of(avatar, corpus, clip)
+    if len(vertices) <= FRAMES:
+        return None
+    mouths, faces = mouths_of(avatar, corpus, vertices), faces_of(avatar, corpus, vertices)
+    mels = mel_windows(mel_spectrogram(corpus.audio(clip)), window_starts(len(vertices) - FRAMES + 1, VIDEO_FPS))
+    heard = audio_embeddings(judges.expert, mels)
+    with torch.no_grad():
+        readings = {way: read_lips(judges.reader, judges.head, mouths[way]) for way in WAYS}
+    rows = {}
+    for way in WAYS:
+        sync = lse(face_embeddings(judges.expert, faces[way]), heard, VIDEO_FPS)
+        said = perception_ratios(clip, readings[way], readings["mesh"], judges.units)
+        rows[way] = {**said, "lse_d": sync.lse_d, "lse_c": sync.lse_c, "lag_ms": sync.lag_ms}
+    return rows

@@ -1,0 +1,64 @@
+"""Splats and mesh before the same judges: judges with random weights, which see what they are given."""
+
+import numpy as np
+import pytest
+import torch
+
+from learn2talk_core.avatar.avatar import Avatar
+from learn2talk_core.avatar.judging import AvatarJudges, faces_of, judge_avatar, mouths_of, write_beside_mesh
+from learn2talk_core.corpus.phonemes import PHONEMES
+from learn2talk_core.models.lipreader import LipReader
+from learn2talk_core.models.sync_expert2d import SyncExpert2D
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.video.video_file import read_video
+from tests.avatar.scene import sheet_avatar
+from tests.models.test_lipreader import SMALL
+from tests.toy import toy_corpus
+
+
+def judges() -> AvatarJudges:
+    torch.manual_seed(0)
+    return AvatarJudges(LipReader(len(PHONEMES) + 2, **SMALL).eval(), None, None, SyncExpert2D(width=0.05).eval())
+
+
+def test_both_ways_show_the_same_scene(tmp_path):
+    corpus = toy_corpus(tmp_path / "corpus")
+    vertices = corpus.vertices(corpus.clips[0])[:3]
+    for pictures in (mouths_of(sheet_avatar(), corpus, vertices), faces_of(sheet_avatar(), corpus, vertices)):
+        a, b = (pictures[way].astype(float) / pictures[way].max() for way in ("splats", "mesh"))
+        assert a.shape == b.shape
+        assert np.corrcoef(a.ravel(), b.ravel())[0, 1] > 0.75
+
+
+def test_scores_of_both_ways(tmp_path):
+    corpus = toy_corpus(tmp_path / "corpus")
+    scores = judge_avatar(sheet_avatar(), corpus, corpus.split("test_seen"), judges())
+    assert scores["clips"] == 1
+    for way in ("splats", "mesh"):
+        assert scores[way].keys() == {"lipread_error", "viseme_accuracy", "lse_d", "lse_c", "lag_ms"}
+        assert scores[way]["lipread_error"] > 0
+        assert scores[way]["viseme_accuracy"] is None  # this reader has no frame-wise head
+    assert scores["lag_difference_ms"] == pytest.approx(abs(scores["splats"]["lag_ms"] - scores["mesh"]["lag_ms"]))
+    assert scores["splats"]["lse_d"] != scores["mesh"]["lse_d"]
+
+
+def test_a_video_shows_both_ways(tmp_path):
+    corpus = toy_corpus(tmp_path / "corpus")
+    (clip,) = corpus.split("test_seen")
+    write_beside_mesh(tmp_path / "both.mp4", sheet_avatar(), corpus, clip, size=64)
+    frames, fps, wave = read_video(tmp_path / "both.mp4")
+    assert fps == 25
+    assert frames.shape[0] == round(25 * clip.frames / corpus.fps)
+    assert wave is not None
+    left, right = frames[5][30:94, :64].astype(float), frames[5][30:94, 64:128].astype(float)
+    assert np.corrcoef(left.ravel(), right.ravel())[0, 1] > 0.5
+
+
+def test_another_mesh_or_short_clips_are_refused(tmp_path):
+    corpus = toy_corpus(tmp_path / "corpus")
+    avatar = sheet_avatar()
+    other = Avatar(avatar.splats, avatar.template, avatar.faces[::-1].copy(), 1000.0, avatar.seen)
+    with pytest.raises(BadInput, match="expected the mesh of"):
+        judge_avatar(other, corpus, corpus.split("test_seen"), judges())
+    with pytest.raises(BadInput, match="found 0 shorter ones"):
+        judge_avatar(avatar, corpus, [], judges())

@@ -1,0 +1,83 @@
+"""The embedded head as training pictures."""
+
+import numpy as np
+import pytest
+
+from learn2talk.cli import main
+from learn2talk_core.avatar.own_head import (
+    HeadSession,
+    filming_camera,
+    head_expressions,
+    paint_head,
+    protected_triangles,
+    record_head,
+)
+from learn2talk_core.avatar.views import read_mesh_motion, read_picture, read_views
+from learn2talk_core.datasets.embedded.face import colours, load_face
+from learn2talk_core.render.pinhole import orbiting
+
+SMALL = HeadSession(cameras=3, expressions=4, held_out_cameras=1, held_out_expressions=4, size=48)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    place = tmp_path_factory.mktemp("head") / "head"
+    record_head(place, SMALL)
+    return place
+
+
+def test_splits_are_disjoint_in_views_and_expressions(folder):
+    views, motion = read_views(folder), read_mesh_motion(folder)
+    by_split = {split: {(v.time, v.number) for v in views if v.split == split} for split in ("train", "val", "test")}
+    assert by_split["train"] == {(time, number) for time in range(4) for number in range(3)}
+    assert {number for _, number in by_split["val"]} == {3}
+    assert {time for time, _ in by_split["test"]} == {4, 5, 6, 7}
+    assert motion.moments == 8
+    assert np.abs(motion.vertices(0) - motion.template).max() == 0  # the first expression is neutral
+
+
+def test_pictures_show_the_head_where_the_cameras_see_the_mesh(folder):
+    views, motion = read_views(folder), read_mesh_motion(folder)
+    for view in views[::3]:
+        points = motion.vertices(view.time) @ view.camera.rotation.T + view.camera.translation
+        pixels = (points[:, :2] / points[:, 2:] * view.camera.focal + view.camera.centre).astype(int)
+        seen = (read_picture(view) < 250).any(axis=2)
+        rows, columns = np.nonzero(seen)
+        assert 0.15 < seen.mean() < 0.7
+        assert abs(rows.min() - pixels[:, 1].min()) <= 2
+        assert abs(columns.max() - pixels[:, 0].max()) <= 2
+
+
+def test_expressions_open_the_mouth_and_close_the_lids():
+    names, weights = list(load_face().unit), head_expressions(60, 0)
+    assert weights.shape == (60, len(names))
+    assert weights.min() >= -0.05
+    assert weights.max() <= 1
+    for name in ("jawOpen", "eyeBlinkLeft", "mouthPucker", "mouthSmileLeft"):
+        assert weights[:, names.index(name)].max() > 0.3, name
+    assert not np.array_equal(weights, head_expressions(60, 1))
+
+
+def test_the_light_stays_in_the_room():
+    """The same point of the skin has another brightness on the two sides: the key light is at the speaker's left."""
+    face = load_face()
+    view = orbiting(filming_camera(face.neutral), 64, 64, 0.0)
+    picture = paint_head(face.neutral, colours(), view).astype(float).mean(axis=2)
+    left, right = picture[30:45, 38:44].mean(), picture[30:45, 20:26].mean()
+    assert left > right + 5
+
+
+def test_teeth_tongue_and_lids_are_protected():
+    face = load_face()
+    protected = protected_triangles(face)
+    for part in ("upper_teeth", "lower_teeth", "tongue", "left_eye"):
+        assert protected[face.part[part][face.faces].all(axis=1)].all()
+    assert 0.1 < protected.mean() < 0.5
+
+
+def test_the_command_records_and_refuses(tmp_path, capsys):
+    words = ["avatar", "record", "-o", str(tmp_path / "head"), "--size", "32", "--cameras", "2", "--expressions", "2"]
+    assert main(words) == 0
+    assert "pictures" in capsys.readouterr().out
+    assert main([*words[:-1], "1"]) == 1
+    assert "--expressions: expected at least 2, found 1" in capsys.readouterr().err
