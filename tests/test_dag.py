@@ -46,7 +46,7 @@ ARROWS = {
 }
 
 
-STUDENTS = ("students", "taught_students", "avatars")
+STUDENTS = ("students", "taught_students")
 OF_NETWORK = (
     "learn2talk_core/models/students/${item.network}",
     "learn2talk_core/training/students/${item.network}.py",
@@ -174,7 +174,7 @@ def test_params_equal_dataclass(stage: Stage) -> None:
     """A stage's params list its own group of students, and additionally the group of its network; those of one expert
     only the path of that."""
     params = importlib.import_module(stage.module).Params
-    grouped = (*STUDENTS, "networks")
+    grouped = (*STUDENTS, "avatars", "networks")
     found = {param.split(".")[0] if param.split(".")[0] in grouped else param for param in stage.params}
     read = leaves(params, stage.module.split(".")[1])
     if stage.module == "stages.experts":
