@@ -18,7 +18,7 @@ import torch
 
 from learn2talk.api import export, load
 from learn2talk_core.evaluation.motion_sync import open_scorer
-from learn2talk_core.evaluation.real_speech import judge, judged_json, read_set, table
+from learn2talk_core.evaluation.real_speech import judge_recording, judged_json, read_set, table
 from learn2talk_core.models.phoneme_head import SpeechRecogniser, load_recogniser
 from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
 from learn2talk_core.run.files import write_json
@@ -51,7 +51,7 @@ def main() -> None:
     judged = []
     for recording in progress(recordings, "recordings", unit="clip"):
         animation = animator.animate(recording.wave, style=arguments.style)
-        judged.append(judge(recording, animation, recogniser, scorer))
+        judged.append(judge_recording(recording, animation, recogniser, scorer))
         if not arguments.no_video:
             export(animation, out, name=recording.id)
     print(table(judged))

@@ -86,7 +86,7 @@ def read_set(folder: str | Path) -> list[SpokenRecording]:
     return [_recording(entry, path, fix) for entry in entries]
 
 
-def judge(
+def judge_recording(
     recording: SpokenRecording, animation: Animation, recogniser: SpeechRecogniser | None, scorer: Scorer | None
 ) -> Judged:
     """Measure one recording and its animation.
@@ -144,7 +144,7 @@ def shifted_wave(wave: np.ndarray, late_ms: float) -> np.ndarray:
     return wave[samples:] if late_ms > 0 else np.concatenate([np.zeros(samples, wave.dtype), wave])
 
 
-def summary(judged: Sequence[Judged]) -> dict[str, float | int | None]:
+def pooled_scores(judged: Sequence[Judged]) -> dict[str, float | int | None]:
     """All recordings together: phones are pooled, jitter is averaged, lags are counted.
 
     `lag_within_frame` is the share of recordings whose lag is at most one frame; `shifts_found` the share of shifted
@@ -177,8 +177,8 @@ def summary(judged: Sequence[Judged]) -> dict[str, float | int | None]:
 def table(judged: Sequence[Judged]) -> str:
     """Markdown: one row per recording, and one for all."""
     head = ("recording", *COLUMNS.values())
-    rows = [(one.id, *_cells(summary([one]), one.mouth_late_ms)) for one in judged]
-    rows.append(("all", *_cells(summary(judged), _median([one.mouth_late_ms for one in judged]))))
+    rows = [(one.id, *_cells(pooled_scores([one]), one.mouth_late_ms)) for one in judged]
+    rows.append(("all", *_cells(pooled_scores(judged), _median([one.mouth_late_ms for one in judged]))))
     lines = ["| " + " | ".join(row) + " |" for row in (head, ("---", *("---:" for _ in COLUMNS)), *rows)]
     return "\n".join(lines) + "\n"
 
@@ -206,14 +206,14 @@ def judged_json(judged: Sequence[Judged], **about: Any) -> dict[str, Any]:
         {
             "id": one.id,
             "times": one.times,
-            **summary([one]),
+            **pooled_scores([one]),
             "mouth_late_ms": one.mouth_late_ms,
             "confidence": one.confidence,
             "shifted": {str(shift): list(found) for shift, found in one.shifted.items()},
         }
         for one in judged
     ]
-    return {**about, "all": summary(judged), "recordings": rows}
+    return {**about, "all": pooled_scores(judged), "recordings": rows}
 
 
 def _recording(entry: object, path: Path, fix: str) -> SpokenRecording:

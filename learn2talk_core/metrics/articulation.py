@@ -39,7 +39,7 @@ class Articulation:
             "closure_gap_mm": closure,
             "vowel_gap_mm": vowel,
             "contrast_mm": None if closure is None or vowel is None else vowel - closure,
-            "auc": auc(self.vowels, self.closures),
+            "auc": share_larger(self.vowels, self.closures),
             "closed": _mean(self.closures < self.closure_limits),
             "wrongly_closed": _mean(self.vowels < self.vowel_limits),
         }
@@ -75,7 +75,7 @@ def pooled(clips: Sequence[Articulation]) -> Articulation:
     )
 
 
-def auc(larger: np.ndarray, smaller: np.ndarray) -> float | None:
+def share_larger(larger: np.ndarray, smaller: np.ndarray) -> float | None:
     """Probability that a number of `larger` exceeds one of `smaller`, ties counted half; None if one is empty."""
     if not len(larger) or not len(smaller):
         return None

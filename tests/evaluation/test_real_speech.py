@@ -14,11 +14,11 @@ from learn2talk_core.evaluation.real_speech import (
     Judged,
     SpokenRecording,
     gap_mm,
-    judge,
+    judge_recording,
     judged_json,
+    pooled_scores,
     read_set,
     shifted_wave,
-    summary,
     table,
 )
 from learn2talk_core.mesh.topology import lip_gap
@@ -44,20 +44,20 @@ def test_a_recording_is_judged(tmp_path: Path) -> None:
     wave = waveform(1.0)[: len(wave_of(model))]
     animation = animator.animate(wave, style=animator.speakers[0])
     given = SpokenRecording("a", wave, ("B", "AA", "D"), None)
-    found = judge(given, animation, model, None)
+    found = judge_recording(given, animation, model, None)
     assert (found.edits, found.spoken, found.times) == (1, 3, "aligned")
     assert found.articulation is not None
     aligned = [Phoneme(0.09, 0.29, "B"), Phoneme(0.29, 0.89, "AA")]
     expected = articulation(gap_mm(animation), animation.fps, aligned)
     np.testing.assert_allclose(found.articulation.vowels, expected.vowels, atol=0.5)
     times = (Phoneme(0.1, 0.3, "B"), Phoneme(0.3, 0.9, "AA"))
-    found = judge(SpokenRecording("b", wave, ("B", "AA"), times), animation, None, None)
+    found = judge_recording(SpokenRecording("b", wave, ("B", "AA"), times), animation, None, None)
     assert (found.edits, found.times, found.mouth_late_ms, dict(found.shifted)) == (None, "given", None, {})
     assert found.articulation is not None
     np.testing.assert_array_equal(
         found.articulation.vowels, articulation(gap_mm(animation), animation.fps, times).vowels
     )
-    assert judge(SpokenRecording("c", wave, ("B",), None), animation, None, None).articulation is None
+    assert judge_recording(SpokenRecording("c", wave, ("B",), None), animation, None, None).articulation is None
 
 
 def test_shifted_sound() -> None:
@@ -88,11 +88,11 @@ def test_the_sound_is_shifted_and_scored(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(real_speech, "score_motion", scored)
     scorer = type("Scorer", (), {"corpus": animator.corpus})
-    found = judge(SpokenRecording("a", animation.wave, ("B",), None), animation, None, scorer)
+    found = judge_recording(SpokenRecording("a", animation.wave, ("B",), None), animation, None, scorer)
     assert found.mouth_late_ms == 0
     assert found.shifted == {-200: (-200.0, 0.9), -100: (-100.0, 0.9), 100: (100.0, 0.9), 200: (None, None)}
-    assert summary([found])["shifts_found"] == 0.75
-    assert summary([found])["shifts_found_with_verdict"] == 0.75
+    assert pooled_scores([found])["shifts_found"] == 0.75
+    assert pooled_scores([found])["shifts_found_with_verdict"] == 0.75
 
 
 def judged(name: str, **changes: Any) -> Judged:
@@ -104,13 +104,13 @@ def judged(name: str, **changes: Any) -> Judged:
 
 def test_the_summary_weighs_by_what_was_counted() -> None:
     two = [judged("a"), judged("b", edits=0, spoken=30, jitter=0.6, mouth_late_ms=50.0, shifted={100: (140.0, 0.8)})]
-    found = summary(two)
+    found = pooled_scores(two)
     assert found["phoneme_error"] == pytest.approx(2 / 40)
     assert found["jitter"] == pytest.approx(0.4)
     assert found["lag_within_frame"] == 0.5
     assert found["shifts_found"] == pytest.approx(3 / 4)  # one of the first recording's is 120 ms away
     assert found["shifts_found_with_verdict"] == pytest.approx(2 / 4)
-    assert summary([judged("a", edits=None, jitter=None, mouth_late_ms=None)])["phoneme_error"] is None
+    assert pooled_scores([judged("a", edits=None, jitter=None, mouth_late_ms=None)])["phoneme_error"] is None
     assert "| all | 0.05 | 0 | 0 | — |" in table(two)
     assert "| a | 0.20 |" in table(two)
     written = json.loads(json.dumps(judged_json(two, model="toy")))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from learn2talk_core.corpus.phonemes import Phoneme
-from learn2talk_core.metrics.articulation import articulation, auc, jitter, pooled
+from learn2talk_core.metrics.articulation import articulation, jitter, pooled, share_larger
 
 
 def test_the_least_gap_of_a_closure_and_the_middle_of_a_vowel() -> None:
@@ -60,9 +60,9 @@ def test_auc_counts_pairs() -> None:
     rng = np.random.default_rng(0)
     larger, smaller = rng.integers(0, 9, 20).astype(float), rng.integers(0, 5, 13).astype(float)
     wins = sum((a > b) + 0.5 * (a == b) for a in larger for b in smaller)
-    assert auc(larger, smaller) == pytest.approx(wins / (20 * 13))
-    assert auc(np.ones(3), np.zeros(2)) == 1
-    assert auc(np.ones(3), np.empty(0)) is None
+    assert share_larger(larger, smaller) == pytest.approx(wins / (20 * 13))
+    assert share_larger(np.ones(3), np.zeros(2)) == 1
+    assert share_larger(np.ones(3), np.empty(0)) is None
 
 
 @pytest.mark.parametrize("frequency", [1.0, 4.0, 7.5])
