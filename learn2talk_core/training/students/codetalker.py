@@ -105,7 +105,7 @@ def train_motion_prior(
         update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.steps, recipe.learning_rate))
         return row
 
-    state = {"codec": codec, "optimizer": optimizer}
+    state: dict[str, Any] = {"codec": codec, "optimizer": optimizer}
     history = train(step, state, steps=recipe.steps, seed=seed, scratch=scratch, description=description)
     codec.scale_motion(unit)
     codec.eval()
@@ -139,7 +139,7 @@ def codec_loss(
     features, codes = coded.features[mask], coded.quantised[mask]
     book = F.mse_loss(codes, features.detach())
     loss = motion + code_weight * (book + commitment * F.mse_loss(features, codes.detach()))
-    used = coded.index[mask].flatten().bincount(minlength=codec.shape.entries) / coded.index[mask].numel()
+    used = coded.numbers[mask].flatten().bincount(minlength=codec.shape.entries) / coded.numbers[mask].numel()
     perplexity = (-(used * (used + 1e-10).log()).sum()).exp()
     values = {"loss": loss, "motion": motion, "codebook": book, "perplexity": perplexity}
     return loss, {name: float(value.detach()) for name, value in values.items()}

@@ -107,6 +107,15 @@ class CodecResidual(nn.Module):
         self.fn = fn
 
 
+class CodecBlock(NamedTuple):
+    """The parts of a block of `CodecTransformer`."""
+
+    attention_norm: nn.LayerNorm
+    attention: CodecAttention
+    forward_norm: nn.LayerNorm
+    forward: CodecFeedForward
+
+
 class CodecTransformer(nn.Module):
     """Blocks that normalise first; the names of the modules are those of published files."""
 
@@ -120,11 +129,17 @@ class CodecTransformer(nn.Module):
 
     def forward(self, x: Tensor, keep: Tensor | None) -> Tensor:
         """x (B, T, C) -> (B, T, C)."""
-        for number in range(0, len(self.net), 2):
-            attention, forward = self.net[number].fn, self.net[number + 1].fn
-            x = x + attention.fn(attention.norm(x), keep)
-            x = x + forward.fn(forward.norm(x))
+        for block in self.blocks():
+            x = x + block.attention(block.attention_norm(x), keep)
+            x = x + block.forward(block.forward_norm(x))
         return x
+
+    def blocks(self) -> list[CodecBlock]:
+        """The blocks, each of which is two modules of `net`."""
+        net: list[Any] = [module.fn for module in self.net]
+        return [
+            CodecBlock(one.norm, one.fn, other.norm, other.fn) for one, other in zip(net[::2], net[1::2], strict=True)
+        ]
 
 
 class CodecEmbedding(nn.Module):
@@ -160,6 +175,11 @@ def convolution(width: int) -> nn.Sequential:
     return nn.Sequential(nn.Conv1d(width, width, 5))
 
 
+def only_convolution(nested: Any) -> nn.Conv1d:
+    """The convolution in a list or sequence of one `convolution`."""
+    return nested[0][0]
+
+
 class MotionEncoder(nn.Module):
     """Displacements to features."""
 
@@ -177,7 +197,7 @@ class MotionEncoder(nn.Module):
     def forward(self, displacement: Tensor, mask: Tensor | None) -> Tensor:
         """(B, T, 3V), mask (B, T) False in the padding -> (B, T, codes · code_width)."""
         x = F.leaky_relu(self.vertice_mapping(displacement), SLOPE)
-        x = self.encoder_linear_embedding(over_time(self.squasher[0][0], x, mask))
+        x = self.encoder_linear_embedding(over_time(only_convolution(self.squasher), x, mask))
         x = self.encoder_transformer(self.encoder_pos_embedding(x), attended(mask))
         return self.encoder_linear_embedding_post(x) if hasattr(self, "encoder_linear_embedding_post") else x
 
@@ -200,7 +220,7 @@ class MotionDecoder(nn.Module):
         """(B, T, codes · code_width) -> (B, T, width), of which displacements are an affine map."""
         if hasattr(self, "decoder_linear_embedding_pre"):
             x = self.decoder_linear_embedding_pre(x)
-        x = self.decoder_linear_embedding(over_time(self.expander[0][0], x, mask))
+        x = self.decoder_linear_embedding(over_time(only_convolution(self.expander), x, mask))
         return self.decoder_transformer(self.decoder_pos_embedding(x), attended(mask))
 
 

@@ -13,7 +13,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from learn2talk_core.models.students.codetalker.codec import NORM_EPS, SLOPE, CodecTransformer, MotionDecoder
+from learn2talk_core.models.students.codetalker.codec import (
+    NORM_EPS,
+    SLOPE,
+    CodecTransformer,
+    MotionDecoder,
+    only_convolution,
+)
 
 REACH = 2  # frames on each side that the convolution sees
 
@@ -30,7 +36,7 @@ class Feedback:
 
     def __init__(self, decoder: MotionDecoder, batch: int, frames: int, growth: float) -> None:
         self._decoder, self._growth = decoder, growth
-        self._conv = decoder.expander[0][0]
+        self._conv = only_convolution(decoder.expander)
         self._inputs = self._conv.weight.new_zeros(batch, frames + 2 * REACH, self._conv.in_channels)  # ends repeated
         self._filtered = self._conv.weight.new_zeros(batch, frames, self._conv.out_channels)
         self._sums = self._conv.weight.new_zeros(2, batch, self._conv.out_channels, dtype=torch.float64)
@@ -68,23 +74,22 @@ class LayerCache:
     """Keys and values of the frames of a `CodecTransformer`, per block."""
 
     def __init__(self, transformer: CodecTransformer, batch: int, frames: int) -> None:
-        self._blocks = [(transformer.net[i].fn, transformer.net[i + 1].fn) for i in range(0, len(transformer.net), 2)]
-        weight = transformer.net[0].fn.fn.to_qkv.weight
-        heads, width = transformer.net[0].fn.fn.heads, weight.shape[1]
-        self._kept = [weight.new_empty(2, batch, heads, frames, width // heads) for _ in self._blocks]
+        self._blocks = transformer.blocks()
+        weight, heads = self._blocks[0].attention.to_qkv.weight, self._blocks[0].attention.heads
+        self._kept = [weight.new_empty(2, batch, heads, frames, weight.shape[1] // heads) for _ in self._blocks]
 
     def extend(self, x: Tensor, first: int) -> Tensor:
         """Compute the frames from `first` on, x (B, n, C), which attend to each other and to what is kept of the frames
         before; returns the last one (B, C)."""
-        for number, (attention, forward) in enumerate(self._blocks):
-            kept, end = self._kept[number], first + x.shape[1]
-            normal = attention.norm(x)
-            fn = attention.fn
-            query, key, value = fn.split(normal)
+        for number, block in enumerate(self._blocks):
+            kept, end, attention = self._kept[number], first + x.shape[1], block.attention
+            query, key, value = attention.split(block.attention_norm(x))
             kept[0, :, :, first:end], kept[1, :, :, first:end] = key, value
             if number == len(self._blocks) - 1:  # the others' outputs are not needed
                 x, query = x[:, -1:], query[:, :, -1:]
-            attended = F.scaled_dot_product_attention(query, kept[0, :, :, :end], kept[1, :, :, :end], scale=fn.scale)
-            x = x + fn.to_out(attended.transpose(1, 2).flatten(2))
-            x = x + forward.fn(forward.norm(x))
+            heard = F.scaled_dot_product_attention(
+                query, kept[0, :, :, :end], kept[1, :, :, :end], scale=attention.scale
+            )
+            x = x + attention.to_out(heard.transpose(1, 2).flatten(2))
+            x = x + block.forward(block.forward_norm(x))
         return x[:, -1]

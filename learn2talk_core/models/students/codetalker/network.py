@@ -202,7 +202,7 @@ class CodeTalker(Student):
             for layer in layers:
                 x = layer.step(x, t, bias[:, frames - 1 - t :])
             coded = codec.quantised(self.feat_map(x)[:, None])
-            found.append(coded.index)
+            found.append(coded.numbers)
             if t + 1 < frames:
                 token = F.linear(feedback.extend(coded.quantised.flatten(2)), weight, offset) + style
         return torch.cat(found, dim=1)

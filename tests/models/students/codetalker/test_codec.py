@@ -32,7 +32,7 @@ def test_motion_to_codes_and_back() -> None:
     template = torch.from_numpy(normal("template", (1, 15069), 0.1))
     # the reference subtracts the template from its sum with the motion
     coded = codec.encode(template[:, None] + displacement - template[:, None])
-    np.testing.assert_array_equal(coded.index.flatten(), golden["code_indices"].dense())
+    np.testing.assert_array_equal(coded.numbers.flatten(), golden["code_indices"].dense())
     golden.assert_close("encoder_out", coded.features.flatten(2))
     golden.assert_close("quant_BCL", coded.quantised.flatten(1, 2).transpose(1, 2))
     loss = 1.25 * F.mse_loss(coded.quantised, coded.features)
@@ -63,7 +63,7 @@ def test_a_padded_batch_equals_single_clips() -> None:
     for row, frames in enumerate(lengths):
         one = codec.encode(motion[row : row + 1, :frames])
         torch.testing.assert_close(coded.features[row : row + 1, :frames], one.features, atol=1e-4, rtol=1e-4)
-        assert torch.equal(coded.index[row, :frames], one.index[0])
+        assert torch.equal(coded.numbers[row, :frames], one.numbers[0])
         torch.testing.assert_close(states[row : row + 1, :frames], codec.decode(one.quantised), atol=1e-4, rtol=1e-4)
 
 
@@ -104,5 +104,5 @@ def test_folding_the_unit_keeps_codes_and_scales_motion() -> None:
     shown = F.linear(codec.decode(before.quantised), *codec.affine_map())
     codec.scale_motion(0.01)
     after = codec.encode(0.01 * motion)
-    assert torch.equal(before.index, after.index)
+    assert torch.equal(before.numbers, after.numbers)
     torch.testing.assert_close(F.linear(codec.decode(after.quantised), *codec.affine_map()), 0.01 * shown)
