@@ -53,7 +53,8 @@ def run_arm(network: str, lambda1: float, lambda2: float, seed: int, out: Path) 
     with open_scratch(f"sweep-{network}", (params, recipe), inputs) as scratch:
         model, _ = stage.train_taught_student(params, network, recipe, corpus, scratch, folder.name)
         spoken = corpus.split("validation", "test_seen", "test_unseen")
-        studio = Studio(corpus, frozen(model), corpus.train_speakers)
+        frozen(model)
+        studio = Studio(corpus, model, corpus.train_speakers)
         bar = progress(spoken, folder.name, unit="clip")
         write_motions(folder / "predicted", studio, spoken, (predict_clip(studio, clip) for clip in bar))
         rows = []
