@@ -54,12 +54,12 @@ class Coded(NamedTuple):
     Attributes:
         features: (B, T, codes, code_width) before quantisation.
         quantised: the same, replaced by the nearest entries of the codebook.
-        index: (B, T, codes) their numbers.
+        numbers: (B, T, codes) which entries they are.
     """
 
     features: Tensor
     quantised: Tensor
-    index: Tensor
+    numbers: Tensor
 
 
 class CodecAttention(nn.Module):
@@ -137,9 +137,8 @@ class CodecTransformer(nn.Module):
     def blocks(self) -> list[CodecBlock]:
         """The blocks, each of which is two modules of `net`."""
         net: list[Any] = [module.fn for module in self.net]
-        return [
-            CodecBlock(one.norm, one.fn, other.norm, other.fn) for one, other in zip(net[::2], net[1::2], strict=True)
-        ]
+        pairs = zip(net[::2], net[1::2], strict=True)
+        return [CodecBlock(one.norm, one.fn, other.norm, other.fn) for one, other in pairs]
 
 
 class CodecEmbedding(nn.Module):
@@ -282,7 +281,7 @@ class MotionCodec(nn.Module):
     @torch.no_grad()
     def scale_motion(self, unit: float) -> None:
         """Convert displacements from `unit`s to the unit of the corpus; codes stay the same."""
-        self.encoder.vertice_mapping[0].weight.div_(unit)
+        next(self.encoder.vertice_mapping.parameters()).div_(unit)  # the weight; the bias has no unit
         for parameter in self.decoder.vertice_map_reverse.parameters():
             parameter.mul_(unit)
 
