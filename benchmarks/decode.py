@@ -32,9 +32,7 @@ FPS = 30
 STYLE = torch.eye(8)[:1]
 
 
-def model(
-    vertices: int, width: int, encoder: SpeechEncoder, period: int = FPS, audio_rate: int = 1
-) -> FaceFormer:
+def model(vertices: int, width: int, encoder: SpeechEncoder, period: int = FPS, audio_rate: int = 1) -> FaceFormer:
     torch.manual_seed(0)
     face = FaceFormer(
         vertices, 8, audio_width=encoder.width, width=width, period=period, audio_rate=audio_rate,
