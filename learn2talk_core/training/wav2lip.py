@@ -24,7 +24,7 @@ from learn2talk_core.training.speaking_face import SpeakingFace
 
 LISTEN_AT = (-1, 0, 1)  # frames (of 40 ms) relative to a window's own, whose lip motion is predicted from the window
 LISTEN_CLIPS, LISTEN_WINDOWS = 32, 8  # clips per step, and windows of each
-GAINS = tuple(round(1 + 0.1 * step, 1) for step in range(16))  # from 1.0 to 2.5
+GAINS = tuple(round(1 + 0.1 * step, 1) for step in range(7))  # to 1.6: more distorts the lips
 MOTIONS = 32  # principal components of the lips' motion that the audio encoder learns to predict
 LIPS_SIDE = 20  # side in pixels to which the lips' box is scaled for that
 
