@@ -13,7 +13,7 @@ from scipy.spatial.transform import Rotation
 from learn2talk_core.corpus.format import Recording
 from learn2talk_core.datasets.checks import check_corpus, check_source
 from learn2talk_core.datasets.clip_checks import distance, largest_steps
-from learn2talk_core.datasets.embedded.generate import cast, make_corpus
+from learn2talk_core.datasets.embedded.generate import CorpusSize, cast_packaged, make_corpus
 from learn2talk_core.datasets.fixtures_folder import write_folder
 from learn2talk_core.datasets.folder import read_folder
 from learn2talk_core.datasets.problem import Problem
@@ -254,8 +254,11 @@ def test_faults_are_found_in_a_corpus_too(clean: Source, tmp_path: Path) -> None
 
 
 def test_a_corpus_of_coefficients_is_left_alone(tmp_path: Path) -> None:
-    sizes = {"validation_speakers": 1, "unseen_speakers": 0, "seen_test_sentences": 1, "other_sentences": 1}
-    make_corpus(tmp_path / "corpus", cast(3, train_speakers=1, train_sentences=2, **sizes), 3, 1.0, jobs=1)
+    size = CorpusSize(
+        train_speakers=1, validation_speakers=1, unseen_speakers=0,
+        train_sentences=2, seen_test_sentences=1, other_sentences=1,
+    )  # fmt: skip
+    make_corpus(tmp_path / "corpus", cast_packaged(size, 3), 3, 1.0, jobs=1)
     assert check_corpus(tmp_path / "corpus")[1] == []
 
 

@@ -391,7 +391,7 @@ def test_a_video_goes_to_the_2d_expert(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     torch.manual_seed(0)
-    save_weights("data/models/teacher/sync_expert", SyncExpert2D(width=0.05), {"width": 0.05})
+    save_weights("data/models/sync_expert", SyncExpert2D(width=0.05), {"width": 0.05})
     frames = np.random.default_rng(0).integers(0, 256, (30, 128, 128, 3)).astype(np.uint8)
     write_video("film.mp4", frames, 25, talk(seconds=1.2)[0])
     assert main(["score", "film.mp4", "--crops", "--csv", "s.csv"]) == 0

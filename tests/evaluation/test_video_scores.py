@@ -36,7 +36,7 @@ def expert() -> SyncExpert2D:
 @pytest.fixture
 def folder(tmp_path: Path, expert: SyncExpert2D, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A project folder with its own expert, in which commands are run."""
-    save_weights(tmp_path / "data/models/teacher/sync_expert", expert, {"width": 0.05})
+    save_weights(tmp_path / "data/models/sync_expert", expert, {"width": 0.05})
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -169,7 +169,10 @@ def test_a_second_run_replaces_the_first_and_nothing_else(
             ["--format", "npy", "--head", "1", "--head-model", "w.pth"],
             "w.pth: expected a file of weights, found nothing",
         ),
-        (["--format", "npy", "--model", "nothing"], "nothing/model.json: expected a file, found nothing"),
+        (
+            ["--format", "npy", "--model", "nothing"],
+            "nothing: expected a folder, a file, or the name of a student, found nothing",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_clear_error(

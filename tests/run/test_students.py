@@ -30,5 +30,7 @@ def test_bad_names(own: dict[str, PlainStudent], taught: dict[str, TaughtStudent
 def test_networks_are_found_by_name() -> None:
     assert "faceformer" in network_names()
     assert training_of("faceformer", "students.x.network").NetworkRecipe.__name__ == "FaceFormerRecipe"
-    with pytest.raises(BadInput, match=r"params\.yaml: students\.x\.network: expected one of faceformer.*, found gan"):
+    with pytest.raises(
+        BadInput, match=r"params\.yaml: students\.x\.network: expected one of .*faceformer.*, found gan"
+    ):
         training_of("gan", "students.x.network")

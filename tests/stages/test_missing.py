@@ -26,7 +26,11 @@ def test_nothing_upstream(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
     params = load_params(stage.Params, name)
     if name == "speech_encoder":
         params = dataclasses.replace(params, checkpoint="../weights/none")
-    roles = {"role": "metric", "name": {"student": "faceformer", "taught_student": "learn2talk"}.get(name)}
+    roles = {
+        "role": "metric",
+        "network": "codetalker",
+        "name": {"student": "faceformer", "taught_student": "learn2talk"}.get(name),
+    }
     role = [roles[part] for part in inspect.signature(stage.main).parameters if part in roles]
     with pytest.raises(BadInput, match=r"expected .*, found (nothing|no .*)\. .*dvc repro"):
         stage.main(params, *role)

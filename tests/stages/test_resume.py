@@ -13,6 +13,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
+from learn2talk_core.run.files import write_json
 from learn2talk_core.run.seed import seed_torch
 from tests.toy import toy_corpus
 
@@ -37,6 +38,7 @@ def project(folder: Path) -> Path:
         hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, conv_dim=(8,) * 7,
         num_conv_pos_embeddings=8, num_conv_pos_embedding_groups=2, layerdrop=0.0,
     ).save_pretrained(folder / "data" / "models" / "speech_encoder")  # fmt: skip
+    write_json(folder / "data/models/motion_prior/faceformer/model.json", {"network": "faceformer", "prior": None})
     params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
     params["faceformer"] |= {"steps": STEPS, "batch": 2, "width": 16}
     YAML(typ="safe").dump(params, folder / "params.yaml")

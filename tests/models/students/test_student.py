@@ -113,7 +113,7 @@ def test_any_network_is_saved_loaded_and_speaks_a_corpus(tmp_path: Path, known: 
 
 def test_an_unknown_network_names_the_known_ones(tmp_path: Path) -> None:
     save_student(tmp_path / "m", Nodding(4, 2), fps=30, speakers=("A", "B"))
-    with pytest.raises(BadInput, match="expected one of the networks faceformer, found 'nodding'"):
+    with pytest.raises(BadInput, match=r"expected one of the networks faceformer, .*, found 'nodding'"):
         load_student(tmp_path / "m", made_by="the test")
 
 
@@ -132,5 +132,9 @@ def test_only_faceformers_own_files_touch_its_layers() -> None:
     own = ROOT / "learn2talk_core" / "models" / "students" / "faceformer"
     for package in ("learn2talk", "learn2talk_core", "stages", "scripts"):
         for file in (ROOT / package).rglob("*.py"):
-            if file.parent != own:
+            others = {"codetalker", "selftalk"} & {
+                file.parent.name,
+                file.stem,
+            }  # their published layers have the same names
+            if file.parent != own and not others:
                 assert not [layer for layer in layers if layer in file.read_text()], file
