@@ -181,7 +181,7 @@ def test_what_cannot_be_viewed_is_one_line(
     for words, text in (
         (["view"], "data: expected a run or a motion, found nothing. Run make repro first"),
         (["view", "a.npz"], "a.npz: expected a file, found nothing"),
-        (["live"], "data/corpus/corpus.json: expected a file, found nothing"),
+        (["live"], "data/models/students/learn2talk/model.json: expected a file, found nothing"),
         (["live", "a.wav"], "a.wav: expected a sound file, found nothing"),
     ):
         assert main(words) == 1
