@@ -194,7 +194,7 @@ def test_what_cannot_be_viewed_is_one_line(
     ("words", "text"),
     [
         (["animate", "none.wav"], "none.wav: expected a sound file, or a folder with sounds, found nothing"),
-        (["animate", __file__, "--model", "none"], "none/model.json: expected a file, found nothing"),
+        (["animate", __file__, "--model", "none"], "none: expected a folder, a file, or the name of a student, found"),
         (["animate", __file__, "--onto", "none.glb"], "none.glb: expected a file for --onto, found nothing"),
     ],
 )

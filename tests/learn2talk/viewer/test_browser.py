@@ -540,7 +540,7 @@ def test_a_phone_has_one_line_of_navigation_and_controls_for_fingers(page: Page,
     page.call("Emulation.setDeviceMetricsOverride", width=390, height=844, deviceScaleFactor=2, mobile=True)
     try:
         page.open(client.server.address + name)
-        page.wait("document.querySelector('nav')")
+        page.wait("!!document.querySelector('nav')")
         tops = page.run("[...document.querySelectorAll('nav a')].map((a) => a.getBoundingClientRect().top)")
         assert len(set(tops)) == 1
         small = page.run(

@@ -327,7 +327,7 @@ def test_the_live_page_can_show_the_face_at_rest(client: Client, folder: Path) -
         ("data/models/students/learn2talk", "faceformer", "Learn2Talk"),
         ("data/models/students/faceformer", "faceformer", "FaceFormer"),
         ("vocaset.pth", "faceformer", "FaceFormer (vocaset.pth)"),
-        ("packs/voices", "selftalk", "selftalk (voices)"),
+        ("packs/voices", "selftalk", "SelfTalk (voices)"),
     ],
 )
 def test_a_model_has_its_own_name(folder: str, network: str, title: str) -> None:
