@@ -1,5 +1,7 @@
 """CodeTalker's codec compared with the recorded reference at full size, and small ones with themselves."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -43,7 +45,7 @@ def test_motion_to_codes_and_back() -> None:
     golden.assert_close("decode_to_img", decoded)
 
 
-def small(spread: float = 0.5, **other: object) -> MotionCodec:
+def small(spread: float = 0.5, **other: Any) -> MotionCodec:
     torch.manual_seed(0)
     shape = CodecShape(5, 16, 2, 2, 24, codes=4, code_width=3, entries=10, projected=True)._replace(**other)
     codec = MotionCodec(shape)
@@ -74,11 +76,11 @@ def test_gradients_pass_the_quantisation() -> None:
     passed = straight_through(coded)
     torch.testing.assert_close(passed, coded.quantised)
     codec.decode(passed, [6, 4]).square().mean().backward()
-    gradient = codec.encoder.vertice_mapping[0].weight.grad
+    gradient = codec.encoder.get_parameter("vertice_mapping.0.weight").grad
     assert gradient is not None
     assert gradient.isfinite().all()
     assert gradient.abs().max() > 0
-    assert codec.quantize.embedding.weight.grad is None
+    assert codec.quantize.get_parameter("embedding.weight").grad is None
 
 
 @pytest.mark.parametrize("projected", [True, False])

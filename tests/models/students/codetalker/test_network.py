@@ -10,13 +10,16 @@ from learn2talk_core.models.periodic_attention import causal_bias
 from learn2talk_core.models.speech_encoders.wav2vec2 import OFFICIAL_EPS, Wav2Vec2SpeechEncoder, align_as_faceformer
 from learn2talk_core.models.students.codetalker.codec import CodecShape, MotionCodec
 from learn2talk_core.models.students.codetalker.network import CodeTalker
+from learn2talk_core.models.students.student import AudioAlignment
 from tests.golden.fill import Golden, fill_state_dict, normal, official_key, waveform
 from tests.models.students.codetalker.test_codec import BIWI, VOCASET
 from tests.training.test_student import encoder
 
+Official = tuple[Golden, CodeTalker, Tensor]
+
 
 @pytest.fixture(scope="module")
-def official():
+def official() -> Official:
     golden = Golden("codetalker", "stage2_vocaset")
     speech = Wav2Vec2SpeechEncoder.from_numbers()
     model = CodeTalker(MotionCodec(VOCASET), 8, audio_encoder=speech, layers=6, alignment="vocaset").eval()
@@ -26,7 +29,7 @@ def official():
     return golden, model, torch.from_numpy(normal("template", (1, 15069), 0.1))
 
 
-def test_state_dicts_are_the_official_ones(official) -> None:
+def test_state_dicts_are_the_official_ones(official: Official) -> None:
     golden, model, _ = official
     with torch.device("meta"):
         biwi = CodeTalker(
@@ -38,7 +41,7 @@ def test_state_dicts_are_the_official_ones(official) -> None:
 
 
 @torch.inference_mode()
-def test_predict(official) -> None:
+def test_predict(official: Official) -> None:
     golden, model, template = official
     states = model.predict_states(waveform(2.0), 30, torch.eye(8)[2:3], 60)
     vertices = model.displacement(states).flatten(2) + template
@@ -47,11 +50,12 @@ def test_predict(official) -> None:
 
 
 @torch.inference_mode()
-def test_a_mixture_of_styles(official) -> None:
+def test_a_mixture_of_styles(official: Official) -> None:
     golden, model, template = official
     # the reference cuts the normalised sound; its own normalisation of a cut is another one
     wave = waveform(2.0)
     normal_wave = (wave - wave.mean()) / np.sqrt(wave.var() + OFFICIAL_EPS)
+    assert isinstance(model.audio_encoder, Wav2Vec2SpeechEncoder)
     features = model.audio_encoder.conv_features(torch.from_numpy(normal_wave[None, :8000].astype(np.float32)))
     hidden = model.audio_encoder.encode(align_as_faceformer(features, "vocaset"))
     style = 0.3 * torch.eye(8)[2:3] + 0.7 * torch.eye(8)[0:1]
@@ -60,7 +64,7 @@ def test_a_mixture_of_styles(official) -> None:
 
 
 @torch.inference_mode()
-def test_training_losses(official) -> None:
+def test_training_losses(official: Official) -> None:
     golden, model, template = official
     truth = torch.from_numpy(normal("vertice", (1, 60, 15069), 0.05))
     truth = template[:, None] + truth - template[:, None]  # rounded as in the reference
@@ -73,7 +77,7 @@ def test_training_losses(official) -> None:
     np.testing.assert_allclose([float(motion + codes), float(motion), float(codes)], golden.info["loss"], rtol=1e-5)
 
 
-def small(alignment: str = "time", growth: float = 1.0) -> CodeTalker:
+def small(alignment: AudioAlignment = "time", growth: float = 1.0) -> CodeTalker:
     torch.manual_seed(1)
     codec = MotionCodec(CodecShape(5, 12, 2, 2, 24, codes=4, code_width=3, entries=20, projected=True))
     model = CodeTalker(
@@ -105,7 +109,7 @@ def naive_codes(model: CodeTalker, audio: Tensor, style: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("alignment", ["time", "vocaset", "biwi"])
 @torch.no_grad()
-def test_the_roll_out_equals_the_plain_loop(alignment: str) -> None:
+def test_the_roll_out_equals_the_plain_loop(alignment: AudioAlignment) -> None:
     model = small(alignment)
     audio, style = torch.randn(1, 11 * model.audio_rate, 16), torch.tensor([[0.2, 0.8, 0.0]])
     codes = model.codes(audio, style)
