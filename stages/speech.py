@@ -8,7 +8,7 @@ from joblib import Parallel, cpu_count, delayed, parallel_config
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.datasets.embedded.kokoro import GET_THEM, open_kokoro
-from learn2talk_core.datasets.embedded.parts import SpokenPart, film_parts, record
+from learn2talk_core.datasets.embedded.parts import FILM_BITS_PER_SECOND, SpokenPart, film_parts, record
 from learn2talk_core.datasets.embedded.utterances import open_speech, write_utterances
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_folder
@@ -73,7 +73,7 @@ def file_of(part: SpokenPart, folder: Path) -> Path:
 
 
 def record_to(path: Path, part: SpokenPart, kokoro: Path | None) -> None:
-    write_utterances(path, record(part, kokoro))
+    write_utterances(path, record(part, kokoro, bits_per_second=FILM_BITS_PER_SECOND))
 
 
 if __name__ == "__main__":

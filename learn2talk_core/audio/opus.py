@@ -1,4 +1,4 @@
-"""Speech as Ogg Opus (RFC 7845, RFC 6716), one small file per clip: about 30 kbit/s, and the same bytes every time."""
+"""Speech as Ogg Opus (RFC 7845, RFC 6716), one small file per clip, and the same bytes every time."""
 
 import io
 
@@ -13,13 +13,13 @@ from learn2talk_core.run.errors import BadInput
 BITS_PER_SECOND = 32_000
 
 
-def encode_opus(wave: np.ndarray) -> bytes:
+def encode_opus(wave: np.ndarray, bits_per_second: int = BITS_PER_SECOND) -> bytes:
     """Encode (samples,) floats in [-1, 1] at 16 kHz."""
     file = io.BytesIO()
     # `bitexact`: a fixed serial number of the stream and no version of the program in the file.
     with av.open(file, "w", format="ogg", options={"fflags": "+bitexact"}) as container:
         stream = container.add_stream("libopus", rate=SAMPLE_RATE, layout="mono", options={"application": "audio"})
-        stream.bit_rate = BITS_PER_SECOND
+        stream.bit_rate = bits_per_second
         stream.codec_context.flags |= Flags.bitexact
         frame = av.AudioFrame.from_ndarray(to_int16(wave)[None], format="s16", layout="mono")
         frame.sample_rate, frame.pts = SAMPLE_RATE, 0

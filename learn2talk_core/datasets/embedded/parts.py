@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from learn2talk_core.audio.opus import BITS_PER_SECOND
 from learn2talk_core.datasets.embedded.kokoro import open_kokoro
 from learn2talk_core.datasets.embedded.natural_speech import speak_naturally
 from learn2talk_core.datasets.embedded.sentences import make_sentences, prose
@@ -15,6 +16,7 @@ from learn2talk_core.datasets.embedded.voices import FILM_VOICES, EspeakVoice, V
 
 PACKAGED_SENTENCES = {"train": 28, "validation": 22, "test_unseen": 22}  # of each speaker
 PACKAGED_PROSE = 6  # of them; every second sentence until they are used up
+FILM_BITS_PER_SECOND = 16_000  # the 2D corpus has seven times as much speech as the 3D corpus
 FILM_PROSE = 0.3  # share of the sentences of a speaker of the 2D corpus
 FILM_LENGTHS = range(42, 73)  # characters of the grammar's sentences
 HELD_OUT_PROSE = 5  # of so many sentences of the 2D corpus's prose, one is for validation
@@ -68,7 +70,7 @@ def film_parts(natural: int, espeak: int, sentences: int, seed: int) -> list[Spo
     return parts
 
 
-def record(part: SpokenPart, kokoro: str | Path | None) -> list[Utterance]:
+def record(part: SpokenPart, kokoro: str | Path | None, *, bits_per_second: int = BITS_PER_SECOND) -> list[Utterance]:
     """Let a voice say its part. `kokoro` is the folder of Kokoro's files, which natural voices need."""
     voice = part.voice
     if isinstance(voice, EspeakVoice):
@@ -77,7 +79,7 @@ def record(part: SpokenPart, kokoro: str | Path | None) -> list[Utterance]:
         assert kokoro is not None
         spoken = speak_naturally(open_kokoro(kokoro), voice, part.texts)
     return [
-        utterance(voice.id, voice.name, voice.female, part.split, text, said)
+        utterance(voice.id, voice.name, voice.female, part.split, text, said, bits_per_second)
         for text, said in zip(part.texts, spoken, strict=True)
     ]
 

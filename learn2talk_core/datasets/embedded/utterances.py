@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as parquet
 
-from learn2talk_core.audio.opus import decode_opus, encode_opus
+from learn2talk_core.audio.opus import BITS_PER_SECOND, decode_opus, encode_opus
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.phonemes import PHONEMES as ARPABET_PHONEMES
 from learn2talk_core.corpus.phonemes import Phoneme
@@ -61,10 +61,12 @@ class Utterance:
         return decode_opus(self.opus, self.samples, where, fix="Make the file of speech again.")
 
 
-def utterance(speaker: str, voice: str, female: bool, split: str, text: str, spoken: Any) -> Utterance:
+def utterance(
+    speaker: str, voice: str, female: bool, split: str, text: str, spoken: Any, bits_per_second: int = BITS_PER_SECOND
+) -> Utterance:
     """An utterance from a wave and its phonemes, as the functions of `speech.py` return them."""
     wave, phonemes = spoken
-    return Utterance(speaker, voice, female, split, text, len(wave), phonemes, encode_opus(wave))
+    return Utterance(speaker, voice, female, split, text, len(wave), phonemes, encode_opus(wave, bits_per_second))
 
 
 def write_utterances(path: str | Path, utterances: Sequence[Utterance]) -> None:
