@@ -4,7 +4,7 @@
 # make smoke   run both pipelines at tiny size, in a temporary folder
 # make weights run the pipeline in pretraining/ (hours) and package its networks in weights/
 # make compare train all networks alike and write docs/comparison.md, on the experts of `make repro` (hours)
-# make bench   run every benchmark, on the results of `make repro`
+# make bench   run the benchmarks that need nothing but the results of `make repro`
 # make setup   only set up the environment
 
 PYTHON ?= python3
@@ -15,6 +15,9 @@ READY := $(VENV)/ready
 # MALLOC_…: glibc keeps freed memory instead of requesting zeroed pages from the system at every training step (10 % faster)
 IN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GOMP_SPINCOUNT=20000 \
 	MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=4000000000
+
+# real_speech needs recordings, phoneme_times a forced aligner
+BENCHMARKS = $(filter-out real_speech phoneme_times,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
 .PHONY: setup repro test check smoke weights compare bench clean
 
@@ -51,7 +54,7 @@ compare: $(READY)
 	$(IN) python -m scripts.compare
 
 bench: $(READY)
-	@for file in benchmarks/*.py; do name=$$(basename $$file .py); echo "== $$name"; $(IN) python -m benchmarks.$$name || exit 1; done
+	@for name in $(BENCHMARKS); do echo "== $$name"; $(IN) python -m benchmarks.$$name || exit 1; done
 
 clean:
 	rm -rf $(VENV) .scratch pretraining/.scratch

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 from matplotlib.figure import Figure
 
 from learn2talk_core.corpus.format import Corpus, open_corpus
@@ -38,6 +38,7 @@ from learn2talk_core.run.files import read_json, whole_file, whole_folder, write
 from learn2talk_core.run.networks import network_names, training_of
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.weights import frozen, parameter_count
+from learn2talk_core.run.workers import worker_processes
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.video.video_file import write_video
 from scripts.sweep import judge_model
@@ -362,7 +363,7 @@ def main() -> None:
         for seed in words.seeds:
             trained_prior(network, recipe, corpus, seed, words.out)
     jobs = [delayed(run_arm)(arm, seed, words.clips, words.out) for seed in words.seeds for arm in arms]
-    found = Parallel(n_jobs=words.jobs, batch_size=1)(jobs)
+    found = worker_processes(words.jobs, batch_size=1)(jobs)
     results = {arm: found[i :: len(arms)] for i, arm in enumerate(arms)}
     write_side_by_side(words.out / "side_by_side.mp4", arms, results, corpus, words.out, words.seeds[0])
     words.docs.mkdir(parents=True, exist_ok=True)

@@ -6,19 +6,20 @@ files and versions of the packages.
 
 import argparse
 
-from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib import cpu_count, delayed
 
 from learn2talk_core.datasets.embedded.packaged import PACKAGED
 from learn2talk_core.datasets.embedded.parts import packaged_parts, record
 from learn2talk_core.datasets.embedded.utterances import write_utterances
 from learn2talk_core.run.progress import progress
+from learn2talk_core.run.workers import worker_processes
 
 
 def main(kokoro: str) -> None:
     parts = packaged_parts()
-    with parallel_config("loky", inner_max_num_threads=1):
-        work = Parallel(n_jobs=cpu_count(), return_as="generator")(delayed(record)(part, kokoro) for part in parts)
-        made = [one for said in progress(work, "voices", total=len(parts)) for one in said]
+    jobs = (delayed(record)(part, kokoro) for part in parts)
+    work = worker_processes(cpu_count(), threads=1, return_as="generator")(jobs)
+    made = [one for said in progress(work, "voices", total=len(parts)) for one in said]
     write_utterances(PACKAGED, made)
     size = PACKAGED.stat().st_size / 1e6
     minutes = sum(one.samples for one in made) / 16_000 / 60

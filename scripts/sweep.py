@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from learn2talk_core.corpus.format import Corpus, open_corpus
 from learn2talk_core.evaluation.judge import Summary, judge_clip, open_judging, read_clip, summarise
@@ -28,6 +28,7 @@ from learn2talk_core.run.files import read_json, write_json
 from learn2talk_core.run.networks import training_of
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.weights import frozen
+from learn2talk_core.run.workers import worker_processes
 from learn2talk_core.training.scratch import open_scratch
 from stages import evaluate
 from stages import taught_student as stage
@@ -95,7 +96,7 @@ def main() -> None:
     words = parser.parse_args()
     arms = [tuple(map(float, arm.split(","))) for arm in words.arms]
     jobs = [delayed(run_arm)(words.network, *arm, seed, words.out) for seed in words.seeds for arm in arms]
-    rows = [row for found in Parallel(n_jobs=words.jobs, batch_size=1)(jobs) for row in found]
+    rows = [row for found in worker_processes(words.jobs, batch_size=1)(jobs) for row in found]
     table = pd.DataFrame(rows).sort_values(["split", "style", "lambda1", "lambda2", "seed"])
     table.to_csv(words.out / "sweep.csv", index=False, float_format="%.6g")
     print(table.drop(columns=["lve", "lve_mm"], errors="ignore").round(4).to_string(index=False))

@@ -4,7 +4,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from joblib import Parallel, cpu_count, delayed, parallel_config
+from joblib import cpu_count, delayed
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.datasets.embedded.kokoro import GET_THEM, open_kokoro
@@ -15,6 +15,7 @@ from learn2talk_core.run.files import whole_folder
 from learn2talk_core.run.paths import SPEECH, is_nothing
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
+from learn2talk_core.run.workers import worker_processes
 from learn2talk_core.training.scratch import open_scratch
 
 OUT = SPEECH
@@ -39,10 +40,10 @@ def main(params: Params) -> str:
         made = scratch.folder.absolute()
         left = [part for part in parts if not file_of(part, made).is_file()]  # a killed stage goes on
         jobs = (delayed(record_to)(file_of(part, made), part, kokoro) for part in left)
-        with parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=10):
-            work = Parallel(n_jobs=min(cpu_count(), MOST_WORKERS), return_as="generator_unordered")(jobs)
-            for _ in progress(work, "voices", total=len(parts), start=len(parts) - len(left)):
-                pass
+        workers = min(cpu_count(), MOST_WORKERS)
+        work = worker_processes(workers, threads=1, idle_seconds=10, return_as="generator_unordered")(jobs)
+        for _ in progress(work, "voices", total=len(parts), start=len(parts) - len(left)):
+            pass
         with whole_folder(OUT) as folder:
             for part in parts:
                 shutil.copy(file_of(part, made), folder)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from learn2talk_core.checkpoints.speech_encoder import import_speech_encoder
+from learn2talk_core.checkpoints.watched import refuse_unwatched
 from learn2talk_core.models.speech_encoders.loading import save_speech_encoder
 from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
 from learn2talk_core.run import processes
@@ -54,6 +55,7 @@ class Params:
 
 def main(params: Params) -> str:
     if not is_nothing(params.checkpoint):
+        refuse_unwatched(params.checkpoint, "speech_encoder.checkpoint", ["config.json"])
         encoder = import_speech_encoder(params.checkpoint)
         with whole_folder(OUT) as folder:
             save_speech_encoder(folder, encoder)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from joblib import Parallel, delayed
+from joblib import delayed
 from scipy.signal import resample_poly
 
 from learn2talk_core.audio.waveform import to_int16
@@ -24,6 +24,7 @@ from learn2talk_core.datasets.embedded.voices import EspeakVoice, espeak_voices
 from learn2talk_core.datasets.vocaset import SOURCE_FPS, SPLITS, TEST, TRAIN, UNPUBLISHED, VALIDATION
 from learn2talk_core.mesh.files import write_mesh
 from learn2talk_core.mesh.topology import submesh
+from learn2talk_core.run.workers import worker_processes
 
 VOCASET_RATE = 22_000  # Hz, as in the distribution
 NUMBERS = (1, 21)
@@ -67,7 +68,7 @@ def write_vocaset(
     people = dict(zip(names, make_speakers(len(names), seed, prefix="V"), strict=True))
     voices = dict(zip(names, espeak_voices(len(names), seed, prefix="V"), strict=True))
     texts = iter(make_sentences(sum(map(len, said.values())), seed, lengths=LETTERS))
-    made = Parallel(n_jobs=jobs)(
+    made = worker_processes(jobs)(
         delayed(_clips)(
             people[name], voices[name], ids, seed, [next(texts) for _ in sentences], vertices, audio_lead_ms
         )

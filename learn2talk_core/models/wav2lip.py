@@ -13,7 +13,6 @@ import torch
 from torch import nn
 
 from learn2talk_core.audio.mel import mel_spectrogram, mel_windows, window_starts
-from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.weights import load_network, save_weights
@@ -248,8 +247,7 @@ def heard_at(sound: np.ndarray, frames: np.ndarray, inputs: Inputs) -> np.ndarra
 @torch.no_grad()
 def hidden_states(encoder: SpeechEncoder, wave: np.ndarray, frames: int) -> np.ndarray:
     """The sound (samples,) at 16 kHz of a clip of T = `frames` → (2 T, C) float16: state k is of the time k / 50 s."""
-    rate = SAMPLE_RATE / encoder.stride
-    states = encoder.encode_long(encoder.frozen_features(wave)[None], rate)[0]
+    states = encoder.hidden_states(wave)
     return encoder.resample(states, STATES_PER_FRAME * frames, STATES_PER_FRAME * VIDEO_FPS).half().numpy()
 
 

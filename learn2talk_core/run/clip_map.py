@@ -16,9 +16,10 @@ import joblib
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.workers import worker_processes
 
 Backend = Literal["processes", "threads", "dask", "ray"]
-_JOBLIB = {"processes": "loky", "threads": "threading", "dask": "dask"}
+_JOBLIB = {"threads": "threading", "dask": "dask"}
 
 P = TypeVar("P")
 T = TypeVar("T")
@@ -61,8 +62,11 @@ def map_clips(
                 if backend == "dask":
                     stack.enter_context(_dask())
                     workers = -1
-                with joblib.parallel_config(_JOBLIB[backend], n_jobs=workers):
-                    parallel = joblib.Parallel(return_as="generator", batch_size=1)
+                if backend == "processes":
+                    parallel = worker_processes(workers, return_as="generator", batch_size=1)
+                else:
+                    with joblib.parallel_config(_JOBLIB[backend], n_jobs=workers):
+                        parallel = joblib.Parallel(return_as="generator", batch_size=1)
                 results = parallel(joblib.delayed(_job)(*call) for call in calls)
             stack.callback(_leave, results)
             for part in results:

@@ -11,6 +11,7 @@ from learn2talk_core.audio.mel import BANDS, HOP, mel_spectrogram
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.sync_expert2d import FRAMES
 from learn2talk_core.models.wav2lip import STATES_PER_FRAME, Inputs, heard_at, hidden_states
+from learn2talk_core.run import processes
 from learn2talk_core.run.files import map_array, whole_folder
 from learn2talk_core.run.progress import progress
 from learn2talk_core.video.talking_video import FACE_SIZE, TalkingVideo, VideoClip, crop
@@ -67,11 +68,15 @@ def speaking_faces(
 ) -> list[SpeakingFace]:
     """Many clips, read once. Hours of faces would not fit in memory: they are in files in `folder`, which are mapped.
 
-    If the files are there already, nothing is read again; they must then be of the same clips.
+    If the files are there already, nothing is read again; they must then be of the same clips. If several processes
+    train together, the first one writes the files.
     """
     frames = np.cumsum([0, *(clip.frames for clip in clips)])
     columns = np.cumsum([0, *(1 + clip.samples // HOP for clip in clips)])
-    if not folder.is_dir():
+
+    def write() -> None:
+        if folder.is_dir():
+            return
         with whole_folder(folder) as partial:
             faces = _new(partial, "faces", np.uint8, (frames[-1], FACE_SIZE, FACE_SIZE, 3))
             mels = _new(partial, "mels", np.float32, (columns[-1], BANDS))
@@ -84,6 +89,8 @@ def speaking_faces(
                 mels[columns[number] : columns[number + 1]] = one.mel.T
                 if one.states is not None:
                     states[STATES_PER_FRAME * frames[number] : STATES_PER_FRAME * frames[number + 1]] = one.states
+
+    processes.in_turn(write)
     made_by = "dvc repro teacher"
     faces, mels = (map_array(folder / f"{name}.npy", made_by=made_by) for name in ("faces", "mels"))
     heard = None if encoder is None else map_array(folder / "states.npy", made_by=made_by)

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import cv2
 import torch
-from joblib import Parallel, delayed, parallel_config
+from joblib import delayed
 from threadpoolctl import threadpool_limits
 
+from learn2talk_core.run.workers import worker_processes
 from learn2talk_core.video.talking_video import EncodedFilm, write_shard
 
 Person = Callable[[], Iterable[EncodedFilm]]  # makes one person's films; can be pickled for more than one worker
@@ -24,8 +25,7 @@ def film_people(people: Sequence[Person], folder: Path, workers: int) -> Iterato
     shards = [folder / f"person-{number:03d}.parquet" for number in range(len(people))]
     jobs = [delayed(_film)(person, shard) for person, shard in zip(people, shards, strict=True) if not shard.is_file()]
     yield from (shard for shard in shards if shard.is_file())
-    with parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=10):
-        yield from Parallel(n_jobs=workers, return_as="generator_unordered")(jobs)
+    yield from worker_processes(workers, threads=1, idle_seconds=10, return_as="generator_unordered")(jobs)
 
 
 def _film(person: Person, shard: Path) -> Path:

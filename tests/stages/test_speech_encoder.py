@@ -36,10 +36,13 @@ def test_a_checkpoint_is_taken_over(params, tmp_path, monkeypatch) -> None:
     assert (tmp_path / "metrics/curves/speech_encoder.csv").read_text() == "step\n0\n"
 
 
-def test_no_such_checkpoint(params, tmp_path, monkeypatch) -> None:
+def test_a_checkpoint_that_dvc_cannot_watch(params, tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(BadInput, match="nowhere: expected a wav2vec"):
+    with pytest.raises(BadInput, match=r"speech_encoder\.checkpoint: expected a file or a folder, found nowhere"):
         main(with_values(params, checkpoint="nowhere"))
+    small_encoder(with_values(params, width=32, layers=1, tcn_width=16, heads=2)).save_pretrained("published")
+    with pytest.raises(BadInput, match=r"found published/model\.safetensors, with config\.json beside it"):
+        main(with_values(params, checkpoint="published/model.safetensors"))
     assert not (tmp_path / "data").exists()
 
 

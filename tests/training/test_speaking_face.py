@@ -9,6 +9,7 @@ import pytest
 from learn2talk_core.audio.mel import mel_spectrogram, mel_windows, window_starts
 from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
 from learn2talk_core.models.wav2lip import hidden_states
+from learn2talk_core.run import processes
 from learn2talk_core.training.speaking_face import lips_box, speaking_faces
 from learn2talk_core.video.talking_video import TalkingVideo, open_talking_video, write_talking_video
 from tests.video.test_talking_video import clip, film
@@ -48,6 +49,20 @@ def test_clips_are_those_of_the_corpus_and_are_read_once(
     again = speaking_faces(unread, wanted, encoder, tmp_path / "kept")
     for one, face in zip(found, again, strict=True):
         np.testing.assert_array_equal(one.faces, face.faces)
+
+
+def test_of_several_processes_the_first_writes(
+    video: TalkingVideo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def first_process() -> None:  # at work while the other waits
+        with monkeypatch.context() as patch:
+            patch.setattr(processes, "_rank", 0)
+            speaking_faces(video, video.clips[:1], None, tmp_path / "kept")
+
+    monkeypatch.setattr(processes, "_rank", 1)
+    monkeypatch.setattr(processes, "wait", lambda: None if processes.rank() == 0 else first_process())
+    (face,) = speaking_faces(video, video.clips[:1], None, tmp_path / "kept")
+    np.testing.assert_array_equal(face.faces, video.faces(video.clips[0]))
 
 
 def test_without_an_encoder_the_mel_is_heard(video: TalkingVideo, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import delayed
 
 from learn2talk_core.corpus.format import Recording, write_corpus
 from learn2talk_core.datasets.embedded.face import load_face
@@ -19,6 +19,7 @@ from learn2talk_core.datasets.embedded.voices import CORPUS_VOICES, EspeakVoice,
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import regular
 from learn2talk_core.run.progress import progress
+from learn2talk_core.run.workers import worker_processes
 
 FPS = 30.0
 MM_PER_UNIT = 1000.0
@@ -73,7 +74,7 @@ def make_corpus(folder: str | Path, roles: Sequence[SpeakingRole], seed: int, va
     face = load_face()
     texts = sorted({text for role in roles for text in role.texts})
     numbers = {text: f"{i:04d}" for i, text in enumerate(texts)}
-    work = Parallel(n_jobs=jobs, return_as="generator")(
+    work = worker_processes(jobs, return_as="generator")(
         delayed(_recordings)(r, numbers, seed, variation) for r in roles
     )
     write_corpus(
