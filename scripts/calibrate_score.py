@@ -191,10 +191,16 @@ def main(words: Sequence[str] | None = None) -> None:
     if len(people) > 1:
         of_people, theirs = try_lags(scorer, people[1::2], arguments.lags, arguments.seed)
         measured = reliability(np.array([confidence(fitted, found) for found in of_people]), theirs)
+    recordings = f" --pairs {Path(arguments.pairs).name}" if arguments.pairs else ""
     about = {
-        "command": f"python -m scripts.calibrate_score --lags {arguments.lags} --seed {arguments.seed}",
+        "command": f"python -m scripts.calibrate_score --lags {arguments.lags} --seed {arguments.seed}{recordings}",
         "commit": _commit(),
-        "fitted_on": {"split": "validation", "cases": len(tried), "share_right": float(right.mean())},
+        "fitted_on": {
+            "split": "validation",
+            "recordings": len(people[::2]),
+            "cases": len(tried),
+            "share_right": float(right.mean()),
+        },
         "measured_on": {"split": "test_seen, test_unseen", "share_right": float(truly.mean())},
         "pairs": "4 of 6 with a lag of up to 13 frames, 1 moved out of the search's range, 1 with another clip's sound",
         "reliability": reliability(stated, truly),

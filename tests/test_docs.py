@@ -55,6 +55,11 @@ def test_the_tour(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Path("out/speech/speech.mp4").stat().st_size > 1000
 
 
+@pytest.mark.parametrize("page", ["../README.md", "animate.md", "pretraining.md", "checkpoints.md"])
+def test_that_the_weights_have_learnt_from_english_only_is_said(page: str) -> None:
+    assert re.search(r"(learnt from|know) English only", " ".join((DOCS / page).read_text().split()))
+
+
 def test_every_option_and_format_is_in_the_docs(capsys: pytest.CaptureFixture) -> None:
     with pytest.raises(SystemExit):
         main(["animate", "--help"])

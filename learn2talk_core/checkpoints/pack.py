@@ -40,6 +40,7 @@ PARAMETER = {  # the parameter that names such a folder
     "speech_encoder": "experts.speech_encoder",
     "teacher": "experts.teacher",
     "lipreader": "experts.lipreader_loss",
+    "phoneme_head": "experts.phoneme_head",
 }
 FILMS = "talking_video.json"  # in `metrics/`: what the 2D corpus contains
 
@@ -170,7 +171,8 @@ def model_card(about: Mapping[str, Any]) -> str:
         lines += [f"In the pipeline: `dvc exp run -S {PARAMETER[kind]}=FOLDER`.", ""]
     lines += ["## Origin", "", *_origin(about)]
     for title, head, values in (("Scores", "number", "metrics"), ("Parameters", "parameter", "parameters")):
-        lines += ["", f"## {title}", "", *_table((head, "value"), dict(_flat(about.get(values) or {})))]
+        if rows := dict(_flat(about.get(values) or {})):
+            lines += ["", f"## {title}", "", *_table((head, "value"), rows)]
     lines += ["", "Units, protocols and definitions: `learn2talk.json` and the project's documentation.", ""]
     return "\n".join(lines)
 

@@ -146,7 +146,8 @@ def test_a_model_of_synthetic_speech_alone(project: Path, tmp_path: Path) -> Non
     YAML().dump({"schema": "2.0", "stages": {"phoneme_head": made}}, project / "dvc.lock")
     pack("data/models/phoneme_head", tmp_path / "out", project)
     card = (tmp_path / "out/README.md").read_text().splitlines()
-    assert {"license: mit", "- data: the synthetic speech of the films"} <= set(card)
+    pipeline = "In the pipeline: `dvc exp run -S experts.phoneme_head=FOLDER`."
+    assert {"license: mit", "- data: the synthetic speech of the films", pipeline} <= set(card)
 
 
 def test_the_card_of_weights_from_elsewhere(tmp_path: Path) -> None:
@@ -154,7 +155,7 @@ def test_the_card_of_weights_from_elsewhere(tmp_path: Path) -> None:
     write_card(tmp_path, {"model": "speech_encoder", "licence": "mit", "source": "a hub", "data": "speech"})
     card = (tmp_path / "README.md").read_text().splitlines()
     assert {"- weights: a hub", "- data: speech", "license: mit"} <= set(card)
-    assert not any(line.startswith("- commit") for line in card)
+    assert not any(line.startswith(("- commit", "## Scores", "## Parameters")) for line in card)
     assert read_origin(tmp_path, "speech_encoder") is not None
 
 

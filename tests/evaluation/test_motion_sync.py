@@ -294,6 +294,8 @@ def test_recordings_of_people_take_part_in_the_calibration(project: Path, tmp_pa
     calibrate_score.main([*words, "--pairs", str(tmp_path), "--out", str(tmp_path / "c.json")])
     plain, with_people = load_calibration(project / "c.json"), load_calibration(tmp_path / "c.json")
     assert with_people.about["fitted_on"]["cases"] > plain.about["fitted_on"]["cases"]
+    assert [scale.about["fitted_on"]["recordings"] for scale in (plain, with_people)] == [0, 3]
+    assert with_people.about["command"].endswith(f" --lags 12 --seed 0 --pairs {tmp_path.name}")
     assert with_people.about["reliability_on_recordings"]["cases"] > 20
     corpus = open_corpus(project / "corpus")
     before = Scorer(corpus, open_scorer(project / "syncnet", project / "corpus").syncnet, plain)

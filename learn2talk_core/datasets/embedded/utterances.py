@@ -7,7 +7,6 @@ VOICE.parquet    of a folder, one for each voice: the speech of the 2D corpus
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -62,9 +61,15 @@ class Utterance:
 
 
 def utterance(
-    speaker: str, voice: str, female: bool, split: str, text: str, spoken: Any, bits_per_second: int = BITS_PER_SECOND
+    speaker: str,
+    voice: str,
+    female: bool,
+    split: str,
+    text: str,
+    spoken: tuple[np.ndarray, tuple[Phoneme, ...]],
+    bits_per_second: int = BITS_PER_SECOND,
 ) -> Utterance:
-    """An utterance from a wave and its phonemes, as the functions of `speech.py` return them."""
+    """An utterance from a wave (samples,) at 16 kHz and its phonemes, as the functions of `speech.py` return them."""
     wave, phonemes = spoken
     return Utterance(speaker, voice, female, split, text, len(wave), phonemes, encode_opus(wave, bits_per_second))
 
@@ -74,14 +79,14 @@ def write_utterances(path: str | Path, utterances: Sequence[Utterance]) -> None:
     rows = [asdict(u) for u in utterances]
     table = pa.Table.from_pylist(rows, schema=pa.schema(_COLUMNS))
     with whole_file(path) as partial:
-        parquet.write_table(table, partial, row_group_size=len(rows), compression="snappy")
+        parquet.write_table(table, partial, row_group_size=max(1, len(rows)), compression="snappy")
 
 
 def read_utterances(path: str | Path, *, made_by: str) -> list[Utterance]:
     """Read a file of speech, in the order in which it was written.
 
     Raises:
-        BadInput: missing or damaged, or with phonemes or lengths that cannot be.
+        BadInput: missing, empty or damaged, or with phonemes or lengths that cannot be.
     """
     path = inner_file(path, made_by=made_by)
     utterances = []
@@ -94,6 +99,8 @@ def read_utterances(path: str | Path, *, made_by: str) -> list[Utterance]:
             expected, found = "phonemes of ARPAbet, one after another within the clip", f"others in {row['text']!r:.80}"
             raise BadInput(path, expected=expected, found=found, fix=f"Make it again: {made_by}.")
         utterances.append(Utterance(**{**row, "phonemes": phonemes}))
+    if not utterances:
+        raise BadInput(path, expected="at least one sentence", found="none", fix=f"Make it again: {made_by}.")
     return utterances
 
 

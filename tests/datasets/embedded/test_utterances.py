@@ -53,6 +53,9 @@ def test_a_damaged_file(tmp_path: Path) -> None:
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(BadInput, match=r"a.parquet: expected a parquet file, found a damaged .* again: do so\."):
         read_utterances(path, made_by="do so")
+    write_utterances(path, [])
+    with pytest.raises(BadInput, match=r"a.parquet: expected at least one sentence, found none\. Make it again: do so"):
+        read_utterances(path, made_by="do so")
 
 
 def test_damaged_sound() -> None:
