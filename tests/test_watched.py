@@ -82,14 +82,12 @@ def test_the_content_of_what_pretraining_reads(tmp_path: Path, monkeypatch: pyte
     monkeypatch.chdir(tmp_path / "pretraining")
     repo = finished(
         tmp_path, "pretraining",
-        speech={"kokoro": "../checkpoints/kokoro"},
         talking_video={"source": "../videos"},
         teacher={"expert_checkpoint": "../published/lipsync_expert.pth"},
     )  # fmt: skip
     for file, stage in {
         "weights/speech_encoder/content": "speech_encoder",
         "published/lipsync_expert.pth": "teacher",
-        "checkpoints/kokoro/content": "speech",
         "pretraining/speech/content": "speech",
         "videos/content": "talking_video",
     }.items():
