@@ -40,7 +40,7 @@ from tests.training.students import test_selftalk as toy_selftalk
 from tests.training.students import test_voca as toy_voca
 from tests.training.test_speech_encoder import beeps
 
-LOGGING = {"training/loop.py: as_numbers", "training/loop.py: on_the_cpu"}  # of losses, and of a checkpoint
+LOGGING = {"training/loop.py: read_values", "training/loop.py: on_the_cpu"}  # of losses, and of a checkpoint
 MASK = {"models/speech_encoders/wav2vec2.py: encode"}  # transformers looks whether a batch is padded
 BALANCE = {"losses/total.py: is_measured"}  # in the first steps, until the norms are known
 Curve = list[dict[str, float]]
