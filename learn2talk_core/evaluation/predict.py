@@ -10,6 +10,7 @@ import torch
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.corpus.predictions import write_predictions
 from learn2talk_core.models.students.student import Student
+from learn2talk_core.run.device import enough_memory
 
 Motions = list[tuple[str, np.ndarray]]  # style, and the student's states (T, d) float32
 
@@ -17,7 +18,7 @@ Motions = list[tuple[str, np.ndarray]]  # style, and the student's states (T, d)
 class Studio(NamedTuple):
     """What is needed to predict the motion of a clip.
 
-    `speakers` are in the order of the frozen student's one-hot style.
+    `speakers` are in the order of the frozen student's one-hot style. The student may be on any device.
     """
 
     corpus: Corpus
@@ -32,8 +33,9 @@ def predict_clip(studio: Studio, clip: Clip) -> Motions:
     styles = (clip.speaker,) if clip.speaker in speakers else speakers if student.has_styles else speakers[:1]
     one_hot = torch.eye(len(speakers))[[speakers.index(style) for style in styles]]
     template = corpus.template(clip.speaker)
-    states = student.predict_states(corpus.audio(clip), corpus.fps, one_hot, clip.frames, template)
-    return list(zip(styles, states.numpy(), strict=True))
+    with enough_memory(f"predicting {clip.id}", "workers of predict"):
+        states = student.predict_states(corpus.audio(clip), corpus.fps, one_hot, clip.frames, template)
+    return list(zip(styles, states.cpu().numpy(), strict=True))
 
 
 def write_motions(folder: str | Path, studio: Studio, clips: Sequence[Clip], spoken: Iterable[Motions]) -> int:
