@@ -68,7 +68,8 @@ METHOD = """\
 Every network has the same corpus, speech encoder, experts and judges, and sees the same number of frames. A prior
 (CodeTalker's codec, MeshTalk's latent space), which sees motion before the network learns to speak, comes on top of
 that: its frames and its time are listed. Learn2Talk's two losses have the weights of `params.yaml` for all networks,
-as shares of the vertex loss's gradient. Recipes are those of `params.yaml`, tuned on the validation clips alone.
+as shares of the vertex loss's gradient; FaceFormer with them is Learn2Talk. Recipes are those of `params.yaml`; numbers
+in them may be chosen on the validation clips only.
 
 In brackets: the 95 % interval over test clips, drawn with all of their seeds; after ±: half the range over the seeds.
 Two rows whose intervals overlap are not shown to differ. Unseen speakers are judged in the best training style, as in
