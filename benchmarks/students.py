@@ -41,6 +41,7 @@ from tests.golden.fill import fill_state_dict, waveform
 from tests.models.students.codetalker.test_network import naive_codes
 
 VERTICES, STYLES, FPS = 5023, 8, 30.0  # VOCASET
+LIPS = 254  # of SelfTalk
 MESHTALK_VERTICES = 6172
 FILL = {"gain2": 0.5, "gainN": 1.0, "gains": (), "constants": (r"\.pe$", "mean$", "stddev$", "mask$", r"melspec\.")}
 LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
@@ -54,7 +55,7 @@ def faceformer() -> Student:
 
 def selftalk() -> Student:
     encoder = Wav2Vec2SpeechEncoder.from_numbers(**LARGE)
-    return SelfTalk(VERTICES, STYLES, lip_count=254, units=tuple("abcdefghijklmnopqrstuvwxyz '|-.,"),
+    return SelfTalk(VERTICES, STYLES, lip_count=LIPS, units=tuple("abcdefghijklmnopqrstuvwxyz '|-.,"),
                     audio_encoder=encoder, alignment="vocaset")  # fmt: skip
 
 
@@ -95,8 +96,10 @@ def prediction(network: str, seconds: float) -> Callable[[], Tensor]:
         return lambda: student.displacement(student.predict_from_logits(logits, style[0])[None])
     if network.endswith("_plain"):
         by_torch(student)
-        by_own_code = plain_codetalker if isinstance(student, CodeTalker) else plain_selftalk
-        return lambda: by_own_code(student, wave, style)  # type: ignore[arg-type]
+        if isinstance(student, CodeTalker):
+            return lambda: plain_codetalker(student, wave, style)
+        if isinstance(student, SelfTalk):
+            return lambda: plain_selftalk(student, wave)
     template = np.zeros((student.vertex_count, 3), np.float32)
 
     def predict() -> Tensor:
@@ -118,10 +121,10 @@ def plain_codetalker(student: CodeTalker, wave: np.ndarray, style: Tensor) -> Te
     return student.displacement(student.decode_codes(naive_codes(student, hidden, style)))
 
 
-def plain_selftalk(student: SelfTalk, wave: np.ndarray, style: Tensor) -> Tensor:
+def plain_selftalk(student: SelfTalk, wave: np.ndarray) -> Tensor:
     """SelfTalk as its own code predicts: the lips that it moved are read as well."""
     moved = student.displacement(student.states(heard_states(student.audio_encoder, wave, 0, FPS, "vocaset")))
-    student.read_lips([moved[0, :, :254]], [reading_positions(moved.shape[1], FPS, "vocaset")])
+    student.read_lips([moved[0, :, :LIPS]], [reading_positions(moved.shape[1], FPS, "vocaset")])
     return moved
 
 
