@@ -31,7 +31,8 @@ def half_of(corpus: Corpus) -> Corpus:
 @pytest.mark.parametrize("network", network_names())
 def test_a_model_folder_of_another_corpus(network: str, corpus: Corpus, tmp_path: Path) -> None:
     def written(name: str, fps: float = 30, speakers: tuple[str, ...] = ("A", "B"), recipe: str = "toy") -> Path:
-        save_student(tmp_path / name, toy_network(network, corpus), fps=fps, speakers=speakers, recipe=recipe)
+        student = toy_network(network, dataclasses.replace(corpus, fps=fps))
+        save_student(tmp_path / name, student, fps=fps, speakers=speakers, recipe=recipe)
         return tmp_path / name
 
     take = checkpoints_of(network).import_student
