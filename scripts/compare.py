@@ -315,10 +315,8 @@ def _goodness(goal: str) -> Any:
 
 
 def _shown(value: Value, key: str) -> str:
-    digits, scale = (DIGITS.get(key, 3), 100 if key == "lrp" else 1)
-    mean, low, high = (scale * x for x in value[:3])
-    spread = scale * (max(value.seeds) - min(value.seeds)) / 2
-    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}] ± {spread:.{digits}f}"
+    digits, spread = DIGITS.get(key, 3), (max(value.seeds) - min(value.seeds)) / 2
+    return f"{value.mean:.{digits}f} [{value.low:.{digits}f}, {value.high:.{digits}f}] ± {spread:.{digits}f}"
 
 
 def lip_sync_against_error(arms: Sequence[Arm], results: Mapping[Arm, Sequence[Mapping[str, Any]]]) -> Figure:
