@@ -3,11 +3,14 @@
     python -m benchmarks.students [--networks NAME …] [--seconds 5 10 20] [--meshtalk FOLDER]
 
 CodeTalker is measured three times: as published weights are predicted, with past frames kept as for students trained
-here, and plain, by the loop of its own code (whole prefixes through decoder and codec, to vertices and back).
+here, and plain, by the loop of its own code (whole prefixes through decoder and codec, to vertices and back). SelfTalk
+is measured twice: the animator alone, and plain, with the interpreter that its own code runs as well. Plain ones use
+torch's linear maps. A plain CodeTalker of 20 s takes a quarter of an hour.
 
 The weights are functions of their names (tests/golden/fill.py). VOCA gets DeepSpeech's logits, which are not computed.
 With `--meshtalk`, a checkout of the reference's code, its own networks are run on the same weights and sound. Each
-prediction runs in a process of its own, on one thread: the fastest of three, and the memory that it needs in addition.
+prediction runs in a process of its own, on one thread: the computing time of the fastest of three, or of one that takes
+a minute or more, and the memory that it needs in addition.
 """
 
 import argparse
@@ -24,18 +27,21 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.decode import peak_kilobytes
-from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, align_as_faceformer
+from learn2talk_core.models.linear import Linear
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
 from learn2talk_core.models.students.codetalker.codec import CodecShape, MotionCodec
 from learn2talk_core.models.students.codetalker.network import GROWTH, CodeTalker
 from learn2talk_core.models.students.faceformer.network import new_faceformer
+from learn2talk_core.models.students.hearing import heard_states
 from learn2talk_core.models.students.meshtalk.network import MelSpectrogram, MeshTalk, MeshTalkShape, loud
-from learn2talk_core.models.students.selftalk.network import SelfTalk
+from learn2talk_core.models.students.selftalk.network import SelfTalk, reading_positions
 from learn2talk_core.models.students.student import Student
 from learn2talk_core.models.students.voca.network import DEEPSPEECH, STEPS_PER_SECOND, VOCA
 from tests.golden.fill import fill_state_dict, waveform
 from tests.models.students.codetalker.test_network import naive_codes
 
 VERTICES, STYLES, FPS = 5023, 8, 30.0  # VOCASET
+LIPS = 254  # of SelfTalk
 MESHTALK_VERTICES = 6172
 FILL = {"gain2": 0.5, "gainN": 1.0, "gains": (), "constants": (r"\.pe$", "mean$", "stddev$", "mask$", r"melspec\.")}
 LARGE = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "intermediate_size": 4096,
@@ -49,7 +55,7 @@ def faceformer() -> Student:
 
 def selftalk() -> Student:
     encoder = Wav2Vec2SpeechEncoder.from_numbers(**LARGE)
-    return SelfTalk(VERTICES, STYLES, lip_count=254, units=tuple("abcdefghijklmnopqrstuvwxyz '|-.,"),
+    return SelfTalk(VERTICES, STYLES, lip_count=LIPS, units=tuple("abcdefghijklmnopqrstuvwxyz '|-.,"),
                     audio_encoder=encoder, alignment="vocaset")  # fmt: skip
 
 
@@ -75,8 +81,8 @@ def meshtalk() -> Student:
 
 
 BUILD: dict[str, Callable[[], Student]] = {
-    "faceformer": faceformer, "selftalk": selftalk, "codetalker": codetalker, "codetalker_kept": codetalker_kept,
-    "codetalker_plain": codetalker, "voca": voca, "meshtalk": meshtalk,
+    "faceformer": faceformer, "selftalk": selftalk, "selftalk_plain": selftalk, "codetalker": codetalker,
+    "codetalker_kept": codetalker_kept, "codetalker_plain": codetalker, "voca": voca, "meshtalk": meshtalk,
 }  # fmt: skip
 
 
@@ -88,8 +94,12 @@ def prediction(network: str, seconds: float) -> Callable[[], Tensor]:
     if isinstance(student, VOCA):
         logits = torch.randn(round(seconds * STEPS_PER_SECOND), DEEPSPEECH)
         return lambda: student.displacement(student.predict_from_logits(logits, style[0])[None])
-    if isinstance(student, CodeTalker) and network == "codetalker_plain":
-        return lambda: plain(student, wave, style)
+    if network.endswith("_plain"):
+        by_torch(student)
+        if isinstance(student, CodeTalker):
+            return lambda: plain_codetalker(student, wave, style)
+        if isinstance(student, SelfTalk):
+            return lambda: plain_selftalk(student, wave)
     template = np.zeros((student.vertex_count, 3), np.float32)
 
     def predict() -> Tensor:
@@ -98,11 +108,24 @@ def prediction(network: str, seconds: float) -> Callable[[], Tensor]:
     return predict
 
 
-def plain(student: CodeTalker, wave: np.ndarray, style: Tensor) -> Tensor:
+def by_torch(student: Student) -> None:
+    """Undo `by_onednn`."""
+    for module in student.modules():
+        if type(module) is Linear:
+            module.__class__ = nn.Linear
+
+
+def plain_codetalker(student: CodeTalker, wave: np.ndarray, style: Tensor) -> Tensor:
     """CodeTalker by the loop of its own code."""
-    encoder = student.audio_encoder
-    hidden = encoder.encode_long(align_as_faceformer(encoder.frozen_features(wave)[None], "vocaset"), FPS)
+    hidden = heard_states(student.audio_encoder, wave, 0, FPS, "vocaset")
     return student.displacement(student.decode_codes(naive_codes(student, hidden, style)))
+
+
+def plain_selftalk(student: SelfTalk, wave: np.ndarray) -> Tensor:
+    """SelfTalk as its own code predicts: the lips that it moved are read as well."""
+    moved = student.displacement(student.states(heard_states(student.audio_encoder, wave, 0, FPS, "vocaset")))
+    student.read_lips([moved[0, :, :LIPS]], [reading_positions(moved.shape[1], FPS, "vocaset")])
+    return moved
 
 
 def meshtalk_reference(folder: str, seconds: float) -> Callable[[], Tensor]:
@@ -159,10 +182,12 @@ def alone(network: str, seconds: float, reference: str | None) -> dict[str, floa
     times, grown = [], []
     for _ in range(3):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: reset the peak memory
-        before, start = peak_kilobytes(), time.perf_counter()
+        before, start = peak_kilobytes(), time.process_time()
         predict()
-        times.append(time.perf_counter() - start)
+        times.append(time.process_time() - start)
         grown.append(peak_kilobytes() - before)
+        if times[-1] > 60:
+            break
     return {"seconds": min(times), "megabytes": grown[0] / 1024}
 
 
@@ -179,7 +204,7 @@ def main() -> None:
     for network in words.networks:
         for seconds in words.seconds:
             own = fresh(network, seconds)
-            line = f"{network:11s} {seconds:3g} s of speech: {own['seconds']:7.2f} s, {own['megabytes']:6.0f} MB more"
+            line = f"{network:16s} {seconds:3g} s of speech: {own['seconds']:7.2f} s, {own['megabytes']:6.0f} MB more"
             if network == "meshtalk" and words.meshtalk:
                 other = fresh(network, seconds, "--meshtalk", words.meshtalk)
                 line += f"; its own code {other['seconds']:7.2f} s, {other['megabytes']:6.0f} MB"

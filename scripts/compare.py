@@ -5,7 +5,8 @@
 Every network is trained on the losses of its own paper, and again with Learn2Talk's two losses (lambda1 and lambda2 of
 params.yaml); networks with losses to leave out have rows for that (`ABLATIONS`). The experts are those that `dvc repro`
 made in data/. Recipes are the groups of params.yaml; only the number of steps is changed, so that each draws `--clips`
-training clips. A finished arm is never trained again; a killed one resumes. Nothing is chosen by a test set.
+training clips: with equal batches the same clips in the same order, so the same frames. A finished arm is never trained
+again; a killed one resumes. Nothing is chosen by a test set: `python -m scripts.sweep --vary` tunes on validation.
 """
 
 import argparse
@@ -55,6 +56,9 @@ ABLATIONS: dict[str, dict[str, dict[str, float]]] = {
     },
     "meshtalk": {"without smoothing": {"smoothing": False}},
 }
+# Networks with a row for SyncNet3D's loss alone: a plain critic of synchrony was reported to harm CodeTalker (LVE 3.700
+# → 4.319, a table of CVPR 2025).
+SYNC_ALONE = ("codetalker",)
 TESTS = {"unseen": "Unseen speakers (as VOCA-Test)", "seen": "Seen speakers (as BIWI-Test-A)"}
 LEARN2TALK = ("lve_mm", "fdd_abs_mm2", "lse_d", "lse_c")  # columns of Learn2Talk, Tab. III
 SELFTALK = ("lve_mm", "fdd_abs_mm2", "lrp")  # columns of SelfTalk, Tab. 1 and 2
@@ -62,9 +66,11 @@ OTHER = ("closure_mm", "velocity_mm_s", "gap_variance", "lipread_error")
 DIGITS = {"lrp": 1}
 VIDEO_CLIPS, VIDEO_HEIGHT = 2, 260
 METHOD = """\
-Every network has the same corpus, speech encoder, experts and judges, and draws the same number of clips. A prior
-(CodeTalker's codec, MeshTalk's latent space) is trained before that; its time is counted. Learn2Talk's two losses have
-the weights of `params.yaml` for all networks, as shares of the vertex loss's gradient.
+Every network has the same corpus, speech encoder, experts and judges, and sees the same number of frames. A prior
+(CodeTalker's codec, MeshTalk's latent space), which sees motion before the network learns to speak, comes on top of
+that: its frames and its time are listed. Learn2Talk's two losses have the weights of `params.yaml` for all networks,
+as shares of the vertex loss's gradient; FaceFormer with them is Learn2Talk. Recipes are those of `params.yaml`; numbers
+in them may be chosen on the validation clips only.
 
 In brackets: the 95 % interval over test clips, drawn with all of their seeds; after ±: half the range over the seeds.
 Two rows whose intervals overlap are not shown to differ. Unseen speakers are judged in the best training style, as in
@@ -117,6 +123,8 @@ def arms_of(networks: Sequence[str], lambda1: float, lambda2: float) -> list[Arm
     arms = []
     for network in networks:
         arms += [Arm(network, "", 0.0, 0.0), Arm(network, "with Learn2Talk's losses", lambda1, lambda2)]
+        if network in SYNC_ALONE:
+            arms.append(Arm(network, "with the sync loss alone", lambda1, 0.0))
         for variant, changes in ABLATIONS.get(network, {}).items():
             arms.append(Arm(network, variant, 0.0, 0.0, tuple(changes.items())))
     return arms
@@ -149,7 +157,8 @@ def run_arm(arm: Arm, seed: int, clips: int, out: Path) -> dict[str, Any]:
         judged = judge_model(corpus, folder / "predicted", tests=tuple(TESTS))
         result = {
             "parameters": parameter_count(model),
-            "frames": recipe.steps * recipe.batch * statistics.mean(c.frames for c in corpus.split("train")),
+            "frames": frames_seen(recipe, corpus),
+            "prior_frames": 0.0 if recipe.prior is None else frames_seen(recipe.prior, corpus),
             "training_seconds": seconds,
             "prior_seconds": prior_seconds,
             "prediction_ms_per_second": 1000 * prediction_seconds(model, corpus),
@@ -160,6 +169,13 @@ def run_arm(arm: Arm, seed: int, clips: int, out: Path) -> dict[str, Any]:
         write_json(folder / "result.json", result)
         scratch.remove()
     return result
+
+
+def frames_seen(recipe: Any, corpus: Corpus) -> float:
+    """The expected number of frames that a training draws: of whole clips, or of windows of `recipe.frames`."""
+    clips = corpus.split("train")
+    length = getattr(recipe, "frames", statistics.mean(clip.frames for clip in clips))
+    return recipe.steps * min(recipe.batch, len(clips)) * length
 
 
 def trained_prior(network: str, recipe: Any, corpus: Corpus, seed: int, out: Path) -> tuple[str | None, float]:
@@ -181,14 +197,15 @@ def trained_prior(network: str, recipe: Any, corpus: Corpus, seed: int, out: Pat
 
 
 def prediction_seconds(model: Student, corpus: Corpus) -> float:
-    """Seconds of computation per second of speech, on one thread: the fastest of three predictions of a test clip."""
+    """Seconds of computation per second of speech, on one thread: the fastest of three predictions of a test clip.
+    Computing time, because other arms run at the same time."""
     clip = corpus.split("test_unseen", "test_seen")[0]
     style, template, times = torch.eye(model.style_count)[:1], corpus.template(clip.speaker), []
     for _ in range(3):
-        began = time.perf_counter()
+        began = time.process_time()
         states = model.predict_states(corpus.audio(clip), corpus.fps, style, clip.frames, template)
         model.displacement(states)
-        times.append(time.perf_counter() - began)
+        times.append(time.process_time() - began)
     return min(times) / (clip.frames / corpus.fps)
 
 
@@ -274,8 +291,9 @@ def table(
 def cost_table(arms: Sequence[Arm], results: Mapping[Arm, Sequence[Mapping[str, Any]]]) -> str:
     """Parameters, frames, and the computing time of training and prediction, means over seeds."""
     lines = [
-        "| | parameters, million | frames seen | training, min | of that the prior | prediction, ms per second |",
-        "|---|---|---|---|---|---|",
+        "| | parameters, million | frames seen | and by the prior | training, min | of that the prior "
+        "| prediction, ms per second |",
+        "|---|---|---|---|---|---|---|",
     ]
     for arm in arms:
         own = results[arm]
@@ -286,8 +304,8 @@ def cost_table(arms: Sequence[Arm], results: Mapping[Arm, Sequence[Mapping[str, 
         prior = mean("prior_seconds") / 60
         total = mean("training_seconds") / 60 + prior
         lines.append(
-            f"| {arm.title} | {mean('parameters') / 1e6:.2f} | {mean('frames'):.0f} | {total:.1f} | {prior:.1f} "
-            f"| {mean('prediction_ms_per_second'):.1f} |"
+            f"| {arm.title} | {mean('parameters') / 1e6:.2f} | {mean('frames'):.0f} | {mean('prior_frames'):.0f} "
+            f"| {total:.1f} | {prior:.1f} | {mean('prediction_ms_per_second'):.1f} |"
         )
     return "\n".join(lines)
 
@@ -298,10 +316,8 @@ def _goodness(goal: str) -> Any:
 
 
 def _shown(value: Value, key: str) -> str:
-    digits, scale = (DIGITS.get(key, 3), 100 if key == "lrp" else 1)
-    mean, low, high = (scale * x for x in value[:3])
-    spread = scale * (max(value.seeds) - min(value.seeds)) / 2
-    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}] ± {spread:.{digits}f}"
+    digits, spread = DIGITS.get(key, 3), (max(value.seeds) - min(value.seeds)) / 2
+    return f"{value.mean:.{digits}f} [{value.low:.{digits}f}, {value.high:.{digits}f}] ± {spread:.{digits}f}"
 
 
 def lip_sync_against_error(arms: Sequence[Arm], results: Mapping[Arm, Sequence[Mapping[str, Any]]]) -> Figure:

@@ -1,15 +1,17 @@
 """Train students with several lambdas and seeds, with the experts that `dvc repro` made in data/, and evaluate them.
 
     python -m scripts.sweep --arms 0,0 0.3,0 0,0.3 0.3,0.3 --seeds 0 1 2 --out out/sweep
+    python -m scripts.sweep --network voca --arms 0,0 --vary learning_rate=0.001,0.003 velocity=1,10
 
 Writes `sweep.csv` with one row per arm, seed and split (validation, seen, unseen), with the metrics of
-metrics/evaluate.json; lambdas are chosen on `validation` alone. A finished arm is never trained again; a killed one
-resumes. The numbers are those of `dvc exp run -S lambda1=… -S lambda2=… -S seed=…`, except that the experts are the
-same for all seeds, so that the spread over seeds is that of the student alone.
+metrics/evaluate.json; lambdas, and numbers in a network's recipe, are chosen on `validation` alone. A finished arm is
+never trained again; a killed one resumes. The numbers are those of `dvc exp run -S lambda1=… -S lambda2=… -S seed=…`,
+except that the experts are the same for all seeds, so that the spread over seeds is that of the student alone.
 """
 
 import argparse
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +26,7 @@ from learn2talk_core.evaluation.judge import Summary, judge_clip, open_judging, 
 from learn2talk_core.evaluation.predict import Studio, predict_clip, write_motions
 from learn2talk_core.metrics.ratio import Ratio
 from learn2talk_core.run.config import load_params
+from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json, write_json
 from learn2talk_core.run.networks import training_of
 from learn2talk_core.run.progress import progress
@@ -39,15 +42,34 @@ KEYS = (
 )  # fmt: skip
 
 
-def run_arm(network: str, lambda1: float, lambda2: float, seed: int, out: Path) -> list[dict[str, Any]]:
+def recipes_of(network: str, varied: Sequence[str]) -> list[dict[str, float]]:
+    """All combinations of values of fields of the network's recipe, each field as FIELD=VALUE,VALUE."""
+    recipe = load_params(training_of(network, "--network").NetworkRecipe, network)
+    kinds = {field.name: type(getattr(recipe, field.name)) for field in dataclasses.fields(recipe)}
+    kinds = {name: kind for name, kind in kinds.items() if kind in (int, float)}
+    found: dict[str, list[float]] = {}
+    for text in varied:
+        name, _, values = text.partition("=")
+        try:
+            found[name] = [kinds[name](value) for value in values.split(",")]
+        except (KeyError, ValueError):
+            fix = "Write it as learning_rate=0.001,0.003."
+            raise BadInput("--vary", expected=f"values of {', '.join(kinds)}", found=text, fix=fix) from None
+    return [dict(zip(found, values, strict=True)) for values in itertools.product(*found.values())]
+
+
+def run_arm(
+    network: str, lambda1: float, lambda2: float, changes: dict[str, float], seed: int, out: Path
+) -> list[dict[str, Any]]:
     """Train one student and evaluate it on the validation split and both test splits."""
-    folder = out / f"sync{lambda1:g}-lipread{lambda2:g}-seed{seed}"
+    changed = "".join(f"-{name}{value:g}" for name, value in changes.items())
+    folder = out / f"{network}-sync{lambda1:g}-lipread{lambda2:g}{changed}-seed{seed}"
     if (folder / "rows.json").is_file():
         return read_json(folder / "rows.json", made_by="scripts.sweep")
     torch.set_num_threads(1)
     params = load_params(stage.Params, "taught_student")
     params = dataclasses.replace(params, lambda1=lambda1, lambda2=lambda2, seed=seed)
-    recipe = load_params(training_of(network, "--network").NetworkRecipe, network)
+    recipe = dataclasses.replace(load_params(training_of(network, "--network").NetworkRecipe, network), **changes)
     corpus = open_corpus(stage.CORPUS)
     inputs = [stage.CORPUS, stage.ENCODER]
     inputs += ([stage.SYNCNET3D] if lambda1 else []) + ([stage.LIPREADER, stage.TEACHER] if lambda2 else [])
@@ -63,7 +85,7 @@ def run_arm(network: str, lambda1: float, lambda2: float, seed: int, out: Path) 
             for row, values in judged.table.items():
                 numbers = {key: values[key] for key in KEYS if key in values}
                 style = "mean" if row.endswith("mean_style") else "best"
-                arm = {"lambda1": lambda1, "lambda2": lambda2, "seed": seed, "split": name, "style": style}
+                arm = {"lambda1": lambda1, "lambda2": lambda2, **changes, "seed": seed, "split": name, "style": style}
                 rows.append(arm | numbers)
         write_json(folder / "rows.json", rows)
         scratch.remove()
@@ -90,14 +112,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--arms", nargs="+", required=True, metavar="LAMBDA1,LAMBDA2")
     parser.add_argument("--network", default="faceformer", help="network of the students (default: %(default)s)")
+    parser.add_argument(
+        "--vary", nargs="+", default=[], metavar="FIELD=VALUE,…", help="values of fields of the network's recipe"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument("--out", type=Path, default=Path("out/sweep"))
     parser.add_argument("--jobs", type=int, default=2, help="arms at the same time, one thread each")
     words = parser.parse_args()
     arms = [tuple(map(float, arm.split(","))) for arm in words.arms]
-    jobs = [delayed(run_arm)(words.network, *arm, seed, words.out) for seed in words.seeds for arm in arms]
+    recipes = recipes_of(words.network, words.vary)
+    jobs = [
+        delayed(run_arm)(words.network, *arm, changes, seed, words.out)
+        for seed in words.seeds
+        for arm in arms
+        for changes in recipes
+    ]
     rows = [row for found in worker_processes(words.jobs, batch_size=1)(jobs) for row in found]
-    table = pd.DataFrame(rows).sort_values(["split", "style", "lambda1", "lambda2", "seed"])
+    table = pd.DataFrame(rows).sort_values(["split", "style", "lambda1", "lambda2", *recipes[0], "seed"])
     table.to_csv(words.out / "sweep.csv", index=False, float_format="%.6g")
     print(table.drop(columns=["lve", "lve_mm"], errors="ignore").round(4).to_string(index=False))
 

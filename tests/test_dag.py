@@ -166,8 +166,8 @@ def test_no_student_depends_on_the_code_of_another_network(stage: Stage) -> None
         return
     own = {dep.replace("${item.network}", name) for dep in OF_NETWORK for name in networks_of(stage)}
     rooms = tuple(dep.split("${item.network}")[0] for dep in OF_NETWORK[:2])
-    shared = "learn2talk_core/models/students/student.py"
-    assert [dep for dep in stage.deps if dep.startswith(rooms) and dep not in own] == [shared]
+    shared = [f"learn2talk_core/models/students/{name}.py" for name in ("hearing", "student")]
+    assert [dep for dep in stage.deps if dep.startswith(rooms) and dep not in own] == shared
 
 
 def test_params_equal_dataclass(stage: Stage) -> None:

@@ -30,7 +30,7 @@ def toy_network(network: str, corpus: Corpus) -> Student:
         last = student.vertice_map_r
     elif network == "codetalker":
         codec = MotionCodec(CodecShape(vertices, 12, 1, 2, 24, codes=4, code_width=3, entries=20, projected=True))
-        student = CodeTalker(codec, styles, audio_encoder=speech, width=16, layers=1, period=30)
+        student = CodeTalker(codec, styles, audio_encoder=speech, width=16, layers=1, period=round(corpus.fps))
         last = codec.decoder.vertice_map_reverse
     elif network == "voca":
         student = VOCA(vertices, styles, feature_width=16, speech_encoder=speech)

@@ -49,10 +49,10 @@ class Stream:
             max(least, round(seconds * animator.fps))
             for least, seconds in ((1, chunk), (0, look_ahead), (0, past), (1, memory))
         )
+        self._spoken = animator.student.open_stream(animator._style_vector(weights), animator.fps, frames)
         self.face, self._life = animator._still(weights, fps, life), life
         self.pose: np.ndarray | None = None
         self._head = HeadMotion(animator._head, life.seed) if life.head else None
-        self._spoken = animator.student.open_stream(animator._style_vector(weights), animator.fps, frames)
         self._fed = self._forgotten = 0  # samples: all so far, and those already dropped
         self._made = self._given = 0  # frames: at the student's rate, and at the output's
         self._held = np.zeros(0, np.float32)

@@ -3,7 +3,6 @@
 The file of stage 2 has all but the codec, which is in the file of stage 1.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -11,14 +10,17 @@ from torch import Tensor
 from transformers import Wav2Vec2Config
 
 from learn2talk_core.checkpoints.students import (
+    ANY,
     PUBLISHED,
+    Fit,
     alignment_of,
     encoder_in,
     export_notes,
     exportable,
     exported,
+    fit_of,
     in_published_order,
-    refuse_other_corpus,
+    refuse_misfit,
     refuse_other_unit,
     student_of_folder,
 )
@@ -68,19 +70,13 @@ def import_codec(path: str | Path, state: State | None = None) -> MotionCodec:
 
 
 def import_codetalker(
-    stage1: str | Path,
-    stage2: str | Path,
-    *,
-    speakers: Sequence[str] | None = None,
-    vertex_count: int | None = None,
-    fps: float | None = None,
-    config: str | Path | None = None,
+    stage1: str | Path, stage2: str | Path, fit: Fit = ANY, *, config: str | Path | None = None
 ) -> tuple[CodeTalker, tuple[str, ...]]:
     """The network of the two files.
 
     Args:
         stage1, stage2: the files, in any order.
-        speakers, vertex_count, fps, config: see `import_faceformer`.
+        fit, config: see `import_faceformer`.
 
     Returns:
         The network, in evaluation mode, and its speakers in the order of the style embedding.
@@ -106,10 +102,8 @@ def import_codetalker(
         raise BadInput(first, expected=expected, found=f"one of {codec.shape.vertex_count}", fix=FIX)
     alignment = alignment_of(state, vertices, second, FIX)
     rate = PUBLISHED[alignment][0]
-    refuse_other_corpus(
-        second, styles=styles, vertices=vertices, rate=rate, speakers=speakers, vertex_count=vertex_count, fps=fps
-    )
-    names = in_published_order(second, alignment, styles, speakers)
+    refuse_misfit(second, fit, styles=styles, vertices=vertices, rate=rate)
+    names = in_published_order(second, alignment, styles, fit.speakers)
     layers = {key.split(".")[2] for key in state if key.startswith("transformer_decoder.layers.")}
     model = CodeTalker(
         codec, styles, audio_encoder=encoder_in(state, second, config), width=width, layers=max(1, len(layers)),
@@ -129,10 +123,7 @@ def import_student(
     if (source / "model.json").is_file():
         model, speakers = student_of_folder(CodeTalker, source, corpus)
     else:
-        model, speakers = import_codetalker(
-            *_both_stages(source), speakers=corpus.train_speakers, vertex_count=len(corpus.topology.colours),
-            fps=corpus.fps, config=config,
-        )  # fmt: skip
+        model, speakers = import_codetalker(*_both_stages(source), fit_of(corpus), config=config)
     refuse_other_unit(source, model.alignment, corpus)
     return model, speakers
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from torch import nn
 
 from learn2talk_core.checkpoints import codetalker, faceformer, meshtalk, selftalk, voca
 from learn2talk_core.checkpoints.lipreader import export_lipreader, import_lipreader, lipreader_parts
-from learn2talk_core.checkpoints.students import PUBLISHED, refuse_other_unit
+from learn2talk_core.checkpoints.students import ANY, PUBLISHED, fit_of, refuse_other_unit
 from learn2talk_core.checkpoints.wav2lip import (
     OFFICIAL_INPUTS,
     OFFICIAL_SHAPE,
@@ -194,18 +194,15 @@ def _student(
     kind: ImportKind, weights: Sequence[str], config: str | None, lips: str | None, corpus: Corpus | None
 ) -> tuple[FaceFormer | SelfTalk | CodeTalker, tuple[str, ...], TextRecogniser | None]:
     """A published student, its speakers, and the recogniser that came with it."""
-    fit: dict[str, Any] = {"config": config}
-    if corpus is not None:
-        vertices = len(corpus.topology.colours)
-        fit |= {"speakers": corpus.train_speakers, "vertex_count": vertices, "fps": corpus.fps}
+    fit = ANY if corpus is None else fit_of(corpus)
     student: FaceFormer | SelfTalk | CodeTalker
     recogniser = None
     if kind == "faceformer":
-        student, speakers = faceformer.import_faceformer(weights[0], **fit)
+        student, speakers = faceformer.import_faceformer(weights[0], fit, config=config)
     elif kind == "selftalk":
-        student, speakers, recogniser = selftalk.import_selftalk(weights[0], lips=lips, **fit)
+        student, speakers, recogniser = selftalk.import_selftalk(weights[0], fit, config=config, lips=lips)
     else:
-        student, speakers = codetalker.import_codetalker(*weights, **fit)
+        student, speakers = codetalker.import_codetalker(weights[0], weights[1], fit, config=config)
     if corpus is not None:
         refuse_other_unit(weights[0], student.alignment, corpus)
     return student, speakers, recogniser

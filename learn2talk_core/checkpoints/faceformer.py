@@ -1,20 +1,22 @@
 """Checkpoints of FaceFormer: the published ones (`biwi.pth`, `vocaset.pth`) and others trained with its code."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 from transformers import Wav2Vec2Config
 
 from learn2talk_core.checkpoints.students import (
+    ANY,
     PUBLISHED,
+    Fit,
     alignment_of,
     encoder_in,
     export_notes,
     exportable,
     exported,
+    fit_of,
     in_published_order,
-    refuse_other_corpus,
+    refuse_misfit,
     refuse_other_unit,
     student_of_folder,
 )
@@ -28,22 +30,14 @@ FIX = "Name FaceFormer's biwi.pth or vocaset.pth, or a file that its code saved.
 
 
 def import_faceformer(
-    path: str | Path,
-    *,
-    speakers: Sequence[str] | None = None,
-    vertex_count: int | None = None,
-    fps: float | None = None,
-    config: str | Path | None = None,
+    path: str | Path, fit: Fit = ANY, *, config: str | Path | None = None
 ) -> tuple[FaceFormer, tuple[str, ...]]:
     """The network of a state dict with FaceFormer's keys. Its size comes from the shapes of the weights, its alignment
     of audio and frames is the one that it was trained with.
 
     Args:
         path: the file. `PPE.pe`, a constant table, may be missing.
-        speakers: training speakers of the corpus that it is to be used with; their number must be that of the styles.
-            If they are those of the published file in a different order, the file's order is kept.
-        vertex_count: number of vertices of that corpus.
-        fps: frame rate of that corpus.
+        fit: the corpus that it is to be used with.
         config: `config.json` of the speech encoder, needed if the shapes do not determine it (see
             `wav2vec2.encoder_config`). `FILE.config.json`, which `export_faceformer` writes, is found automatically.
 
@@ -62,10 +56,8 @@ def import_faceformer(
         raise BadInput(path, expected="the weights of FaceFormer", found=f"no {error.args[0]}", fix=FIX) from None
     alignment = alignment_of(state, vertices, path, FIX)
     rate = PUBLISHED[alignment][0]
-    refuse_other_corpus(
-        path, styles=styles, vertices=vertices, rate=rate, speakers=speakers, vertex_count=vertex_count, fps=fps
-    )
-    speakers = in_published_order(path, alignment, styles, speakers)
+    refuse_misfit(path, fit, styles=styles, vertices=vertices, rate=rate)
+    speakers = in_published_order(path, alignment, styles, fit.speakers)
     model = new_faceformer(
         encoder_in(state, path, config), vertices, styles, rate,
         width=width, dropout=0.1, alignment=alignment,
@@ -94,10 +86,7 @@ def import_student(
     if source.is_dir():
         model, speakers = student_of_folder(FaceFormer, source, corpus)
     else:
-        model, speakers = import_faceformer(
-            source, speakers=corpus.train_speakers, vertex_count=len(corpus.topology.colours), fps=corpus.fps,
-            config=config,
-        )  # fmt: skip
+        model, speakers = import_faceformer(source, fit_of(corpus), config=config)
     refuse_other_unit(source, model.alignment, corpus)
     return model, speakers
 

@@ -7,12 +7,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learn2talk_core.checkpoints.students import fit_of, refuse_misfit, student_of_folder
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.students.meshtalk.network import MeshTalk, MeshTalkShape
-from learn2talk_core.models.students.student import load_as
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.own_folder import EXPORT, own_folder
-from learn2talk_core.run.weights import load_config
 from learn2talk_core.untrusted.published import State, export_state, fill, read_state
 
 PARTS = ("encoder", "context_model", "vertex_unet")
@@ -20,7 +19,6 @@ MASKS = ("forehead_mask.txt", "neck_mask.txt")  # of the reference's `assets`, i
 HIDDEN = 64  # channels of a head in the context model
 FPS = 30.0
 FIX = "Name the folder with MeshTalk's encoder.pkl, context_model.pkl and vertex_unet.pkl (pretrained_models.zip)."
-OTHER_CORPUS = "Use it on the corpus that it was trained on."
 LARGEST_MASK = 1 << 22  # bytes of a mask's text
 
 
@@ -62,30 +60,18 @@ def import_student(
     source: str | Path, corpus: Corpus, *, config: str | Path | None = None
 ) -> tuple[MeshTalk, tuple[str, ...]]:
     """A MeshTalk for the mesh and unit of `corpus`, from the published parts or a model folder of this project."""
-    source, vertices = Path(source), len(corpus.topology.colours)
+    source = Path(source)
     if (source / "model.json").is_file():
-        about = load_config(source, made_by="make repro")
-        if about.get("network") != MeshTalk.network:
-            raise BadInput(source, expected="a meshtalk", found=f"a {about.get('network', 'faceformer')}", fix=FIX)
-        model, speakers = load_as(MeshTalk, source, made_by="make repro", recipe=corpus.recipe)
-    else:
-        model, speakers = import_meshtalk(source, corpus.train_speakers)
-        if corpus.mm_per_unit != 1:
-            raise BadInput(
-                source,
-                expected="a corpus in millimetres, as in the training of these weights",
-                found=f"{corpus.mm_per_unit:g} mm per unit ({corpus.recipe})",
-                fix="Prepare the corpus with mm_per_unit 1.",
-            )
-        if corpus.fps != FPS:
-            expected = f"weights for {corpus.fps:g} frames per second"
-            raise BadInput(source, expected=expected, found=f"for {FPS:g}", fix=OTHER_CORPUS)
-    if model.vertex_count != vertices:
-        found = f"one of {model.vertex_count}"
-        raise BadInput(source, expected=f"a face of {vertices} vertices", found=found, fix=OTHER_CORPUS)
-    if set(speakers) != set(corpus.train_speakers):
-        expected = f"the training speakers of the corpus, {', '.join(corpus.train_speakers)}"
-        raise BadInput(source, expected=expected, found=", ".join(speakers), fix=OTHER_CORPUS)
+        return student_of_folder(MeshTalk, source, corpus)
+    model, speakers = import_meshtalk(source, corpus.train_speakers)
+    refuse_misfit(source, fit_of(corpus), styles=len(speakers), vertices=model.vertex_count, rate=FPS)
+    if corpus.mm_per_unit != 1:
+        raise BadInput(
+            source,
+            expected="a corpus in millimetres, as in the training of these weights",
+            found=f"{corpus.mm_per_unit:g} mm per unit ({corpus.recipe})",
+            fix="Prepare the corpus with mm_per_unit 1.",
+        )
     return model, speakers
 
 

@@ -4,7 +4,6 @@ A file holds the student and the recogniser that taught it. The recogniser is as
 part, so it is kept apart.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,13 +13,16 @@ from torch import Tensor
 from transformers import Wav2Vec2Config
 
 from learn2talk_core.checkpoints.students import (
+    ANY,
     PUBLISHED,
+    Fit,
     encoder_in,
     export_notes,
     exportable,
     exported,
+    fit_of,
     in_published_order,
-    refuse_other_corpus,
+    refuse_misfit,
     refuse_other_unit,
     student_of_folder,
 )
@@ -52,10 +54,8 @@ class ImportedSelfTalk(NamedTuple):
 
 def import_selftalk(
     path: str | Path,
+    fit: Fit = ANY,
     *,
-    speakers: Sequence[str] | None = None,
-    vertex_count: int | None = None,
-    fps: float | None = None,
     config: str | Path | None = None,
     lips: str | Path | None = None,
     recogniser: bool = True,
@@ -64,7 +64,7 @@ def import_selftalk(
 
     Args:
         path: the file.
-        speakers, vertex_count, fps: of the corpus that it is to be used with, as for `import_faceformer`.
+        fit: the corpus that it is to be used with.
         config: `config.json` of the speech encoder, if the shapes do not determine it.
         lips: `FLAME_masks.pkl` or `BIWI_lip.pkl`, the list of the lip vertices, which the file does not contain. Only
             reading lips needs it.
@@ -86,11 +86,9 @@ def import_selftalk(
     alignment: AudioAlignment = "biwi" if heard == 2 * encoder.width else "vocaset"
     rate = PUBLISHED[alignment][0]
     vertices, lip_count = len(state["vertice_map_r.weight"]) // 3, state["lip_map.weight"].shape[1] // 3
-    published = PUBLISHED[alignment][2]
-    styles = len(published if speakers is None else speakers)  # SelfTalk has no style, so any speakers are its own
-    refuse_other_corpus(
-        path, styles=styles, vertices=vertices, rate=rate, speakers=speakers, vertex_count=vertex_count, fps=fps
-    )
+    speakers = PUBLISHED[alignment][2] if fit.speakers is None else fit.speakers
+    styles = len(speakers)  # SelfTalk has no style, so any speakers are its own
+    refuse_misfit(path, fit, styles=styles, vertices=vertices, rate=rate)
     layers = {key.split(".")[3] for key in state if key.startswith("transformer.encoder.layers.")}
     hidden = state.get("transformer.encoder.layers.0.linear1.weight", torch.zeros(0, 0))
     model = SelfTalk(
@@ -100,7 +98,7 @@ def import_selftalk(
     )  # fmt: skip
     known = model.lips if lips is None else _lip_list(lips, lip_count, vertices)
     fill(model, {**state, "lips": known}, path, what="SelfTalk", fix=FIX)
-    names = in_published_order(path, alignment, styles, speakers)
+    names = in_published_order(path, alignment, styles, fit.speakers)
     teacher = _recogniser(taught, path) if taught and recogniser else None
     return ImportedSelfTalk(model.eval(), names, teacher)
 
@@ -114,10 +112,7 @@ def import_student(
     if source.is_dir():
         model, speakers = student_of_folder(SelfTalk, source, corpus)
     else:
-        model, speakers, _ = import_selftalk(
-            source, speakers=corpus.train_speakers, vertex_count=len(corpus.topology.colours), fps=corpus.fps,
-            config=config, recogniser=False,
-        )  # fmt: skip
+        model, speakers, _ = import_selftalk(source, fit_of(corpus), config=config, recogniser=False)
         own = torch.from_numpy(corpus.topology.regions["lips"])
         if len(own) == len(model.lips):
             model.lips.copy_(own)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from torch import Tensor
 from transformers import Wav2Vec2Config
@@ -31,33 +31,45 @@ UNIT_MM: dict[AudioAlignment, tuple[float, float]] = {"vocaset": (1000, 1000), "
 Network = TypeVar("Network", bound=Student)
 
 
-def refuse_other_corpus(
-    path: object,
-    *,
-    styles: int,
-    vertices: int,
-    rate: float,
-    speakers: Sequence[str] | None,
-    vertex_count: int | None,
-    fps: float | None,
-) -> None:
-    """Refuse weights for another number of styles, of vertices, or another frame rate than those of a corpus; what is
-    None is not compared.
+class Fit(NamedTuple):
+    """The corpus that weights are to be used with; what is None is not compared.
+
+    Attributes:
+        speakers: training speakers; their number must be that of the styles. If they are those of the published file
+            in a different order, the file's order is kept.
+        vertices: number of vertices of its mesh.
+        fps: its frame rate.
+    """
+
+    speakers: Sequence[str] | None = None
+    vertices: int | None = None
+    fps: float | None = None
+
+
+ANY = Fit()
+
+
+def fit_of(corpus: Corpus) -> Fit:
+    """What weights for `corpus` must fit."""
+    return Fit(corpus.train_speakers, len(corpus.topology.colours), corpus.fps)
+
+
+def refuse_misfit(path: object, fit: Fit, *, styles: int, vertices: int, rate: float) -> None:
+    """Refuse weights for another number of styles, of vertices, or another frame rate than those of a corpus.
 
     Args:
         path: the file of weights, for errors.
+        fit: the corpus.
         styles, vertices, rate: of the weights.
-        speakers, vertex_count, fps: of the corpus.
     """
-    if vertex_count is not None and vertex_count != vertices:
-        raise BadInput(
-            path, expected=f"a face of {vertex_count} vertices", found=f"one of {vertices}", fix=OTHER_CORPUS
-        )
-    if speakers is not None and len(speakers) != styles:
-        expected = f"{len(speakers)} styles, one per training speaker of the corpus"
+    if fit.vertices is not None and fit.vertices != vertices:
+        expected = f"a face of {fit.vertices} vertices"
+        raise BadInput(path, expected=expected, found=f"one of {vertices}", fix=OTHER_CORPUS)
+    if fit.speakers is not None and len(fit.speakers) != styles:
+        expected = f"{len(fit.speakers)} styles, one per training speaker of the corpus"
         raise BadInput(path, expected=expected, found=str(styles), fix=OTHER_CORPUS)
-    if fps is not None and fps != rate:
-        expected = f"weights for {fps:g} frames per second"
+    if fit.fps is not None and fit.fps != rate:
+        expected = f"weights for {fit.fps:g} frames per second"
         raise BadInput(path, expected=expected, found=f"for {rate:g}", fix=OTHER_CORPUS)
 
 
@@ -83,10 +95,7 @@ def student_of_folder(network: type[Network], source: Path, corpus: Corpus) -> t
         fix = f"Name a folder with a {network.__name__}."
         raise BadInput(source, expected=f"a {network.__name__}", found=f"a {found}", fix=fix)
     model, speakers = load_as(network, source, made_by="make repro")
-    refuse_other_corpus(
-        source, styles=len(speakers), vertices=model.vertex_count, rate=about["fps"],
-        speakers=corpus.train_speakers, vertex_count=len(corpus.topology.colours), fps=corpus.fps,
-    )  # fmt: skip
+    refuse_misfit(source, fit_of(corpus), styles=len(speakers), vertices=model.vertex_count, rate=about["fps"])
     if set(speakers) != set(corpus.train_speakers):
         expected = f"the training speakers of the corpus, {', '.join(corpus.train_speakers)}"
         raise BadInput(source, expected=expected, found=", ".join(speakers), fix=OTHER_CORPUS)

@@ -1,24 +1,20 @@
 """Checkpoints of VOCA: the published TensorFlow one (`gstep_52280.model.index` and `.data-00000-of-00001`)."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from learn2talk_core.checkpoints.students import student_of_folder
 from learn2talk_core.corpus import published_speakers
 from learn2talk_core.corpus.format import Corpus
-from learn2talk_core.models.students.student import load_as
 from learn2talk_core.models.students.voca.network import CHANNELS, DEEPSPEECH, VOCA
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.weights import load_config
 from learn2talk_core.untrusted.published import fill
 from learn2talk_core.untrusted.tensor_bundle import bundle_stem, read_tensor_bundle
 
 FIX = "Name the file gstep_52280.model.index of VOCA, with its .data file beside it."
-OTHER_CORPUS = "Use it on the corpus that it was trained on."
 # Tensors of a checkpoint that are no weights: the optimiser's moments and decay rates, and step counts.
 TRAINING_ONLY = ("/Adam", "/Adam_1", "beta1_power", "beta2_power", "global_step")
 PUBLISHED_FPS = 60.0
@@ -94,22 +90,7 @@ def import_student(
             found="published weights, which need the logits of DeepSpeech 0.1.0",
             fix="Train a voca (checkpoint: null); use the published one in Python: VOCA.predict_from_logits.",
         )
-    about: dict[str, Any] = load_config(source, made_by="make repro")
-    if about.get("network") != VOCA.network:
-        raise BadInput(source, expected="a voca", found=f"a {about.get('network', 'faceformer')}", fix=OTHER_CORPUS)
-    model, speakers = load_as(VOCA, source, made_by="make repro", recipe=corpus.recipe)
-    check_speakers(source, speakers, corpus.train_speakers)
-    if model.vertex_count != len(corpus.topology.colours):
-        expected = f"a face of {len(corpus.topology.colours)} vertices"
-        raise BadInput(source, expected=expected, found=f"one of {model.vertex_count}", fix=OTHER_CORPUS)
-    return model, speakers
-
-
-def check_speakers(source: object, speakers: Sequence[str], wanted: Sequence[str]) -> None:
-    """Refuse a model that was trained on other speakers than the corpus's."""
-    if set(speakers) != set(wanted):
-        expected = f"the training speakers of the corpus, {', '.join(wanted)}"
-        raise BadInput(source, expected=expected, found=", ".join(speakers), fix=OTHER_CORPUS)
+    return student_of_folder(VOCA, source, corpus)
 
 
 def is_bundle(path: str | Path) -> bool:

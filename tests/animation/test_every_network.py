@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from learn2talk.cli import main
 from learn2talk.viewer.sources import find_viewer_clips
 from learn2talk_core.animation.loading import load_animator
 from learn2talk_core.audio.waveform import write_wave
@@ -59,6 +60,14 @@ def test_animate_and_stream(network: str, corpus: Corpus) -> None:
     else:
         with pytest.raises(BadInput, match=rf"a stream of {network}.*learn2talk animate"):
             animator.stream(style="B")
+
+
+@pytest.mark.parametrize("network", [name for name in NETWORKS if name not in STREAMS])
+def test_live_says_so(network: str, corpus: Corpus, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["live", "--model", str(saved(network, corpus)), "--corpus", str(corpus.folder)]) == 1
+    said = capsys.readouterr().err
+    assert f"a stream of {network}: expected a student that can animate speech while it arrives" in said
+    assert "Use learn2talk animate, or another model." in said
 
 
 @pytest.mark.parametrize("network", NETWORKS)

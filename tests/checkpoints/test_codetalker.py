@@ -13,6 +13,7 @@ from learn2talk_core.checkpoints.codetalker import (
     import_student,
 )
 from learn2talk_core.checkpoints.exchange import export_checkpoint, import_checkpoint
+from learn2talk_core.checkpoints.students import Fit
 from learn2talk_core.corpus.published_speakers import BIWI, VOCASET
 from learn2talk_core.models.students.codetalker.codec import CodecShape, MotionCodec
 from learn2talk_core.models.students.codetalker.network import CodeTalker
@@ -76,12 +77,12 @@ def test_commands(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     first, second = files(tmp_path)
     for given, pattern in (
-        ({"speakers": "abcd"}, "expected 4 styles, one per training speaker of the corpus, found 8"),
-        ({"vertex_count": 7}, "expected a face of 7 vertices, found one of 9"),
-        ({"fps": 25.0}, "expected weights for 25 frames per second, found for 30"),
+        (Fit("abcd"), "expected 4 styles, one per training speaker of the corpus, found 8"),
+        (Fit(vertices=7), "expected a face of 7 vertices, found one of 9"),
+        (Fit(fps=25.0), "expected weights for 25 frames per second, found for 30"),
     ):
         with pytest.raises(BadInput, match=pattern):
-            import_codetalker(first, second, **given)
+            import_codetalker(first, second, given)
     with pytest.raises(BadInput, match=r"expected one file of each stage of CodeTalker, found none of stage 2"):
         import_codetalker(first, first)
     with pytest.raises(BadInput, match=r"expected a file of CodeTalker's stage 1, found one of stage 2"):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from learn2talk_core.checkpoints.faceformer import PUBLISHED, export_faceformer, import_faceformer
+from learn2talk_core.checkpoints.students import Fit
 from learn2talk_core.models.students.faceformer.network import FaceFormer, new_faceformer
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.student import save_student
@@ -45,7 +46,7 @@ def test_published_files_and_their_way_back(dataset: str, frames: int, tmp_path:
 
 @torch.no_grad()
 def test_our_folder_keeps_the_alignment(tmp_path: Path) -> None:
-    model, speakers = import_faceformer(small(tmp_path, period=25), speakers="abc")
+    model, speakers = import_faceformer(small(tmp_path, period=25), Fit("abc"))
     save_student(tmp_path / "ours", model, fps=25, speakers=speakers, recipe="toy")
     again, _ = load_student(tmp_path / "ours", made_by="the test")
     assert (again.alignment, again.audio_rate) == ("biwi", 2)
@@ -67,40 +68,37 @@ def small(tmp_path: Path, *, vertices: int = 5, styles: int = 3, period: int = 3
 
 def test_a_corpus_that_fits(tmp_path: Path) -> None:
     path = small(tmp_path)
-    model, speakers = import_faceformer(path, speakers=("c", "a", "b"), vertex_count=5, fps=30)
+    model, speakers = import_faceformer(path, Fit(("c", "a", "b"), vertices=5, fps=30))
     assert speakers == ("c", "a", "b")
     assert model.audio_encoder.config.hidden_size == 32
     # the position table is constant and may be missing
     state = torch.load(path, weights_only=True)
     del state["PPE.pe"]
     torch.save(state, path)
-    assert torch.equal(import_faceformer(path, speakers=("c", "a", "b"))[0].PPE.pe, model.PPE.pe)
+    assert torch.equal(import_faceformer(path, Fit(("c", "a", "b")))[0].PPE.pe, model.PPE.pe)
 
 
 def test_published_order_of_speakers_wins(tmp_path: Path) -> None:
     names = PUBLISHED["vocaset"][2]
     path = small(tmp_path, styles=8)
-    assert import_faceformer(path, speakers=names[::-1])[1] == names
+    assert import_faceformer(path, Fit(names[::-1]))[1] == names
     assert import_faceformer(path)[1] == names
     other = tuple("hgfedcba")
-    assert import_faceformer(path, speakers=other)[1] == other
+    assert import_faceformer(path, Fit(other))[1] == other
 
 
 def test_a_corpus_that_does_not_fit(tmp_path: Path) -> None:
     path = small(tmp_path)
     for given, pattern in (
-        (
-            {"speakers": "abcd"},
-            "expected 4 styles, one per training speaker of the corpus, found 3. Use it on",
-        ),
-        ({"speakers": "abc", "vertex_count": 7}, "expected a face of 7 vertices, found one of 5"),
-        ({"speakers": "abc", "fps": 25.0}, "expected weights for 25 frames per second, found for 30"),
-        ({}, "expected 8 styles, as published, found 3. Name its corpus"),
+        (Fit("abcd"), "expected 4 styles, one per training speaker of the corpus, found 3. Use it on"),
+        (Fit("abc", vertices=7), "expected a face of 7 vertices, found one of 5"),
+        (Fit("abc", fps=25.0), "expected weights for 25 frames per second, found for 30"),
+        (Fit(), "expected 8 styles, as published, found 3. Name its corpus"),
     ):
         with pytest.raises(BadInput, match=pattern):
-            import_faceformer(path, **given)
+            import_faceformer(path, given)
     with pytest.raises(BadInput, match=r"expected a period of 25 \(BIWI\) or 30 frames \(VOCASET\), found 20"):
-        import_faceformer(small(tmp_path, period=20), speakers="abc")
+        import_faceformer(small(tmp_path, period=20), Fit("abc"))
 
 
 def test_another_network(tmp_path: Path) -> None:
@@ -112,7 +110,7 @@ def test_another_network(tmp_path: Path) -> None:
     state["lip_map.weight"] = torch.zeros(2, 2)
     torch.save(state, path)
     with pytest.raises(BadInput, match=r"found lip_map.weight, which it does not have"):
-        import_faceformer(path, speakers="abc")
+        import_faceformer(path, Fit("abc"))
 
 
 def test_an_export_replaces_no_configuration_of_the_user(tmp_path: Path) -> None:
@@ -130,7 +128,7 @@ def test_what_the_export_of_our_own_says(tmp_path: Path) -> None:
     assert "at the times of the motion frames" in notes[1]
     assert json.loads((tmp_path / "l2t.pth.config.json").read_text())["do_stable_layer_norm"]
     assert "audio_encoder.encoder.pos_conv_embed.conv.weight_g" in torch.load(tmp_path / "l2t.pth", weights_only=True)
-    again, _ = import_faceformer(tmp_path / "l2t.pth", speakers="ab", fps=25)
+    again, _ = import_faceformer(tmp_path / "l2t.pth", Fit("ab", fps=25))
     assert again.audio_encoder.config.do_stable_layer_norm
     wave, styles = waveform(1.0), torch.eye(2)
     again.alignment, again.audio_rate = "time", 1  # the reference's format cannot store these

@@ -13,6 +13,7 @@ from torch import nn
 
 from learn2talk_core.checkpoints.faceformer import import_student
 from learn2talk_core.checkpoints.pack import content_hash, pack, write_card
+from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.models.students.faceformer.network import new_faceformer
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.student import save_student
@@ -21,6 +22,7 @@ from learn2talk_core.run.files import read_json, write_json
 from learn2talk_core.run.weights import read_origin, save_weights
 from tests.checkpoints.test_wav2vec2 import tiny
 from tests.toy import SIDE, toy_corpus
+from tests.toy_networks import toy_network
 
 MODEL = "data/models/students/learn2talk"
 
@@ -101,6 +103,20 @@ def test_a_packed_student(project: Path, tmp_path: Path) -> None:
     assert speakers == ("A", "B")
     ours, _ = load_student(project / MODEL, made_by="the test")
     assert all(torch.equal(value, student.state_dict()[key]) for key, value in ours.state_dict().items())
+
+
+@pytest.mark.parametrize("network", ["selftalk", "codetalker", "voca", "meshtalk"])
+def test_a_student_of_another_network(network: str, project: Path, tmp_path: Path) -> None:
+    corpus = open_corpus(project / "data/corpus")
+    student = toy_network(network, corpus)
+    save_student(project / MODEL, student, fps=corpus.fps, speakers=corpus.train_speakers, recipe=corpus.recipe)
+    lock(project)
+    git(project, "commit", "-qam", "another run")
+    pack(MODEL, tmp_path / "out", project)
+    assert "load_student" in (tmp_path / "out/README.md").read_text()
+    loaded, speakers = load_student(tmp_path / "out", made_by="the test", recipe="toy")
+    assert (loaded.network, speakers) == (network, ("A", "B"))
+    assert all(torch.equal(value, loaded.state_dict()[key]) for key, value in student.state_dict().items())
 
 
 def test_a_packed_model_in_half_precision(project: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import torch
 from learn2talk_core.checkpoints import selftalk
 from learn2talk_core.checkpoints.exchange import export_checkpoint, import_checkpoint
 from learn2talk_core.checkpoints.selftalk import export_selftalk, import_selftalk, import_student
+from learn2talk_core.checkpoints.students import Fit
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.corpus.published_speakers import VOCASET
 from learn2talk_core.models.students.loading import load_student
@@ -81,11 +82,11 @@ def test_commands_keep_the_recogniser_apart(tmp_path: Path) -> None:
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     path = file(tmp_path)
     for given, pattern in (
-        ({"vertex_count": 7}, "expected a face of 7 vertices, found one of 20"),
-        ({"fps": 25.0}, "expected weights for 25 frames per second, found for 30"),
+        (Fit(vertices=7), "expected a face of 7 vertices, found one of 20"),
+        (Fit(fps=25.0), "expected weights for 25 frames per second, found for 30"),
     ):
         with pytest.raises(BadInput, match=pattern):
-            import_selftalk(path, **given)
+            import_selftalk(path, given)
     with (tmp_path / "BIWI_lip.pkl").open("wb") as lips:
         pickle.dump([1, 2, 3], lips)
     with pytest.raises(BadInput, match=r"BIWI_lip.pkl: expected 4 lip vertices of 20, found a list of 3"):

@@ -1,6 +1,7 @@
 """The comparison of networks, whole, at tiny size: a toy corpus, untrained experts."""
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -56,6 +57,8 @@ def test_it_trains_judges_and_writes_the_page(project: Path, monkeypatch: pytest
     for row in ("VOCA", "VOCA, with Learn2Talk's losses", "MeshTalk", "MeshTalk, without smoothing"):
         assert text.count(f"| {row} | ") == 7, row  # three tables for each of two tests, and the costs
     assert "2 seeds, 6 clips drawn" in text
+    (shown,) = re.findall(r"LRP % \|\n.*\n\| VOCA \| .* \| .* \| \**([\d.]+) \[", text.split("## Seen")[0])
+    assert 0 < float(shown) <= 100
     assert (project / "docs/comparison.png").stat().st_size > 1000
     assert (project / "out/compare/side_by_side.mp4").stat().st_size > 1000
 

@@ -15,7 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from learn2talk_core.run.device import sent
+from learn2talk_core.models.linear import by_onednn
+from learn2talk_core.models.padding import frame_mask
 from learn2talk_core.run.recipe import refuse_other_recipe
 from learn2talk_core.run.weights import load_network, save_weights
 
@@ -255,6 +256,7 @@ class MotionCodec(nn.Module):
         self.encoder = MotionEncoder(shape)
         self.decoder = MotionDecoder(shape)
         self.quantize = Quantiser(shape.entries, shape.code_width)
+        by_onednn(self)
 
     def settings(self) -> dict[str, Any]:
         return self.shape._asdict()
@@ -293,14 +295,6 @@ class MotionCodec(nn.Module):
 def straight_through(coded: Coded) -> Tensor:
     """The quantised features, whose gradient goes to the features as if they had not been quantised."""
     return coded.features + (coded.quantised - coded.features).detach()
-
-
-def frame_mask(lengths: Sequence[int] | None, x: Tensor) -> Tensor | None:
-    """(B, T) True at the frames of each clip of x (B, T, C), False in the padding; None if there is none."""
-    if lengths is None or min(lengths) == x.shape[1]:
-        return None
-    ends = sent(torch.as_tensor(lengths), x.device)[:, None]
-    return torch.arange(x.shape[1], device=x.device)[None] < ends
 
 
 def attended(mask: Tensor | None) -> Tensor | None:

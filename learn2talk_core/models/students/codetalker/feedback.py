@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from learn2talk_core.models.linear import linear
 from learn2talk_core.models.students.codetalker.codec import (
     NORM_EPS,
     SLOPE,
@@ -22,6 +23,7 @@ from learn2talk_core.models.students.codetalker.codec import (
 )
 
 REACH = 2  # frames on each side that the convolution sees
+TAPS = 2 * REACH + 1
 
 
 class Feedback:
@@ -37,9 +39,12 @@ class Feedback:
     def __init__(self, decoder: MotionDecoder, batch: int, frames: int, growth: float) -> None:
         self._decoder, self._growth = decoder, growth
         self._conv = only_convolution(decoder.expander)
-        self._inputs = self._conv.weight.new_zeros(batch, frames + 2 * REACH, self._conv.in_channels)  # ends repeated
-        self._filtered = self._conv.weight.new_zeros(batch, frames, self._conv.out_channels)
-        self._sums = self._conv.weight.new_zeros(2, batch, self._conv.out_channels, dtype=torch.float64)
+        width = self._conv.out_channels
+        # the convolution is a sum of linear maps, one per tap: each frame passes through all of them once
+        self._taps = self._conv.weight.permute(2, 0, 1).flatten(0, 1).contiguous()
+        self._tapped = self._taps.new_zeros(batch, frames, TAPS, width)
+        self._filtered = self._taps.new_zeros(batch, frames, width)
+        self._sums = self._taps.new_zeros(2, batch, width, dtype=torch.float64)
         self._count, self._renewed = 0, 0
         self._cache = LayerCache(decoder.decoder_transformer, batch, frames)
 
@@ -49,15 +54,15 @@ class Feedback:
         decoder, t = self._decoder, self._count
         pre = getattr(decoder, "decoder_linear_embedding_pre", None)
         frame = quantised if pre is None else pre(quantised)
-        if t == 0:
-            self._inputs[:, :REACH] = frame
-        self._inputs[:, t + REACH : t + 2 * REACH + 1] = frame
+        self._tapped[:, t] = linear(frame[:, 0], self._taps).unflatten(-1, (TAPS, -1))
         self._count = count = t + 1
-        # the newest frame changes what the convolution gives at the two before it
+        # the newest frame changes what the convolution gives at the two before it; beyond its ends the clip is repeated
         first = max(0, t - REACH)
         old = self._filtered[:, first:t].double()
-        new = F.leaky_relu(F.conv1d(self._inputs[:, first : count + 2 * REACH].transpose(1, 2),
-                                    self._conv.weight, self._conv.bias), SLOPE).transpose(1, 2)  # fmt: skip
+        tap = torch.arange(TAPS, device=frame.device)
+        seen = (torch.arange(first, count, device=frame.device)[:, None] + tap - REACH).clamp(0, t)
+        new = self._tapped[:, seen, tap].sum(2)
+        new = F.leaky_relu(new if self._conv.bias is None else new + self._conv.bias, SLOPE)
         self._filtered[:, first:count] = new
         self._sums[0] += new.double().sum(1) - old.sum(1)
         self._sums[1] += new.double().square().sum(1) - old.square().sum(1)

@@ -17,10 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from learn2talk_core.models.linear import by_onednn, linear
 from learn2talk_core.models.periodic_attention import PeriodicPositionalEncoding, causal_bias, distance_bias
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.speech_encoders.loading import new_speech_encoder
-from learn2talk_core.models.speech_encoders.wav2vec2 import OFFICIAL_EPS, Wav2Vec2SpeechEncoder, align_as_faceformer
+from learn2talk_core.models.speech_encoders.wav2vec2 import OFFICIAL_EPS, Wav2Vec2SpeechEncoder
 from learn2talk_core.models.students.codetalker.codec import (
     CodecShape,
     Coded,
@@ -28,6 +29,7 @@ from learn2talk_core.models.students.codetalker.codec import (
     straight_through,
 )
 from learn2talk_core.models.students.codetalker.feedback import Feedback
+from learn2talk_core.models.students.hearing import audio_rate_of, heard_states
 from learn2talk_core.models.students.student import AudioAlignment, Student
 from learn2talk_core.run.device import sent
 
@@ -73,7 +75,7 @@ class CodeTalker(Student):
     ) -> None:
         super().__init__()
         self.alignment, self.heads, self.period, self.dropout = alignment, heads, period, dropout
-        self.audio_rate = 2 if alignment == "biwi" else 1
+        self.audio_rate = audio_rate_of(alignment)
         self.growth = GROWTH if alignment == "time" else 1.0
         if alignment != "time" and isinstance(audio_encoder, Wav2Vec2SpeechEncoder):
             audio_encoder.eps = OFFICIAL_EPS
@@ -88,6 +90,7 @@ class CodeTalker(Student):
         self.learnable_style_emb = nn.Embedding(style_count, width)
         self.autoencoder = codec.requires_grad_(False)
         nn.init.zeros_(self.feat_map.weight)  # as in CodeTalker
+        by_onednn(self)
 
     @property
     def vertex_count(self) -> int:
@@ -139,12 +142,7 @@ class CodeTalker(Student):
     ) -> Tensor:
         """See `Student.predict_states`. With an official alignment there are one or two frames less, as in CodeTalker's
         own code, which derives the number of frames from the features."""
-        encoder = self.audio_encoder
-        if self.alignment == "time":
-            hidden = encoder.listen(wave, frames, fps)[None]
-        else:
-            features = align_as_faceformer(encoder.frozen_features(wave)[None], self.alignment)
-            hidden = encoder.encode_long(features, fps * self.audio_rate)
+        hidden = heard_states(self.audio_encoder, wave, frames, fps, self.alignment)
         hidden = hidden[:, : frames * self.audio_rate]
         return self.decode_codes(self.codes(hidden.expand(len(styles), -1, -1), sent(styles, hidden.device)))
 
@@ -206,7 +204,7 @@ class CodeTalker(Student):
             coded = codec.quantised(self.feat_map(x)[:, None])
             found.append(coded.numbers)
             if t + 1 < frames:
-                token = F.linear(feedback.extend(coded.quantised.flatten(2)), weight, offset) + style
+                token = linear(feedback.extend(coded.quantised.flatten(2)), weight, offset) + style
         return torch.cat(found, dim=1)
 
     def _transition(self) -> tuple[Tensor, Tensor]:
@@ -234,7 +232,7 @@ class CachedLayer:
         speech = F.linear(memory[:, : rate * frames], other.in_proj_weight[width:], other.in_proj_bias[width:])
         key, value = speech.unflatten(1, (frames, rate)).chunk(2, dim=-1)  # (B, T, rate, d)
         if rate == 1:
-            self.heard = other.out_proj(value[:, :, 0])
+            self.heard = linear(value[:, :, 0], other.out_proj.weight, other.out_proj.bias)
         else:
             self.heard_keys = key.unflatten(-1, (heads, -1)).transpose(2, 3)  # (B, T, heads, rate, d / heads)
             self.heard_values = value.unflatten(-1, (heads, -1)).transpose(2, 3)
@@ -242,11 +240,11 @@ class CachedLayer:
     def step(self, x: Tensor, t: int, bias: Tensor) -> Tensor:
         """Frame t, x (B, d); `bias` (heads, t + 1) is that of the frames up to t."""
         layer, own = self.layer, self.layer.self_attn
-        projected = F.linear(x, own.in_proj_weight, own.in_proj_bias).unflatten(-1, (3, self.heads, -1))
+        projected = linear(x, own.in_proj_weight, own.in_proj_bias).unflatten(-1, (3, self.heads, -1))
         query, self.keys[:, :, t], self.values[:, :, t] = projected.unbind(1)
         score = (self.keys[:, :, : t + 1] @ query[..., None])[..., 0] * query.shape[-1] ** -0.5 + bias
         attended = (score.softmax(-1)[:, :, None] @ self.values[:, :, : t + 1]).flatten(1)
-        x = layer.norm1(x + own.out_proj(attended))
+        x = layer.norm1(x + linear(attended, own.out_proj.weight, own.out_proj.bias))
         x = layer.norm2(x + self._hear(x, t))
         return layer.norm3(x + layer.linear2(F.relu(layer.linear1(x))))
 

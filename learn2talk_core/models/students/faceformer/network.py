@@ -22,8 +22,9 @@ from torch import Tensor, nn
 from learn2talk_core.models.periodic_attention import PeriodicPositionalEncoding, causal_bias, distance_bias
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.speech_encoders.loading import new_speech_encoder
-from learn2talk_core.models.speech_encoders.wav2vec2 import OFFICIAL_EPS, Wav2Vec2SpeechEncoder, align_as_faceformer
+from learn2talk_core.models.speech_encoders.wav2vec2 import OFFICIAL_EPS, Wav2Vec2SpeechEncoder
 from learn2talk_core.models.students.faceformer.compiled import Affine, DecoderLayer, decode
+from learn2talk_core.models.students.hearing import audio_rate_of, heard_states
 from learn2talk_core.models.students.student import AudioAlignment, Student, StudentStream
 from learn2talk_core.run.device import sent
 from learn2talk_core.run.threads import one_thread
@@ -126,12 +127,7 @@ class FaceFormer(Student):
     ) -> Tensor:
         """See `Student.predict_states`. With an official alignment there are one or two frames less, as in FaceFormer's
         own code, which derives the number of frames from the features: 119 for 4 s at 30 fps."""
-        encoder = self.speech_encoder
-        if self.alignment == "time":
-            hidden = encoder.listen(wave, frames, fps)[None]
-        else:
-            features = align_as_faceformer(encoder.frozen_features(wave)[None], self.alignment)
-            hidden = encoder.encode_long(features, fps * self.audio_rate)
+        hidden = heard_states(self.speech_encoder, wave, frames, fps, self.alignment)
         return self.states(hidden.expand(len(styles), -1, -1), sent(styles, hidden.device))[:, :frames]
 
     def open_stream(self, style: Tensor, fps: float, memory: int) -> StudentStream:
@@ -372,7 +368,7 @@ def new_faceformer(
         audio_width=encoder.width,
         width=width,
         period=round(fps),
-        audio_rate=2 if alignment == "biwi" else 1,
+        audio_rate=audio_rate_of(alignment),
         dropout=dropout,
         audio_encoder=encoder,
         alignment=alignment,

@@ -14,9 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from learn2talk_core.models.padding import frame_mask
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.speech_encoders.loading import new_speech_encoder
-from learn2talk_core.models.speech_encoders.wav2vec2 import align_as_faceformer
+from learn2talk_core.models.students.hearing import audio_rate_of, heard_states
 from learn2talk_core.models.students.student import AudioAlignment, Student
 from learn2talk_core.run.device import sent
 from learn2talk_core.run.errors import BadInput
@@ -66,7 +67,7 @@ class SelfTalk(Student):
     ) -> None:
         super().__init__()
         self.alignment, self.units, self.dropout = alignment, tuple(units), dropout
-        self.audio_rate = 2 if alignment == "biwi" else 1
+        self.audio_rate = audio_rate_of(alignment)
         self._style_count = style_count
         self._lip_sizes = {"lip_heads": lip_heads, "lip_layers": lip_layers, "lip_hidden": lip_hidden}
         self.audio_encoder = audio_encoder
@@ -136,12 +137,7 @@ class SelfTalk(Student):
     ) -> Tensor:
         """See `Student.predict_states`; the same for every style. With an official alignment there are one or two
         frames less, as in SelfTalk's own code, which derives the number of frames from the features."""
-        encoder = self.audio_encoder
-        if self.alignment == "time":
-            hidden = encoder.listen(wave, frames, fps)[None]
-        else:
-            features = align_as_faceformer(encoder.frozen_features(wave)[None], self.alignment)
-            hidden = encoder.encode_long(features, fps * self.audio_rate)
+        hidden = heard_states(self.audio_encoder, wave, frames, fps, self.alignment)
         states = self.states(hidden)[:, :frames]
         return states.expand(len(styles), -1, -1)
 
@@ -240,8 +236,6 @@ def text_of(tokens: Sequence[int], units: Sequence[str]) -> str:
 
 
 def _padding(lengths: Sequence[int] | None, x: Tensor) -> Tensor | None:
-    """True in the padding of x (B, T, C); None if there is none."""
-    if lengths is None or min(lengths) == x.shape[1]:
-        return None
-    ends = sent(torch.as_tensor(lengths), x.device)[:, None]
-    return torch.arange(x.shape[1], device=x.device)[None] >= ends
+    """True in the padding of x (B, T, C), as torch's transformers want it; None if there is none."""
+    mask = frame_mask(lengths, x)
+    return None if mask is None else ~mask
