@@ -10,6 +10,7 @@ from learn2talk_core.mesh.topology import Topology, submesh
 from learn2talk_core.render.camera import Camera
 from learn2talk_core.render.render import BACKGROUND, render
 from learn2talk_core.render.shading import LIGHT, Light
+from learn2talk_core.run.device import sent
 
 CROP = 85.0  # mm; height of an 88-pixel crop of an aligned face
 DISTANCE = 600.0  # mm from the lips to the camera
@@ -66,8 +67,8 @@ def render_mouth(
 
     The light is white, so shading the grey albedo gives the grey of the shaded colours at a third of the cost.
     """
-    luma = vertices.new_tensor(LUMA)
-    grey = (view.colours.to(vertices) @ luma)[:, None]
+    luma = torch.tensor(LUMA, dtype=vertices.dtype)
+    grey = sent((view.colours.to(vertices.dtype) @ luma)[:, None], vertices.device)
     background = (float(np.dot(LUMA, BACKGROUND)),)
     return render(
         vertices, view.faces, grey, view.camera, view.size, view.size,

@@ -8,6 +8,7 @@ from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.losses.vertex import Form
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.students.faceformer.network import FaceFormer, new_faceformer
+from learn2talk_core.run.device import run_device
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.student import (
@@ -64,7 +65,7 @@ def train_network(
         scratch, description, extra, balanced: see `train_student`.
 
     Returns:
-        The model, in the corpus's unit, and one row of loss values per step.
+        The model, on the CPU and in the corpus's unit, and one row of loss values per step.
     """
     seed_torch(seed, "student", "weights")
     model = new_faceformer(
@@ -76,18 +77,19 @@ def train_network(
         model.start_from(*principal_components(sample, recipe.width))
     del sample
     encoder.freeze()
+    model.to(device := run_device())
 
     features = frozen_features(corpus, encoder, clips)
 
     def speak(chosen: Sequence[Clip]) -> BatchOutput:
-        return BatchOutput(model.states(encoded(encoder, features, chosen), style_one_hots(corpus, chosen)))
+        return BatchOutput(model.states(encoded(encoder, features, chosen), style_one_hots(corpus, chosen, device)))
 
     history = train_student(
         model, speak, corpus, clips, parameter_groups(model, recipe),
         unit=unit, form=recipe.vertex_loss, stride=recipe.vertex_stride, steps=recipe.steps, batch=recipe.batch,
         seed=seed, scratch=scratch, description=description, extra=extra, balanced=balanced,
     )  # fmt: skip
-    model.scale_motion(unit)
+    model.cpu().scale_motion(unit)
     model.eval()
     return model, history
 
