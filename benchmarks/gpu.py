@@ -474,7 +474,7 @@ def fastest(run: Callable[[], Tensor], device: torch.device, times: int = 5) -> 
 
 
 def row(name: str, *said: str) -> None:
-    print(f"{name + ':':32} {'; '.join(part for part in said if part)}", flush=True)
+    print(f"{name + ':' if name else '':32} {'; '.join(said)}", flush=True)
 
 
 def against(value: float, goal: float | None, unit: str) -> str:
@@ -493,7 +493,7 @@ def report(training: Training, size: Size, device: torch.device) -> None:
     said += [f"{found.megabytes / 1024:.2f} GB at most"]
     if gpu:
         said += ["waits: not known" if found.waits is None else f"the GPU waits {found.waits:.0%}"]
-    if gpu and training.goal == 20:
+    if gpu and training.goal and training.unit == "clips":
         minutes = 100 * CLIPS / speed / 60
         said += [f"100 epochs of VOCASET in {minutes:.0f} min, goal 30: {'reached' if minutes <= 30 else 'missed'}"]
     row(training.name, *said)

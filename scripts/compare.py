@@ -28,7 +28,7 @@ from learn2talk_core.metrics.protocol import protocols
 from learn2talk_core.models.students.student import Student
 from learn2talk_core.report.examples import load_example
 from learn2talk_core.report.names import row_title
-from learn2talk_core.report.over_seeds import OverSeeds, pooled, seed_table
+from learn2talk_core.report.over_seeds import OverSeeds, pooled_seeds, seed_table
 from learn2talk_core.report.pictures import side_by_side_frames
 from learn2talk_core.report.side_by_side import sound
 from learn2talk_core.run.config import load_params
@@ -197,7 +197,7 @@ def values_of(
         arm: [[row for row in result["clips"][test] if row["row"] == "student"] for result in results[arm]]
         for arm in arms
     }
-    return {arm: {key: pooled(runs[arm], key) for key in keys} for arm in arms}
+    return {arm: {key: pooled_seeds(runs[arm], key) for key in keys} for arm in arms}
 
 
 def page(arms: Sequence[Arm], results: Mapping[Arm, Sequence[Mapping[str, Any]]], corpus: Corpus, clips: int) -> str:

@@ -27,7 +27,7 @@ import pandas as pd
 
 from learn2talk_core.metrics.protocol import describe_test
 from learn2talk_core.report.names import row_title
-from learn2talk_core.report.over_seeds import ClipRow, OverSeeds, pooled, seed_table
+from learn2talk_core.report.over_seeds import ClipRow, OverSeeds, pooled_seeds, seed_table
 from learn2talk_core.report.table import TESTS
 from learn2talk_core.run.config import read_yaml
 from learn2talk_core.run.errors import BadInput
@@ -209,7 +209,8 @@ def tables_of(scores: Mapping[str, Sequence[Scores]], taught: Sequence[str], tes
 
     def values(variant: str, row: str) -> Values:
         return {
-            key: pooled([own.clips.get((test, row), []) for own in scores[variant]], key) for key in about["protocol"]
+            key: pooled_seeds([own.clips.get((test, row), []) for own in scores[variant]], key)
+            for key in about["protocol"]
         }
 
     third = {row_title(student): values("full", student) for student in about["students"]}

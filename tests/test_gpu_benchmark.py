@@ -87,3 +87,15 @@ def test_the_face_has_the_official_size() -> None:
     assert len(topology.lip_pairs) > 10
     lips, mouth, view = (set(topology.regions[name].tolist()) for name in ("lips", "mouth", "mouth_view"))
     assert lips < mouth < view
+
+
+def test_the_report_of_a_gpu(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu, "measured", lambda *_: gpu.Measured(0.32, 2048.0, 0.25))
+    monkeypatch.setattr(gpu, "loss_difference", lambda *_: 2e-3)
+    training = gpu.Training("student, both losses, batch 8", 8, 1, "clips", 1, 20, lambda *_: [])
+    gpu.report(training, gpu.OFFICIAL, torch.device("cuda"))
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()] == [
+        "student, both losses, batch 8:   25.0 clips/s, goal 20: reached; 3.1 steps/s; 2.00 GB at most; "
+        "the GPU waits 25%; 100 epochs of VOCASET in 21 min, goal 30: reached",
+        "10 losses differ from the CPU's by 2.0e-03 at most, goal 0.001: NOT EQUAL",
+    ]

@@ -26,7 +26,7 @@ class OverSeeds(NamedTuple):
         return (max(self.seeds) - min(self.seeds)) / 2
 
 
-def pooled(runs: Sequence[Sequence[ClipRow]], key: str) -> OverSeeds | None:
+def pooled_seeds(runs: Sequence[Sequence[ClipRow]], key: str) -> OverSeeds | None:
     """A metric over the runs of one model, a run per seed, each with the scores of its clips; None if no clip has it.
 
     For the interval, clips are drawn with replacement, each with all of its seeds, which are not independent.

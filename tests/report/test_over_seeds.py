@@ -5,7 +5,7 @@ import pytest
 
 from learn2talk_core.metrics.bootstrap import bootstrap_interval
 from learn2talk_core.metrics.ratio import Ratio
-from learn2talk_core.report.over_seeds import ClipRow, OverSeeds, pooled, seed_table
+from learn2talk_core.report.over_seeds import ClipRow, OverSeeds, pooled_seeds, seed_table
 
 PROTOCOL = {
     "lse_d": {"name": "LSE-D", "unit": "", "goal": "lower"},
@@ -23,7 +23,7 @@ def runs(seeds: int, clips: int) -> list[list[ClipRow]]:
 
 def test_mean_and_seeds_are_weighted_by_frames() -> None:
     given = runs(3, 5)
-    found = pooled(given, "x")
+    found = pooled_seeds(given, "x")
     assert found is not None
     total = weight = 0.0
     seeds = []
@@ -42,7 +42,7 @@ def test_mean_and_seeds_are_weighted_by_frames() -> None:
 def test_interval_is_over_clips_that_keep_their_seeds() -> None:
     """Against 4000 draws in a loop: a clip that is drawn brings all of its seeds."""
     given = runs(2, 12)
-    found = pooled(given, "x")
+    found = pooled_seeds(given, "x")
     assert found is not None
     clips = [
         Ratio(sum(run[i]["x"] * run[i]["x_weight"] for run in given), sum(run[i]["x_weight"] for run in given))
@@ -57,9 +57,9 @@ def test_interval_is_over_clips_that_keep_their_seeds() -> None:
 
 
 def test_a_metric_that_no_clip_has() -> None:
-    assert pooled(runs(2, 3), "y") is None
-    assert pooled(runs(2, 3), "absent") is None
-    assert pooled([[], []], "x") is None
+    assert pooled_seeds(runs(2, 3), "y") is None
+    assert pooled_seeds(runs(2, 3), "absent") is None
+    assert pooled_seeds([[], []], "x") is None
 
 
 def test_table() -> None:
