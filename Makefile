@@ -4,6 +4,7 @@
 # make smoke   run both pipelines at tiny size, in a temporary folder
 # make weights run the pipeline in pretraining/ (hours) and package its networks in weights/
 # make compare train all networks alike and write docs/comparison.md, on the experts of `make repro` (hours)
+# make tables  make Learn2Talk's Tables III and V over three seeds: nine runs as DVC experiments (hours)
 # make bench   run the benchmarks that need nothing but the results of `make repro`
 # make setup   only set up the environment
 
@@ -19,7 +20,7 @@ IN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GOMP_SPINCOUNT=20000 \
 # real_speech needs recordings, phoneme_times a forced aligner
 BENCHMARKS = $(filter-out real_speech phoneme_times,$(basename $(notdir $(wildcard benchmarks/*.py))))
 
-.PHONY: setup repro test check smoke weights compare bench clean
+.PHONY: setup repro test check smoke weights compare tables bench clean
 
 setup: $(READY)
 
@@ -52,6 +53,9 @@ weights: $(READY)
 
 compare: $(READY)
 	$(IN) python -m scripts.compare
+
+tables: $(READY)
+	$(IN) python -m scripts.tables --seeds 0 1 2
 
 bench: $(READY)
 	@for name in $(BENCHMARKS); do echo "== $$name"; $(IN) python -m benchmarks.$$name || exit 1; done

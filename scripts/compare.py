@@ -25,12 +25,11 @@ from matplotlib.figure import Figure
 from learn2talk_core.corpus.format import Corpus, open_corpus
 from learn2talk_core.corpus.predictions import open_predictions
 from learn2talk_core.evaluation.predict import Studio, predict_clip, write_motions
-from learn2talk_core.metrics.bootstrap import bootstrap_interval
 from learn2talk_core.metrics.protocol import protocols
-from learn2talk_core.metrics.ratio import Ratio, add_ratios
 from learn2talk_core.models.students.student import Student
 from learn2talk_core.report.examples import load_example
 from learn2talk_core.report.names import row_title
+from learn2talk_core.report.over_seeds import OverSeeds, pooled_seeds, seed_table
 from learn2talk_core.report.pictures import side_by_side_frames
 from learn2talk_core.report.side_by_side import sound
 from learn2talk_core.run.config import load_params
@@ -63,7 +62,6 @@ TESTS = {"unseen": "Unseen speakers (as VOCA-Test)", "seen": "Seen speakers (as 
 LEARN2TALK = ("lve_mm", "fdd_abs_mm2", "lse_d", "lse_c")  # columns of Learn2Talk, Tab. III
 SELFTALK = ("lve_mm", "fdd_abs_mm2", "lrp")  # columns of SelfTalk, Tab. 1 and 2
 OTHER = ("closure_mm", "velocity_mm_s", "gap_variance", "lipread_error")
-DIGITS = {"lrp": 1}
 VIDEO_CLIPS, VIDEO_HEIGHT = 2, 260
 METHOD = """\
 Every network has the same corpus, speech encoder, experts and judges, and sees the same number of frames. A prior
@@ -209,34 +207,15 @@ def prediction_seconds(model: Student, corpus: Corpus) -> float:
     return min(times) / (clip.frames / corpus.fps)
 
 
-class Value(NamedTuple):
-    """A metric of a row: over all seeds, its 95 % bootstrap interval over clips, and the values of single seeds."""
-
-    mean: float
-    low: float
-    high: float
-    seeds: tuple[float, ...]
-
-
-def pooled(results: Sequence[Mapping[str, Any]], test: str, key: str) -> Value | None:
-    """A metric over the seeds of an arm; None if no clip has it.
-
-    For the interval, clips are drawn with replacement, each with all of its seeds, which are not independent.
-    """
-    by_clip: dict[str, list[Ratio]] = {}
-    seeds = []
-    for result in results:
-        rows = [row for row in result["clips"][test] if row["row"] == "student" and row.get(key) is not None]
-        ratios = [Ratio(row[key] * row[f"{key}_weight"], row[f"{key}_weight"]) for row in rows]
-        for row, ratio in zip(rows, ratios, strict=True):
-            by_clip.setdefault(row["clip"], []).append(ratio)
-        value = add_ratios(ratios).value if ratios else None
-        if value is None:
-            return None
-        seeds.append(value)
-    clips = [Ratio(sum(r.total for r in own), sum(r.weight for r in own)) for own in by_clip.values()]
-    interval, mean = bootstrap_interval(clips, seed=0), add_ratios(clips).value
-    return None if interval is None or mean is None else Value(mean, *interval, tuple(seeds))
+def values_of(
+    arms: Sequence[Arm], results: Mapping[Arm, Sequence[Mapping[str, Any]]], test: str, keys: Sequence[str]
+) -> dict[Arm, dict[str, OverSeeds | None]]:
+    """The metrics `keys` of every arm over its seeds."""
+    runs = {
+        arm: [[row for row in result["clips"][test] if row["row"] == "student"] for result in results[arm]]
+        for arm in arms
+    }
+    return {arm: {key: pooled_seeds(runs[arm], key) for key in keys} for arm in arms}
 
 
 def page(arms: Sequence[Arm], results: Mapping[Arm, Sequence[Mapping[str, Any]]], corpus: Corpus, clips: int) -> str:
@@ -252,9 +231,11 @@ def page(arms: Sequence[Arm], results: Mapping[Arm, Sequence[Mapping[str, Any]]]
     for test, title in TESTS.items():
         if not any(result["clips"][test] for own in results.values() for result in own):
             continue
-        parts += [f"## {title}", "### Learn2Talk, Table III", table(arms, results, test, LEARN2TALK, names)]
-        parts += ["### SelfTalk, Tables 1, 2 and 4", table(arms, results, test, SELFTALK, names)]
-        parts += ["### Other measures", table(arms, results, test, OTHER, names)]
+        values = values_of(arms, results, test, LEARN2TALK + SELFTALK + OTHER)
+        rows = {arm.title: values[arm] for arm in arms}
+        parts += [f"## {title}", "### Learn2Talk, Table III", seed_table(rows, LEARN2TALK, names)]
+        parts += ["### SelfTalk, Tables 1, 2 and 4", seed_table(rows, SELFTALK, names)]
+        parts += ["### Other measures", seed_table(rows, OTHER, names)]
     parts += ["## Cost", cost_table(arms, results)]
     parts += [
         "![Lip sync against vertex error](comparison.png)",
@@ -262,30 +243,6 @@ def page(arms: Sequence[Arm], results: Mapping[Arm, Sequence[Mapping[str, Any]]]
         LIMITS,
     ]
     return "\n\n".join(parts) + "\n"
-
-
-def table(
-    arms: Sequence[Arm],
-    results: Mapping[Arm, Sequence[Mapping[str, Any]]],
-    test: str,
-    keys: Sequence[str],
-    names: Mapping[str, Mapping[str, Any]],
-) -> str:
-    """A Markdown table of metrics with their intervals; the best mean of a column is bold."""
-    values = {key: {arm: pooled(results[arm], test, key) for arm in arms} for key in keys}
-    keys = [key for key in keys if any(values[key].values())]
-    better = {key: _goodness(names[key]["goal"]) for key in keys}
-    best = {key: min(better[key](v.mean) for v in values[key].values() if v is not None) for key in keys}
-    heads = [" ".join(filter(None, (names[key]["name"], names[key]["unit"]))) for key in keys]
-    lines = ["| | " + " | ".join(heads) + " |", "|---|" + "---|" * len(keys)]
-    for arm in arms:
-        cells = []
-        for key in keys:
-            value = values[key][arm]
-            bold = "**" if value is not None and better[key](value.mean) == best[key] else ""
-            cells.append("–" if value is None else f"{bold}{_shown(value, key)}{bold}")
-        lines.append(f"| {arm.title} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
 
 
 def cost_table(arms: Sequence[Arm], results: Mapping[Arm, Sequence[Mapping[str, Any]]]) -> str:
@@ -310,22 +267,12 @@ def cost_table(arms: Sequence[Arm], results: Mapping[Arm, Sequence[Mapping[str, 
     return "\n".join(lines)
 
 
-def _goodness(goal: str) -> Any:
-    """A function that is smaller for better values."""
-    return {"lower": float, "higher": lambda x: -x, "zero": abs, "one": lambda x: abs(x - 1)}[goal]
-
-
-def _shown(value: Value, key: str) -> str:
-    digits, spread = DIGITS.get(key, 3), (max(value.seeds) - min(value.seeds)) / 2
-    return f"{value.mean:.{digits}f} [{value.low:.{digits}f}, {value.high:.{digits}f}] ± {spread:.{digits}f}"
-
-
 def lip_sync_against_error(arms: Sequence[Arm], results: Mapping[Arm, Sequence[Mapping[str, Any]]]) -> Figure:
     """One point per arm and seed: LVE to the right, LSE-D upwards, both better towards zero."""
     figure = Figure(figsize=(10, 4.5), layout="constrained")
     for axes, (test, title) in zip(figure.subplots(1, len(TESTS)), TESTS.items(), strict=True):
-        for arm in arms:
-            lve, lse = (pooled(results[arm], test, key) for key in ("lve_mm", "lse_d"))
+        for arm, values in values_of(arms, results, test, ("lve_mm", "lse_d")).items():
+            lve, lse = values["lve_mm"], values["lse_d"]
             if lve is None or lse is None:
                 continue
             marker = "o" if not arm.variant else "^" if arm.lambda1 or arm.lambda2 else "x"

@@ -4,8 +4,9 @@
 
 The copy holds all files that Git tracks, and new ones that it does not ignore. First the pipeline in pretraining/
 runs, with `scripts/tiny_pretraining.yaml` over its params.yaml; its weights are packaged, and the default pipeline
-reads them, with `scripts/tiny.yaml` over its params.yaml. With `--dataset`, the corpus is read from a small imitation
-of that dataset, and the script checks that a change of the data makes the stage `corpus` out of date.
+reads them, with `scripts/tiny.yaml` over its params.yaml; at the end, `scripts.tables` makes the paper's tables. With
+`--dataset`, the corpus is read from a small imitation of that dataset, and the script checks that a change of the data
+makes the stage `corpus` out of date.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from ruamel.yaml import YAML
 
 from learn2talk_core.audio.waveform import write_wave
@@ -139,6 +141,30 @@ def prove_package(folder: Path) -> None:
     print("smoke: the packaged student animates in an empty folder")
 
 
+def prove_tables(folder: Path) -> None:
+    """Check that the paper's tables are made of DVC experiments, which need Git, and that they run once."""
+    subprocess.run([sys.executable, "-m", "dvc", "config", "--unset", "core.no_scm"], cwd=folder, check=True)
+    identity = ("config user.name smoke", "config user.email smoke@localhost")
+    for words in ("init -q", *identity, "add -A", "commit -q -m smoke"):
+        subprocess.run(["git", *words.split()], cwd=folder, check=True)
+
+    def tables() -> str:
+        command = [sys.executable, "-m", "scripts.tables", "--seeds", "0"]
+        done = subprocess.run(command, cwd=folder, check=True, stdout=subprocess.PIPE, text=True)
+        print(done.stdout, flush=True)
+        return done.stdout
+
+    first = tables()
+    assert all(f"tables: {n} of 3" in first for n in (1, 2, 3)), first
+    assert "tables: 1 of 3" not in tables(), "finished experiments must not run again"
+    found = pd.read_csv(folder / "out" / "tables" / "tables.csv")
+    for test in ("seen", "unseen"):
+        for table, rows in {"III": 3, "V": 3}.items():
+            own = found[(found["test"] == test) & (found["table"] == table) & (found["key"] == "lse_d")]
+            assert own["mean"].notna().sum() == rows, (test, table)
+    print("smoke: Tables III and V of three experiments")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--keep", action="store_true", help="keep the temporary folder")
@@ -161,6 +187,7 @@ def main() -> None:
         else:
             prove_reruns(folder)
             prove_package(folder)
+            prove_tables(folder)
     finally:
         if arguments.keep:
             print(f"kept in {folder}")

@@ -4,12 +4,9 @@ import json
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from learn2talk_core.metrics.bootstrap import bootstrap_interval
-from learn2talk_core.metrics.ratio import Ratio
 from learn2talk_core.models.lipreader import LipReader, with_head
 from learn2talk_core.models.speech_encoders.loading import save_speech_encoder
 from learn2talk_core.models.syncnet3d import config
@@ -84,19 +81,3 @@ def test_it_trains_judges_and_writes_the_page(project: Path, monkeypatch: pytest
 def test_an_unknown_network_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(BadInput, match=r"expected one of .*meshtalk.*voca, found wav2lip"):
         run(monkeypatch, "--networks", "wav2lip")
-
-
-def test_values_over_seeds_and_clips() -> None:
-    """The mean is that of all clips of all seeds, the interval that of clips whose seeds are added up."""
-    # value and weight of two clips, with two seeds
-    values = {0: {"a": (1.0, 2), "b": (4.0, 1)}, 1: {"a": (2.0, 2), "b": (6.0, 1)}}
-    results = [
-        {"clips": {"seen": [{"row": "student", "clip": c, "x": v, "x_weight": w} for c, (v, w) in own.items()]}}
-        for own in values.values()
-    ]
-    found = compare.pooled(results, "seen", "x")
-    assert found is not None
-    np.testing.assert_allclose(found.mean, (1 * 2 + 4 + 2 * 2 + 6) / 6)
-    np.testing.assert_allclose(found.seeds, [(1 * 2 + 4) / 3, (2 * 2 + 6) / 3])
-    assert found[1:3] == bootstrap_interval([Ratio(6.0, 4), Ratio(10.0, 2)], seed=0)
-    assert compare.pooled(results, "seen", "y") is None

@@ -24,6 +24,7 @@ from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.speech_encoders.loading import new_speech_encoder
 from learn2talk_core.models.speech_encoders.wav2vec2 import OFFICIAL_EPS, Wav2Vec2SpeechEncoder
 from learn2talk_core.models.students.faceformer.compiled import Affine, DecoderLayer, decode
+from learn2talk_core.models.students.faceformer.graphed import graphed_states
 from learn2talk_core.models.students.hearing import audio_rate_of, heard_states
 from learn2talk_core.models.students.student import AudioAlignment, Student, StudentStream
 from learn2talk_core.run.device import sent
@@ -170,7 +171,8 @@ class FaceFormer(Student):
     def states(self, audio: Tensor, style: Tensor) -> Tensor:
         """The decoder's states (B, T, d) of the roll-out; arguments as `roll_out`.
 
-        On the CPU without gradient it runs compiled code; otherwise torch on one thread.
+        Without gradient, it runs compiled code on the CPU and a graph of kernels on CUDA; otherwise torch, on one
+        thread.
         """
         memory = self.audio_feature_map(audio)
         style = self.obj_vector(style)
@@ -186,6 +188,9 @@ class FaceFormer(Student):
         bias = sent(distance_bias(frames, self.period, self.heads).flip(1).to(memory.dtype), memory.device)
         if compiled:
             return self._compiled_states(memory, transition, first, constant, bias)
+        if memory.device.type == "cuda" and not self.training and not torch.is_grad_enabled():
+            with torch.cuda.device(memory.device):
+                return graphed_states(self, Alignment(self, memory), transition, first, constant, bias)
         with one_thread():
             return self._states(memory, transition, first, constant, bias)
 
@@ -285,7 +290,9 @@ class FaceFormer(Student):
         score = torch.baddbmm(bias, query, keys.transpose(1, 2), alpha=query.shape[-1] ** -0.5)
         return torch.bmm(self._drop(score.softmax(-1)), values)
 
-    def _after_attention(self, token: Tensor, attended: Tensor, alignment: "Alignment", t: int | None) -> Tensor:
+    def _after_attention(
+        self, token: Tensor, attended: Tensor, alignment: "Alignment", t: int | Tensor | None
+    ) -> Tensor:
         """The rest of the decoder layer (normalisation after each residual), for frame t or for all frames."""
         layer = self.transformer_decoder.layers[0]
         if t is None:
@@ -328,15 +335,22 @@ class Alignment:
             self.key = key.unflatten(2, split[1]).unflatten(1, split[0]).transpose(2, 3)
             self.value = value
 
-    def __call__(self, x: Tensor, t: int | None) -> Tensor:
-        """Attend from frame t, x (B, d), or from all frames, x (B, T, d), if t is None."""
+    def __call__(self, x: Tensor, t: int | Tensor | None) -> Tensor:
+        """Attend from frame t, x (B, d), or from all frames, x (B, T, d), if t is None. As a tensor, t is (1,)."""
         if self.model.audio_rate == 1:
-            return self.attended if t is None else self.attended[:, t]
-        key, value = (self.key, self.value) if t is None else (self.key[:, t], self.value[:, t])
+            return _at(self.attended, t)
+        key, value = _at(self.key, t), _at(self.value, t)
         query = F.linear(x, *self.query).unflatten(-1, (self.model.heads, -1))
         score = (key @ query[..., None]).squeeze(-1) * query.shape[-1] ** -0.5  # (..., heads, audio_rate)
         weight = self.model._drop(score.softmax(-1))
         return self.out_projection((weight[..., None] * value).sum(-2).flatten(-2))
+
+
+def _at(x: Tensor, t: int | Tensor | None) -> Tensor:
+    """x (B, T, …) at frame t (B, …), or all of it."""
+    if t is None:
+        return x
+    return x[:, t] if isinstance(t, int) else x.index_select(1, t).squeeze(1)
 
 
 def new_faceformer(
