@@ -55,6 +55,7 @@ def overall_loss(
     terms: list[tuple[str, float, Term]],
     balance: GradientBalance | None,
     own: Sequence[tuple[str, float, torch.Tensor]] = (),
+    weighted: dict[str, torch.Tensor] | None = None,
 ) -> tuple[torch.Tensor, dict[str, float]]:
     """Eq. 8 over any number of terms, plus the network's own losses.
 
@@ -64,6 +65,7 @@ def overall_loss(
             A term with lambda 0 is not computed.
         balance: None for `balance: none`.
         own: (name, weight, value) of the network's own other losses, which no balance scales.
+        weighted: gets each term times its weight by name, for a caller that measures them.
 
     Returns:
         The scalar L, and the values of the terms by name, including L as `loss`.
@@ -81,9 +83,15 @@ def overall_loss(
             weight = weight * balance.share_weight(index)
         branch = latents if balance is None or weight == 0 else balance.measured(latents, index, weight)
         value = term(branch)
-        total = total + weight * value
+        part = weight * value
+        total = total + part
+        if weighted is not None:
+            weighted[name] = part
         values[name] = float(value.detach())
     for name, weight, value in own:
-        total = total + weight * value
+        part = weight * value
+        total = total + part
+        if weighted is not None:
+            weighted[name] = part
         values[name] = float(value.detach())
     return total, {"loss": float(total.detach()), **values}
