@@ -13,6 +13,7 @@ from learn2talk_core.evaluation.predict import Studio, predict_clip, write_motio
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.run.clip_map import Backend, map_clips
 from learn2talk_core.run.config import shared
+from learn2talk_core.run.device import run_device
 from learn2talk_core.run.paths import CORPUS, PREDICTED, STUDENTS
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
@@ -47,7 +48,8 @@ def open_studio(name: str) -> Studio:
     """Corpus, student and its speakers, for one job."""
     torch.set_num_threads(1)  # the roll-out is thousands of tiny operations, which threads do not speed up
     corpus = open_corpus(CORPUS)
-    return Studio(corpus, *load_student(f"{STUDENTS}/{name}", made_by="make repro", recipe=corpus.recipe))
+    student, speakers = load_student(f"{STUDENTS}/{name}", made_by="make repro", recipe=corpus.recipe)
+    return Studio(corpus, student.to(run_device()), speakers)
 
 
 if __name__ == "__main__":

@@ -1,24 +1,27 @@
 """sound of talking_video → data/models/speech_encoder: a small wav2vec 2.0 trained on phonemes, or a checkpoint"""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from learn2talk_core.checkpoints.speech_encoder import import_speech_encoder
 from learn2talk_core.models.speech_encoders.loading import save_speech_encoder
 from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
 from learn2talk_core.run import processes
 from learn2talk_core.run.config import shared
+from learn2talk_core.run.device import run_device, sent
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_folder, write_json
 from learn2talk_core.run.paths import CURVES, METRICS, SPEECH_ENCODER, TALKING_VIDEO, is_nothing
 from learn2talk_core.run.seed import generator, mix, seed_torch
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.weights import parameter_count
-from learn2talk_core.training.loop import train, update, warmup_cosine, write_curve
+from learn2talk_core.training.loop import beside_the_step, train, update, warmup_cosine, write_curve
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.training.speech_encoder import (
     PhonemeRecogniser,
+    SpeechBatch,
     SpokenText,
     blind_scores,
     random_speech_batch,
@@ -66,12 +69,18 @@ def main(params: Params) -> str:
     clips = spoken_texts(video, "loss", "metric")
     held_out = spoken_texts(video, "validation")
     seed_torch(seed, "weights")
-    model = PhonemeRecogniser(small_encoder(params))
+    model = PhonemeRecogniser(small_encoder(params)).to(device := run_device())
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=params.weight_decay, betas=(0.9, 0.98))
 
-    def step(index: int) -> dict[str, float]:
+    def batch_of(index: int) -> SpeechBatch:
         rng = generator(seed, "batch", index, *processes.mark())
         batch = random_speech_batch(clips, rng, params.batch, params.window, params.fps, params.noise)
+        return replace(batch, waves=sent(batch.waves, device))
+
+    batches = beside_the_step(batch_of)
+
+    def step(index: int) -> dict[str, Tensor]:
+        batch = batches(index)
         loss, row = recognition_loss(model, batch, params.fps, params.alignment_weight)
         update(loss, optimizer, learning_rate=warmup_cosine(index, params.steps, params.learning_rate))
         return row
@@ -82,7 +91,7 @@ def main(params: Params) -> str:
             step, {"model": model, "optimizer": optimizer},
             steps=params.steps, seed=seed, scratch=scratch, description="speech encoder",
         )  # fmt: skip
-        model.eval()
+        model.cpu().eval()
         scores = recognition_scores(model, held_out, params.fps)
         blind = blind_scores(clips, held_out, params.fps)
         with whole_folder(OUT) as folder:

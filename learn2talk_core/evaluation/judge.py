@@ -24,6 +24,7 @@ from learn2talk_core.models.lipreader import FPS as VIDEO_FPS
 from learn2talk_core.models.lipreader import LipReader, Reading, load_lipreader, load_units, read_lips
 from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows, load_syncnet3d
 from learn2talk_core.render.mouth import mouth_view, render_mouth
+from learn2talk_core.run.device import device_of, run_device, sent
 from learn2talk_core.run.resample import resample_frames
 from learn2talk_core.run.students import MEAN_STYLE, REFERENCE_ROWS
 from learn2talk_core.statistics.recognition import plain_text
@@ -33,7 +34,8 @@ VISEME_CLASSES = np.array([0] + [VISEMES[name] for name in PHONEMES])
 
 @dataclass(frozen=True)
 class MotionJudges:
-    """The judging networks, frozen. An official lip reader has no frame-wise head and outputs `units` of text."""
+    """The judging networks, frozen, on one device. An official lip reader has no frame-wise head and outputs `units`
+    of text."""
 
     syncnet: SyncNet3D
     reader: LipReader
@@ -42,8 +44,12 @@ class MotionJudges:
 
 
 def load_motion_judges(syncnet: str, lipreader: str, corpus: Corpus) -> MotionJudges:
-    """Load the judging networks from their folders; `corpus` is the corpus that they will judge."""
-    return MotionJudges(load_syncnet3d(syncnet, corpus.recipe), *load_lipreader(lipreader), load_units(lipreader))
+    """Load the judging networks from their folders to the run's device; `corpus` is the one that they will judge."""
+    device, (reader, head) = run_device(), load_lipreader(lipreader)
+    return MotionJudges(
+        load_syncnet3d(syncnet, corpus.recipe).to(device), reader.to(device),
+        None if head is None else head.to(device), load_units(lipreader),
+    )  # fmt: skip
 
 
 @torch.no_grad()
@@ -55,8 +61,9 @@ def lip_read_motion(corpus: Corpus, clip: Clip, mouth: np.ndarray, judges: Motio
     """
     template, published = corpus.template(clip.speaker), judges.units is not None
     view = mouth_view(corpus.topology, template, corpus.mm_per_unit, follow_lips=published)
-    grey = render_mouth(view, torch.from_numpy(resample_frames(mouth, corpus.fps, VIDEO_FPS)))
-    return read_lips(judges.reader, judges.head, grey.numpy())
+    shown = torch.from_numpy(resample_frames(mouth, corpus.fps, VIDEO_FPS))
+    grey = render_mouth(view, sent(shown, device_of(judges.reader)))
+    return read_lips(judges.reader, judges.head, grey)
 
 
 @torch.no_grad()
@@ -68,7 +75,7 @@ def sync_ratios(
     if len(mouth) < window or not len(audio):
         return {key: Ratio(0.0, 0.0) for key in ("lse_d", "lse_c", "lse_d0")}
     displacement = torch.from_numpy(np.ascontiguousarray(mouth - corpus.template(clip.speaker, "mouth")))
-    mesh = judges.syncnet.embed_mesh(displacement[None])[0].numpy()
+    mesh = judges.syncnet.embed_mesh(sent(displacement, device_of(judges.syncnet))[None])[0].cpu().numpy()
     found = lse(mesh, audio.numpy(), corpus.fps)
     return {
         "lse_d": Ratio(found.lse_d, 1),
@@ -120,8 +127,8 @@ class ClipJudge:
         self.mouth = corpus.topology.regions["mouth"]
         self.view = corpus.topology.regions["mouth_view"]
         with torch.no_grad():
-            windows = torch.from_numpy(audio_windows(corpus.audio(clip), corpus.fps))
-            self.audio = judges.syncnet.embed_audio(windows) if len(windows) else torch.zeros(0, 1)
+            windows = sent(torch.from_numpy(audio_windows(corpus.audio(clip), corpus.fps)), device_of(judges.syncnet))
+            self.audio = judges.syncnet.embed_audio(windows).cpu() if len(windows) else torch.zeros(0, 1)
         self.true_reading = lip_read_motion(corpus, clip, self.truth[:, self.view], judges)
 
     def scores(self, motion: np.ndarray, *, perception: bool) -> ClipScores:

@@ -17,7 +17,7 @@ Motions = list[tuple[str, np.ndarray]]  # style, and the student's states (T, d)
 class Studio(NamedTuple):
     """What is needed to predict the motion of a clip.
 
-    `speakers` are in the order of the frozen student's one-hot style.
+    `speakers` are in the order of the frozen student's one-hot style. The student may be on any device.
     """
 
     corpus: Corpus
@@ -33,7 +33,7 @@ def predict_clip(studio: Studio, clip: Clip) -> Motions:
     one_hot = torch.eye(len(speakers))[[speakers.index(style) for style in styles]]
     template = corpus.template(clip.speaker)
     states = student.predict_states(corpus.audio(clip), corpus.fps, one_hot, clip.frames, template)
-    return list(zip(styles, states.numpy(), strict=True))
+    return list(zip(styles, states.cpu().numpy(), strict=True))
 
 
 def write_motions(folder: str | Path, studio: Studio, clips: Sequence[Clip], spoken: Iterable[Motions]) -> int:

@@ -9,6 +9,7 @@ from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.evaluation.judge import perception_ratios
 from learn2talk_core.metrics.ratio import add_ratios
 from learn2talk_core.models.lipreader import load_lipreader, load_units, read_lips
+from learn2talk_core.run.device import run_device
 from learn2talk_core.run.progress import progress
 from learn2talk_core.video.mouths import open_mouths
 
@@ -22,6 +23,9 @@ def read_teacher(corpus: Corpus, mouths: str | Path, lipreader: str) -> dict[str
         lipreader: folder of the judging lip reader.
     """
     reader, head = load_lipreader(lipreader)
+    for network in (reader, head):
+        if network is not None:
+            network.to(run_device())
     units, crops = load_units(lipreader), open_mouths(mouths)
     spoken = {clip.id: clip for clip in corpus.clips}
     found = []

@@ -12,9 +12,10 @@ def latent_consistency(read: Tensor, heard: Tensor, mask: Tensor) -> Tensor:
 
     Args:
         read, heard: (B, N, H).
-        mask: (B, N) bool, False in the padding.
+        mask: (B, N) bool, False in the padding; on the CPU, so that nothing waits to learn how many are True.
     """
-    return (read - heard)[mask].square().mean()
+    places = mask.flatten().nonzero()[:, 0].to(read.device, non_blocking=True)
+    return (read - heard).flatten(0, 1)[places].square().mean()
 
 
 def text_consistency(logits: Tensor, lengths: Sequence[int], texts: Sequence[Tensor]) -> Tensor:
@@ -31,4 +32,6 @@ def text_consistency(logits: Tensor, lengths: Sequence[int], texts: Sequence[Ten
     counts = [len(text) for text in texts]
     targets = torch.cat(list(texts)).long() if sum(counts) else torch.zeros(0, dtype=torch.long)
     log_probs = logits.log_softmax(-1).transpose(0, 1)
-    return F.ctc_loss(log_probs, targets, torch.tensor(lengths), torch.tensor(counts), blank=0, zero_infinity=True)
+    sizes = torch.tensor(counts)  # these and the lengths stay on the CPU, where torch reads them
+    loss = F.ctc_loss(log_probs, targets, torch.tensor(lengths), sizes, reduction="none", zero_infinity=True)
+    return (loss / sizes.clamp(min=1).to(loss.dtype).to(loss.device, non_blocking=True)).mean()

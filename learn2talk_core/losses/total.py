@@ -23,7 +23,8 @@ class GradientBalance(nn.Module):
     """Running means of the gradient norms of the terms of Eq. 8, measured in the backward pass.
 
     The measurement needs no extra computation: every term gets its own view of the latent states, and a hook on the
-    view reads the norm in the backward pass. The weights of step i use the norms up to step i − 1.
+    view reads the norm in the backward pass. The weights of step i use the norms up to step i − 1. Norms and weights
+    stay on the device of the latent states, so that no step waits for them.
     """
 
     norms: torch.Tensor
@@ -32,22 +33,32 @@ class GradientBalance(nn.Module):
         super().__init__()
         self.memory = memory
         self.register_buffer("norms", torch.zeros(terms))  # zero: not measured yet
+        self._known: set[int] = set()  # terms whose norm was seen to be measured
 
-    def share_weight(self, term: int) -> float:
-        """‖gradient of term 0‖ / ‖gradient of `term`‖; 0 until both have been measured."""
-        reference, own = float(self.norms[0]), float(self.norms[term])
-        return reference / own if own > 0 else 0.0
+    def is_measured(self, term: int) -> bool:
+        """Whether the norm of `term` is known. Waits for the device until it is."""
+        if term not in self._known and float(self.norms[term]) != 0:
+            self._known.add(term)
+        return term in self._known
 
-    def measured(self, latents: torch.Tensor, term: int, weight: float) -> torch.Tensor:
-        """A view of `latents` for `term`; the norm of its gradient, divided by `weight`, is recorded."""
+    def share_weight(self, term: int) -> torch.Tensor:
+        """‖gradient of term 0‖ / ‖gradient of `term`‖, a float64 scalar; 0 until both have been measured."""
+        reference, own = self.norms[0].double(), self.norms[term].double()
+        return torch.where(own > 0, reference / own, 0.0)
+
+    def measured(self, latents: torch.Tensor, term: int, weight: torch.Tensor) -> torch.Tensor:
+        """A view of `latents` for `term`; the norm of its gradient, divided by `weight`, is recorded, unless that is
+        0."""
         branch = latents.view_as(latents)
         if branch.requires_grad:
-            branch.register_hook(lambda gradient: self._record(term, float(gradient.norm()) / weight))
+            branch.register_hook(lambda gradient: self.record(term, gradient.norm().double() / weight, weight > 0))
         return branch
 
-    def _record(self, term: int, norm: float) -> None:
-        old = float(self.norms[term])
-        self.norms[term] = norm if old == 0 else self.memory * old + (1 - self.memory) * norm
+    def record(self, term: int, norm: torch.Tensor, known: torch.Tensor | None = None) -> None:
+        """Add a norm, a float64 scalar, to the running mean of `term`, unless `known` is false."""
+        old = self.norms[term].double()
+        new = torch.where(old == 0, norm, self.memory * old + (1 - self.memory) * norm)
+        self.norms[term] = new if known is None else torch.where(known, new, old)
 
 
 def overall_loss(
@@ -56,7 +67,7 @@ def overall_loss(
     balance: GradientBalance | None,
     own: Sequence[tuple[str, float, torch.Tensor]] = (),
     weighted: dict[str, torch.Tensor] | None = None,
-) -> tuple[torch.Tensor, dict[str, float]]:
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Eq. 8 over any number of terms, plus the network's own losses.
 
     Args:
@@ -68,30 +79,31 @@ def overall_loss(
         weighted: gets each term times its weight by name, for a caller that measures them.
 
     Returns:
-        The scalar L, and the values of the terms by name, including L as `loss`.
+        The scalar L, and the values of the terms by name, including L as `loss`, as float64 scalars.
     """
     total = latents.new_zeros(())
-    values: dict[str, float] = {}
+    values: dict[str, torch.Tensor] = {}
     for index, (name, weight, term) in enumerate(terms):
         if weight == 0:
             continue
-        if balance is not None and index > 0:
-            if float(balance.norms[index]) == 0:  # first step: measure before weighting
-                value = term(latents)
-                (gradient,) = torch.autograd.grad(value, latents, retain_graph=True)
-                balance._record(index, float(gradient.norm()))
-            weight = weight * balance.share_weight(index)
-        branch = latents if balance is None or weight == 0 else balance.measured(latents, index, weight)
-        value = term(branch)
-        part = weight * value
+        if balance is None:
+            value = term(latents)
+            part = weight * value
+        else:
+            if index > 0 and not balance.is_measured(index):  # first step: measure before weighting
+                (gradient,) = torch.autograd.grad(term(latents), latents, retain_graph=True)
+                balance.record(index, gradient.norm().double())
+            share = balance.share_weight(index) if index > 0 else torch.ones_like(total, dtype=torch.float64)
+            value = term(balance.measured(latents, index, weight * share))
+            part = (weight * share).to(value.dtype) * value
         total = total + part
+        values[name] = value.detach().double()
         if weighted is not None:
             weighted[name] = part
-        values[name] = float(value.detach())
     for name, weight, value in own:
         part = weight * value
         total = total + part
+        values[name] = value.detach().double()
         if weighted is not None:
             weighted[name] = part
-        values[name] = float(value.detach())
-    return total, {"loss": float(total.detach()), **values}
+    return total, {"loss": total.detach().double(), **values}

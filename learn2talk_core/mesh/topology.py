@@ -112,12 +112,12 @@ def submesh(faces: np.ndarray, vertex_ids: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(renumbered[(renumbered >= 0).all(axis=1)])
 
 
-def lip_gap(vertices: Any, lip_pairs: np.ndarray) -> Any:
+def lip_gap(vertices: Any, lip_pairs: Any) -> Any:
     """Signed distance of each lip pair along y, in the unit of `vertices`; negative if the lips overlap.
 
     Args:
         vertices: (..., V, 3) array or tensor, y up.
-        lip_pairs: (P, 2).
+        lip_pairs: (P, 2) array, or tensor where `vertices` is.
 
     Returns:
         (..., P), array or tensor like `vertices`.

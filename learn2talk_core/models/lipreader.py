@@ -22,6 +22,7 @@ from learn2talk_core.models.conformer import (
     sinusoids,
 )
 from learn2talk_core.models.resnet_frontend import ResNetFrontend
+from learn2talk_core.run.device import device_of, sent
 from learn2talk_core.run.weights import load_config, load_network
 
 FPS = 25.0  # frames per second that lip readers are trained with
@@ -201,7 +202,7 @@ def valid_frames(lengths: Tensor | None, frames: int, device: torch.device) -> T
     """(B, frames) bool, False at padding; None if nothing is padded."""
     if lengths is None:
         return None
-    return torch.arange(frames, device=device) < lengths.to(device)[:, None]
+    return torch.arange(frames, device=device) < sent(lengths, device)[:, None]
 
 
 def ctc_attention_loss(
@@ -219,23 +220,23 @@ def ctc_attention_loss(
         reader: the lip reader.
         encoded: its conformer features (B, T, dim).
         sentences: the tokens of each clip, without blank, start and end.
-        lengths: frames of each clip (B,); no padding if None.
+        lengths: frames of each clip (B,), on the CPU; no padding if None.
         ctc_weight: α; 0.1 officially.
         smoothing: label smoothing, the probability that targets give to wrong tokens; 0.1 officially.
     """
     device, edge = encoded.device, reader.vocabulary - 1
     longest = max(map(len, sentences)) + 1
-    tokens = torch.full((len(sentences), longest), edge, device=device)  # start, sentence
-    targets = torch.full((len(sentences), longest), -1, device=device)  # sentence, end; -1 is padding
+    tokens = torch.full((len(sentences), longest), edge)  # start, sentence
+    targets = torch.full((len(sentences), longest), -1)  # sentence, end; -1 is padding
     for row, sentence in enumerate(sentences):
-        n, given = len(sentence), torch.tensor(list(sentence), dtype=torch.long, device=device)
+        n, given = len(sentence), torch.tensor(list(sentence), dtype=torch.long)
         tokens[row, 1 : n + 1] = given
         targets[row, :n], targets[row, n] = given, edge
-    logits = reader.decode(tokens, encoded, lengths)
+    logits = reader.decode(sent(tokens, device), encoded, lengths)
     # Torch smooths over all V tokens, the official loss over the V-1 wrong ones.
     attention = nn.functional.cross_entropy(
         logits.transpose(1, 2),
-        targets,
+        sent(targets, device),
         ignore_index=-1,
         label_smoothing=smoothing * reader.vocabulary / (reader.vocabulary - 1),
     )
@@ -243,7 +244,7 @@ def ctc_attention_loss(
     frames = lengths if lengths is not None else torch.full_like(counts, encoded.shape[1])
     ctc = nn.functional.ctc_loss(
         reader.ctc_log_probs(encoded).transpose(0, 1),
-        torch.tensor([token for sentence in sentences for token in sentence], dtype=torch.long, device=device),
+        sent(torch.tensor([token for sentence in sentences for token in sentence], dtype=torch.long), device),
         frames,
         counts,
         blank=BLANK,
@@ -305,9 +306,10 @@ class Reading:
 
 
 @torch.no_grad()
-def read_lips(reader: LipReader, head: nn.Module | None, grey: np.ndarray) -> Reading:
+def read_lips(reader: LipReader, head: nn.Module | None, grey: np.ndarray | Tensor) -> Reading:
     """Lip-read one clip of mouth pictures (T, H, W) at 25 fps, H = W ≥ 88: uint8, or float in 0..1."""
-    x = torch.from_numpy(np.ascontiguousarray(grey))[None]
-    encoded = reader.features(x.float() / 255 if grey.dtype == np.uint8 else x.float(), "encoder")
-    frame_logits = None if head is None else head(encoded)[0].numpy()
-    return Reading(encoded[0].numpy(), reader.ctc_log_probs(encoded)[0].numpy(), frame_logits)
+    pictures = grey if isinstance(grey, Tensor) else torch.from_numpy(np.ascontiguousarray(grey))
+    x = sent(pictures, device_of(reader))[None]
+    encoded = reader.features(x.float() / 255 if x.dtype == torch.uint8 else x.float(), "encoder")
+    frame_logits = None if head is None else head(encoded)[0].cpu().numpy()
+    return Reading(encoded[0].cpu().numpy(), reader.ctc_log_probs(encoded)[0].cpu().numpy(), frame_logits)

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
+from learn2talk_core.run.device import sent
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.weights import load_network, save_weights
 
@@ -52,7 +53,7 @@ class PhonemeHead(nn.Module):
         """CTC logits and frame-wise logits, both (B, n, C). With `lengths`, padding does not affect the result."""
         x = F.gelu(self.project(F.dropout(hidden, self.dropout, self.training)))
         if lengths is not None:
-            ends = torch.as_tensor(lengths, device=x.device)[:, None]
+            ends = sent(torch.as_tensor(lengths), x.device)[:, None]
             x = x * (torch.arange(x.shape[1], device=x.device)[None] < ends)[..., None]
         x = F.gelu(self.mix(x.transpose(1, 2))).transpose(1, 2)
         x = F.dropout(x, self.dropout, self.training)
@@ -87,7 +88,7 @@ class SpeechRecogniser(nn.Module):
         return self.encoder.resample(self.encoder.hidden_states(wave)[None], frames, fps)[0]
 
     def forward(self, waves: Tensor, frames: int, fps: float) -> tuple[Tensor, Tensor]:
-        """Waves (B, samples), as recorded -> CTC logits and frame-wise logits, both (B, frames, C)."""
+        """Waves (B, samples) on the CPU, as recorded -> CTC logits and frame-wise logits, both (B, frames, C)."""
         return self.head(torch.stack([self.features(wave.numpy(), frames, fps) for wave in waves]))
 
     @torch.no_grad()

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from learn2talk_core.run.device import sent
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -38,9 +40,9 @@ def axes(camera: Camera) -> Tensor:
 
 def project(camera: Camera, vertices: Tensor, height: int, width: int) -> Tensor:
     """World positions (..., 3) → (..., 3): pixel x, pixel y, and depth (distance in front of the camera)."""
-    position = vertices - vertices.new_tensor(camera.target)
+    position = vertices - sent(torch.tensor(camera.target, dtype=vertices.dtype), vertices.device)
     if camera.yaw:
-        position = position @ axes(camera).to(vertices).T
+        position = position @ sent(axes(camera).to(vertices.dtype), vertices.device).T
     depth = camera.distance - position[..., 2]
     scale = height / camera.extent * (camera.distance / depth if camera.perspective else torch.ones_like(depth))
     return torch.stack([width / 2 + scale * position[..., 0], height / 2 - scale * position[..., 1], depth], dim=-1)

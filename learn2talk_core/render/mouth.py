@@ -12,6 +12,7 @@ from learn2talk_core.mesh.topology import Texture, Topology, submesh
 from learn2talk_core.render.camera import Camera
 from learn2talk_core.render.render import BACKGROUND, render
 from learn2talk_core.render.shading import LIGHT, Light
+from learn2talk_core.run.device import sent
 
 CROP = 85.0  # mm; height of an 88-pixel crop of an aligned face
 DISTANCE = 600.0  # mm from the lips to the camera
@@ -137,25 +138,26 @@ def render_mouth(
     If the view follows the lips, the frames must be successive ones at 25 per second. The light is white, so shading
     the grey albedo gives the grey of the shaded colours at a third of the cost.
     """
-    luma = vertices.new_tensor(LUMA)
-    albedo = (view.colours.to(vertices) @ luma)[:, None]
+    device, shade = vertices.device, float(np.dot(LUMA, CAVITY_COLOUR))
+    albedo = (view.colours.to(vertices.dtype) @ torch.tensor(LUMA, dtype=vertices.dtype))[:, None]
     if view.lips is not None and view.rest is not None:
-        vertices = vertices - followed(vertices[:, view.lips.to(vertices.device)].mean(dim=1) - view.rest.to(vertices))
+        lips = vertices[:, sent(view.lips, device)].mean(dim=1)
+        vertices = vertices - followed(lips - sent(view.rest.to(vertices.dtype), device))
     surface, faces = vertices, view.faces
     texture: Callable[[Tensor], Tensor] | None = None
     if view.texture is not None and view.corners is not None and view.uv is not None:
-        surface = vertices[:, view.corners.to(vertices.device)]
-        albedo, texture = view.uv.to(vertices), _sampler(view.texture.to(vertices), float(np.dot(LUMA, CAVITY_COLOUR)))
-        albedo = torch.nn.functional.pad(albedo, (0, 1))  # u, v, share of the cavity
+        surface = vertices[:, sent(view.corners, device)]
+        texture = _sampler(sent(view.texture.to(vertices.dtype), device), shade)
+        albedo = torch.nn.functional.pad(view.uv.to(vertices.dtype), (0, 1))  # u, v, share of the cavity
     if view.cavity is not None:
-        anchors = torch.from_numpy(view.cavity.anchors).to(vertices.device)
-        curtain = vertices[:, anchors] + torch.from_numpy(view.cavity.offsets).to(vertices)
-        dark = [0.0, 0.0, 1.0] if texture is not None else [float(np.dot(LUMA, CAVITY_COLOUR))]
+        offsets = torch.from_numpy(view.cavity.offsets).to(vertices.dtype)
+        curtain = vertices[:, sent(torch.from_numpy(view.cavity.anchors), device)] + sent(offsets, device)
+        dark = albedo.new_tensor([0.0, 0.0, 1.0] if texture is not None else [shade])
         faces = np.concatenate([faces, view.cavity.faces + surface.shape[1]])
         surface = torch.cat([surface, curtain], dim=1)
-        albedo = torch.cat([albedo, albedo.new_tensor(dark).expand(len(anchors), -1)])
+        albedo = torch.cat([albedo, dark.expand(len(offsets), -1)])
     return render(
-        surface, faces, albedo, view.camera, view.size, view.size,
+        surface, faces, sent(albedo, device), view.camera, view.size, view.size,
         light=light, background=(float(np.dot(LUMA, BACKGROUND)),), texture=texture, backend=backend,
     )[..., 0]  # fmt: skip
 
@@ -169,7 +171,7 @@ def followed(moved: Tensor) -> Tensor:
     sums = torch.cat([torch.zeros_like(moved[:1]), moved.cumsum(dim=0)])
     smooth = (sums[frame + margin + 1] - sums[frame - margin]) / (2 * margin + 1)[:, None]
     moved = OWN_SHARE * moved + (1 - OWN_SHARE) * smooth
-    return (moved * moved.new_tensor([1.0, 1.0, 0.0]))[:, None]
+    return torch.nn.functional.pad(moved[:, :2], (0, 1))[:, None]
 
 
 def _sampler(image: Tensor, cavity: float) -> Callable[[Tensor], Tensor]:

@@ -18,7 +18,9 @@ from learn2talk_core.render.antialias import LONGEST_WALK, neighbouring_faces
 from learn2talk_core.render.camera import Camera, axes, project
 from learn2talk_core.render.rasterise import NEAR, SMALLEST_AREA
 from learn2talk_core.render.shading import Light
+from learn2talk_core.run.device import sent
 
+ANY_TRIANGLE = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 0.0, 1.0))
 MOST_TESTS = 1 << 24  # of pixels against triangles at a time where they are kept in memory: 128 MB for each term
 
 
@@ -35,7 +37,8 @@ def render(
     smooth: bool,
 ) -> Tensor:
     """The same as `learn2talk_core.render.render.render`."""
-    triangles = torch.as_tensor(faces, dtype=torch.int64, device=vertices.device)
+    device = vertices.device
+    triangles = sent(torch.as_tensor(faces, dtype=torch.int64), device)
     screen = project(camera, vertices, height, width)
     pix_to_face, depth = visible_faces(screen, triangles, height, width, camera.perspective)
     barycentrics = barycentrics_of(screen, triangles, pix_to_face, camera.perspective)
@@ -44,10 +47,11 @@ def render(
     surface = (at_corners * barycentrics[..., None]).sum(dim=-2)
     albedo = surface[..., 3:] if texture is None else texture(surface[..., 3:])
     shaded = lambert_blinn(surface[..., :3], albedo, light, axes(camera))
-    image = torch.where(pix_to_face[..., None] >= 0, shaded, shaded.new_tensor(background))
+    behind = sent(torch.tensor(background, dtype=shaded.dtype), device)
+    image = torch.where(pix_to_face[..., None] >= 0, shaded, behind)
     if not smooth:
         return image
-    neighbours = torch.as_tensor(neighbouring_faces(faces), dtype=torch.int64, device=vertices.device)
+    neighbours = sent(torch.as_tensor(neighbouring_faces(faces), dtype=torch.int64), device)
     for axis in (0, 1):
         image = _antialias(image, screen, triangles, neighbours, pix_to_face, depth, axis)
     return image
@@ -66,9 +70,10 @@ def smooth_normals(vertices: Tensor, triangles: Tensor) -> Tensor:
 def lambert_blinn(normals: Tensor, albedo: Tensor, light: Light, axes: Tensor) -> Tensor:
     """As `shading.shade`, for covered pixels: Lambert and Blinn-Phong. Normals (..., 3) of any length."""
     towards_light = F.normalize(torch.tensor(light.direction, dtype=torch.float64) @ axes, dim=0)
-    halfway = F.normalize(towards_light + axes[2], dim=0).to(normals)
+    halfway = F.normalize(towards_light + axes[2], dim=0)
+    towards_light, halfway = (sent(x.to(normals.dtype), normals.device) for x in (towards_light, halfway))
     normals = F.normalize(normals, dim=-1, eps=1e-30)
-    lambert = (normals @ towards_light.to(normals)).clamp_min(0)[..., None]
+    lambert = (normals @ towards_light).clamp_min(0)[..., None]
     highlight = (normals @ halfway).clamp_min(0)[..., None] ** light.shininess
     return (albedo * (light.ambient + light.diffuse * lambert) + light.specular * highlight).clamp(0, 1)
 
@@ -121,7 +126,7 @@ def barycentrics_of(screen: Tensor, triangles: Tensor, pix_to_face: Tensor, pers
     height, width = pix_to_face.shape[1:]
     corners = _at(screen.double(), triangles[pix_to_face.clamp_min(0)])  # (N, H, W, 3, 3)
     # A pixel without a triangle gets one that makes no NaN, and passes no gradient on.
-    anything = corners.new_tensor([[0.0, 0.0, 1.0], [0.0, 1.0, 1.0], [1.0, 0.0, 1.0]])
+    anything = sent(corners.new_tensor(ANY_TRIANGLE, device="cpu"), corners.device)
     corners = torch.where(covered[..., None, None], corners, anything)
     rows, columns = (torch.arange(n, device=screen.device) + 0.5 for n in (height, width))
     (x0, x1, x2), (y0, y1, y2) = (

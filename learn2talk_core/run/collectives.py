@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from learn2talk_core.run.device import run_device
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.processes import all_answer, count
 
@@ -30,7 +31,7 @@ def mean_values(values: Mapping[str, float]) -> dict[str, float]:
     """Each number's mean over the processes."""
     if count() == 1:
         return dict(values)
-    mean = _reduced(torch.tensor(list(values.values()), dtype=torch.float64), "mean")
+    mean = _reduced(torch.tensor(list(values.values()), dtype=torch.float64, device=run_device()), "mean")
     return dict(zip(values, mean.tolist(), strict=True))
 
 

@@ -51,10 +51,10 @@ def own_part(items: int) -> slice:
 
 @contextmanager
 def joined() -> Iterator[None]:
-    """Join the processes that WORLD_SIZE, RANK, MASTER_ADDR and MASTER_PORT describe, on CPUs.
+    """Join the processes that WORLD_SIZE, RANK, MASTER_ADDR and MASTER_PORT describe, on CPUs or each on its own GPU.
 
     Raises:
-        BadInput: they cannot be joined, or `accelerate launch --cpu` started only one process.
+        BadInput: they cannot be joined, `accelerate launch --cpu` started only one process, or too few GPUs.
     """
     global _rank, _count
     if "WORLD_SIZE" not in os.environ and "MASTER_ADDR" in os.environ and "ACCELERATE_USE_CPU" in os.environ:
@@ -75,13 +75,18 @@ def joined() -> Iterator[None]:
         )
     from accelerate import PartialState
 
+    from learn2talk_core.run.device import device_for_each, using
+
+    each = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
+    cpu = device_for_each(each).type == "cpu"
     try:
-        state = PartialState(cpu=True, timeout=TIMEOUT)
+        state = PartialState(cpu=cpu, timeout=TIMEOUT)
     except (RuntimeError, ValueError) as error:
         raise lost(error) from error
     _rank, _count = state.process_index, state.num_processes
     try:
-        yield
+        with using(state.device):
+            yield
     finally:
         _rank, _count = 0, 1
         state.destroy_process_group()

@@ -5,7 +5,7 @@ times are known, a linear head also learns the phoneme at each frame: a far dens
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from learn2talk_core.corpus.phonemes import PHONEMES, SILENCE, Phoneme, frame_labels, visemes_of
 from learn2talk_core.models.lipreader import CROP, FPS, LipReader, ctc_attention_loss, with_head
 from learn2talk_core.run import processes
+from learn2talk_core.run.device import run_device, sent
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import generator, seed_torch
@@ -73,7 +74,7 @@ class LipReaderBatch:
     """Windows of mouth crops.
 
     grey: (B, T, 88, 88) in 0..1; lengths: (B,) number of frames of each window; labels: (B, T) phoneme at each frame,
-    -1 in the padding; sentences: tokens of each window.
+    -1 in the padding; sentences: tokens of each window. All but `grey` stay on the CPU.
     """
 
     grey: Tensor
@@ -161,15 +162,18 @@ def alignment_loss(logits: Tensor, labels: Tensor) -> Tensor:
 
     Args:
         logits: (B, T, CLASSES).
-        labels: (B, T), 0 is silence.
+        labels: (B, T), 0 is silence; on the CPU, so that nothing waits to learn how many count.
     """
-    known = labels >= 0
-    phonemes = logits[known].log_softmax(-1)
-    visemes = (phonemes.exp() @ ONE_HOT_VISEMES).clamp(min=1e-9).log()
-    truth = labels[known]
-    return (
-        nn.functional.nll_loss(phonemes, truth) + nn.functional.nll_loss(visemes, torch.from_numpy(VISEMES)[truth])
-    ) / 2
+    places, truth, device = known_frames(labels), labels[labels >= 0], logits.device
+    phonemes = logits.flatten(0, 1)[sent(places, device)].log_softmax(-1)
+    visemes = (phonemes.exp() @ sent(ONE_HOT_VISEMES, device)).clamp(min=1e-9).log()
+    true_visemes = sent(torch.from_numpy(VISEMES)[truth], device)
+    return (nn.functional.nll_loss(phonemes, sent(truth, device)) + nn.functional.nll_loss(visemes, true_visemes)) / 2
+
+
+def known_frames(labels: Tensor) -> Tensor:
+    """Labels (B, T) → the places (n,) in the flattened batch of those that are not −1."""
+    return (labels.flatten() >= 0).nonzero()[:, 0]
 
 
 def train_lipreader(
@@ -187,19 +191,22 @@ def train_lipreader(
     `alignment_loss`.
 
     Returns:
-        `with_head(reader, CLASSES)`, in evaluation mode, and one row of loss values per step.
+        `with_head(reader, CLASSES)`, on the CPU and in evaluation mode, and one row of loss values per step.
     """
     seed_torch(seed, "head")
     model = with_head(reader, CLASSES)
+    model.to(device := run_device())
     optimizer = torch.optim.AdamW(model.parameters(), weight_decay=recipe.weight_decay, betas=(0.9, 0.98))
     frames = max(1, round(recipe.window * FPS))
 
     def batch_of(index: int) -> LipReaderBatch:
-        return random_lipreader_batch(clips, generator(seed, "batch", index, *processes.mark()), recipe.batch, frames)
+        rng = generator(seed, "batch", index, *processes.mark())
+        batch = random_lipreader_batch(clips, rng, recipe.batch, frames)
+        return replace(batch, grey=sent(batch.grey, device))
 
     batches = made_ahead(batch_of)
 
-    def step(index: int) -> dict[str, float]:
+    def step(index: int) -> dict[str, Tensor]:
         batch = batches(index)
         encoded = reader.features(batch.grey, "encoder", batch.lengths)
         hybrid = ctc_attention_loss(
@@ -210,13 +217,13 @@ def train_lipreader(
         alignment = alignment_loss(logits, batch.labels)
         loss = hybrid + recipe.alignment_weight * alignment
         update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.steps, recipe.learning_rate))
-        right = (logits.argmax(-1) == batch.labels)[batch.labels >= 0].float().mean()
-        values = {"loss": loss, "ctc_attention": hybrid, "alignment": alignment, "frame_accuracy": right}
-        return {name: float(value.detach()) for name, value in values.items()}
+        right = (logits.argmax(-1) == sent(batch.labels, device)).flatten()[sent(known_frames(batch.labels), device)]
+        values = {"loss": loss, "ctc_attention": hybrid, "alignment": alignment, "frame_accuracy": right.float().mean()}
+        return {name: value.detach() for name, value in values.items()}
 
     model.train()
     history = train(
         step, {"model": model, "optimizer": optimizer},
         steps=recipe.steps, seed=seed, scratch=scratch, description=description,
     )  # fmt: skip
-    return model.eval(), history
+    return model.cpu().eval(), history

@@ -8,17 +8,22 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from learn2talk_core.run import processes
 from learn2talk_core.run.collectives import demand_same, mean_gradients, mean_tensors, mean_values
+from learn2talk_core.run.device import enough_memory, run_device
 from learn2talk_core.run.progress import log, progress
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.training.scratch import Scratch
 
 T = TypeVar("T")
 SAVE_SECONDS = 20.0  # minimum time between checkpoints
+BLOCK = 20  # steps after which logged values are read from a device other than the CPU, which waits for it
 SAVE_RATIO = 20.0  # the same as a multiple of the last save's duration (5 % of the time); the last step is always saved
+
+
+Row = Mapping[str, float | Tensor]  # named values of a step, to be logged; scalars
 
 
 class Stateful(Protocol):
@@ -29,7 +34,7 @@ class Stateful(Protocol):
 
 
 def train(
-    step: Callable[[int], dict[str, float]],
+    step: Callable[[int], Row],
     state: Mapping[str, Stateful],
     *,
     steps: int,
@@ -37,6 +42,7 @@ def train(
     scratch: Scratch,
     description: str,
     shown: Sequence[str] = ("loss",),
+    lower: str = "batch",
 ) -> list[dict[str, float]]:
     """Call `step(0) … step(steps - 1)`, with checkpoints and resume.
 
@@ -44,32 +50,45 @@ def train(
     `seed.generator(seed, "batch", i)`; torch's global generator (dropout) is seeded here from (seed, i). A run that was
     killed and resumed is then byte-identical to one that was not.
 
+    On other devices than the CPU, the values are read in blocks of `BLOCK` steps, and checkpoints are written only
+    after a block, so that between them nothing waits for the device.
+
     With several processes (`run/processes.py`), each calls `step` with its own part of the batch. They start from the
     same weights; `update` averages the gradients. The values that `step` returns are averaged too, and so are the
     networks' buffers: running statistics of batch normalisation, norms of the gradient balance.
 
     Args:
-        step: one update; returns named values, among them `loss`.
+        step: one update; returns named values, among them `loss`, as numbers or as scalars on the device.
         state: what training changes (networks, optimisers), by name.
         steps: total number of steps.
         seed: seeds torch before every step.
         scratch: where checkpoints go, locked by the caller.
         description: the label of the progress bar.
         shown: values in the progress bar.
+        lower: the parameters that determine how much memory a step takes, for the error if it is not enough.
 
     Returns:
         One row per step: `step` and the values it returned, from the first step on, even if the run was resumed.
 
     Raises:
         FloatingPointError: the loss is not finite.
+        BadInput: not enough memory on the device.
     """
+    device = run_device()
+    block = 1 if device.type == "cpu" else BLOCK
     history: list[dict[str, float]] = []
+    pending: list[Row] = []
     saved = processes.in_turn(scratch.load)
     if saved is not None:
         for name, value in state.items():
             value.load_state_dict(saved["state"][name])
         history = saved["history"]
         log.info("%s: resumed at step %d of %d", description, len(history), steps)
+        if (before := saved.get("device", "cpu")) != device.type:
+            log.warning(
+                "%s: begun on %s and resumed on %s; the result will differ in its bytes from a run on one device",
+                description, before, device.type,
+            )  # fmt: skip
     demand_same(scratch.folder.name, len(history))
     networks = [value for value in state.values() if isinstance(value, nn.Module)]
     mean_tensors(p for network in networks for p in network.parameters())
@@ -78,12 +97,17 @@ def train(
     bar = progress(range(len(history), steps), description, total=steps, start=len(history), unit="step")
     for index in bar:
         seed_torch(seed, "step", index, *processes.mark())
-        row = mean_values(step(index))
+        with enough_memory(description, lower):
+            pending.append(step(index))
         mean_tensors(b for network in networks for b in network.buffers())
-        if not math.isfinite(row["loss"]):
-            raise FloatingPointError(f"{description}: the loss is {row['loss']} at step {index}")
-        history.append({"step": float(index), **row})
-        bar.set_postfix({name: f"{row[name]:.4g}" for name in shown}, refresh=False)
+        if len(pending) < block and index < steps - 1:
+            continue
+        for row in map(mean_values, as_numbers(pending)):
+            if not math.isfinite(row["loss"]):
+                raise FloatingPointError(f"{description}: the loss is {row['loss']} at step {len(history)}")
+            history.append({"step": float(len(history)), **row})
+        pending = []
+        bar.set_postfix({name: f"{history[-1][name]:.4g}" for name in shown}, refresh=False)
         if time.monotonic() > next_save or index == steps - 1:
             next_save = _save(scratch, state, history)
         if os.getppid() != parent:  # dvc was killed: another run may need this folder
@@ -95,9 +119,27 @@ def train(
 def _save(scratch: Scratch, state: Mapping[str, Stateful], history: list[dict[str, float]]) -> float:
     """Save a checkpoint; return when the next one is due, in `time.monotonic()`."""
     began = time.monotonic()
-    scratch.save({"state": {name: value.state_dict() for name, value in state.items()}, "history": history})
+    device = run_device().type
+    states = {name: value.state_dict() for name, value in state.items()}
+    scratch.save({"state": states if device == "cpu" else on_the_cpu(states), "history": history, "device": device})
     ended = time.monotonic()
     return ended + max(SAVE_SECONDS, SAVE_RATIO * (ended - began))
+
+
+def on_the_cpu(state: Any) -> Any:
+    """Containers of tensors, with the tensors on the CPU. Waits for the device."""
+    if isinstance(state, Tensor):
+        return state.cpu()
+    if isinstance(state, Mapping):
+        return {key: on_the_cpu(value) for key, value in state.items()}
+    return [on_the_cpu(value) for value in state] if isinstance(state, list) else state
+
+
+def as_numbers(rows: Sequence[Row]) -> list[dict[str, float]]:
+    """Rows of values as Python's numbers. Waits for the device, once for all of them."""
+    scalars = [value.detach().double() for row in rows for value in row.values() if isinstance(value, Tensor)]
+    known = iter(torch.stack(scalars).tolist() if scalars else ())
+    return [{name: next(known) if isinstance(v, Tensor) else v for name, v in row.items()} for row in rows]
 
 
 def update(
@@ -142,6 +184,11 @@ def made_ahead(make: Callable[[int], T]) -> Callable[[int], T]:
         return now.result()
 
     return get
+
+
+def beside_the_step(make: Callable[[int], T]) -> Callable[[int], T]:
+    """`make` on the CPU; `made_ahead(make)` for another device, which computes while data is prepared."""
+    return make if run_device().type == "cpu" else made_ahead(make)
 
 
 def write_curve(history: list[dict[str, float]], path: str, *, rows: int = 200) -> None:

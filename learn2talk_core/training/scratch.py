@@ -77,7 +77,7 @@ class Scratch:
         if not self.checkpoint.is_file():
             return None
         try:
-            return torch.load(self.checkpoint, weights_only=True)
+            return torch.load(self.checkpoint, map_location="cpu", weights_only=True)
         except Exception as error:  # any kind of damage: a checkpoint only saves time
             log.warning("%s cannot be read (%s): starting from the beginning", self.checkpoint, error)
             self.checkpoint.unlink()

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.corpus.phonemes import PHONEMES, SILENCE, Phoneme
 from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, normalise_wave
+from learn2talk_core.run.device import sent
 from learn2talk_core.run.progress import progress
 from learn2talk_core.statistics.recognition import ctc_greedy, error_rate
 
@@ -107,19 +108,23 @@ class Recogniser(Protocol):
 
 def recognition_loss(
     model: Recogniser, batch: SpeechBatch, fps: float, alignment_weight: float
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """CTC plus `alignment_weight` times the cross-entropy of the phoneme at each frame; also the values to log."""
     frames = batch.labels.shape[1]
     ctc_logits, logits = model(batch.waves, frames, fps)
+    labels = sent(batch.labels, logits.device)
     lengths = torch.tensor([len(sentence) for sentence in batch.sentences])
     targets = torch.tensor([token for sentence in batch.sentences for token in sentence], dtype=torch.long)
     log_probs = ctc_logits.log_softmax(-1).transpose(0, 1)
-    ctc = F.ctc_loss(log_probs, targets, torch.full_like(lengths, frames), lengths, zero_infinity=True)
-    alignment = F.cross_entropy(logits.flatten(0, 1), batch.labels.flatten())
-    right = (logits.argmax(-1) == batch.labels).float().mean()
+    targets = sent(targets, log_probs.device)
+    given = torch.full_like(lengths, frames)  # stays on the CPU, as `lengths`: torch reads them
+    ctc = F.ctc_loss(log_probs, targets, given, lengths, reduction="none", zero_infinity=True)
+    ctc = (ctc / sent(lengths.clamp(min=1).to(ctc.dtype), ctc.device)).mean()
+    alignment = F.cross_entropy(logits.flatten(0, 1), labels.flatten())
+    right = (logits.argmax(-1) == labels).float().mean()
     loss = ctc + alignment_weight * alignment
     values = {"loss": loss, "ctc": ctc, "alignment": alignment, "frame_accuracy": right}
-    return loss, {name: float(value.detach()) for name, value in values.items()}
+    return loss, {name: value.detach() for name, value in values.items()}
 
 
 @torch.no_grad()

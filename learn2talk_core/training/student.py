@@ -22,10 +22,11 @@ from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, align_as_faceformer
 from learn2talk_core.models.students.student import AudioAlignment, Student
 from learn2talk_core.run import processes
+from learn2talk_core.run.device import device_of, sent
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import generator
-from learn2talk_core.training.loop import train, update, warmup_cosine
+from learn2talk_core.training.loop import beside_the_step, train, update, warmup_cosine
 from learn2talk_core.training.loss_shares import FIRST_STEPS, LossShares
 from learn2talk_core.training.scratch import Scratch
 
@@ -46,6 +47,17 @@ class BatchOutput(NamedTuple):
 
     states: Tensor
     own: Sequence[tuple[str, float, Tensor]] = ()
+
+
+class StudentBatch(NamedTuple):
+    """The clips of a step, their share of the frames of all processes, and the true displacements of the vertices
+    `picked` (B, T, 3n) with their mask (B, T); see `true_displacement`."""
+
+    clips: list[Clip]
+    share: float
+    picked: slice
+    truth: Tensor
+    mask: Tensor
 
 
 class ExtraTerm(Protocol):
@@ -97,11 +109,11 @@ def encoded(encoder: SpeechEncoder, features: Mapping[str, Tensor], chosen: Sequ
     return encoder.encode(nn.utils.rnn.pad_sequence(parts, batch_first=True), [len(part) for part in parts])
 
 
-def style_one_hots(corpus: Corpus, chosen: Sequence[Clip]) -> Tensor:
-    """One-hot styles (B, S): the speaker's place among the training speakers."""
+def style_one_hots(corpus: Corpus, chosen: Sequence[Clip], device: torch.device) -> Tensor:
+    """One-hot styles (B, S) on `device`: the speaker's place among the training speakers."""
     speakers = list(corpus.train_speakers)
     places = torch.tensor([speakers.index(clip.speaker) for clip in chosen])
-    return nn.functional.one_hot(places, len(speakers)).float()
+    return sent(nn.functional.one_hot(places, len(speakers)).float(), device)
 
 
 def motion_unit(
@@ -188,7 +200,7 @@ def train_student(
     clips. The balance averages the norms of the processes' gradients.
 
     Args:
-        model: the network, trained in place.
+        model: the network on the run's device, trained in place.
         speak: returns states and own losses of a padded batch of clips.
         corpus: the corpus of `clips`.
         clips: training clips.
@@ -218,7 +230,8 @@ def train_student(
     """
     a_pass = math.ceil(len(clips) / (batch * processes.count()))
     steps = steps if epochs is None else epochs * a_pass
-    heads = nn.ModuleDict({name: term for name, _, term in extra if isinstance(term, nn.Module)})
+    device = device_of(model)
+    heads = nn.ModuleDict({name: term for name, _, term in extra if isinstance(term, nn.Module)}).to(device)
     if len(heads):
         groups = [*groups, {"params": [*heads.parameters()], "peak": groups[0]["peak"]}]
     groups = [{**group, "lr": group["peak"]} for group in groups]
@@ -230,9 +243,11 @@ def train_student(
     balance = GradientBalance(1 + len(extra)) if balanced else None
     shares = LossShares(description)
     power = 2 if form == "mean" else 1
+    if balance is not None:
+        balance.to(device)
     model.train()
 
-    def step(index: int) -> dict[str, float]:
+    def batch_of(index: int) -> StudentBatch:
         rng = generator(seed, "student", index)
         size = min(batch * processes.count(), len(clips))
         if epochs is None:
@@ -243,10 +258,16 @@ def train_student(
         together = [clips[i] for i in drawn]
         chosen = together[processes.own_part(size)]
         share = processes.count() * total_frames(chosen) / total_frames(together)
-        states, own = speak(chosen)
         picked = slice(int(rng.integers(stride)), None, stride)  # unbiased for the mean over all
-        region = torch.arange(model.vertex_count)[picked] if stride > 1 else None
-        truth, mask = true_displacement(corpus, chosen, states.shape[1], picked, unit)
+        frames = max(clip.frames for clip in chosen)
+        return StudentBatch(chosen, share, picked, *true_displacement(corpus, chosen, frames, picked, unit, device))
+
+    batches = beside_the_step(batch_of)
+
+    def step(index: int) -> dict[str, Tensor]:
+        chosen, share, picked, truth, mask = batches(index)
+        states, own = speak(chosen)
+        region = torch.arange(model.vertex_count, device=device)[picked] if stride > 1 else None
 
         def position(h: Tensor) -> Tensor:
             predicted = model.displacement(h, region).flatten(2)
@@ -298,19 +319,19 @@ def validation_loss(model: Student, corpus: Corpus, *, unit: float, form: Form) 
         unit, form: see `train_student`.
     """
     model.eval()
-    losses, speakers = [], list(corpus.train_speakers)
+    device, losses, speakers = device_of(model), [], list(corpus.train_speakers)
     for clip in corpus.split("validation"):
         styles = torch.eye(model.style_count)
         if clip.speaker in speakers:
             styles = styles[speakers.index(clip.speaker)][None]
         elif not model.has_styles:
             styles = styles[:1]
-        template = corpus.template(clip.speaker)
-        states = model.predict_states(corpus.audio(clip), corpus.fps, styles, clip.frames, template)
+        wave, template = corpus.audio(clip), corpus.template(clip.speaker)
+        states = model.predict_states(wave, corpus.fps, sent(styles, device), clip.frames, template)
         predicted = unit * model.displacement(states).flatten(2)
         truth = torch.from_numpy(corpus.displacement(clip).reshape(1, clip.frames, -1))[:, : predicted.shape[1]]
-        mask = torch.ones(predicted.shape[:2], dtype=torch.bool)
-        losses.append(float(vertex_loss(predicted, truth.expand_as(predicted), mask, form)))
+        mask = torch.ones(predicted.shape[:2], dtype=torch.bool, device=device)
+        losses.append(float(vertex_loss(predicted, sent(truth, device).expand_as(predicted), mask, form)))
     model.train()
     return float(np.mean(losses)) if losses else math.nan
 
@@ -321,9 +342,10 @@ def total_frames(clips: Sequence[Clip]) -> int:
 
 
 def true_displacement(
-    corpus: Corpus, chosen: Sequence[Clip], frames: int, picked: slice, unit: float
+    corpus: Corpus, chosen: Sequence[Clip], frames: int, picked: slice, unit: float, device: torch.device
 ) -> tuple[Tensor, Tensor]:
-    """True displacements of the picked vertices in `unit`s, (B, T, 3n), zero in the padding, and the mask (B, T)."""
+    """True displacements of the picked vertices in `unit`s, (B, T, 3n), zero in the padding, and the mask (B, T), both
+    on `device`."""
     mask = torch.zeros(len(chosen), frames, dtype=torch.bool)
     rows = []
     for row, clip in enumerate(chosen):
@@ -332,4 +354,4 @@ def true_displacement(
     truth = torch.zeros(len(chosen), frames, rows[0].shape[1])
     for row, values in enumerate(rows):
         truth[row, : len(values)] = torch.from_numpy(values)
-    return truth, mask
+    return sent(truth, device), sent(mask, device)

@@ -23,6 +23,7 @@ from learn2talk_core.models.lipreader import Features, LipReader, load_lipreader
 from learn2talk_core.models.students.student import Student
 from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows, load_syncnet3d
 from learn2talk_core.render.mouth import mouth_view, render_mouth
+from learn2talk_core.run.device import device_of, run_device, sent
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.resample import interpolated_tensor, resampled_count
@@ -50,6 +51,7 @@ def extra_terms(
     lambda_phoneme: float = 0.0,
 ) -> list[tuple[str, float, ExtraTerm]]:
     """The terms that are added to a student's own losses by `train_student`; a term whose weight is 0 is left out.
+    Frozen networks and targets are put on the run's device.
 
     Args:
         corpus, clips: the student's training data.
@@ -60,15 +62,16 @@ def extra_terms(
         lambda_phoneme: weight of `PhonemeTerm`.
     """
     terms: list[tuple[str, float, ExtraTerm]] = []
+    device = run_device()
     if lambda1:
-        syncnet = load_syncnet3d(syncnet3d, corpus.recipe)
+        syncnet = load_syncnet3d(syncnet3d, corpus.recipe).to(device)
         terms.append(("sync", lambda1, sync_term(corpus, syncnet, embed_speech(corpus, clips, syncnet))))
     if lambda2:
         teacher = open_teacher_features(teacher_features)
         taught = {clip.id: torch.from_numpy(teacher.features(clip.id)) for clip in clips}
         reader, _ = load_lipreader(lipreader)
         term = lipread_term(
-            corpus, reader, cast(Features, teacher.kind), taught,
+            corpus, reader.to(device), cast(Features, teacher.kind), taught,
             frames=lipread_frames, clips_per_step=lipread_clips, seed=seed,
             follow_lips=load_units(lipreader) is not None,
         )  # fmt: skip
@@ -82,9 +85,10 @@ def extra_terms(
 
 @torch.no_grad()
 def embed_speech(corpus: Corpus, clips: Sequence[Clip], syncnet: SyncNet3D) -> dict[str, Tensor]:
-    """SyncNet3D's embeddings (M, E) of the audio windows of each clip, by clip id."""
+    """SyncNet3D's embeddings (M, E) of the audio windows of each clip, by clip id, on its device."""
+    device = device_of(syncnet)
     return {
-        clip.id: syncnet.embed_audio(torch.from_numpy(audio_windows(corpus.audio(clip), corpus.fps)))
+        clip.id: syncnet.embed_audio(sent(torch.from_numpy(audio_windows(corpus.audio(clip), corpus.fps)), device))
         for clip in progress(clips, "audio embeddings", unit="clip")
     }
 
@@ -97,7 +101,7 @@ def sync_term(corpus: Corpus, syncnet: SyncNet3D, audio: Mapping[str, Tensor]) -
         syncnet: the frozen SyncNet3D of Eq. 5.
         audio: its embeddings of the clips' audio, from `embed_speech`.
     """
-    region = torch.from_numpy(corpus.topology.regions["mouth"])
+    region = sent(torch.from_numpy(corpus.topology.regions["mouth"]), device_of(syncnet))
 
     def term(student: Student, h: Tensor, clips: Sequence[Clip], *, unit: float, step: int) -> Tensor:
         mesh = syncnet.embed_mesh(unit * student.displacement(h, region))  # (B, N, E)
@@ -132,17 +136,19 @@ def lipread_term(
         corpus: the student's corpus; the face is rendered with its own template and the topology's colours.
         reader: the frozen lip reader, E_lipread.
         kind: which of its features.
-        taught: E_lipread(G_teach(X)) of each clip (T at 25 fps, C), by clip id.
+        taught: E_lipread(G_teach(X)) of each clip (T at 25 fps, C), by clip id, on any device.
         frames: length of the window at 25 fps; None is the whole clip.
         clips_per_step: how many of a step's clips are lip-read.
         seed: seed of the choice of windows.
         follow_lips: see `mouth_view`; for published readers.
     """
-    region = torch.from_numpy(corpus.topology.regions["mouth_view"])
+    device = device_of(reader)
+    region = sent(torch.from_numpy(corpus.topology.regions["mouth_view"]), device)
     views = {
         s: mouth_view(corpus.topology, corpus.template(s), corpus.mm_per_unit, follow_lips=follow_lips)
         for s in corpus.train_speakers
     }
+    taught = {name: sent(features, device) for name, features in taught.items()}
 
     def term(student: Student, h: Tensor, clips: Sequence[Clip], *, unit: float, step: int) -> Tensor:
         images, targets = [], []
@@ -151,10 +157,10 @@ def lipread_term(
             available = min(len(known), resampled_count(clip.frames, corpus.fps, VIDEO_FPS))
             length = available if frames is None else min(frames, available)
             first = int(generator(seed, "lipread window", step, row).integers(available - length + 1))
-            at = (first + torch.arange(length, dtype=torch.float64)) / VIDEO_FPS * corpus.fps
+            at = (first + torch.arange(length, dtype=torch.float64, device=device)) / VIDEO_FPS * corpus.fps
             displacement = unit * student.displacement(interpolated_tensor(h[row], at)[None], region)[0]
             template = torch.from_numpy(np.ascontiguousarray(corpus.template(clip.speaker, "mouth_view")))
-            images.append(render_mouth(views[clip.speaker], template + displacement))
+            images.append(render_mouth(views[clip.speaker], sent(template, device) + displacement))
             targets.append(known[first : first + length])
         lengths = torch.tensor([len(image) for image in images])
         read = reader.features(nn.utils.rnn.pad_sequence(images, batch_first=True), kind, lengths)
@@ -167,8 +173,8 @@ def _judged(read: Tensor, lengths: Tensor, kind: Features) -> Tensor:
     """Mask (B, T) of the frames that count: not the padding and, for the front-end, not the ends of a window, where its
     convolution sees fewer frames than it saw in the teacher's whole clip."""
     edge = FRONTEND_EDGE if kind == "frontend" and int(lengths.min()) > 2 * FRONTEND_EDGE else 0
-    frame = torch.arange(read.shape[1])[None]
-    return (frame >= edge) & (frame < lengths[:, None] - edge)
+    frame = torch.arange(read.shape[1], device=read.device)[None]
+    return (frame >= edge) & (frame < sent(lengths, read.device)[:, None] - edge)
 
 
 def closure_term(corpus: Corpus, clips: Sequence[Clip], sharpness: float) -> ExtraTerm:
@@ -186,13 +192,17 @@ def closure_term(corpus: Corpus, clips: Sequence[Clip], sharpness: float) -> Ext
     ids, scale = torch.from_numpy(region), corpus.mm_per_unit
     rest = {s: torch.from_numpy(lip_gap(corpus.template(s), pairs)) * scale for s in corpus.train_speakers}
     true = {clip.id: torch.from_numpy(lip_gap(corpus.displacement(clip, region), places)) * scale for clip in clips}
+    pairs_of_region = torch.from_numpy(places)
 
     def term(student: Student, h: Tensor, clips: Sequence[Clip], *, unit: float, step: int) -> Tensor:
-        moved = lip_gap(student.displacement(h, ids), places) * (unit * scale)
+        device = h.device
+        lips = student.displacement(h, sent(ids, device))
+        moved = lip_gap(lips, sent(pairs_of_region, device)) * (unit * scale)
         rests = torch.stack([rest[clip.speaker] for clip in clips])[:, None]
-        truth, mask = torch.zeros_like(moved), torch.zeros(moved.shape[:2], dtype=torch.bool)
+        truth, mask = torch.zeros(moved.shape), torch.zeros(moved.shape[:2], dtype=torch.bool)
         for row, clip in enumerate(clips):
             truth[row, : clip.frames], mask[row, : clip.frames] = true[clip.id][: clip.frames], True
+        rests, truth, mask = (sent(x, device) for x in (rests, truth, mask))
         return closure_loss(moved + rests, truth + rests, mask, sharpness)
 
     return term
@@ -227,9 +237,10 @@ class PhonemeTerm(nn.Module):
 
     def forward(self, student: Student, h: Tensor, clips: Sequence[Clip], *, unit: float, step: int) -> Tensor:
         """See `ExtraTerm`; the displacements are in `unit`s, the same scale for every corpus."""
-        logits = self.head(student.displacement(h, self.region).flatten(2))
+        logits = self.head(student.displacement(h, sent(self.region, h.device)).flatten(2))
         labels = [self.labels[clip.id][: clip.frames] for clip in clips]
         known = torch.full(logits.shape[:2], -1)
         for row, own in enumerate(labels):
             known[row, : len(own)] = own
+        known = sent(known, logits.device)
         return nn.functional.cross_entropy(logits.flatten(0, 1), known.flatten(), ignore_index=-1)

@@ -21,10 +21,11 @@ from learn2talk_core.losses.contrastive import cosine_bce_loss, margin_loss
 from learn2talk_core.models.syncnet3d import Shape, SyncNet3D, audio_windows, window_frames
 from learn2talk_core.run import processes
 from learn2talk_core.run.collectives import gathered
+from learn2talk_core.run.device import run_device, sent
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import generator, mix, seed_torch
-from learn2talk_core.training.loop import train, update, warmup_cosine
+from learn2talk_core.training.loop import beside_the_step, train, update, warmup_cosine
 from learn2talk_core.training.scratch import Scratch
 
 MAX_FALSE_SHIFT = 2.0  # seconds; the paper's "up to 2 seconds"
@@ -79,6 +80,23 @@ class SyncNet3DTraining:
     pitch: float
     masked_bands: int
     epochs: int | None = None
+
+
+@dataclass(frozen=True)
+class WindowBatch:
+    """The windows of a step. P windows of all processes, of which this one embeds those from number `before` on.
+
+    Attributes:
+        motion, mel: mode weights (N, W, modes) and mel windows (N, 80, 16) of each of this process's clips.
+        owner, position: (P,) index of each window's clip, and its first frame.
+        before: number of windows of the processes before this one.
+    """
+
+    motion: list[Tensor]
+    mel: list[Tensor]
+    owner: Tensor
+    position: Tensor
+    before: int
 
 
 @dataclass(frozen=True)
@@ -189,7 +207,7 @@ def train_syncnet3d(
     process but not equal to it.
 
     Returns:
-        The network in evaluation mode, and the training curve.
+        The network on the CPU, in evaluation mode, and the training curve.
     """
     if not clips:
         raise BadInput(
@@ -199,6 +217,7 @@ def train_syncnet3d(
     model = new_model(corpus, clips, network, role, seed)
     with torch.no_grad():
         motions = [model.mode_weights(mouth_displacement(corpus, windows.clip)) for windows in clips]
+    model.to(device := run_device())
     optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     farthest = round(MAX_FALSE_SHIFT * corpus.fps)
     steps = recipe.steps
@@ -206,7 +225,7 @@ def train_syncnet3d(
         drawn = recipe.clips * recipe.windows * processes.count()
         steps = math.ceil(recipe.epochs * sum(len(windows.mel) for windows in clips) / drawn)
 
-    def step(index: int) -> dict[str, float]:
+    def batch_of(index: int) -> WindowBatch:
         rng = generator(seed, "batch", index)
         chosen = rng.choice(len(clips), min(recipe.clips * processes.count(), len(clips)), replace=False)
         position = []
@@ -218,23 +237,34 @@ def train_syncnet3d(
         mine = processes.own_part(len(chosen))
         for clip, first in zip(chosen[mine], position[mine], strict=True):
             frames = first[:, None] + torch.arange(model.shape.window)
-            motion.append(restyle(motions[clip][frames], recipe))
-            mel.append(revoice(clips[clip].mel[first], model.mel_mean, recipe))
+            motion.append(sent(motions[clip][frames], device))
+            mel.append(sent(clips[clip].mel[first], device))
         before = sum(len(first) for first in position[: mine.start])
-        mesh = gathered(model.embed_mesh_windows(torch.cat(motion)), before, len(owner))
-        audio = gathered(model.embed_audio(torch.cat(mel)), before, len(owner))
-        genuine, weight = pairs(owner, torch.cat(position), farthest, recipe.other_clips)
+        return WindowBatch(motion, mel, sent(owner, device), sent(torch.cat(position), device), before)
+
+    batches = beside_the_step(batch_of)
+
+    def step(index: int) -> dict[str, Tensor]:
+        batch = batches(index)
+        changed = [
+            (restyle(motion, recipe), revoice(mel, model.mel_mean, recipe))
+            for motion, mel in zip(batch.motion, batch.mel, strict=True)
+        ]
+        motion, mel = (torch.cat(parts) for parts in zip(*changed, strict=True))
+        mesh = gathered(model.embed_mesh_windows(motion), batch.before, len(batch.owner))
+        audio = gathered(model.embed_audio(mel), batch.before, len(batch.owner))
+        genuine, weight = pairs(batch.owner, batch.position, farthest, recipe.other_clips)
         cosine = mesh @ audio.T
         weight = harder(weight, genuine, cosine.detach(), recipe.hardness)
         loss = pair_loss(cosine, genuine, weight, role, recipe.margin)
         update(loss, optimizer, learning_rate=warmup_cosine(index, steps, recipe.learning_rate))
-        return {"loss": loss.item()}
+        return {"loss": loss.detach()}
 
     history = train(
         step, {"model": model, "optimizer": optimizer}, steps=steps, seed=seed, scratch=scratch,
-        description=f"syncnet3d {role}",
+        description=f"syncnet3d {role}", lower="clips or windows of syncnet3d.training",
     )  # fmt: skip
-    model.eval()
+    model.cpu().eval()
     refuse_collapse(corpus, model, clips, history, role)
     return model, history
 
@@ -285,20 +315,20 @@ def pair_loss(cosine: Tensor, genuine: Tensor, weight: Tensor, role: NetworkRole
 
 def restyle(motion: Tensor, recipe: SyncNet3DTraining) -> Tensor:
     """Augment mode weights (N, W, modes) of a clip as if another speaker moved: scale each mode and add noise."""
-    stretch = torch.exp(recipe.style * torch.randn(motion.shape[-1]))
+    stretch = torch.exp(recipe.style * torch.randn(motion.shape[-1], device=motion.device))
     return motion * stretch + recipe.noise * torch.randn_like(motion)
 
 
 def revoice(mel: Tensor, mean: Tensor, recipe: SyncNet3DTraining) -> Tensor:
     """Augment mel windows (N, 80, 16) of a clip as if another voice spoke: stretch frequencies and mask some bands."""
-    bands = mel.shape[1]
-    source = (torch.arange(bands) * torch.exp(recipe.pitch * torch.randn(()))).clamp(max=bands - 1)
+    bands, device = mel.shape[1], mel.device
+    band = torch.arange(bands, device=device)
+    source = (band * torch.exp(recipe.pitch * torch.randn((), device=device))).clamp(max=bands - 1)
     low = source.long()
     share = (source - low)[:, None]
     mel = mel[:, low] * (1 - share) + mel[:, (low + 1).clamp(max=bands - 1)] * share
-    first = torch.randint(0, bands, (len(mel), 1))
-    last = first + torch.randint(0, recipe.masked_bands + 1, (len(mel), 1))
-    band = torch.arange(bands)
+    first = torch.randint(0, bands, (len(mel), 1), device=device)
+    last = first + torch.randint(0, recipe.masked_bands + 1, (len(mel), 1), device=device)
     return torch.where(((band >= first) & (band < last))[..., None], mean, mel)
 
 

@@ -16,6 +16,7 @@ from learn2talk_core.models.quality_discriminator import QualityDiscriminator
 from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, lower_halves
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, heard_at, masked, scaled, to_tensor
 from learn2talk_core.run import processes
+from learn2talk_core.run.device import run_device, sent
 from learn2talk_core.run.seed import generator, seed_torch
 from learn2talk_core.run.weights import frozen
 from learn2talk_core.training.loop import Stateful, made_ahead, train, update, warmup_cosine
@@ -122,8 +123,10 @@ def expert_loss(expert: SyncExpert2D, mels: torch.Tensor, faces: torch.Tensor, w
     """
     audio, face = (embedding.unflatten(0, (-1, windows)) for embedding in expert(mels, faces))
     probability = (face @ audio.transpose(1, 2)).clamp(1e-6, 1 - 1e-6)  # cosines of unit vectors
-    genuine = torch.eye(windows, dtype=torch.bool).expand_as(probability)
-    return -(probability[genuine].log().mean() + (1 - probability[~genuine]).log().mean()) / 2
+    genuine = torch.eye(windows, dtype=torch.bool).expand(probability.shape).flatten()
+    true, false = (sent(chosen.nonzero()[:, 0], probability.device) for chosen in (genuine, ~genuine))
+    flat = probability.flatten()
+    return -(flat[true].log().mean() + (1 - flat[false]).log().mean()) / 2
 
 
 def expert_sync_probability(audio: torch.Tensor, face: torch.Tensor) -> torch.Tensor:
@@ -210,7 +213,7 @@ def generator_loss(
     lip_weight: float,
     sync_weight: float,
     adversarial_weight: float,
-) -> tuple[torch.Tensor, dict[str, float]]:
+) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """L_total = (1 − s_w − s_g) L_recon + s_w E_sync + s_g L_gen (Eq. 6).
 
     Args:
@@ -230,20 +233,20 @@ def generator_loss(
     difference = generated - batch.target
     reconstruction = difference.abs().mean() + lip_weight * (batch.near_lips * difference.square()).mean()  # Eq. 2
     loss = (1 - sync_weight - adversarial_weight) * reconstruction
-    parts = {"reconstruction": reconstruction.item()}
+    parts = {"reconstruction": reconstruction.detach()}
     if sync_weight > 0:
         audio, face = expert(batch.mels, expert.look(generated, batch.mean))
         out_of_sync = functional.binary_cross_entropy(  # E_sync = −log P_sync, Eq. 3
-            expert_sync_probability(audio, face), torch.ones(len(audio))
+            expert_sync_probability(audio, face), torch.ones(len(audio), device=audio.device)
         )
         loss = loss + sync_weight * out_of_sync
-        parts["sync"] = out_of_sync.item()
+        parts["sync"] = out_of_sync.detach()
     if discriminator is not None and adversarial_weight > 0:
         real = discriminator(generated)  # Eq. 4, in its non-saturating form
         adversarial = functional.binary_cross_entropy(real, torch.ones_like(real))
         loss = loss + adversarial_weight * adversarial
-        parts["adversarial"] = adversarial.item()
-    return loss, {"loss": loss.item(), **parts}
+        parts["adversarial"] = adversarial.detach()
+    return loss, {"loss": loss.detach(), **parts}
 
 
 def discriminator_loss(
@@ -270,27 +273,28 @@ def elsewhere(start: int, windows: int, rng: np.random.Generator) -> int:
 def train_expert(
     clips: Sequence[SpeakingFace], recipe: ExpertTraining, *, seed: int, scratch: Scratch
 ) -> tuple[SyncExpert2D, list[dict[str, float]]]:
-    """Train the sync expert; returns it, in evaluation mode, and its training curve."""
+    """Train the sync expert; returns it, on the CPU and in evaluation mode, and its training curve."""
     seed_torch(seed, "sync_expert2d")
     expert = SyncExpert2D(recipe.width).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    expert.to(device := run_device())
     optimizer = torch.optim.Adam(expert.parameters(), lr=recipe.learning_rate)
 
     def batch_of(index: int) -> tuple[torch.Tensor, torch.Tensor]:
         rng = generator(seed, "sync_expert2d", index, *processes.mark())
         mels, faces = expert_batch(clips, recipe.clips, recipe.windows, rng)
-        return mels, faces.contiguous(memory_format=torch.channels_last)
+        return sent(mels, device), sent(faces.contiguous(memory_format=torch.channels_last), device)
 
     batches = made_ahead(batch_of)
 
-    def step(index: int) -> dict[str, float]:
+    def step(index: int) -> dict[str, torch.Tensor]:
         mels, faces = batches(index)
         loss = expert_loss(expert, mels, faces, recipe.windows)
         update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.steps, recipe.learning_rate))
-        return {"loss": loss.item()}
+        return {"loss": loss.detach()}
 
     state = {"expert": expert, "optimizer": optimizer}
     history = train(step, state, steps=recipe.steps, seed=seed, scratch=scratch, description="sync expert")
-    return expert.eval(), history
+    return expert.cpu().eval(), history
 
 
 def lip_motions(clips: Sequence[SpeakingFace]) -> list[np.ndarray]:
@@ -344,21 +348,26 @@ def train_audio_encoder(
     encoder = new_generator(inputs, recipe).audio_encoder
     head = nn.Linear(scaled(512, recipe.audio_width), len(LISTEN_AT) * MOTIONS)
     model = nn.Sequential(encoder, nn.Flatten(), head).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(device := run_device())
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.audio_learning_rate)
     motions = lip_motions(clips)
-    batches = made_ahead(
-        lambda index: listening_batch(clips, motions, inputs, generator(seed, "ears", index, *processes.mark()))
-    )
 
-    def step(index: int) -> dict[str, float]:
+    def batch_of(index: int) -> list[torch.Tensor]:
+        rng = generator(seed, "ears", index, *processes.mark())
+        return [sent(part, device) for part in listening_batch(clips, motions, inputs, rng)]
+
+    batches = made_ahead(batch_of)
+
+    def step(index: int) -> dict[str, torch.Tensor]:
         heard, moved = batches(index)
         missed = (model(heard).view_as(moved) - moved).square().sum(dim=2).mean()
         update(missed, optimizer, learning_rate=warmup_cosine(index, recipe.audio_steps, recipe.audio_learning_rate))
-        return {"loss": missed.item(), "explained": 1 - missed.item() / moved.square().sum(dim=2).mean().item()}
+        missed = missed.detach()
+        return {"loss": missed, "explained": 1 - missed.double() / moved.square().sum(dim=2).mean().double()}
 
     state = {"model": model, "optimizer": optimizer}
     history = train(step, state, steps=recipe.audio_steps, seed=seed, scratch=scratch, description="audio encoder")
-    return encoder, history
+    return encoder.cpu(), history
 
 
 def inputs_of(clips: Sequence[SpeakingFace], recipe: GeneratorTraining) -> Inputs:
@@ -380,7 +389,7 @@ def train_generator(
     seed: int,
     scratch: Scratch,
 ) -> tuple[Wav2Lip, list[dict[str, float]]]:
-    """Train the generator with `expert` frozen; returns it, in evaluation mode, and its training curve.
+    """Train the generator with `expert` frozen; returns it, on the CPU and in evaluation mode, and its training curve.
 
     It starts from `audio_encoder`, the result of `train_audio_encoder`, if given.
     """
@@ -391,11 +400,13 @@ def train_generator(
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if audio_encoder is not None:
         network.audio_encoder.load_state_dict(audio_encoder.state_dict())
+    for part in (network, expert):
+        part.to(device := run_device())
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
     state: dict[str, Stateful] = {"generator": network, "optimizer": optimizer}
     discriminator = None
     if recipe.adversarial_weight > 0:
-        discriminator = QualityDiscriminator(recipe.width)
+        discriminator = QualityDiscriminator(recipe.width).to(device)
         opponent = torch.optim.Adam(discriminator.parameters(), lr=recipe.learning_rate, betas=(0.5, 0.999))
         state |= {"discriminator": discriminator, "opponent": opponent}
 
@@ -405,7 +416,7 @@ def train_generator(
     def batch_of(index: int) -> GeneratorBatch:
         # Neighbouring frames hardly differ: until the sync loss needs windows, single frames teach more.
         frames = FRAMES if in_sync(index) else 1
-        return generator_batch(
+        batch = generator_batch(
             clips,
             recipe.batch * FRAMES // frames,
             frames,
@@ -413,10 +424,11 @@ def train_generator(
             inputs=inputs,
             still_share=recipe.still_share,
         )
+        return GeneratorBatch(**{name: sent(part, device) for name, part in vars(batch).items()})
 
     batches = made_ahead(batch_of)
 
-    def step(index: int) -> dict[str, float]:
+    def step(index: int) -> dict[str, torch.Tensor]:
         batch = batches(index)
         generated = network(batch.heard, batch.faces)
         loss, parts = generator_loss(
@@ -433,8 +445,9 @@ def train_generator(
         if discriminator is not None:
             told_apart = discriminator_loss(discriminator, batch.target, generated)
             update(told_apart, opponent, learning_rate=rate)
-            parts["discriminator"] = told_apart.item()
+            parts["discriminator"] = told_apart.detach()
         return parts
 
     history = train(step, state, steps=recipe.steps, seed=seed, scratch=scratch, description="generator")
-    return network.eval(), history
+    expert.cpu()
+    return network.cpu().eval(), history

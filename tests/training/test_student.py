@@ -12,6 +12,7 @@ from learn2talk_core.models.students.faceformer.network import FaceFormer
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.models.syncnet3d import Shape, SyncNet3D, window_frames
+from learn2talk_core.run.device import run_device
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.run.weights import frozen
@@ -85,7 +86,8 @@ def reader() -> LipReader:
 
 def extra_terms(corpus: Corpus, weight: float) -> list[tuple[str, float, ExtraTerm]]:
     clips = corpus.split("train")
-    network, lips = syncnet(corpus), reader()
+    device = run_device()
+    network, lips = syncnet(corpus).to(device), reader().to(device)
     g = torch.Generator().manual_seed(0)
     taught = {clip.id: torch.randn(int(clip.frames / 30 * 25), 16, generator=g) for clip in clips}
     return [

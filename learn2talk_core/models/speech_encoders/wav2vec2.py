@@ -22,6 +22,7 @@ from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.models.linear import by_onednn
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.speech_encoders.source import beside, check_links
+from learn2talk_core.run.device import device_of, sent
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json
 from learn2talk_core.run.weights import check_description, described, read_origin, stored_shapes
@@ -85,7 +86,7 @@ class Wav2Vec2SpeechEncoder(Wav2Vec2Model, SpeechEncoder):
 
     @torch.no_grad()
     def frozen_features(self, wave: np.ndarray) -> Tensor:
-        normal = normalise_wave(torch.from_numpy(np.ascontiguousarray(wave)), self.eps)
+        normal = normalise_wave(sent(torch.from_numpy(np.ascontiguousarray(wave)), device_of(self)), self.eps)
         return self.conv_features(normal[None])[0]
 
     def hearing(self) -> "NormalisedHearing":
@@ -160,7 +161,7 @@ class Wav2Vec2SpeechEncoder(Wav2Vec2Model, SpeechEncoder):
         """
         mask = None
         if lengths is not None and min(lengths) < features.shape[1]:
-            ends = torch.as_tensor(lengths, device=features.device)[:, None]
+            ends = sent(torch.as_tensor(lengths), features.device)[:, None]
             mask = torch.arange(features.shape[1], device=features.device)[None] < ends
         hidden, _ = self.feature_projection(features)
         return self.encoder(hidden, attention_mask=mask).last_hidden_state
@@ -182,7 +183,7 @@ class NormalisedHearing:
         variance = max(0.0, self._squares / self._heard - mean**2)
         normal = (wave - mean) / math.sqrt(variance + self._encoder.eps)
         padded = np.pad(normal, (0, max(0, LEAST - len(normal)))).astype(np.float32)
-        return self._encoder.conv_features(torch.from_numpy(padded)[None])[0]
+        return self._encoder.conv_features(sent(torch.from_numpy(padded), device_of(self._encoder))[None])[0]
 
 
 def normalise_wave(wave: Tensor, eps: float = 1e-7) -> Tensor:

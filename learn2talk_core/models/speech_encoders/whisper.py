@@ -21,6 +21,7 @@ from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.models.linear import by_onednn
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder, windows
 from learn2talk_core.models.speech_encoders.source import beside, check_links
+from learn2talk_core.run.device import device_of, sent
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json
 from learn2talk_core.run.weights import check_description, described, read_origin
@@ -92,7 +93,7 @@ class WhisperSpeechEncoder(modeling_whisper.WhisperEncoder, SpeechEncoder):
 
     def features_of(self, levels: Tensor, loudest: float) -> Tensor:
         """Log-mel levels (m, bands) -> features (m / 2 rounded up, C)."""
-        mel = (levels.clamp(min=loudest - RANGE) + 4) / 4
+        mel = sent((levels.clamp(min=loudest - RANGE) + 4) / 4, device_of(self))
         count, rate = (len(mel) + 1) // 2, SAMPLE_RATE / self.stride
         pieces = []
         for start, end, first, last in windows(count, rate, self.window, self.margin):
@@ -107,7 +108,7 @@ class WhisperSpeechEncoder(modeling_whisper.WhisperEncoder, SpeechEncoder):
     def encode(self, features: Tensor, lengths: Sequence[int] | None = None) -> Tensor:
         mask = None
         if lengths is not None and min(lengths) < features.shape[1]:
-            ends = torch.as_tensor(lengths, device=features.device)[:, None]
+            ends = sent(torch.as_tensor(lengths), features.device)[:, None]
             beyond = torch.arange(features.shape[1], device=features.device)[None] >= ends
             mask = torch.zeros(beyond.shape, dtype=features.dtype, device=features.device)
             mask = mask.masked_fill(beyond, torch.finfo(features.dtype).min)[:, None, None]

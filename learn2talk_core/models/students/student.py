@@ -68,12 +68,13 @@ class Student(nn.Module, ABC):
         Args:
             wave: (samples,) 16 kHz mono.
             fps: frame rate of the motion.
-            styles: (B, S) one-hot, or any mixture, over the training speakers.
+            styles: (B, S) one-hot, or any mixture, over the training speakers, on any device.
             frames: T, number of frames to predict.
             template: (V, 3) the face at rest, for networks that use it.
 
         Returns:
-            States (B, T, d); with published weights T may be one or two frames less, as in their original code.
+            States (B, T, d) on the network's device; with published weights T may be one or two frames less, as in
+            their original code.
         """
 
     @abstractmethod
@@ -107,7 +108,7 @@ class Student(nn.Module, ABC):
         if affine is None:
             return None, None
         weight, bias = affine
-        return weight.detach().T.numpy(), bias.detach().numpy()
+        return weight.detach().T.cpu().numpy(), bias.detach().cpu().numpy()
 
     @property
     def can_stream(self) -> bool:

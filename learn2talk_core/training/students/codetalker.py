@@ -19,6 +19,7 @@ from learn2talk_core.models.students.codetalker.codec import (
     straight_through,
 )
 from learn2talk_core.models.students.codetalker.network import CodeTalker
+from learn2talk_core.run.device import device_of, run_device, sent
 from learn2talk_core.run.seed import generator, seed_torch
 from learn2talk_core.training.loop import train, update, warmup_cosine
 from learn2talk_core.training.scratch import Scratch
@@ -84,8 +85,8 @@ def train_motion_prior(
     and `commitment` times that of features from codes (CodeTalker, Eq. 3).
 
     Returns:
-        The codec, in the corpus's unit, and one row of losses per step, with the perplexity of the codes: how many of
-        them are used.
+        The codec, on the CPU and in the corpus's unit, and one row of losses per step, with the perplexity of the
+        codes: how many of them are used.
     """
     seed_torch(seed, "motion prior", "weights")
     shape = CodecShape(
@@ -96,10 +97,11 @@ def train_motion_prior(
     unit, _ = motion_unit(corpus, clips)
     if recipe.start == "features":
         start_from_features(codec, corpus, clips, unit, seed)
+    codec.to(run_device())
     optimizer = torch.optim.AdamW(codec.parameters(), weight_decay=DECAY)
     codec.train()
 
-    def step(index: int) -> dict[str, float]:
+    def step(index: int) -> dict[str, Tensor]:
         chosen = _drawn(clips, recipe.batch, seed, index)
         loss, row = codec_loss(codec, corpus, chosen, unit, recipe.code_weight, recipe.commitment)
         update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.steps, recipe.learning_rate))
@@ -107,7 +109,7 @@ def train_motion_prior(
 
     state: dict[str, Any] = {"codec": codec, "optimizer": optimizer}
     history = train(step, state, steps=recipe.steps, seed=seed, scratch=scratch, description=description)
-    codec.scale_motion(unit)
+    codec.cpu().scale_motion(unit)
     codec.eval()
     return codec, history
 
@@ -129,20 +131,28 @@ def _drawn(clips: Sequence[Clip], batch: int, seed: int, index: int) -> list[Cli
 
 def codec_loss(
     codec: MotionCodec, corpus: Corpus, chosen: Sequence[Clip], unit: float, code_weight: float, commitment: float
-) -> tuple[Tensor, dict[str, float]]:
+) -> tuple[Tensor, dict[str, Tensor]]:
     """The loss of stage 1 on a padded batch of clips, and the values to log."""
-    lengths = [clip.frames for clip in chosen]
-    truth, mask = true_displacement(corpus, chosen, max(lengths), slice(None), unit)
+    lengths, device = [clip.frames for clip in chosen], device_of(codec)
+    truth, _ = true_displacement(corpus, chosen, max(lengths), slice(None), unit, device)
+    real = sent(real_frames(lengths), device)
     coded = codec.encode(truth, lengths)
     shown = F.linear(codec.decode(straight_through(coded), lengths), *codec.affine_map())
-    motion = (shown - truth)[mask].abs().mean()
-    features, codes = coded.features[mask], coded.quantised[mask]
+    motion = (shown - truth).flatten(0, 1)[real].abs().mean()
+    features, codes, numbers = (part.flatten(0, 1)[real] for part in coded)
     book = F.mse_loss(codes, features.detach())
     loss = motion + code_weight * (book + commitment * F.mse_loss(features, codes.detach()))
-    used = coded.numbers[mask].flatten().bincount(minlength=codec.shape.entries) / coded.numbers[mask].numel()
+    drawn = numbers.flatten()
+    counts = drawn.new_zeros(codec.shape.entries).scatter_add_(0, drawn, torch.ones_like(drawn))
+    used = counts / len(drawn)
     perplexity = (-(used * (used + 1e-10).log()).sum()).exp()
     values = {"loss": loss, "motion": motion, "codebook": book, "perplexity": perplexity}
-    return loss, {name: float(value.detach()) for name, value in values.items()}
+    return loss, {name: value.detach() for name, value in values.items()}
+
+
+def real_frames(lengths: Sequence[int]) -> Tensor:
+    """Places of the frames that are not padding in a flattened batch (B · T): clips of these lengths, padded to T."""
+    return torch.cat([row * max(lengths) + torch.arange(length) for row, length in enumerate(lengths)])
 
 
 @torch.no_grad()
@@ -150,7 +160,7 @@ def start_from_features(codec: MotionCodec, corpus: Corpus, clips: Sequence[Clip
     """Set the codebook to features of some clips as the untrained encoder sees them, so that all codes are used."""
     chosen = _drawn(clips, 8, seed, -1)
     lengths = [clip.frames for clip in chosen]
-    truth, mask = true_displacement(corpus, chosen, max(lengths), slice(None), unit)
+    truth, mask = true_displacement(corpus, chosen, max(lengths), slice(None), unit, device_of(codec))
     features = codec.encode(truth, lengths).features[mask].flatten(0, 1)
     picked = generator(seed, "codebook").choice(len(features), codec.shape.entries, len(features) < codec.shape.entries)
     codec.quantize.embedding.weight.copy_(features[torch.from_numpy(picked)])
@@ -178,7 +188,7 @@ def train_network(
         prior: the codec, in the corpus's unit; it becomes part of the model.
 
     Returns:
-        The model, in the corpus's unit, and one row of loss values per step.
+        The model, on the CPU and in the corpus's unit, and one row of loss values per step.
     """
     unit, _ = motion_unit(corpus, clips)
     prior.scale_motion(1 / unit)
@@ -188,16 +198,18 @@ def train_network(
         heads=recipe.heads, dropout=recipe.dropout, period=round(corpus.fps),
     )  # fmt: skip
     encoder.freeze()
+    model.to(device := run_device())
     features = frozen_features(corpus, encoder, clips)
 
     def speak(chosen: Sequence[Clip]) -> BatchOutput:
         lengths = [clip.frames for clip in chosen]
-        truth, mask = true_displacement(corpus, chosen, max(lengths), slice(None), unit)
+        truth, _ = true_displacement(corpus, chosen, max(lengths), slice(None), unit, device)
+        real = sent(real_frames(lengths), device)
         audio = encoded(encoder, features, chosen)
-        coded = model.teacher_forced(audio, style_one_hots(corpus, chosen), truth)
+        coded = model.teacher_forced(audio, style_one_hots(corpus, chosen, device), truth)
         with torch.no_grad():
             wanted = prior.encode(truth, lengths).quantised
-        distance = F.mse_loss(coded.features[mask], wanted[mask])
+        distance = F.mse_loss(coded.features.flatten(0, 1)[real], wanted.flatten(0, 1)[real])
         return BatchOutput(model.visible(coded, lengths), [("features", recipe.feature_weight, unit**2 * distance)])
 
     history = train_student(
@@ -205,7 +217,7 @@ def train_network(
         unit=unit, form="mean", stride=recipe.vertex_stride, steps=recipe.steps, batch=recipe.batch,
         seed=seed, scratch=scratch, description=description, extra=extra, balanced=balanced,
     )  # fmt: skip
-    model.scale_motion(unit)
+    model.cpu().scale_motion(unit)
     model.eval()
     return model, history
 

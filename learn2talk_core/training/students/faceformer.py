@@ -9,6 +9,7 @@ from learn2talk_core.losses.vertex import Form
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.students.faceformer.network import FaceFormer, new_faceformer
 from learn2talk_core.models.students.student import AudioAlignment
+from learn2talk_core.run.device import run_device
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.student import (
@@ -71,7 +72,7 @@ def train_network(
         scratch, description, extra, balanced: see `train_student`.
 
     Returns:
-        The model, in the corpus's unit, and one row of loss values per step.
+        The model, on the CPU and in the corpus's unit, and one row of loss values per step.
     """
     seed_torch(seed, "student", "weights")
     model = new_faceformer(
@@ -83,12 +84,13 @@ def train_network(
         model.start_from(*principal_components(sample, recipe.width))
     del sample
     encoder.freeze()
+    model.to(device := run_device())
 
     features = frozen_features(corpus, encoder, clips, recipe.alignment)
     clips = cut_to_features(clips, features, recipe.alignment)
 
     def speak(chosen: Sequence[Clip]) -> BatchOutput:
-        return BatchOutput(model.states(encoded(encoder, features, chosen), style_one_hots(corpus, chosen)))
+        return BatchOutput(model.states(encoded(encoder, features, chosen), style_one_hots(corpus, chosen, device)))
 
     history = train_student(
         model, speak, corpus, clips, parameter_groups(model, recipe),
@@ -96,7 +98,7 @@ def train_network(
         seed=seed, scratch=scratch, description=description, extra=extra, balanced=balanced,
         epochs=recipe.epochs, optimiser=recipe.optimiser, validation_epochs=recipe.validation_epochs,
     )  # fmt: skip
-    model.scale_motion(unit)
+    model.cpu().scale_motion(unit)
     model.eval()
     return model, history
 

@@ -31,6 +31,7 @@ from learn2talk_core.models.students.meshtalk.network import (
     one_hot_classes,
 )
 from learn2talk_core.models.students.student import load_as, save_student
+from learn2talk_core.run.device import run_device, sent
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import generator, seed_torch
@@ -85,7 +86,8 @@ def train_motion_prior(
     """Train the latent space: audio encoder, expression encoder and decoder.
 
     Returns:
-        A MeshTalk in the corpus's unit, whose context model is still untrained, and one row of loss values per step.
+        A MeshTalk on the CPU and in the corpus's unit, whose context model is still untrained, and one row of loss
+        values per step.
 
     Raises:
         BadInput: a batch of one window, or clips that are too few for a batch of two.
@@ -106,6 +108,8 @@ def train_motion_prior(
     mouth = torch.from_numpy(corpus.topology.regions["mouth"])
     with torch.no_grad():
         model.masks[0, upper] = 1.0
+    model.to(device := run_device())
+    upper, mouth = sent(upper, device), sent(mouth, device)
     mels = {
         clip.id: model.mel_columns(corpus.audio(clip), clip.frames, corpus.fps)
         for clip in progress(clips, "mel spectrograms", unit="clip")
@@ -117,26 +121,27 @@ def train_motion_prior(
     frames = min(recipe.frames, *(clip.frames for clip in clips))
     model.train()
 
-    def step(index: int) -> dict[str, float]:
+    def step(index: int) -> dict[str, Tensor]:
         rng = generator(seed, "motion prior", index)
         size = min(recipe.batch, len(clips))
         chosen = [clips[i] for i in rng.choice(len(clips), size, replace=False)]
         starts = [int(rng.integers(clip.frames - frames + 1)) for clip in chosen]
         batch = latent_windows(corpus, model, mels, chosen, starts, frames, unit)
         shift = 1 + int(rng.integers(size - 1))
-        picked = torch.arange(int(rng.integers(recipe.vertex_stride)), shape.vertices, recipe.vertex_stride)
+        first = int(rng.integers(recipe.vertex_stride))
+        picked = torch.arange(first, shape.vertices, recipe.vertex_stride, device=device)
         terms = latent_losses(model, batch, picked, mouth, upper, shift)
         loss = terms["reconstruction"] + recipe.crossing * terms["crossing"]
         for group in optimizer.param_groups:
             group["lr"] = peak * warmup_cosine(index, recipe.steps, 1.0)
         update(loss, optimizer, clip=1.0)
-        return {"loss": float(loss.detach()), **{name: float(value.detach()) for name, value in terms.items()}}
+        return {"loss": loss.detach(), **{name: value.detach() for name, value in terms.items()}}
 
     history = train(
         step, {"model": model, "optimizer": optimizer}, steps=recipe.steps, seed=seed, scratch=scratch,
         description=description,
     )  # fmt: skip
-    model.scale_motion(unit)
+    model.cpu().scale_motion(unit)
     model.eval()
     return model, history
 
@@ -186,7 +191,9 @@ def latent_windows(
     )
     meshes = np.stack([corpus.vertices(c, frames=slice(s, s + frames)) for c, s in zip(clips, starts, strict=True)])
     rest = np.stack([corpus.template(clip.speaker) for clip in clips])
-    template, moving = (torch.from_numpy(np.asarray(x, np.float32) / np.float32(unit)) for x in (rest, meshes))
+    template, moving = (
+        sent(torch.from_numpy(np.asarray(x, np.float32) / np.float32(unit)), audio.device) for x in (rest, meshes)
+    )
     return LatentWindows(template, moving, audio)
 
 
@@ -207,7 +214,8 @@ def latent_losses(
 
     def error(expression: Tensor, audio: Tensor, region: Tensor) -> Tensor:
         logprobs = model.encoder.fusion_model(expression, audio)
-        one_hot = one_hot_classes(logprobs, gumbel_noise(logprobs.shape) if model.training else None)
+        noise = gumbel_noise(logprobs.shape, device=logprobs.device) if model.training else None
+        one_hot = one_hot_classes(logprobs, noise)
         hidden = model.vertex_unet.hidden(batch.template, one_hot)
         return (model.vertex_unet.moved(hidden, region) - truth[:, :, region]).square().mean()
 
@@ -246,7 +254,7 @@ def train_network(
         scratch, description, extra, balanced: see `train_student`.
 
     Returns:
-        The model, in the corpus's unit, and one row of loss values per step.
+        The model, on the CPU and in the corpus's unit, and one row of loss values per step.
     """
     seed_torch(seed, "student", "weights")
     model = MeshTalk.from_settings(
@@ -259,6 +267,7 @@ def train_network(
     unit, _ = motion_unit(corpus, clips)
     model.scale_motion(1 / unit)
     model.eval()
+    model.to(device := run_device())
     codes = {clip.id: latent_codes(corpus, model, clip, unit) for clip in progress(clips, "latent codes", unit="clip")}
     wanted = any(weight for _, weight, _ in extra)
     power = unit**2  # the step divides by it: the cross-entropy is in no unit
@@ -269,10 +278,10 @@ def train_network(
         one_hot = F.one_hot(labels.clamp(min=0), model.shape.classes).float()
         logprobs = model.context_model(one_hot, audio)
         entropy = F.nll_loss(logprobs.flatten(0, 2), labels.flatten(), ignore_index=-1)
-        template = torch.from_numpy(np.stack([corpus.template(c.speaker) for c in chosen])).float() / unit
+        template = sent(torch.from_numpy(np.stack([corpus.template(c.speaker) for c in chosen])).float(), device) / unit
         own: list[tuple[str, float, Tensor]] = [("cross_entropy", power, entropy)]
         with torch.set_grad_enabled(wanted):
-            drawn = one_hot_classes(logprobs, gumbel_noise(logprobs.shape))
+            drawn = one_hot_classes(logprobs, gumbel_noise(logprobs.shape, device=device))
             states = model.vertex_unet.hidden(template, drawn)
             if not wanted:
                 own.append(("vertex", 0.0, power * measured(corpus, model, states, chosen, recipe.vertex_stride, unit)))
@@ -283,7 +292,7 @@ def train_network(
         unit=unit, form="mean", stride=recipe.vertex_stride, steps=recipe.steps, batch=recipe.batch, seed=seed,
         scratch=scratch, description=description, extra=extra, balanced=balanced, vertex=1.0 if wanted else 0.0,
     )  # fmt: skip
-    model.scale_motion(unit)
+    model.cpu().scale_motion(unit)
     model.eval()
     return model, history
 
@@ -292,7 +301,7 @@ def train_network(
 def latent_codes(corpus: Corpus, model: MeshTalk, clip: Clip, unit: float) -> tuple[Tensor, Tensor]:
     """Audio codes (T, 128) of a clip, and its most probable classes (T, heads)."""
     audio = model.audio_codes(corpus.audio(clip), clip.frames, corpus.fps)
-    meshes = torch.from_numpy(np.asarray(corpus.vertices(clip), np.float32) / np.float32(unit))
+    meshes = sent(torch.from_numpy(np.asarray(corpus.vertices(clip), np.float32) / np.float32(unit)), audio.device)
     expression = model.encoder.expression_encoder(meshes[None])
     return audio, model.encoder.fusion_model(expression, audio[None])[0].argmax(-1)
 
@@ -302,6 +311,6 @@ def measured(
 ) -> Tensor:
     """The vertex loss in `unit`s² of the decoded classes, on every `stride`-th vertex."""
     picked = slice(None, None, stride)
-    truth, mask = true_displacement(corpus, chosen, states.shape[1], picked, unit)
-    region = torch.arange(model.vertex_count)[picked]
+    truth, mask = true_displacement(corpus, chosen, states.shape[1], picked, unit, states.device)
+    region = torch.arange(model.vertex_count, device=states.device)[picked]
     return vertex_loss(model.displacement(states, region).flatten(2), truth, mask)

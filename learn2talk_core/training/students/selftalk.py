@@ -12,6 +12,7 @@ from learn2talk_core.losses.commutative import latent_consistency, text_consiste
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.students.selftalk.network import SelfTalk
 from learn2talk_core.models.students.selftalk.recogniser import Listener, open_recogniser
+from learn2talk_core.run.device import run_device, sent
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.statistics.recognition import ctc_greedy
@@ -92,7 +93,7 @@ def train_network(
         recogniser: the frozen recogniser; None loads the one that `recipe` names.
 
     Returns:
-        The model, in the corpus's unit, and one row of loss values per step.
+        The model, on the CPU and in the corpus's unit, and one row of loss values per step.
     """
     recogniser = open_recogniser(recipe.recogniser, encoder) if recogniser is None else recogniser
     seed_torch(seed, "student", "weights")
@@ -108,7 +109,10 @@ def train_network(
         model.start_from(*principal_components(sample, recipe.width))
     del sample
     encoder.freeze()
-    features, targets = frozen_features(corpus, encoder, clips), heard_texts(corpus, recogniser, clips)
+    heard = heard_texts(corpus, recogniser, clips)  # before the encoder moves, which may be the recogniser's too
+    model.to(device := run_device())
+    targets = {name: Target(*(sent(part, device) for part in target)) for name, target in heard.items()}
+    features = frozen_features(corpus, encoder, clips)
     # relative weights; as printed for Adam, whose epsilon makes their size matter
     scale = 1.0 if recipe.optimiser == "adam" else 1 / recipe.reconstruction_weight
 
@@ -131,7 +135,7 @@ def train_network(
         vertex=recipe.reconstruction_weight * scale, velocity=recipe.velocity_weight * scale,
         epochs=recipe.epochs, optimiser=recipe.optimiser, validation_epochs=recipe.validation_epochs,
     )  # fmt: skip
-    model.scale_motion(unit)
+    model.cpu().scale_motion(unit)
     model.eval()
     return model, history
 
@@ -160,5 +164,5 @@ def consistency_losses(
     read, logits = model.read_lips(moved, [target.positions for target in targets])
     lengths = [len(target.hidden) for target in targets]
     heard = nn.utils.rnn.pad_sequence([target.hidden for target in targets], batch_first=True)
-    mask = (torch.arange(read.shape[1])[None] < torch.tensor(lengths)[:, None]).to(read.device)
+    mask = torch.arange(read.shape[1])[None] < torch.tensor(lengths)[:, None]
     return latent_consistency(read, heard, mask), text_consistency(logits, lengths, [target.text for target in targets])

@@ -11,6 +11,7 @@ from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.losses.vertex import Form
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.students.voca.network import STATES, VOCA, speech_windows
+from learn2talk_core.run.device import run_device
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.training.scratch import Scratch
@@ -63,7 +64,7 @@ def train_network(
         scratch, description, extra, balanced: see `train_student`.
 
     Returns:
-        The model, in the corpus's unit, and one row of loss values per step.
+        The model, on the CPU and in the corpus's unit, and one row of loss values per step.
     """
     seed_torch(seed, "student", "weights")
     model = VOCA(
@@ -73,6 +74,7 @@ def train_network(
     unit, sample = motion_unit(corpus, clips)
     model.start_from(*principal_components(sample, STATES))
     del sample
+    model.to(device := run_device())
     features = {
         clip.id: encoder.listen(corpus.audio(clip), clip.frames, corpus.fps)
         for clip in progress(clips, "speech features", unit="clip")
@@ -80,7 +82,7 @@ def train_network(
 
     def speak(chosen: Sequence[Clip]) -> BatchOutput:
         windows = [speech_windows(features[clip.id], corpus.fps) for clip in chosen]
-        return BatchOutput(model.states_of_clips(windows, style_one_hots(corpus, chosen)))
+        return BatchOutput(model.states_of_clips(windows, style_one_hots(corpus, chosen, device)))
 
     own = [parameter for parameter in model.parameters() if parameter.requires_grad]
     history = train_student(
@@ -88,6 +90,6 @@ def train_network(
         unit=unit, form=recipe.vertex_loss, stride=recipe.vertex_stride, steps=recipe.steps, batch=recipe.batch,
         seed=seed, scratch=scratch, description=description, extra=extra, balanced=balanced, velocity=recipe.velocity,
     )  # fmt: skip
-    model.scale_motion(unit)
+    model.cpu().scale_motion(unit)
     model.eval()
     return model, history

@@ -60,7 +60,7 @@ def test_losses_equal_their_definition(corpus: Corpus, tmp_path: Path) -> None:
         )
     model.train()  # the batch norm of the step
     model.speech_encoder.eval()
-    truth, mask = true_displacement(corpus, clips, max(c.frames for c in clips), slice(None), 1.0)
+    truth, mask = true_displacement(corpus, clips, max(c.frames for c in clips), slice(None), 1.0, torch.device("cpu"))
     windows = [
         speech_windows(model.speech_encoder.listen(corpus.audio(c), c.frames, corpus.fps), corpus.fps) for c in clips
     ]

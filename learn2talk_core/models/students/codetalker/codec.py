@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from learn2talk_core.run.device import sent
 from learn2talk_core.run.recipe import refuse_other_recipe
 from learn2talk_core.run.weights import load_network, save_weights
 
@@ -298,7 +299,7 @@ def frame_mask(lengths: Sequence[int] | None, x: Tensor) -> Tensor | None:
     """(B, T) True at the frames of each clip of x (B, T, C), False in the padding; None if there is none."""
     if lengths is None or min(lengths) == x.shape[1]:
         return None
-    ends = torch.as_tensor(lengths, device=x.device)[:, None]
+    ends = sent(torch.as_tensor(lengths), x.device)[:, None]
     return torch.arange(x.shape[1], device=x.device)[None] < ends
 
 

@@ -29,6 +29,7 @@ from learn2talk_core.models.students.codetalker.codec import (
 )
 from learn2talk_core.models.students.codetalker.feedback import Feedback
 from learn2talk_core.models.students.student import AudioAlignment, Student
+from learn2talk_core.run.device import sent
 
 GROWTH = 1.1  # see `CodeTalker.growth`
 
@@ -145,7 +146,7 @@ class CodeTalker(Student):
             features = align_as_faceformer(encoder.frozen_features(wave)[None], self.alignment)
             hidden = encoder.encode_long(features, fps * self.audio_rate)
         hidden = hidden[:, : frames * self.audio_rate]
-        return self.decode_codes(self.codes(hidden.expand(len(styles), -1, -1), styles))
+        return self.decode_codes(self.codes(hidden.expand(len(styles), -1, -1), sent(styles, hidden.device)))
 
     def decode_codes(self, index: Tensor) -> Tensor:
         """Numbers of codes (B, T, codes) -> states (B, T, d)."""
@@ -164,7 +165,8 @@ class CodeTalker(Student):
         before = F.pad(truth[:, : frames - 1], (0, 0, 1, 0))  # the face at rest precedes the first frame
         phase = torch.arange(frames, device=audio.device) % self.period
         token = self.vertice_map(before) + (style @ self.learnable_style_emb.weight)[:, None] + self.PPE.pe[0, phase]
-        bias = causal_bias(frames, self.period, self.heads).to(audio).repeat(len(audio), 1, 1)
+        bias = causal_bias(frames, self.period, self.heads).to(audio.dtype)
+        bias = sent(bias, audio.device).repeat(len(audio), 1, 1)
         own = torch.arange(frames * self.audio_rate, device=audio.device) // self.audio_rate
         others = own[None] != torch.arange(frames, device=audio.device)[:, None]  # True: not attended
         decoded = self.transformer_decoder(
@@ -189,7 +191,7 @@ class CodeTalker(Student):
         frames, codec = audio.shape[1] // self.audio_rate, self.autoencoder
         layers = [CachedLayer(layer, self.audio_feature_map(audio), self.heads, self.audio_rate, frames)
                   for layer in self.transformer_decoder.layers]  # fmt: skip
-        bias = distance_bias(frames, self.period, self.heads).flip(1).to(audio)
+        bias = sent(distance_bias(frames, self.period, self.heads).flip(1).to(audio.dtype), audio.device)
         style = style @ self.learnable_style_emb.weight
         weight, offset = self._transition()
         positions = self.PPE.pe[0, : self.period]

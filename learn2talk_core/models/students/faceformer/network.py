@@ -25,6 +25,7 @@ from learn2talk_core.models.speech_encoders.loading import new_speech_encoder
 from learn2talk_core.models.speech_encoders.wav2vec2 import OFFICIAL_EPS, Wav2Vec2SpeechEncoder, align_as_faceformer
 from learn2talk_core.models.students.faceformer.compiled import Affine, DecoderLayer, decode
 from learn2talk_core.models.students.student import AudioAlignment, Student, StudentStream
+from learn2talk_core.run.device import sent
 from learn2talk_core.run.threads import one_thread
 
 
@@ -131,7 +132,7 @@ class FaceFormer(Student):
         else:
             features = align_as_faceformer(encoder.frozen_features(wave)[None], self.alignment)
             hidden = encoder.encode_long(features, fps * self.audio_rate)
-        return self.states(hidden.expand(len(styles), -1, -1), styles)[:, :frames]
+        return self.states(hidden.expand(len(styles), -1, -1), sent(styles, hidden.device))[:, :frames]
 
     def open_stream(self, style: Tensor, fps: float, memory: int) -> StudentStream:
         from learn2talk_core.models.students.faceformer.streaming import FaceFormerStream
@@ -186,7 +187,7 @@ class FaceFormer(Student):
         first = style + positions[0]
         # at frame t, the biases of the distances t, t-1, ..., 0 are a slice of this row
         frames = memory.shape[1] // self.audio_rate
-        bias = distance_bias(frames, self.period, self.heads).flip(1).to(memory)
+        bias = sent(distance_bias(frames, self.period, self.heads).flip(1).to(memory.dtype), memory.device)
         if compiled:
             return self._compiled_states(memory, transition, first, constant, bias)
         with one_thread():
@@ -266,7 +267,7 @@ class FaceFormer(Student):
         phase = torch.arange(frames, device=audio.device) % self.period
         token = self._drop(self.vertice_map(before) + self.obj_vector(style)[:, None] + self.PPE.pe[0, phase])
         query, key, value = self._in_projection(token)
-        bias = causal_bias(frames, self.period, self.heads).to(audio).repeat(batch, 1, 1)
+        bias = sent(causal_bias(frames, self.period, self.heads).to(audio.dtype), audio.device).repeat(batch, 1, 1)
         attended = self._attend(query, key, value, bias)
         return self._after_attention(token, attended, alignment, None)
 

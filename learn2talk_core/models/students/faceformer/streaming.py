@@ -28,7 +28,7 @@ class RollOut:
         positions = model.PPE.pe[0, : model.period]
         self._constant = offset + embedded + positions
         self._token = embedded + positions[0]
-        self._bias = distance_bias(memory, model.period, model.heads).flip(1)[:, None]
+        self._bias = distance_bias(memory, model.period, model.heads).flip(1)[:, None].to(embedded.device)
         self._keys = self._values = embedded.new_empty(model.heads, 0, embedded.shape[1] // model.heads)
 
     @torch.no_grad()

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.models.linear import by_onednn, linear
 from learn2talk_core.models.students.student import Student
+from learn2talk_core.run.device import device_of, sent
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.resample import interpolated_tensor
 
@@ -277,7 +278,7 @@ class ContextModel(nn.Module):
         inputs = [audio.new_zeros(len(audio), heads * hidden) for _ in weights]  # of each layer and of the logits
         labels = torch.zeros(len(audio), heads, dtype=torch.long, device=audio.device)
         for t in range(len(audio)):
-            noise = None if generator is None else gumbel_noise((heads, classes), generator).to(audio)
+            noise = None if generator is None else sent(gumbel_noise((heads, classes), generator), audio.device)
             base = [known[t].clone() for known in heard]
             for values, taps, given in zip(base, historic, inputs, strict=False):
                 for distance, weight in taps:
@@ -307,9 +308,11 @@ class ContextModel(nn.Module):
         return labels
 
 
-def gumbel_noise(shape: torch.Size | tuple[int, ...], generator: torch.Generator | None = None) -> Tensor:
-    """Noise g with which argmax(log p + g) draws from p."""
-    uniform = torch.rand(shape, generator=generator).clamp(min=1e-10)
+def gumbel_noise(
+    shape: torch.Size | tuple[int, ...], generator: torch.Generator | None = None, device: torch.device | None = None
+) -> Tensor:
+    """Noise g on `device` with which argmax(log p + g) draws from p; a `generator` must be of this device."""
+    uniform = torch.rand(shape, generator=generator, device=device).clamp(min=1e-10)
     return -(-uniform.log()).clamp(min=1e-10).log()
 
 
@@ -414,14 +417,14 @@ class MeshTalk(Student):
     def audio_codes(self, wave: np.ndarray, frames: int, fps: float) -> Tensor:
         """Audio codes (T, 128) of a clip (samples,); T is `frames`, or fewer for published weights."""
         if self.alignment == "pieces":
-            return self.encoder.audio_encoder.of_pieces(loud(wave), round(fps))[:frames]
+            return self.encoder.audio_encoder.of_pieces(sent(loud(wave), device_of(self)), round(fps))[:frames]
         return self.codes_of_columns(self.encoder.audio_encoder(self.mel_columns(wave, frames, fps)[None]), frames, fps)
 
     def mel_columns(self, wave: np.ndarray, frames: int, fps: float) -> Tensor:
         """Log-mel spectrogram (80, C) of a clip, of which `frames` frames can be encoded; column 50 is at its start."""
         columns = int((frames - 1) / fps * COLUMNS_PER_SECOND) + 2 + 2 * CONTEXT
         length = (columns + 2) * HOP  # the last column's window ends 2.5 hops after its centre
-        padded = F.pad(loud(wave), (CONTEXT * HOP, max(0, length - CONTEXT * HOP - len(wave))))
+        padded = F.pad(sent(loud(wave), device_of(self)), (CONTEXT * HOP, max(0, length - CONTEXT * HOP - len(wave))))
         return self.encoder.audio_encoder.melspec(padded[None, :length])[0, :, :columns]
 
     @staticmethod
@@ -440,7 +443,7 @@ class MeshTalk(Student):
         audio = self.audio_codes(wave, frames, fps)
         labels = self.context_model.sample(audio, torch.Generator().manual_seed(self.seed))
         one_hot = F.one_hot(labels, self.shape.classes).to(audio.dtype)
-        face = torch.from_numpy(np.ascontiguousarray(template, dtype=np.float32))
+        face = sent(torch.from_numpy(np.ascontiguousarray(template, dtype=np.float32)), audio.device)
         moved = self.vertex_unet(face[None], one_hot[None])[0]
         if self.smoothing:
             moved = smoothed_motion(moved, self.masks)
@@ -457,7 +460,7 @@ def smoothed_motion(motion: Tensor, masks: Tensor, radius: int = 4, sigma: float
     """Motion (T, V, 3) with the vertices of each mask (M, V) smoothed in time by a Gaussian of 2 · `radius` + 1 frames;
     the first and last frame are repeated beyond the ends."""
     weights = torch.exp(-0.5 * (torch.arange(-radius, radius + 1) / sigma) ** 2)
-    weights = (weights / weights.sum()).to(motion)
+    weights = sent((weights / weights.sum()).to(motion.dtype), motion.device)
     for mask in masks:
         chosen = mask.nonzero()[:, 0]
         part = motion[:, chosen]

@@ -18,6 +18,7 @@ from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.speech_encoders.loading import new_speech_encoder
 from learn2talk_core.models.speech_encoders.wav2vec2 import align_as_faceformer
 from learn2talk_core.models.students.student import AudioAlignment, Student
+from learn2talk_core.run.device import sent
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.resample import interpolated_tensor
 
@@ -166,7 +167,7 @@ class SelfTalk(Student):
             Lip features (B, N, lip_width) and logits (B, N, units), padded to the longest clip.
         """
         mapped = [
-            interpolated_tensor(self.lip_map(moved.flatten(1))[None], at.to(moved.device))[0]
+            interpolated_tensor(self.lip_map(moved.flatten(1))[None], sent(at, moved.device))[0]
             for moved, at in zip(lips, positions, strict=True)
         ]
         x = nn.utils.rnn.pad_sequence(mapped, batch_first=True)
@@ -193,7 +194,8 @@ class SelfTalk(Student):
                 found="none; the published file does not contain them",
                 fix="Import it again together with FLAME_masks.pkl (VOCASET) or BIWI_lip.pkl (BIWI).",
             )
-        moved = torch.from_numpy(np.ascontiguousarray(displacement[:, self.lips.numpy()]))
+        lips = np.ascontiguousarray(displacement[:, self.lips.cpu().numpy()])
+        moved = sent(torch.from_numpy(lips), self.lips.device)
         features, logits = self.read_lips([moved], [reading_positions(len(moved), fps, self.alignment)])
         return features[0], logits[0]
 
@@ -241,5 +243,5 @@ def _padding(lengths: Sequence[int] | None, x: Tensor) -> Tensor | None:
     """True in the padding of x (B, T, C); None if there is none."""
     if lengths is None or min(lengths) == x.shape[1]:
         return None
-    ends = torch.as_tensor(lengths, device=x.device)[:, None]
+    ends = sent(torch.as_tensor(lengths), x.device)[:, None]
     return torch.arange(x.shape[1], device=x.device)[None] >= ends

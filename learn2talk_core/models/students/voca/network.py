@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.speech_encoders.loading import new_speech_encoder
 from learn2talk_core.models.students.student import Student, StudentStream
+from learn2talk_core.run.device import sent
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.resample import interpolated_tensor
 
@@ -126,7 +127,8 @@ class VOCA(Student):
         padding, which the batch norm does not see."""
         lengths = [len(clip) for clip in windows]
         states = self.states(
-            torch.cat(list(windows)), styles.repeat_interleave(torch.tensor(lengths, device=styles.device), dim=0)
+            torch.cat(list(windows)),
+            styles.repeat_interleave(sent(torch.tensor(lengths), styles.device), dim=0, output_size=sum(lengths)),
         )
         return nn.utils.rnn.pad_sequence(list(states.split(lengths)), batch_first=True)
 

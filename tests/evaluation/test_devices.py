@@ -1,0 +1,57 @@
+"""Students predict and judges judge on a device that is not the CPU (`tests/fake_device.py`), as on the CPU."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.evaluation.judge import judge_clip, open_judging
+from learn2talk_core.evaluation.predict import Studio, predict_clip
+from learn2talk_core.run.device import run_device
+from tests.evaluation.test_judge import judges, predicted  # noqa: F401
+from tests.fake_device import fake_device
+from tests.toy import toy_corpus
+from tests.toy_networks import toy_network
+
+# A clip ends on the CPU; MeshTalk smooths the vertices of a mask.
+PREDICTED = {"evaluation/predict.py: predict_clip", "models/students/meshtalk/network.py: smoothed_motion"}
+JUDGED = {
+    "evaluation/judge.py: __init__", "evaluation/judge.py: sync_ratios", "models/lipreader.py: read_lips",
+}  # fmt: skip
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    return toy_corpus(tmp_path / "corpus")
+
+
+@pytest.mark.parametrize("network", ["faceformer", "selftalk", "codetalker", "voca", "meshtalk"])
+def test_a_student_predicts(corpus: Corpus, network: str) -> None:
+    clip = corpus.split("test_unseen")[0]
+    with fake_device() as waits:
+        student = toy_network(network, corpus).to(run_device())
+        motions = predict_clip(Studio(corpus, student, corpus.train_speakers), clip)
+        basis, bias = student.map_arrays()
+        waits.pop("models/students/student.py: map_arrays", None)
+    assert set(waits) <= PREDICTED
+    on_cpu = toy_network(network, corpus)
+    expected = predict_clip(Studio(corpus, on_cpu, corpus.train_speakers), clip)
+    assert [style for style, _ in motions] == [style for style, _ in expected]
+    for (_, states), (_, known) in zip(motions, expected, strict=True):
+        np.testing.assert_allclose(states, known, rtol=1e-3, atol=1e-4)
+    for array, known in zip((basis, bias), on_cpu.map_arrays(), strict=True):
+        np.testing.assert_array_equal(array, known)
+
+
+def test_the_judges_judge(corpus: Corpus, judges: tuple[str, str], predicted: dict[str, str]) -> None:  # noqa: F811
+    clip = corpus.split("test_seen")[0].id
+    with fake_device() as waits:
+        rows = judge_clip(open_judging(str(corpus.folder), predicted, judges), clip, lrp_threshold_mm=2.0)
+    assert set(waits) <= JUDGED
+    expected = judge_clip(open_judging(str(corpus.folder), predicted, judges), clip, lrp_threshold_mm=2.0)
+    for (*row, scores), (*known_row, known) in zip(rows, expected, strict=True):
+        assert row == known_row
+        assert scores.ratios.keys() == known.ratios.keys()
+        for key, ratio in scores.ratios.items():
+            assert ratio.value == pytest.approx(known.ratios[key].value, rel=1e-3, abs=1e-4), key

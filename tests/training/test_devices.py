@@ -1,0 +1,219 @@
+"""Every network trains on a device that is not the CPU, and gets the CPU's numbers there.
+
+See `tests/fake_device.py`: nothing mixes tensors of both places or calls numpy, and within the steps the program waits
+for the device only at the places named here. `tests/evaluation/test_devices.py` is about prediction and judging.
+"""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from learn2talk_core.corpus.format import Corpus
+from learn2talk_core.run.config import load_params
+from learn2talk_core.training import loop
+from learn2talk_core.training.lipreader import train_lipreader
+from learn2talk_core.training.phoneme_head import train_phoneme_head
+from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.training.student import ExtraTerm
+from learn2talk_core.training.student_terms import PhonemeTerm, closure_term
+from learn2talk_core.training.syncnet3d import read_windows, train_syncnet3d
+from learn2talk_core.training.wav2lip import ExpertTraining, train_audio_encoder, train_expert, train_generator
+from stages import speech_encoder
+from tests.fake_device import fake_device
+from tests.models.speech_encoders.test_whisper import tiny
+from tests.toy import toy_corpus
+from tests.training import test_lipreader as toy_reader
+from tests.training import test_phoneme_head as toy_head
+from tests.training import test_student as toy_faceformer
+from tests.training import test_syncnet3d as toy_syncnet3d
+from tests.training import test_wav2lip as toy_teacher
+from tests.training.students import test_codetalker as toy_codetalker
+from tests.training.students import test_meshtalk as toy_meshtalk
+from tests.training.students import test_selftalk as toy_selftalk
+from tests.training.students import test_voca as toy_voca
+from tests.training.test_speech_encoder import beeps
+
+LOGGING = {"training/loop.py: as_numbers", "training/loop.py: on_the_cpu"}  # of losses, and of a checkpoint
+BALANCE = {"losses/total.py: is_measured"}  # in the first steps, until the norms are known
+Curve = list[dict[str, float]]
+Trained = tuple[nn.Module, Curve]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Corpus:
+    return toy_corpus(tmp_path_factory.mktemp("devices") / "corpus")
+
+
+@pytest.fixture
+def trained(tmp_path: Path) -> Callable[..., Counter[str]]:
+    """Trains on both devices, compares, and returns where the program waited for the fake one."""
+
+    def both(fit: Callable[[Path], Trained]) -> Counter[str]:
+        with fake_device() as waits:
+            model, curve = fit(tmp_path / "fake")
+        assert all(type(value) is torch.Tensor for value in model.state_dict().values())  # back on the CPU
+        _, expected = fit(tmp_path / "cpu")
+        for row, known in zip(curve, expected, strict=True):  # later steps show that the updates are the same
+            assert row == pytest.approx(known, rel=2e-3, abs=1e-6)
+        return waits
+
+    return both
+
+
+def terms(corpus: Corpus) -> list[tuple[str, float, ExtraTerm]]:
+    clips = corpus.split("train")
+    return [
+        *toy_faceformer.extra_terms(corpus, 0.3),
+        ("closure", 0.1, closure_term(corpus, clips, 0.3)),
+        ("phoneme", 0.1, PhonemeTerm(corpus, clips, 0)),
+    ]
+
+
+def test_faceformer_with_every_term(corpus: Corpus, trained: Callable[..., Counter[str]]) -> None:
+    recipe = replace(toy_faceformer.RECIPE, steps=3, batch=2, vertex_stride=2, dropout=0.0)
+    waits = trained(lambda folder: toy_faceformer.fit(corpus, folder, recipe, terms(corpus)))
+    assert set(waits) <= LOGGING | BALANCE
+    assert waits["losses/total.py: is_measured"] <= 2 * 4  # of four terms, in the first two steps
+
+
+def test_selftalk(corpus: Corpus, trained: Callable[..., Counter[str]]) -> None:
+    recipe = replace(toy_selftalk.RECIPE, steps=2, batch=2)
+    assert set(trained(lambda folder: toy_selftalk.fit(corpus, folder, recipe, terms(corpus)))) <= LOGGING | BALANCE
+
+
+def test_voca(corpus: Corpus, trained: Callable[..., Counter[str]]) -> None:
+    recipe = replace(toy_voca.RECIPE, steps=2, batch=2)
+    assert set(trained(lambda folder: toy_voca.fit(corpus, folder, recipe, terms(corpus)))) <= LOGGING | BALANCE
+
+
+def test_codetalker_and_its_codec(corpus: Corpus, trained: Callable[..., Counter[str]]) -> None:
+    prior = replace(toy_codetalker.PRIOR, steps=2, batch=2)
+    recipe = replace(toy_codetalker.RECIPE, steps=2, batch=2)
+    assert set(trained(lambda folder: toy_codetalker.prior(corpus, folder, prior))) <= LOGGING
+
+    def fit(folder: Path) -> Trained:
+        codec, _ = toy_codetalker.prior(corpus, folder / "prior", prior)
+        return toy_codetalker.fit(corpus, folder / "network", codec, recipe, terms(corpus))
+
+    assert set(trained(fit)) <= LOGGING | BALANCE
+
+
+def test_meshtalk_and_its_latent_space(corpus: Corpus, tmp_path: Path, trained: Callable[..., Counter[str]]) -> None:
+    latent = replace(toy_meshtalk.LATENT, steps=2, batch=2)
+
+    def prior(folder: Path) -> Trained:
+        with Scratch(folder) as scratch:
+            return toy_meshtalk.train_motion_prior(
+                corpus, corpus.split("train"), latent, seed=0, scratch=scratch, description="toy"
+            )
+
+    assert set(trained(prior)) <= LOGGING
+    given = toy_meshtalk.Prior(*prior(tmp_path / "prior"))
+    assert set(trained(lambda folder: toy_meshtalk.fit(corpus, given, folder, terms(corpus)))) <= LOGGING | BALANCE
+
+
+@pytest.mark.parametrize("role", ["metric", "loss"])
+def test_syncnet3d(corpus: Corpus, role: str, trained: Callable[..., Counter[str]]) -> None:
+    recipe = replace(toy_syncnet3d.RECIPE, steps=2, clips=3, windows=8)
+
+    def fit(folder: Path) -> Trained:
+        with Scratch(folder) as scratch:
+            return train_syncnet3d(
+                corpus, read_windows(corpus, "train"), toy_syncnet3d.NETWORK, recipe, role, seed=0, scratch=scratch
+            )  # type: ignore[arg-type]
+
+    assert set(trained(fit)) <= LOGGING
+
+
+def test_lip_reader(trained: Callable[..., Counter[str]]) -> None:
+    clips = [toy_reader.open_and_shut(seed) for seed in range(3)]
+    recipe = replace(toy_reader.RECIPE, steps=2, batch=2)
+
+    def fit(folder: Path) -> Trained:
+        with Scratch(folder) as scratch:
+            return train_lipreader(toy_reader.reader(), clips, recipe, seed=3, scratch=scratch, description="toy")
+
+    assert set(trained(fit)) <= LOGGING
+
+
+def test_teacher_with_its_expert_and_its_ears(trained: Callable[..., Counter[str]]) -> None:
+    clips = [toy_teacher.numbered_clip(12, first) for first in (0, 100)]
+
+    def fit(folder: Path) -> Trained:
+        with Scratch(folder / "1") as first, Scratch(folder / "2") as second, Scratch(folder / "3") as third:
+            expert, _ = train_expert(clips, ExpertTraining(0.05, 2, 2, 2, 1e-3), seed=1, scratch=first)
+            ears, _ = train_audio_encoder(clips, toy_teacher.RECIPE, seed=1, scratch=second)
+            return train_generator(clips, expert, ears, toy_teacher.RECIPE, seed=1, scratch=third)
+
+    assert set(trained(fit)) <= LOGGING
+
+
+def test_phoneme_head(trained: Callable[..., Counter[str]]) -> None:
+    recipe = replace(toy_head.RECIPE, steps=2, batch=2, dropout=0.0)
+
+    def fit(folder: Path) -> Trained:
+        with Scratch(folder) as scratch:
+            return train_phoneme_head(tiny(), [beeps(0), beeps(1)], recipe, seed=0, scratch=scratch)
+
+    # the frozen encoder hears waves on the CPU, as they are recorded
+    assert set(trained(fit)) <= LOGGING
+
+
+def test_speech_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    params = load_params(speech_encoder.Params, "speech_encoder", "pretraining/params.yaml")
+    small = replace(params, checkpoint="weights/none", tcn_width=8, width=16, layers=1, heads=2, steps=2, batch=2,
+                    dropout=0.0, window=0.8)  # fmt: skip
+    said = [beeps(number) for number in range(3)]
+    video = SimpleNamespace(split=lambda *_: said, audio=lambda clip: clip.wave)
+    monkeypatch.setattr(speech_encoder, "open_talking_video", lambda _: video)
+    found = {}
+    for name in ("fake", "cpu"):
+        (tmp_path / name / speech_encoder.VIDEO).mkdir(parents=True)
+        monkeypatch.chdir(tmp_path / name)
+        if name == "fake":
+            with fake_device() as waits:
+                speech_encoder.main(small)
+            assert set(waits) <= LOGGING
+        else:
+            speech_encoder.main(small)
+        found[name] = Path(speech_encoder.CURVE).read_text().splitlines()
+    for row, known in zip(found["fake"][1:], found["cpu"][1:], strict=True):
+        assert [float(x) for x in row.split(",")] == pytest.approx([float(x) for x in known.split(",")], rel=1e-3)
+
+
+def test_a_run_goes_on_with_a_warning_on_another_device(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(loop, "BLOCK", 2)
+    monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "SAVE_RATIO", 0.0)
+    recipe = replace(toy_faceformer.RECIPE, steps=6, batch=2, dropout=0.0)
+    _, whole = toy_faceformer.fit(corpus, tmp_path / "whole", recipe)
+
+    calls = iter(range(100))
+
+    def killed(*_: object) -> None:
+        if next(calls) == 5:
+            raise KeyboardInterrupt
+
+    with fake_device():
+        with monkeypatch.context() as patch:
+            patch.setattr(
+                "learn2talk_core.training.student.warmup_cosine", lambda *a: killed() or loop.warmup_cosine(*a)
+            )
+            with pytest.raises(KeyboardInterrupt):
+                toy_faceformer.fit(corpus, tmp_path / "moved", recipe)
+    model, curve = toy_faceformer.fit(corpus, tmp_path / "moved", recipe)
+    assert (
+        "begun on fake and resumed on cpu; the result will differ in its bytes from a run on one device" in caplog.text
+    )
+    assert [row["step"] for row in curve] == list(range(6))
+    for row, known in zip(curve, whole, strict=True):
+        assert row == pytest.approx(known, rel=2e-3)
+    assert next(model.parameters()).device.type == "cpu"
