@@ -12,6 +12,7 @@ from torch import Tensor
 
 from learn2talk_core.losses.total import GradientBalance
 from learn2talk_core.run.progress import log
+from learn2talk_core.training.loop import as_numbers
 
 FIRST_STEPS = 10
 SMALLEST, LARGEST = 1e-3, 1e3
@@ -53,11 +54,11 @@ class LossShares:
         yet, and a last layer that starts at 0 passes no gradient on.
         """
         shares: dict[str, list[float]] = {}
-        for step in self._norms:
-            reference = float(step.get(REFERENCE, 0.0))
+        for step in as_numbers(self._norms):
+            reference = step.get(REFERENCE, 0.0)
             for name, norm in step.items():
                 if name != REFERENCE and reference > 0:
-                    shares.setdefault(name, []).append(float(norm) / reference)
+                    shares.setdefault(name, []).append(norm / reference)
         found = {
             name: float(np.median([value for value in values if value] or [0.0])) for name, values in shares.items()
         }
