@@ -93,7 +93,9 @@ def overall_loss(
             if index > 0 and not balance.is_measured(index):  # first step: measure before weighting
                 (gradient,) = torch.autograd.grad(term(latents), latents, retain_graph=True)
                 balance.record(index, gradient.norm().double())
-            share = balance.share_weight(index) if index > 0 else torch.ones_like(total, dtype=torch.float64)
+            share = torch.ones_like(total, dtype=torch.float64)
+            if index > 0:  # of the gradient of the vertex loss times its own weight
+                share = balance.share_weight(index) * terms[0][1]
             value = term(balance.measured(latents, index, weight * share))
             part = (weight * share).to(value.dtype) * value
         total = total + part

@@ -299,3 +299,15 @@ def test_validation_loss_is_the_mean_over_styles_of_an_unseen_speaker(corpus: Co
 def test_an_alignment_of_faceformer_needs_a_wav2vec(corpus: Corpus) -> None:
     with pytest.raises(BadInput, match=r"a wav2vec 2\.0"):
         frozen_features(corpus, object(), corpus.split("train"), "vocaset")  # type: ignore[arg-type]
+
+
+def test_measuring_the_shares_changes_nothing(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        measured, _ = fit(corpus, tmp_path / "a", extra=extra_terms(corpus, 0.3))
+    assert "toy: gradients of the loss terms relative to the vertex loss's: sync 0.3" in caplog.text
+    monkeypatch.setattr("learn2talk_core.training.student.FIRST_STEPS", 0)
+    plain, _ = fit(corpus, tmp_path / "b", extra=extra_terms(corpus, 0.3))
+    for key, value in plain.state_dict().items():
+        assert torch.equal(value, measured.state_dict()[key]), key
