@@ -73,6 +73,12 @@ def fake_device() -> Iterator[Counter[str]]:
             setattr(torch, name, value)
 
 
+def waited_only(waits: Counter[str], places: set[str]) -> None:
+    """Assert that the program waited for the device at these places only."""
+    elsewhere = {place: count for place, count in waits.items() if place not in places}
+    assert not elsewhere, f"waits for the device: {elsewhere}"
+
+
 class _AtOnce:
     """An executor without threads, which `_Everywhere` would not see."""
 

@@ -10,6 +10,7 @@ import torch
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.corpus.predictions import write_predictions
 from learn2talk_core.models.students.student import Student
+from learn2talk_core.run.device import enough_memory
 
 Motions = list[tuple[str, np.ndarray]]  # style, and the student's states (T, d) float32
 
@@ -32,7 +33,8 @@ def predict_clip(studio: Studio, clip: Clip) -> Motions:
     styles = (clip.speaker,) if clip.speaker in speakers else speakers if student.has_styles else speakers[:1]
     one_hot = torch.eye(len(speakers))[[speakers.index(style) for style in styles]]
     template = corpus.template(clip.speaker)
-    states = student.predict_states(corpus.audio(clip), corpus.fps, one_hot, clip.frames, template)
+    with enough_memory(f"predicting {clip.id}", "workers of predict"):
+        states = student.predict_states(corpus.audio(clip), corpus.fps, one_hot, clip.frames, template)
     return list(zip(styles, states.cpu().numpy(), strict=True))
 
 

@@ -11,7 +11,6 @@ from typing import TypeVar
 
 from learn2talk_core.run import processes
 from learn2talk_core.run.config import load_params
-from learn2talk_core.run.device import device_name, run_device
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import write_json
 from learn2talk_core.run.paths import COST
@@ -26,9 +25,9 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | s
 
     `main(params)`, or `main(params, role)` where the stage is run once for each of `roles`, does the work and returns
     one sentence that says what it made. If the roles are the students or avatars of a run, `roles` is the name of the
-    parameter that lists them. Time, peak memory and the run's device go to `metrics/cost/NAME[-ROLE].json`, those of a
-    student or avatar to `metrics/cost/students/ROLE.json` or `metrics/cost/avatars/ROLE.json`. Errors are handled by
-    `run_program`. Under `accelerate launch` or `torchrun` it joins the other processes.
+    parameter that lists them. Time, peak memory and the device of networks go to `metrics/cost/NAME[-ROLE].json`, those
+    of a student or avatar to `metrics/cost/students/ROLE.json` or `metrics/cost/avatars/ROLE.json`. Errors are handled
+    by `run_program`. Under `accelerate launch` or `torchrun` it joins the other processes.
     """
     name = sys.modules["__main__"].__spec__.name.rpartition(".")[2]  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(prog=f"python -m stages.{name}", description=sys.modules["__main__"].__doc__)
@@ -45,7 +44,7 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | s
         with processes.joined():
             if processes.rank() > 0:
                 logging.getLogger().setLevel(logging.WARNING)
-            device = device_name(run_device())
+            device = _device()
             values = load_params(params, name)
             if isinstance(roles, str) and role not in (known := getattr(values, roles)):
                 expected = f"one of {', '.join(known) or 'none'}"
@@ -54,7 +53,7 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | s
             seconds = time.perf_counter() - start
             memory = peak_memory_mb()
             place = f"{roles.removeprefix('taught_')}/{role}" if isinstance(roles, str) else label
-            cost = {"seconds": round(seconds, 1), "peak_memory_mb": round(memory), "device": device}
+            cost = {"seconds": round(seconds, 1), "peak_memory_mb": round(memory)} | device
             write_json(f"{COST}/{place}.json", {label: cost})
             log.info("%s: %s (%.1f s, %.0f MB at most)", label, made, seconds, memory)
         return 0
@@ -64,6 +63,15 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | s
         os._exit(status)  # immediately, without waiting for other threads
     if status:
         sys.exit(status)
+
+
+def _device() -> dict[str, str]:
+    """The name of the run's device; nothing for a stage that does not import torch, which takes seconds."""
+    if "torch" not in sys.modules:
+        return {}
+    from learn2talk_core.run.device import device_name, run_device
+
+    return {"device": device_name(run_device())}
 
 
 def peak_memory_mb() -> float:
