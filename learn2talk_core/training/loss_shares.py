@@ -12,7 +12,7 @@ from torch import Tensor
 
 from learn2talk_core.losses.total import GradientBalance
 from learn2talk_core.run.progress import log
-from learn2talk_core.training.loop import as_numbers
+from learn2talk_core.training.loop import read_values
 
 FIRST_STEPS = 10
 SMALLEST, LARGEST = 1e-3, 1e3
@@ -54,7 +54,7 @@ class LossShares:
         yet, and a last layer that starts at 0 passes no gradient on.
         """
         shares: dict[str, list[float]] = {}
-        for step in as_numbers(self._norms):
+        for step in read_values(self._norms):
             reference = step.get(REFERENCE, 0.0)
             for name, norm in step.items():
                 if name != REFERENCE and reference > 0:
