@@ -28,7 +28,7 @@ SYNCNET3D, LIPREADER, TEACHER = f"{paths.SYNCNET3D}/loss", f"{paths.LIPREADER}/l
 @dataclass(frozen=True)
 class Params:
     balance: Literal["gradient", "none"]
-    lipread_frames: int
+    lipread_frames: int | None
     lipread_clips: int
     lambda_closure: float
     closure_sharpness: float

@@ -1,6 +1,6 @@
 """The 3D datasets that a corpus can be made from, and their settings: group `corpus.source` of params.yaml."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -9,6 +9,7 @@ from learn2talk_core.datasets.biwi import read_biwi
 from learn2talk_core.datasets.folder import read_folder
 from learn2talk_core.datasets.source import Source
 from learn2talk_core.datasets.vocaset import read_vocaset
+from learn2talk_core.mesh.texture import read_texture
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import visible
 
@@ -28,6 +29,7 @@ class Settings:
         axes: which axes of the files point to the speaker's left, up and out of the face.
         lips, upper_face, mouth: region files inside `path`, see `mesh.regions.read_ids`.
         audio_offset_ms: milliseconds by which the sound is delayed against the motion; negative makes it earlier.
+        texture: an OBJ file inside `path` with texture coordinates, see `mesh.texture.read_texture`; None is without.
     """
 
     path: str
@@ -39,6 +41,7 @@ class Settings:
     upper_face: str | None
     mouth: str | None
     audio_offset_ms: float
+    texture: str | None = None
 
 
 # The settings of a dataset besides path and audio_offset_ms: required ones, and optional ones that may be null.
@@ -50,7 +53,7 @@ TAKES: dict[Dataset, tuple[tuple[str, ...], tuple[str, ...]]] = {
 
 
 def open_source(dataset: Dataset, settings: Settings) -> Source:
-    """Open a dataset; clips are read one by one while the corpus is written.
+    """Open a dataset, with its texture if one is named; clips are read one by one while the corpus is written.
 
     Raises:
         BadInput: a required setting is null, a setting that the dataset does not take is not null, there is no such
@@ -59,6 +62,14 @@ def open_source(dataset: Dataset, settings: Settings) -> Source:
     _refuse_wrong_settings(dataset, settings)
     path = Path(settings.path)
     _refuse_missing(path)
+    source = _open(dataset, settings, path)
+    if settings.texture is None:
+        return source
+    texture = read_texture(inside(path, settings.texture), source.topology.faces)
+    return replace(source, topology=replace(source.topology, texture=texture))
+
+
+def _open(dataset: Dataset, settings: Settings, path: Path) -> Source:
     lips = None if settings.lips is None else inside(path, settings.lips)
     if dataset == "vocaset":
         return read_vocaset(path, lips=lips, audio_offset_ms=settings.audio_offset_ms)

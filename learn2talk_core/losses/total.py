@@ -66,6 +66,7 @@ def overall_loss(
     terms: list[tuple[str, float, Term]],
     balance: GradientBalance | None,
     own: Sequence[tuple[str, float, torch.Tensor]] = (),
+    weighted: dict[str, torch.Tensor] | None = None,
 ) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     """Eq. 8 over any number of terms, plus the network's own losses.
 
@@ -75,6 +76,7 @@ def overall_loss(
             A term with lambda 0 is not computed.
         balance: None for `balance: none`.
         own: (name, weight, value) of the network's own other losses, which no balance scales.
+        weighted: gets each term times its weight by name, for a caller that measures them.
 
     Returns:
         The scalar L, and the values of the terms by name, including L as `loss`, as float64 scalars.
@@ -86,16 +88,24 @@ def overall_loss(
             continue
         if balance is None:
             value = term(latents)
-            total = total + weight * value
+            part = weight * value
         else:
             if index > 0 and not balance.is_measured(index):  # first step: measure before weighting
                 (gradient,) = torch.autograd.grad(term(latents), latents, retain_graph=True)
                 balance.record(index, gradient.norm().double())
-            share = balance.share_weight(index) if index > 0 else torch.ones_like(total, dtype=torch.float64)
+            share = torch.ones_like(total, dtype=torch.float64)
+            if index > 0:  # of the gradient of the vertex loss times its own weight
+                share = balance.share_weight(index) * terms[0][1]
             value = term(balance.measured(latents, index, weight * share))
-            total = total + (weight * share).to(value.dtype) * value
+            part = (weight * share).to(value.dtype) * value
+        total = total + part
         values[name] = value.detach().double()
+        if weighted is not None:
+            weighted[name] = part
     for name, weight, value in own:
-        total = total + weight * value
+        part = weight * value
+        total = total + part
         values[name] = value.detach().double()
+        if weighted is not None:
+            weighted[name] = part
     return total, {"loss": total.detach().double(), **values}

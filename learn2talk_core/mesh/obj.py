@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-POINT, FACE = b"v", b"f"
+POINT, FACE, COORDINATE = b"v", b"f", b"vt"
 
 
 def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -36,6 +36,34 @@ def read_obj(path: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         except (ValueError, OverflowError) as error:
             raise type(error)(f"line {line}: {error}") from error
     return np.array(vertices).reshape(-1, 3), np.array(corners, np.int64), np.array(counts, np.int64)
+
+
+def read_obj_uv(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Triangles (F, 3) int64 and the texture coordinates (F, 3, 2) float64 of their corners.
+
+    Raises:
+        ValueError, OverflowError: another polygon, or a corner without coordinates; the message has the line number.
+    """
+    known = 0
+    coordinates, faces, places = array("d"), array("i"), array("i")
+    for line, (kind, *fields) in _statements(_plain(path.read_bytes())):
+        try:
+            if kind == POINT:
+                known += 1
+            elif kind == COORDINATE:
+                u, v = map(float, fields[:2])
+                coordinates.extend((u, v))
+            elif kind == FACE:
+                if len(fields) != 3:
+                    raise ValueError(f"a polygon with {len(fields)} corners")
+                faces.extend(_corner(field, known) for field in fields)
+                places.extend(_corner(field.partition(b"/")[2], len(coordinates) // 2) for field in fields)
+        except (ValueError, OverflowError) as error:
+            raise type(error)(f"line {line}: {error}") from error
+    if places and not 0 <= min(places) <= max(places) < len(coordinates) // 2:
+        raise ValueError(f"texture coordinates {max(places) + 1} of {len(coordinates) // 2}")
+    triangles = np.array(faces, np.int64).reshape(-1, 3)
+    return triangles, np.array(coordinates).reshape(-1, 2)[np.array(places, np.int64)].reshape(-1, 3, 2)
 
 
 def _plain(content: bytes) -> bytes:

@@ -13,6 +13,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from learn2talk_core.mesh.cavity import CAVITY_COLOUR
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import missing, read_json
 from learn2talk_core.untrusted.pickles import load_array, load_pickle
@@ -26,7 +27,8 @@ UPPER_FACE = (60.0, 50.0, 36.0)  # mm: half width, lowest height above the lips,
 HIDDEN = 3.0  # mm by which a surface must lie in front of a hidden vertex; pressed lips overlap by less
 LAST = 2**31 - 1  # the largest vertex number that is accepted
 COLUMN = 5.0  # mm between two lip pairs
-SKIN, LIPS, CAVITY_COLOUR = (0.86, 0.66, 0.56), (0.74, 0.40, 0.35), (0.30, 0.11, 0.11)  # albedo, RGB
+LIP_SIZE = (27.0, 9.5, 10.5)  # mm: half width of the mouth; height of the upper and of the lower lip in its middle
+SKIN, LIPS = (0.86, 0.66, 0.56), (0.74, 0.40, 0.35)  # albedo, RGB
 
 _FIX = "Write one list of whole numbers, counted from 0, or of true and false."
 
@@ -81,16 +83,31 @@ def regions_from_lips(
 def face_colours(
     template: np.ndarray, faces: np.ndarray, regions: Mapping[str, np.ndarray], *, mm_per_unit: float
 ) -> np.ndarray:
-    """(V, 3) albedo for a dataset without colours: skin, redder lips, and a dark mouth cavity."""
+    """(V, 3) albedo for a dataset without colours: skin, redder lips, and a dark mouth cavity.
+
+    If the region `lips` contains more than lips, they are found around the line between them (`mouth_centre`).
+    """
     face = np.asarray(template, np.float64) * mm_per_unit
     view, lips = regions["mouth_view"], regions["lips"]
     colours = np.tile(np.array(SKIN, np.float32), (len(face), 1))
     across, up, _ = np.abs(face[view] - _front(face[regions.get("mouth_centre", lips)])).T
     box = (across < CAVITY[0]) & (up < CAVITY[1])
     colours[view[box & hidden_from_front(face, faces, view)]] = CAVITY_COLOUR
-    if "mouth_centre" not in regions:
-        colours[lips] = LIPS
+    colours[lips if "mouth_centre" not in regions else _lips_around(face, view, face[regions["mouth_centre"]])] = LIPS
     return colours
+
+
+def _lips_around(face: np.ndarray, view: np.ndarray, line: np.ndarray) -> np.ndarray:
+    """The vertices of `view` on the lips, if the lips meet along the points `line` (n, 3): a lens around that line,
+    which may be curved, and not deeper than the lips reach."""
+    order = np.argsort(line[:, 0])
+    x, y, z = face[view].T
+    half, upper, lower = LIP_SIZE
+    across = x - (line[:, 0].min() + line[:, 0].max()) / 2
+    curve = np.polynomial.Polynomial.fit(line[order, 0], line[order, 1], 2)
+    above = y - curve(x)
+    height = np.where(above > 0, upper, lower) * np.sqrt(np.clip(1 - (across / half) ** 2, 0, 1))
+    return view[(np.abs(above) < height) & (np.abs(across) < half) & (z > line[:, 2].min() - half)]
 
 
 def hidden_from_front(face: np.ndarray, faces: np.ndarray, ids: np.ndarray, margin: float = HIDDEN) -> np.ndarray:

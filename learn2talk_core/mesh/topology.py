@@ -15,6 +15,19 @@ REGION = "region_"  # prefix of a region's array in the file
 
 
 @dataclass(frozen=True)
+class Texture:
+    """The picture of a face's skin, and where each triangle of the mesh has its part of it.
+
+    Attributes:
+        uv: (F, 3, 2) float32 coordinates of each triangle's corners; v = 0 is the bottom of the picture.
+        image: (H, W, 3) uint8 RGB, row 0 on top.
+    """
+
+    uv: np.ndarray
+    image: np.ndarray
+
+
+@dataclass(frozen=True)
 class Topology:
     """The mesh without its positions.
 
@@ -25,12 +38,14 @@ class Topology:
             mouth cavity), and, if `lips` contains more than lips, `mouth_centre` (the camera looks at its centre).
         lip_pairs: (P, 2) int64, a vertex of the inner upper lip and the opposite one of the lower lip.
         colours: (V, 3) float32 albedo, RGB in 0..1.
+        texture: a finer picture of the skin, for the lip reader; None without.
     """
 
     faces: np.ndarray
     regions: Mapping[str, np.ndarray]
     lip_pairs: np.ndarray
     colours: np.ndarray
+    texture: Texture | None = None
 
 
 def save_topology(path: str | Path, topology: Topology) -> None:
@@ -40,6 +55,8 @@ def save_topology(path: str | Path, topology: Topology) -> None:
         "lip_pairs": np.asarray(topology.lip_pairs, np.int64).reshape(-1, 2),
         "colours": np.asarray(topology.colours, np.float32),
     }
+    if topology.texture is not None:
+        arrays |= {"uv": np.asarray(topology.texture.uv, np.float32), "texture": topology.texture.image}
     for name in sorted(topology.regions):
         arrays[REGION + name] = np.asarray(topology.regions[name], np.int64)
     with whole_file(path) as partial, partial.open("wb") as file:
@@ -56,13 +73,20 @@ def load_topology(path: str | Path, *, made_by: str = "dvc repro corpus") -> Top
         regions={key.removeprefix(REGION): value for key, value in arrays.items() if key.startswith(REGION)},
         lip_pairs=arrays["lip_pairs"],
         colours=arrays["colours"],
+        texture=Texture(arrays["uv"], arrays["texture"]) if {"uv", "texture"} <= arrays.keys() else None,
     )
-    ends = {"faces": (3,), "lip_pairs": (2,), "colours": (3,)}
+    ends = {"faces": (3,), "lip_pairs": (2,), "colours": (3,), "uv": (3, 2)}
+    if topology.texture is not None:
+        ends["texture"] = (arrays["texture"].shape[1:2] or (0,))[0], 3
+        if len(arrays["uv"]) != len(topology.faces) or arrays["texture"].dtype != np.uint8:
+            found = f"{len(arrays['uv'])} triangles, {arrays['texture'].dtype}"
+            expected = f"{len(topology.faces)} triangles with texture coordinates, and a picture of bytes"
+            raise BadInput(f"{path}: texture", expected=expected, found=found, fix=fix)
     for name, array in arrays.items():
         right = (
             array.shape[1:] == ends.get(name, ())
             and array.ndim
-            and array.dtype.kind in ("f" if name == "colours" else "iu")
+            and array.dtype.kind in ("f" if name in ("colours", "uv") else "iu")
         )
         if not right or not np.isfinite(array).all():
             found = f"{array.dtype} of shape {array.shape}"

@@ -6,8 +6,10 @@ to states and to the network's own losses. `training/student_terms.py` has the t
 of the student's states: if the map from states to vertices is affine, each computes only the vertices that it needs.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from dataclasses import replace
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -17,14 +19,21 @@ from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.losses.total import GradientBalance, Term, overall_loss
 from learn2talk_core.losses.vertex import Form, vertex_loss
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
-from learn2talk_core.models.students.student import Student
+from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder, align_as_faceformer
+from learn2talk_core.models.students.student import AudioAlignment, Student
 from learn2talk_core.run import processes
 from learn2talk_core.run.device import device_of, sent
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import generator
 from learn2talk_core.training.loop import beside_the_step, train, update, warmup_cosine
+from learn2talk_core.training.loss_shares import FIRST_STEPS, LossShares
 from learn2talk_core.training.scratch import Scratch
+
+# How a student is optimised. `scaled`: motion in multiples of its root mean square, AdamW with β2 = 0.98, learning
+# rates by layer, warm-up and cosine, gradients clipped. `adam`: as the papers' code, motion in the corpus's unit, Adam
+# with torch's defaults, one constant learning rate, no clipping.
+Optimiser = Literal["scaled", "adam"]
 
 
 class BatchOutput(NamedTuple):
@@ -62,19 +71,42 @@ class ExtraTerm(Protocol):
     def __call__(self, student: Student, h: Tensor, clips: Sequence[Clip], *, unit: float, step: int) -> Tensor: ...
 
 
-def frozen_features(corpus: Corpus, encoder: SpeechEncoder, clips: Sequence[Clip]) -> dict[str, Tensor]:
+def frozen_features(
+    corpus: Corpus, encoder: SpeechEncoder, clips: Sequence[Clip], alignment: AudioAlignment = "time"
+) -> dict[str, Tensor]:
     """The features (T, C) of the speech encoder's frozen part at the frames of each clip, by clip id. They are computed
-    once, because training never changes them (paper, Sect. III-B)."""
-    return {
-        clip.id: encoder.resample(encoder.frozen_features(corpus.audio(clip))[None], clip.frames, corpus.fps)[0]
-        for clip in progress(clips, "speech features", unit="clip")
-    }
+    once, because training never changes them (paper, Sect. III-B).
+
+    With the alignment `biwi`, (2T', C): two features for each of T' ≤ T frames, see `cut_to_features`.
+    """
+    if alignment != "time" and not isinstance(encoder, Wav2Vec2SpeechEncoder):
+        raise BadInput(
+            "alignment",
+            expected="a wav2vec 2.0 (experts.speech_encoder) for FaceFormer's alignment of sound and frames",
+            found=type(encoder).__name__,
+            fix="Import facebook/wav2vec2-base-960h, or set alignment to time.",
+        )
+
+    def aligned(clip: Clip) -> Tensor:
+        features = encoder.frozen_features(corpus.audio(clip))[None]
+        if alignment == "time":
+            return encoder.resample(features, clip.frames, corpus.fps)[0]
+        return align_as_faceformer(features, alignment, clip.frames)[0]
+
+    return {clip.id: aligned(clip) for clip in progress(clips, "speech features", unit="clip")}
+
+
+def cut_to_features(clips: Sequence[Clip], features: Mapping[str, Tensor], alignment: AudioAlignment) -> list[Clip]:
+    """The clips without the last frames for which the alignment `biwi` has no features, as in FaceFormer's code."""
+    if alignment != "biwi":
+        return list(clips)
+    return [replace(clip, frames=len(features[clip.id]) // 2) for clip in clips]
 
 
 def encoded(encoder: SpeechEncoder, features: Mapping[str, Tensor], chosen: Sequence[Clip]) -> Tensor:
     """Hidden states (B, T, H) of the speech encoder for a padded batch; padding does not affect them."""
-    padded = nn.utils.rnn.pad_sequence([features[clip.id] for clip in chosen], batch_first=True)
-    return encoder.encode(padded, [clip.frames for clip in chosen])
+    parts = [features[clip.id] for clip in chosen]
+    return encoder.encode(nn.utils.rnn.pad_sequence(parts, batch_first=True), [len(part) for part in parts])
 
 
 def style_one_hots(corpus: Corpus, chosen: Sequence[Clip], device: torch.device) -> Tensor:
@@ -84,8 +116,11 @@ def style_one_hots(corpus: Corpus, chosen: Sequence[Clip], device: torch.device)
     return sent(nn.functional.one_hot(places, len(speakers)).float(), device)
 
 
-def motion_unit(corpus: Corpus, clips: Sequence[Clip], frames: int = 800) -> tuple[float, np.ndarray]:
-    """The root mean square displacement of the training motion (corpus's unit), and a sample of it.
+def motion_unit(
+    corpus: Corpus, clips: Sequence[Clip], frames: int = 800, optimiser: Optimiser = "scaled"
+) -> tuple[float, np.ndarray]:
+    """The root mean square displacement of the training motion (corpus's unit), or 1 for the optimiser `adam`, and a
+    sample of the motion.
 
     Returns:
         The unit, and displacements (about `frames`, 3V) divided by it.
@@ -107,6 +142,7 @@ def motion_unit(corpus: Corpus, clips: Sequence[Clip], frames: int = 800) -> tup
             found="none at all",
             fix="Check it: learn2talk check-corpus.",
         )
+    unit = 1.0 if optimiser == "adam" else unit
     return unit, sample / unit
 
 
@@ -148,6 +184,9 @@ def train_student(
     balanced: bool = True,
     vertex: float = 1.0,
     velocity: float = 0.0,
+    epochs: int | None = None,
+    optimiser: Optimiser = "scaled",
+    validation_epochs: int = 0,
 ) -> list[dict[str, float]]:
     """Train any student on its own losses and the terms in `extra` (Eq. 8).
 
@@ -179,18 +218,30 @@ def train_student(
         vertex: weight of the vertex loss; 0 for a network that learns something else than motion, such as codes. The
             gradient shares are shares of this loss's gradient, so they need it.
         velocity: weight of the same loss on the differences of successive frames, relative to the vertex loss.
+        epochs: passes over the clips, each clip once per pass, instead of `steps` steps of clips drawn at random. The
+            last batch of a pass is filled up with its first clips.
+        optimiser: see `Optimiser`.
+        validation_epochs: the rows at the end of every so many passes also have `validation`, the vertex loss on the
+            corpus's validation split; 0 is never. The training does not depend on it: the last step's weights are kept,
+            as in the papers' code.
 
     Returns:
         One row of loss values per step; `vertex` is in the corpus's unit squared for the mean form.
     """
+    a_pass = math.ceil(len(clips) / (batch * processes.count()))
+    steps = steps if epochs is None else epochs * a_pass
     device = device_of(model)
     heads = nn.ModuleDict({name: term for name, _, term in extra if isinstance(term, nn.Module)}).to(device)
     if len(heads):
         groups = [*groups, {"params": [*heads.parameters()], "peak": groups[0]["peak"]}]
-    optimizer = torch.optim.AdamW(
-        [{**group, "lr": group["peak"]} for group in groups], weight_decay=0.0, betas=(0.9, 0.98)
-    )
+    groups = [{**group, "lr": group["peak"]} for group in groups]
+    optimizer: torch.optim.Optimizer
+    if optimiser == "adam":
+        optimizer = torch.optim.Adam(groups)
+    else:
+        optimizer = torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.98))
     balance = GradientBalance(1 + len(extra)) if balanced else None
+    shares = LossShares(description)
     power = 2 if form == "mean" else 1
     if balance is not None:
         balance.to(device)
@@ -199,7 +250,12 @@ def train_student(
     def batch_of(index: int) -> StudentBatch:
         rng = generator(seed, "student", index)
         size = min(batch * processes.count(), len(clips))
-        together = [clips[i] for i in rng.choice(len(clips), size, replace=False)]
+        if epochs is None:
+            drawn = rng.choice(len(clips), size, replace=False)
+        else:
+            order = generator(seed, "pass", index // a_pass).permutation(len(clips))
+            drawn = order.take(np.arange(size) + index % a_pass * size, mode="wrap")
+        together = [clips[i] for i in drawn]
         chosen = together[processes.own_part(size)]
         share = processes.count() * total_frames(chosen) / total_frames(together)
         picked = slice(int(rng.integers(stride)), None, stride)  # unbiased for the mean over all
@@ -227,13 +283,21 @@ def train_student(
 
         terms: list[tuple[str, float, Term]] = [("vertex", vertex, position)]
         terms += [(name, weight, bound(term)) for name, weight, term in extra]
-        loss, values = overall_loss(states, terms, balance, own)
-        rate = warmup_cosine(index, steps, 1.0)
+        weighted: dict[str, Tensor] | None = {} if index < FIRST_STEPS else None
+        loss, values = overall_loss(states, terms, balance, own, weighted)
+        if weighted is not None:
+            shares.measure(states, weighted, balance)
+            if index == min(FIRST_STEPS, steps) - 1:
+                shares.report()
+        rate = 1.0 if optimiser == "adam" else warmup_cosine(index, steps, 1.0)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate
         # the vertex loss in native units may be 1e-7: scale the gradient to order 1 before it is clipped
-        update(share * loss / unit**power, optimizer, clip=1.0)
-        return {name: share * value for name, value in values.items()}
+        update(share * loss / unit**power, optimizer, clip=math.inf if optimiser == "adam" else 1.0)
+        row = {name: share * value for name, value in values.items()}
+        if validation_epochs and (index + 1) % (validation_epochs * a_pass) == 0:
+            row["validation"] = validation_loss(model, corpus, unit=unit, form=form)
+        return row
 
     state: dict[str, Any] = {"model": model, "optimizer": optimizer}
     if balance is not None:
@@ -241,6 +305,35 @@ def train_student(
     if len(heads):
         state["heads"] = heads
     return train(step, state, steps=steps, seed=seed, scratch=scratch, description=description)
+
+
+@torch.no_grad()
+def validation_loss(model: Student, corpus: Corpus, *, unit: float, form: Form) -> float:
+    """Mean over the clips of the validation split of the vertex loss, in the corpus's unit; NaN without clips.
+
+    Each clip is predicted as in use, from the student's own earlier frames. A speaker whom the student has not seen has
+    no style: the loss is averaged over all, as in FaceFormer's code.
+
+    Args:
+        model: its displacements are multiples of `unit`. It is in training mode before and after.
+        unit, form: see `train_student`.
+    """
+    model.eval()
+    device, losses, speakers = device_of(model), [], list(corpus.train_speakers)
+    for clip in corpus.split("validation"):
+        styles = torch.eye(model.style_count)
+        if clip.speaker in speakers:
+            styles = styles[speakers.index(clip.speaker)][None]
+        elif not model.has_styles:
+            styles = styles[:1]
+        wave, template = corpus.audio(clip), corpus.template(clip.speaker)
+        states = model.predict_states(wave, corpus.fps, sent(styles, device), clip.frames, template)
+        predicted = unit * model.displacement(states).flatten(2)
+        truth = torch.from_numpy(corpus.displacement(clip).reshape(1, clip.frames, -1))[:, : predicted.shape[1]]
+        mask = torch.ones(predicted.shape[:2], dtype=torch.bool, device=device)
+        losses.append(float(vertex_loss(predicted, sent(truth, device).expand_as(predicted), mask, form)))
+    model.train()
+    return float(np.mean(losses)) if losses else math.nan
 
 
 def total_frames(clips: Sequence[Clip]) -> int:

@@ -19,7 +19,7 @@ from learn2talk_core.losses.lipread import lipread_loss
 from learn2talk_core.losses.sync import sync_loss
 from learn2talk_core.mesh.topology import lip_gap
 from learn2talk_core.models.lipreader import FPS as VIDEO_FPS
-from learn2talk_core.models.lipreader import Features, LipReader, load_lipreader
+from learn2talk_core.models.lipreader import Features, LipReader, load_lipreader, load_units
 from learn2talk_core.models.students.student import Student
 from learn2talk_core.models.syncnet3d import SyncNet3D, audio_windows, load_syncnet3d
 from learn2talk_core.render.mouth import mouth_view, render_mouth
@@ -43,7 +43,7 @@ def extra_terms(
     syncnet3d: str | Path,
     lipreader: str | Path,
     teacher_features: str | Path,
-    lipread_frames: int,
+    lipread_frames: int | None,
     lipread_clips: int,
     seed: int,
     lambda_closure: float = 0.0,
@@ -73,6 +73,7 @@ def extra_terms(
         term = lipread_term(
             corpus, reader.to(device), cast(Features, teacher.kind), taught,
             frames=lipread_frames, clips_per_step=lipread_clips, seed=seed,
+            follow_lips=load_units(lipreader) is not None,
         )  # fmt: skip
         terms.append(("lipread", lambda2, term))
     if lambda_closure:
@@ -121,9 +122,10 @@ def lipread_term(
     kind: Features,
     taught: Mapping[str, Tensor],
     *,
-    frames: int,
+    frames: int | None,
     clips_per_step: int,
     seed: int,
+    follow_lips: bool = False,
 ) -> ExtraTerm:
     """Eq. 6 on a random window of some of the clips of a step: render, lip-read, compare with the teacher's video.
 
@@ -135,13 +137,17 @@ def lipread_term(
         reader: the frozen lip reader, E_lipread.
         kind: which of its features.
         taught: E_lipread(G_teach(X)) of each clip (T at 25 fps, C), by clip id, on any device.
-        frames: length of the window at 25 fps.
+        frames: length of the window at 25 fps; None is the whole clip.
         clips_per_step: how many of a step's clips are lip-read.
         seed: seed of the choice of windows.
+        follow_lips: see `mouth_view`; for published readers.
     """
     device = device_of(reader)
     region = sent(torch.from_numpy(corpus.topology.regions["mouth_view"]), device)
-    views = {s: mouth_view(corpus.topology, corpus.template(s), corpus.mm_per_unit) for s in corpus.train_speakers}
+    views = {
+        s: mouth_view(corpus.topology, corpus.template(s), corpus.mm_per_unit, follow_lips=follow_lips)
+        for s in corpus.train_speakers
+    }
     taught = {name: sent(features, device) for name, features in taught.items()}
 
     def term(student: Student, h: Tensor, clips: Sequence[Clip], *, unit: float, step: int) -> Tensor:
@@ -149,7 +155,7 @@ def lipread_term(
         for row, clip in enumerate(clips[:clips_per_step]):
             known = taught[clip.id]
             available = min(len(known), resampled_count(clip.frames, corpus.fps, VIDEO_FPS))
-            length = min(frames, available)
+            length = available if frames is None else min(frames, available)
             first = int(generator(seed, "lipread window", step, row).integers(available - length + 1))
             at = (first + torch.arange(length, dtype=torch.float64, device=device)) / VIDEO_FPS * corpus.fps
             displacement = unit * student.displacement(interpolated_tensor(h[row], at)[None], region)[0]
@@ -195,7 +201,7 @@ def closure_term(corpus: Corpus, clips: Sequence[Clip], sharpness: float) -> Ext
         rests = torch.stack([rest[clip.speaker] for clip in clips])[:, None]
         truth, mask = torch.zeros(moved.shape), torch.zeros(moved.shape[:2], dtype=torch.bool)
         for row, clip in enumerate(clips):
-            truth[row, : clip.frames], mask[row, : clip.frames] = true[clip.id], True
+            truth[row, : clip.frames], mask[row, : clip.frames] = true[clip.id][: clip.frames], True
         rests, truth, mask = (sent(x, device) for x in (rests, truth, mask))
         return closure_loss(moved + rests, truth + rests, mask, sharpness)
 
@@ -232,7 +238,7 @@ class PhonemeTerm(nn.Module):
     def forward(self, student: Student, h: Tensor, clips: Sequence[Clip], *, unit: float, step: int) -> Tensor:
         """See `ExtraTerm`; the displacements are in `unit`s, the same scale for every corpus."""
         logits = self.head(student.displacement(h, sent(self.region, h.device)).flatten(2))
-        labels = [self.labels[clip.id] for clip in clips]
+        labels = [self.labels[clip.id][: clip.frames] for clip in clips]
         known = torch.full(logits.shape[:2], -1)
         for row, own in enumerate(labels):
             known[row, : len(own)] = own

@@ -64,6 +64,7 @@ class SyncNet3DTraining:
         noise: standard deviation of the noise added to the motion, as a fraction of the strongest mode's.
         pitch: spread of the random factor that stretches the frequencies of a clip's mel (log-normal).
         masked_bands: at most this many neighbouring mel bands of a window are masked.
+        epochs: instead of `steps`, as many as it takes to draw the number of all windows so often.
     """
 
     steps: int
@@ -78,6 +79,7 @@ class SyncNet3DTraining:
     noise: float
     pitch: float
     masked_bands: int
+    epochs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,10 @@ def train_syncnet3d(
     model.to(device := run_device())
     optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
     farthest = round(MAX_FALSE_SHIFT * corpus.fps)
+    steps = recipe.steps
+    if recipe.epochs is not None:
+        drawn = recipe.clips * recipe.windows * processes.count()
+        steps = math.ceil(recipe.epochs * sum(len(windows.mel) for windows in clips) / drawn)
 
     def batch_of(index: int) -> WindowBatch:
         rng = generator(seed, "batch", index)
@@ -251,11 +257,11 @@ def train_syncnet3d(
         cosine = mesh @ audio.T
         weight = harder(weight, genuine, cosine.detach(), recipe.hardness)
         loss = pair_loss(cosine, genuine, weight, role, recipe.margin)
-        update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.steps, recipe.learning_rate))
+        update(loss, optimizer, learning_rate=warmup_cosine(index, steps, recipe.learning_rate))
         return {"loss": loss.detach()}
 
     history = train(
-        step, {"model": model, "optimizer": optimizer}, steps=recipe.steps, seed=seed, scratch=scratch,
+        step, {"model": model, "optimizer": optimizer}, steps=steps, seed=seed, scratch=scratch,
         description=f"syncnet3d {role}", lower="clips or windows of syncnet3d.training",
     )  # fmt: skip
     model.cpu().eval()

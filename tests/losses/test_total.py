@@ -52,7 +52,7 @@ def test_a_share_is_a_share_of_the_gradient_norm() -> None:
     losses = [term(h) for _, _, term in terms(1, 1)]
     vertex, sync, lipread = (torch.autograd.grad(value, h)[0] for value in losses)
     expected = vertex + 0.3 * sync * vertex.norm() / sync.norm() + 0.7 * lipread * vertex.norm() / lipread.norm()
-    torch.testing.assert_close(total, expected, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-7)
 
 
 def test_balance_is_saved_with_the_checkpoint() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from learn2talk_core.datasets.embedded.face import load_face
-from learn2talk_core.mesh.regions import face_colours, hidden_from_front, read_ids, regions_from_lips
+from learn2talk_core.mesh.regions import LIPS, face_colours, hidden_from_front, read_ids, regions_from_lips
 from learn2talk_core.mesh.topology import Topology, lip_gap, submesh
 from learn2talk_core.render.mouth import mouth_view, render_mouth
 from learn2talk_core.run.errors import BadInput
@@ -129,6 +129,19 @@ def test_colours_tell_skin_lips_and_the_inside_apart():
     cavity = np.flatnonzero(FACE.part["tongue"] & (FACE.neutral[:, 2] > -0.03))
     forehead = FACE.regions["upper_face"]
     assert brightness[cavity].max() < brightness[regions["lips"]].min() < brightness[forehead].min()
+
+
+def test_lips_are_coloured_when_the_list_holds_the_chin():
+    x, y, z = FACE.neutral.T
+    chin = (np.abs(x) < 0.04) & (y > -0.112) & (y < -0.048) & (z > 0)
+    wide = np.flatnonzero(chin & FACE.part["skin"] & (FACE.mask["inside_mouth"] < 0.5))
+    regions, _ = regions_from_lips(FACE.neutral, FACE.faces, wide, mm_per_unit=1000)
+    colours = face_colours(FACE.neutral, FACE.faces, regions, mm_per_unit=1000)
+    found = np.flatnonzero((colours == np.float32(LIPS)).all(axis=1))
+    true = FACE.regions["lips"]
+    assert len(np.intersect1d(found, true)) > 0.7 * len(true)
+    away = np.linalg.norm(FACE.neutral[found, None, :2] - FACE.neutral[None, true, :2], axis=2).min(axis=1)
+    assert away.max() < 0.005
 
 
 @pytest.mark.parametrize("content", ["3, 1, 2, 1", "3 1\n2\t1\n", "3,1,2,1,"])

@@ -3,8 +3,9 @@ import pytest
 import torch
 
 from learn2talk_core.mesh.topology import Topology
-from learn2talk_core.render.mouth import mouth_view, render_mouth
+from learn2talk_core.render.mouth import followed, mouth_view, render_mouth
 from learn2talk_core.render.render import BACKGROUND, render
+from learn2talk_core.video.landmarks import smooth_landmarks
 
 
 def wall(size: float, cells: int) -> tuple[Topology, np.ndarray]:
@@ -65,3 +66,33 @@ def test_gradient_reaches_the_vertices():
     render_mouth(view, vertices).square().sum().backward()
     assert vertices.grad.isfinite().all()
     assert vertices.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("frames", [1, 5, 40])
+def test_crops_move_as_those_of_films_do(frames):
+    """As `mouth_crops` of a film in which only the lips move."""
+    lips = np.random.default_rng(0).normal(size=(frames, 3)).cumsum(axis=0)
+    landmarks = np.tile(np.array([[10.0, 20], [30, 20], [20, 30], [20, 40]]), (frames, 1, 1))
+    landmarks[:, 3] += lips[:, :2]
+    expected = smooth_landmarks(landmarks)[:, 3] - [20, 40]
+    found = followed(torch.from_numpy(lips))
+    np.testing.assert_allclose(found[:, 0, :2].numpy(), expected, atol=1e-9)
+    assert not found[..., 2].any()
+
+
+def test_a_crop_that_follows_stays_on_lips_that_drift():
+    """Lips that all move by a constant step per frame stay in the middle, where a still camera loses them."""
+    topology, template = wall(200, 50)
+    topology.regions["mouth_view"] = np.arange(len(template))
+    drift = np.zeros((30, 1, 3))
+    drift[:, 0, 1] = np.linspace(0, -0.03, 30)
+    vertices = torch.from_numpy(template[None] + drift)
+
+    def row_of_the_bar(follow_lips: bool) -> torch.Tensor:
+        image = render_mouth(mouth_view(topology, template, 1000, follow_lips=follow_lips), vertices)
+        dark = (image < 0.6).double()
+        return (dark * torch.arange(88.0)[:, None]).sum((1, 2)) / dark.sum((1, 2))
+
+    still, following = row_of_the_bar(False), row_of_the_bar(True)
+    assert still[-1] - still[0] == pytest.approx(0.03 / 0.085 * 88, abs=1.5)
+    assert (following - 43.5).abs().max() < 1

@@ -18,7 +18,13 @@ from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.run.weights import frozen
 from learn2talk_core.training import loop
 from learn2talk_core.training.scratch import Scratch
-from learn2talk_core.training.student import ExtraTerm, motion_unit, principal_components
+from learn2talk_core.training.student import (
+    ExtraTerm,
+    frozen_features,
+    motion_unit,
+    principal_components,
+    validation_loss,
+)
 from learn2talk_core.training.student_terms import embed_speech, lipread_term, sync_term
 from learn2talk_core.training.students.faceformer import FaceFormerRecipe, train_network
 from tests.toy import SIDE, toy_corpus
@@ -244,3 +250,64 @@ class _Still:
 
     def vertices(self, clip, frames=slice(None)) -> np.ndarray:  # type: ignore[no-untyped-def]
         return np.repeat(self.template(clip.speaker)[None], len(range(*frames.indices(clip.frames))), 0)
+
+
+def test_a_pass_shows_every_clip_once(corpus: Corpus, tmp_path: Path) -> None:
+    shown: list[str] = []
+
+    def spy(student: object, h: torch.Tensor, clips: object, **_: object) -> torch.Tensor:
+        shown.extend(clip.id for clip in clips)  # type: ignore[attr-defined]
+        return h.sum()
+
+    recipe = dataclasses.replace(RECIPE, batch=2, epochs=3)
+    _, history = fit(corpus, tmp_path / "a", recipe, [("spy", 1e-9, spy)])
+    assert len(history) == 6
+    seen = shown[2:]  # the first step's term is computed twice, to measure it before it is weighted
+    ids = sorted(clip.id for clip in corpus.split("train"))
+    passes = [seen[4 * i : 4 * i + 4] for i in range(3)]
+    assert all(sorted(part) == ids for part in passes)
+    assert len({tuple(part) for part in passes}) > 1
+
+
+def test_adam_takes_constant_steps_in_the_corpuss_unit(corpus: Corpus, tmp_path: Path) -> None:
+    """From zeros, the gradient of the last layer's bias is -2 mean(v) / 3V, and Adam's first step -lr g / (|g| + ε)."""
+    recipe = dataclasses.replace(
+        RECIPE, start="zeros", optimiser="adam", steps=1, batch=1, learning_rate=1e-4, epochs=1
+    )
+    one = corpus.split("train")[:1]
+    with Scratch(tmp_path / "a") as scratch:
+        model, _ = train_network(corpus, encoder(), one, recipe, seed=0, scratch=scratch, description="toy")
+    truth = corpus.displacement(one[0]).reshape(one[0].frames, -1).astype(np.float64)
+    gradient = -2 * truth.mean(0) / truth.shape[1]
+    expected = -1e-4 * gradient / (np.abs(gradient) + 1e-8)
+    np.testing.assert_allclose(model.vertice_map_r.bias.detach().numpy(), expected, rtol=1e-3, atol=1e-9)
+
+
+def test_validation_loss_is_the_mean_over_styles_of_an_unseen_speaker(corpus: Corpus, tmp_path: Path) -> None:
+    model, _ = fit(corpus, tmp_path / "a")
+    (clip,) = corpus.split("validation")
+    wave, truth = corpus.audio(clip), corpus.displacement(clip)
+    errors = []
+    for style in torch.eye(2):
+        states = model.predict_states(wave, corpus.fps, style[None], clip.frames)
+        errors.append(np.square(model.displacement(states)[0].detach().numpy() - truth).mean())
+    found = validation_loss(model, corpus, unit=1.0, form="mean")
+    assert found == pytest.approx(np.mean(errors), rel=1e-5)
+    assert model.training
+
+
+def test_an_alignment_of_faceformer_needs_a_wav2vec(corpus: Corpus) -> None:
+    with pytest.raises(BadInput, match=r"a wav2vec 2\.0"):
+        frozen_features(corpus, object(), corpus.split("train"), "vocaset")  # type: ignore[arg-type]
+
+
+def test_measuring_the_shares_changes_nothing(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        measured, _ = fit(corpus, tmp_path / "a", extra=extra_terms(corpus, 0.3))
+    assert "toy: gradients of the loss terms relative to the vertex loss's: sync 0.3" in caplog.text
+    monkeypatch.setattr("learn2talk_core.training.student.FIRST_STEPS", 0)
+    plain, _ = fit(corpus, tmp_path / "b", extra=extra_terms(corpus, 0.3))
+    for key, value in plain.state_dict().items():
+        assert torch.equal(value, measured.state_dict()[key]), key

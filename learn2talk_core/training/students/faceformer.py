@@ -8,12 +8,15 @@ from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.losses.vertex import Form
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.students.faceformer.network import FaceFormer, new_faceformer
+from learn2talk_core.models.students.student import AudioAlignment
 from learn2talk_core.run.device import run_device
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.student import (
     BatchOutput,
     ExtraTerm,
+    Optimiser,
+    cut_to_features,
     encoded,
     frozen_features,
     motion_unit,
@@ -36,6 +39,10 @@ class FaceFormerRecipe:
     batch: int  # clips, in each process
     learning_rate: float  # of the decoder
     encoder_learning_rate: float  # of the trained layers of the speech encoder
+    alignment: AudioAlignment = "time"  # of sound and frames, see `FaceFormer`
+    optimiser: Optimiser = "scaled"
+    epochs: int | None = None  # passes over the clips instead of `steps`
+    validation_epochs: int = 0  # validation loss after every so many passes; 0: never
     prior: None = None  # FaceFormer needs none
 
 
@@ -70,16 +77,17 @@ def train_network(
     seed_torch(seed, "student", "weights")
     model = new_faceformer(
         encoder, len(corpus.topology.colours), len(corpus.train_speakers), corpus.fps,
-        width=recipe.width, dropout=recipe.dropout,
+        width=recipe.width, dropout=recipe.dropout, alignment=recipe.alignment,
     )  # fmt: skip
-    unit, sample = motion_unit(corpus, clips)
+    unit, sample = motion_unit(corpus, clips, optimiser=recipe.optimiser)
     if recipe.start == "pca":
         model.start_from(*principal_components(sample, recipe.width))
     del sample
     encoder.freeze()
     model.to(device := run_device())
 
-    features = frozen_features(corpus, encoder, clips)
+    features = frozen_features(corpus, encoder, clips, recipe.alignment)
+    clips = cut_to_features(clips, features, recipe.alignment)
 
     def speak(chosen: Sequence[Clip]) -> BatchOutput:
         return BatchOutput(model.states(encoded(encoder, features, chosen), style_one_hots(corpus, chosen, device)))
@@ -88,6 +96,7 @@ def train_network(
         model, speak, corpus, clips, parameter_groups(model, recipe),
         unit=unit, form=recipe.vertex_loss, stride=recipe.vertex_stride, steps=recipe.steps, batch=recipe.batch,
         seed=seed, scratch=scratch, description=description, extra=extra, balanced=balanced,
+        epochs=recipe.epochs, optimiser=recipe.optimiser, validation_epochs=recipe.validation_epochs,
     )  # fmt: skip
     model.cpu().scale_motion(unit)
     model.eval()
@@ -96,11 +105,13 @@ def train_network(
 
 def parameter_groups(model: FaceFormer, recipe: FaceFormerRecipe) -> list[dict[str, Any]]:
     """Parameters with their peak learning rates. The input map sums over 3V coordinates, so that the same step moves
-    the state √(3V) times as far; its learning rate is divided by √(3V). What is frozen is in no group."""
+    the state √(3V) times as far; its learning rate is divided by √(3V), except with the optimiser `adam`. What is
+    frozen is in no group."""
     encoder, wide = model.speech_encoder, model.input_map()
+    slower = 1.0 if recipe.optimiser == "adam" else wide.in_features**0.5
     own = {id(p) for p in encoder.parameters()} | {id(p) for p in wide.parameters()}
     return [
         {"params": [p for p in model.parameters() if id(p) not in own], "peak": recipe.learning_rate},
-        {"params": list(wide.parameters()), "peak": recipe.learning_rate / wide.in_features**0.5},
+        {"params": list(wide.parameters()), "peak": recipe.learning_rate / slower},
         {"params": [p for p in encoder.parameters() if p.requires_grad], "peak": recipe.encoder_learning_rate},
     ]

@@ -20,6 +20,7 @@ from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.student import (
     BatchOutput,
     ExtraTerm,
+    Optimiser,
     encoded,
     frozen_features,
     motion_unit,
@@ -48,6 +49,9 @@ class SelfTalkRecipe:
     batch: int  # clips, in each process
     learning_rate: float  # of decoder and interpreter
     encoder_learning_rate: float  # of the trained layers of the speech encoder
+    optimiser: Optimiser = "scaled"
+    epochs: int | None = None  # passes over the clips instead of `steps`
+    validation_epochs: int = 0  # validation loss after every so many passes; 0: never
     prior: None = None  # SelfTalk needs none
 
 
@@ -100,7 +104,7 @@ def train_network(
         lip_heads=recipe.lip_heads, lip_layers=recipe.lip_layers, lip_hidden=recipe.lip_hidden,
     )  # fmt: skip
     model.lips.copy_(lips)
-    unit, sample = motion_unit(corpus, clips)
+    unit, sample = motion_unit(corpus, clips, optimiser=recipe.optimiser)
     if recipe.start == "pca":
         model.start_from(*principal_components(sample, recipe.width))
     del sample
@@ -109,7 +113,8 @@ def train_network(
     model.to(device := run_device())
     targets = {name: Target(*(sent(part, device) for part in target)) for name, target in heard.items()}
     features = frozen_features(corpus, encoder, clips)
-    scale = 1 / recipe.reconstruction_weight
+    # relative weights; as printed for Adam, whose epsilon makes their size matter
+    scale = 1.0 if recipe.optimiser == "adam" else 1 / recipe.reconstruction_weight
 
     def speak(chosen: Sequence[Clip]) -> BatchOutput:
         states = model.states(encoded(encoder, features, chosen), [clip.frames for clip in chosen])
@@ -127,7 +132,8 @@ def train_network(
         model, speak, corpus, clips, groups,
         unit=unit, form="mean", stride=recipe.vertex_stride, steps=recipe.steps, batch=recipe.batch,
         seed=seed, scratch=scratch, description=description, extra=extra, balanced=balanced,
-        velocity=recipe.velocity_weight * scale,
+        vertex=recipe.reconstruction_weight * scale, velocity=recipe.velocity_weight * scale,
+        epochs=recipe.epochs, optimiser=recipe.optimiser, validation_epochs=recipe.validation_epochs,
     )  # fmt: skip
     model.cpu().scale_motion(unit)
     model.eval()

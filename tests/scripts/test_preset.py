@@ -1,0 +1,116 @@
+"""Presets of the papers: every stage accepts them, and a tiny version of each trains."""
+
+import dataclasses
+import shutil
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+from ruamel.yaml import YAML
+
+from learn2talk_core.run.config import load_params
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.networks import training_of
+from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.training.student_terms import embed_speech, lipread_term, sync_term
+from learn2talk_core.training.students import faceformer, selftalk
+from scripts.preset import apply
+from stages import taught_student
+from tests.toy import toy_corpus
+from tests.training.students.test_selftalk import recogniser
+from tests.training.test_student import encoder, reader, syncnet
+
+ROOT = Path(__file__).parents[2]
+PRESETS = sorted((ROOT / "params").glob("*.yaml"))
+
+
+@pytest.fixture
+def params(tmp_path: Path) -> Path:
+    return Path(shutil.copy(ROOT / "params.yaml", tmp_path))
+
+
+def test_a_value_is_set_and_its_comment_stays(params: Path) -> None:
+    assert apply(["lambda1=5e-7", "corpus.source.path=some/folder", "lambda1=0.2"], params) == [
+        "lambda1: 0.3 → 5e-07",
+        "corpus.source.path: learn2talk_core/datasets/embedded/face.npz → some/folder",
+        "lambda1: 5e-07 → 0.2",
+    ]
+    before, after = (path.read_text().splitlines() for path in (ROOT / "params.yaml", params))
+    changed = {line for line in after if line not in before}
+    assert changed == {"lambda1: 0.2", "    path: some/folder"}
+    assert len(before) == len(after)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("lamda1=1", "expected keys of params.yaml, found lamda1"),
+        ("faceformer.size=1", "found faceformer.size"),
+        ("faceformer=1", "expected a group of keys for faceformer, found 1"),
+    ],
+)
+def test_a_wrong_key_changes_nothing(params: Path, change: str, said: str) -> None:
+    with pytest.raises(BadInput) as error:
+        apply(["lambda1=0.5", change], params)
+    assert said in " ".join(str(error.value).split())
+    assert params.read_text() == (ROOT / "params.yaml").read_text()
+
+
+@pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
+def test_every_stage_accepts_a_preset(params: Path, preset: Path) -> None:
+    apply([str(preset)], params)
+    for stage in YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]:
+        if stage != "avatar":  # reads one entry of `avatars`, which no preset has
+            load_params(import_module(f"stages.{stage}").Params, stage, params)
+    for network in YAML(typ="safe").load(params.read_text())["networks"]:
+        load_params(training_of(network, "networks").NetworkRecipe, network, params)
+
+
+@pytest.mark.parametrize("name", ["vocaset-paper", "biwi-paper", "vocaset-paper+gradient"])
+def test_a_tiny_learn2talk_of_the_preset_trains(tmp_path: Path, params: Path, name: str) -> None:
+    """Two passes over four clips; the last frames of BIWI's alignment have no features and are left out."""
+    apply([str(ROOT / "params" / f"{part}.yaml") for part in name.split("+")], params)
+    stage = load_params(taught_student.Params, "taught_student", params)
+    recipe = load_params(faceformer.FaceFormerRecipe, "faceformer", params)
+    assert (recipe.epochs, recipe.batch, stage.lipread_frames) == (100, 1, None)
+    recipe = dataclasses.replace(recipe, width=16, epochs=2, validation_epochs=2)
+    corpus = toy_corpus(tmp_path / "corpus")
+    clips, sync = corpus.split("train"), syncnet(corpus)
+    taught = {clip.id: torch.randn(int(clip.frames / 30 * 25), 16) for clip in clips}
+    extra = [
+        ("sync", stage.lambda1, sync_term(corpus, sync, embed_speech(corpus, clips, sync))),
+        (
+            "lipread",
+            stage.lambda2,
+            lipread_term(corpus, reader(), "frontend", taught, frames=stage.lipread_frames, clips_per_step=1, seed=0),
+        ),
+    ]
+    with Scratch(tmp_path / "scratch") as scratch:
+        model, history = faceformer.train_network(
+            corpus, encoder(), clips, recipe, seed=0, scratch=scratch, description="toy", extra=extra,
+            balanced=stage.balance == "gradient",
+        )  # fmt: skip
+    assert len(history) == 2 * len(clips)
+    assert [row["step"] for row in history if "validation" in row] == [7]
+    assert history[-1]["validation"] > 0
+    assert model.alignment == recipe.alignment
+    states = model.predict_states(corpus.audio(clips[0]), corpus.fps, torch.eye(2), clips[0].frames)
+    assert states.shape[1] == (24 if recipe.alignment == "biwi" else 29)  # of 1 s, as FaceFormer's own code
+
+
+@pytest.mark.parametrize("name", ["vocaset-selftalk", "biwi-selftalk"])
+def test_a_tiny_selftalk_of_the_preset_trains(tmp_path: Path, params: Path, name: str) -> None:
+    apply([str(ROOT / "params" / f"{name}.yaml")], params)
+    recipe = load_params(selftalk.SelfTalkRecipe, "selftalk", params)
+    small = {"width": 16, "lip_heads": 2, "lip_layers": 1, "lip_hidden": 32, "epochs": 1, "validation_epochs": 1}
+    corpus = toy_corpus(tmp_path / "corpus")
+    with Scratch(tmp_path / "scratch") as scratch:
+        _, history = selftalk.train_network(
+            corpus, encoder(), corpus.split("train"), dataclasses.replace(recipe, **small), seed=0, scratch=scratch,
+            description="toy", recogniser=recogniser(),
+        )  # fmt: skip
+    row = history[-1]
+    assert row["validation"] > 0
+    total = 1000 * row["vertex"] + 1000 * row["velocity"] + 1e-3 * row["latent"] + 1e-4 * row["text"]
+    assert row["loss"] == pytest.approx(total, rel=1e-5)
