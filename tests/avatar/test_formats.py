@@ -53,6 +53,25 @@ def test_the_head_turns_with_its_pose():
     np.testing.assert_allclose(turned(2), (still(2) - pivot) @ matrix.T + pivot, atol=1e-6)
 
 
+def test_pose_blinks_and_shoulders_are_those_of_the_mesh():
+    """With the animation's own face as the avatar's, the splats' mesh is the animation's in every frame."""
+    rng = np.random.default_rng(0)
+    pose = 0.2 * rng.normal(size=(FRAMES, 6)).astype(np.float32)
+    blink = np.zeros((1, 6, 3), np.float32)
+    blink[0, 4, 1] = -0.01
+    alive = speaking(
+        states=np.concatenate([moving_octahedron(FRAMES).weights, rng.random((FRAMES, 1), np.float32)], axis=1),
+        basis=np.concatenate([moving_octahedron(FRAMES).basis, blink]), shapes=("eyeBlinkLeft",),
+        template=small_avatar().template, pose=pose, pivot=np.array([0, -0.1, 0], np.float32),
+        follow=np.linspace(0, 1, 6).astype(np.float32),
+    )  # fmt: skip
+    place = driver(small_avatar(), alive)
+    for frame, expected in enumerate(alive.vertices()):
+        np.testing.assert_allclose(place(frame), expected, atol=1e-6)
+    still = driver(small_avatar(), speaking(template=small_avatar().template))
+    assert np.abs(place(2) - still(2)).max() > 0.01
+
+
 def test_another_topology_is_refused():
     other = Topology(moving_octahedron().faces[::-1].copy(), {}, np.zeros((0, 2), np.int64), np.zeros((6, 3)))
     with pytest.raises(BadInput, match="expected an animation of the avatar's mesh, 6 vertices"):

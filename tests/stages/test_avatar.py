@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[2]
 def test_trains_judges_and_leaves_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     write_small_views(tmp_path / "views")
-    settings = avatar.AvatarSettings(images="views", flame=None, steps=25, most=60)
+    settings = avatar.AvatarSettings(images="views", flame=None, steps=25, most=60, refine=1.0)
     said = avatar.main(avatar.Params(seed=3, avatars={"head": settings}), "head")
     made = load_avatar("data/models/avatars/head")
     metrics = json.loads(Path("metrics/avatars/head.json").read_text())
