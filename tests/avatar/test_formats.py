@@ -1,5 +1,7 @@
 """A speaking avatar as video, PLY, glTF and USD."""
 
+import json
+import subprocess
 import sys
 
 import numpy as np
@@ -16,6 +18,7 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.video.video_file import read_video
 from tests.avatar.scene import moving_octahedron, small_avatar
 from tests.export.glb import Glb
+from tests.export.test_gltf import VALIDATE, has_validator
 
 FRAMES = 5
 
@@ -150,6 +153,28 @@ def test_usd_has_a_sample_for_every_frame(tmp_path):
         np.testing.assert_allclose([turn.GetReal(), *turn.GetImaginary()], unit, atol=1e-3)
     assert prim.GetAttribute("positions").GetNumTimeSamples() == FRAMES
     assert sound.is_file()
+
+
+def test_usds_own_validators_find_nothing(tmp_path):
+    validation = pytest.importorskip("pxr.UsdValidation", reason="usd-core is not installed")
+    from pxr import Usd
+
+    path, _ = avatar_formats(small_avatar(), Framing())["usd"](tmp_path / "a", speaking())
+    validators = validation.ValidationRegistry().GetOrLoadAllValidators()
+    assert len(validators) > 20
+    found = validation.ValidationContext(validators).Validate(Usd.Stage.Open(str(path)))
+    assert [error.GetMessage() for error in found] == []
+
+
+def test_khronos_validator_accepts_the_splats(tmp_path):
+    if not has_validator():
+        pytest.skip("node with the package gltf-validator is not installed")
+    (path,) = avatar_formats(small_avatar(), Framing())["glb"](tmp_path / "a", speaking())
+    command = ["node", "-e", VALIDATE, str(path)]
+    issues = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    codes = {message["code"] for message in issues["messages"]}
+    assert codes <= {"UNSUPPORTED_EXTENSION"}, issues  # it does not know KHR_gaussian_splatting yet
+    assert issues["numErrors"] == issues["numWarnings"] == 0
 
 
 def test_usd_says_what_it_needs(tmp_path, monkeypatch):
