@@ -153,6 +153,8 @@ def _judge(arguments: argparse.Namespace) -> int:
         row = scores[way]
         said = "" if row["lipread_error"] is None else f", lip reading error {row['lipread_error']:.3f}"
         print(f"{way}: LSE-D {row['lse_d']:.3f}, LSE-C {row['lse_c']:.3f}, lag {row['lag_ms']:.0f} ms{said}")
+    more = "" if scores["more_misread"] is None else f"; lip reading error {100 * scores['more_misread']:+.1f} %"
+    print(f"splats beside mesh: lags differ by at most {scores['lag_difference_ms']:.0f} ms{more}")
     if arguments.json:
         write_json(arguments.json, scores)
     if arguments.video:
