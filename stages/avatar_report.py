@@ -35,10 +35,10 @@ class Params:
 
 def main(params: Params, name: str) -> str:
     wanted = params.avatar_reports[name]
+    trained = read_json(f"{paths.METRICS}/avatars/{name}.json", made_by=f"dvc repro avatar@{name}")
     avatar, corpus = load_avatar(f"{paths.AVATARS}/{name}"), open_corpus(paths.CORPUS)
     clips = corpus.split(wanted.split)[: wanted.clips]
     scores = judge_avatar(avatar, corpus, clips, load_avatar_judges())
-    trained = read_json(f"{paths.METRICS}/avatars/{name}.json", made_by=f"dvc repro avatar@{name}")
     with whole_folder(f"{OUT}/{name}") as folder:
         write_picture(folder / "turntable.png", turntable(avatar, TURN_SIZE))
         write_beside_mesh(folder / "side_by_side.mp4", avatar, corpus, clips[0])
