@@ -224,17 +224,6 @@ def _dot3(p, q):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _three(values, n):  # type: ignore[no-untyped-def]
-    return np.float64(values[n, 0]), np.float64(values[n, 1]), np.float64(values[n, 2])
-
-
-@kernel
-def _seen(p, turn, offset):  # type: ignore[no-untyped-def]
-    """The point p in the camera's axes."""
-    return _dot3(turn[0], p) + offset[0], _dot3(turn[1], p) + offset[1], _dot3(turn[2], p) + offset[2]
-
-
-@kernel
 def _jacobian(x, y, z, lens):  # type: ignore[no-untyped-def]
     """The four numbers of J that are not 0, and whether x / z and y / z are inside the margin."""
     left, right = (-MARGIN * lens[4] - lens[2]) / lens[0], ((1 + MARGIN) * lens[4] - lens[2]) / lens[0]
@@ -244,31 +233,34 @@ def _jacobian(x, y, z, lens):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _footprint(s, q, turn, lens, x, y, z):  # type: ignore[no-untyped-def]
-    """J R as two rows, Q as three rows, A = J R Q diag(s) as two rows, for the splat at (x, y, z); its quaternion q at
-    length 1, and the factor that made it so."""
+def _footprint(p, s, q, turn, lens, x, y, z):  # type: ignore[no-untyped-def]
+    """J R as two rows, Q as three rows, and A = J R Q diag(s) as two rows, for the splat at (x, y, z)."""
     j00, j02, j11, j12, _, _ = _jacobian(x, y, z, lens)
-    qw, qx, qy, qz = np.float64(q[0]), np.float64(q[1]), np.float64(q[2]), np.float64(q[3])
-    per_length = 1 / np.sqrt(qw * qw + qx * qx + qy * qy + qz * qz)
-    unit = (qw * per_length, qx * per_length, qy * per_length, qz * per_length)
-    own = _turn(*unit)
+    per_length = 1 / np.sqrt(q[0] * q[0] + q[1] * q[1] + q[2] * q[2] + q[3] * q[3])
+    own = _turn(q[0] * per_length, q[1] * per_length, q[2] * per_length, q[3] * per_length)
     t0 = (j00 * turn[0, 0] + j02 * turn[2, 0], j00 * turn[0, 1] + j02 * turn[2, 1], j00 * turn[0, 2] + j02 * turn[2, 2])
     t1 = (j11 * turn[1, 0] + j12 * turn[2, 0], j11 * turn[1, 1] + j12 * turn[2, 1], j11 * turn[1, 2] + j12 * turn[2, 2])
     c0, c1, c2 = (own[0][0], own[1][0], own[2][0]), (own[0][1], own[1][1], own[2][1]), (own[0][2], own[1][2], own[2][2])
     a0 = (_dot3(t0, c0) * s[0], _dot3(t0, c1) * s[1], _dot3(t0, c2) * s[2])
     a1 = (_dot3(t1, c0) * s[0], _dot3(t1, c1) * s[1], _dot3(t1, c2) * s[2])
-    return t0, t1, own, a0, a1, unit, per_length
+    return t0, t1, own, a0, a1, per_length
 
 
 @kernel
 def _project(first, last, position, scale, rotation, opacity, colour, shift, turn, offset, lens, flat, depth):  # type: ignore[no-untyped-def]
     for n in range(first, last):
         depth[n] = np.inf
-        x, y, z = _seen(_three(position, n), turn, offset)
+        p = (np.float64(position[n, 0]), np.float64(position[n, 1]), np.float64(position[n, 2]))
+        x, y, z = _dot3(turn[0], p) + offset[0], _dot3(turn[1], p) + offset[1], _dot3(turn[2], p) + offset[2]
         o = np.float64(opacity[n])
         if not (z > NEAR and o > LEAST_OPAQUE):
             continue
-        _, _, _, a0, a1, _, _ = _footprint(_three(scale, n), rotation[n], turn, lens, x, y, z)
+        s = (np.float64(scale[n, 0]), np.float64(scale[n, 1]), np.float64(scale[n, 2]))
+        q = (
+            np.float64(rotation[n, 0]), np.float64(rotation[n, 1]),
+            np.float64(rotation[n, 2]), np.float64(rotation[n, 3]),
+        )  # fmt: skip
+        _, _, _, a0, a1, _ = _footprint(p, s, q, turn, lens, x, y, z)
         xx, xy, yy = _dot3(a0, a0) + DILATION, _dot3(a0, a1), _dot3(a1, a1) + DILATION
         area = xx * yy - xy * xy
         if not 0 < area < np.inf:
@@ -295,32 +287,28 @@ def _span(centre, half, pixels):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _touched(splat, height, width):  # type: ignore[no-untyped-def]
-    """The rows top … bottom − 1 and the columns left … right − 1 of the tiles that a splat's box touches."""
-    left, right = _span(splat[0], splat[10], width)
-    top, bottom = _span(splat[1], splat[11], height)
-    if right < left or bottom < top:
-        return 0, 0, 0, 0
-    return top // TILE, bottom // TILE + 1, left // TILE, right // TILE + 1
-
-
-@kernel
 def _bin(flat, order, height, width):  # type: ignore[no-untyped-def]
     """The splats of each tile from front to back: those of tile i are entries[starts[i] : starts[i + 1]]."""
     across, down = (width + TILE - 1) // TILE, (height + TILE - 1) // TILE
     starts = np.zeros(across * down + 1, np.int64)
     for n in order:
-        top, bottom, left, right = _touched(flat[n], height, width)
-        for row in range(top, bottom):
-            for column in range(left, right):
+        left, right = _span(flat[n, 0], flat[n, 10], width)
+        top, bottom = _span(flat[n, 1], flat[n, 11], height)
+        if right < left or bottom < top:
+            continue
+        for row in range(top // TILE, bottom // TILE + 1):
+            for column in range(left // TILE, right // TILE + 1):
                 starts[row * across + column + 1] += 1
     for tile in range(across * down):
         starts[tile + 1] += starts[tile]
     entries, filled = np.empty(starts[-1], np.int32), starts[:-1].copy()
     for n in order:
-        top, bottom, left, right = _touched(flat[n], height, width)
-        for row in range(top, bottom):
-            for column in range(left, right):
+        left, right = _span(flat[n, 0], flat[n, 10], width)
+        top, bottom = _span(flat[n, 1], flat[n, 11], height)
+        if right < left or bottom < top:
+            continue
+        for row in range(top // TILE, bottom // TILE + 1):
+            for column in range(left // TILE, right // TILE + 1):
                 tile = row * across + column
                 entries[filled[tile]] = n
                 filled[tile] += 1
@@ -339,30 +327,19 @@ def _columns(splat, dy, left, right):  # type: ignore[no-untyped-def]
 
 
 @kernel
-def _tile(tile, height, width):  # type: ignore[no-untyped-def]
-    """First row and column of a tile, and its last ones inside the image."""
-    across = (width + TILE - 1) // TILE
-    top, left = tile // across * TILE, tile % across * TILE
-    return top, left, min(top + TILE, height) - 1, min(left + TILE, width) - 1
-
-
-@kernel
-def _density(splat, dx, dy):  # type: ignore[no-untyped-def]
-    """exp(−½ dᵀ Σ⁻¹ d)."""
-    return np.exp(-0.5 * (splat[2] * dx * dx + 2 * splat[3] * dx * dy + splat[4] * dy * dy))
-
-
-@kernel
 def _blend(first, last, tiles, starts, entries, flat, background, image, light):  # type: ignore[no-untyped-def]
     height, width = light.shape
+    across = (width + TILE - 1) // TILE
     through, colour = np.empty((TILE, TILE)), np.empty((TILE, TILE, 3))
     open_ = np.empty((TILE, TILE), np.bool_)
     for tile in tiles[first:last]:
-        top, left, bottom, right = _tile(tile, height, width)
+        top, left = tile // across * TILE, tile % across * TILE
+        bottom, right = min(top + TILE, height) - 1, min(left + TILE, width) - 1
         through[:], colour[:], open_[:] = 1, 0, True
         pixels = (bottom + 1 - top) * (right + 1 - left)
         for entry in range(starts[tile], starts[tile + 1]):
             splat = flat[entries[entry]]
+            a, b, c = splat[2], splat[3], splat[4]
             high, low = _span(splat[1], splat[11], height)
             for row in range(max(high, top), min(low, bottom) + 1):
                 dy = row + 0.5 - splat[1]
@@ -372,7 +349,7 @@ def _blend(first, last, tiles, starts, entries, flat, background, image, light):
                     if not open_[i, j]:
                         continue
                     dx = column + 0.5 - splat[0]
-                    alpha = min(splat[5] * _density(splat, dx, dy), MOST_OPAQUE)
+                    alpha = min(splat[5] * np.exp(-0.5 * (a * dx * dx + 2 * b * dx * dy + c * dy * dy)), MOST_OPAQUE)
                     rest = through[i, j] * (1 - alpha)
                     if rest < LEAST_LIGHT:
                         open_[i, j] = False
@@ -397,10 +374,12 @@ def _blend(first, last, tiles, starts, entries, flat, background, image, light):
 def _blend_backward(first, last, tiles, starts, entries, flat, image, gradient, parts):  # type: ignore[no-untyped-def]
     """For each entry, with h = −½ α ∂/∂α: Σ h (dx, dy, dx², dx dy, dy²), Σ α/o ∂/∂α, and the gradient of the colour."""
     height, width = image.shape[:2]
+    across = (width + TILE - 1) // TILE
     through, behind = np.empty((TILE, TILE)), np.empty((TILE, TILE))
     open_ = np.empty((TILE, TILE), np.bool_)
     for tile in tiles[first:last]:
-        top, left, bottom, right = _tile(tile, height, width)
+        top, left = tile // across * TILE, tile % across * TILE
+        bottom, right = min(top + TILE, height) - 1, min(left + TILE, width) - 1
         through[:], open_[:] = 1, True
         pixels = (bottom + 1 - top) * (right + 1 - left)
         for row in range(top, bottom + 1):
@@ -411,6 +390,7 @@ def _blend_backward(first, last, tiles, starts, entries, flat, image, gradient, 
                 behind[row - top, column - left] = total
         for entry in range(starts[tile], starts[tile + 1]):
             splat = flat[entries[entry]]
+            a, b, c = splat[2], splat[3], splat[4]
             high, low = _span(splat[1], splat[11], height)
             sx, sy, sxx, sxy, syy, so, s0, s1, s2 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
             for row in range(max(high, top), min(low, bottom) + 1):
@@ -421,7 +401,7 @@ def _blend_backward(first, last, tiles, starts, entries, flat, image, gradient, 
                     if not open_[i, j]:
                         continue
                     dx = column + 0.5 - splat[0]
-                    density = _density(splat, dx, dy)
+                    density = np.exp(-0.5 * (a * dx * dx + 2 * b * dx * dy + c * dy * dy))
                     alpha = min(splat[5] * density, MOST_OPAQUE)
                     rest = through[i, j] * (1 - alpha)
                     if rest < LEAST_LIGHT:
@@ -480,9 +460,14 @@ def _project_backward(  # type: ignore[no-untyped-def]
         k00, k01 = a * part[2] + b * part[3], a * part[3] + b * part[4]
         k10, k11 = b * part[2] + c * part[3], b * part[3] + c * part[4]
         v00, v01, v11 = -(k00 * a + k01 * b), -(k00 * b + k01 * c), -(k10 * b + k11 * c)
-        x, y, z = _seen(_three(position, n), turn, offset)
-        s = _three(scale, n)
-        t0, t1, own, a0, a1, q, per_length = _footprint(s, rotation[n], turn, lens, x, y, z)
+        p = (np.float64(position[n, 0]), np.float64(position[n, 1]), np.float64(position[n, 2]))
+        x, y, z = _dot3(turn[0], p) + offset[0], _dot3(turn[1], p) + offset[1], _dot3(turn[2], p) + offset[2]
+        s = (np.float64(scale[n, 0]), np.float64(scale[n, 1]), np.float64(scale[n, 2]))
+        q = (
+            np.float64(rotation[n, 0]), np.float64(rotation[n, 1]),
+            np.float64(rotation[n, 2]), np.float64(rotation[n, 3]),
+        )  # fmt: skip
+        t0, t1, own, a0, a1, per_length = _footprint(p, s, q, turn, lens, x, y, z)
         # A gets 2 (gradient of Σ) A
         b0 = (2 * (v00 * a0[0] + v01 * a1[0]), 2 * (v00 * a0[1] + v01 * a1[1]), 2 * (v00 * a0[2] + v01 * a1[2]))
         b1 = (2 * (v01 * a0[0] + v11 * a1[0]), 2 * (v01 * a0[1] + v11 * a1[1]), 2 * (v01 * a0[2] + v11 * a1[2]))
@@ -496,7 +481,7 @@ def _project_backward(  # type: ignore[no-untyped-def]
         e0, e3, e6 = e0 * s[0], e3 * s[0], e6 * s[0]
         e1, e4, e7 = e1 * s[1], e4 * s[1], e7 * s[1]
         e2, e5, e8 = e2 * s[2], e5 * s[2], e8 * s[2]
-        qw, qx, qy, qz = q
+        qw, qx, qy, qz = q[0] * per_length, q[1] * per_length, q[2] * per_length, q[3] * per_length
         dw = 2 * (qz * (e3 - e1) + qy * (e2 - e6) + qx * (e7 - e5))
         dx = 2 * (qy * (e1 + e3) + qz * (e2 + e6) + qw * (e7 - e5) - 2 * qx * (e4 + e8))
         dy = 2 * (qx * (e1 + e3) + qz * (e5 + e7) + qw * (e2 - e6) - 2 * qy * (e0 + e8))
