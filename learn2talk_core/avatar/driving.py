@@ -98,8 +98,8 @@ def gaze_apart(animation: Animation) -> tuple[np.ndarray, Animation]:
                 eyes[:, side, axis] += sign * np.radians(LOOK_DEGREES[look]) * animation.states[:, column]
     kept = [k for k in range(len(animation.basis)) if k not in columns.values()]
     shapes = tuple(name for name in animation.shapes if name not in columns)
-    parts = {"states": animation.states[:, kept], "basis": animation.basis[kept], "shapes": shapes}
-    return eyes.reshape(-1, 6), replace(animation, **parts)
+    still = replace(animation, states=animation.states[:, kept], basis=animation.basis[kept], shapes=shapes)
+    return eyes.reshape(-1, 6), still
 
 
 def check_model(avatar: Avatar, rig: FlameRig) -> None:

@@ -30,10 +30,10 @@ class RefinedMotion:
         self._motion = motion
         self._face = torch.from_numpy(flame_vertices(motion.rig, motion.shape, motion.static_offset))
         self._expression = torch.from_numpy(motion.rig.expression[:, :, : motion.tables["expr"].shape[1]])
-        self._tables = nn.ModuleDict({
+        self._tables: dict[str, nn.Embedding] = {
             name: nn.Embedding.from_pretrained(torch.from_numpy(table).clone(), freeze=False, sparse=True)
             for name, table in motion.tables.items()
-        })  # fmt: skip
+        }
         groups = [
             {"params": list(table.parameters()), "lr": share * RATES_OF_FLAME[name]}
             for name, table in self._tables.items()
@@ -60,8 +60,10 @@ class RefinedMotion:
         return replace(self._motion, tables=tables)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"tables": self._tables.state_dict(), "optimiser": self._optimiser.state_dict()}
+        tables = {name: table.state_dict() for name, table in self._tables.items()}
+        return {"tables": tables, "optimiser": self._optimiser.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
-        self._tables.load_state_dict(state_dict["tables"])
+        for name, table in self._tables.items():
+            table.load_state_dict(state_dict["tables"][name])
         self._optimiser.load_state_dict(state_dict["optimiser"])

@@ -191,7 +191,9 @@ def train_splats(
         error = float((image.clamp(0, 1) - target).square().mean())
         return {"loss": loss, "psnr": decibels(error), "splats": float(len(growing.splats.position))}
 
-    state: dict[str, Stateful] = {"splats": growing, **({} if tracked is None else {"tracked": tracked})}
+    state: dict[str, Stateful] = {"splats": growing}
+    if tracked is not None:
+        state["tracked"] = tracked
     history = train(
         step, state, steps=schedule.steps, seed=schedule.seed, scratch=scratch,
         description="avatar", shown=("psnr", "splats"),
