@@ -32,6 +32,7 @@ class AvatarSettings:
     flame: str | None
     steps: int
     most: int
+    refine: float
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Params:
 
 def main(params: Params, name: str) -> str:
     wanted = params.avatars[name]
-    schedule = shortened(wanted.steps, most=wanted.most, seed=params.seed)
+    schedule = shortened(wanted.steps, most=wanted.most, seed=params.seed, refine=wanted.refine)
     sources = [path for path in (wanted.images, wanted.flame) if path]
     with open_scratch(f"avatar-{name}", replace(params, avatars={name: wanted}), sources) as scratch:
         with tempfile.TemporaryDirectory() as place:

@@ -174,7 +174,7 @@ def test_params_equal_dataclass(stage: Stage) -> None:
     """A stage's params list its own group of students, and additionally the group of its network; those of one expert
     only the path of that."""
     params = importlib.import_module(stage.module).Params
-    grouped = (*STUDENTS, "avatars", "networks")
+    grouped = (*STUDENTS, "avatars", "avatar_reports", "networks")
     found = {param.split(".")[0] if param.split(".")[0] in grouped else param for param in stage.params}
     read = leaves(params, stage.module.split(".")[1])
     if stage.module == "stages.experts":

@@ -6,6 +6,7 @@ from learn2talk.commands.options import Subparsers
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.paths import CORPUS
 
+MOST_REFINED = 1000.0
 EXAMPLES = """examples:
   learn2talk avatar record -o out/head             our own head: pictures from many cameras
   learn2talk avatar train out/head -o out/avatar
@@ -31,6 +32,7 @@ def add(subparsers: Subparsers) -> None:
     record = inner.add_parser("record", help="render our own head from many cameras, with true parameters")
     record.add_argument("-o", "--out", required=True, help="folder for the pictures")
     record.add_argument("--cameras", type=int, default=16, help="training cameras (default: %(default)s)")
+    record.add_argument("--close", type=int, default=6, help="training cameras at the mouth (default: %(default)s)")
     record.add_argument("--expressions", type=int, default=64, help="training expressions (default: %(default)s)")
     record.add_argument("--size", type=int, default=256, help="height and width in pixels (default: %(default)s)")
     record.add_argument("--seed", type=int, default=0, help="random seed: another person (default: %(default)s)")
@@ -41,6 +43,10 @@ def add(subparsers: Subparsers) -> None:
     train.add_argument("--flame", metavar="FILE", help="FLAME's model file, for VHAP's export")
     train.add_argument("--steps", type=int, default=4000, help="pictures drawn (default: %(default)s; paper: 600000)")
     train.add_argument("--most", type=int, default=30_000, help="largest number of splats (default: %(default)s)")
+    train.add_argument(
+        "--refine", type=float, default=1.0, metavar="FACTOR",
+        help="on the paper's rates at which FLAME's tracked parameters are refined; 0 leaves them (%(default)g)",
+    )  # fmt: skip
     train.add_argument("--seed", type=int, default=0, help="random seed (default: %(default)s)")
 
     other = inner.add_parser("import", help="import the point_cloud.ply of a trained GaussianAvatars avatar")
@@ -76,12 +82,13 @@ def _record(arguments: argparse.Namespace) -> int:
     from learn2talk_core.avatar.own_head import RECORDED, HeadSession, record_head
     from learn2talk_core.run.own_folder import check_own
 
-    for name, least in (("cameras", 2), ("expressions", 2), ("size", 32)):
+    for name, least in (("cameras", 2), ("close", 0), ("expressions", 2), ("size", 32)):
         _at_least(f"--{name}", getattr(arguments, name), least)
     check_own(arguments.out, RECORDED)
     session = HeadSession(
-        cameras=arguments.cameras, expressions=arguments.expressions, size=arguments.size, seed=arguments.seed
-    )
+        cameras=arguments.cameras, close=arguments.close, expressions=arguments.expressions, size=arguments.size,
+        seed=arguments.seed,
+    )  # fmt: skip
     print(f"{arguments.out}: {record_head(arguments.out, session)} pictures")
     return 0
 
@@ -95,9 +102,12 @@ def _train(arguments: argparse.Namespace) -> int:
 
     _at_least("--steps", arguments.steps, 1)
     _at_least("--most", arguments.most, 1)
+    if not 0 <= arguments.refine <= MOST_REFINED:
+        expected = f"a factor of 0 … {MOST_REFINED:g}"
+        raise BadInput("--refine", expected=expected, found=f"{arguments.refine:g}", fix="1 is the paper's.")
     check_own(arguments.out, TRAINED)
     torch.set_num_threads(1)  # the rendering kernels have their own threads
-    schedule = shortened(arguments.steps, most=arguments.most, seed=arguments.seed)
+    schedule = shortened(arguments.steps, most=arguments.most, seed=arguments.seed, refine=arguments.refine)
     metrics = train_into(arguments.out, AvatarInputs(arguments.images, arguments.flame), schedule)
     print(f"{arguments.out}: {metrics['splats']} splats")
     for name in ("views", "expressions"):
@@ -143,6 +153,8 @@ def _judge(arguments: argparse.Namespace) -> int:
         row = scores[way]
         said = "" if row["lipread_error"] is None else f", lip reading error {row['lipread_error']:.3f}"
         print(f"{way}: LSE-D {row['lse_d']:.3f}, LSE-C {row['lse_c']:.3f}, lag {row['lag_ms']:.0f} ms{said}")
+    more = "" if scores["more_misread"] is None else f"; lip reading error {100 * scores['more_misread']:+.1f} %"
+    print(f"splats beside mesh: lags differ by at most {scores['lag_difference_ms']:.0f} ms{more}")
     if arguments.json:
         write_json(arguments.json, scores)
     if arguments.video:

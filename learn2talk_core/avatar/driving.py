@@ -4,7 +4,7 @@ An avatar of the same mesh takes the displacements onto its own face. One with F
 and jaw whose displacements, on the avatar's own face, are nearest to the animation's: the fit is to offsets, so that
 the speaker's identity does not leak into the expression. The parameters are then projected onto the principal
 components of those that the avatar was trained with, and clamped to their range: beyond it, splats have never been
-seen.
+seen. The head's pose is that of the animation, and blend shapes of the gaze turn FLAME's eyes.
 """
 
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 
 from learn2talk_core.animation.animation import Animation
+from learn2talk_core.animation.life import LOOK_DEGREES, SIDES
 from learn2talk_core.avatar.avatar import FLAME, Avatar
 from learn2talk_core.avatar.flame_head import FlameRig, flame_vertices
 from learn2talk_core.export.flame import Flame, fit_flame
@@ -68,7 +69,8 @@ def _by_flame(avatar: Avatar, animation: Animation, rig: FlameRig | None) -> Pla
         raise BadInput("avatar", expected="FLAME's model file, which moves it", found="none", fix=fix)
     check_model(avatar, rig)
     face = flame_vertices(rig, avatar.flame["shape"], avatar.flame["static_offset"])
-    own = replace(animation, template=(1000 * face / animation.mm_per_unit).astype(np.float32))
+    eyes, still_eyes = gaze_apart(animation)
+    own = replace(still_eyes, template=(1000 * face / animation.mm_per_unit).astype(np.float32))
     expression, jaw = fit_flame(part_of(rig, avatar.seen.shape[1] - 3), own)
     parameters = within(avatar.seen, np.concatenate([expression, jaw], axis=1))
     rigid = animation.rigid()
@@ -76,11 +78,28 @@ def _by_flame(avatar: Avatar, animation: Animation, rig: FlameRig | None) -> Pla
 
     def place(frame: int) -> np.ndarray:
         pose = np.zeros(15)
-        pose[6:9] = parameters[frame, -3:]
+        pose[6:9], pose[9:] = parameters[frame, -3:], eyes[frame]
         still = flame_vertices(rig, avatar.flame["shape"], avatar.flame["static_offset"], parameters[frame, :-3], pose)
         return (still @ rigid[frame, :, :3].T + metres * rigid[frame, :, 3]).astype(np.float32)
 
     return place
+
+
+def gaze_apart(animation: Animation) -> tuple[np.ndarray, Animation]:
+    """Rotations of the left and the right eye (T, 6), axis times angle in radians, by the animation's blend shapes
+    `eyeLook…`, and the animation without these: expressions must not be fitted to turning eyeballs."""
+    first = len(animation.basis) - len(animation.shapes)
+    columns = {name: first + k for k, name in enumerate(animation.shapes) if name.startswith("eyeLook")}
+    eyes = np.zeros((len(animation.states), 2, 3))
+    for side, name in enumerate(SIDES):
+        for look, axis, sign in (("Up", 0, -1), ("Down", 0, 1), ("In", 1, 2 * side - 1), ("Out", 1, 1 - 2 * side)):
+            column = columns.get(f"eyeLook{look}{name}")
+            if column is not None:
+                eyes[:, side, axis] += sign * np.radians(LOOK_DEGREES[look]) * animation.states[:, column]
+    kept = [k for k in range(len(animation.basis)) if k not in columns.values()]
+    shapes = tuple(name for name in animation.shapes if name not in columns)
+    still = replace(animation, states=animation.states[:, kept], basis=animation.basis[kept], shapes=shapes)
+    return eyes.reshape(-1, 6), still
 
 
 def check_model(avatar: Avatar, rig: FlameRig) -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.spatial.transform import Rotation
+import torch
+from torch import Tensor
 
 from learn2talk_core.avatar.views import FIX, View
 from learn2talk_core.export.flame import IDENTITIES, load_flame
@@ -153,19 +154,28 @@ def flame_vertices(
         shaped = shaped + rig.expression[:, :, : len(expression)] @ expression
     if pose is None:
         return shaped
-    turns = Rotation.from_rotvec(np.reshape(pose, (5, 3))).as_matrix()
-    joints = rig.regressor @ shaped
-    posed = shaped + rig.correctives @ (turns[1:] - np.eye(3)).reshape(-1)
-    whole_turn: list[np.ndarray] = []  # of each joint: x → R x + t
-    whole_move: list[np.ndarray] = []
+    return posed_head(rig, torch.from_numpy(shaped), torch.from_numpy(np.asarray(pose, np.float64))).numpy()
+
+
+def posed_head(rig: FlameRig, shaped: Tensor, pose: Tensor) -> Tensor:
+    """The head `shaped` (V, 3) after pose correctives and skinning, (V, 3); `pose` as for `flame_vertices`, both
+    float64. Differentiable."""
+    x, y, z = pose.reshape(5, 3).unbind(1)
+    zero = torch.zeros_like(x)
+    turns = torch.matrix_exp(torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], dim=1).reshape(5, 3, 3))
+    correctives, regressor, weights = map(torch.from_numpy, (rig.correctives, rig.regressor, rig.weights))
+    joints = regressor @ shaped
+    posed = shaped + correctives @ (turns[1:] - torch.eye(3, dtype=turns.dtype)).reshape(-1)
+    whole_turn: list[Tensor] = []  # of each joint: x → R x + t
+    whole_move: list[Tensor] = []
     for joint, parent in enumerate(PARENTS):
         turn, move = turns[joint], joints[joint] - turns[joint] @ joints[joint]
         if parent >= 0:
             turn, move = whole_turn[parent] @ turn, whole_turn[parent] @ move + whole_move[parent]
         whole_turn.append(turn)
         whole_move.append(move)
-    turned = np.einsum("jxy,vy->vjx", np.array(whole_turn), posed) + np.array(whole_move)
-    return np.einsum("vj,vjx->vx", rig.weights, turned)
+    turned = torch.einsum("jxy,vy->vjx", torch.stack(whole_turn), posed) + torch.stack(whole_move)
+    return torch.einsum("vj,vjx->vx", weights, turned)
 
 
 def read_flame_motion(folder: str | Path, views: Sequence[View], rig: FlameRig) -> FlameMotion:

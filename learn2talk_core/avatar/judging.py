@@ -54,7 +54,8 @@ def load_avatar_judges() -> AvatarJudges:
 def judge_avatar(avatar: Avatar, corpus: Corpus, clips: Sequence[Clip], judges: AvatarJudges) -> dict[str, Any]:
     """Scores of `splats` and of `mesh` over the true motion of the clips: `lipread_error`, `viseme_accuracy` (over all
     phonemes and frames), `lse_d`, `lse_c` and `lag_ms` (means over clips; sound behind the lips); and
-    `lag_difference_ms`, the largest over the clips.
+    `lag_difference_ms`, the largest over the clips; and `more_misread`, by how much the splats' lip reading error is
+    larger than the mesh's, relative to it.
 
     Raises:
         BadInput: the avatar has another mesh than the corpus, or no clip is long enough.
@@ -77,7 +78,52 @@ def judge_avatar(avatar: Avatar, corpus: Corpus, clips: Sequence[Clip], judges: 
         means = {key: float(np.mean([row[way][key] for row in rows])) for key in ("lse_d", "lse_c", "lag_ms")}
         scores[way] = shares | means
     lags = [abs(row["splats"]["lag_ms"] - row["mesh"]["lag_ms"]) for row in rows]
-    return scores | {"lag_difference_ms": float(max(lags))}
+    misread, at_least = (scores[way]["lipread_error"] for way in WAYS)
+    more = misread / at_least - 1 if at_least else None
+    return scores | {"lag_difference_ms": float(max(lags)), "more_misread": more}
+
+
+def judged_page(name: str, scores: dict[str, Any], trained: dict[str, Any]) -> str:
+    """Markdown: the scores of `judge_avatar` and the metrics of the training (`make.train_avatar`), beside the goals,
+    and links to the files of the same folder."""
+    lines = [
+        f"# Splat avatar {name}", "", "![A turn around the head](turntable.png)", "",
+        "[The same motion as mesh and as splats, with sound](side_by_side.mp4)", "",
+        f"| {scores['clips']} clips | LSE-D ↓ | LSE-C ↑ | lag of the sound, ms | lip reading error ↓ "
+        "| viseme accuracy ↑ |",
+        "|---|---|---|---|---|---|",
+    ]  # fmt: skip
+    for way in reversed(WAYS):
+        row = scores[way]
+        perceived = [_number(row[key], 3) for key in ("lipread_error", "viseme_accuracy")]
+        cells = [way, *(_number(row[key], 3) for key in ("lse_d", "lse_c")), _number(row["lag_ms"], 0), *perceived]
+        lines.append(f"| {' | '.join(cells)} |")
+    more = "–" if scores["more_misread"] is None else f"{100 * scores['more_misread']:+.1f} %"
+    lines += [
+        "",
+        f"Largest difference of the lags in a clip: {scores['lag_difference_ms']:.0f} ms (goal: one frame, "
+        f"{1000 / VIDEO_FPS:.0f} ms). Lip reading error relative to the mesh's: {more} (goal: at most +5 %).",
+        "",
+        "| held out | PSNR dB | on the head | SSIM | sharpness |",
+        "|---|---|---|---|---|",
+    ]
+    for split in ("views", "expressions"):
+        if split in trained:
+            row = trained[split]
+            cells = [f"{row[key]:.1f}" for key in ("psnr_db", "psnr_head_db")]
+            lines.append(f"| {split} | {' | '.join(cells)} | {row['ssim']:.3f} | {row['sharpness']:.2f} |")
+    speed = trained["speed"]
+    lines += [
+        "",
+        f"{trained['splats']} splats. {speed['frames_per_second']:.0f} frames a second drawn, "
+        f"{speed['training_pictures_per_second']:.1f} pictures a second trained, at {speed['width']} × "
+        f"{speed['height']}; {speed['peak_memory_mb']:.0f} MB of memory at most.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def mesh_of(avatar: Avatar, corpus: Corpus, clip: Clip) -> np.ndarray:

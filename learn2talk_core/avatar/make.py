@@ -17,9 +17,10 @@ from learn2talk_core.avatar.flame_head import (
     read_flame_motion,
 )
 from learn2talk_core.avatar.pictures import avatar_sheet, write_picture
+from learn2talk_core.avatar.refining import RefinedMotion
 from learn2talk_core.avatar.splat_files import read_splat_ply
-from learn2talk_core.avatar.training import AvatarSchedule, judge_views, train_splats
-from learn2talk_core.avatar.views import MeshMotion, View, read_mesh_motion, read_views
+from learn2talk_core.avatar.training import AvatarSchedule, judge_views, measure_speed, train_splats
+from learn2talk_core.avatar.views import MeshMotion, View, check_pictures, read_mesh_motion, read_views
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.own_folder import own_folder
 from learn2talk_core.run.progress import log
@@ -40,8 +41,10 @@ class AvatarInputs:
 
 
 def open_inputs(inputs: AvatarInputs) -> tuple[list[View], MeshMotion | FlameMotion]:
-    """The pictures and the motion of the mesh; every picture's moment must be in the motion."""
+    """The pictures and the motion of the mesh; every picture's moment must be in the motion, and its size that of its
+    camera."""
     views = read_views(inputs.images)
+    check_pictures(views)
     motion: MeshMotion | FlameMotion
     if (Path(inputs.images) / FLAME_FOLDER).is_dir() or any(view.parameters for view in views):
         if inputs.flame is None:
@@ -66,13 +69,16 @@ def train_avatar(
 
     Returns:
         The avatar; its metrics: `splats`, and for each split `views` (val: other cameras) and `expressions` (test:
-        other expressions) what `judge_views` measures; and a row of values for each step.
+        other expressions) what `judge_views` measures, and `speed` (`measure_speed`); and a row of values for each
+        step.
     """
     views, motion = open_inputs(inputs)
     by_split = {split: [view for view in views if view.split == split] for split in ("train", "val", "test")}
+    tracked = RefinedMotion(motion, schedule.refine) if isinstance(motion, FlameMotion) and schedule.refine else None
     splats, history = train_splats(
-        by_split["train"], motion.vertices, motion.faces, motion.protected, schedule, scratch
+        by_split["train"], motion.vertices, motion.faces, motion.protected, schedule, scratch, tracked=tracked
     )
+    motion = motion if tracked is None else tracked.motion
     about: dict[str, Any] = {"steps": schedule.steps, "pictures": len(by_split["train"])}
     flame: dict[str, np.ndarray] = {}
     if isinstance(motion, FlameMotion):
@@ -86,6 +92,7 @@ def train_avatar(
     for split, name in (("val", "views"), ("test", "expressions")):
         if by_split[split]:
             metrics[name] = judge_views(avatar, by_split[split], motion.vertices)
+    metrics["speed"] = measure_speed(avatar, by_split["train"][0], motion.vertices)
     return avatar, metrics, history
 
 

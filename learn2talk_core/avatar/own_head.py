@@ -32,6 +32,7 @@ SUPERSAMPLE = 2  # samples per pixel along x and along y
 HAIR = (0.16, 0.10, 0.07)
 LATTICE, CELL = 64, 0.0015  # cells and metres per cell of the noise that the textures are made of
 TURN, RISE = 75, (-18, 30)  # degrees that the cameras span to each side, and downwards and upwards
+CLOSE, CLOSE_TURN, CLOSE_RISE = 0.1, 45, (-15, 20)  # metres around the lips that a close-up shows, and its degrees
 SWAY = 12  # degrees by which a training camera moves between moments, to each side
 # direction in the world towards each light, and its colour
 LIGHTS = (((0.45, 0.55, 0.75), (0.78, 0.74, 0.68)), ((-0.9, 0.05, 0.45), (0.16, 0.19, 0.24)),
@@ -42,9 +43,14 @@ PAUSE = 0.12  # share of silence among the random phonemes
 
 @dataclass(frozen=True)
 class HeadSession:
-    """What is recorded: number of cameras and expressions, and how many of them only serve for evaluation."""
+    """What is recorded: number of cameras and expressions, and how many of them only serve for evaluation.
+
+    `close` further cameras film the mouth for training, in pictures of half the size: lips are 1 % of a picture of the
+    whole head, but all that a lip reader looks at.
+    """
 
     cameras: int = 16
+    close: int = 6
     expressions: int = 64
     held_out_cameras: int = 2
     held_out_expressions: int = 12
@@ -55,8 +61,8 @@ class HeadSession:
 def record_head(folder: str | Path, session: HeadSession, speaker: Speaker | None = None) -> int:
     """Render the pictures and write the folder (`views.write_views`); returns the number of pictures.
 
-    Every training camera sees every training expression. The split `val` has the training expressions from held-out
-    cameras, `test` has held-out expressions from all cameras; both are thinned out.
+    Every training camera and close-up sees every training expression. The split `val` has the training expressions from
+    held-out cameras, `test` has held-out expressions from all cameras; both are thinned out.
     """
     face = load_face()
     person = make_speakers(1, session.seed, prefix="A")[0] if speaker is None else speaker
@@ -110,6 +116,13 @@ def filming_camera(template: np.ndarray) -> Camera:
     low, high = template.min(axis=0), template.max(axis=0)
     x, y, z = ((low + high) / 2).tolist()
     return Camera(target=(x, y, z), extent=1.12 * float(np.ptp(template, axis=0).max()), distance=1.0)
+
+
+def mouth_camera(template: np.ndarray) -> Camera:
+    """In front of the lips, a metre away; it shows little more than them."""
+    lips = template[load_face().mask["lips"] > 0.4]
+    x, y, z = ((lips.min(axis=0) + lips.max(axis=0)) / 2).tolist()
+    return Camera(target=(x, y, z), extent=CLOSE, distance=1.0)
 
 
 def paint_head(vertices: np.ndarray, skin: np.ndarray, view: Pinhole) -> np.ndarray:
@@ -247,7 +260,11 @@ def _views(session: HeadSession, template: np.ndarray) -> Iterator[View]:
     yaw = np.radians(TURN) * (2 * (np.argsort(np.argsort(share)) + 0.5) / cameras - 1)
     yaw[-session.held_out_cameras :] *= 0.6
     pitch = np.radians(rng.uniform(*RISE, cameras))
+    close, near = mouth_camera(template), generator(session.seed, "close-ups")
     for time in range(session.expressions + session.held_out_expressions):
+        for number in range(cameras, cameras + session.close * (time < session.expressions)):
+            angles = np.radians([near.uniform(-CLOSE_TURN, CLOSE_TURN), near.uniform(*CLOSE_RISE)])
+            yield View(time, number, orbiting(close, session.size // 2, session.size // 2, *angles), "train")
         for number in range(cameras):
             held_out = number >= session.cameras
             # the training cameras sway, so that a splat is seen from more than a few directions

@@ -20,12 +20,15 @@ def avatar_sheet(avatar: Avatar, views: Sequence[View], vertices: Callable[[int]
     truth = [read_picture(view) for view in chosen]
     drawn = [as_bytes(draw_avatar(avatar, vertices(view.time), view.camera)) for view in chosen]
     size = truth[0].shape[0]
+    fitted = [np.concatenate([cv2.resize(one, (size, size)) for one in row], axis=1) for row in (truth, drawn)]
+    return np.concatenate([*fitted, turntable(avatar, size)])
+
+
+def turntable(avatar: Avatar, size: int) -> np.ndarray:
+    """A turn around the head at rest, uint8 (S, 6 S, 3)."""
     turn = Framing(turntable=float(COLUMNS), width=size, height=size)
-    around = [
-        as_bytes(draw_avatar(avatar, avatar.template, avatar_view(avatar, turn, time))) for time in range(COLUMNS)
-    ]
-    fitted = [[cv2.resize(one, (size, size)) for one in row] for row in (truth, drawn, around)]
-    return np.concatenate([np.concatenate(row, axis=1) for row in fitted])
+    views = [avatar_view(avatar, turn, time) for time in range(COLUMNS)]
+    return np.concatenate([as_bytes(draw_avatar(avatar, avatar.template, view)) for view in views], axis=1)
 
 
 def write_picture(path: str | Path, picture: np.ndarray) -> None:

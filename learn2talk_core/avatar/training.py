@@ -5,6 +5,7 @@ fewer steps. Of their regularisers, one keeps a splat within one size of its tri
 """
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,11 +25,14 @@ from learn2talk_core.avatar.binding import (
     triangle_frames,
 )
 from learn2talk_core.avatar.density import RESET_OPACITY, Pull, densify, prune
+from learn2talk_core.avatar.refining import RefinedMotion
 from learn2talk_core.avatar.views import View, read_picture
+from learn2talk_core.render.pinhole import Pinhole
 from learn2talk_core.render.splats import draw_splats
 from learn2talk_core.run.seed import generator
+from learn2talk_core.run.stage import peak_memory_mb
 from learn2talk_core.statistics.ssim import ssim
-from learn2talk_core.training.loop import train
+from learn2talk_core.training.loop import Stateful, train
 from learn2talk_core.training.scratch import Scratch
 
 RATES = {"scale": 0.017, "rotation": 0.001, "opacity": 0.05, "base": 0.0025, "rest": 0.0025 / 20}
@@ -38,6 +42,7 @@ FARTHEST, POSITION_WEIGHT = 1.0, 0.01
 LARGEST, SCALE_WEIGHT = 0.6, 1.0
 LEAST_OPACITY = 0.005  # of a splat that is kept
 KEPT_PICTURES = 2048  # in memory
+REPEATS = 5  # of what is timed
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ class AvatarSchedule:
         threshold: pull in the picture above which splats are cloned or split (2e-4).
         most: largest number of splats (no limit).
         reset_every: steps after which opacities are reset, 0 for never (60,000).
+        refine: factor on the rates at which FLAME's tracked parameters are refined (1); 0 leaves them.
         seed: of everything random.
     """
 
@@ -64,10 +70,11 @@ class AvatarSchedule:
     threshold: float = 2e-4
     most: int = 30_000
     reset_every: int = 0
+    refine: float = 1.0
     seed: int = 0
 
 
-def shortened(steps: int, *, most: int, seed: int) -> AvatarSchedule:
+def shortened(steps: int, *, most: int, seed: int, refine: float = 1.0) -> AvatarSchedule:
     """A schedule for this number of steps: one more degree after each eighth, density control from a sixth to two
     thirds of them."""
     return AvatarSchedule(
@@ -77,6 +84,7 @@ def shortened(steps: int, *, most: int, seed: int) -> AvatarSchedule:
         densify_until=2 * steps // 3,
         densify_every=max(20, steps // 30),
         most=most,
+        refine=refine,
         seed=seed,
     )
 
@@ -140,6 +148,8 @@ def train_splats(
     protected: np.ndarray,
     schedule: AvatarSchedule,
     scratch: Scratch,
+    *,
+    tracked: RefinedMotion | None = None,
 ) -> tuple[BoundSplats, list[dict[str, float]]]:
     """Fit splats to the pictures.
 
@@ -150,6 +160,7 @@ def train_splats(
         protected: (F,) bool, triangles that must keep a splat.
         schedule: how long, how many.
         scratch: where checkpoints go.
+        tracked: refined with the splats, and used instead of `vertices`.
 
     Returns:
         The splats, and a row of values for each step.
@@ -169,25 +180,72 @@ def train_splats(
     def step(index: int) -> dict[str, float]:
         number = int(generator(schedule.seed, "picture", index).integers(len(views)))
         view, target = views[number], picture(number).float() / 255
-        place = frames(view.time)
-        shift = torch.zeros(len(growing.splats.position), 2, requires_grad=True)
+        place = frames(view.time) if tracked is None else triangle_frames(tracked.vertices(view.time), triangles)
         degree = min(schedule.degree, index // schedule.degree_every)
-        splats = in_world(growing.splats, place, view.camera, degree=degree)
-        drawn = draw_splats(splats, view.camera, WHITE, shift=shift)
-        loss = picture_loss(drawn.image, target) + regulariser(growing.splats, drawn.visible)
-        loss.backward()
-        assert shift.grad is not None
-        growing.pull.add(shift.grad, drawn.visible, view.camera.width)
+        image, loss = _pulled(growing, place, view.camera, target, degree)
         growing.step(index / schedule.steps)
+        if tracked is not None:
+            tracked.step()
+            place = TriangleFrames(*(part.detach() for part in place))
         _control(growing, place, kept, extent, schedule, index + 1)
-        error = float((drawn.image.detach().clamp(0, 1) - target).square().mean())
-        return {"loss": float(loss.detach()), "psnr": decibels(error), "splats": float(len(shift))}
+        error = float((image.clamp(0, 1) - target).square().mean())
+        return {"loss": loss, "psnr": decibels(error), "splats": float(len(growing.splats.position))}
 
+    state: dict[str, Stateful] = {"splats": growing}
+    if tracked is not None:
+        state["tracked"] = tracked
     history = train(
-        step, {"splats": growing}, steps=schedule.steps, seed=schedule.seed, scratch=scratch,
+        step, state, steps=schedule.steps, seed=schedule.seed, scratch=scratch,
         description="avatar", shown=("psnr", "splats"),
     )  # fmt: skip
     return BoundSplats(*(part.detach() for part in growing.splats)), history
+
+
+def _pulled(
+    growing: GrowingSplats, frames: TriangleFrames, view: Pinhole, target: Tensor, degree: int
+) -> tuple[Tensor, float]:
+    """Draw one picture, and let the loss pull at everything; returns the picture and the loss."""
+    shift = torch.zeros(len(growing.splats.position), 2, requires_grad=True)
+    drawn = draw_splats(in_world(growing.splats, frames, view, degree=degree), view, WHITE, shift=shift)
+    loss = picture_loss(drawn.image, target) + regulariser(growing.splats, drawn.visible)
+    loss.backward()
+    assert shift.grad is not None
+    growing.pull.add(shift.grad, drawn.visible, view.width)
+    return drawn.image.detach(), float(loss.detach())
+
+
+def measure_speed(avatar: Avatar, view: View, vertices: Callable[[int], np.ndarray]) -> dict[str, float]:
+    """Speed at the size of a picture, with the finished splats: `frames_per_second` of drawing from vertices to bytes,
+    `training_pictures_per_second`, both the fastest of some; `height` and `width`; and the largest memory of this
+    process so far, `peak_memory_mb`."""
+    moved, target = vertices(view.time), read_picture(view)
+    frames = triangle_frames(torch.from_numpy(moved), torch.from_numpy(avatar.faces).long())
+    growing, wanted = GrowingSplats(avatar.splats), torch.from_numpy(target).float() / 255
+
+    def drawn() -> None:
+        as_bytes(draw_avatar(avatar, moved, view.camera))
+
+    def trained() -> None:
+        _pulled(growing, frames, view.camera, wanted, avatar.degree)
+        growing.step(1.0)
+
+    return {
+        "frames_per_second": 1 / _fastest(drawn),
+        "training_pictures_per_second": 1 / _fastest(trained),
+        "height": view.camera.height,
+        "width": view.camera.width,
+        "peak_memory_mb": peak_memory_mb(),
+    }
+
+
+def _fastest(work: Callable[[], None]) -> float:
+    """Seconds of the fastest of a few calls."""
+    times = []
+    for _ in range(REPEATS):
+        start = time.perf_counter()
+        work()
+        times.append(time.perf_counter() - start)
+    return min(times)
 
 
 def picture_loss(image: Tensor, target: Tensor) -> Tensor:

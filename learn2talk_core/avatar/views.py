@@ -15,6 +15,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from learn2talk_core.render.pinhole import Pinhole
 from learn2talk_core.run.errors import BadInput
@@ -119,6 +120,19 @@ def read_views(folder: str | Path) -> list[View]:
     return views
 
 
+def check_pictures(views: Sequence[View]) -> None:
+    """Refuse pictures and masks that are missing or of another size than their camera's, by their headers alone: a
+    training would find the last one after minutes."""
+    for view in views:
+        for path in filter(None, (view.picture, view.mask)):
+            try:
+                with Image.open(path) as header:
+                    width, height = header.size
+            except (OSError, ValueError, Image.DecompressionBombError) as error:
+                raise _no_picture(path) from error
+            _same_size(path, (height, width), view.camera)
+
+
 def read_picture(view: View) -> np.ndarray:
     """The picture on white, uint8 (H, W, 3).
 
@@ -127,7 +141,7 @@ def read_picture(view: View) -> np.ndarray:
     """
     assert view.picture is not None
     image = _image(view.picture, cv2.IMREAD_UNCHANGED)
-    _same_size(view.picture, image, view.camera)
+    _same_size(view.picture, image.shape[:2], view.camera)
     image = image[..., None].repeat(3, axis=-1) if image.ndim == 2 else image
     if image.dtype != np.uint8:
         found = f"{image.dtype} numbers"
@@ -137,7 +151,7 @@ def read_picture(view: View) -> np.ndarray:
         alpha = image[..., 3].astype(np.float32)
     if view.mask is not None:
         mask = _image(view.mask, cv2.IMREAD_GRAYSCALE)
-        _same_size(view.mask, mask, view.camera)
+        _same_size(view.mask, mask.shape[:2], view.camera)
         alpha = np.minimum(alpha, mask)
     share = alpha[..., None] / 255
     return np.rint(share * rgb + (1 - share) * 255).astype(np.uint8)
@@ -254,16 +268,20 @@ def _image(path: Path, mode: int) -> np.ndarray:
     content = np.fromfile(path, np.uint8) if path.is_file() else np.zeros(0, np.uint8)
     image = cv2.imdecode(content, mode) if len(content) else None
     if image is None:
-        found = "no picture in it" if path.is_file() else "no such file"
-        raise BadInput(path, expected="a picture", found=found, fix=FIX)
+        raise _no_picture(path)
     return image
 
 
-def _same_size(path: Path, image: np.ndarray, camera: Pinhole) -> None:
-    if image.shape[:2] != (camera.height, camera.width):
+def _no_picture(path: Path) -> BadInput:
+    found = "no picture in it" if path.is_file() else "no such file"
+    return BadInput(path, expected="a picture", found=found, fix=FIX)
+
+
+def _same_size(path: Path, size: tuple[int, ...], camera: Pinhole) -> None:
+    if size != (camera.height, camera.width):
         raise BadInput(
             path,
             expected=f"{camera.width} × {camera.height} pixels, as its camera has",
-            found=f"{image.shape[1]} × {image.shape[0]}",
+            found=f"{size[1]} × {size[0]}",
             fix="Export pictures and cameras at the same size.",
         )

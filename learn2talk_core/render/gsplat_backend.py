@@ -26,9 +26,7 @@ def draw_with_gsplat(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As `splats.draw_splats`; tensors on a CUDA device."""
     rasterization = _gsplat()
-    if position.device.type != "cuda":
-        fix = 'Move the avatar to a CUDA device, or choose backend="cpu".'
-        raise BadInput("splats", expected="tensors on a CUDA device for gsplat", found=str(position.device), fix=fix)
+    _demand_cuda(position)
     pose = torch.eye(4).to(position)
     pose[:3, :3] = torch.from_numpy(view.rotation)
     pose[:3, 3] = torch.from_numpy(view.translation)
@@ -44,6 +42,12 @@ def draw_with_gsplat(
     )  # fmt: skip
     visible = (about["radii"][0].reshape(len(position), -1) > 0).all(dim=1)
     return image[0], 1 - alpha[0, ..., 0].detach(), visible
+
+
+def _demand_cuda(position: Tensor) -> None:
+    if position.device.type != "cuda":
+        fix = 'Move the avatar to a CUDA device, or choose backend="cpu".'
+        raise BadInput("splats", expected="tensors on a CUDA device for gsplat", found=str(position.device), fix=fix)
 
 
 def _gsplat() -> Any:

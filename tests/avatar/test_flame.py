@@ -1,26 +1,33 @@
 """FLAME's head, its motion in a folder of VHAP, imported GaussianAvatars, and ARKit's weights as FLAME's parameters."""
 
+import copy
 import json
 import pickle
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from scipy.spatial.transform import Rotation
 
 from learn2talk.cli import main
 from learn2talk_core.animation.animation import Animation
 from learn2talk_core.animation.blend_shapes import ARKIT
 from learn2talk_core.avatar.arkit_to_flame import arkit_to_flame, read_arkit
-from learn2talk_core.avatar.avatar import Avatar, load_avatar
-from learn2talk_core.avatar.driving import driver, within
-from learn2talk_core.avatar.flame_head import flame_vertices, load_flame_rig, read_flame_motion
+from learn2talk_core.avatar.avatar import WHITE, Avatar, load_avatar
+from learn2talk_core.avatar.binding import BoundSplats, in_world, triangle_frames
+from learn2talk_core.avatar.driving import driver, gaze_apart, within
+from learn2talk_core.avatar.flame_head import FlameMotion, flame_vertices, load_flame_rig, read_flame_motion
 from learn2talk_core.avatar.make import AvatarInputs, import_avatar, train_avatar
+from learn2talk_core.avatar.refining import RefinedMotion
 from learn2talk_core.avatar.splat_files import write_splat_ply
 from learn2talk_core.avatar.training import shortened
-from learn2talk_core.avatar.views import read_views
+from learn2talk_core.avatar.views import View, read_picture, read_views
 from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.mesh.topology import Topology
+from learn2talk_core.render.splats import draw_splats
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.training.scratch import Scratch
 from tests.avatar.scene import some_splats, write_small_views
@@ -101,7 +108,7 @@ def test_the_folder_of_vhap_is_read(model, tmp_path):
         avatar, metrics, _ = train_avatar(inputs, shortened(3, most=100, seed=0), scratch)
     assert (avatar.rig, avatar.about["flame_model"]) == ("FLAME", rig.fingerprint)
     assert metrics["views"]["psnr_db"] > 0
-    np.testing.assert_allclose(avatar.seen, motion.weights[:3])
+    np.testing.assert_allclose(avatar.seen, motion.weights[:3], atol=0.02)  # refined a little
 
 
 def test_parameters_are_where_the_list_says(model, tmp_path):
@@ -137,6 +144,99 @@ def test_bad_parameters_are_refused(model, tmp_path):
         read_flame_motion(folder, views, rig)
 
 
+def drawn_by_a_tracked_head(model, folder, wrong: float) -> tuple[FlameMotion, FlameMotion, BoundSplats, list[View]]:
+    """Pictures that known splats draw on FLAME's moving head. Returns the true motion, a tracker's with errors in
+    expression (root mean square `wrong`) and jaw, the splats, and the pictures."""
+    rig, rows = load_flame_rig(model), vhap(folder, moments=3)
+    for row in rows:
+        row |= {"rotation": np.zeros((1, 3)), "translation": np.zeros((1, 3))}
+    for time, row in enumerate(rows):
+        np.savez(folder / "flame_param" / f"{time:05d}.npz", **row)
+    views = [view for view in read_views(folder) if view.split != "test"]
+    truth = read_flame_motion(folder, views, rig)
+    splats, triangles = some_splats(120, len(TRIANGLES)), torch.from_numpy(TRIANGLES.astype(np.int64))
+    for view in views:
+        frames = triangle_frames(torch.from_numpy(truth.vertices(view.time)), triangles)
+        image = draw_splats(in_world(splats, frames, view.camera, degree=1), view.camera, WHITE).image
+        picture = np.rint(255 * image.clamp(0, 1).numpy()).astype(np.uint8)
+        Image.fromarray(picture).save(view.picture)
+    rng = np.random.default_rng(4)
+    tables = dict(truth.tables)
+    tables["expr"] = tables["expr"] + wrong * rng.normal(size=tables["expr"].shape)
+    tables["jaw_pose"] = tables["jaw_pose"] + [0.05, 0, 0]
+    return truth, replace(truth, tables=tables), splats, views
+
+
+def test_tracking_errors_are_refined_away(model, tmp_path):
+    """With the true splats, the pictures pull the vertices back to where they were; other moments stay."""
+    truth, tracked, splats, views = drawn_by_a_tracked_head(model, tmp_path / "vhap", wrong=0.5)
+    refined, triangles = RefinedMotion(tracked, share=20.0), torch.from_numpy(TRIANGLES.astype(np.int64))
+
+    def error(motion: FlameMotion, time: int) -> float:
+        return float(np.abs(motion.vertices(time) - truth.vertices(time)).mean())
+
+    shown = [(view, torch.from_numpy(read_picture(view)).float() / 255) for view in views if view.time == 1]
+    for step in range(150):
+        view, target = shown[step % len(shown)]
+        frames = triangle_frames(refined.vertices(1), triangles)
+        drawn = draw_splats(in_world(splats, frames, view.camera, degree=1), view.camera, WHITE)
+        (drawn.image - target).abs().mean().backward()
+        refined.step()
+    assert error(refined.motion, 1) < 0.5 * error(tracked, 1)
+    for name, table in refined.motion.tables.items():
+        np.testing.assert_array_equal(np.delete(table, refined.motion.row[1], 0), np.delete(tracked.tables[name], 1, 0))
+
+
+def test_the_gradient_of_the_parameters_equals_finite_differences(model, tmp_path):
+    vhap(tmp_path / "vhap")
+    views = read_views(tmp_path / "vhap")
+    motion = read_flame_motion(tmp_path / "vhap", views, load_flame_rig(model))
+    refined = RefinedMotion(motion, share=1.0)
+    weights = torch.randn(VERTICES, 3, generator=torch.Generator().manual_seed(0))
+    (refined.vertices(2) * weights).sum().backward()
+    for name, table in refined._tables.items():
+        gradient = table.weight.grad.to_dense()[motion.row[2]]
+        step = torch.randn(len(gradient), generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+        ends = []
+        for size in (1e-3, -1e-3):
+            moved = {**motion.tables, name: motion.tables[name] + size * step.numpy()}
+            ends.append((replace(motion, tables=moved).vertices(2) * weights.numpy()).sum())
+        assert float(gradient @ step) == pytest.approx((ends[0] - ends[1]) / 2e-3, rel=0.02, abs=2e-3), name
+
+
+@pytest.mark.parametrize("refine", [0.0, 1.0])
+def test_a_training_refines_by_parameter(model, tmp_path, refine):
+    vhap(tmp_path / "vhap")
+    motion = read_flame_motion(tmp_path / "vhap", read_views(tmp_path / "vhap"), load_flame_rig(model))
+    with Scratch(tmp_path / "scratch") as scratch:
+        inputs = AvatarInputs(str(tmp_path / "vhap"), str(model))
+        avatar, _, _ = train_avatar(inputs, shortened(12, most=100, seed=0, refine=refine), scratch)
+    moved = np.abs(avatar.seen - motion.weights[:3]).max(axis=0)
+    assert (moved[:-3].max() > 1e-4) == (refine > 0)  # expressions
+    assert moved[-3:].max() < 1e-3  # the jaw's rate is a hundredth of theirs
+    if not refine:
+        assert moved.max() == 0
+
+
+def test_a_saved_refinement_goes_on(model, tmp_path):
+    """Two steps, saved, and one more: as three steps."""
+    vhap(tmp_path / "vhap")
+    motion = read_flame_motion(tmp_path / "vhap", read_views(tmp_path / "vhap"), load_flame_rig(model))
+
+    def step(refined: RefinedMotion) -> None:
+        refined.vertices(1).square().sum().backward()
+        refined.step()
+
+    whole, resumed = RefinedMotion(motion, 1.0), RefinedMotion(motion, 1.0)
+    step(whole)
+    step(whole)
+    resumed.load_state_dict(copy.deepcopy(whole.state_dict()))
+    step(whole)
+    step(resumed)
+    for name, table in whole.motion.tables.items():
+        np.testing.assert_array_equal(table, resumed.motion.tables[name])
+
+
 def imported(model, tmp_path, seen: int = 40) -> Avatar:
     splats = some_splats(60, len(TRIANGLES) + 168)
     write_splat_ply(tmp_path / "point_cloud.ply", splats, bound=True)
@@ -158,6 +258,39 @@ def test_an_imported_avatar_is_driven_by_offsets(model, tmp_path):
     place = driver(again, animation(model, own, expression, jaw), rig)
     for frame in range(FRAMES):
         np.testing.assert_allclose(place(frame), skinned(model, own, expression[frame], jaw[frame]), atol=2e-4)
+
+
+def test_flames_head_and_eyes_follow_pose_and_gaze(model, tmp_path):
+    """The head turns about the pivot; the left eye looks up and out, to the speaker's left, and no expression tries to
+    move the eyeballs' vertices instead."""
+    avatar, rig = imported(model, tmp_path), load_flame_rig(model)
+    own = flame_vertices(rig, avatar.flame["shape"], avatar.flame["static_offset"])
+    speech = animation(model, own, avatar.seen[:FRAMES, :-3], avatar.seen[:FRAMES, -3:])
+    pose = np.zeros((FRAMES, 6), np.float32)
+    pose[:, 1], pose[:, 4] = 0.3, 0.01
+    pivot = np.array([0, -0.1, 0], np.float32)
+    looks = ("eyeLookUpLeft", "eyeLookOutLeft")
+    weights = np.tile(np.array([[0.5, 0.25]], np.float32), (FRAMES, 1))
+    shaken = 0.002 * np.random.default_rng(0).normal(size=(2, VERTICES, 3)).astype(np.float32)
+    moved = replace(
+        speech, states=np.concatenate([speech.states, weights], axis=1), pose=pose, pivot=pivot, shapes=looks,
+        basis=np.concatenate([speech.basis, shaken]),
+    )  # fmt: skip
+    place, turn = driver(avatar, moved, rig), Rotation.from_euler("y", 0.3).as_matrix()
+    angles = np.zeros(15)
+    angles[9:12] = -np.radians(0.5 * 9.7), np.radians(0.25 * 14.3), 0
+    for frame in range(FRAMES):
+        angles[6:9] = avatar.seen[frame, -3:]
+        expression = avatar.seen[frame, :-3].astype(float)
+        still = flame_vertices(rig, avatar.flame["shape"], avatar.flame["static_offset"], expression, angles)
+        expected = (still - pivot) @ turn.T + pivot + [0, 0.01, 0]
+        np.testing.assert_allclose(place(frame), expected, atol=3e-4)
+    eyes, rest = gaze_apart(moved)
+    left = Rotation.from_rotvec(eyes[0, :3]).apply([0, 0, 1])
+    np.testing.assert_allclose(np.degrees(np.arcsin(left[:2])), [0.25 * 14.3, 0.5 * 9.7], atol=0.02)
+    assert np.abs(eyes[:, 3:]).max() == 0
+    assert rest.shapes == ()
+    np.testing.assert_array_equal(rest.states, speech.states)
 
 
 def test_motion_beyond_the_training_is_clamped(model, tmp_path):

@@ -1,5 +1,7 @@
 """A speaking avatar as video, PLY, glTF and USD."""
 
+import json
+import subprocess
 import sys
 
 import numpy as np
@@ -16,6 +18,7 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.video.video_file import read_video
 from tests.avatar.scene import moving_octahedron, small_avatar
 from tests.export.glb import Glb
+from tests.export.test_gltf import VALIDATE, has_validator
 
 FRAMES = 5
 
@@ -51,6 +54,25 @@ def test_the_head_turns_with_its_pose():
     cos, sin = np.cos(0.3), np.sin(0.3)
     matrix = np.array([[cos, 0, sin], [0, 1, 0], [-sin, 0, cos]])
     np.testing.assert_allclose(turned(2), (still(2) - pivot) @ matrix.T + pivot, atol=1e-6)
+
+
+def test_pose_blinks_and_shoulders_are_those_of_the_mesh():
+    """With the animation's own face as the avatar's, the splats' mesh is the animation's in every frame."""
+    rng = np.random.default_rng(0)
+    pose = 0.2 * rng.normal(size=(FRAMES, 6)).astype(np.float32)
+    blink = np.zeros((1, 6, 3), np.float32)
+    blink[0, 4, 1] = -0.01
+    alive = speaking(
+        states=np.concatenate([moving_octahedron(FRAMES).weights, rng.random((FRAMES, 1), np.float32)], axis=1),
+        basis=np.concatenate([moving_octahedron(FRAMES).basis, blink]), shapes=("eyeBlinkLeft",),
+        template=small_avatar().template, pose=pose, pivot=np.array([0, -0.1, 0], np.float32),
+        follow=np.linspace(0, 1, 6).astype(np.float32),
+    )  # fmt: skip
+    place = driver(small_avatar(), alive)
+    for frame, expected in enumerate(alive.vertices()):
+        np.testing.assert_allclose(place(frame), expected, atol=1e-6)
+    still = driver(small_avatar(), speaking(template=small_avatar().template))
+    assert np.abs(place(2) - still(2)).max() > 0.01
 
 
 def test_another_topology_is_refused():
@@ -131,6 +153,29 @@ def test_usd_has_a_sample_for_every_frame(tmp_path):
         np.testing.assert_allclose([turn.GetReal(), *turn.GetImaginary()], unit, atol=1e-3)
     assert prim.GetAttribute("positions").GetNumTimeSamples() == FRAMES
     assert sound.is_file()
+
+
+def test_usds_own_validators_find_nothing(tmp_path):
+    validation = pytest.importorskip("pxr.UsdValidation", reason="usd-core is not installed")
+    from pxr import Usd
+
+    path, _ = avatar_formats(small_avatar(), Framing())["usd"](tmp_path / "a", speaking())
+    validators = validation.ValidationRegistry().GetOrLoadAllValidators()
+    assert len(validators) > 20
+    found = validation.ValidationContext(validators).Validate(Usd.Stage.Open(str(path)))
+    assert [error.GetMessage() for error in found] == []
+
+
+def test_khronos_validator_accepts_the_splats(tmp_path):
+    if not has_validator():
+        pytest.skip("node with the package gltf-validator is not installed")
+    (path,) = avatar_formats(small_avatar(), Framing())["glb"](tmp_path / "a", speaking())
+    command = ["node", "-e", VALIDATE, str(path)]
+    issues = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    # it does not know KHR_gaussian_splatting yet, and complains of the extension's attributes and of nothing else
+    unknown = [m for m in issues["messages"] if m["code"] != "UNSUPPORTED_EXTENSION"]
+    assert all(m["code"] == "MESH_PRIMITIVE_INVALID_ATTRIBUTE" for m in unknown), issues
+    assert all("/attributes/KHR_gaussian_splatting:" in m["pointer"] for m in unknown), issues
 
 
 def test_usd_says_what_it_needs(tmp_path, monkeypatch):

@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from learn2talk_core.avatar.avatar import Avatar
-from learn2talk_core.avatar.judging import AvatarJudges, faces_of, judge_avatar, mouths_of, write_beside_mesh
+from learn2talk_core.avatar.judging import (
+    AvatarJudges,
+    faces_of,
+    judge_avatar,
+    judged_page,
+    mouths_of,
+    write_beside_mesh,
+)
 from learn2talk_core.corpus.phonemes import PHONEMES
 from learn2talk_core.models.lipreader import LipReader
 from learn2talk_core.models.sync_expert2d import SyncExpert2D
@@ -40,6 +47,36 @@ def test_scores_of_both_ways(tmp_path):
         assert scores[way]["viseme_accuracy"] is None  # this reader has no frame-wise head
     assert scores["lag_difference_ms"] == pytest.approx(abs(scores["splats"]["lag_ms"] - scores["mesh"]["lag_ms"]))
     assert scores["splats"]["lse_d"] != scores["mesh"]["lse_d"]
+    misread, mesh = (scores[way]["lipread_error"] for way in ("splats", "mesh"))
+    assert scores["more_misread"] == pytest.approx(misread / mesh - 1)
+
+
+def test_the_page_has_both_ways_the_goals_and_the_speed():
+    row = {"lse_d": 0.7, "lse_c": 0.3, "lag_ms": -9.6, "lipread_error": 0.525, "viseme_accuracy": None}
+    scores = {
+        "clips": 3, "splats": row, "mesh": {**row, "lipread_error": 0.5}, "lag_difference_ms": 8.2, "more_misread": 0.05
+    }  # fmt: skip
+    speed = {
+        "frames_per_second": 71.6, "training_pictures_per_second": 9.04, "height": 256, "width": 320,
+        "peak_memory_mb": 812.3,
+    }  # fmt: skip
+    views = {"psnr_db": 32.14, "psnr_head_db": 29.51, "ssim": 0.9764, "sharpness": 0.921}
+    page = judged_page("head", scores, {"splats": 9000, "views": views, "speed": speed})
+    for line in (
+        "# Splat avatar head",
+        "![A turn around the head](turntable.png)",
+        "| mesh | 0.700 | 0.300 | -10 | 0.500 | – |",
+        "| splats | 0.700 | 0.300 | -10 | 0.525 | – |",
+        "| views | 32.1 | 29.5 | 0.976 | 0.92 |",
+    ):
+        assert line in page.splitlines(), line
+    assert (
+        "8 ms (goal: one frame, 40 ms). Lip reading error relative to the mesh's: +5.0 % (goal: at most +5 %)" in page
+    )
+    assert "9000 splats. 72 frames a second drawn, 9.0 pictures a second trained, at 320 × 256; 812 MB" in page
+    assert "relative to the mesh's: –" in judged_page(
+        "head", {**scores, "more_misread": None}, {"splats": 1, "speed": speed}
+    )
 
 
 def test_a_video_shows_both_ways(tmp_path):

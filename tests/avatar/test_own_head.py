@@ -16,7 +16,7 @@ from learn2talk_core.avatar.views import read_mesh_motion, read_picture, read_vi
 from learn2talk_core.datasets.embedded.face import colours, load_face
 from learn2talk_core.render.pinhole import orbiting
 
-SMALL = HeadSession(cameras=3, expressions=4, held_out_cameras=1, held_out_expressions=4, size=48)
+SMALL = HeadSession(cameras=3, close=2, expressions=4, held_out_cameras=1, held_out_expressions=4, size=48)
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +29,31 @@ def folder(tmp_path_factory):
 def test_splits_are_disjoint_in_views_and_expressions(folder):
     views, motion = read_views(folder), read_mesh_motion(folder)
     by_split = {split: {(v.time, v.number) for v in views if v.split == split} for split in ("train", "val", "test")}
-    assert by_split["train"] == {(time, number) for time in range(4) for number in range(3)}
+    # cameras 0 … 2, close-ups 4 and 5; the held-out camera is number 3
+    assert by_split["train"] == {(time, number) for time in range(4) for number in (0, 1, 2, 4, 5)}
     assert {number for _, number in by_split["val"]} == {3}
     assert {time for time, _ in by_split["test"]} == {4, 5, 6, 7}
     assert motion.moments == 8
     assert np.abs(motion.vertices(0) - motion.template).max() == 0  # the first expression is neutral
 
 
+def test_close_ups_show_the_lips_from_inside_the_picture(folder):
+    """All lip vertices are in the picture, which is half as large, and they span most of its width from the front."""
+    motion, lips = read_mesh_motion(folder), load_face().mask["lips"] > 0.5
+    close = [view for view in read_views(folder) if view.number > 3]
+    assert len(close) == 4 * 2
+    for view in close:
+        assert (view.camera.height, view.camera.width) == (24, 24)
+        points = motion.vertices(view.time)[lips] @ view.camera.rotation.T + view.camera.translation
+        pixels = points[:, :2] / points[:, 2:] * view.camera.focal + view.camera.centre
+        assert pixels.min() > 0
+        assert pixels.max() < 24
+        assert np.ptp(pixels[:, 0]) > 6
+        assert (read_picture(view) < 250).any(axis=2).mean() > 0.7  # little background
+
+
 def test_pictures_show_the_head_where_the_cameras_see_the_mesh(folder):
-    views, motion = read_views(folder), read_mesh_motion(folder)
+    views, motion = [view for view in read_views(folder) if view.number <= 3], read_mesh_motion(folder)
     for view in views[::3]:
         points = motion.vertices(view.time) @ view.camera.rotation.T + view.camera.translation
         pixels = (points[:, :2] / points[:, 2:] * view.camera.focal + view.camera.centre).astype(int)
@@ -76,7 +92,20 @@ def test_teeth_tongue_and_lids_are_protected():
 
 
 def test_the_command_records_and_refuses(tmp_path, capsys):
-    words = ["avatar", "record", "-o", str(tmp_path / "head"), "--size", "32", "--cameras", "2", "--expressions", "2"]
+    words = [
+        "avatar",
+        "record",
+        "-o",
+        str(tmp_path / "head"),
+        "--size",
+        "32",
+        "--cameras",
+        "2",
+        "--close",
+        "0",
+        "--expressions",
+        "2",
+    ]
     assert main(words) == 0
     assert "pictures" in capsys.readouterr().out
     assert main([*words[:-1], "1"]) == 1

@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
+from learn2talk_core.avatar.make import AvatarInputs, open_inputs
 from learn2talk_core.avatar.views import read_mesh_motion, read_picture, read_views
 from learn2talk_core.run.errors import BadInput
 from tests.avatar.scene import write_small_views
@@ -95,6 +96,20 @@ def test_bad_pictures_are_refused(folder):
     view.picture.unlink()
     with pytest.raises(BadInput, match="expected a picture, found no such file"):
         read_picture(view)
+
+
+def test_a_training_refuses_its_last_picture_before_it_begins(folder):
+    inputs, view = AvatarInputs(str(folder)), read_views(folder)[-1]
+    assert len(open_inputs(inputs)[0]) == 20
+    cv2.imwrite(str(view.picture), np.zeros((20, 30, 3), np.uint8))
+    with pytest.raises(BadInput, match="expected 32 × 32 pixels, as its camera has, found 30 × 20"):
+        open_inputs(inputs)
+    view.picture.write_bytes(b"not a picture")
+    with pytest.raises(BadInput, match="expected a picture, found no picture in it"):
+        open_inputs(inputs)
+    view.picture.unlink()
+    with pytest.raises(BadInput, match="expected a picture, found no such file"):
+        open_inputs(inputs)
 
 
 def test_bad_motion_is_refused(folder):

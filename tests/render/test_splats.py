@@ -226,6 +226,58 @@ def test_gsplat_is_only_needed_when_asked_for(monkeypatch):
         draw_splats(cloud(3, 0), VIEW, BACKGROUND, backend="gsplat")
 
 
+def rasterization(
+    means, quats, scales, opacities, colors, viewmats, Ks, width, height, *, near_plane, backgrounds, packed
+):
+    """A stand-in with gsplat's arguments and results, drawn by the slow twin."""
+    assert (near_plane, packed) == (NEAR, False)
+    (fx, _, cx), (_, fy, cy), _ = Ks[0].tolist()
+    view = Pinhole(viewmats[0, :3, :3].numpy(), viewmats[0, :3, 3].numpy(), (fx, fy), (cx, cy), height, width)
+    splats = Splats(means, scales, quats, opacities, colors)
+    image = slow(splats, view, backgrounds[0].tolist())
+    light = slow(splats._replace(colour=torch.zeros_like(colors)), view, (1.0, 1.0, 1.0))
+    radii = torch.tensor([[[3, 3]] * (len(means) - 1) + [[0, 3]]])
+    return image[None], 1 - light[None, ..., :1], {"radii": radii}
+
+
+def test_gsplat_gets_camera_splats_and_shift(monkeypatch):
+    """All but CUDA itself: picture, gradients and the shift's gradient are those of our own renderer."""
+    stand_in = ModuleType("gsplat")
+    stand_in.rasterization = rasterization
+    monkeypatch.setitem(sys.modules, "gsplat", stand_in)
+    monkeypatch.setattr("learn2talk_core.render.gsplat_backend._demand_cuda", lambda position: None)
+    results = []
+    for backend in ("cpu", "gsplat"):
+        parts = [part.clone().requires_grad_() for part in cloud(30, 2, spread=0.3)]
+        shift = torch.zeros(30, 2, dtype=torch.float64, requires_grad=True)
+        drawn = draw_splats(Splats(*parts), VIEW, BACKGROUND, shift=shift, backend=backend)
+        drawn.image.square().sum().backward()
+        results.append((drawn, [part.grad for part in parts], shift.grad))
+    (ours, gradients, moved), (theirs, others, moved_too) = results
+    torch.testing.assert_close(ours.image, theirs.image)
+    torch.testing.assert_close(ours.light, theirs.light)
+    assert theirs.visible.tolist() == [True] * 29 + [False]
+    for a, b in zip(gradients, others, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-8, rtol=1e-6)
+    # the backend shifts centres in the world, which also changes J a little
+    assert torch.nn.functional.cosine_similarity(moved.flatten(), moved_too.flatten(), dim=0) > 0.99
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_gsplat_draws_the_same_picture_on_a_gpu():
+    pytest.importorskip("gsplat", reason="gsplat is not installed")
+    splats = cloud(400, 5, torch.float32, spread=0.3)
+    pictures = []
+    for device, backend in (("cpu", "cpu"), ("cuda", "gsplat")):
+        parts = [part.to(device).requires_grad_() for part in splats]
+        image = draw_splats(Splats(*parts), VIEW, BACKGROUND, backend=backend).image
+        pictures.append((image.detach().cpu(), torch.autograd.grad(image.square().mean(), parts)))
+    (ours, gradients), (theirs, others) = pictures
+    assert (ours - theirs).abs().mean() < 2e-3  # gsplat ends a splat at the rim of a tile
+    for a, b in zip(gradients, others, strict=True):
+        assert torch.nn.functional.cosine_similarity(a.flatten(), b.cpu().flatten(), dim=0) > 0.98
+
+
 def test_projection_and_its_gradient_equal_gsplat():
     """gsplat 1.5.3's own numbers (tests/golden/splats)."""
     with np.load(Path(__file__).parents[1] / "golden" / "splats" / "gsplat_projection.npz") as stored:

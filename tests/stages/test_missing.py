@@ -31,6 +31,9 @@ def test_nothing_upstream(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
         "network": "codetalker",
         "name": {"student": "faceformer", "taught_student": "learn2talk"}.get(name),
     }
+    if name == "avatar_report":
+        roles["name"] = "head"
+        params = dataclasses.replace(params, avatar_reports={"head": stage.AvatarReportSettings("test_seen", 1)})
     role = [roles[part] for part in inspect.signature(stage.main).parameters if part in roles]
     with pytest.raises(BadInput, match=r"expected .*, found (nothing|no .*)\. .*dvc repro"):
         stage.main(params, *role)
