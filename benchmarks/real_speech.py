@@ -10,8 +10,8 @@ are missing the phoneme head aligns them, which needs a speech encoder as publis
 Printed and written to -o: a Markdown table, the same as JSON, and a video of each recording. Measures: phoneme error of
 the recogniser; gaps of the lips at p b m and at open vowels, jitter, acceleration over speed
 (`metrics/articulation.py`); the lag that SyncNet3D finds, and what it finds if the sound is shifted by ± 100 and ± 200
-ms (`evaluation/real_speech.py`). The last row is the true motion of the corpus's test clips: the motion should not tremble
-more than it (a smaller or equal acceleration over speed), nor open less. `--smooth` and `--gain` are those of
+ms (`evaluation/real_speech.py`). The last row is the true motion of the corpus's test clips: the motion should not
+tremble more than it (a smaller or equal acceleration over speed), nor open less. `--smooth` and `--gain` are those of
 `learn2talk animate`.
 """
 

@@ -155,13 +155,12 @@ def true_motion(corpus: Corpus) -> dict[str, float | int | None]:
     clips = corpus.split("test_seen", "test_unseen")
     gaps = [corpus.mm_per_unit * lip_gap(corpus.vertices(clip), pairs).mean(axis=1) for clip in clips]
     said = [articulation(gap, corpus.fps, clip.phonemes) for gap, clip in zip(gaps, clips, strict=True)]
+    jitters, accelerations = map(jitter, gaps), map(acceleration_over_speed, gaps)
     return {
         "clips": len(clips),
         **pooled(said).scores(),
-        "jitter": _mean([found for gap in gaps if (found := jitter(gap)) is not None]),
-        "acceleration_over_speed": _mean(
-            [found for gap in gaps if (found := acceleration_over_speed(gap)) is not None]
-        ),
+        "jitter": _mean([found for found in jitters if found is not None]),
+        "acceleration_over_speed": _mean([found for found in accelerations if found is not None]),
     }
 
 

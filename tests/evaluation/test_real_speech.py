@@ -98,8 +98,8 @@ def test_the_sound_is_shifted_and_scored(tmp_path: Path, monkeypatch: pytest.Mon
 
 def judged(name: str, **changes: Any) -> Judged:
     usual = {"edits": 2, "spoken": 10, "times": "given", "articulation": None, "jitter": 0.2, "acceleration": 0.8,
-             "mouth_late_ms": 10.0, "confidence": 0.4, "shifted": {100: (115.0, 0.9), -100: (-10.0, 0.9), 200: (205.0, 0.2)},
-             "frame_ms": 100 / 3}  # fmt: skip
+             "mouth_late_ms": 10.0, "confidence": 0.4, "frame_ms": 100 / 3,
+             "shifted": {100: (115.0, 0.9), -100: (-10.0, 0.9), 200: (205.0, 0.2)}}  # fmt: skip
     return Judged(name, **{**usual, **changes})
 
 
