@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from learn2talk.viewer.scene import Motion, ViewerClip, as_wav
+from learn2talk_core.animation.characters import character_with
 from learn2talk_core.audio.sound import SUFFIXES as SOUNDS
 from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SAMPLE_RATE
@@ -204,12 +205,8 @@ def _clip_of_files(
     fps: float | None,
     mm_per_unit: float | None,
 ) -> ViewerClip:
-    names, short = [entry.column for entry in named], short_names([entry.path for entry in named])
     motions = tuple(
-        _motion(
-            entry.column if names.count(entry.column) == 1 else short[entry.path], entry.path, mesh, fps, mm_per_unit
-        )
-        for entry in named
+        _motion(label, entry.path, mesh, fps, mm_per_unit) for label, entry in zip(_labels(named), named, strict=True)
     )
     sound = audio or next((found for entry in named if (found := _sound_beside(entry.path))), None)
     seconds = max(len(motion.rows) / motion.fps for motion in motions)
@@ -223,6 +220,29 @@ def _clip_of_files(
     )
     text, phonemes = next((told for entry in named if (told := _said(entry.path))[1]), ("", ()))
     return ViewerClip(title, "Files", motions, as_wav(wave), text=text, phonemes=phonemes, note=note)
+
+
+def _labels(named: Sequence[Named]) -> list[str]:
+    """The model's own name where it is known, else the column; those that are equal get what tells them apart."""
+    names, columns = [_model(entry.path) or entry.column for entry in named], [entry.column for entry in named]
+    short = short_names([entry.path for entry in named])
+    labels = []
+    for name, entry in zip(names, named, strict=True):
+        if names.count(name) == 1:
+            labels.append(name)
+        elif columns.count(entry.column) == 1:
+            labels.append(f"{name} ({entry.column})")
+        else:
+            labels.append(short[entry.path])
+    return labels
+
+
+def _model(path: Path) -> str | None:
+    """The name of the model that made a motion, from the manifest of `learn2talk animate`."""
+    told = read_json(path.parent / MANIFEST, made_by=ANIMATE) if _animated(path) else None
+    model = told.get("model") if isinstance(told, dict) else None
+    folder = model.get("folder") if isinstance(model, dict) else None
+    return row_title(Path(folder).name) if isinstance(folder, str) else None
 
 
 def _said(path: Path) -> tuple[str, tuple[Phoneme, ...]]:
@@ -263,7 +283,9 @@ def _motion(name: str, path: Path, mesh: "_Mesh", fps: float | None, mm_per_unit
         raise BadInput(path, expected="numbers of shape (frames, V, 3) or (frames, 3 V)", found=found, fix=fix)
     topology = mesh.topology(path, vertices.shape[1], arrays.get("faces"))
     mesh.refuse_other_size(path, vertices, unit)
-    return Motion(name, vertices, None, np.zeros(vertices.shape[1:], np.float32), topology, rate, unit)
+    character = character_with(topology.faces)
+    topology, look = (topology, None) if character is None else (character.topology, character.look)
+    return Motion(name, vertices, None, np.zeros(vertices.shape[1:], np.float32), topology, rate, unit, look)
 
 
 def _animated(path: Path) -> bool:

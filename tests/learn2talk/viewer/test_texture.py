@@ -13,7 +13,9 @@ from PIL import Image
 from learn2talk.viewer.app import App
 from learn2talk.viewer.scene import Motion, ViewerClip, as_wav, motion_of
 from learn2talk.viewer.server import ViewServer
+from learn2talk.viewer.sources import find_viewer_clips
 from learn2talk_core.animation.characters import PARTS
+from learn2talk_core.export.vertices import write_npz
 from learn2talk_core.mesh.look import Look
 from learn2talk_core.mesh.topology import Topology
 from tests.export.scene import speaking_character
@@ -70,6 +72,18 @@ def test_the_parts_that_are_sent_are_the_mesh_with_its_texture() -> None:
             uv = array(part["uv"], "<f4").reshape(-1, 2)[faces].reshape(-1, 3, 2)
             np.testing.assert_allclose(uv * (1, -1) + (0, 1), motion.look.uv[own], atol=1e-6)
         np.testing.assert_array_equal(array(about["follow"], "<f4"), motion.follow)
+
+
+def test_a_motion_file_of_a_character_has_its_look(tmp_path: Path) -> None:
+    animation = speaking_character("ben", frames=3)
+    write_npz(tmp_path / "a", animation)
+    (clip,) = find_viewer_clips([tmp_path / "a.npz"])
+    (motion,) = clip.motions
+    assert motion.look is not None
+    assert animation.look is not None
+    assert motion.look.encoded == animation.look.encoded
+    np.testing.assert_array_equal(motion.topology.lip_pairs, animation.topology.lip_pairs)
+    np.testing.assert_allclose(motion.vertices(), animation.vertices(), atol=1e-6)
 
 
 def test_chromium_draws_the_texture_the_right_way_up(tmp_path: Path) -> None:
