@@ -69,8 +69,8 @@ def find_viewer_clips(
     clips = _clips_of_runs(runs) if runs else []
     if named:
         mesh = _Mesh(corpus, template)
-        short = short_names(list(dict.fromkeys(Path(entry.column) for entry in named if entry.clip != "Files")))
-        named = [entry._replace(column=short.get(Path(entry.column), entry.column)) for entry in named]
+        columns_of = _column_names([entry for entry in named if entry.clip != "Files"])
+        named = [entry._replace(column=columns_of.get(entry.column, entry.column)) for entry in named]
         columns: dict[str, list[Named]] = {}
         for entry in named:
             columns.setdefault(entry.clip, []).append(entry)
@@ -205,8 +205,12 @@ def _clip_of_files(
     fps: float | None,
     mm_per_unit: float | None,
 ) -> ViewerClip:
+    names, short = [entry.column for entry in named], short_names([entry.path for entry in named])
     motions = tuple(
-        _motion(label, entry.path, mesh, fps, mm_per_unit) for label, entry in zip(_labels(named), named, strict=True)
+        _motion(
+            entry.column if names.count(entry.column) == 1 else short[entry.path], entry.path, mesh, fps, mm_per_unit
+        )
+        for entry in named
     )
     sound = audio or next((found for entry in named if (found := _sound_beside(entry.path))), None)
     seconds = max(len(motion.rows) / motion.fps for motion in motions)
@@ -222,19 +226,21 @@ def _clip_of_files(
     return ViewerClip(title, "Files", motions, as_wav(wave), text=text, phonemes=phonemes, note=note)
 
 
-def _labels(named: Sequence[Named]) -> list[str]:
-    """The model's own name where it is known, else the column; those that are equal get what tells them apart."""
-    names, columns = [_model(entry.path) or entry.column for entry in named], [entry.column for entry in named]
-    short = short_names([entry.path for entry in named])
-    labels = []
-    for name, entry in zip(names, named, strict=True):
-        if names.count(name) == 1:
-            labels.append(name)
-        elif columns.count(entry.column) == 1:
-            labels.append(f"{name} ({entry.column})")
-        else:
-            labels.append(short[entry.path])
-    return labels
+def _column_names(named: Sequence[Named]) -> dict[str, str]:
+    """A name for each folder of motions: that of the one model that made them, else the end of its path; both if
+    several have the same model."""
+    folders = list(dict.fromkeys(entry.column for entry in named))
+    short = short_names([Path(folder) for folder in folders])
+    models: dict[str, str | None] = {}
+    for folder in folders:
+        made_by = {_model(entry.path) for entry in named if entry.column == folder}
+        models[folder] = made_by.pop() if len(made_by) == 1 else None
+    names = {}
+    for folder, model in models.items():
+        own = short[Path(folder)]
+        alone = list(models.values()).count(model) == 1
+        names[folder] = own if model is None else model if alone else f"{model} ({own})"
+    return names
 
 
 def _model(path: Path) -> str | None:

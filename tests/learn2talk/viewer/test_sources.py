@@ -78,8 +78,8 @@ def test_what_animate_made_is_shown_with_its_sound(tmp_path: Path) -> None:
     )
     clips = find_viewer_clips([tmp_path / "out", tmp_path / "again"], corpus=data / "corpus")
     assert [(clip.title, named(clip)) for clip in clips] == [
-        ("one", ["out", "again"]),
-        ("two", ["out"]),
+        ("one", ["Learn2Talk (out)", "Learn2Talk (again)"]),
+        ("two", ["Learn2Talk (out)"]),
     ]
     one = clips[0]
     with np.load(tmp_path / "out/one/one.npz") as stored:
