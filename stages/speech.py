@@ -1,4 +1,4 @@
-"""Kokoro's and eSpeak's voices → data/speech: the speech of the 2D corpus, one file per voice"""
+"""Packaged speech, or Kokoro's and eSpeak's voices → data/speech: the speech of the 2D corpus, one file per voice"""
 
 import shutil
 from dataclasses import dataclass
@@ -24,6 +24,7 @@ FEWEST = 3  # voices: one for each split
 
 @dataclass(frozen=True)
 class Params:
+    source: str
     kokoro: str
     natural_voices: int
     espeak_voices: int
@@ -32,12 +33,34 @@ class Params:
 
 
 def main(params: Params) -> str:
+    if is_nothing(params.source):
+        make_speech(params)
+    else:
+        copy_speech(params.source)
+    speech = open_speech(OUT)
+    utterances = [one for said in speech.values() for one in said]
+    spoken = sum(one.phonemes[-1].end - one.phonemes[0].start for one in utterances) / 60
+    total = sum(one.samples for one in utterances) / SAMPLE_RATE / 60
+    return f"{len(utterances)} sentences of {len(speech)} voices, {spoken:.1f} minutes, {total:.1f} with silence"
+
+
+def copy_speech(source: str) -> None:
+    """Take speech that an earlier run made."""
+    made_by = "dvc repro speech in pretraining/ with speech.source ../weights/none, and copy data/speech"
+    speech = open_speech(source, made_by=made_by)  # refuses a damaged file
+    with whole_folder(OUT) as folder:
+        for voice in speech:
+            shutil.copy(Path(source) / f"{voice}.parquet", folder)
+
+
+def make_speech(params: Params) -> None:
+    """Let every voice say its part; a killed run goes on after the last finished voice."""
     check_voices(params)
     parts = film_parts(params.natural_voices, params.espeak_voices, params.sentences_a_voice, params.seed)
     kokoro = None if is_nothing(params.kokoro) else Path(params.kokoro).absolute()
     with open_scratch("speech", params, [kokoro] if kokoro else []) as scratch:
         made = scratch.folder.absolute()
-        left = [part for part in parts if not file_of(part, made).is_file()]  # a killed stage goes on
+        left = [part for part in parts if not file_of(part, made).is_file()]
         jobs = (delayed(record_to)(file_of(part, made), part, kokoro) for part in left)
         with parallel_config("loky", inner_max_num_threads=1, idle_worker_timeout=10):
             work = Parallel(n_jobs=min(cpu_count(), MOST_WORKERS), return_as="generator_unordered")(jobs)
@@ -47,10 +70,6 @@ def main(params: Params) -> str:
             for part in parts:
                 shutil.copy(file_of(part, made), folder)
         scratch.remove()
-    utterances = [one for said in open_speech(OUT).values() for one in said]
-    spoken = sum(one.phonemes[-1].end - one.phonemes[0].start for one in utterances) / 60
-    total = sum(one.samples for one in utterances) / SAMPLE_RATE / 60
-    return f"{len(utterances)} sentences of {len(parts)} voices, {spoken:.1f} minutes, {total:.1f} with silence"
 
 
 def check_voices(params: Params) -> None:

@@ -30,7 +30,16 @@ def test_every_phoneme_has_a_viseme_and_bilabials_share_one() -> None:
 
 @pytest.mark.parametrize(
     ("mnemonic", "names"),
-    [("p", ("P",)), ("'eI", ("EY",)), ("%3", ("ER",)), ("A@", ("AA", "R")), ("_:", ()), ("", ()), (";", ())],
+    [
+        ("p", ("P",)),
+        ("'eI", ("EY",)),
+        ("%3", ("ER",)),
+        ("A@", ("AA", "R")),
+        ("n-", ("AH", "N")),
+        ("_:", ()),
+        ("", ()),
+        (";", ()),
+    ],
 )
 def test_espeak_names(mnemonic: str, names: tuple[str, ...]) -> None:
     assert from_espeak(mnemonic) == names

@@ -19,7 +19,14 @@ def here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
 
 
 def params(**changes: object) -> Params:
-    values = {"kokoro": "weights/none", "natural_voices": 0, "espeak_voices": 3, "sentences_a_voice": 2, "seed": 0}
+    values = {
+        "source": "weights/none",
+        "kokoro": "weights/none",
+        "natural_voices": 0,
+        "espeak_voices": 3,
+        "sentences_a_voice": 2,
+        "seed": 0,
+    }
     return Params(**{**values, **changes})  # type: ignore[arg-type]
 
 
@@ -56,6 +63,24 @@ def test_a_killed_stage_keeps_the_finished_voices(here: Path, monkeypatch: pytes
     assert copied == ["E01"]  # only what was missing is made again
     main(params())
     assert len(open_speech("data/speech")) == 3
+
+
+def test_finished_speech_is_taken_as_it_is(here: Path) -> None:
+    main(params())
+    (here / "data" / "speech").rename(here / "finished")
+    assert main(params(source="finished", espeak_voices=0)).startswith("6 sentences of 3 voices, 0.")
+    files = {file.name: file.read_bytes() for file in (here / "data" / "speech").iterdir()}
+    assert files == {file.name: file.read_bytes() for file in (here / "finished").iterdir()}
+
+
+def test_finished_speech_that_is_not_there_or_damaged(here: Path) -> None:
+    with pytest.raises(BadInput, match=r"N00\.parquet: expected a file, found nothing\. Make it first: dvc repro speech"):
+        main(params(source="elsewhere"))
+    (here / "damaged").mkdir()
+    (here / "damaged" / "E00.parquet").write_bytes(b"PAR1")
+    with pytest.raises(BadInput, match=r"E00\.parquet: expected"):
+        main(params(source="damaged"))
+    assert not (here / "data").exists()
 
 
 def test_kokoro_that_is_not_there(here: Path) -> None:
