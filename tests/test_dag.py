@@ -303,10 +303,10 @@ def test_every_checkpoint_is_a_dependency() -> None:
     for name, path in PARAMS["."]["experts"].items():
         assert f"experts@{name}" in depending_on(path)
     assert "pretraining/speech_encoder" in depending_on("weights/speech_encoder")
-    assert "pretraining/speech" in depending_on("checkpoints/kokoro")
+    assert "pretraining/speech" in depending_on("pretraining/speech")
     assert depending_on("weights/none") == {
-        "corpus", "student@faceformer", "motion_prior@faceformer", "teacher_video", "pretraining/talking_video",
-        "pretraining/teacher",
+        "corpus", "student@faceformer", "motion_prior@faceformer", "teacher_video", "pretraining/speech",
+        "pretraining/talking_video", "pretraining/teacher",
     }  # fmt: skip
     assert (ROOT / "weights/none").is_file()
 

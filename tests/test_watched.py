@@ -88,7 +88,7 @@ def test_the_content_of_what_pretraining_reads(tmp_path: Path, monkeypatch: pyte
     for file, stage in {
         "weights/speech_encoder/content": "speech_encoder",
         "published/lipsync_expert.pth": "teacher",
-        "checkpoints/kokoro/content": "speech",
+        "pretraining/speech/content": "speech",
         "videos/content": "talking_video",
     }.items():
         edit(tmp_path / file)

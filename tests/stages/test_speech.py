@@ -74,7 +74,7 @@ def test_finished_speech_is_taken_as_it_is(here: Path) -> None:
 
 
 def test_finished_speech_that_is_not_there_or_damaged(here: Path) -> None:
-    with pytest.raises(BadInput, match=r"N00\.parquet: expected a file, found nothing\. Make it first: dvc repro speech"):
+    with pytest.raises(BadInput, match=r"N00\.parquet: expected a file, found nothing\. Make it first: dvc repro"):
         main(params(source="elsewhere"))
     (here / "damaged").mkdir()
     (here / "damaged" / "E00.parquet").write_bytes(b"PAR1")
