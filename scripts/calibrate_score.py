@@ -7,9 +7,13 @@ have a lag of up to ±13 frames, not rounded to frames. Of the rest, half are sh
 half have the sound of another clip. These have no lag that could be found, so the confidence is also fitted to cases
 without an answer.
 
-`--pairs FOLDER` adds recordings of people that are in sync, sounds and motions of matching names as for `learn2talk
+`--pairs FOLDER…` adds recordings of people that are in sync, sounds and motions of matching names as for `learn2talk
 score`: half of them, alternately by name, to the fit, and the others to a measurement of their own. A synthetic corpus
-alone makes the confidence too low for natural voices, whose distances are larger although their lags are found.
+alone makes the confidence too low for natural voices, whose distances are larger although their lags are found. Without
+captured motion, the motion that a student makes of the recordings can stand in for it:
+
+    learn2talk animate recordings/ -o out/people --format npz,arkit
+    python -m scripts.calibrate_score --pairs out/people/*
 
 The result is written into the package; `--out` writes it to another path, for `learn2talk score --calibration`. It
 holds four weights, the ranges of the training data, and its provenance.
@@ -79,9 +83,9 @@ def in_sync(corpus: Corpus, clip: Clip) -> InSync:
     return InSync(clip.id, corpus.audio(clip), corpus.vertices(clip, "mouth"), template)
 
 
-def recorded(corpus: Corpus, folder: str, fps: float | None, mm_per_unit: float | None) -> list[InSync]:
-    """The pairs of a folder."""
-    pairs, _ = find_pairs([folder], [], [])
+def recorded(corpus: Corpus, folders: Sequence[str], fps: float | None, mm_per_unit: float | None) -> list[InSync]:
+    """The pairs of some folders."""
+    pairs, _ = find_pairs(folders, [], [])
     found = []
     for pair in pairs:
         motion = read_mouth(pair.motion, corpus, fps=fps, mm_per_unit=mm_per_unit, template=None)
@@ -163,7 +167,9 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--syncnet", default=SYNCNET)
     parser.add_argument("--lags", type=int, default=6, help="known lags tried per clip (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--pairs", metavar="FOLDER", help="recordings of people in sync: sounds and motions")
+    parser.add_argument(
+        "--pairs", nargs="+", metavar="FOLDER", default=[], help="recordings of people in sync: sounds and motions"
+    )
     parser.add_argument("--fps", type=float, help="frame rate of the motions of --pairs that do not contain it")
     parser.add_argument("--mm-per-unit", type=float, help="their unit, if they do not contain it")
     parser.add_argument("--out", default=str(STORED))
@@ -191,7 +197,8 @@ def main(words: Sequence[str] | None = None) -> None:
     if len(people) > 1:
         of_people, theirs = try_lags(scorer, people[1::2], arguments.lags, arguments.seed)
         measured = reliability(np.array([confidence(fitted, found) for found in of_people]), theirs)
-    recordings = f" --pairs {Path(arguments.pairs).name}" if arguments.pairs else ""
+    names = [Path(folder).name for folder in arguments.pairs]
+    recordings = f" --pairs {' '.join(names)}" if names else ""
     about = {
         "command": f"python -m scripts.calibrate_score --lags {arguments.lags} --seed {arguments.seed}{recordings}",
         "commit": _commit(),

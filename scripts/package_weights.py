@@ -5,11 +5,13 @@
 
 The first needs a finished `dvc repro` in pretraining/; the default pipeline then reads weights/. The second needs a
 finished `dvc repro` in the root; `learn2talk animate` and `score` then work without a run. It packages the student
-(learn2talk if no name is given), the corpus's faces and voices, and the SyncNet3D of the metric, for whose weights the
-confidence of `score` must be calibrated (`python -m scripts.calibrate_score`).
+(learn2talk if no name is given), the corpus's faces and voices, the phoneme head with its speech encoder, which align a
+transcript, and the SyncNet3D of the metric, for whose weights the confidence of `score` must be calibrated
+(`python -m scripts.calibrate_score`).
 """
 
 import argparse
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +24,14 @@ from learn2talk_core.corpus.format import open_corpus, write_excerpt
 from learn2talk_core.run.config import read_yaml
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.imports import ROOT
+from learn2talk_core.run.own_folder import MANIFEST, PACK, own_folder
 from learn2talk_core.run.paths import (
     CORPUS,
     MODELS,
     PACKAGED,
     PACKAGED_CORPUS,
+    PACKAGED_PHONEME_HEAD,
+    PACKAGED_SPEECH_ENCODER,
     PACKAGED_STUDENTS,
     PACKAGED_SYNCNET3D,
     STUDENT,
@@ -35,6 +40,7 @@ from learn2talk_core.run.paths import (
     TALKING_VIDEO,
     is_nothing,
 )
+from learn2talk_core.run.weights import read_origin
 from learn2talk_core.video.talking_video import (
     SAMPLES_PER_FRAME,
     VIDEO_FPS,
@@ -75,7 +81,22 @@ def package_student(run: Path, name: str) -> None:
     corpus = open_corpus(run / CORPUS)
     voices = voice_clips(corpus, corpus.train_speakers)
     write_excerpt(PACKAGED_CORPUS, corpus, [clip for clips in voices.values() for clip in clips])
+    package_recogniser(run)
     refuse_larger(PACKAGED, MOST_MB["package"])
+
+
+def package_recogniser(run: Path) -> None:
+    """Copy the run's phoneme head and the speech encoder that it reads, packaged weights both, to the package."""
+    experts = read_yaml(run / "params.yaml")["experts"]
+    if is_nothing(experts["phoneme_head"]):
+        return
+    for name, place in (("speech_encoder", PACKAGED_SPEECH_ENCODER), ("phoneme_head", PACKAGED_PHONEME_HEAD)):
+        source = run / experts[name]
+        if read_origin(source, name) is None:
+            fix = "Pack it: learn2talk pack."
+            raise BadInput(source, expected="packaged weights (learn2talk.json)", found="none", fix=fix)
+        with own_folder(place, PACK) as folder:
+            shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(MANIFEST))
 
 
 def refuse_larger(folder: Path, most: int) -> None:

@@ -249,7 +249,7 @@ def _avatar_writers(arguments: argparse.Namespace, picture: "Picture") -> "tuple
 
 
 def _aligner() -> "tuple[Aligner, str]":
-    """The aligner of texts, and what it uses: the phoneme recogniser of the run or of weights/, else a voice."""
+    """What aligns texts, and its name: the phoneme recogniser of the run, of weights/ or the package, else a voice."""
     from functools import cache
     from pathlib import Path
 
@@ -258,10 +258,19 @@ def _aligner() -> "tuple[Aligner, str]":
     from learn2talk_core.evaluation.speech_recognition import text_aligner
     from learn2talk_core.models.phoneme_head import SpeechRecogniser, load_recogniser
     from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
-    from learn2talk_core.run.paths import PHONEME_HEAD, SPEECH_ENCODER
+    from learn2talk_core.run.paths import (
+        PACKAGED_PHONEME_HEAD,
+        PACKAGED_SPEECH_ENCODER,
+        PHONEME_HEAD,
+        SPEECH_ENCODER,
+    )
 
-    packaged = ("weights/speech_encoder", "weights/phoneme_head")
-    for encoder, head in ((SPEECH_ENCODER, PHONEME_HEAD), packaged):
+    places = (
+        (SPEECH_ENCODER, PHONEME_HEAD),
+        ("weights/speech_encoder", "weights/phoneme_head"),
+        (str(PACKAGED_SPEECH_ENCODER), str(PACKAGED_PHONEME_HEAD)),
+    )
+    for encoder, head in places:
         if Path(encoder).is_dir() and (Path(head) / "model.safetensors").is_file():
 
             @cache

@@ -54,6 +54,8 @@ def run(arguments: argparse.Namespace) -> int:
     animator = load_animator(
         arguments.model, corpus=arguments.corpus, template=arguments.template, head_model=arguments.head_model
     )
+    if arguments.template is None:
+        animator = animator.pictured()
     animator.stream(style=arguments.style, chunk=arguments.chunk, look_ahead=arguments.look_ahead, life=life)
     with ExitStack() as stack:
         senders = senders_of(arguments, stack)

@@ -58,7 +58,8 @@ def run(arguments: argparse.Namespace) -> int:
     def load() -> "Animator":
         from learn2talk_core.animation.loading import load_animator
 
-        return load_animator(arguments.model, corpus=arguments.corpus, template=arguments.template)
+        animator = load_animator(arguments.model, corpus=arguments.corpus, template=arguments.template)
+        return animator.pictured() if arguments.template is None else animator
 
     clips = find_viewer_clips(
         arguments.paths,

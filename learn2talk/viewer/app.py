@@ -17,6 +17,7 @@ from learn2talk.viewer.live import LiveSpeech
 from learn2talk.viewer.messages import BINARY, WAV, Refused, Request, Response, as_json, as_numbers, remember
 from learn2talk.viewer.preference import Records
 from learn2talk.viewer.scene import Motion, ViewerClip, as_wav, motion_of, packed_splats, peaks
+from learn2talk_core.mesh.look import OTHER_ROUGHNESS, ROUGHNESS, TWO_SIDED, split_at_seams
 from learn2talk_core.report.names import row_title
 
 if TYPE_CHECKING:
@@ -243,7 +244,29 @@ class App:
             "faces": self._address(np.asarray(motion.topology.faces, "<u4")),
             "colours": self._address(np.round(255 * np.clip(motion.topology.colours, 0, 1)).astype("u1")),
             "avatar": self._splats(motion),
+            "look": self._look(motion),
+            "follow": None if motion.follow is None else self._address(np.asarray(motion.follow, "<f4")),
         }
+
+    def _look(self, motion: Motion) -> dict[str, Any] | None:
+        """The texture (JPEG) and the parts of the mesh, if it has them."""
+        look = motion.look
+        if look is None:
+            return None
+        parts = []
+        for number, name in enumerate(look.names):
+            uv, vertices, indices = split_at_seams(motion.topology.faces, look, np.flatnonzero(look.part == number))
+            parts.append(
+                {
+                    "name": name,
+                    "roughness": ROUGHNESS.get(name, OTHER_ROUGHNESS),
+                    "two_sided": name in TWO_SIDED,
+                    "uv": self._address(np.asarray(uv, "<f4")),
+                    "vertices": self._address(np.asarray(vertices, "<u4")),
+                    "faces": self._address(np.asarray(indices, "<u4")),
+                }
+            )
+        return {"texture": self._address(np.frombuffer(look.encoded, np.uint8)), "parts": parts}
 
     def _splats(self, motion: Motion) -> dict[str, Any] | None:
         """The avatar's splats for `splats.js`, if the motion moves the avatar's mesh."""

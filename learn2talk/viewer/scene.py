@@ -11,6 +11,7 @@ import numpy as np
 from learn2talk_core.animation.animation import Animation
 from learn2talk_core.audio.waveform import SAMPLE_RATE, to_int16
 from learn2talk_core.corpus.phonemes import Phoneme
+from learn2talk_core.mesh.look import Look
 from learn2talk_core.mesh.topology import Topology, lip_gap
 from learn2talk_core.run.errors import BadInput
 
@@ -34,6 +35,8 @@ class Motion:
         topology: faces, colours, lip pairs.
         fps: frame rate.
         mm_per_unit: millimetres per unit of the vertices.
+        look: parts and texture of the mesh, if it has them.
+        follow: (V,) share of the head's motion that each vertex takes, in a live session; None is 1.
     """
 
     name: str
@@ -43,6 +46,8 @@ class Motion:
     topology: Topology
     fps: float
     mm_per_unit: float
+    look: Look | None = None
+    follow: np.ndarray | None = None
 
     @property
     def piece(self) -> int:
@@ -170,4 +175,6 @@ def motion_of(animation: Animation, name: str) -> Motion:
         topology=animation.topology,
         fps=animation.fps,
         mm_per_unit=animation.mm_per_unit,
+        look=animation.look,
+        follow=animation.follow,
     )

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from learn2talk.viewer.scene import Motion, ViewerClip, as_wav
+from learn2talk_core.animation.characters import character_with
 from learn2talk_core.audio.sound import SUFFIXES as SOUNDS
 from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SAMPLE_RATE
@@ -68,8 +69,8 @@ def find_viewer_clips(
     clips = _clips_of_runs(runs) if runs else []
     if named:
         mesh = _Mesh(corpus, template)
-        short = short_names(list(dict.fromkeys(Path(entry.column) for entry in named if entry.clip != "Files")))
-        named = [entry._replace(column=short.get(Path(entry.column), entry.column)) for entry in named]
+        columns_of = _column_names([entry for entry in named if entry.clip != "Files"])
+        named = [entry._replace(column=columns_of.get(entry.column, entry.column)) for entry in named]
         columns: dict[str, list[Named]] = {}
         for entry in named:
             columns.setdefault(entry.clip, []).append(entry)
@@ -225,6 +226,31 @@ def _clip_of_files(
     return ViewerClip(title, "Files", motions, as_wav(wave), text=text, phonemes=phonemes, note=note)
 
 
+def _column_names(named: Sequence[Named]) -> dict[str, str]:
+    """A name for each folder of motions: that of the one model that made them, else the end of its path; both if
+    several have the same model."""
+    folders = list(dict.fromkeys(entry.column for entry in named))
+    short = short_names([Path(folder) for folder in folders])
+    models: dict[str, str | None] = {}
+    for folder in folders:
+        made_by = {_model(entry.path) for entry in named if entry.column == folder}
+        models[folder] = made_by.pop() if len(made_by) == 1 else None
+    names = {}
+    for folder, model in models.items():
+        own = short[Path(folder)]
+        alone = list(models.values()).count(model) == 1
+        names[folder] = own if model is None else model if alone else f"{model} ({own})"
+    return names
+
+
+def _model(path: Path) -> str | None:
+    """The name of the model that made a motion, from the manifest of `learn2talk animate`."""
+    told = read_json(path.parent / MANIFEST, made_by=ANIMATE) if _animated(path) else None
+    model = told.get("model") if isinstance(told, dict) else None
+    folder = model.get("folder") if isinstance(model, dict) else None
+    return row_title(Path(folder).name) if isinstance(folder, str) else None
+
+
 def _said(path: Path) -> tuple[str, tuple[Phoneme, ...]]:
     """Transcript and phonemes in the manifest of `learn2talk animate`; empty if there are none."""
     told = read_json(path.parent / MANIFEST, made_by=ANIMATE) if _animated(path) else {}
@@ -263,7 +289,9 @@ def _motion(name: str, path: Path, mesh: "_Mesh", fps: float | None, mm_per_unit
         raise BadInput(path, expected="numbers of shape (frames, V, 3) or (frames, 3 V)", found=found, fix=fix)
     topology = mesh.topology(path, vertices.shape[1], arrays.get("faces"))
     mesh.refuse_other_size(path, vertices, unit)
-    return Motion(name, vertices, None, np.zeros(vertices.shape[1:], np.float32), topology, rate, unit)
+    character = character_with(topology.faces)
+    topology, look = (topology, None) if character is None else (character.topology, character.look)
+    return Motion(name, vertices, None, np.zeros(vertices.shape[1:], np.float32), topology, rate, unit, look)
 
 
 def _animated(path: Path) -> bool:

@@ -13,7 +13,7 @@ import torch
 
 from learn2talk_core.animation.animation import Animation, directions_of, frame_count, resample_states
 from learn2talk_core.animation.blend_shapes import BlendShapes, embedded_shapes
-from learn2talk_core.animation.characters import load_character
+from learn2talk_core.animation.characters import DEFAULT, load_character
 from learn2talk_core.animation.head_motion import LOOK_AHEAD, HeadMotion, load_head_model, neck
 from learn2talk_core.animation.life import Life
 from learn2talk_core.animation.stream import Stream, alive
@@ -308,6 +308,10 @@ class Animator:
             look=character.look,
             follow=character.follow,
         )
+
+    def pictured(self) -> "Animator":
+        """The same student as one looks at it, where no face was asked for: with the default character, if it can."""
+        return self.as_character(DEFAULT) if self.moves_embedded_head and self.blend_shapes is None else self
 
     def _deltas(self, names: Sequence[str]) -> np.ndarray:
         """Displacements (K, V, 3) float32 of the animated faces at weight 1 of these blend shapes."""

@@ -14,10 +14,12 @@ import numpy as np
 from learn2talk_core.animation.animation import Animation
 from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SAMPLE_RATE
+from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.corpus.phonemes import PHONEMES, Phoneme
 from learn2talk_core.evaluation.motion_sync import Scorer, SyncScore, score_motion
 from learn2talk_core.evaluation.speech_recognition import align, recognise
-from learn2talk_core.metrics.articulation import Articulation, articulation, jitter, pooled
+from learn2talk_core.mesh.topology import lip_gap
+from learn2talk_core.metrics.articulation import Articulation, acceleration_over_speed, articulation, jitter, pooled
 from learn2talk_core.models.phoneme_head import SpeechRecogniser
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import plain_name, read_json
@@ -54,7 +56,7 @@ class Judged:
         edits, spoken: edits of the recognised phonemes, and number of spoken ones; None without a recogniser.
         times: where the times of the phonemes come from: "given" or "aligned"; None if there are none.
         articulation: gaps at closures and vowels; None without times.
-        jitter: of the lip gap; None if the mouth does not move.
+        jitter, acceleration: of the lip gap, the second over its speed; None if the mouth does not move.
         mouth_late_ms, confidence: the lag that SyncNet3D finds; None without SyncNet3D or with too little speech.
         shifted: for each of `SHIFTS_MS`, the lag found after the sound was shifted, and its confidence.
         frame_ms: duration of a frame of the lags.
@@ -66,6 +68,7 @@ class Judged:
     times: str | None
     articulation: Articulation | None
     jitter: float | None
+    acceleration: float | None
     mouth_late_ms: float | None
     confidence: float | None
     shifted: Mapping[int, tuple[float | None, float | None]]
@@ -113,6 +116,7 @@ def judge_recording(
         times=None if phonemes is None else times,
         articulation=None if phonemes is None else articulation(gap, animation.fps, phonemes),
         jitter=jitter(gap),
+        acceleration=acceleration_over_speed(gap),
         mouth_late_ms=None if lag is None else lag.mouth_late_ms,
         confidence=None if lag is None else lag.confidence,
         shifted=shifted,
@@ -138,6 +142,28 @@ def gap_mm(animation: Animation) -> np.ndarray:
     return (animation.states @ height(animation.basis) + rest) * animation.mm_per_unit
 
 
+def true_motion(corpus: Corpus) -> dict[str, float | int | None]:
+    """What `speech_summary` says of the mouth, for the true motion of a corpus's test clips.
+
+    Raises:
+        BadInput: a mesh without lip pairs.
+    """
+    pairs = corpus.topology.lip_pairs
+    if not len(pairs):
+        fix = "Use a corpus whose topology has lip pairs."
+        raise BadInput(corpus.folder, expected="a mesh with pairs of lip vertices", found="none", fix=fix)
+    clips = corpus.split("test_seen", "test_unseen")
+    gaps = [corpus.mm_per_unit * lip_gap(corpus.vertices(clip), pairs).mean(axis=1) for clip in clips]
+    said = [articulation(gap, corpus.fps, clip.phonemes) for gap, clip in zip(gaps, clips, strict=True)]
+    jitters, accelerations = map(jitter, gaps), map(acceleration_over_speed, gaps)
+    return {
+        "clips": len(clips),
+        **pooled(said).scores(),
+        "jitter": _mean([found for found in jitters if found is not None]),
+        "acceleration_over_speed": _mean([found for found in accelerations if found is not None]),
+    }
+
+
 def shifted_wave(wave: np.ndarray, late_ms: float) -> np.ndarray:
     """The sound for which a mouth in sync with `wave` is late by `late_ms`: earlier, or later after silence."""
     samples = round(abs(late_ms) * SAMPLE_RATE / 1000)
@@ -145,7 +171,7 @@ def shifted_wave(wave: np.ndarray, late_ms: float) -> np.ndarray:
 
 
 def speech_summary(judged: Sequence[Judged]) -> dict[str, float | int | None]:
-    """All recordings together: phones are pooled, jitter is averaged, lags are counted.
+    """All recordings together: phones are pooled, jitter and acceleration are averaged, lags are counted.
 
     `lag_within_frame` is the share of recordings whose lag is at most one frame; `shifts_found` the share of shifted
     sounds whose shift is found within one frame of what was found before; `shifts_found_with_verdict` the share where
@@ -168,17 +194,20 @@ def speech_summary(judged: Sequence[Judged]) -> dict[str, float | int | None]:
         "phoneme_error": edits / spoken if spoken else None,
         **pooled([one.articulation for one in judged if one.articulation is not None]).scores(),
         "jitter": _mean([one.jitter for one in judged if one.jitter is not None]),
+        "acceleration_over_speed": _mean([one.acceleration for one in judged if one.acceleration is not None]),
         "lag_within_frame": _mean([abs(one.mouth_late_ms or 0.0) <= (one.frame_ms or 0.0) for one in lags]),
         "shifts_found": _mean([right for right, _ in tried]),
         "shifts_found_with_verdict": _mean([right and sure for right, sure in tried]),
     }
 
 
-def table(judged: Sequence[Judged]) -> str:
-    """Markdown: one row per recording, and one for all."""
+def table(judged: Sequence[Judged], truth: Mapping[str, float | int | None] | None = None) -> str:
+    """Markdown: one row per recording, one for all, and one for `true_motion` if it is given."""
     head = ("recording", *COLUMNS.values())
     rows = [(one.id, *_cells(speech_summary([one]), one.mouth_late_ms)) for one in judged]
     rows.append(("all", *_cells(speech_summary(judged), _median([one.mouth_late_ms for one in judged]))))
+    if truth is not None:
+        rows.append(("true motion of the corpus", *_cells(truth, None)))
     lines = ["| " + " | ".join(row) + " |" for row in (head, ("---", *("---:" for _ in COLUMNS)), *rows)]
     return "\n".join(lines) + "\n"
 
@@ -194,6 +223,7 @@ COLUMNS = {
     "closed": "closed",
     "wrongly_closed": "wrongly closed",
     "jitter": "jitter",
+    "acceleration_over_speed": "acceleration / speed",
     "mouth_late_ms": "mouth late, ms",
     "shifts_found": "shifts found",
     "shifts_found_with_verdict": "with verdict",
@@ -264,7 +294,7 @@ def _lags(
 
 def _cells(values: Mapping[str, float | int | None], late: float | None) -> list[str]:
     shown = {**values, "mouth_late_ms": late}
-    return [_cell(shown[key]) for key in COLUMNS]
+    return [_cell(shown.get(key)) for key in COLUMNS]
 
 
 def _cell(value: float | int | None) -> str:

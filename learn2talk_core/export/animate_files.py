@@ -23,7 +23,7 @@ import numpy as np
 
 from learn2talk_core.animation.animation import Animation
 from learn2talk_core.animation.animator import AUTO, STILL, Animator, Style
-from learn2talk_core.animation.characters import DEFAULT, character_names
+from learn2talk_core.animation.characters import DEFAULT
 from learn2talk_core.animation.control import NO_CONTROL, Control, controlled, with_phonemes
 from learn2talk_core.animation.head_motion import head_model_about, load_head_model
 from learn2talk_core.animation.life import Life
@@ -241,8 +241,7 @@ class Faces:
             return cls(animator, animator, template)
         name = next((name for name in animator.speakers if name in animator.templates), None)
         plain = animator if name is None else replace(animator, template=animator.templates[name])
-        able = animator.moves_embedded_head and animator.blend_shapes is None and DEFAULT in character_names()
-        return cls(plain, animator.as_character(DEFAULT) if able else plain, name)
+        return cls(plain, plain.pictured(), name)
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,9 @@ from learn2talk_core.animation.visemes import viseme_shapes
 from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.export.geometry import check_animation, linear_light, mesh_normals, suffixed, write_sound
 from learn2talk_core.export.gltf import INDICES, UNSIGNED_BYTE, UNSIGNED_INT, VERTICES, GlbFile
+from learn2talk_core.mesh.look import OTHER_ROUGHNESS, ROUGHNESS, TWO_SIDED, split_at_seams
 
 STILL = 1e-6  # of a target's largest displacement in metres, below which it moves nothing
-ROUGHNESS = {"left_eye": 0.15, "right_eye": 0.15, "teeth": 0.3, "tongue": 0.35, "hair": 0.7, "bust": 0.9}  # else 0.55
 
 
 def write_avatar(
@@ -169,8 +169,8 @@ def _materials(file: GlbFile, scene: _Scene, animation: Animation) -> dict[str, 
     scene.more["materials"] = [
         {
             "name": name,
-            "pbrMetallicRoughness": {**base, "roughnessFactor": ROUGHNESS.get(name, 0.55)},
-            "doubleSided": name in ("hair", "bust"),
+            "pbrMetallicRoughness": {**base, "roughnessFactor": ROUGHNESS.get(name, OTHER_ROUGHNESS)},
+            "doubleSided": name in TWO_SIDED,
         }
         for name in names
     ]
@@ -192,15 +192,8 @@ def _parts(animation: Animation) -> list[tuple[str, np.ndarray]]:
 
 
 def _corners(animation: Animation, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The vertices of a part: texture coordinates (n, 2), v = 0 on top as in glTF; numbers (n,) in the mesh; indices.
-
-    A vertex with several texture coordinates becomes several.
-    """
-    corners = animation.topology.faces[faces].reshape(-1)
-    if animation.look is None:
-        vertices, indices = np.unique(corners, return_inverse=True)
-        return np.zeros((len(vertices), 2), np.float32), vertices, indices.reshape(-1)
-    uv = animation.look.uv[faces].reshape(-1, 2)
-    keys = np.concatenate([corners[:, None], np.round(uv * 65535).astype(np.int64)], axis=1)
-    _, first, indices = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-    return uv[first] * (1, -1) + (0, 1), corners[first], indices.reshape(-1)
+    """The vertices of a part, as `split_at_seams`; texture coordinates are zero if there is no texture."""
+    if animation.look is not None:
+        return split_at_seams(animation.topology.faces, animation.look, faces)
+    vertices, indices = np.unique(animation.topology.faces[faces].reshape(-1), return_inverse=True)
+    return np.zeros((len(vertices), 2), np.float32), vertices, indices.reshape(-1)

@@ -39,6 +39,8 @@ OUT = "out"  # the default output folder of the commands
 PACKAGED = Path(__file__).parents[1] / "checkpoints" / "packaged"  # part of the installed package
 PACKAGED_CORPUS = PACKAGED / "corpus"  # faces and voices of the packaged students
 PACKAGED_STUDENTS = PACKAGED / "students"  # a folder for each
+PACKAGED_SPEECH_ENCODER = PACKAGED / "speech_encoder"  # as published, which the phoneme head reads
+PACKAGED_PHONEME_HEAD = PACKAGED / "phoneme_head"
 PACKAGED_SYNCNET3D = PACKAGED / "syncnet3d"  # the one of the metric
 
 NOTHING = "weights/none"  # a file that stands for null in parameters whose content DVC watches

@@ -3,6 +3,8 @@ export {
   BufferAttribute,
   BufferGeometry,
   DirectionalLight,
+  DoubleSide,
+  FrontSide,
   Group,
   HemisphereLight,
   Mesh,
@@ -10,7 +12,9 @@ export {
   MeshLambertMaterial,
   MeshPhysicalMaterial,
   PerspectiveCamera,
+  SRGBColorSpace,
   Scene,
+  Texture,
   Vector3,
   WebGLRenderer,
 } from "three";

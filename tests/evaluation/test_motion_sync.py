@@ -299,7 +299,7 @@ def test_recordings_of_people_take_part_in_the_calibration(project: Path, tmp_pa
     assert with_people.about["reliability_on_recordings"]["cases"] > 20
     corpus = open_corpus(project / "corpus")
     before = Scorer(corpus, open_scorer(project / "syncnet", project / "corpus").syncnet, plain)
-    people = calibrate_score.recorded(corpus, str(tmp_path), None, None)[1::2]
+    people = calibrate_score.recorded(corpus, [str(tmp_path)], None, None)[1::2]
     tried, right = calibrate_score.try_lags(before, people, 12, 0)
     stated = [np.array([confidence(scale, found) for found in tried]) for scale in (plain, with_people)]
     brier = [np.mean((one - right) ** 2) for one in stated]

@@ -20,6 +20,7 @@ from learn2talk_core.evaluation.real_speech import (
     shifted_wave,
     speech_summary,
     table,
+    true_motion,
 )
 from learn2talk_core.mesh.topology import lip_gap
 from learn2talk_core.metrics.articulation import articulation
@@ -96,9 +97,9 @@ def test_the_sound_is_shifted_and_scored(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def judged(name: str, **changes: Any) -> Judged:
-    usual = {"edits": 2, "spoken": 10, "times": "given", "articulation": None, "jitter": 0.2, "mouth_late_ms": 10.0,
-             "confidence": 0.4, "shifted": {100: (115.0, 0.9), -100: (-10.0, 0.9), 200: (205.0, 0.2)},
-             "frame_ms": 100 / 3}  # fmt: skip
+    usual = {"edits": 2, "spoken": 10, "times": "given", "articulation": None, "jitter": 0.2, "acceleration": 0.8,
+             "mouth_late_ms": 10.0, "confidence": 0.4, "frame_ms": 100 / 3,
+             "shifted": {100: (115.0, 0.9), -100: (-10.0, 0.9), 200: (205.0, 0.2)}}  # fmt: skip
     return Judged(name, **{**usual, **changes})
 
 
@@ -110,12 +111,30 @@ def test_the_summary_weighs_by_what_was_counted() -> None:
     assert found["lag_within_frame"] == 0.5
     assert found["shifts_found"] == pytest.approx(3 / 4)  # one of the first recording's is 120 ms away
     assert found["shifts_found_with_verdict"] == pytest.approx(2 / 4)
+    assert found["acceleration_over_speed"] == pytest.approx(0.8)
     assert speech_summary([judged("a", edits=None, jitter=None, mouth_late_ms=None)])["phoneme_error"] is None
     assert "| all | 0.05 | 0 | 0 | — |" in table(two)
     assert "| a | 0.20 |" in table(two)
     written = json.loads(json.dumps(judged_json(two, model="toy")))
     assert written["model"] == "toy"
     assert written["recordings"][0]["shifted"]["100"] == [115.0, 0.9]
+
+
+def test_the_true_motion_is_measured_as_the_recordings_are(tmp_path: Path) -> None:
+    corpus = toy_animator(tmp_path).corpus
+    assert corpus is not None
+    clips = corpus.split("test_seen", "test_unseen")
+    found = true_motion(corpus)
+    ratios = []
+    for clip in clips:
+        upper, lower = (corpus.vertices(clip)[:, ids, 1] for ids in corpus.topology.lip_pairs.T)
+        gap = corpus.mm_per_unit * (upper - lower).mean(axis=1)
+        ratios.append(np.abs(gap[2:] - 2 * gap[1:-1] + gap[:-2]).mean() / np.abs(gap[1:] - gap[:-1]).mean())
+    assert found["clips"] == len(clips)
+    assert found["acceleration_over_speed"] == pytest.approx(np.mean(ratios), rel=1e-4)
+    last = table([judged("a")], found).splitlines()[-1]
+    assert last.startswith("| true motion of the corpus | — |")
+    assert f"| {np.mean(ratios):.2f} | — |" in last
 
 
 def test_a_set_is_read_and_refused(tmp_path: Path) -> None:

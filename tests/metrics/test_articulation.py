@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from learn2talk_core.corpus.phonemes import Phoneme
-from learn2talk_core.metrics.articulation import Articulation, articulation, jitter, pooled
+from learn2talk_core.metrics.articulation import (
+    Articulation,
+    acceleration_over_speed,
+    articulation,
+    jitter,
+    pooled,
+)
 
 
 def test_the_least_gap_of_a_closure_and_the_middle_of_a_vowel() -> None:
@@ -74,6 +80,16 @@ def test_jitter_of_a_sine(frequency: float) -> None:
         expected = 4 * math.sin(math.pi / 4) ** 2 * values.mean() / gap[:4].std()
     assert jitter(gap) == pytest.approx(expected, rel=0.01)
     assert jitter(10 * gap - 7) == pytest.approx(jitter(gap))  # no unit
+
+
+@pytest.mark.parametrize("frequency", [1.0, 4.0, 7.3])
+def test_acceleration_over_speed_of_a_sine(frequency: float) -> None:
+    gap = 3 + 5 * np.sin(2 * np.pi * frequency * (np.arange(30_000) / 30 + 0.001))
+    found = acceleration_over_speed(gap)
+    assert found == pytest.approx(2 * math.sin(math.pi * frequency / 30), rel=0.01)
+    assert acceleration_over_speed(10 * gap - 7) == pytest.approx(found)  # no unit
+    assert acceleration_over_speed(gap[:2]) is None
+    assert acceleration_over_speed(np.full(20, 3.0)) is None
 
 
 def test_jitter_of_a_still_mouth_and_of_a_line() -> None:

@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 from learn2talk_core.checkpoints.lipreader import import_reader
 from learn2talk_core.checkpoints.pack import content_hash
 from learn2talk_core.models.lipreader import load_lipreader
+from learn2talk_core.models.phoneme_head import load_recogniser
+from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, load_expert, save_expert
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, load_generator, save_generator
 from learn2talk_core.run.errors import BadInput
@@ -103,3 +105,24 @@ def test_the_packaged_weights_of_this_checkout_are_complete_and_small() -> None:
         assert about is not None
         assert read_json(file, made_by="git")["licence"]
     package_weights.refuse_larger(weights, package_weights.MOST_MB["weights"])
+
+
+def test_the_phoneme_head_comes_with_the_encoder_that_it_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "weights").symlink_to(package_weights.ROOT / "weights")
+    places = {"SPEECH_ENCODER": tmp_path / "package/encoder", "PHONEME_HEAD": tmp_path / "package/head"}
+    for name, place in places.items():
+        monkeypatch.setattr(package_weights, f"PACKAGED_{name}", place)
+    experts = "experts: {{speech_encoder: weights/{}, phoneme_head: weights/{}}}"
+    (tmp_path / "params.yaml").write_text(experts.format("speech_encoder", "none"))
+    package_weights.package_recogniser(tmp_path)
+    assert not (tmp_path / "package").exists(), "a run without a phoneme head has none to package"
+    (tmp_path / "params.yaml").write_text(experts.format("speech_encoder", "phoneme_head"))
+    for _ in range(2):  # what was packaged before is replaced
+        package_weights.package_recogniser(tmp_path)
+    encoder = load_speech_encoder(places["SPEECH_ENCODER"])
+    recogniser = load_recogniser(encoder, places["PHONEME_HEAD"], made_by="this test")
+    assert recogniser.head.phonemes
+    assert read_origin(places["PHONEME_HEAD"], "phoneme_head")
+    (tmp_path / "params.yaml").write_text(experts.format("stills", "phoneme_head"))
+    with pytest.raises(BadInput, match=r"stills: expected packaged weights \(learn2talk\.json\), found none"):
+        package_weights.package_recogniser(tmp_path)

@@ -41,7 +41,7 @@ class Arrived {
   vertices(frame, out) {
     const row = this.rows.get(frame);
     decode(this.face, row.subarray(0, this.columns), 1, out);
-    if (this.width > this.columns) turn(row.subarray(this.columns), out);
+    if (this.width > this.columns) turn(row.subarray(this.columns), this.face.follow, out);
   }
 
   load() {

@@ -7,13 +7,27 @@ const KEPT = 24; // pieces of up to 1 MiB each
 
 /** The constant parts of a face: its mesh, and the map from states to vertices. */
 export async function openFace(about) {
-  const [rest, basis, faces, colours] = await Promise.all([
+  const [rest, basis, faces, colours, follow, look] = await Promise.all([
     array(about.rest, Float32Array),
     array(about.basis, Float32Array),
     array(about.faces, Uint32Array),
     array(about.colours, Uint8Array),
+    array(about.follow, Float32Array),
+    about.look && openLook(about.look),
   ]);
-  return { rest, basis, faces, colours, millimetres: about.mm_per_unit };
+  return { rest, basis, faces, colours, follow, look, millimetres: about.mm_per_unit };
+}
+
+/** The texture, decoded, and the parts of a mesh. */
+async function openLook(about) {
+  const jpeg = new Blob([await array(about.texture, Uint8Array)], { type: "image/jpeg" });
+  const parts = about.parts.map(async (part) => ({
+    ...part,
+    uv: await array(part.uv, Float32Array),
+    vertices: await array(part.vertices, Uint32Array),
+    faces: await array(part.faces, Uint32Array),
+  }));
+  return { image: await createImageBitmap(jpeg), parts: await Promise.all(parts) };
 }
 
 /** vertices = rest + row · basis, or rest + step · row without a basis; written to `out`. */
@@ -31,14 +45,15 @@ export function decode(face, row, step, out) {
   }
 }
 
-/** Rotate and translate vertices by [R | t], 12 numbers row by row. */
-export function turn(rigid, out) {
+/** Rotate and translate vertices by [R | t], 12 numbers row by row; each takes its share in `follow`, or all of it. */
+export function turn(rigid, follow, out) {
   const [a, b, c, x, d, e, f, y, g, h, i, z] = rigid;
   for (let v = 0; v < out.length; v += 3) {
     const [p, q, r] = [out[v], out[v + 1], out[v + 2]];
-    out[v] = a * p + b * q + c * r + x;
-    out[v + 1] = d * p + e * q + f * r + y;
-    out[v + 2] = g * p + h * q + i * r + z;
+    const share = follow ? follow[v / 3] : 1;
+    out[v] += share * (a * p + b * q + c * r + x - p);
+    out[v + 1] += share * (d * p + e * q + f * r + y - q);
+    out[v + 2] += share * (g * p + h * q + i * r + z - r);
   }
 }
 

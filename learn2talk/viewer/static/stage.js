@@ -1,8 +1,9 @@
 // Draws faces side by side: one canvas behind all panes, with one camera for all.
 
 import {
-  BufferAttribute, BufferGeometry, DirectionalLight, Group, HemisphereLight, Mesh, MeshBasicMaterial,
-  MeshLambertMaterial, MeshPhysicalMaterial, OrbitControls, PerspectiveCamera, Scene, Vector3, WebGLRenderer,
+  BufferAttribute, BufferGeometry, DirectionalLight, DoubleSide, FrontSide, Group, HemisphereLight, Mesh,
+  MeshBasicMaterial, MeshLambertMaterial, MeshPhysicalMaterial, OrbitControls, PerspectiveCamera, SRGBColorSpace, Scene,
+  Texture, Vector3, WebGLRenderer,
 } from "./three.min.js";
 import { LINEAR, errors, paint } from "./colours.js";
 import { SplatHead } from "./splats.js";
@@ -10,11 +11,12 @@ import { SplatHead } from "./splats.js";
 const VIEW = 22; // degrees
 const FITS = 1.02; // height of the face relative to its pane
 
+const SKIN = { sheen: 0.3, sheenRoughness: 0.5, sheenColor: 0xffd2c2, specularIntensity: 0.55 };
+const BEHIND_WIRES = { polygonOffset: true, polygonOffsetFactor: 1, polygonOffsetUnits: 1 };
+
 /** Skin material; nearly white parts (teeth, eyes) are glossy. */
 function skin() {
-  const material = new MeshPhysicalMaterial({
-    vertexColors: true, roughness: 0.56, sheen: 0.3, sheenRoughness: 0.5, sheenColor: 0xffd2c2, specularIntensity: 0.55,
-  });
+  const material = new MeshPhysicalMaterial({ vertexColors: true, roughness: 0.56, ...SKIN, ...BEHIND_WIRES });
   material.onBeforeCompile = (shader) => {
     shader.fragmentShader = shader.fragmentShader.replace(
       "#include <roughnessmap_fragment>",
@@ -23,6 +25,49 @@ function skin() {
     );
   };
   return material;
+}
+
+/** A mesh and a material for each part of a textured face; they follow the vertices and normals of the whole mesh. */
+class Parts {
+  constructor({ image, parts }) {
+    this.texture = new Texture(image);
+    Object.assign(this.texture, { colorSpace: SRGBColorSpace, flipY: false, anisotropy: 4, needsUpdate: true });
+    this.group = new Group();
+    this.parts = parts.map(({ name, roughness, two_sided, uv, vertices, faces }) => {
+      const geometry = new BufferGeometry();
+      geometry.setIndex(new BufferAttribute(faces, 1));
+      geometry.setAttribute("uv", new BufferAttribute(uv, 2));
+      for (const key of ["position", "normal"]) {
+        geometry.setAttribute(key, new BufferAttribute(new Float32Array(3 * vertices.length), 3));
+      }
+      const material = new MeshPhysicalMaterial({ map: this.texture, roughness, ...BEHIND_WIRES, ...(name === "skin" && SKIN) });
+      material.side = two_sided ? DoubleSide : FrontSide;
+      const mesh = new Mesh(geometry, material);
+      mesh.name = name;
+      mesh.frustumCulled = false;
+      this.group.add(mesh);
+      return { geometry, material, vertices };
+    });
+  }
+
+  moveTo(whole) {
+    for (const { geometry, vertices } of this.parts) {
+      for (const key of ["position", "normal"]) {
+        const from = whole.attributes[key].array;
+        const { array } = geometry.attributes[key];
+        for (let i = 0; i < vertices.length; i++) {
+          const v = 3 * vertices[i];
+          array[3 * i] = from[v]; array[3 * i + 1] = from[v + 1]; array[3 * i + 2] = from[v + 2];
+        }
+        geometry.attributes[key].needsUpdate = true;
+      }
+    }
+  }
+
+  dispose() {
+    for (const { geometry, material } of this.parts) [geometry, material].forEach((one) => one.dispose());
+    this.texture.dispose();
+  }
 }
 
 /** A pane: its element on the page, and the face in it. */
@@ -44,6 +89,8 @@ class Pane {
     this.wires = new Mesh(this.geometry, materials.wires);
     this.surface.frustumCulled = this.wires.frustumCulled = false; // the bounding box does not follow the vertices
     this.group = new Group().add(this.surface, this.wires);
+    this.parts = face.look && new Parts(face.look);
+    if (this.parts) this.group.add(this.parts.group);
     this.group.scale.setScalar(face.millimetres / 100); // to decimetres, from the corpus's unit
   }
 
@@ -55,6 +102,14 @@ class Pane {
     this.element.dataset.frame = frame;
     this.geometry.attributes.position.needsUpdate = true;
     smooth(this.geometry);
+    this.parts?.moveTo(this.geometry);
+  }
+
+  /** Show it with its own colours or texture, or with `heat`, the material of errors. */
+  wear(skin, heat) {
+    this.surface.material = heat ?? skin;
+    this.surface.visible = !this.parts || heat !== null;
+    if (this.parts) this.parts.group.visible = heat === null;
   }
 
   /** Colour it by its distance from another pane's face, 0…`most` mm; null restores its own colours. */
@@ -71,6 +126,7 @@ class Pane {
 
   dispose() {
     this.geometry.dispose();
+    this.parts?.dispose();
     this.splats?.dispose();
   }
 }
@@ -136,12 +192,9 @@ export class Stage {
     this.scene.add(this.camera);
     this.materials = {
       skin: skin(),
-      heat: new MeshLambertMaterial({ vertexColors: true }),
+      heat: new MeshLambertMaterial({ vertexColors: true, ...BEHIND_WIRES }),
       wires: new MeshBasicMaterial({ color: 0x20303f, wireframe: true, transparent: true, opacity: 0.35 }),
     };
-    for (const name of ["skin", "heat"]) {
-      Object.assign(this.materials[name], { polygonOffset: true, polygonOffsetFactor: 1, polygonOffsetUnits: 1 });
-    }
     this.controls = new OrbitControls(this.camera, host);
     this.controls.enablePan = false;
     this.controls.addEventListener("change", () => this.draw());
@@ -191,7 +244,7 @@ export class Stage {
   look(changes) {
     Object.assign(this.seen, changes);
     for (const pane of this.panes) {
-      pane.surface.material = this.seen.heat ? this.materials.heat : this.materials.skin;
+      pane.wear(this.materials.skin, this.seen.heat ? this.materials.heat : null);
       pane.wires.visible = this.seen.wires;
     }
     this.colour();

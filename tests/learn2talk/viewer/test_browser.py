@@ -481,9 +481,11 @@ def test_resampling_in_the_browser(page: Page) -> None:
 def test_a_head_is_turned_in_the_browser(page: Page) -> None:
     rigid, points = (np.random.default_rng(seed).normal(size=size) for seed, size in ((0, (3, 4)), (1, (5, 3))))
     numbers = json.dumps(points.ravel().tolist()), json.dumps(rigid.ravel().tolist())
-    words = "(() => {{ const out = Float32Array.from({}); m.turn({}, out); return [...out]; }})()".format(*numbers)
-    found = np.reshape(page.module("motion.js", words), (5, 3))
-    np.testing.assert_allclose(found, points @ rigid[:, :3].T + rigid[:, 3], atol=1e-5)
+    turned, shares = points @ rigid[:, :3].T + rigid[:, 3], np.linspace(0, 1, 5)
+    for follow, share in (("null", np.ones(5)), (json.dumps(shares.tolist()), shares)):
+        words = "(() => {{ const out = Float32Array.from({}); m.turn({}, {}, out); return [...out]; }})()"
+        found = np.reshape(page.module("motion.js", words.format(*numbers, follow)), (5, 3))
+        np.testing.assert_allclose(found, points + share[:, None] * (turned - points), atol=1e-5)
 
 
 def test_a_file_speaks_live(page: Page, client: Client, folder: Path) -> None:

@@ -78,8 +78,8 @@ def test_what_animate_made_is_shown_with_its_sound(tmp_path: Path) -> None:
     )
     clips = find_viewer_clips([tmp_path / "out", tmp_path / "again"], corpus=data / "corpus")
     assert [(clip.title, named(clip)) for clip in clips] == [
-        ("one", ["out", "again"]),
-        ("two", ["out"]),
+        ("one", ["Learn2Talk (out)", "Learn2Talk (again)"]),
+        ("two", ["Learn2Talk (out)"]),
     ]
     one = clips[0]
     with np.load(tmp_path / "out/one/one.npz") as stored:
@@ -242,3 +242,18 @@ def test_phonemes_of_a_transcript_are_on_the_timeline(tmp_path: Path) -> None:
     manifest.write_text(json.dumps({"made_by": ANIMATE, "phonemes": [["soon", 1, "HH"]]}))
     with pytest.raises(BadInput, match=r"manifest\.json: expected phonemes with times, found could not convert"):
         find_viewer_clips([tmp_path / "line"])
+
+
+def test_columns_have_the_name_of_the_model_that_made_them(tmp_path: Path) -> None:
+    made = {"first": "data/models/students/faceformer", "second": "elsewhere/mine", "third": "elsewhere/mine"}
+    for folder, model in made.items():
+        save(tmp_path / folder / "line" / "line.npz")
+        about = {"made_by": ANIMATE, "model": {"folder": model}}
+        (tmp_path / folder / "line" / "manifest.json").write_text(json.dumps(about))
+    (clip,) = find_viewer_clips([tmp_path / name for name in ("first", "second")])
+    assert named(clip) == ["FaceFormer", "mine"]
+    (clip,) = find_viewer_clips([tmp_path / name for name in made])
+    assert named(clip) == ["FaceFormer", "mine (second)", "mine (third)"]
+    (tmp_path / "first" / "line" / "manifest.json").write_text(json.dumps({"made_by": ANIMATE, "model": 3}))
+    (clip,) = find_viewer_clips([tmp_path / "first", tmp_path / "second"])
+    assert named(clip) == ["first", "mine"], "a manifest without a model"
