@@ -15,6 +15,7 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from types import FrameType
 from typing import Any
 from unittest import mock
 
@@ -34,6 +35,7 @@ SHAPED_BY_VALUES = (
 )  # fmt: skip
 ON_THE_CPU = ("aten._ctc_loss",)  # their lengths, on CUDA too
 _waits: Counter[str] = Counter()
+_within = ""
 
 
 @cache
@@ -43,13 +45,18 @@ def _device() -> torch.device:
 
 
 @contextmanager
-def fake_device() -> Iterator[Counter[str]]:
+def fake_device(within: str = "") -> Iterator[Counter[str]]:
     """Make the fake device the run's device inside the block.
+
+    Args:
+        within: count only while this function of ours runs, such as `training/loop.py: train`.
 
     Yields:
         How often each function waited for the device: `training/loop.py: as_numbers` → 3.
     """
+    global _within
     _waits.clear()
+    _within = within
     tensor = torch.Tensor
     before = {name: getattr(tensor, name) for name in ("numpy", "tolist", "__array__")}
     makers = {name: getattr(torch, name) for name in ("tensor", "as_tensor")}
@@ -197,32 +204,36 @@ def _refuse_mixture(name: str, args: Any, kwargs: dict[str, Any]) -> None:
     strangers = [x for x in operands if type(x) in (torch.Tensor, nn.Parameter) and x.dim()]
     if strangers and not name.startswith(ON_THE_CPU):
         shapes = ", ".join(str(tuple(x.shape)) for x in strangers)
-        raise RuntimeError(f"Expected all tensors to be on the same device: {name}, {shapes} on the CPU, at {_place()}")
+        where = next(_places(), "elsewhere")
+        raise RuntimeError(f"Expected all tensors to be on the same device: {name}, {shapes} on the CPU, at {where}")
 
 
 def _has_mask(args: Any) -> bool:
+    if len(args) > 2 and args[2].numel() == 1:  # x[mask] = number is masked_fill
+        return False
     return any(isinstance(x, torch.Tensor) and x.dtype in (torch.bool, torch.uint8) for x in args[1])
 
 
 def _wait() -> None:
-    _waits[_place()] += 1
+    places = list(_places())
+    if not _within or _within in places:
+        _waits[places[0] if places else "elsewhere"] += 1
 
 
-def _place() -> str:
-    """The innermost function of ours: `training/loop.py: train`."""
-    frame = sys._getframe()
+def _places() -> Iterator[str]:
+    """The functions of ours that are running, innermost first: `training/loop.py: train`."""
+    frame: FrameType | None = sys._getframe()
     while frame is not None:
         code = frame.f_code
         if code.co_filename.startswith(OURS):
-            return f"{code.co_filename.removeprefix(str(ROOT)).removeprefix('/learn2talk_core')[1:]}: {code.co_name}"
-        frame = frame.f_back  # type: ignore[assignment]
-    return "elsewhere"
+            yield f"{code.co_filename.removeprefix(str(ROOT)).removeprefix('/learn2talk_core')[1:]}: {code.co_name}"
+        frame = frame.f_back
 
 
 def _without_numpy(method: Callable[..., Any]) -> Callable[..., Any]:
     def refused(self: torch.Tensor, *args: Any, **kwargs: Any) -> Any:
         if isinstance(self, FakeTensor):
-            raise TypeError(f"can't convert a tensor of the fake device to numpy, at {_place()}")
+            raise TypeError(f"can't convert a tensor of the fake device to numpy, at {next(_places(), 'elsewhere')}")
         return method(self, *args, **kwargs)
 
     return refused

@@ -102,7 +102,7 @@ def train(
         mean_tensors(b for network in networks for b in network.buffers())
         if len(pending) < block and index < steps - 1:
             continue
-        for row in map(mean_values, as_numbers(pending)):
+        for row in map(mean_values, read_values(pending)):
             if not math.isfinite(row["loss"]):
                 raise FloatingPointError(f"{description}: the loss is {row['loss']} at step {len(history)}")
             history.append({"step": float(len(history)), **row})
@@ -135,7 +135,7 @@ def on_the_cpu(state: Any) -> Any:
     return [on_the_cpu(value) for value in state] if isinstance(state, list) else state
 
 
-def as_numbers(rows: Sequence[Row]) -> list[dict[str, float]]:
+def read_values(rows: Sequence[Row]) -> list[dict[str, float]]:
     """Rows of values as Python's numbers. Waits for the device, once for all of them."""
     scalars = [value.detach().double() for row in rows for value in row.values() if isinstance(value, Tensor)]
     known = iter(torch.stack(scalars).tolist() if scalars else ())
