@@ -264,7 +264,7 @@ def train_student(
 
     batches = beside_the_step(batch_of)
 
-    def step(index: int) -> dict[str, Tensor]:
+    def step(index: int) -> dict[str, float | Tensor]:
         chosen, share, picked, truth, mask = batches(index)
         states, own = speak(chosen)
         region = torch.arange(model.vertex_count, device=device)[picked] if stride > 1 else None
@@ -294,7 +294,7 @@ def train_student(
             group["lr"] = group["peak"] * rate
         # the vertex loss in native units may be 1e-7: scale the gradient to order 1 before it is clipped
         update(share * loss / unit**power, optimizer, clip=math.inf if optimiser == "adam" else 1.0)
-        row = {name: share * value for name, value in values.items()}
+        row: dict[str, float | Tensor] = {name: share * value for name, value in values.items()}
         if validation_epochs and (index + 1) % (validation_epochs * a_pass) == 0:
             row["validation"] = validation_loss(model, corpus, unit=unit, form=form)
         return row
