@@ -16,7 +16,7 @@ from learn2talk_core.run.config import shared
 from learn2talk_core.run.files import read_json, whole_folder, write_json
 from learn2talk_core.run.stage import run
 
-OUT, METRICS = "data/avatar_reports", f"{paths.METRICS}/avatar_reports"
+OUT, METRICS = paths.AVATAR_REPORTS, f"{paths.METRICS}/avatar_reports"
 TURN_SIZE = 256  # pixels
 
 

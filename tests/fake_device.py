@@ -38,10 +38,9 @@ _waits: Counter[str] = Counter()
 _within = ""
 
 
-@cache
-def _device() -> torch.device:
-    _setup_privateuseone_for_python_backend("fake")
-    return torch.device("fake:0")
+# When a module of tests is imported: autograd does not know a device that comes after its first backward pass.
+_setup_privateuseone_for_python_backend("fake")
+DEVICE = torch.device("fake:0")
 
 
 @contextmanager
@@ -52,7 +51,7 @@ def fake_device(within: str = "") -> Iterator[Counter[str]]:
         within: count only while this function of ours runs, such as `training/loop.py: train`.
 
     Yields:
-        How often each function waited for the device: `training/loop.py: as_numbers` → 3.
+        How often each function waited for the device: `training/loop.py: read_values` → 3.
     """
     global _within
     _waits.clear()
@@ -62,7 +61,7 @@ def fake_device(within: str = "") -> Iterator[Counter[str]]:
     makers = {name: getattr(torch, name) for name in ("tensor", "as_tensor")}
     try:
         with (
-            using(_device()),
+            using(DEVICE),
             _Everywhere(),
             mock.patch.object(loop, "ThreadPoolExecutor", _AtOnce),
             mock.patch.object(torch._VF, "lstm", _lstm(torch._VF.lstm)),
@@ -107,7 +106,7 @@ class FakeTensor(torch.Tensor):
     def __new__(cls, held: torch.Tensor) -> "FakeTensor":
         self = torch.Tensor._make_wrapper_subclass(
             cls, held.shape, strides=held.stride(), storage_offset=held.storage_offset(), dtype=held.dtype,
-            device=_device(),
+            device=DEVICE,
         )  # fmt: skip
         self.held = held
         return self

@@ -36,7 +36,7 @@ ARROWS = {
     "checkpoints": {"run", "untrusted", "audio", "corpus", "models"},
     "training": {"run", "audio", "mesh", "render", "corpus", "video", "teacher", "models", "losses", "statistics"},
     "animation": {"run", "untrusted", "audio", "mesh", "corpus", "datasets", "models", "checkpoints"},
-    "evaluation": {"run", "audio", "render", "corpus", "video", "models", "metrics", "statistics", "animation"},
+    "evaluation": {"run", "audio", "mesh", "render", "corpus", "video", "models", "metrics", "statistics", "animation"},
     "report": {"run", "audio", "mesh", "render", "corpus", "video", "metrics"},
     "avatar": {
         *("run", "untrusted", "audio", "mesh", "render", "corpus", "video", "datasets", "animation", "statistics"),

@@ -25,6 +25,7 @@ SYNC_EXPERT = "data/models/sync_expert"  # of the teacher, to score videos
 MOTION_PRIOR = "data/models/motion_prior"  # a folder for each network
 STUDENTS = "data/models/students"  # a folder for each student
 AVATARS = "data/models/avatars"  # a folder for each avatar
+AVATAR_REPORTS = "data/avatar_reports"  # a folder for each avatar
 STUDENT = "data/models/students/learn2talk"  # the default of the commands, if the package has none
 
 METRICS = "metrics"

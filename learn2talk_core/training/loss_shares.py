@@ -39,9 +39,9 @@ class LossShares:
         known = None if balance is None else balance.norms.clone()
         norms = {}
         for name, value in weighted.items():
-            if value.requires_grad:
+            if value.requires_grad and states.requires_grad:
                 (gradient,) = torch.autograd.grad(value, states, retain_graph=True, allow_unused=True)
-                if gradient is not None:  # a loss on something else than motion, such as codes, has no share
+                if gradient is not None:  # a loss on something else than the states, such as codes, has no share
                     norms[name] = gradient.norm()
         if balance is not None and known is not None:
             balance.norms.copy_(known)

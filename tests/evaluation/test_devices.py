@@ -17,7 +17,7 @@ from tests.toy_networks import toy_network
 # A clip ends on the CPU; MeshTalk smooths the vertices of a mask.
 PREDICTED = {"evaluation/predict.py: predict_clip", "models/students/meshtalk/network.py: smoothed_motion"}
 JUDGED = {
-    "evaluation/judge.py: __init__", "evaluation/judge.py: sync_ratios", "models/lipreader.py: read_lips",
+    "evaluation/judge.py: load_motion_judges", "evaluation/judge.py: __init__", "evaluation/judge.py: sync_ratios", "models/lipreader.py: read_lips",
 }  # fmt: skip
 
 
@@ -31,6 +31,7 @@ def test_a_student_predicts(corpus: Corpus, network: str) -> None:
     clip = corpus.split("test_unseen")[0]
     with fake_device() as waits:
         student = toy_network(network, corpus).to(run_device())
+        waits.clear()  # the upload of the weights
         motions = predict_clip(Studio(corpus, student, corpus.train_speakers), clip)
         basis, bias = student.map_arrays()
         waits.pop("models/students/student.py: map_arrays", None)

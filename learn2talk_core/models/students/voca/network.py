@@ -137,7 +137,7 @@ class VOCA(Student):
         self, wave: np.ndarray, fps: float, styles: Tensor, frames: int, template: np.ndarray | None = None
     ) -> Tensor:
         windows = speech_windows(self.speech_encoder.listen(wave, frames, fps), fps)
-        return self.states_of_clips([windows] * len(styles), styles)
+        return self.states_of_clips([windows] * len(styles), sent(styles, windows.device))
 
     @torch.no_grad()
     def predict_from_logits(self, logits: Tensor, style: Tensor) -> Tensor:
