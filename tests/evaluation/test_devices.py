@@ -17,7 +17,8 @@ from tests.toy_networks import toy_network
 # A clip ends on the CPU; MeshTalk smooths the vertices of a mask.
 PREDICTED = {"evaluation/predict.py: predict_clip", "models/students/meshtalk/network.py: smoothed_motion"}
 JUDGED = {
-    "evaluation/judge.py: load_motion_judges", "evaluation/judge.py: __init__", "evaluation/judge.py: sync_ratios", "models/lipreader.py: read_lips",
+    "evaluation/judge.py: load_motion_judges", "evaluation/judge.py: __init__", "evaluation/judge.py: sync_ratios",
+    "models/lipreader.py: read_lips",
 }  # fmt: skip
 
 
