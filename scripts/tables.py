@@ -32,6 +32,7 @@ from learn2talk_core.report.table import TESTS
 from learn2talk_core.run.config import read_yaml
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
+from learn2talk_core.run.paths import METRICS
 from learn2talk_core.run.program import run_program
 
 COMPARED = ("faceformer", "codetalker")  # networks of Table III, added if no student has them
@@ -185,7 +186,7 @@ def run_experiment(experiment: Experiment, *, queue: bool) -> None:
 
 def read_scores(name: str) -> Scores:
     """The results of a finished experiment."""
-    evaluate, table = (dvc.api.read(f"metrics/{file}", rev=name) for file in ("evaluate.json", "per_clip.csv"))
+    evaluate, table = (dvc.api.read(f"{METRICS}/{file}", rev=name) for file in ("evaluate.json", "per_clip.csv"))
     return Scores(json.loads(evaluate), clips_by_row(table))
 
 

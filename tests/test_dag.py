@@ -42,7 +42,7 @@ ARROWS = {
         *("run", "untrusted", "audio", "mesh", "render", "corpus", "video", "datasets", "animation", "statistics"),
         *("report", "training", "export", "models", "metrics", "evaluation"),
     },
-    "export": {"run", "untrusted", "audio", "render", "corpus", "video", "datasets", "animation", "report"},
+    "export": {"run", "untrusted", "audio", "mesh", "render", "corpus", "video", "datasets", "animation", "report"},
 }
 
 

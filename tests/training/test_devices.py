@@ -126,7 +126,11 @@ def test_meshtalk_and_its_latent_space(corpus: Corpus, tmp_path: Path, trained: 
     waited_only(trained(prior), LOGGING)
     given = toy_meshtalk.Prior(*prior(tmp_path / "prior"))
     waited_only(
-        trained(lambda folder: toy_meshtalk.fit(corpus, given, folder, toy_faceformer.extra_terms(corpus, 0.3)[:1])),
+        trained(
+            lambda folder: toy_meshtalk.fit(
+                corpus, given, folder / "network", toy_faceformer.extra_terms(corpus, 0.3)[:1]
+            )
+        ),
         LOGGING | BALANCE | MASK,
     )
 
