@@ -85,31 +85,29 @@ def test_bad_cameras_are_refused(folder, change, text):
         read_views(folder)
 
 
+def refuses_a_bad_picture(picture, read):
+    """Whether `read` refuses a picture of 32 × 32 pixels with another size, without content, and when it is gone."""
+    cv2.imwrite(str(picture), np.zeros((20, 30, 3), np.uint8))
+    with pytest.raises(BadInput, match="expected 32 × 32 pixels, as its camera has, found 30 × 20"):
+        read()
+    picture.write_bytes(b"not a picture")
+    with pytest.raises(BadInput, match="expected a picture, found no picture in it"):
+        read()
+    picture.unlink()
+    with pytest.raises(BadInput, match="expected a picture, found no such file"):
+        read()
+    return True
+
+
 def test_bad_pictures_are_refused(folder):
     view = read_views(folder)[0]
-    cv2.imwrite(str(view.picture), np.zeros((20, 30, 3), np.uint8))
-    with pytest.raises(BadInput, match="expected 32 × 32 pixels, as its camera has, found 30 × 20"):
-        read_picture(view)
-    view.picture.write_bytes(b"not a picture")
-    with pytest.raises(BadInput, match="expected a picture, found no picture in it"):
-        read_picture(view)
-    view.picture.unlink()
-    with pytest.raises(BadInput, match="expected a picture, found no such file"):
-        read_picture(view)
+    assert refuses_a_bad_picture(view.picture, lambda: read_picture(view))
 
 
 def test_a_training_refuses_its_last_picture_before_it_begins(folder):
     inputs, view = AvatarInputs(str(folder)), read_views(folder)[-1]
     assert len(open_inputs(inputs)[0]) == 20
-    cv2.imwrite(str(view.picture), np.zeros((20, 30, 3), np.uint8))
-    with pytest.raises(BadInput, match="expected 32 × 32 pixels, as its camera has, found 30 × 20"):
-        open_inputs(inputs)
-    view.picture.write_bytes(b"not a picture")
-    with pytest.raises(BadInput, match="expected a picture, found no picture in it"):
-        open_inputs(inputs)
-    view.picture.unlink()
-    with pytest.raises(BadInput, match="expected a picture, found no such file"):
-        open_inputs(inputs)
+    assert refuses_a_bad_picture(view.picture, lambda: open_inputs(inputs))
 
 
 def test_bad_motion_is_refused(folder):

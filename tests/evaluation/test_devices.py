@@ -10,7 +10,7 @@ from learn2talk_core.evaluation.judge import judge_clip, open_judging
 from learn2talk_core.evaluation.predict import Studio, predict_clip
 from learn2talk_core.run.device import run_device
 from tests.evaluation.test_judge import judges, predicted  # noqa: F401
-from tests.fake_device import fake_device, waited_only
+from tests.fake_device import fake_device, waits_outside
 from tests.toy import toy_corpus
 from tests.toy_networks import toy_network
 
@@ -36,7 +36,7 @@ def test_a_student_predicts(corpus: Corpus, network: str) -> None:
         motions = predict_clip(Studio(corpus, student, corpus.train_speakers), clip)
         basis, bias = student.map_arrays()
         waits.pop("models/students/student.py: map_arrays", None)
-    waited_only(waits, PREDICTED)
+    assert not waits_outside(waits, PREDICTED)
     on_cpu = toy_network(network, corpus)
     expected = predict_clip(Studio(corpus, on_cpu, corpus.train_speakers), clip)
     assert [style for style, _ in motions] == [style for style, _ in expected]
@@ -50,7 +50,7 @@ def test_the_judges_judge(corpus: Corpus, judges: tuple[str, str], predicted: di
     clip = corpus.split("test_seen")[0].id
     with fake_device() as waits:
         rows = judge_clip(open_judging(str(corpus.folder), predicted, judges), clip, lrp_threshold_mm=2.0)
-    waited_only(waits, JUDGED)
+    assert not waits_outside(waits, JUDGED)
     expected = judge_clip(open_judging(str(corpus.folder), predicted, judges), clip, lrp_threshold_mm=2.0)
     for (*row, scores), (*known_row, known) in zip(rows, expected, strict=True):
         assert row == known_row

@@ -4,6 +4,7 @@ import dataclasses
 import shutil
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,6 +24,13 @@ from tests.training.test_student import encoder, reader, syncnet
 
 ROOT = Path(__file__).parents[2]
 PRESETS = sorted((ROOT / "params").glob("*.yaml"))
+
+
+def numbers(group: Any, prefix: str = "") -> dict[str, Any]:
+    """The values of nested groups by their whole key."""
+    if not isinstance(group, dict):
+        return {prefix: group}
+    return {key: value for name, inner in group.items() for key, value in numbers(inner, f"{prefix}.{name}").items()}
 
 
 @pytest.fixture
@@ -60,6 +68,8 @@ def test_a_wrong_key_changes_nothing(params: Path, change: str, said: str) -> No
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda path: path.stem)
 def test_every_stage_accepts_a_preset(params: Path, preset: Path) -> None:
     apply([str(preset)], params)
+    wanted, found = (numbers(YAML(typ="safe").load(path.read_text())) for path in (preset, params))
+    assert {key: found[key] for key in wanted} == wanted
     for stage in YAML(typ="safe").load((ROOT / "dvc.yaml").read_text())["stages"]:
         if stage != "avatar":  # reads one entry of `avatars`, which no preset has
             load_params(import_module(f"stages.{stage}").Params, stage, params)

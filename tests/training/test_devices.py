@@ -26,7 +26,7 @@ from learn2talk_core.training.student_terms import PhonemeTerm, closure_term
 from learn2talk_core.training.syncnet3d import read_windows, train_syncnet3d
 from learn2talk_core.training.wav2lip import ExpertTraining, train_audio_encoder, train_expert, train_generator
 from stages import speech_encoder
-from tests.fake_device import fake_device, waited_only
+from tests.fake_device import fake_device, waits_outside
 from tests.models.speech_encoders.test_whisper import tiny
 from tests.toy import toy_corpus
 from tests.training import test_lipreader as toy_reader
@@ -80,13 +80,13 @@ def terms(corpus: Corpus) -> list[tuple[str, float, ExtraTerm]]:
 def test_faceformer_with_every_term(corpus: Corpus, trained: Callable[..., Counter[str]]) -> None:
     recipe = replace(toy_faceformer.RECIPE, steps=2, batch=2, vertex_stride=2, dropout=0.0)
     waits = trained(lambda folder: toy_faceformer.fit(corpus, folder, recipe, terms(corpus)))
-    waited_only(waits, LOGGING | BALANCE | MASK)
+    assert not waits_outside(waits, LOGGING | BALANCE | MASK)
     assert waits["losses/total.py: is_measured"] <= 2 * 4  # of four terms, in the first two steps
 
 
 def test_selftalk(corpus: Corpus, trained: Callable[..., Counter[str]]) -> None:
     recipe = replace(toy_selftalk.RECIPE, steps=2, batch=2)
-    waited_only(
+    assert not waits_outside(
         trained(lambda folder: toy_selftalk.fit(corpus, folder, recipe, toy_faceformer.extra_terms(corpus, 0.3)[:1])),
         LOGGING | BALANCE | MASK,
     )
@@ -94,7 +94,7 @@ def test_selftalk(corpus: Corpus, trained: Callable[..., Counter[str]]) -> None:
 
 def test_voca(corpus: Corpus, trained: Callable[..., Counter[str]]) -> None:
     recipe = replace(toy_voca.RECIPE, steps=2, batch=2)
-    waited_only(
+    assert not waits_outside(
         trained(lambda folder: toy_voca.fit(corpus, folder, recipe, toy_faceformer.extra_terms(corpus, 0.3)[:1])),
         LOGGING | BALANCE | MASK,
     )
@@ -103,7 +103,7 @@ def test_voca(corpus: Corpus, trained: Callable[..., Counter[str]]) -> None:
 def test_codetalker_and_its_codec(corpus: Corpus, trained: Callable[..., Counter[str]]) -> None:
     prior = replace(toy_codetalker.PRIOR, steps=2, batch=2)
     recipe = replace(toy_codetalker.RECIPE, steps=2, batch=2)
-    waited_only(trained(lambda folder: toy_codetalker.prior(corpus, folder, prior)), LOGGING)
+    assert not waits_outside(trained(lambda folder: toy_codetalker.prior(corpus, folder, prior)), LOGGING)
 
     def fit(folder: Path) -> Trained:
         codec, _ = toy_codetalker.prior(corpus, folder / "prior", prior)
@@ -111,7 +111,7 @@ def test_codetalker_and_its_codec(corpus: Corpus, trained: Callable[..., Counter
             corpus, folder / "network", codec, recipe, toy_faceformer.extra_terms(corpus, 0.3)[:1]
         )
 
-    waited_only(trained(fit), LOGGING | BALANCE | MASK)
+    assert not waits_outside(trained(fit), LOGGING | BALANCE | MASK)
 
 
 def test_meshtalk_and_its_latent_space(corpus: Corpus, tmp_path: Path, trained: Callable[..., Counter[str]]) -> None:
@@ -123,9 +123,9 @@ def test_meshtalk_and_its_latent_space(corpus: Corpus, tmp_path: Path, trained: 
                 corpus, corpus.split("train"), latent, seed=0, scratch=scratch, description="toy"
             )
 
-    waited_only(trained(prior), LOGGING)
+    assert not waits_outside(trained(prior), LOGGING)
     given = toy_meshtalk.Prior(*prior(tmp_path / "prior"))
-    waited_only(
+    assert not waits_outside(
         trained(
             lambda folder: toy_meshtalk.fit(
                 corpus, given, folder / "network", toy_faceformer.extra_terms(corpus, 0.3)[:1]
@@ -145,7 +145,7 @@ def test_syncnet3d(corpus: Corpus, role: str, trained: Callable[..., Counter[str
                 corpus, read_windows(corpus, "train"), toy_syncnet3d.NETWORK, recipe, role, seed=0, scratch=scratch
             )  # type: ignore[arg-type]
 
-    waited_only(trained(fit), LOGGING)
+    assert not waits_outside(trained(fit), LOGGING)
 
 
 def test_lip_reader(trained: Callable[..., Counter[str]]) -> None:
@@ -156,7 +156,7 @@ def test_lip_reader(trained: Callable[..., Counter[str]]) -> None:
         with Scratch(folder) as scratch:
             return train_lipreader(toy_reader.reader(), clips, recipe, seed=3, scratch=scratch, description="toy")
 
-    waited_only(trained(fit), LOGGING)
+    assert not waits_outside(trained(fit), LOGGING)
 
 
 def test_teacher_with_its_expert_and_its_ears(trained: Callable[..., Counter[str]]) -> None:
@@ -168,7 +168,7 @@ def test_teacher_with_its_expert_and_its_ears(trained: Callable[..., Counter[str
             ears, _ = train_audio_encoder(clips, toy_teacher.RECIPE, seed=1, scratch=second)
             return train_generator(clips, expert, ears, toy_teacher.RECIPE, seed=1, scratch=third)
 
-    waited_only(trained(fit), LOGGING)
+    assert not waits_outside(trained(fit), LOGGING)
 
 
 def test_phoneme_head(trained: Callable[..., Counter[str]]) -> None:
@@ -179,7 +179,7 @@ def test_phoneme_head(trained: Callable[..., Counter[str]]) -> None:
             return train_phoneme_head(tiny(), [beeps(0), beeps(1)], recipe, seed=0, scratch=scratch)
 
     # the frozen encoder hears waves on the CPU, as they are recorded
-    waited_only(trained(fit), LOGGING)
+    assert not waits_outside(trained(fit), LOGGING)
 
 
 def test_speech_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -196,7 +196,7 @@ def test_speech_encoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
         if name == "fake":
             with fake_device(within="training/loop.py: train") as waits:
                 speech_encoder.main(small)
-            waited_only(waits, LOGGING)
+            assert not waits_outside(waits, LOGGING)
         else:
             speech_encoder.main(small)
         found[name] = Path(speech_encoder.CURVE).read_text().splitlines()

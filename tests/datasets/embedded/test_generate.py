@@ -104,5 +104,8 @@ def test_the_same_seed_gives_the_same_bytes_in_any_number_of_processes(
 
 def test_a_corpus_in_espeaks_voices(tmp_path: Path) -> None:
     pytest.importorskip("espeakng_loader")
-    make_corpus(tmp_path / "a", cast_espeak(replace(SIZE, unseen_speakers=0), 0), 0, 1.0, jobs=1)
+    cast = cast_espeak(replace(SIZE, unseen_speakers=0), 0)
+    make_corpus(tmp_path / "a", cast, 0, 1.0, jobs=1)
     check_corpus(tmp_path / "a", 5, ("S00", "S01"))
+    said = {clip.text for clip in open_corpus(tmp_path / "a").clips}
+    assert said == {text for role in cast for text in role.texts}

@@ -55,6 +55,19 @@ class Client:
 
 
 @contextmanager
+def served(app: App) -> Iterator[Client]:
+    """Serves `app` while the block runs."""
+    with ViewServer(app) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield Client(server)
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
 def serving(folder: Path, *sounds: Path) -> Iterator[Client]:
     """Serves `toy_run` in `folder`, and these sounds for the live page; preferences go to `folder/out`."""
     data = toy_run(folder)
@@ -64,11 +77,5 @@ def serving(folder: Path, *sounds: Path) -> Iterator[Client]:
         out=folder / "out",
         rng=random.Random(5),
     )
-    with ViewServer(app) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield Client(server)
-        finally:
-            server.shutdown()
-            thread.join()
+    with served(app) as client:
+        yield client

@@ -1,7 +1,6 @@
 """A face with a texture: what the server sends of it, and what a headless Chromium draws."""
 
 import io
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +11,6 @@ from PIL import Image
 
 from learn2talk.viewer.app import App
 from learn2talk.viewer.scene import Motion, ViewerClip, as_wav, motion_of
-from learn2talk.viewer.server import ViewServer
 from learn2talk.viewer.sources import find_viewer_clips
 from learn2talk_core.animation.characters import PARTS
 from learn2talk_core.export.vertices import write_npz
@@ -20,7 +18,7 @@ from learn2talk_core.mesh.look import Look
 from learn2talk_core.mesh.topology import Topology
 from tests.export.scene import speaking_character
 from tests.learn2talk.viewer.chromium import chromium
-from tests.learn2talk.viewer.serving import Client
+from tests.learn2talk.viewer.serving import Client, served
 
 GREEN, RED = (0, 200, 0), (200, 0, 0)
 
@@ -42,14 +40,8 @@ def flag() -> Motion:
 @contextmanager
 def showing(motion: Motion) -> Iterator[Client]:
     clip = ViewerClip("a clip", "Clips", (motion,), as_wav(np.zeros(16000, np.float32)))
-    with ViewServer(App([clip], lambda: pytest.fail("no student is needed"))) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
-        try:
-            yield Client(server)
-        finally:
-            server.shutdown()
-            thread.join()
+    with served(App([clip], lambda: pytest.fail("no student is needed"))) as client:
+        yield client
 
 
 def test_the_parts_that_are_sent_are_the_mesh_with_its_texture() -> None:
