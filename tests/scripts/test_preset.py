@@ -50,6 +50,13 @@ def test_a_value_is_set_and_its_comment_stays(params: Path) -> None:
     assert len(before) == len(after)
 
 
+@pytest.mark.parametrize("group", ["students", "taught_students", "networks", "avatars", "avatar_reports"])
+def test_a_group_of_named_entries_is_replaced(params: Path, tmp_path: Path, group: str) -> None:
+    (tmp_path / "own.yaml").write_text(f"{group}: {{mine: 1}}\n")
+    apply([str(tmp_path / "own.yaml")], params)
+    assert YAML(typ="safe").load(params.read_text())[group] == {"mine": 1}
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [
