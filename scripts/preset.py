@@ -19,7 +19,8 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
 from learn2talk_core.run.program import run_program
 
-LISTS = ("students", "taught_students", "networks", "avatars", "avatar_reports")  # named entries: a preset replaces all of them
+# named entries: a preset replaces all of them
+LISTS = ("students", "taught_students", "networks", "avatars", "avatar_reports")
 
 
 def changes_of(argument: str) -> dict[str, Any]:
