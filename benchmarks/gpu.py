@@ -316,7 +316,7 @@ def trainings(size: Size, corpus: Corpus, folder: Path) -> list[Training]:
     def teacher_recipe(steps: int, batch: int) -> GeneratorTraining:
         width = {"width": size.teacher, "audio_width": size.teacher}
         given = {**pretraining["teacher"]["generator"], **width, "batch": batch}
-        return GeneratorTraining(**{**given, "steps": steps, "audio_steps": steps})
+        return GeneratorTraining(**{**given, "steps": steps, "audio_steps": steps, "reading_weight": 0.0})
 
     def ears(steps: int, batch: int) -> Curve:
         with scratch() as own:
@@ -326,7 +326,7 @@ def trainings(size: Size, corpus: Corpus, folder: Path) -> list[Training]:
         seed_torch(0, "benchmark", "expert")
         expert = SyncExpert2D(size.teacher)
         with scratch() as own:
-            return train_generator(faces, expert, None, teacher_recipe(steps, batch), seed=0, scratch=own)[1]
+            return train_generator(faces, expert, None, None, teacher_recipe(steps, batch), seed=0, scratch=own)[1]
 
     windows, window = min(96, size.frames - 8), round(pretraining["lipreader"]["training"]["window"] * VIDEO_FPS)
     expert_windows = pretraining["teacher"]["expert"]["windows"]
@@ -363,7 +363,7 @@ def imitation_speaker(seed: int, size: Size) -> SpeakingFace:
     for t, face in enumerate(faces):
         face[64 : 67 + t % 12, 34:62] = 30
     sound = rng.normal(0, 0.1, len(faces) * 640).astype(np.float32)
-    return SpeakingFace(faces, mel_spectrogram(sound), (30, 58, 66, 84))
+    return SpeakingFace(faces, mel_spectrogram(sound), (30, 58, 66, 84), (18.0, 41.0, 78.0, 101.0))
 
 
 def measured(training: Training, size: Size, device: torch.device) -> Measured:

@@ -69,6 +69,7 @@ from learn2talk_core.video.talking_video import (
 VISEMES = visemes_of(np.arange(1 + len(PHONEMES)))
 VIDEO, OUT = TALKING_VIDEO, TEACHER
 READER = f"{LIPREADER}/metric"  # judges how well the lips of the teacher's videos can be read
+READING_EXPERT = f"{LIPREADER}/loss"  # helps to train the generator
 TUNING_CLIPS = 10  # held-out clips on which the gain is chosen
 PARTS = ("expert", "audio_encoder", "generator")
 SHEET_CLIPS, SHEET_FRAMES = 3, 12
@@ -103,9 +104,11 @@ def main(params: Params) -> str:
     listens = params.hears == "speech_encoder"
     encoder = load_speech_encoder(SPEECH_ENCODER).eval() if listens else None
     reader, head = load_lipreader(READER)
+    reads = params.generator.reading_weight > 0
+    reading_expert = load_lipreader(READING_EXPERT)[0] if reads else None
     video = open_talking_video(VIDEO)
     spoken = [clip for clip in video.split("loss", "metric") if clip.frames >= FRAMES]
-    inputs_from = [VIDEO, *([SPEECH_ENCODER] if listens else [])]
+    inputs_from = [VIDEO, *([SPEECH_ENCODER] if listens else []), *([READING_EXPERT] if reads else [])]
     with ExitStack() as stack:
         scratch = [stack.enter_context(open_scratch(f"teacher-{part}", params, inputs_from)) for part in PARTS]
         clips = speaking_faces(video, spoken, encoder, scratch[0].folder / "clips")
@@ -117,7 +120,9 @@ def main(params: Params) -> str:
         recipe, audio_encoder = params.generator, None
         if recipe.audio_steps:
             audio_encoder, _ = train_audio_encoder(clips, recipe, seed=params.seed, scratch=scratch[1])
-        generator, curve = train_generator(clips, expert, audio_encoder, recipe, seed=params.seed, scratch=scratch[2])
+        generator, curve = train_generator(
+            clips, expert, reading_expert, audio_encoder, recipe, seed=params.seed, scratch=scratch[2]
+        )
         shape = {"width": recipe.width, "audio_width": recipe.audio_width}
         tuning, judged = held_out(video, encoder, params.evaluation_clips)
         inputs = with_gain(generator, inputs_of(clips, recipe), tuning, recipe.amplitude)

@@ -27,6 +27,7 @@ class SpeakingFace:
         faces: (T, 96, 96, 3) uint8 RGB at 25 fps.
         mel: (80, columns) float32, the mel spectrogram, which the sync expert hears.
         lips: (left, top, right, bottom), box of the lips in pixels of the face, whole numbers.
+        mouth: the lip reader's mouth box in pixels of the face, any numbers.
         states: (2 T, C), see `hidden_states`; None if the generator hears the mel spectrogram too.
         mean_face: (96, 96, 3) float32, mean over the clip.
     """
@@ -34,6 +35,7 @@ class SpeakingFace:
     faces: np.ndarray
     mel: np.ndarray
     lips: tuple[int, int, int, int]
+    mouth: tuple[float, float, float, float]
     states: np.ndarray | None = None
 
     @cached_property
@@ -60,7 +62,8 @@ def speaking_face(
 ) -> SpeakingFace:
     """A clip from its frames (T, H, W, 3) and its sound (samples,); with the hidden states of `encoder`, if given."""
     states = None if encoder is None else hidden_states(encoder, wave, len(frames))
-    return SpeakingFace(crop(frames, clip.face_box, FACE_SIZE), mel_spectrogram(wave), lips_box(clip), states)
+    faces = crop(frames, clip.face_box, FACE_SIZE)
+    return SpeakingFace(faces, mel_spectrogram(wave), *lips_and_mouth(clip), states)
 
 
 def speaking_faces(
@@ -98,24 +101,21 @@ def speaking_faces(
         SpeakingFace(
             faces[frames[i] : frames[i + 1]],
             mels[columns[i] : columns[i + 1]].T,
-            lips_box(clip),
+            *lips_and_mouth(clip),
             None if heard is None else heard[STATES_PER_FRAME * frames[i] : STATES_PER_FRAME * frames[i + 1]],
         )
         for i, clip in enumerate(clips)
     ]
 
 
-def lips_box(clip: VideoClip) -> tuple[int, int, int, int]:
-    """The lips, which fill the central part of the lip reader's mouth box, in pixels of the 96 x 96 face."""
+def lips_and_mouth(clip: VideoClip) -> tuple[tuple[int, int, int, int], tuple[float, float, float, float]]:
+    """The lips and the lip reader's mouth box, of which they fill the central part, in pixels of the 96 x 96 face."""
     left, top, right, bottom = clip.face_box
-    scale = FACE_SIZE / (right - left), FACE_SIZE / (bottom - top)
-    centre = [(clip.mouth_box[k] + clip.mouth_box[k + 2]) / 2 for k in (0, 1)]
-    half = LIPS_SHARE * (clip.mouth_box[2] - clip.mouth_box[0]) / 2
-    corners = [
-        (c + side * half - o) * s for side in (-1, 1) for c, o, s in zip(centre, (left, top), scale, strict=True)
-    ]
-    lips = [min(FACE_SIZE, max(0, round(corner))) for corner in corners]
-    return lips[0], lips[1], lips[2], lips[3]
+    scale = np.array([FACE_SIZE / (right - left), FACE_SIZE / (bottom - top)] * 2)
+    mouth = (np.array(clip.mouth_box) - (left, top, left, top)) * scale
+    middle = (mouth[:2] + mouth[2:])[[0, 1, 0, 1]] / 2
+    lips = (middle + LIPS_SHARE * (mouth - middle)).round().astype(int).clip(0, FACE_SIZE)
+    return tuple(lips.tolist()), tuple(mouth.tolist())
 
 
 def _new(folder: Path, name: str, dtype: type, shape: tuple[int, ...]) -> np.ndarray:

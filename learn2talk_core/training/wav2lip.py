@@ -12,6 +12,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from learn2talk_core.losses.lipread import lipread_loss
+from learn2talk_core.models.lipreader import CROP, LipReader
 from learn2talk_core.models.quality_discriminator import QualityDiscriminator
 from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, lower_halves
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, heard_at, masked, scaled, to_tensor
@@ -22,11 +24,13 @@ from learn2talk_core.run.weights import frozen
 from learn2talk_core.training.loop import Stateful, made_ahead, train, update, warmup_cosine
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.speaking_face import SpeakingFace
+from learn2talk_core.video.talking_video import MOUTH_SIZE
 
 LISTEN_AT = (-1, 0, 1)  # frames (of 40 ms) relative to a window's own, whose lip motion is predicted from the window
 LISTEN_CLIPS, LISTEN_WINDOWS = 32, 8  # clips per step, and windows of each
 GAINS = tuple(round(1 + 0.1 * step, 1) for step in range(7))  # to 1.6: more distorts the lips
 MOTIONS = 32  # principal components of the lips' motion that the audio encoder learns to predict
+LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, as `talking_video.grey` weights them
 LIPS_SIDE = 20  # side in pixels to which the lips' box is scaled for that
 
 
@@ -68,6 +72,9 @@ class GeneratorTraining:
         sync_weight: s_w of Eq. 6 after the fraction `sync_start` of the steps; 0 before.
         sync_start: in 0..1.
         adversarial_weight: s_g of Eq. 6; 0 trains without a discriminator.
+        reading_weight: weight of `reading_loss` after the fraction `reading_start` of the steps; 0 before.
+        reading_start: in 0..1.
+        reading_frames: length of the windows that are then generated, in frames.
     """
 
     width: float
@@ -85,6 +92,9 @@ class GeneratorTraining:
     sync_weight: float
     sync_start: float
     adversarial_weight: float
+    reading_weight: float
+    reading_start: float
+    reading_frames: int
 
 
 def expert_batch(
@@ -145,6 +155,7 @@ class GeneratorBatch:
         target: (B, 3, T, 96, 96).
         near_lips: (B, 1, 1, 96, 96), 1 in the lips' box and 0 elsewhere.
         mean: (B, 3, 1, 96, 96), the clip's mean face; the sync expert sees the difference from it.
+        mouths: (B, 4), the lip reader's mouth box (left, top, right, bottom) in pixels.
     """
 
     heard: torch.Tensor
@@ -153,6 +164,7 @@ class GeneratorBatch:
     target: torch.Tensor
     near_lips: torch.Tensor
     mean: torch.Tensor
+    mouths: torch.Tensor
 
 
 def generator_batch(
@@ -172,26 +184,30 @@ def generator_batch(
     Args:
         clips: the clips to choose from.
         size: number of windows.
-        frames: T, at most five.
+        frames: T; a shorter clip's last frame is repeated.
         rng: makes all random choices.
         inputs: of the generator.
         still_share: share of windows whose reference is the clip's first frame.
     """
-    mels, heard, targets, references, lips, means = [], [], [], [], [], []
+    mels, heard, targets, references, lips, means, mouths = [], [], [], [], [], [], []
     for _ in range(size):
         clip = clips[int(rng.integers(len(clips)))]
-        start = int(rng.integers(clip.windows))
+        start = int(rng.integers(clip.windows if frames <= FRAMES else max(1, len(clip.faces) - frames + 1)))
+        at = np.minimum(start + np.arange(frames), len(clip.faces) - 1)
         reference = 0 if rng.random() < still_share else elsewhere(start, clip.windows, rng)
         left, top, right, bottom = clip.lips
+        side = clip.faces.shape[2]
         near_lips = np.zeros((1, *clip.faces.shape[1:3], 1), np.float32)
         near_lips[:, top:bottom, left:right] = 1
         mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)  # a mirrored face is a valid example too
-        heard.append(heard_at(clip.sound, start + np.arange(frames), inputs))
+        heard.append(heard_at(clip.sound, at, inputs))
         mels.append(clip.mel_at(np.array([start]))[0])
-        targets.append(clip.faces[start : start + frames, :, mirror])
+        targets.append(clip.faces[at][:, :, mirror])
         references.append(np.broadcast_to(clip.faces[[reference], :, mirror], targets[-1].shape))
         lips.append(near_lips[:, :, mirror])
         means.append(clip.mean_face[None, :, mirror])
+        west, north, east, south = clip.mouth
+        mouths.append((west, north, east, south) if mirror.step > 0 else (side - east, north, side - west, south))
     target = to_tensor(np.stack(targets)).transpose(1, 2)
     still = to_tensor(np.stack(references)).transpose(1, 2)
     return GeneratorBatch(
@@ -201,6 +217,7 @@ def generator_batch(
         target=target,
         near_lips=torch.from_numpy(np.stack(lips)).movedim(-1, 1),
         mean=to_tensor(np.stack(means)).transpose(1, 2),
+        mouths=torch.tensor(mouths, dtype=torch.float32),
     )
 
 
@@ -218,7 +235,7 @@ def generator_loss(
 
     Args:
         generated: (B, 3, T, 96, 96).
-        batch: the batch it was generated from; T must be 5 for the sync loss.
+        batch: the batch it was generated from; the sync loss needs T of 5 or more, and uses the first 5.
         expert: frozen.
         discriminator: None if `adversarial_weight` is 0.
         lip_weight: weight of the squared differences near the lips, which are added to L_recon. Where the sound does
@@ -235,7 +252,7 @@ def generator_loss(
     loss = (1 - sync_weight - adversarial_weight) * reconstruction
     parts = {"reconstruction": reconstruction.detach()}
     if sync_weight > 0:
-        audio, face = expert(batch.mels, expert.look(generated, batch.mean))
+        audio, face = expert(batch.mels, expert.look(generated[:, :, :FRAMES], batch.mean))
         out_of_sync = functional.binary_cross_entropy(  # E_sync = −log P_sync, Eq. 3
             expert_sync_probability(audio, face), torch.ones(len(audio), device=audio.device)
         )
@@ -247,6 +264,34 @@ def generator_loss(
         loss = loss + adversarial_weight * adversarial
         parts["adversarial"] = adversarial.detach()
     return loss, {"loss": loss.detach(), **parts}
+
+
+def reading_loss(reader: LipReader, generated: torch.Tensor, batch: GeneratorBatch) -> torch.Tensor:
+    """1 - cosine between a lip reader's features of the generated and of the true video, mean over frames.
+
+    A lip reader that judges the generator while it is trained is TalkLip's idea (Wang et al. 2023, "Seeing What You
+    Said"), whose loss is the reader's own, on the text. This form needs no text, and is that of Learn2Talk's Eq. 6.
+
+    Args:
+        reader: frozen.
+        generated: (B, 3, T, 96, 96).
+        batch: the batch it was generated from.
+    """
+    with torch.no_grad():
+        true = reader.features(mouth_crops(batch.target, batch.mouths), "encoder")
+    return lipread_loss(reader.features(mouth_crops(generated, batch.mouths), "encoder"), true)
+
+
+def mouth_crops(faces: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+    """Faces (B, 3, T, H, H) in 0..1 and the mouth boxes in them (B, 4), in pixels → grey mouths (B, T, 88, 88) for a
+    lip reader, as `talking_video.crop` cuts them out of films. Outside the face, its edge is repeated."""
+    side, inner = faces.shape[-1], CROP / MOUTH_SIZE
+    luma = torch.einsum("bcthw,c->bthw", faces, sent(torch.tensor(LUMA), faces.device))
+    (left, top, right, bottom), zero = boxes.T, torch.zeros_like(boxes[:, 0])
+    across = torch.stack([inner * (right - left) / side, zero, (left + right) / side - 1], dim=1)
+    down = torch.stack([zero, inner * (bottom - top) / side, (top + bottom) / side - 1], dim=1)
+    grid = functional.affine_grid(torch.stack([across, down], dim=1), [len(luma), 1, CROP, CROP], align_corners=False)
+    return functional.grid_sample(luma, grid, padding_mode="border", align_corners=False)
 
 
 def discriminator_loss(
@@ -383,24 +428,27 @@ def new_generator(inputs: Inputs, recipe: GeneratorTraining) -> Wav2Lip:
 def train_generator(
     clips: Sequence[SpeakingFace],
     expert: SyncExpert2D,
+    reader: LipReader | None,
     audio_encoder: nn.Module | None,
     recipe: GeneratorTraining,
     *,
     seed: int,
     scratch: Scratch,
 ) -> tuple[Wav2Lip, list[dict[str, float]]]:
-    """Train the generator with `expert` frozen; returns it, on the CPU and in evaluation mode, and its training curve.
+    """Train the generator with `expert` and `reader` frozen; returns it, on the CPU and in evaluation mode, and its
+    training curve.
 
-    It starts from `audio_encoder`, the result of `train_audio_encoder`, if given.
+    `reader` is needed if `reading_weight` is above 0. The generator starts from `audio_encoder`, the result of
+    `train_audio_encoder`, if given.
     """
-    frozen(expert)
+    experts = [frozen(expert), *([] if reader is None else [frozen(reader)])]
     seed_torch(seed, "wav2lip")
     inputs = inputs_of(clips, recipe)
     network = new_generator(inputs, recipe)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if audio_encoder is not None:
         network.audio_encoder.load_state_dict(audio_encoder.state_dict())
-    for part in (network, expert):
+    for part in (network, *experts):
         part.to(device := run_device())
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
     state: dict[str, Stateful] = {"generator": network, "optimizer": optimizer}
@@ -413,12 +461,15 @@ def train_generator(
     def in_sync(index: int) -> bool:
         return recipe.sync_weight > 0 and index >= recipe.sync_start * recipe.steps
 
+    def is_read(index: int) -> bool:
+        return recipe.reading_weight > 0 and index >= recipe.reading_start * recipe.steps
+
     def batch_of(index: int) -> GeneratorBatch:
-        # Neighbouring frames hardly differ: until the sync loss needs windows, single frames teach more.
-        frames = FRAMES if in_sync(index) else 1
+        # Neighbouring frames hardly differ: until a loss needs windows, single frames teach more.
+        frames = recipe.reading_frames if is_read(index) else FRAMES if in_sync(index) else 1
         batch = generator_batch(
             clips,
-            recipe.batch * FRAMES // frames,
+            max(1, recipe.batch * FRAMES // frames),
             frames,
             generator(seed, "wav2lip", index, *processes.mark()),
             inputs=inputs,
@@ -430,6 +481,8 @@ def train_generator(
 
     def step(index: int) -> dict[str, torch.Tensor]:
         batch = batches(index)
+        if is_read(index):
+            keep_statistics(network)  # those of a few long windows would be of a few faces
         generated = network(batch.heard, batch.faces)
         loss, parts = generator_loss(
             generated,
@@ -440,6 +493,10 @@ def train_generator(
             sync_weight=recipe.sync_weight if in_sync(index) else 0.0,
             adversarial_weight=recipe.adversarial_weight,
         )
+        if reader is not None and is_read(index):
+            misread = reading_loss(reader, generated, batch)
+            loss = loss + recipe.reading_weight * misread
+            parts |= {"loss": loss.detach(), "reading": misread.detach()}
         rate = warmup_cosine(index, recipe.steps, recipe.learning_rate)
         update(loss, optimizer, learning_rate=rate)
         if discriminator is not None:
@@ -449,5 +506,13 @@ def train_generator(
         return parts
 
     history = train(step, state, steps=recipe.steps, seed=seed, scratch=scratch, description="generator")
-    expert.cpu()
+    for part in experts:
+        part.cpu()
     return network.cpu().eval(), history
+
+
+def keep_statistics(network: nn.Module) -> None:
+    """Let the batch normalisations use the statistics that they have, and change them no more."""
+    for part in network.modules():
+        if isinstance(part, nn.BatchNorm2d):
+            part.eval()

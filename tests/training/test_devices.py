@@ -166,7 +166,9 @@ def test_teacher_with_its_expert_and_its_ears(trained: Callable[..., Counter[str
         with Scratch(folder / "1") as first, Scratch(folder / "2") as second, Scratch(folder / "3") as third:
             expert, _ = train_expert(clips, ExpertTraining(0.05, 2, 2, 2, 1e-3), seed=1, scratch=first)
             ears, _ = train_audio_encoder(clips, toy_teacher.RECIPE, seed=1, scratch=second)
-            return train_generator(clips, expert, ears, toy_teacher.RECIPE, seed=1, scratch=third)
+            return train_generator(
+                clips, expert, toy_teacher.small_reader(), ears, toy_teacher.RECIPE, seed=1, scratch=third
+            )
 
     assert not waits_outside(trained(fit), LOGGING)
 

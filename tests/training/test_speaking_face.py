@@ -10,7 +10,7 @@ from learn2talk_core.audio.mel import mel_spectrogram, mel_windows, window_start
 from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
 from learn2talk_core.models.wav2lip import hidden_states
 from learn2talk_core.run import processes
-from learn2talk_core.training.speaking_face import lips_box, speaking_faces
+from learn2talk_core.training.speaking_face import lips_and_mouth, speaking_faces
 from learn2talk_core.video.talking_video import TalkingVideo, open_talking_video, write_talking_video
 from tests.video.test_talking_video import clip, film
 
@@ -74,4 +74,4 @@ def test_without_an_encoder_the_mel_is_heard(video: TalkingVideo, tmp_path: Path
 
 def test_lips_are_the_middle_of_the_mouth_box_in_pixels_of_the_face() -> None:
     shown = replace(clip(0), face_box=(10, 20, 106, 116), mouth_box=(30.0, 60.0, 90.0, 120.0))
-    assert lips_box(shown) == (32, 52, 68, 88)
+    assert lips_and_mouth(shown) == ((32, 52, 68, 88), (20, 40, 80, 100))

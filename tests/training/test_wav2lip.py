@@ -2,16 +2,20 @@
 
 import dataclasses
 import math
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
 
 from learn2talk_core.audio.mel import window_starts
+from learn2talk_core.models.lipreader import CROP, LipReader
 from learn2talk_core.models.quality_discriminator import QualityDiscriminator
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, lower_halves
-from learn2talk_core.models.wav2lip import Inputs, Wav2Lip
+from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, to_tensor
 from learn2talk_core.run.seed import generator
+from learn2talk_core.run.weights import frozen
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.speaking_face import SpeakingFace
 from learn2talk_core.training.wav2lip import (
@@ -24,18 +28,33 @@ from learn2talk_core.training.wav2lip import (
     expert_sync_probability,
     generator_batch,
     generator_loss,
+    keep_statistics,
     lip_motions,
     listening_batch,
+    mouth_crops,
+    reading_loss,
     train_audio_encoder,
     train_expert,
     train_generator,
 )
+from learn2talk_core.video.talking_video import MOUTH_SIZE, crop, grey
 
 RECIPE = GeneratorTraining(
     width=0.05, audio_width=0.05, audio_steps=2, audio_learning_rate=3e-3, steps=3, batch=1, learning_rate=1e-3,
     residual=False, lead=1, amplitude=0.8,
     still_share=0.5, lip_weight=8.0, sync_weight=0.03, sync_start=0.5, adversarial_weight=0.07,
+    reading_weight=0.1, reading_start=0.6, reading_frames=8,
 )  # fmt: skip
+
+LIPS, MOUTH = (30, 50, 66, 86), (18.0, 38.0, 78.0, 98.0)
+
+
+def small_reader() -> LipReader:
+    torch.manual_seed(0)
+    shape: dict[str, Any] = {"width": 4, "dim": 8, "heads": 2, "hidden": 8, "encoder_layers": 1, "decoder_layers": 1}
+    reader = LipReader(5, kernel=3, normalise="clip", size=44, **shape)
+    reader.encoder.embed[0].weight.data *= 100  # else its features hardly depend on what it sees
+    return reader
 
 
 def numbered_clip(frames: int = 30, first: int = 0, *, hears_states: bool = False) -> SpeakingFace:
@@ -46,7 +65,7 @@ def numbered_clip(frames: int = 30, first: int = 0, *, hears_states: bool = Fals
     mel = np.zeros((80, int(3.2 * frames) + 16), np.float32)
     mel[:, window_starts(frames, 25)] = value
     states = np.repeat(np.arange(2 * first, 2 * (first + frames), dtype=np.float16)[:, None], 6, axis=1)
-    return SpeakingFace(faces, mel, (30, 50, 66, 86), states if hears_states else None)
+    return SpeakingFace(faces, mel, LIPS, MOUTH, states if hears_states else None)
 
 
 def test_expert_batch_cuts_windows_of_a_clip_that_do_not_overlap():
@@ -170,6 +189,59 @@ def test_generator_loss_is_equation_6():
     assert float(lips) == pytest.approx(reconstruction + 5 * float(inside), rel=1e-5)
 
 
+def test_a_lip_reader_sees_the_generated_mouth_as_in_films():
+    rng = np.random.default_rng(0)
+    faces = np.stack([cv2.GaussianBlur(rng.integers(0, 255, (96, 96, 3), dtype=np.uint8), (0, 0), 2) for _ in range(3)])
+    box = (20.3, 41.2, 75.9, 99.5)
+    seen = mouth_crops(to_tensor(faces).transpose(0, 1)[None], torch.tensor([box]))
+    edge = (MOUTH_SIZE - CROP) // 2
+    in_films = crop(grey(faces), box, MOUTH_SIZE)[:, edge:-edge, edge:-edge]
+    np.testing.assert_allclose(seen[0].numpy() * 255, in_films, atol=1.5)  # whose grey values are rounded twice
+
+
+def test_reading_loss_is_the_distance_of_a_lip_readers_features():
+    reader = frozen(small_reader())
+    clip = dataclasses.replace(numbered_clip(), mouth=(10.0, 40.0, 60.0, 90.0))
+    batch = generator_batch([clip], 2, 12, generator("test"), inputs=Inputs())
+    generated = torch.rand(batch.target.shape, requires_grad=True)
+    loss = reading_loss(reader, generated, batch)
+    expected = []
+    for one in range(2):
+        made, true = (
+            reader.features(mouth_crops(faces[one : one + 1], batch.mouths[one : one + 1]), "encoder")[0]
+            for faces in (generated.detach(), batch.target)
+        )
+        expected += [1 - float(a @ b / (a.norm() * b.norm())) for a, b in zip(made, true, strict=True)]
+    assert float(loss.detach()) == pytest.approx(np.mean(expected), rel=1e-4)
+    assert float(reading_loss(reader, batch.target, batch)) == pytest.approx(0, abs=1e-6)
+    loss.backward()
+    assert generated.grad is not None
+    each_pixel = generated.grad.abs().sum(dim=(0, 1, 2))
+    assert each_pixel[45:85, 40:56].min() > 0  # in the mouth's box and in the mirrored one
+    assert each_pixel[:39].max() == 0
+
+
+def test_a_window_that_is_longer_than_the_clip_repeats_its_last_frame():
+    batch = generator_batch([numbered_clip(6)], 4, 9, generator("test"), inputs=Inputs())
+    shown = (batch.target[:, 0, :, 0, 0] * 255).round()
+    assert shown.tolist() == [[0, 1, 2, 3, 4, 5, 5, 5, 5]] * 4
+
+
+def test_mouth_boxes_are_mirrored_with_the_face():
+    clip = dataclasses.replace(numbered_clip(), mouth=(10.0, 40.0, 60.0, 90.0))
+    mouths = generator_batch([clip], 20, 1, generator("test"), inputs=Inputs()).mouths
+    assert {tuple(one) for one in mouths.tolist()} == {(10, 40, 60, 90), (36, 40, 86, 90)}
+
+
+def test_kept_statistics_do_not_change():
+    network = Wav2Lip(0.05, states=6)
+    keep_statistics(network.train())
+    before = {name: value.clone() for name, value in network.named_buffers()}
+    network(torch.rand(2, 1, 17, 6), torch.rand(2, 6, 96, 96))
+    assert network.training
+    assert all(torch.equal(value, before[name]) for name, value in network.named_buffers())
+
+
 def test_lip_motions_are_components_of_the_pixels_in_the_lips_box():
     rng = np.random.default_rng(0)
     shapes = rng.integers(0, 40, (2, 36, 36, 3))
@@ -179,7 +251,7 @@ def test_lip_motions_are_components_of_the_pixels_in_the_lips_box():
         weight[0] = 0
         faces = rng.integers(0, 255, (30, 96, 96, 3), dtype=np.uint8)  # what lies outside the box does not matter
         faces[:, 50:86, 30:66] = (50 + np.einsum("tk,khwc->thwc", weight, shapes)).round()
-        clips.append(SpeakingFace(faces, np.zeros((80, 100), np.float32), (30, 50, 66, 86)))
+        clips.append(SpeakingFace(faces, np.zeros((80, 100), np.float32), LIPS, MOUTH))
     motions = lip_motions(clips)
     assert [m.shape for m in motions] == [(30, 32)] * 3
     assert all((m[0] == 0).all() for m in motions)
@@ -214,7 +286,7 @@ def test_the_audio_encoder_learns_how_lips_move_and_the_generator_starts_with_it
         mel[20 * label : 20 * label + 20, int(3.2 * at) : int(3.2 * (at + 1))] = 2
         faces[at, 50:86, 30 : 30 + 9 * label] = 200
     states = np.eye(4, dtype=np.float16)[labels.repeat(2)] if hears_states else None
-    clips = [SpeakingFace(faces, mel, (30, 50, 66, 86), states)]
+    clips = [SpeakingFace(faces, mel, LIPS, MOUTH, states)]
     with Scratch(tmp_path / "encoder") as scratch:
         encoder, history = train_audio_encoder(
             clips, dataclasses.replace(RECIPE, lead=2, audio_steps=40), seed=0, scratch=scratch
@@ -223,7 +295,7 @@ def test_the_audio_encoder_learns_how_lips_move_and_the_generator_starts_with_it
     assert history[-1]["explained"] > 0.4
     with Scratch(tmp_path / "generator") as scratch, pytest.raises(RuntimeError, match="size mismatch"):
         other = dataclasses.replace(RECIPE, audio_width=0.1)
-        train_generator(clips, SyncExpert2D(0.05), encoder, other, seed=0, scratch=scratch)
+        train_generator(clips, SyncExpert2D(0.05), None, encoder, other, seed=0, scratch=scratch)
 
 
 def test_discriminator_loss_is_equation_5():
@@ -244,12 +316,13 @@ def test_training_moves_every_weight_and_repeats_itself(tmp_path, hears_states):
         with Scratch(folder / "1") as first, Scratch(folder / "2") as listening, Scratch(folder / "3") as second:
             expert, _ = train_expert(clips, ExpertTraining(0.05, 2, 2, 2, 1e-3), seed=1, scratch=first)
             encoder, _ = train_audio_encoder(clips, RECIPE, seed=1, scratch=listening)
-            network, history = train_generator(clips, expert, encoder, RECIPE, seed=1, scratch=second)
+            network, history = train_generator(clips, expert, small_reader(), encoder, RECIPE, seed=1, scratch=second)
         return expert, network, history
 
     expert, network, history = trained("a")
     assert not network.training
     assert ["sync" in row for row in history] == [False, False, True]  # it begins half-way
+    assert ["reading" in row for row in history] == [False, False, True]
     assert all({"reconstruction", "adversarial", "discriminator"} <= set(row) for row in history)
     again_expert, again, _ = trained("b")
     for one, other in [(expert, again_expert), (network, again)]:
