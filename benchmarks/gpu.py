@@ -9,8 +9,8 @@ smaller batch, and no dropout and augmentation, whose random numbers differ betw
 roll-out of 10 s of speech. Goals are printed beside the numbers. After `--minutes`, what is left is skipped.
 
 The share of waiting is that of the time between the first and the last kernel of some steps in which none runs. Speeds
-are with torch's defaults, which use TF32 in convolutions; losses are compared without. LEARN2TALK_PRECISION=bf16 measures
-mixed precision, and compares no losses.
+are with torch's defaults, which use TF32 in convolutions; losses are compared without. LEARN2TALK_PRECISION=bf16
+measures mixed precision, and compares no losses.
 
 Without a GPU, everything runs on the CPU at tiny size, to show that it works, and the GPU's numbers are missing.
 """
