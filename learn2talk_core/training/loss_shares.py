@@ -1,4 +1,4 @@
-"""How much each loss term moves a student in the first and the last steps of its training, compared with the vertex loss.
+"""How much each loss term moves a student in the first and last steps of its training, compared with the vertex loss.
 
 The share of a term is the norm of its weighted gradient divided by that of the vertex loss, both at the student's
 states: there every direction is a motion that the student can make (see `losses/total.py`). With `balance: none` it

@@ -1,6 +1,6 @@
 """Training of SelfTalk: the commutative diagram of speech, lips and text (Peng et al. 2023, Eq. 12)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.losses.commutative import latent_consistency, text_consistency
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
-from learn2talk_core.models.students.selftalk.network import SelfTalk
+from learn2talk_core.models.students.selftalk.network import SelfTalk, reading_positions
 from learn2talk_core.models.students.selftalk.recogniser import Listener, open_recogniser
+from learn2talk_core.models.students.student import AudioAlignment
 from learn2talk_core.run.device import run_device, sent
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import seed_torch
@@ -21,6 +22,7 @@ from learn2talk_core.training.student import (
     BatchOutput,
     ExtraTerm,
     Optimiser,
+    cut_to_features,
     encoded,
     frozen_features,
     motion_unit,
@@ -49,6 +51,7 @@ class SelfTalkRecipe:
     batch: int  # clips, in each process
     learning_rate: float  # of decoder and interpreter
     encoder_learning_rate: float  # of the trained layers of the speech encoder
+    alignment: AudioAlignment = "time"  # of sound, frames and what the recogniser heard, see `SelfTalk`
     optimiser: Optimiser = "scaled"
     epochs: int | None = None  # passes over the clips instead of `steps`
     validation_epochs: int = 0  # validation loss after every so many passes; 0: never
@@ -102,6 +105,7 @@ def train_network(
         len(corpus.topology.colours), len(corpus.train_speakers), lip_count=len(lips), units=recogniser.units,
         audio_encoder=encoder, width=recipe.width, dropout=recipe.dropout, lip_width=recogniser.width,
         lip_heads=recipe.lip_heads, lip_layers=recipe.lip_layers, lip_hidden=recipe.lip_hidden,
+        alignment=recipe.alignment,
     )  # fmt: skip
     model.lips.copy_(lips)
     unit, sample = motion_unit(corpus, clips, optimiser=recipe.optimiser)
@@ -111,8 +115,11 @@ def train_network(
     encoder.freeze()
     heard = heard_texts(corpus, recogniser, clips)  # before the encoder moves, which may be the recogniser's too
     model.to(device := run_device())
+    features = frozen_features(corpus, encoder, clips, recipe.alignment)
+    clips = cut_to_features(clips, features, recipe.alignment)
+    if recipe.alignment != "time":
+        heard = stretched(heard, clips, corpus.fps, recipe.alignment)
     targets = {name: Target(*(sent(part, device) for part in target)) for name, target in heard.items()}
-    features = frozen_features(corpus, encoder, clips)
     # relative weights; as printed for Adam, whose epsilon makes their size matter
     scale = 1.0 if recipe.optimiser == "adam" else 1 / recipe.reconstruction_weight
 
@@ -153,6 +160,19 @@ def heard_texts(corpus: Corpus, recogniser: Listener, clips: Sequence[Clip]) -> 
         text = torch.tensor(ctc_greedy(heard.logits.numpy()), dtype=torch.long)
         targets[clip.id] = Target(heard.hidden, heard.times * corpus.fps, text)
     return targets
+
+
+def stretched(
+    heard: Mapping[str, Target], clips: Sequence[Clip], fps: float, alignment: AudioAlignment
+) -> dict[str, Target]:
+    """What was heard in each clip, its first hidden state at the first frame and its last at the last, as in SelfTalk's
+    own code."""
+    return {
+        clip.id: heard[clip.id]._replace(
+            positions=reading_positions(clip.frames, fps, alignment, len(heard[clip.id].hidden))
+        )
+        for clip in clips
+    }
 
 
 def consistency_losses(
