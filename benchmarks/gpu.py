@@ -277,8 +277,8 @@ def trainings(size: Size, corpus: Corpus, folder: Path) -> list[Training]:
                 given["prior"] = prior(network, 1, min(batch, 2))[0]
             if network == "selftalk":
                 seed_torch(0, "benchmark", "recogniser")
-                given["recogniser"] = TextRecogniser(encoder(size.large), tuple("|abcdefghijklmnopqrstuvwxyz'"))
-                frozen(given["recogniser"])
+                given["prior"] = TextRecogniser(encoder(size.large), tuple("|abcdefghijklmnopqrstuvwxyz'"))
+                frozen(given["prior"])
             extra = terms(batch) if taught else []
             with scratch() as own:
                 return training.train_network(

@@ -125,7 +125,7 @@ def test_a_tiny_selftalk_of_the_preset_trains(tmp_path: Path, params: Path, name
     with Scratch(tmp_path / "scratch") as scratch:
         model, history = selftalk.train_network(
             corpus, encoder(), corpus.split("train"), dataclasses.replace(recipe, **small), seed=0, scratch=scratch,
-            description="toy", recogniser=recogniser(),
+            description="toy", prior=recogniser(),
         )  # fmt: skip
     assert model.alignment == name.removesuffix("-selftalk")
     row = history[-1]

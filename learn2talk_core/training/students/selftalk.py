@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -14,10 +15,13 @@ from learn2talk_core.models.students.selftalk.network import SelfTalk, reading_p
 from learn2talk_core.models.students.selftalk.recogniser import Listener, open_recogniser
 from learn2talk_core.models.students.student import AudioAlignment
 from learn2talk_core.run.device import run_device, sent
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import write_json
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import seed_torch
+from learn2talk_core.run.weights import load_config
 from learn2talk_core.statistics.recognition import ctc_greedy
-from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.training.scratch import Scratch, fingerprint
 from learn2talk_core.training.student import (
     BatchOutput,
     ExtraTerm,
@@ -35,7 +39,6 @@ from learn2talk_core.training.student import (
 class SelfTalkRecipe:
     """The network and its optimisation: group `selftalk` of params.yaml."""
 
-    recogniser: str  # see `recogniser.open_recogniser`
     width: int  # d of the decoder
     lip_heads: int  # of the interpreter, whose width is that of the recogniser
     lip_layers: int
@@ -55,7 +58,7 @@ class SelfTalkRecipe:
     optimiser: Optimiser = "scaled"
     epochs: int | None = None  # passes over the clips instead of `steps`
     validation_epochs: int = 0  # validation loss after every so many passes; 0: never
-    prior: None = None  # SelfTalk needs none
+    prior: None = None  # SelfTalk learns nothing of motion beforehand
 
 
 NetworkRecipe = SelfTalkRecipe  # the name by which stages find the recipe of any network
@@ -75,6 +78,29 @@ class Target(NamedTuple):
     text: Tensor
 
 
+def save_motion_prior(folder: str | Path, prior: str, corpus: Corpus) -> None:
+    """Note the folder of the recogniser in an existing folder, and a hash of its content: DVC trains the students that
+    depend on the note again when either has changed."""
+    write_json(Path(folder) / "model.json", {"network": "selftalk", "prior": prior, "content": fingerprint(prior)})
+
+
+def load_motion_prior(folder: str | Path, corpus: Corpus) -> str:
+    """The folder of the recogniser that was noted.
+
+    Raises:
+        BadInput: none was.
+    """
+    prior = load_config(folder, made_by="dvc repro motion_prior@selftalk").get("prior")
+    if not isinstance(prior, str):
+        raise BadInput(
+            "params.yaml: networks.selftalk",
+            expected="the recogniser that says what the lips should say",
+            found="none",
+            fix="Name its folder, such as weights/phoneme_head.",
+        )
+    return prior
+
+
 def train_network(
     corpus: Corpus,
     encoder: SpeechEncoder,
@@ -84,21 +110,21 @@ def train_network(
     seed: int,
     scratch: Scratch,
     description: str,
+    prior: str | Listener,
     extra: Sequence[tuple[str, float, ExtraTerm]] = (),
     balanced: bool = True,
-    recogniser: Listener | None = None,
 ) -> tuple[SelfTalk, list[dict[str, float]]]:
     """Train a SelfTalk on Eq. 12, and on `extra`. The text is what the recogniser hears, not the transcript.
 
     Args:
         corpus, encoder, clips, seed, scratch, description, extra, balanced: see `faceformer.train_network`.
         recipe: network and optimisation.
-        recogniser: the frozen recogniser; None loads the one that `recipe` names.
+        prior: the frozen recogniser, or its folder, see `recogniser.open_recogniser`.
 
     Returns:
         The model, on the CPU and in the corpus's unit, and one row of loss values per step.
     """
-    recogniser = open_recogniser(recipe.recogniser, encoder) if recogniser is None else recogniser
+    recogniser = open_recogniser(prior, encoder) if isinstance(prior, str) else prior
     seed_torch(seed, "student", "weights")
     lips = torch.from_numpy(corpus.topology.regions["lips"]).long()
     model = SelfTalk(

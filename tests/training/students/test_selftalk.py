@@ -22,7 +22,7 @@ from tests.toy import toy_corpus
 from tests.training.test_student import encoder, extra_terms
 
 RECIPE = SelfTalkRecipe(
-    recogniser="none", width=16, lip_heads=2, lip_layers=1, lip_hidden=32, dropout=0.0, start="pca",
+    width=16, lip_heads=2, lip_layers=1, lip_hidden=32, dropout=0.0, start="pca",
     reconstruction_weight=1000.0, velocity_weight=1000.0, latent_weight=1e-3, text_weight=1e-4, vertex_stride=1,
     steps=30, batch=3, learning_rate=5e-3, encoder_learning_rate=1e-3,
 )  # fmt: skip
@@ -51,7 +51,7 @@ def fit(
     with Scratch(folder) as scratch:
         return train_network(
             corpus, encoder(), corpus.split("train"), recipe,
-            seed=0, scratch=scratch, description="toy", extra=extra or [], recogniser=recogniser(),
+            seed=0, scratch=scratch, description="toy", extra=extra or [], prior=recogniser(),
         )  # fmt: skip
 
 
@@ -102,7 +102,7 @@ def test_the_alignment_of_its_own_code(
     with Scratch(tmp_path / "a") as scratch:
         model, _ = train_network(
             corpus, speech, [*whole.values()], recipe, seed=0, scratch=scratch, description="toy",
-            recogniser=recogniser(),
+            prior=recogniser(),
         )  # fmt: skip
     ((states, chosen, targets),) = seen
     for row, clip, target in zip(states, chosen, targets, strict=True):
@@ -200,10 +200,11 @@ def test_a_phoneme_head_is_a_recogniser(corpus: Corpus, tmp_path: Path) -> None:
     np.testing.assert_allclose(heard.times, np.arange(50) / 50)
     posteriors, _ = load_recogniser(speech, tmp_path / "head", made_by="the test").posteriors(corpus.audio(clip))
     np.testing.assert_allclose(heard.logits.log_softmax(-1), posteriors, atol=1e-5)
-    recipe = dataclasses.replace(RECIPE, recogniser=str(tmp_path / "head"), steps=2)
+    recipe = dataclasses.replace(RECIPE, steps=2)
     with Scratch(tmp_path / "scratch") as scratch:
         model, history = train_network(
-            corpus, speech, corpus.split("train"), recipe, seed=0, scratch=scratch, description="toy"
-        )
+            corpus, speech, corpus.split("train"), recipe, seed=0, scratch=scratch, description="toy",
+            prior=str(tmp_path / "head"),
+        )  # fmt: skip
     assert model.units == ("<pad>", "P", "AA")
     assert np.isfinite([row["text"] for row in history]).all()
