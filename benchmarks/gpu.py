@@ -9,7 +9,8 @@ smaller batch, and no dropout and augmentation, whose random numbers differ betw
 roll-out of 10 s of speech. Goals are printed beside the numbers. After `--minutes`, what is left is skipped.
 
 The share of waiting is that of the time between the first and the last kernel of some steps in which none runs. Speeds
-are with torch's defaults, which use TF32 in convolutions; losses are compared without.
+are with torch's defaults, which use TF32 in convolutions; losses are compared without. LEARN2TALK_PRECISION=bf16
+measures mixed precision, and compares no losses.
 
 Without a GPU, everything runs on the CPU at tiny size, to show that it works, and the GPU's numbers are missing.
 """
@@ -46,6 +47,7 @@ from learn2talk_core.render.mouth import mouth_view, render_mouth
 from learn2talk_core.run.config import load_params, read_yaml
 from learn2talk_core.run.device import device_name, run_device, using
 from learn2talk_core.run.networks import training_of
+from learn2talk_core.run.precision import run_precision
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.run.weights import frozen
 from learn2talk_core.training.lipreader import VOCABULARY, LipReaderTraining, MouthClip, train_lipreader
@@ -275,8 +277,8 @@ def trainings(size: Size, corpus: Corpus, folder: Path) -> list[Training]:
                 given["prior"] = prior(network, 1, min(batch, 2))[0]
             if network == "selftalk":
                 seed_torch(0, "benchmark", "recogniser")
-                given["recogniser"] = TextRecogniser(encoder(size.large), tuple("|abcdefghijklmnopqrstuvwxyz'"))
-                frozen(given["recogniser"])
+                given["prior"] = TextRecogniser(encoder(size.large), tuple("|abcdefghijklmnopqrstuvwxyz'"))
+                frozen(given["prior"])
             extra = terms(batch) if taught else []
             with scratch() as own:
                 return training.train_network(
@@ -497,7 +499,7 @@ def report(training: Training, size: Size, device: torch.device) -> None:
         minutes = 100 * CLIPS / speed / 60
         said += [f"100 epochs of VOCASET in {minutes:.0f} min, goal 30: {'reached' if minutes <= 30 else 'missed'}"]
     row(training.name, *said)
-    if gpu and training.compared:
+    if gpu and training.compared and run_precision() == "float32":
         apart = loss_difference(training, device)
         verdict = "equal" if apart <= TOLERANCE else "NOT EQUAL"
         row("", f"{COMPARED} losses differ from the CPU's by {apart:.1e} at most, goal {TOLERANCE:g}: {verdict}")
@@ -507,7 +509,8 @@ def main(minutes: float, only: Sequence[str]) -> int:
     began, device = time.monotonic(), run_device()
     gpu = device.type == "cuda"
     size = OFFICIAL if gpu else TINY
-    print(f"{device_name(device)}, torch {torch.__version__}, {torch.get_num_threads()} threads", flush=True)
+    said = device_name(device), run_precision(), f"torch {torch.__version__}", f"{torch.get_num_threads()} threads"
+    print(", ".join(said), flush=True)
     failed = 0
     with TemporaryDirectory() as place:
         corpus = imitation_corpus(Path(place) / "corpus", size)

@@ -36,13 +36,14 @@ from learn2talk_core.run.config import load_params
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json, whole_file, whole_folder, write_json
 from learn2talk_core.run.networks import network_names, training_of
+from learn2talk_core.run.paths import NOTHING, is_nothing
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.weights import frozen, parameter_count
 from learn2talk_core.run.workers import worker_processes
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.video.video_file import write_video
 from scripts.sweep import judge_model
-from stages import evaluate
+from stages import evaluate, motion_prior
 from stages import taught_student as stage
 
 # Rows that leave something out, as SelfTalk's Table 4: values that replace those of the network's recipe.
@@ -58,6 +59,7 @@ ABLATIONS: dict[str, dict[str, dict[str, float]]] = {
 # Networks with a row for SyncNet3D's loss alone: a plain critic of synchrony was reported to harm CodeTalker (LVE 3.700
 # → 4.319, a table of CVPR 2025).
 SYNC_ALONE = ("codetalker",)
+RECOGNISER = "weights/phoneme_head"  # SelfTalk's, if params.yaml names none
 TESTS = {"unseen": "Unseen speakers (as VOCA-Test)", "seen": "Seen speakers (as BIWI-Test-A)"}
 LEARN2TALK = ("lve_mm", "fdd_abs_mm2", "lse_d", "lse_c")  # columns of Learn2Talk, Tab. III
 SELFTALK = ("lve_mm", "fdd_abs_mm2", "lrp")  # columns of SelfTalk, Tab. 1 and 2
@@ -178,9 +180,15 @@ def frames_seen(recipe: Any, corpus: Corpus) -> float:
 
 def trained_prior(network: str, recipe: Any, corpus: Corpus, seed: int, out: Path) -> tuple[str | None, float]:
     """The folder of the network's prior and the seconds of its training; it is trained once per seed."""
-    if recipe.prior is None:
-        return None, 0.0
     folder, training = out / f"{network}-prior-seed{seed}", training_of(network, "--networks")
+    if recipe.prior is None:
+        if not hasattr(training, "save_motion_prior"):
+            return None, 0.0
+        if not folder.is_dir():  # SelfTalk's recogniser
+            named = load_params(motion_prior.Params, "motion_prior").networks.get(network, NOTHING)
+            with whole_folder(folder) as partial:
+                training.save_motion_prior(partial, RECOGNISER if is_nothing(named) else named, corpus)
+        return str(folder), 0.0
     if not (folder / "cost.json").is_file():
         with open_scratch(f"compare-prior-{network}-{seed}", recipe.prior, [stage.CORPUS]) as scratch:
             began = time.process_time()

@@ -1,6 +1,7 @@
-"""corpus → data/models/motion_prior/NETWORK: what a network learns of motion before it learns to speak.
+"""corpus → data/models/motion_prior/NETWORK: what a network needs before it learns to speak.
 
-CodeTalker: its codec; MeshTalk: its latent space. For a network that needs nothing, the folder only says so.
+CodeTalker: its codec; MeshTalk: its latent space; SelfTalk: which recogniser says what the lips should say. For a
+network that needs nothing, the folder only says so.
 """
 
 from dataclasses import dataclass, replace
@@ -31,11 +32,18 @@ def main(params: Params, network: str) -> str:
     out, about = f"{MOTION_PRIOR}/{network}", {"network": network}
     curve, numbers = f"{CURVES}/motion_prior/{network}.csv", f"{METRICS}/motion_prior/{network}.json"
     if recipe is None:
+        noted = hasattr(training, "save_motion_prior") and not is_nothing(checkpoint)
+        if noted:
+            refuse_unwatched(checkpoint, f"networks.{network}", [])
+            about["checkpoint"] = checkpoint
         with whole_folder(out) as folder:
-            write_json(folder / "model.json", {**about, "prior": None})
+            if noted:
+                training.save_motion_prior(folder, checkpoint, open_corpus(CORPUS))
+            else:
+                write_json(folder / "model.json", {**about, "prior": None})
         write_curve([{"step": 0.0}], curve)
         write_json(numbers, about)
-        return f"{network} needs none"
+        return f"{network} learns from {checkpoint}" if noted else f"{network} needs none"
     corpus = open_corpus(CORPUS)
     if not is_nothing(checkpoint):
         refuse_unwatched(checkpoint, f"networks.{network}", [])

@@ -8,6 +8,7 @@ from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from learn2talk_core.run.students import PlainStudent
+from scripts.preset import apply
 from scripts.smoke import override
 
 ROOT = Path(__file__).parents[1]
@@ -21,12 +22,13 @@ def placeholder(path: Path) -> None:
         file.write_text(str(path))
 
 
-def finished(root: Path, pipeline: str, **changes: dict) -> Repo:
-    """A project whose pipeline has run, as far as DVC can tell."""
+def finished(root: Path, pipeline: str, *presets: str, **changes: dict) -> Repo:
+    """A project whose pipeline has run, as far as DVC can tell; `presets` are words for `scripts.preset`."""
     folder = root / pipeline
     folder.mkdir(parents=True, exist_ok=True)
     for name in ("dvc.yaml", "params.yaml"):
         shutil.copy(ROOT / pipeline / name, folder / name)
+    apply(list(presets), folder / "params.yaml")
     override(folder / "params.yaml", changes)
     repo = Repo.init(str(folder), no_scm=True)
     for stage in repo.index.stages:
@@ -65,6 +67,7 @@ def test_the_content_of_every_checkpoint(tmp_path: Path, monkeypatch: pytest.Mon
         "weights/speech_encoder/content": "experts@speech_encoder",  # and teacher_video.hears
         "weights/lipreader/metric/content": "experts@lipreader_metric",
         "published/biwi.pth": "student@faceformer",
+        "weights/phoneme_head/content": "experts@phoneme_head",
         "films/content": "teacher_video",
         "texts.txt": "corpus",
         "weights/stills/content": "teacher_video",
@@ -75,6 +78,20 @@ def test_the_content_of_every_checkpoint(tmp_path: Path, monkeypatch: pytest.Mon
         edit(tmp_path / file)
     (tmp_path / "films/S00_01.mp4").write_bytes(b"new")
     assert changed(repo) == {"teacher_video"}
+
+
+def test_the_content_of_selftalks_recogniser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its note is made again, on which the student depends; a run without a SelfTalk has no such stage."""
+    monkeypatch.chdir(tmp_path)
+    preset = ROOT / "params" / "vocaset-selftalk.yaml"
+    repo = finished(tmp_path, ".", str(preset), "networks.selftalk=published/recogniser")
+    for file, stage in {
+        "published/recogniser/content": "motion_prior@selftalk",
+        "data/models/motion_prior/selftalk/content": "student@selftalk",
+    }.items():
+        edit(tmp_path / file)
+        assert changed(repo) == {stage}, file
+        edit(tmp_path / file)
 
 
 def test_the_content_of_what_pretraining_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

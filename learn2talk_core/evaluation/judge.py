@@ -60,7 +60,7 @@ def lip_read_motion(corpus: Corpus, clip: Clip, mouth: np.ndarray, judges: Motio
         mouth: vertices (T, R, 3) of the region `mouth_view` at the corpus's frame rate.
     """
     template, published = corpus.template(clip.speaker), judges.units is not None
-    view = mouth_view(corpus.topology, template, corpus.mm_per_unit, follow_lips=published)
+    view = mouth_view(corpus.topology, template, corpus.mm_per_unit, published=published)
     shown = torch.from_numpy(resample_frames(mouth, corpus.fps, VIDEO_FPS))
     grey = render_mouth(view, sent(shown, device_of(judges.reader)))
     return read_lips(judges.reader, judges.head, grey)

@@ -1,8 +1,8 @@
 """Linear maps by oneDNN, which torch ships for convolutions.
 
 Torch's own linear maps use MKL, which does not use AVX-512 on processors of other makers than Intel. There oneDNN is
-twice as fast, forward and backward (benchmarks/linear.py). If torch has no such operator, and for anything but float32
-on the CPU, torch's own linear map is used.
+twice as fast, forward and backward (benchmarks/linear.py). If torch has no such operator, for anything but float32 on
+the CPU, and under autocast, torch's own linear map is used.
 """
 
 from typing import Any, TypeVar
@@ -19,7 +19,7 @@ AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """x Wᵀ + b: (..., d), (n, d), (n,) -> (..., n)."""
     plain = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and x.numel() > 0
-    if not (AVAILABLE and plain):
+    if not (AVAILABLE and plain) or torch.is_autocast_enabled("cpu"):
         return F.linear(x, weight, bias)
     # reshaped to 2D inside: autograd forbids in-place writes, as in transformers, to a view returned by our function
     return _Linear.apply(x.reshape(-1, x.shape[-1]), weight, bias).view(*x.shape[:-1], len(weight))

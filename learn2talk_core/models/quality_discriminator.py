@@ -55,4 +55,5 @@ class QualityDiscriminator(nn.Module):
 
     def forward(self, faces: torch.Tensor) -> torch.Tensor:
         """(B, 3, T, 96, 96) in 0..1 → (B T, 1) in 0..1."""
-        return self.binary_pred(self.features(faces)).flatten(1)
+        logits, sigmoid = self.binary_pred
+        return sigmoid(logits(self.features(faces)).float()).flatten(1)  # bfloat16 would soon round it to 1

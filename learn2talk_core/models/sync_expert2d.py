@@ -64,11 +64,11 @@ class SyncExpert2D(nn.Module):
 
     def encode_face(self, faces: torch.Tensor) -> torch.Tensor:
         """(B, 15, 48, 96) lower halves of five faces, stacked along the channels → unit vectors (B, 512 width)."""
-        return functional.normalize(self.face_encoder(faces).flatten(1), dim=1)
+        return functional.normalize(self.face_encoder(faces).flatten(1).float(), dim=1)
 
     def encode_audio(self, mel: torch.Tensor) -> torch.Tensor:
         """(B, 1, 80, 16) mel windows → unit vectors (B, 512 width)."""
-        return functional.normalize(self.audio_encoder(mel).flatten(1), dim=1)
+        return functional.normalize(self.audio_encoder(mel).flatten(1).float(), dim=1)
 
     def forward(self, mel: torch.Tensor, faces: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Embeddings of mel windows and of faces; their cosine lies in 0..1 because both end in a ReLU."""

@@ -169,9 +169,8 @@ class Wav2Lip(nn.Module):
         0..1."""
         for block, skip in zip(self.face_decoder_blocks, reversed(skips), strict=True):
             x = torch.cat([block(x), skip], dim=1)
-        if self.residual:
-            return torch.sigmoid(self.output_block[:2](x) + torch.logit(reference, eps=0.02))
-        return self.output_block(x)
+        made = self.output_block[:2](x).float()  # bfloat16 has too few levels of grey
+        return torch.sigmoid(made + torch.logit(reference, eps=0.02) if self.residual else made)
 
 
 def mel_encoder(width: float) -> nn.Sequential:

@@ -14,7 +14,10 @@ from learn2talk_core.render.render import BACKGROUND, render
 from learn2talk_core.render.shading import LIGHT, Light
 from learn2talk_core.run.device import sent
 
-CROP = 85.0  # mm; height of an 88-pixel crop of an aligned face
+CROP = 85.0  # mm; height of an 88-pixel crop for our lip readers
+# The same for published lip readers: what 88 pixels of their training crops show of MediaPipe's canonical face, an
+# adult's in centimetres, once its eyes, nose and mouth are aligned with theirs (tests/render/test_mouth.py).
+PUBLISHED_CROP = 98.0
 DISTANCE = 600.0  # mm from the lips to the camera
 LUMA = (0.299, 0.587, 0.114)  # RGB to grey, ITU-R BT.601, as OpenCV does
 SMOOTHING = 6  # frames on either side over which crops that follow the lips are smoothed, as in `video.landmarks`
@@ -54,7 +57,7 @@ class MouthView:
 
 
 def mouth_view(
-    topology: Topology, template: np.ndarray, mm_per_unit: float, size: int = 88, *, follow_lips: bool = False
+    topology: Topology, template: np.ndarray, mm_per_unit: float, size: int = 88, *, published: bool = False
 ) -> MouthView:
     """The view of a speaker's mouth.
 
@@ -63,9 +66,10 @@ def mouth_view(
             texture, this is drawn instead of the colours.
         template: (V, 3) the speaker's face at rest.
         mm_per_unit: millimetres per unit of the template.
-        follow_lips: centre every frame's crop on its lips, as in the training data of published lip readers
-            (`video.landmarks.mouth_crops`); else the camera stands still, as in ours.
+        published: show what the training data of published lip readers show (`video.landmarks.mouth_crops`): a larger
+            part of the face, centred on the lips of every frame; else the camera stands still, as in ours.
     """
+    crop = PUBLISHED_CROP if published else CROP
     vertex_ids = topology.regions["mouth_view"]
     around = topology.regions.get("mouth_centre", topology.regions["lips"])
     lips = template[around]
@@ -77,16 +81,16 @@ def mouth_view(
     faces, corners, uv, texture = submesh(topology.faces, vertex_ids), None, None, None
     if topology.texture is not None:
         faces, corners, uv = unwrapped(topology.faces, topology.texture, vertex_ids)
-        texture = shrunk(topology.texture, template, topology.faces, mm_per_unit, CROP / size)
+        texture = shrunk(topology.texture, template, topology.faces, mm_per_unit, crop / size)
     return MouthView(
         vertex_ids=vertex_ids,
         faces=faces,
         colours=torch.from_numpy(np.ascontiguousarray(topology.colours[vertex_ids], np.float32)),
-        camera=Camera(target=(x, y, z), extent=CROP / mm_per_unit, distance=DISTANCE / mm_per_unit),
+        camera=Camera(target=(x, y, z), extent=crop / mm_per_unit, distance=DISTANCE / mm_per_unit),
         size=size,
         cavity=cavity,
-        lips=torch.from_numpy(np.searchsorted(vertex_ids, around)) if follow_lips else None,
-        rest=torch.from_numpy(lips.mean(axis=0)) if follow_lips else None,
+        lips=torch.from_numpy(np.searchsorted(vertex_ids, around)) if published else None,
+        rest=torch.from_numpy(lips.mean(axis=0)) if published else None,
         corners=corners,
         uv=uv,
         texture=texture,

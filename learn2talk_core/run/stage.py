@@ -25,9 +25,10 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | s
 
     `main(params)`, or `main(params, role)` where the stage is run once for each of `roles`, does the work and returns
     one sentence that says what it made. If the roles are the students or avatars of a run, `roles` is the name of the
-    parameter that lists them. Time, peak memory and the device of networks go to `metrics/cost/NAME[-ROLE].json`, those
-    of a student or avatar to `metrics/cost/students/ROLE.json` or `metrics/cost/avatars/ROLE.json`. Errors are handled
-    by `run_program`. Under `accelerate launch` or `torchrun` it joins the other processes.
+    parameter that lists them. Time, peak memory, device and precision of networks go to
+    `metrics/cost/NAME[-ROLE].json`, those of a student or avatar to `metrics/cost/students/ROLE.json` or
+    `metrics/cost/avatars/ROLE.json`. Errors are handled by `run_program`. Under `accelerate launch` or `torchrun` it
+    joins the other processes.
     """
     name = sys.modules["__main__"].__spec__.name.rpartition(".")[2]  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(prog=f"python -m stages.{name}", description=sys.modules["__main__"].__doc__)
@@ -44,7 +45,7 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | s
         with processes.joined():
             if processes.rank() > 0:
                 logging.getLogger().setLevel(logging.WARNING)
-            device = _device()
+            place_of_networks = _place_of_networks()
             values = load_params(params, name)
             if isinstance(roles, str) and role not in (known := getattr(values, roles)):
                 expected = f"one of {', '.join(known) or 'none'}"
@@ -53,7 +54,7 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | s
             seconds = time.perf_counter() - start
             memory = peak_memory_mb()
             place = f"{roles.removeprefix('taught_')}/{role}" if isinstance(roles, str) else label
-            cost = {"seconds": round(seconds, 1), "peak_memory_mb": round(memory)} | device
+            cost = {"seconds": round(seconds, 1), "peak_memory_mb": round(memory)} | place_of_networks
             write_json(f"{COST}/{place}.json", {label: cost})
             log.info("%s: %s (%.1f s, %.0f MB at most)", label, made, seconds, memory)
         return 0
@@ -65,13 +66,16 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | s
         sys.exit(status)
 
 
-def _device() -> dict[str, str]:
-    """The name of the run's device; nothing for a stage that does not import torch, which takes seconds."""
+def _place_of_networks() -> dict[str, str]:
+    """The name of the run's device; nothing for a stage that does not import torch, which takes seconds. For a stage
+    that trains, also the precision."""
     if "torch" not in sys.modules:
         return {}
     from learn2talk_core.run.device import device_name, run_device
+    from learn2talk_core.run.precision import run_precision
 
-    return {"device": device_name(run_device())}
+    found = {"device": device_name(run_device())}
+    return found | {"precision": run_precision()} if "learn2talk_core.training.loop" in sys.modules else found
 
 
 def peak_memory_mb() -> float:

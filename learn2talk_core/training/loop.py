@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from learn2talk_core.run import processes
 from learn2talk_core.run.collectives import demand_same, mean_gradients, mean_tensors, mean_values
 from learn2talk_core.run.device import enough_memory, run_device
+from learn2talk_core.run.precision import networks_in, run_precision
 from learn2talk_core.run.progress import log, progress
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.training.scratch import Scratch
@@ -50,6 +51,8 @@ def train(
     `seed.generator(seed, "batch", i)`; torch's global generator (dropout) is seeded here from (seed, i). A run that was
     killed and resumed is then byte-identical to one that was not.
 
+    Networks compute in the run's precision (`run/precision.py`).
+
     On other devices than the CPU, the values are read in blocks of `BLOCK` steps, and checkpoints are written only
     after a block, so that between them nothing waits for the device.
 
@@ -74,7 +77,7 @@ def train(
         FloatingPointError: the loss is not finite.
         BadInput: not enough memory on the device.
     """
-    device = run_device()
+    device, precision = run_device(), run_precision()
     block = 1 if device.type == "cpu" else BLOCK
     history: list[dict[str, float]] = []
     pending: list[Row] = []
@@ -84,12 +87,12 @@ def train(
             value.load_state_dict(saved["state"][name])
         history = saved["history"]
         log.info("%s: resumed at step %d of %d", description, len(history), steps)
-        if (before := saved.get("device", "cpu")) != device.type:
+        if (before := saved.get("device", "cpu")) != (now := _place()):
             log.warning(
-                "%s: begun on %s and resumed on %s; the result will differ in its bytes from a run on one device",
-                description, before, device.type,
+                "%s: begun on %s and resumed on %s; the result will differ in its bytes from a run without this change",
+                description, before, now,
             )  # fmt: skip
-    demand_same(scratch.folder.name, len(history))
+    demand_same(scratch.folder.name, len(history), precision)
     networks = [value for value in state.values() if isinstance(value, nn.Module)]
     mean_tensors(p for network in networks for p in network.parameters())
     parent = os.getppid()
@@ -97,7 +100,7 @@ def train(
     bar = progress(range(len(history), steps), description, total=steps, start=len(history), unit="step")
     for index in bar:
         seed_torch(seed, "step", index, *processes.mark())
-        with enough_memory(description, lower):
+        with enough_memory(description, lower), networks_in(precision, device):
             pending.append(step(index))
         mean_tensors(b for network in networks for b in network.buffers())
         if len(pending) < block and index < steps - 1:
@@ -119,11 +122,18 @@ def train(
 def _save(scratch: Scratch, state: Mapping[str, Stateful], history: list[dict[str, float]]) -> float:
     """Save a checkpoint; return when the next one is due, in `time.monotonic()`."""
     began = time.monotonic()
-    device = run_device().type
     states = {name: value.state_dict() for name, value in state.items()}
-    scratch.save({"state": states if device == "cpu" else on_the_cpu(states), "history": history, "device": device})
+    if run_device().type != "cpu":
+        states = on_the_cpu(states)
+    scratch.save({"state": states, "history": history, "device": _place()})
     ended = time.monotonic()
     return ended + max(SAVE_SECONDS, SAVE_RATIO * (ended - began))
+
+
+def _place() -> str:
+    """Where networks are trained, and in which precision if it is not float32: `cuda`, `cuda, bf16`."""
+    device, precision = run_device().type, run_precision()
+    return device if precision == "float32" else f"{device}, {precision}"
 
 
 def on_the_cpu(state: Any) -> Any:

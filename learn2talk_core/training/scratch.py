@@ -169,6 +169,13 @@ def _code(params: Any) -> list[str]:
     return sorted(sources | data_beside(sources))
 
 
+def fingerprint(path: str | Path) -> str:
+    """16 hexadecimal digits that depend on the content of a file or folder, and on the names in the folder."""
+    key = hashlib.sha256()
+    _hash_tree(Path(path), key)
+    return key.hexdigest()[:16]
+
+
 def _hash_tree(path: Path, key: Any) -> None:
     files = sorted(f for f in path.rglob("*") if f.is_file()) if path.is_dir() else [path]
     for file in files:

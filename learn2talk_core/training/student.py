@@ -27,7 +27,7 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import generator
 from learn2talk_core.training.loop import beside_the_step, train, update, warmup_cosine
-from learn2talk_core.training.loss_shares import FIRST_STEPS, LossShares
+from learn2talk_core.training.loss_shares import LossShares
 from learn2talk_core.training.scratch import Scratch
 
 # How a student is optimised. `scaled`: motion in multiples of its root mean square, AdamW with β2 = 0.98, learning
@@ -241,7 +241,7 @@ def train_student(
     else:
         optimizer = torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.98))
     balance = GradientBalance(1 + len(extra)) if balanced else None
-    shares = LossShares(description)
+    shares = LossShares(description, steps)
     power = 2 if form == "mean" else 1
     if balance is not None:
         balance.to(device)
@@ -283,12 +283,11 @@ def train_student(
 
         terms: list[tuple[str, float, Term]] = [("vertex", vertex, position)]
         terms += [(name, weight, bound(term)) for name, weight, term in extra]
-        weighted: dict[str, Tensor] | None = {} if index < FIRST_STEPS else None
+        weighted: dict[str, Tensor] | None = {} if shares.wanted(index) else None
         loss, values = overall_loss(states, terms, balance, own, weighted)
         if weighted is not None:
             shares.measure(states, weighted, balance)
-            if index == min(FIRST_STEPS, steps) - 1:
-                shares.report()
+            shares.report_after(index)
         rate = 1.0 if optimiser == "adam" else warmup_cosine(index, steps, 1.0)
         for group in optimizer.param_groups:
             group["lr"] = group["peak"] * rate

@@ -73,7 +73,7 @@ def extra_terms(
         term = lipread_term(
             corpus, reader.to(device), cast(Features, teacher.kind), taught,
             frames=lipread_frames, clips_per_step=lipread_clips, seed=seed,
-            follow_lips=load_units(lipreader) is not None,
+            published=load_units(lipreader) is not None,
         )  # fmt: skip
         terms.append(("lipread", lambda2, term))
     if lambda_closure:
@@ -125,7 +125,7 @@ def lipread_term(
     frames: int | None,
     clips_per_step: int,
     seed: int,
-    follow_lips: bool = False,
+    published: bool = False,
 ) -> ExtraTerm:
     """Eq. 6 on a random window of some of the clips of a step: render, lip-read, compare with the teacher's video.
 
@@ -140,12 +140,12 @@ def lipread_term(
         frames: length of the window at 25 fps; None is the whole clip.
         clips_per_step: how many of a step's clips are lip-read.
         seed: seed of the choice of windows.
-        follow_lips: see `mouth_view`; for published readers.
+        published: whether the reader is a published one, see `mouth_view`.
     """
     device = device_of(reader)
     region = sent(torch.from_numpy(corpus.topology.regions["mouth_view"]), device)
     views = {
-        s: mouth_view(corpus.topology, corpus.template(s), corpus.mm_per_unit, follow_lips=follow_lips)
+        s: mouth_view(corpus.topology, corpus.template(s), corpus.mm_per_unit, published=published)
         for s in corpus.train_speakers
     }
     taught = {name: sent(features, device) for name, features in taught.items()}

@@ -2,10 +2,17 @@ import numpy as np
 import pytest
 import torch
 
+from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.mesh.topology import Topology
-from learn2talk_core.render.mouth import followed, mouth_view, render_mouth
+from learn2talk_core.render.mouth import PUBLISHED_CROP, followed, mouth_view, render_mouth
 from learn2talk_core.render.render import BACKGROUND, render
-from learn2talk_core.video.landmarks import smooth_landmarks
+from learn2talk_core.video.landmarks import REFERENCE, similarity, smooth_landmarks
+from tests.golden.fill import Golden
+
+# MediaPipe's canonical face (Apache-2.0), millimetres, y up: the means of its points at right eye, left eye, nose and
+# mouth (`video.landmarks`), and the width of the mouth, from corner to corner.
+CANONICAL = np.array([[-31.82, 26.36], [31.82, 26.36], [0.0, -19.09], [0.0, -43.01]])
+CANONICAL_MOUTH = 49.12
 
 
 def wall(size: float, cells: int) -> tuple[Topology, np.ndarray]:
@@ -88,11 +95,54 @@ def test_a_crop_that_follows_stays_on_lips_that_drift():
     drift[:, 0, 1] = np.linspace(0, -0.03, 30)
     vertices = torch.from_numpy(template[None] + drift)
 
-    def row_of_the_bar(follow_lips: bool) -> torch.Tensor:
-        image = render_mouth(mouth_view(topology, template, 1000, follow_lips=follow_lips), vertices)
+    def row_of_the_bar(published: bool) -> torch.Tensor:
+        image = render_mouth(mouth_view(topology, template, 1000, published=published), vertices)
         dark = (image < 0.6).double()
         return (dark * torch.arange(88.0)[:, None]).sum((1, 2)) / dark.sum((1, 2))
 
     still, following = row_of_the_bar(False), row_of_the_bar(True)
     assert still[-1] - still[0] == pytest.approx(0.03 / 0.085 * 88, abs=1.5)
     assert (following - 43.5).abs().max() < 1
+
+
+def millimetres_of_a_training_crop(landmarks: np.ndarray) -> float:
+    """What 88 pixels of a face show if its landmarks (4, 2), in mm with y up, are aligned with the reference."""
+    scale = np.hypot(*similarity(landmarks * [1, -1])[:, 0])
+    return 88 / float(scale)
+
+
+def test_a_published_reader_sees_as_much_of_the_face_as_in_its_training_crops():
+    """The crop of Ma et al.: an aligned face of 256 pixels, 96 of them around the mouth, of these the inner 88."""
+    assert millimetres_of_a_training_crop(CANONICAL) == pytest.approx(PUBLISHED_CROP, abs=0.5)
+    face = load_face()
+    eyes = [face.neutral[face.part[f"{side}_eye"]].mean(0) for side in ("right", "left")]
+    lips = face.neutral[face.topology.regions["lips"]]
+    mouth = (lips.min(0) + lips.max(0)) / 2
+    down = (REFERENCE[3] - REFERENCE[2])[1] / (REFERENCE[3] - REFERENCE[:2].mean(0))[1]
+    nose = mouth + down * (np.mean(eyes, axis=0) - mouth)
+    embedded = millimetres_of_a_training_crop(1000 * np.array([*eyes, nose, mouth])[:, :2])
+    assert embedded == pytest.approx(PUBLISHED_CROP, rel=0.05)  # a smaller head
+
+
+@pytest.mark.parametrize(("published", "share"), [(True, 0.501), (False, 0.578)])
+def test_the_mouth_takes_as_much_of_the_crop_as_that_of_the_mean_face(published: bool, share: float):
+    """A bar as wide as the canonical mouth, on a wall: the columns and rows that it fills."""
+    mean_face = Golden("landmarks", "crop_mediapipe")["reference_mean_face"].dense()
+    width = float(np.linalg.norm(mean_face[54] - mean_face[48])) / 88
+    topology, template = wall(200, 400)
+    bar = np.abs(template - [0.1, 0.2, 0.3]) < [CANONICAL_MOUTH / 2000, 0.009, 1]
+    lips = np.nonzero(bar.all(axis=1))[0]
+    everything = Topology(
+        topology.faces,
+        {"lips": lips, "mouth_view": np.arange(len(template))},
+        topology.lip_pairs,
+        np.where(bar.all(axis=1)[:, None], 0.1, 0.8).astype(np.float32).repeat(3, axis=1),
+    )
+    view = mouth_view(everything, template, 1000, published=published)
+    (image,) = render_mouth(view, torch.tensor(template, dtype=torch.float32)[None])
+    rows, columns = torch.nonzero(image < image.mean() / 2, as_tuple=True)
+    found = int(columns.max() - columns.min() + 1) / 88
+    assert found == pytest.approx(share, abs=1.5 / 88)
+    assert (abs(found - width) < 0.03) == published  # our own readers are trained on a closer view
+    for middle in (rows, columns):
+        assert float(middle.double().mean()) == pytest.approx(43.5, abs=0.5)

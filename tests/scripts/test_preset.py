@@ -123,10 +123,11 @@ def test_a_tiny_selftalk_of_the_preset_trains(tmp_path: Path, params: Path, name
     small = {"width": 16, "lip_heads": 2, "lip_layers": 1, "lip_hidden": 32, "epochs": 1, "validation_epochs": 1}
     corpus = toy_corpus(tmp_path / "corpus")
     with Scratch(tmp_path / "scratch") as scratch:
-        _, history = selftalk.train_network(
+        model, history = selftalk.train_network(
             corpus, encoder(), corpus.split("train"), dataclasses.replace(recipe, **small), seed=0, scratch=scratch,
-            description="toy", recogniser=recogniser(),
+            description="toy", prior=recogniser(),
         )  # fmt: skip
+    assert model.alignment == name.removesuffix("-selftalk")
     row = history[-1]
     assert row["validation"] > 0
     total = 1000 * row["vertex"] + 1000 * row["velocity"] + 1e-3 * row["latent"] + 1e-4 * row["text"]

@@ -9,15 +9,17 @@ import pytest
 import torch
 
 from learn2talk_core.checkpoints.codetalker import export_codetalker
+from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.models.speech_encoders.loading import save_speech_encoder
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.run.config import load_params
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.students import PlainStudent
-from learn2talk_core.training.students import codetalker, faceformer
+from learn2talk_core.training.students import codetalker, faceformer, selftalk
 from stages import motion_prior, student
 from tests.checkpoints.test_codetalker import network
 from tests.toy import toy_corpus
+from tests.training.students import test_selftalk as toy_selftalk
 from tests.training.students.test_codetalker import PRIOR, RECIPE
 from tests.training.test_student import encoder
 
@@ -30,7 +32,11 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> motion_prior.Para
     monkeypatch.chdir(tmp_path)
     toy_corpus(tmp_path / "data" / "corpus")
     prior = dataclasses.replace(PRIOR, steps=3)
-    recipes = {"codetalker": dataclasses.replace(RECIPE, prior=prior, steps=2), "faceformer": speaks}
+    recipes = {
+        "codetalker": dataclasses.replace(RECIPE, prior=prior, steps=2),
+        "faceformer": speaks,
+        "selftalk": toy_selftalk.RECIPE,
+    }
 
     def tiny(_: type, group: str) -> Any:
         return recipes[group]
@@ -71,6 +77,34 @@ def test_a_published_codec_takes_its_place(params: motion_prior.Params, tmp_path
     assert codetalker.load_codec("data/models/motion_prior/codetalker", "toy").shape.heads == 8
     with pytest.raises(BadInput, match="expected a file of CodeTalker's stage 1, found one of stage 2"):
         motion_prior.main(dataclasses.replace(params, networks={"codetalker": second}), "codetalker")
+
+
+def test_selftalk_needs_a_recogniser_and_learns_again_if_it_changes(
+    params: motion_prior.Params, tmp_path: Path
+) -> None:
+    corpus, folder = open_corpus("data/corpus"), "data/models/motion_prior/selftalk"
+    assert motion_prior.main(params, "selftalk") == "selftalk needs none"  # an imported student
+    with pytest.raises(
+        BadInput, match=r"params.yaml: networks.selftalk: expected the recogniser .* weights/phoneme_head"
+    ):
+        selftalk.load_motion_prior(folder, corpus)
+
+    (tmp_path / "head").mkdir()
+    (tmp_path / "head/model.json").write_text("1")
+    named = dataclasses.replace(params, networks={"selftalk": "head"})
+    assert motion_prior.main(named, "selftalk") == "selftalk learns from head"
+    assert report("metrics/motion_prior/selftalk.json") == {"network": "selftalk", "checkpoint": "head"}
+    assert selftalk.load_motion_prior(folder, corpus) == "head"
+    before = report(f"{folder}/model.json")
+    motion_prior.main(named, "selftalk")
+    assert report(f"{folder}/model.json") == before
+    (tmp_path / "head/model.json").write_text("2")
+    motion_prior.main(named, "selftalk")
+    assert report(f"{folder}/model.json") != before
+
+    hub = dataclasses.replace(params, networks={"selftalk": "jonatasgrosman/wav2vec2-large-xlsr-53-english"})
+    with pytest.raises(BadInput, match=r"networks\.selftalk: expected a file or a folder"):
+        motion_prior.main(hub, "selftalk")
 
 
 def test_an_unknown_network_names_the_known_ones(params: motion_prior.Params) -> None:

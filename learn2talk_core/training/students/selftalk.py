@@ -1,7 +1,8 @@
 """Training of SelfTalk: the commutative diagram of speech, lips and text (Peng et al. 2023, Eq. 12)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -10,17 +11,22 @@ from torch import Tensor, nn
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.losses.commutative import latent_consistency, text_consistency
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
-from learn2talk_core.models.students.selftalk.network import SelfTalk
+from learn2talk_core.models.students.selftalk.network import SelfTalk, reading_positions
 from learn2talk_core.models.students.selftalk.recogniser import Listener, open_recogniser
+from learn2talk_core.models.students.student import AudioAlignment
 from learn2talk_core.run.device import run_device, sent
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import write_json
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import seed_torch
+from learn2talk_core.run.weights import load_config
 from learn2talk_core.statistics.recognition import ctc_greedy
-from learn2talk_core.training.scratch import Scratch
+from learn2talk_core.training.scratch import Scratch, fingerprint
 from learn2talk_core.training.student import (
     BatchOutput,
     ExtraTerm,
     Optimiser,
+    cut_to_features,
     encoded,
     frozen_features,
     motion_unit,
@@ -33,7 +39,6 @@ from learn2talk_core.training.student import (
 class SelfTalkRecipe:
     """The network and its optimisation: group `selftalk` of params.yaml."""
 
-    recogniser: str  # see `recogniser.open_recogniser`
     width: int  # d of the decoder
     lip_heads: int  # of the interpreter, whose width is that of the recogniser
     lip_layers: int
@@ -49,10 +54,11 @@ class SelfTalkRecipe:
     batch: int  # clips, in each process
     learning_rate: float  # of decoder and interpreter
     encoder_learning_rate: float  # of the trained layers of the speech encoder
+    alignment: AudioAlignment = "time"  # of sound, frames and what the recogniser heard, see `SelfTalk`
     optimiser: Optimiser = "scaled"
     epochs: int | None = None  # passes over the clips instead of `steps`
     validation_epochs: int = 0  # validation loss after every so many passes; 0: never
-    prior: None = None  # SelfTalk needs none
+    prior: None = None  # SelfTalk learns nothing of motion beforehand
 
 
 NetworkRecipe = SelfTalkRecipe  # the name by which stages find the recipe of any network
@@ -72,6 +78,29 @@ class Target(NamedTuple):
     text: Tensor
 
 
+def save_motion_prior(folder: str | Path, prior: str, corpus: Corpus) -> None:
+    """Note the folder of the recogniser in an existing folder, and a hash of its content: DVC trains the students that
+    depend on the note again when either has changed."""
+    write_json(Path(folder) / "model.json", {"network": "selftalk", "prior": prior, "content": fingerprint(prior)})
+
+
+def load_motion_prior(folder: str | Path, corpus: Corpus) -> str:
+    """The folder of the recogniser that was noted.
+
+    Raises:
+        BadInput: none was.
+    """
+    prior = load_config(folder, made_by="dvc repro motion_prior@selftalk").get("prior")
+    if not isinstance(prior, str):
+        raise BadInput(
+            "params.yaml: networks.selftalk",
+            expected="the recogniser that says what the lips should say",
+            found="none",
+            fix="Name its folder, such as weights/phoneme_head.",
+        )
+    return prior
+
+
 def train_network(
     corpus: Corpus,
     encoder: SpeechEncoder,
@@ -81,27 +110,28 @@ def train_network(
     seed: int,
     scratch: Scratch,
     description: str,
+    prior: str | Listener,
     extra: Sequence[tuple[str, float, ExtraTerm]] = (),
     balanced: bool = True,
-    recogniser: Listener | None = None,
 ) -> tuple[SelfTalk, list[dict[str, float]]]:
     """Train a SelfTalk on Eq. 12, and on `extra`. The text is what the recogniser hears, not the transcript.
 
     Args:
         corpus, encoder, clips, seed, scratch, description, extra, balanced: see `faceformer.train_network`.
         recipe: network and optimisation.
-        recogniser: the frozen recogniser; None loads the one that `recipe` names.
+        prior: the frozen recogniser, or its folder, see `recogniser.open_recogniser`.
 
     Returns:
         The model, on the CPU and in the corpus's unit, and one row of loss values per step.
     """
-    recogniser = open_recogniser(recipe.recogniser, encoder) if recogniser is None else recogniser
+    recogniser = open_recogniser(prior, encoder) if isinstance(prior, str) else prior
     seed_torch(seed, "student", "weights")
     lips = torch.from_numpy(corpus.topology.regions["lips"]).long()
     model = SelfTalk(
         len(corpus.topology.colours), len(corpus.train_speakers), lip_count=len(lips), units=recogniser.units,
         audio_encoder=encoder, width=recipe.width, dropout=recipe.dropout, lip_width=recogniser.width,
         lip_heads=recipe.lip_heads, lip_layers=recipe.lip_layers, lip_hidden=recipe.lip_hidden,
+        alignment=recipe.alignment,
     )  # fmt: skip
     model.lips.copy_(lips)
     unit, sample = motion_unit(corpus, clips, optimiser=recipe.optimiser)
@@ -111,8 +141,11 @@ def train_network(
     encoder.freeze()
     heard = heard_texts(corpus, recogniser, clips)  # before the encoder moves, which may be the recogniser's too
     model.to(device := run_device())
+    features = frozen_features(corpus, encoder, clips, recipe.alignment)
+    clips = cut_to_features(clips, features, recipe.alignment)
+    if recipe.alignment != "time":
+        heard = stretched(heard, clips, corpus.fps, recipe.alignment)
     targets = {name: Target(*(sent(part, device) for part in target)) for name, target in heard.items()}
-    features = frozen_features(corpus, encoder, clips)
     # relative weights; as printed for Adam, whose epsilon makes their size matter
     scale = 1.0 if recipe.optimiser == "adam" else 1 / recipe.reconstruction_weight
 
@@ -153,6 +186,19 @@ def heard_texts(corpus: Corpus, recogniser: Listener, clips: Sequence[Clip]) -> 
         text = torch.tensor(ctc_greedy(heard.logits.numpy()), dtype=torch.long)
         targets[clip.id] = Target(heard.hidden, heard.times * corpus.fps, text)
     return targets
+
+
+def stretched(
+    heard: Mapping[str, Target], clips: Sequence[Clip], fps: float, alignment: AudioAlignment
+) -> dict[str, Target]:
+    """What was heard in each clip, its first hidden state at the first frame and its last at the last, as in SelfTalk's
+    own code."""
+    return {
+        clip.id: heard[clip.id]._replace(
+            positions=reading_positions(clip.frames, fps, alignment, len(heard[clip.id].hidden))
+        )
+        for clip in clips
+    }
 
 
 def consistency_losses(

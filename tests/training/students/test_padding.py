@@ -69,7 +69,7 @@ def test_padding_changes_nothing(network: str, tmp_path: Path, monkeypatch: pyte
     monkeypatch.setattr(training, "train_student", compare)
     if network == "meshtalk":  # its classes are drawn
         monkeypatch.setattr(meshtalk, "gumbel_noise", torch.zeros)
-    more = {"recogniser": test_selftalk.recogniser()} if network == "selftalk" else {}
+    more = {"prior": test_selftalk.recogniser()} if network == "selftalk" else {}
     given = priors(network, corpus, tmp_path / "prior")
     with Scratch(tmp_path / "scratch") as scratch:
         training.train_network(corpus, encoder(), clips, recipe, seed=0, scratch=scratch, description="toy",

@@ -22,7 +22,7 @@ from tests.toy import toy_corpus
 from tests.training.test_student import encoder, extra_terms
 
 RECIPE = SelfTalkRecipe(
-    recogniser="none", width=16, lip_heads=2, lip_layers=1, lip_hidden=32, dropout=0.0, start="pca",
+    width=16, lip_heads=2, lip_layers=1, lip_hidden=32, dropout=0.0, start="pca",
     reconstruction_weight=1000.0, velocity_weight=1000.0, latent_weight=1e-3, text_weight=1e-4, vertex_stride=1,
     steps=30, batch=3, learning_rate=5e-3, encoder_learning_rate=1e-3,
 )  # fmt: skip
@@ -51,7 +51,7 @@ def fit(
     with Scratch(folder) as scratch:
         return train_network(
             corpus, encoder(), corpus.split("train"), recipe,
-            seed=0, scratch=scratch, description="toy", extra=extra or [], recogniser=recogniser(),
+            seed=0, scratch=scratch, description="toy", extra=extra or [], prior=recogniser(),
         )  # fmt: skip
 
 
@@ -79,6 +79,46 @@ def test_without_the_diagram_only_the_animator_is_trained(corpus: Corpus, tmp_pa
     recipe = dataclasses.replace(RECIPE, latent_weight=0.0, text_weight=0.0, velocity_weight=0.0, steps=3)
     _, history = fit(corpus, tmp_path / "a", recipe)
     assert set(history[0]) == {"step", "loss", "vertex"}
+
+
+@pytest.mark.parametrize(("alignment", "rate"), [("vocaset", 1), ("biwi", 2)])
+def test_the_alignment_of_its_own_code(
+    corpus: Corpus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alignment: str, rate: int
+) -> None:
+    """Speech features stretched to the frames of a clip, or two for each frame and no frames beyond them; and the
+    recogniser's times stretched to these frames; here by NumPy."""
+    quiet = {f"{part}_dropout": 0.0 for part in ("hidden", "attention", "activation", "feat_proj")}
+    speech, seen = encoder(**quiet), []
+
+    def spy(model: SelfTalk, states: torch.Tensor, chosen: list, targets: list) -> tuple[torch.Tensor, torch.Tensor]:
+        seen.append((states.detach(), chosen, targets))
+        return consistency_losses(model, states, chosen, targets)
+
+    monkeypatch.setattr("learn2talk_core.training.students.selftalk.consistency_losses", spy)
+    recipe = dataclasses.replace(
+        RECIPE, alignment=alignment, steps=1, batch=2, learning_rate=0.0, encoder_learning_rate=0.0
+    )
+    whole = {clip.id: clip for clip in corpus.split("train")}
+    with Scratch(tmp_path / "a") as scratch:
+        model, _ = train_network(
+            corpus, speech, [*whole.values()], recipe, seed=0, scratch=scratch, description="toy",
+            prior=recogniser(),
+        )  # fmt: skip
+    ((states, chosen, targets),) = seen
+    for row, clip, target in zip(states, chosen, targets, strict=True):
+        features = speech.frozen_features(corpus.audio(clip)).numpy()
+        count = min(whole[clip.id].frames, len(features) // 2) if rate == 2 else whole[clip.id].frames
+        assert clip.frames == count
+        at = np.arange(2 * count) if rate == 2 else np.linspace(0, len(features) - 1, count)
+        drawn = np.stack([np.interp(at, np.arange(len(features)), channel) for channel in features.T], axis=1)
+        with torch.no_grad():
+            known = model.states(speech.encode(torch.from_numpy(drawn).float()[None]))[0]
+        torch.testing.assert_close(row[:count], known, atol=1e-4, rtol=1e-4)
+        np.testing.assert_allclose(target.positions, np.linspace(0, count - 1, len(target.hidden)))
+    assert model.alignment == alignment
+    first = whole[chosen[0].id]
+    expected = first.frames - 1 if rate == 1 else (len(speech.frozen_features(corpus.audio(first))) // 2)
+    assert model.predict_states(corpus.audio(first), corpus.fps, torch.eye(2), first.frames).shape[1] == expected
 
 
 def test_learn2talks_losses_can_be_added(corpus: Corpus, tmp_path: Path) -> None:
@@ -160,10 +200,11 @@ def test_a_phoneme_head_is_a_recogniser(corpus: Corpus, tmp_path: Path) -> None:
     np.testing.assert_allclose(heard.times, np.arange(50) / 50)
     posteriors, _ = load_recogniser(speech, tmp_path / "head", made_by="the test").posteriors(corpus.audio(clip))
     np.testing.assert_allclose(heard.logits.log_softmax(-1), posteriors, atol=1e-5)
-    recipe = dataclasses.replace(RECIPE, recogniser=str(tmp_path / "head"), steps=2)
+    recipe = dataclasses.replace(RECIPE, steps=2)
     with Scratch(tmp_path / "scratch") as scratch:
         model, history = train_network(
-            corpus, speech, corpus.split("train"), recipe, seed=0, scratch=scratch, description="toy"
-        )
+            corpus, speech, corpus.split("train"), recipe, seed=0, scratch=scratch, description="toy",
+            prior=str(tmp_path / "head"),
+        )  # fmt: skip
     assert model.units == ("<pad>", "P", "AA")
     assert np.isfinite([row["text"] for row in history]).all()

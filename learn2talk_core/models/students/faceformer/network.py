@@ -28,6 +28,7 @@ from learn2talk_core.models.students.faceformer.graphed import graphed_states
 from learn2talk_core.models.students.hearing import audio_rate_of, heard_states
 from learn2talk_core.models.students.student import AudioAlignment, Student, StudentStream
 from learn2talk_core.run.device import sent
+from learn2talk_core.run.precision import full_precision
 from learn2talk_core.run.threads import one_thread
 
 
@@ -191,7 +192,7 @@ class FaceFormer(Student):
         if memory.device.type == "cuda" and not self.training and not torch.is_grad_enabled():
             with torch.cuda.device(memory.device):
                 return graphed_states(self, Alignment(self, memory), transition, first, constant, bias)
-        with one_thread():
+        with one_thread(), full_precision():
             return self._states(memory, transition, first, constant, bias)
 
     def transition(self) -> tuple[Tensor, Tensor]:

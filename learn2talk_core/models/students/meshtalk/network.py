@@ -139,7 +139,7 @@ class FusionModel(nn.Module):
     def forward(self, expression: Tensor, audio: Tensor) -> Tensor:
         """(B, T, 128) each -> (B, T, heads, classes)."""
         logits = self.mlp(torch.cat((expression, audio), dim=-1))
-        return logits.unflatten(-1, (self.heads, -1)).log_softmax(-1)
+        return logits.float().unflatten(-1, (self.heads, -1)).log_softmax(-1)
 
 
 class MultimodalEncoder(nn.Module):
@@ -249,7 +249,7 @@ class ContextModel(nn.Module):
         x = self.embedding(one_hot, None)
         for layer in self.context_layers:
             x = F.leaky_relu(layer(x, audio), SLOPE)
-        return self.logits(x, None).log_softmax(-1)
+        return self.logits(x, None).float().log_softmax(-1)
 
     @torch.no_grad()
     def sample(self, audio: Tensor, generator: torch.Generator | None) -> Tensor:
