@@ -318,7 +318,7 @@ def trainings(size: Size, corpus: Corpus, folder: Path) -> list[Training]:
     def teacher_recipe(steps: int, batch: int) -> GeneratorTraining:
         width = {"width": size.teacher, "audio_width": size.teacher}
         given = {**pretraining["teacher"]["generator"], **width, "batch": batch}
-        return GeneratorTraining(**{**given, "steps": steps, "audio_steps": steps, "reading_weight": 0.0})
+        return GeneratorTraining(**{**given, "steps": steps, "audio_steps": steps})
 
     def ears(steps: int, batch: int) -> Curve:
         with scratch() as own:
@@ -328,7 +328,7 @@ def trainings(size: Size, corpus: Corpus, folder: Path) -> list[Training]:
         seed_torch(0, "benchmark", "expert")
         expert = SyncExpert2D(size.teacher)
         with scratch() as own:
-            return train_generator(faces, expert, None, None, teacher_recipe(steps, batch), seed=0, scratch=own)[1]
+            return train_generator(faces, expert, None, teacher_recipe(steps, batch), seed=0, scratch=own)[1]
 
     windows, window = min(96, size.frames - 8), round(pretraining["lipreader"]["training"]["window"] * VIDEO_FPS)
     expert_windows = pretraining["teacher"]["expert"]["windows"]

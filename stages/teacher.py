@@ -54,6 +54,7 @@ from learn2talk_core.training.wav2lip import (
     train_audio_encoder,
     train_expert,
     train_generator,
+    train_reading,
 )
 from learn2talk_core.video.talking_video import (
     MOUTH_SIZE,
@@ -71,7 +72,7 @@ VIDEO, OUT = TALKING_VIDEO, TEACHER
 READER = f"{LIPREADER}/metric"  # judges how well the lips of the teacher's videos can be read
 READING_EXPERT = f"{LIPREADER}/loss"  # helps to train the generator
 TUNING_CLIPS = 10  # held-out clips on which the gain is chosen
-PARTS = ("expert", "audio_encoder", "generator")
+PARTS = ("expert", "audio_encoder", "generator", "reading")
 SHEET_CLIPS, SHEET_FRAMES = 3, 12
 SHEET_MARGIN = 10  # pixels of the face around the lips
 
@@ -104,7 +105,7 @@ def main(params: Params) -> str:
     listens = params.hears == "speech_encoder"
     encoder = load_speech_encoder(SPEECH_ENCODER).eval() if listens else None
     reader, head = load_lipreader(READER)
-    reads = params.generator.reading_weight > 0
+    reads = params.generator.reading_steps > 0
     reading_expert = load_lipreader(READING_EXPERT)[0] if reads else None
     video = open_talking_video(VIDEO)
     spoken = [clip for clip in video.split("loss", "metric") if clip.frames >= FRAMES]
@@ -120,9 +121,10 @@ def main(params: Params) -> str:
         recipe, audio_encoder = params.generator, None
         if recipe.audio_steps:
             audio_encoder, _ = train_audio_encoder(clips, recipe, seed=params.seed, scratch=scratch[1])
-        generator, curve = train_generator(
-            clips, expert, reading_expert, audio_encoder, recipe, seed=params.seed, scratch=scratch[2]
-        )
+        generator, curve = train_generator(clips, expert, audio_encoder, recipe, seed=params.seed, scratch=scratch[2])
+        if reading_expert is not None:
+            more = train_reading(clips, generator, reading_expert, recipe, seed=params.seed, scratch=scratch[3])
+            curve += [row | {"step": row["step"] + recipe.steps} for row in more]
         shape = {"width": recipe.width, "audio_width": recipe.audio_width}
         tuning, judged = held_out(video, encoder, params.evaluation_clips)
         inputs = with_gain(generator, inputs_of(clips, recipe), tuning, recipe.amplitude)

@@ -72,9 +72,9 @@ class GeneratorTraining:
         sync_weight: s_w of Eq. 6 after the fraction `sync_start` of the steps; 0 before.
         sync_start: in 0..1.
         adversarial_weight: s_g of Eq. 6; 0 trains without a discriminator.
-        reading_weight: weight of `reading_loss` after the fraction `reading_start` of the steps; 0 before.
-        reading_start: in 0..1.
-        reading_frames: length of the windows that are then generated, in frames.
+        reading_steps, reading_learning_rate: updates of `train_reading`, and Adam's peak learning rate for them.
+        reading_weight: weight of `reading_loss` in them.
+        reading_frames: length of the windows that are generated in them, in frames.
     """
 
     width: float
@@ -92,8 +92,9 @@ class GeneratorTraining:
     sync_weight: float
     sync_start: float
     adversarial_weight: float
+    reading_steps: int
+    reading_learning_rate: float
     reading_weight: float
-    reading_start: float
     reading_frames: int
 
 
@@ -235,24 +236,21 @@ def generator_loss(
 
     Args:
         generated: (B, 3, T, 96, 96).
-        batch: the batch it was generated from; the sync loss needs T of 5 or more, and uses the first 5.
+        batch: the batch it was generated from; T must be 5 for the sync loss.
         expert: frozen.
         discriminator: None if `adversarial_weight` is 0.
-        lip_weight: weight of the squared differences near the lips, which are added to L_recon. Where the sound does
-            not determine the image, they lead to the mean of the possible images, a half-open mouth. Absolute
-            differences alone, as in the paper, lead to the median, a mouth that hardly opens.
+        lip_weight: see `reconstruction_loss`.
         sync_weight: s_w; 0.03 in the paper, 0 until the generator has learned to draw faces.
         adversarial_weight: s_g; 0.07 in the paper.
 
     Returns:
         The loss and its parts for the log.
     """
-    difference = generated - batch.target
-    reconstruction = difference.abs().mean() + lip_weight * (batch.near_lips * difference.square()).mean()  # Eq. 2
+    reconstruction = reconstruction_loss(generated, batch, lip_weight)
     loss = (1 - sync_weight - adversarial_weight) * reconstruction
     parts = {"reconstruction": reconstruction.detach()}
     if sync_weight > 0:
-        audio, face = expert(batch.mels, expert.look(generated[:, :, :FRAMES], batch.mean))
+        audio, face = expert(batch.mels, expert.look(generated, batch.mean))
         out_of_sync = functional.binary_cross_entropy(  # E_sync = −log P_sync, Eq. 3
             expert_sync_probability(audio, face), torch.ones(len(audio), device=audio.device)
         )
@@ -264,6 +262,17 @@ def generator_loss(
         loss = loss + adversarial_weight * adversarial
         parts["adversarial"] = adversarial.detach()
     return loss, {"loss": loss.detach(), **parts}
+
+
+def reconstruction_loss(generated: torch.Tensor, batch: GeneratorBatch, lip_weight: float) -> torch.Tensor:
+    """L_recon (Eq. 2) of the generated images (B, 3, T, 96, 96), and `lip_weight` times the squared differences near
+    the lips.
+
+    Where the sound does not determine the image, squared differences lead to the mean of the possible images, a
+    half-open mouth. Absolute differences alone, as in the paper, lead to the median, a mouth that hardly opens.
+    """
+    difference = generated - batch.target
+    return difference.abs().mean() + lip_weight * (batch.near_lips * difference.square()).mean()
 
 
 def reading_loss(reader: LipReader, generated: torch.Tensor, batch: GeneratorBatch) -> torch.Tensor:
@@ -428,27 +437,24 @@ def new_generator(inputs: Inputs, recipe: GeneratorTraining) -> Wav2Lip:
 def train_generator(
     clips: Sequence[SpeakingFace],
     expert: SyncExpert2D,
-    reader: LipReader | None,
     audio_encoder: nn.Module | None,
     recipe: GeneratorTraining,
     *,
     seed: int,
     scratch: Scratch,
 ) -> tuple[Wav2Lip, list[dict[str, float]]]:
-    """Train the generator with `expert` and `reader` frozen; returns it, on the CPU and in evaluation mode, and its
-    training curve.
+    """Train the generator with `expert` frozen; returns it, on the CPU and in evaluation mode, and its training curve.
 
-    `reader` is needed if `reading_weight` is above 0. The generator starts from `audio_encoder`, the result of
-    `train_audio_encoder`, if given.
+    It starts from `audio_encoder`, the result of `train_audio_encoder`, if given.
     """
-    experts = [frozen(expert), *([] if reader is None else [frozen(reader)])]
+    frozen(expert)
     seed_torch(seed, "wav2lip")
     inputs = inputs_of(clips, recipe)
     network = new_generator(inputs, recipe)
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if audio_encoder is not None:
         network.audio_encoder.load_state_dict(audio_encoder.state_dict())
-    for part in (network, *experts):
+    for part in (network, expert):
         part.to(device := run_device())
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
     state: dict[str, Stateful] = {"generator": network, "optimizer": optimizer}
@@ -461,28 +467,23 @@ def train_generator(
     def in_sync(index: int) -> bool:
         return recipe.sync_weight > 0 and index >= recipe.sync_start * recipe.steps
 
-    def is_read(index: int) -> bool:
-        return recipe.reading_weight > 0 and index >= recipe.reading_start * recipe.steps
-
     def batch_of(index: int) -> GeneratorBatch:
-        # Neighbouring frames hardly differ: until a loss needs windows, single frames teach more.
-        frames = recipe.reading_frames if is_read(index) else FRAMES if in_sync(index) else 1
+        # Neighbouring frames hardly differ: until the sync loss needs windows, single frames teach more.
+        frames = FRAMES if in_sync(index) else 1
         batch = generator_batch(
             clips,
-            max(1, recipe.batch * FRAMES // frames),
+            recipe.batch * FRAMES // frames,
             frames,
             generator(seed, "wav2lip", index, *processes.mark()),
             inputs=inputs,
             still_share=recipe.still_share,
         )
-        return GeneratorBatch(**{name: sent(part, device) for name, part in vars(batch).items()})
+        return on_device(batch, device)
 
     batches = made_ahead(batch_of)
 
     def step(index: int) -> dict[str, torch.Tensor]:
         batch = batches(index)
-        if is_read(index):
-            keep_statistics(network)  # those of a few long windows would be of a few faces
         generated = network(batch.heard, batch.faces)
         loss, parts = generator_loss(
             generated,
@@ -493,10 +494,6 @@ def train_generator(
             sync_weight=recipe.sync_weight if in_sync(index) else 0.0,
             adversarial_weight=recipe.adversarial_weight,
         )
-        if reader is not None and is_read(index):
-            misread = reading_loss(reader, generated, batch)
-            loss = loss + recipe.reading_weight * misread
-            parts |= {"loss": loss.detach(), "reading": misread.detach()}
         rate = warmup_cosine(index, recipe.steps, recipe.learning_rate)
         update(loss, optimizer, learning_rate=rate)
         if discriminator is not None:
@@ -506,13 +503,60 @@ def train_generator(
         return parts
 
     history = train(step, state, steps=recipe.steps, seed=seed, scratch=scratch, description="generator")
-    for part in experts:
-        part.cpu()
+    expert.cpu()
     return network.cpu().eval(), history
 
 
-def keep_statistics(network: nn.Module) -> None:
-    """Let the batch normalisations use the statistics that they have, and change them no more."""
+def train_reading(
+    clips: Sequence[SpeakingFace],
+    network: Wav2Lip,
+    reader: LipReader,
+    recipe: GeneratorTraining,
+    *,
+    seed: int,
+    scratch: Scratch,
+) -> list[dict[str, float]]:
+    """Train a generator on, with `reader` frozen, so that its lips can be read; returns the training curve.
+
+    The loss is `reconstruction_loss` plus `reading_weight` times `reading_loss`, on few long windows: statistics of
+    their few faces would harm the batch normalisations, which keep those that they have.
+    """
+    seed_torch(seed, "wav2lip", "reading")
+    inputs, windows = inputs_of(clips, recipe), max(1, recipe.batch * FRAMES // recipe.reading_frames)
+    frozen(reader)
+    for part in (network, reader):
+        part.to(device := run_device())
+    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.reading_learning_rate)
+
+    def batch_of(index: int) -> GeneratorBatch:
+        rng = generator(seed, "reading", index, *processes.mark())
+        return on_device(
+            generator_batch(clips, windows, recipe.reading_frames, rng, inputs=inputs, still_share=recipe.still_share),
+            device,
+        )
+
+    batches = made_ahead(batch_of)
+
+    def step(index: int) -> dict[str, torch.Tensor]:
+        batch = batches(index)
+        generated = network(batch.heard, batch.faces)
+        reconstruction = reconstruction_loss(generated, batch, recipe.lip_weight)
+        misread = reading_loss(reader, generated, batch)
+        loss = reconstruction + recipe.reading_weight * misread
+        rate = warmup_cosine(index, recipe.reading_steps, recipe.reading_learning_rate)
+        update(loss, optimizer, learning_rate=rate)
+        return {"loss": loss.detach(), "reconstruction": reconstruction.detach(), "reading": misread.detach()}
+
+    network.train()
     for part in network.modules():
         if isinstance(part, nn.BatchNorm2d):
             part.eval()
+    state: dict[str, Stateful] = {"generator": network, "optimizer": optimizer}
+    history = train(step, state, steps=recipe.reading_steps, seed=seed, scratch=scratch, description="legible lips")
+    reader.cpu()
+    network.cpu().eval()
+    return history
+
+
+def on_device(batch: GeneratorBatch, device: torch.device) -> GeneratorBatch:
+    return GeneratorBatch(**{name: sent(part, device) for name, part in vars(batch).items()})

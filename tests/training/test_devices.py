@@ -30,7 +30,13 @@ from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.student import ExtraTerm
 from learn2talk_core.training.student_terms import PhonemeTerm, closure_term
 from learn2talk_core.training.syncnet3d import read_windows, train_syncnet3d
-from learn2talk_core.training.wav2lip import ExpertTraining, train_audio_encoder, train_expert, train_generator
+from learn2talk_core.training.wav2lip import (
+    ExpertTraining,
+    train_audio_encoder,
+    train_expert,
+    train_generator,
+    train_reading,
+)
 from stages import speech_encoder
 from tests.fake_device import fake_device, waits_outside
 from tests.models.speech_encoders.test_whisper import tiny
@@ -190,12 +196,14 @@ def test_teacher_with_its_expert_and_its_ears(trained: Callable[..., Counter[str
     clips = [toy_teacher.numbered_clip(12, first) for first in (0, 100)]
 
     def fit(folder: Path) -> Trained:
-        with Scratch(folder / "1") as first, Scratch(folder / "2") as second, Scratch(folder / "3") as third:
+        parts = [Scratch(folder / name) for name in "1234"]
+        with parts[0] as first, parts[1] as second, parts[2] as third, parts[3] as fourth:
             expert, _ = train_expert(clips, ExpertTraining(0.05, 2, 2, 2, 1e-3), seed=1, scratch=first)
             ears, _ = train_audio_encoder(clips, toy_teacher.RECIPE, seed=1, scratch=second)
-            return train_generator(
-                clips, expert, toy_teacher.small_reader(), ears, toy_teacher.RECIPE, seed=1, scratch=third
-            )
+            made, history = train_generator(clips, expert, ears, toy_teacher.RECIPE, seed=1, scratch=third)
+            reader = toy_teacher.small_reader()
+            history += train_reading(clips, made, reader, toy_teacher.RECIPE, seed=1, scratch=fourth)
+            return made, history
 
     assert not waits_outside(trained(fit), LOGGING)
 

@@ -28,7 +28,6 @@ from learn2talk_core.training.wav2lip import (
     expert_sync_probability,
     generator_batch,
     generator_loss,
-    keep_statistics,
     lip_motions,
     listening_batch,
     mouth_crops,
@@ -36,6 +35,7 @@ from learn2talk_core.training.wav2lip import (
     train_audio_encoder,
     train_expert,
     train_generator,
+    train_reading,
 )
 from learn2talk_core.video.talking_video import MOUTH_SIZE, crop, grey
 
@@ -43,7 +43,7 @@ RECIPE = GeneratorTraining(
     width=0.05, audio_width=0.05, audio_steps=2, audio_learning_rate=3e-3, steps=3, batch=1, learning_rate=1e-3,
     residual=False, lead=1, amplitude=0.8,
     still_share=0.5, lip_weight=8.0, sync_weight=0.03, sync_start=0.5, adversarial_weight=0.07,
-    reading_weight=0.1, reading_start=0.6, reading_frames=8,
+    reading_steps=2, reading_learning_rate=1e-3, reading_weight=0.1, reading_frames=8,
 )  # fmt: skip
 
 LIPS, MOUTH = (30, 50, 66, 86), (18.0, 38.0, 78.0, 98.0)
@@ -233,13 +233,28 @@ def test_mouth_boxes_are_mirrored_with_the_face():
     assert {tuple(one) for one in mouths.tolist()} == {(10, 40, 60, 90), (36, 40, 86, 90)}
 
 
-def test_kept_statistics_do_not_change():
-    network = Wav2Lip(0.05, states=6)
-    keep_statistics(network.train())
-    before = {name: value.clone() for name, value in network.named_buffers()}
-    network(torch.rand(2, 1, 17, 6), torch.rand(2, 6, 96, 96))
-    assert network.training
-    assert all(torch.equal(value, before[name]) for name, value in network.named_buffers())
+def test_reading_starts_from_the_generator_and_leaves_its_statistics(tmp_path):
+    clips = [numbered_clip(12, first, hears_states=True) for first in (0, 100)]
+
+    def trained(name: str) -> tuple[Wav2Lip, list[dict[str, float]]]:
+        torch.manual_seed(0)
+        network = Wav2Lip(0.05, audio_width=0.05, states=6)
+        with Scratch(tmp_path / name) as scratch:
+            history = train_reading(clips, network, small_reader(), RECIPE, seed=1, scratch=scratch)
+        return network, history
+
+    network, history = trained("a")
+    assert not network.training
+    assert len(history) == RECIPE.reading_steps
+    for row in history:
+        assert row["loss"] == pytest.approx(row["reconstruction"] + 0.1 * row["reading"], rel=1e-5)
+    torch.manual_seed(0)
+    before = Wav2Lip(0.05, audio_width=0.05, states=6)
+    assert all(torch.equal(a, b) for a, b in zip(network.buffers(), before.buffers(), strict=True))
+    moved = [not torch.equal(a, b) for a, b in zip(network.parameters(), before.parameters(), strict=True)]
+    assert sum(moved) > 0.9 * len(moved)
+    again, _ = trained("b")
+    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
 
 
 def test_lip_motions_are_components_of_the_pixels_in_the_lips_box():
@@ -295,7 +310,7 @@ def test_the_audio_encoder_learns_how_lips_move_and_the_generator_starts_with_it
     assert history[-1]["explained"] > 0.4
     with Scratch(tmp_path / "generator") as scratch, pytest.raises(RuntimeError, match="size mismatch"):
         other = dataclasses.replace(RECIPE, audio_width=0.1)
-        train_generator(clips, SyncExpert2D(0.05), None, encoder, other, seed=0, scratch=scratch)
+        train_generator(clips, SyncExpert2D(0.05), encoder, other, seed=0, scratch=scratch)
 
 
 def test_discriminator_loss_is_equation_5():
@@ -316,13 +331,12 @@ def test_training_moves_every_weight_and_repeats_itself(tmp_path, hears_states):
         with Scratch(folder / "1") as first, Scratch(folder / "2") as listening, Scratch(folder / "3") as second:
             expert, _ = train_expert(clips, ExpertTraining(0.05, 2, 2, 2, 1e-3), seed=1, scratch=first)
             encoder, _ = train_audio_encoder(clips, RECIPE, seed=1, scratch=listening)
-            network, history = train_generator(clips, expert, small_reader(), encoder, RECIPE, seed=1, scratch=second)
+            network, history = train_generator(clips, expert, encoder, RECIPE, seed=1, scratch=second)
         return expert, network, history
 
     expert, network, history = trained("a")
     assert not network.training
     assert ["sync" in row for row in history] == [False, False, True]  # it begins half-way
-    assert ["reading" in row for row in history] == [False, False, True]
     assert all({"reconstruction", "adversarial", "discriminator"} <= set(row) for row in history)
     again_expert, again, _ = trained("b")
     for one, other in [(expert, again_expert), (network, again)]:
