@@ -548,9 +548,9 @@ def train_reading(
         return {"loss": loss.detach(), "reconstruction": reconstruction.detach(), "reading": misread.detach()}
 
     network.train()
-    for part in network.modules():
-        if isinstance(part, nn.BatchNorm2d):
-            part.eval()
+    for layer in network.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.eval()
     state: dict[str, Stateful] = {"generator": network, "optimizer": optimizer}
     history = train(step, state, steps=recipe.reading_steps, seed=seed, scratch=scratch, description="legible lips")
     reader.cpu()

@@ -15,12 +15,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
+from learn2talk_core.models.wav2lip import Wav2Lip
 from learn2talk_core.run.config import load_params
 from learn2talk_core.run.precision import VARIABLE
 from learn2talk_core.training import loop
@@ -196,14 +198,26 @@ def test_teacher_with_its_expert_and_its_ears(trained: Callable[..., Counter[str
     clips = [toy_teacher.numbered_clip(12, first) for first in (0, 100)]
 
     def fit(folder: Path) -> Trained:
-        parts = [Scratch(folder / name) for name in "1234"]
-        with parts[0] as first, parts[1] as second, parts[2] as third, parts[3] as fourth:
+        with Scratch(folder / "1") as first, Scratch(folder / "2") as second, Scratch(folder / "3") as third:
             expert, _ = train_expert(clips, ExpertTraining(0.05, 2, 2, 2, 1e-3), seed=1, scratch=first)
             ears, _ = train_audio_encoder(clips, toy_teacher.RECIPE, seed=1, scratch=second)
-            made, history = train_generator(clips, expert, ears, toy_teacher.RECIPE, seed=1, scratch=third)
-            reader = toy_teacher.small_reader()
-            history += train_reading(clips, made, reader, toy_teacher.RECIPE, seed=1, scratch=fourth)
-            return made, history
+            return train_generator(clips, expert, ears, toy_teacher.RECIPE, seed=1, scratch=third)
+
+    assert not waits_outside(trained(fit), LOGGING)
+
+
+def test_teacher_with_a_lip_reader(trained: Callable[..., Counter[str]]) -> None:
+    clip = toy_teacher.numbered_clip(12, hears_states=True)
+    noise = np.random.default_rng(0).integers(0, 255, clip.faces.shape, dtype=np.uint8)
+
+    def fit(folder: Path) -> Trained:
+        torch.manual_seed(0)
+        network = Wav2Lip(0.05, audio_width=0.05, states=6)
+        with Scratch(folder) as scratch:
+            return network, train_reading(
+                [replace(clip, faces=noise)], network, toy_teacher.small_reader(), toy_teacher.RECIPE, seed=1,
+                scratch=scratch,
+            )  # fmt: skip
 
     assert not waits_outside(trained(fit), LOGGING)
 
