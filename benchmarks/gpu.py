@@ -365,7 +365,8 @@ def imitation_speaker(seed: int, size: Size) -> SpeakingFace:
     for t, face in enumerate(faces):
         face[64 : 67 + t % 12, 34:62] = 30
     sound = rng.normal(0, 0.1, len(faces) * 640).astype(np.float32)
-    return SpeakingFace(faces, mel_spectrogram(sound), (30, 58, 66, 84), (18.0, 41.0, 78.0, 101.0))
+    mean_face = faces.mean(axis=0, dtype=np.float32)
+    return SpeakingFace(faces, mel_spectrogram(sound), (30, 58, 66, 84), (18.0, 41.0, 78.0, 101.0), mean_face)
 
 
 def measured(training: Training, size: Size, device: torch.device) -> Measured:

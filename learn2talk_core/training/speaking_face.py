@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -28,19 +27,16 @@ class SpeakingFace:
         mel: (80, columns) float32, the mel spectrogram, which the sync expert hears.
         lips: (left, top, right, bottom), box of the lips in pixels of the face, whole numbers.
         mouth: the lip reader's mouth box in pixels of the face, any numbers.
-        states: (2 T, C), see `hidden_states`; None if the generator hears the mel spectrogram too.
         mean_face: (96, 96, 3) float32, mean over the clip.
+        states: (2 T, C), see `hidden_states`; None if the generator hears the mel spectrogram too.
     """
 
     faces: np.ndarray
     mel: np.ndarray
     lips: tuple[int, int, int, int]
     mouth: tuple[float, float, float, float]
+    mean_face: np.ndarray
     states: np.ndarray | None = None
-
-    @cached_property
-    def mean_face(self) -> np.ndarray:
-        return self.faces.mean(axis=0, dtype=np.float32)
 
     @property
     def windows(self) -> int:
@@ -63,13 +59,15 @@ def speaking_face(
     """A clip from its frames (T, H, W, 3) and its sound (samples,); with the hidden states of `encoder`, if given."""
     states = None if encoder is None else hidden_states(encoder, wave, len(frames))
     faces = crop(frames, clip.face_box, FACE_SIZE)
-    return SpeakingFace(faces, mel_spectrogram(wave), *lips_and_mouth(clip), states)
+    mean_face = faces.mean(axis=0, dtype=np.float32)
+    return SpeakingFace(faces, mel_spectrogram(wave), *lips_and_mouth(clip), mean_face, states)
 
 
 def speaking_faces(
     video: TalkingVideo, clips: Sequence[VideoClip], encoder: SpeechEncoder | None, folder: Path
 ) -> list[SpeakingFace]:
     """Many clips, read once. Hours of faces would not fit in memory: they are in files in `folder`, which are mapped.
+    So are their means: as arrays, made one by one between batches, they would keep 20 GB of freed memory in pieces.
 
     If the files are there already, nothing is read again; they must then be of the same clips. If several processes
     train together, the first one writes the files.
@@ -82,26 +80,28 @@ def speaking_faces(
             return
         with whole_folder(folder) as partial:
             faces = _new(partial, "faces", np.uint8, (frames[-1], FACE_SIZE, FACE_SIZE, 3))
+            means = _new(partial, "means", np.float32, (len(clips), FACE_SIZE, FACE_SIZE, 3))
             mels = _new(partial, "mels", np.float32, (columns[-1], BANDS))
             if encoder is not None:
                 states = _new(partial, "states", np.float16, (STATES_PER_FRAME * frames[-1], encoder.width))
             read = progress(video.films(clips), "faces", total=len(clips), unit="clip")
             for number, (clip, pictures, wave) in enumerate(read):
                 one = speaking_face(clip, pictures, wave, encoder)
-                faces[frames[number] : frames[number + 1]] = one.faces
+                faces[frames[number] : frames[number + 1]], means[number] = one.faces, one.mean_face
                 mels[columns[number] : columns[number + 1]] = one.mel.T
                 if one.states is not None:
                     states[STATES_PER_FRAME * frames[number] : STATES_PER_FRAME * frames[number + 1]] = one.states
 
     processes.in_turn(write)
     made_by = "dvc repro teacher"
-    faces, mels = (map_array(folder / f"{name}.npy", made_by=made_by) for name in ("faces", "mels"))
+    faces, means, mels = (map_array(folder / f"{name}.npy", made_by=made_by) for name in ("faces", "means", "mels"))
     heard = None if encoder is None else map_array(folder / "states.npy", made_by=made_by)
     return [
         SpeakingFace(
             faces[frames[i] : frames[i + 1]],
             mels[columns[i] : columns[i + 1]].T,
             *lips_and_mouth(clip),
+            means[i],
             None if heard is None else heard[STATES_PER_FRAME * frames[i] : STATES_PER_FRAME * frames[i + 1]],
         )
         for i, clip in enumerate(clips)

@@ -12,6 +12,7 @@ from learn2talk_core.training.speaking_face import SpeakingFace
 from learn2talk_core.video.talking_video import VideoClip, open_talking_video, write_talking_video
 from stages.teacher import HeldOut, expert_sync_scores, held_out, lips_agreement, mean_of, one_shot_of, with_gain
 from tests.training.test_wav2lip import LIPS, MOUTH
+from tests.training.test_wav2lip import mean_of as mean_face
 from tests.video.test_talking_video import clip, film
 
 
@@ -52,7 +53,8 @@ def opening_clip(share: float) -> HeldOut:
     faces = np.broadcast_to((100 + 255 * wave)[:, None, None, None], (40, 96, 96, 3)).round().astype(np.uint8)
     sound = np.repeat((0.1 + share * (wave - 0.1)).repeat(2)[:, None], 6, axis=1).astype(np.float16)
     shown = VideoClip("c", "s", "", "validation", 40, 25_600, (), (0, 0, 96, 96), (20.0, 40.0, 76.0, 96.0))
-    return HeldOut(shown, faces, SpeakingFace(faces, np.zeros((80, 130), np.float32), LIPS, MOUTH, sound))
+    face = SpeakingFace(faces, np.zeros((80, 130), np.float32), LIPS, MOUTH, mean_face(faces), sound)
+    return HeldOut(shown, faces, face)
 
 
 def test_gain_is_the_smallest_that_moves_the_lips_far_enough(generator: Wav2Lip) -> None:

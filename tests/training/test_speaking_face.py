@@ -34,10 +34,16 @@ def test_clips_are_those_of_the_corpus_and_are_read_once(
 ) -> None:
     wanted = video.clips[1:]
     found = speaking_faces(video, wanted, encoder, tmp_path / "kept")
-    assert sorted(file.name for file in (tmp_path / "kept").iterdir()) == ["faces.npy", "mels.npy", "states.npy"]
+    assert sorted(file.name for file in (tmp_path / "kept").iterdir()) == [
+        "faces.npy",
+        "means.npy",
+        "mels.npy",
+        "states.npy",
+    ]
     for one, face in zip(wanted, found, strict=True):
         wave = video.audio(one)
         np.testing.assert_array_equal(face.faces, video.faces(one))
+        np.testing.assert_array_equal(face.mean_face, video.faces(one).mean(axis=0, dtype=np.float32))
         np.testing.assert_array_equal(face.mel, mel_spectrogram(wave))
         np.testing.assert_array_equal(face.states, hidden_states(encoder, wave, one.frames))
         starts = window_starts(one.frames, 25)

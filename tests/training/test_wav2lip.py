@@ -57,6 +57,10 @@ def small_reader() -> LipReader:
     return reader
 
 
+def mean_of(faces: np.ndarray) -> np.ndarray:
+    return faces.mean(axis=0, dtype=np.float32)
+
+
 def numbered_clip(frames: int = 30, first: int = 0, *, hears_states: bool = False) -> SpeakingFace:
     """A clip whose frame t is uniformly grey with value first + t; a mel window that begins at it begins with the same
     value, and its hidden states are the numbers from 2 first on."""
@@ -65,7 +69,7 @@ def numbered_clip(frames: int = 30, first: int = 0, *, hears_states: bool = Fals
     mel = np.zeros((80, int(3.2 * frames) + 16), np.float32)
     mel[:, window_starts(frames, 25)] = value
     states = np.repeat(np.arange(2 * first, 2 * (first + frames), dtype=np.float16)[:, None], 6, axis=1)
-    return SpeakingFace(faces, mel, LIPS, MOUTH, states if hears_states else None)
+    return SpeakingFace(faces, mel, LIPS, MOUTH, mean_of(faces), states if hears_states else None)
 
 
 def test_expert_batch_cuts_windows_of_a_clip_that_do_not_overlap():
@@ -266,7 +270,7 @@ def test_lip_motions_are_components_of_the_pixels_in_the_lips_box():
         weight[0] = 0
         faces = rng.integers(0, 255, (30, 96, 96, 3), dtype=np.uint8)  # what lies outside the box does not matter
         faces[:, 50:86, 30:66] = (50 + np.einsum("tk,khwc->thwc", weight, shapes)).round()
-        clips.append(SpeakingFace(faces, np.zeros((80, 100), np.float32), LIPS, MOUTH))
+        clips.append(SpeakingFace(faces, np.zeros((80, 100), np.float32), LIPS, MOUTH, mean_of(faces)))
     motions = lip_motions(clips)
     assert [m.shape for m in motions] == [(30, 32)] * 3
     assert all((m[0] == 0).all() for m in motions)
@@ -301,7 +305,7 @@ def test_the_audio_encoder_learns_how_lips_move_and_the_generator_starts_with_it
         mel[20 * label : 20 * label + 20, int(3.2 * at) : int(3.2 * (at + 1))] = 2
         faces[at, 50:86, 30 : 30 + 9 * label] = 200
     states = np.eye(4, dtype=np.float16)[labels.repeat(2)] if hears_states else None
-    clips = [SpeakingFace(faces, mel, LIPS, MOUTH, states)]
+    clips = [SpeakingFace(faces, mel, LIPS, MOUTH, mean_of(faces), states)]
     with Scratch(tmp_path / "encoder") as scratch:
         encoder, history = train_audio_encoder(
             clips, dataclasses.replace(RECIPE, lead=2, audio_steps=40), seed=0, scratch=scratch
