@@ -287,11 +287,11 @@ def reading_loss(reader: LipReader, generated: torch.Tensor, batch: GeneratorBat
         batch: the batch it was generated from.
     """
     with torch.no_grad():
-        true = reader.features(cut_mouths(batch.target, batch.mouths), "encoder")
-    return lipread_loss(reader.features(cut_mouths(generated, batch.mouths), "encoder"), true)
+        true = reader.features(seen_mouths(batch.target, batch.mouths), "encoder")
+    return lipread_loss(reader.features(seen_mouths(generated, batch.mouths), "encoder"), true)
 
 
-def cut_mouths(faces: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
+def seen_mouths(faces: torch.Tensor, boxes: torch.Tensor) -> torch.Tensor:
     """Faces (B, 3, T, H, H) in 0..1 and the mouth boxes in them (B, 4), in pixels → grey mouths (B, T, 88, 88) for a
     lip reader, as `talking_video.crop` cuts them out of films. Outside the face, its edge is repeated."""
     side, inner = faces.shape[-1], CROP / MOUTH_SIZE

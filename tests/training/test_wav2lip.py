@@ -21,7 +21,6 @@ from learn2talk_core.training.speaking_face import SpeakingFace
 from learn2talk_core.training.wav2lip import (
     ExpertTraining,
     GeneratorTraining,
-    cut_mouths,
     discriminator_loss,
     elsewhere,
     expert_batch,
@@ -32,6 +31,7 @@ from learn2talk_core.training.wav2lip import (
     lip_motions,
     listening_batch,
     reading_loss,
+    seen_mouths,
     train_audio_encoder,
     train_expert,
     train_generator,
@@ -197,7 +197,7 @@ def test_a_lip_reader_sees_the_generated_mouth_as_in_films():
     rng = np.random.default_rng(0)
     faces = np.stack([cv2.GaussianBlur(rng.integers(0, 255, (96, 96, 3), dtype=np.uint8), (0, 0), 2) for _ in range(3)])
     box = (20.3, 41.2, 75.9, 99.5)
-    seen = cut_mouths(to_tensor(faces).transpose(0, 1)[None], torch.tensor([box]))
+    seen = seen_mouths(to_tensor(faces).transpose(0, 1)[None], torch.tensor([box]))
     edge = (MOUTH_SIZE - CROP) // 2
     in_films = crop(grey(faces), box, MOUTH_SIZE)[:, edge:-edge, edge:-edge]
     np.testing.assert_allclose(seen[0].numpy() * 255, in_films, atol=1.5)  # whose grey values are rounded twice
@@ -212,7 +212,7 @@ def test_reading_loss_is_the_distance_of_a_lip_readers_features():
     expected = []
     for one in range(2):
         made, true = (
-            reader.features(cut_mouths(faces[one : one + 1], batch.mouths[one : one + 1]), "encoder")[0]
+            reader.features(seen_mouths(faces[one : one + 1], batch.mouths[one : one + 1]), "encoder")[0]
             for faces in (generated.detach(), batch.target)
         )
         expected += [1 - float(a @ b / (a.norm() * b.norm())) for a, b in zip(made, true, strict=True)]
