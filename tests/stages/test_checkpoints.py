@@ -128,14 +128,17 @@ def test_published_weights_move_in_their_own_unit(
 def test_a_generator_learns_from_the_official_expert(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     params = load_params(teacher.Params, "teacher", "pretraining/params.yaml")
     recipe = dataclasses.replace(
-        params.generator, steps=2, batch=1, width=0.05, audio_width=0.05, audio_steps=1, sync_start=0.5
-    )
+        params.generator,
+        steps=2, batch=1, width=0.05, audio_width=0.05, audio_steps=1, sync_start=0.5,
+        reading_steps=1, reading_frames=5,
+    )  # fmt: skip
     params = dataclasses.replace(
         params, expert_checkpoint="lipsync_expert.pth", hears="mel", threads=1, evaluation_clips=1, generator=recipe
     )
     monkeypatch.chdir(tmp_path)
     write_talking_video("data/talking_video", [film(clip(number, 8, 5200)) for number in range(6)])
-    save_weights(teacher.READER, *import_reader(published_reader(tmp_path / "published")))
+    for folder in (teacher.READER, teacher.READING_EXPERT):
+        save_weights(folder, *import_reader(published_reader(tmp_path / "published")))
     torch.manual_seed(0)
     save(tmp_path / "lipsync_expert.pth", SyncExpert2D().state_dict())
     teacher.main(params)
