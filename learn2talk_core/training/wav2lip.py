@@ -193,7 +193,7 @@ def generator_batch(
     mels, heard, targets, references, lips, means, mouths = [], [], [], [], [], [], []
     for _ in range(size):
         clip = clips[int(rng.integers(len(clips)))]
-        start = int(rng.integers(clip.windows if frames <= FRAMES else max(1, len(clip.faces) - frames + 1)))
+        start = int(rng.integers(max(1, len(clip.faces) - max(frames, FRAMES) + 1)))
         at = np.minimum(start + np.arange(frames), len(clip.faces) - 1)
         reference = 0 if rng.random() < still_share else elsewhere(start, clip.windows, rng)
         left, top, right, bottom = clip.lips
