@@ -2,11 +2,15 @@
 
     python -m scripts.sweep --arms 0,0 0.3,0 0,0.3 0.3,0.3 --seeds 0 1 2 --out out/sweep
     python -m scripts.sweep --network voca --arms 0,0 --vary learning_rate=0.001,0.003 velocity=1,10
+    python -m scripts.sweep --arms 0.3,0.1 --seeds 0 1 2 --teacher truth --out out/bound
 
 Writes `sweep.csv` with one row per arm, seed and split (validation, seen, unseen), with the metrics of
 metrics/evaluate.json; lambdas, and numbers in a network's recipe, are chosen on `validation` alone. A finished arm is
 never trained again; a killed one resumes. The numbers are those of `dvc exp run -S lambda1=… -S lambda2=… -S seed=…`,
 except that the experts are the same for all seeds, so that the spread over seeds is that of the student alone.
+
+With `--teacher truth`, the true motion, rendered, takes the place of the teacher's videos: the best teacher that there
+can be. What the lipread loss gains then is a bound for every other teacher.
 """
 
 import argparse
@@ -22,9 +26,18 @@ import torch
 from joblib import delayed
 
 from learn2talk_core.corpus.format import Corpus, open_corpus
-from learn2talk_core.evaluation.judge import Summary, judge_clip, open_judging, read_clip, summarise
+from learn2talk_core.evaluation.judge import (
+    Summary,
+    judge_clip,
+    lip_read_motion,
+    load_motion_judges,
+    open_judging,
+    read_clip,
+    summarise,
+)
 from learn2talk_core.evaluation.predict import Studio, predict_clip, write_motions
 from learn2talk_core.metrics.ratio import Ratio
+from learn2talk_core.models.lipreader import FPS
 from learn2talk_core.run.config import load_params
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json, write_json
@@ -32,6 +45,7 @@ from learn2talk_core.run.networks import training_of
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.weights import frozen
 from learn2talk_core.run.workers import worker_processes
+from learn2talk_core.teacher.features import write_teacher_features
 from learn2talk_core.training.scratch import open_scratch
 from stages import evaluate
 from stages import taught_student as stage
@@ -58,10 +72,28 @@ def recipes_of(network: str, varied: Sequence[str]) -> list[dict[str, float]]:
     return [dict(zip(found, values, strict=True)) for values in itertools.product(*found.values())]
 
 
+def write_true_features(corpus: Corpus, folder: Path) -> None:
+    """Write the lip reader's features of the true motion of the training clips, as `teacher_features` does for the
+    teacher's videos."""
+    judges = load_motion_judges(stage.SYNCNET3D, stage.LIPREADER, corpus)
+    bar = progress(corpus.split("train"), "true motion", unit="clip")
+    read = (
+        (clip.id, lip_read_motion(corpus, clip, corpus.vertices(clip, "mouth_view"), judges).features) for clip in bar
+    )
+    write_teacher_features(folder, read, kind="encoder", fps=FPS)
+
+
 def run_arm(
-    network: str, lambda1: float, lambda2: float, changes: dict[str, float], seed: int, out: Path
+    network: str,
+    lambda1: float,
+    lambda2: float,
+    changes: dict[str, float],
+    seed: int,
+    out: Path,
+    teacher: str = stage.TEACHER,
 ) -> list[dict[str, Any]]:
-    """Train one student and evaluate it on the validation split and both test splits."""
+    """Train one student and evaluate it on the validation split and both test splits; `teacher` holds the features of
+    the teacher's videos."""
     changed = "".join(f"-{name}{value:g}" for name, value in changes.items())
     folder = out / f"{network}-sync{lambda1:g}-lipread{lambda2:g}{changed}-seed{seed}"
     if (folder / "rows.json").is_file():
@@ -72,9 +104,9 @@ def run_arm(
     recipe = dataclasses.replace(load_params(training_of(network, "--network").NetworkRecipe, network), **changes)
     corpus = open_corpus(stage.CORPUS)
     inputs = [stage.CORPUS, stage.ENCODER]
-    inputs += ([stage.SYNCNET3D] if lambda1 else []) + ([stage.LIPREADER, stage.TEACHER] if lambda2 else [])
+    inputs += ([stage.SYNCNET3D] if lambda1 else []) + ([stage.LIPREADER, teacher] if lambda2 else [])
     with open_scratch(f"sweep-{network}", (params, recipe), inputs) as scratch:
-        model, _ = stage.train_taught_student(params, network, recipe, corpus, scratch, folder.name)
+        model, _ = stage.train_taught_student(params, network, recipe, corpus, scratch, folder.name, teacher=teacher)
         spoken = corpus.split("validation", "test_seen", "test_unseen")
         frozen(model)
         studio = Studio(corpus, model, corpus.train_speakers)
@@ -116,13 +148,20 @@ def main() -> None:
         "--vary", nargs="+", default=[], metavar="FIELD=VALUE,…", help="values of fields of the network's recipe"
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
+    parser.add_argument(
+        "--teacher", choices=("videos", "truth"), default="videos", help="whose lips are read (default: %(default)s)"
+    )
     parser.add_argument("--out", type=Path, default=Path("out/sweep"))
     parser.add_argument("--jobs", type=int, default=2, help="arms at the same time, one thread each")
     words = parser.parse_args()
     arms = [tuple(map(float, arm.split(","))) for arm in words.arms]
     recipes = recipes_of(words.network, words.vary)
+    teacher: str = stage.TEACHER
+    if words.teacher == "truth":
+        write_true_features(open_corpus(stage.CORPUS), words.out / "truth")
+        teacher = str(words.out / "truth")
     jobs = [
-        delayed(run_arm)(words.network, *arm, changes, seed, words.out)
+        delayed(run_arm)(words.network, *arm, changes, seed, words.out, teacher)
         for seed in words.seeds
         for arm in arms
         for changes in recipes

@@ -66,14 +66,15 @@ def train_taught_student(
     scratch: Scratch,
     description: str,
     prior: str | None = None,
+    teacher: str = TEACHER,
 ) -> tuple[Student, list[dict[str, float]]]:
     """Train a student; returns it with the curve of its losses. `description` labels the progress bar, `prior` is the
-    folder of the network's motion prior (default: that of the stage)."""
+    folder of the network's motion prior (default: that of the stage), `teacher` that of the teacher's features."""
     encoder = load_speech_encoder(ENCODER, params.frozen_layers)
     clips = corpus.split("train")
     extra = extra_terms(
         corpus, clips, lambda1=params.lambda1, lambda2=params.lambda2,
-        syncnet3d=SYNCNET3D, lipreader=LIPREADER, teacher_features=TEACHER,
+        syncnet3d=SYNCNET3D, lipreader=LIPREADER, teacher_features=teacher,
         lipread_frames=params.lipread_frames, lipread_clips=params.lipread_clips, seed=params.seed,
         lambda_closure=params.lambda_closure, closure_sharpness=params.closure_sharpness,
         lambda_phoneme=params.lambda_phoneme,

@@ -1,7 +1,20 @@
-import pytest
+from pathlib import Path
 
+import numpy as np
+import pytest
+import torch
+
+from learn2talk_core.corpus.phonemes import PHONEMES
+from learn2talk_core.models.lipreader import LipReader, with_head
+from learn2talk_core.models.syncnet3d import Shape, SyncNet3D, config, window_frames
+from learn2talk_core.render.mouth import mouth_view, render_mouth
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.resample import resample_frames
+from learn2talk_core.run.weights import save_weights
+from learn2talk_core.teacher.features import open_teacher_features
+from scripts import sweep
 from scripts.sweep import recipes_of
+from tests.toy import toy_corpus
 
 
 def test_all_combinations_of_the_values_of_a_recipe() -> None:
@@ -18,3 +31,32 @@ def test_what_is_no_number_of_the_recipe(text: str) -> None:
     network = "meshtalk" if text.startswith("smo") else "voca"
     with pytest.raises(BadInput, match=rf"--vary: expected .*{expected}.* found {text}\."):
         recipes_of(network, [text])
+
+
+def test_features_of_the_true_motion_are_those_of_its_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus = toy_corpus(tmp_path / "corpus")
+    syncnet = SyncNet3D(Shape(
+        vertices=len(corpus.topology.regions["mouth"]), window=window_frames(corpus.fps), modes=4, width=8, layers=1,
+        heads=2, channels=2, embedding=8, non_negative=False,
+    ))  # fmt: skip
+    save_weights(tmp_path / "syncnet", syncnet, config(syncnet))
+    shape = {"vocabulary": 41, "width": 2, "dim": 8, "heads": 2, "hidden": 16, "encoder_layers": 1, "decoder_layers": 1,
+             "kernel": 3, "size": 44, "normalise": "clip"}  # fmt: skip
+    reader, classes = LipReader(**shape).eval(), 1 + len(PHONEMES)
+    both = with_head(reader, classes)
+    save_weights(tmp_path / "reader", both, {"reader": shape, "classes": classes})
+    monkeypatch.setattr(sweep.stage, "SYNCNET3D", str(tmp_path / "syncnet"))
+    monkeypatch.setattr(sweep.stage, "LIPREADER", str(tmp_path / "reader"))
+
+    sweep.write_true_features(corpus, tmp_path / "truth")
+
+    written = open_teacher_features(tmp_path / "truth")
+    clips = corpus.split("train")
+    assert written.clips == tuple(clip.id for clip in clips)
+    for clip in clips:
+        view = mouth_view(corpus.topology, corpus.template(clip.speaker), corpus.mm_per_unit)
+        region = corpus.topology.regions["mouth_view"]
+        motion = resample_frames(corpus.vertices(clip)[:, region], corpus.fps, written.fps)
+        with torch.no_grad():
+            expected = reader.features(render_mouth(view, torch.from_numpy(motion))[None], "encoder")[0].numpy()
+        np.testing.assert_allclose(written.features(clip.id), expected, rtol=2e-3, atol=2e-3)  # stored as float16
