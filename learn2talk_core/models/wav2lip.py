@@ -21,6 +21,7 @@ MADE_BY = "dvc repro teacher"
 STATES_PER_FRAME = 2  # hidden states of a speech encoder for each video frame: 50 per second
 REACH = 8  # of them that are heard before a frame and after it: 0.16 s
 VIDEO_FPS = 25
+LEAST = 8  # channels of the generator's layers; fewer are not faster on a CPU, and learn more slowly
 DROPPED = 0.1  # share of the hidden states' values that are left out in training
 
 
@@ -84,9 +85,9 @@ def residual_blocks(channels: int, count: int) -> list[ConvBlock]:
     return [ConvBlock(channels, channels, 3, 1, 1, residual=True) for _ in range(count)]
 
 
-def scaled(channels: int, width: float) -> int:
-    """The official number of channels times `width`, at least 4."""
-    return max(4, round(channels * width))
+def scaled(channels: int, width: float, least: int = 4) -> int:
+    """The official number of channels times `width`, at least `least`."""
+    return max(least, round(channels * width))
 
 
 class Wav2Lip(nn.Module):
@@ -106,7 +107,7 @@ class Wav2Lip(nn.Module):
     ) -> None:
         super().__init__()
         self.residual = residual
-        c16, c32, c64, c128, c256, c384, c512 = (scaled(c, width) for c in (16, 32, 64, 128, 256, 384, 512))
+        c16, c32, c64, c128, c256, c384, c512 = (scaled(c, width, LEAST) for c in (16, 32, 64, 128, 256, 384, 512))
         # 96×96 faces are downsampled to 48, 24, 12, 6, 3 and 1 pixels; every size is passed to the decoder.
         self.face_encoder_blocks = nn.ModuleList(
             [

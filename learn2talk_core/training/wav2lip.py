@@ -154,7 +154,7 @@ class GeneratorBatch:
         mels: (B, 1, 80, 16), the mel window that begins at the first frame, which the sync expert compares with all T.
         faces: (B, 6, T, 96, 96), masked target and reference.
         target: (B, 3, T, 96, 96).
-        near_lips: (B, 1, 1, 96, 96), 1 in the lips' box and 0 elsewhere.
+        near_lips: (B, 1, 1, 96, 96), 1 in the lips' box and below it, and 0 elsewhere.
         mean: (B, 3, 1, 96, 96), the clip's mean face; the sync expert sees the difference from it.
         mouths: (B, 4), the lip reader's mouth box (left, top, right, bottom) in pixels.
     """
@@ -196,10 +196,10 @@ def generator_batch(
         start = int(rng.integers(max(1, len(clip.faces) - max(frames, FRAMES) + 1)))
         at = np.minimum(start + np.arange(frames), len(clip.faces) - 1)
         reference = 0 if rng.random() < still_share else elsewhere(start, clip.windows, rng)
-        left, top, right, bottom = clip.lips
+        left, top, right, _ = clip.lips
         side = clip.faces.shape[2]
         near_lips = np.zeros((1, *clip.faces.shape[1:3], 1), np.float32)
-        near_lips[:, top:bottom, left:right] = 1
+        near_lips[:, top:, left:right] = 1  # and the chin, which moves with them
         mirror = slice(None, None, -1 if rng.random() < 0.5 else 1)  # a mirrored face is a valid example too
         heard.append(heard_at(clip.sound, at, inputs))
         mels.append(clip.mel_at(np.array([start]))[0])
