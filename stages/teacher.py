@@ -40,7 +40,7 @@ from learn2talk_core.run.paths import (
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.weights import frozen
-from learn2talk_core.statistics.face_videos import lower_half_l1, mouth_opening_agreement
+from learn2talk_core.statistics.face_videos import l1, lower_half_l1, mouth_opening_agreement
 from learn2talk_core.statistics.recognition import viseme_accuracy
 from learn2talk_core.statistics.synchrony import at_shifts, auc, mean_distances, shifted_distances, sync_error
 from learn2talk_core.training.loop import write_curve
@@ -221,6 +221,8 @@ def judge(
                 if reading.frame_logits is not None:
                     logits[name].append(reading.frame_logits)
         correlation, amplitude = lips_agreement(one, made)
+        left, top, right, bottom = face.lips
+        lips = (..., slice(top, bottom), slice(left, right), slice(None))
         drawn = {
             "generated": made,
             "still": videos["still"],
@@ -231,12 +233,12 @@ def judge(
             {
                 "sync": {name: expert_sync_scores(seen[name], heard, speech) for name in videos},
                 "l1": {name: lower_half_l1(other, face.faces) for name, other in drawn.items()},
+                "l1_lips": {name: l1(other[lips], face.faces[lips]) for name, other in drawn.items()},
                 "mouth": {"correlation": correlation, "amplitude": amplitude},
             }
         )
         if one in shown:
             at = np.linspace(0, clip.frames - 1, SHEET_FRAMES).astype(int)
-            left, top, right, bottom = face.lips
             around = [
                 slice(max(0, low - SHEET_MARGIN), high + SHEET_MARGIN) for low, high in ((top, bottom), (left, right))
             ]

@@ -10,8 +10,12 @@ def lower_half_l1(generated: np.ndarray, truth: np.ndarray) -> float:
         generated, truth: (T, H, W, 3), or (H, W, 3) if the picture is the same at all times.
     """
     half = truth.shape[-3] // 2
-    difference = generated[..., half:, :, :].astype(np.float32) - truth[..., half:, :, :]
-    return float(np.abs(difference).mean()) / 255
+    return l1(generated[..., half:, :, :], truth[..., half:, :, :])
+
+
+def l1(generated: np.ndarray, truth: np.ndarray) -> float:
+    """Mean absolute difference of pictures of 0..255, in 0..1; their shapes broadcast."""
+    return float(np.abs(generated.astype(np.float32) - truth).mean()) / 255
 
 
 def mouth_opening_agreement(generated: np.ndarray, truth: np.ndarray) -> tuple[float, float]:

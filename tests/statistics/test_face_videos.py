@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from learn2talk_core.statistics.face_videos import lower_half_l1, mouth_opening_agreement
+from learn2talk_core.statistics.face_videos import l1, lower_half_l1, mouth_opening_agreement
 
 RNG = np.random.default_rng(0)
 
@@ -22,6 +22,7 @@ def test_l1_counts_the_lower_half_only():
     generated[:, 4:6] = 151  # half of the lower half is off by 51 = 0.2
     assert lower_half_l1(generated, truth) == pytest.approx(0.1)
     assert lower_half_l1(generated[0], truth) == pytest.approx(0.1)
+    assert l1(generated, truth) == pytest.approx(np.abs(generated / 255 - truth / 255).mean())
 
 
 def test_mouth_motion_finds_correlation_and_size():
