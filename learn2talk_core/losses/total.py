@@ -25,13 +25,18 @@ class GradientBalance(nn.Module):
     The measurement needs no extra computation: every term gets its own view of the latent states, and a hook on the
     view reads the norm in the backward pass. The weights of step i use the norms up to step i − 1. Norms and weights
     stay on the device of the latent states, so that no step waits for them.
+
+    Args:
+        terms: number of terms.
+        memory: of the running means.
+        scale: the factor by which the caller multiplies the loss before the backward pass, and so the measured norms.
     """
 
     norms: torch.Tensor
 
-    def __init__(self, terms: int, memory: float = 0.9) -> None:
+    def __init__(self, terms: int, memory: float = 0.9, scale: float = 1.0) -> None:
         super().__init__()
-        self.memory = memory
+        self.memory, self.scale = memory, scale
         self.register_buffer("norms", torch.zeros(terms))  # zero: not measured yet
         self._known: set[int] = set()  # terms whose norm was seen to be measured
 
@@ -92,7 +97,7 @@ def overall_loss(
         else:
             if index > 0 and not balance.is_measured(index):  # first step: measure before weighting
                 (gradient,) = torch.autograd.grad(term(latents), latents, retain_graph=True)
-                balance.record(index, gradient.norm().double())
+                balance.record(index, balance.scale * gradient.norm().double())
             share = torch.ones_like(total, dtype=torch.float64)
             if index > 0:  # of the gradient of the vertex loss times its own weight
                 share = balance.share_weight(index) * terms[0][1]

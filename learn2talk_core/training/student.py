@@ -240,9 +240,9 @@ def train_student(
         optimizer = torch.optim.Adam(groups)
     else:
         optimizer = torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.98))
-    balance = GradientBalance(1 + len(extra)) if balanced else None
-    shares = LossShares(description, steps)
     power = 2 if form == "mean" else 1
+    balance = GradientBalance(1 + len(extra), scale=unit**-power) if balanced else None
+    shares = LossShares(description, steps)
     if balance is not None:
         balance.to(device)
     model.train()

@@ -55,6 +55,21 @@ def test_a_share_is_a_share_of_the_gradient_norm() -> None:
     torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-7)
 
 
+def test_a_share_is_right_from_the_first_weighted_step_on() -> None:
+    """The loss of motion in metres is scaled before the backward pass, and with it what that measures."""
+    scale = 0.004**-2
+    balance = GradientBalance(3, scale=scale)
+    h = torch.randn(2, 3, 4, dtype=torch.float64, requires_grad=True)
+    losses = [term(h) for _, _, term in terms(1, 1)]
+    vertex, sync, lipread = (torch.autograd.grad(value, h)[0] for value in losses)
+    expected = vertex + 0.3 * sync * vertex.norm() / sync.norm() + 0.7 * lipread * vertex.norm() / lipread.norm()
+    for step in range(4):
+        loss, _ = overall_loss(h, terms(0.3, 0.7), balance)
+        (total,) = torch.autograd.grad(scale * loss, h)
+        if step:  # before, the vertex loss's norm is not known
+            torch.testing.assert_close(total / scale, expected, rtol=1e-5, atol=1e-7)
+
+
 def test_balance_is_saved_with_the_checkpoint() -> None:
     balance = GradientBalance(3)
     h = torch.ones(1, 2, 2, requires_grad=True) * 3
