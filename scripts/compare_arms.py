@@ -47,10 +47,10 @@ RECOGNISER = "weights/phoneme_head"  # SelfTalk's, if params.yaml names none
 TESTS = ("unseen", "seen")
 CLIPS = 2400  # drawn in a training: 300 steps of 8
 SEEDS = (0, 1, 2)
-# Computing minutes, one thread: of an arm of `CLIPS` clips with its prior, of what Learn2Talk's two losses add, and of
-# predicting and judging (docs/networks.md). They only serve to say how long it will take.
-MINUTES = {"faceformer": 3.0, "selftalk": 6.0, "codetalker": 8.0, "voca": 3.0, "meshtalk": 6.0}
-MINUTES_TAUGHT, MINUTES_JUDGING = 3.0, 3.0
+# Computing minutes of one thread, to say how long it will take: of an arm of `CLIPS` clips with its prior, of what
+# Learn2Talk's two losses add, and of predicting and judging. docs/networks.md says which of them are measured.
+MINUTES = {"faceformer": 3.2, "selftalk": 6.0, "codetalker": 11.0, "voca": 2.4, "meshtalk": 8.0}
+MINUTES_TAUGHT, MINUTES_JUDGING = 3.0, 2.0
 MADE_BY = "python -m scripts.compare"
 
 Result = dict[str, Any]  # what `run_arm` returns
