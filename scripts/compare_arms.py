@@ -114,21 +114,27 @@ def plan(networks: Sequence[str], seeds: Sequence[int], clips: int) -> list[Job]
     """All arms of `networks` with all `seeds`, seed by seed."""
     shared = dataclasses.replace(load_params(stage.Params, "taught_student"), taught_students={})
     threshold = load_params(evaluate.Params, "evaluate").lrp_threshold_mm
+    recipes = {network: recipe_in_params(network) for network in networks}
+    heard = {network: recogniser_of(network) for network in networks}
     jobs = []
     for seed in seeds:
         for arm in arms_of(networks, shared.lambda1, shared.lambda2):
             params = dataclasses.replace(shared, lambda1=arm.lambda1, lambda2=arm.lambda2, seed=seed)
-            recipe = recipe_of(arm, clips)
+            recipe = recipe_of(arm, recipes[arm.network], clips)
             decisive = [dataclasses.asdict(params), dataclasses.asdict(recipe), threshold]
-            decisive += [content(path) for path in (*inputs_of(arm), *recogniser_of(arm), *evaluate.JUDGES)]
+            decisive += [content(path) for path in (*inputs_of(arm), *heard[arm.network], *evaluate.JUDGES)]
             key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
             jobs.append(Job(arm, seed, params, recipe, key))
     return jobs
 
 
-def recipe_of(arm: Arm, clips: int) -> Any:
-    """The network's recipe of params.yaml with as many steps as draw `clips` clips, and the changes of the arm."""
-    recipe = load_params(training_of(arm.network, "--networks").NetworkRecipe, arm.network)
+def recipe_in_params(network: str) -> Any:
+    """The network's recipe of params.yaml."""
+    return load_params(training_of(network, "--networks").NetworkRecipe, network)
+
+
+def recipe_of(arm: Arm, recipe: Any, clips: int) -> Any:
+    """`recipe` with as many steps as draw `clips` clips, and the changes of the arm."""
     steps: dict[str, Any] = {"steps": max(1, round(clips / recipe.batch))}
     steps |= {"epochs": None} if hasattr(recipe, "epochs") else {}
     return dataclasses.replace(recipe, **steps, **dict(arm.changes))
@@ -140,11 +146,11 @@ def inputs_of(arm: Arm) -> list[str]:
     return found + ([stage.LIPREADER, stage.TEACHER] if arm.lambda2 else [])
 
 
-def recogniser_of(arm: Arm) -> list[str]:
-    """The recogniser that SelfTalk listens to."""
-    if arm.network != "selftalk":
+def recogniser_of(network: str) -> list[str]:
+    """The recogniser that SelfTalk listens to; no other network has one."""
+    if network != "selftalk":
         return []
-    named = load_params(motion_prior.Params, "motion_prior").networks.get(arm.network, NOTHING)
+    named = load_params(motion_prior.Params, "motion_prior").networks.get(network, NOTHING)
     return [RECOGNISER if is_nothing(named) else named]
 
 
@@ -240,12 +246,13 @@ def frames_seen(recipe: Any, corpus: Corpus) -> float:
 
 def trained_prior(job: Job, out: Path) -> tuple[str | None, float]:
     """The folder of the network's prior and the seconds of its training; it is trained once per seed."""
-    (arm, seed, _, recipe, _), network, corpus = job, job.arm.network, open_corpus(stage.CORPUS)
+    (arm, seed, _, recipe, _), corpus = job, open_corpus(stage.CORPUS)
+    network = arm.network
     training = training_of(network, "--networks")
     if not hasattr(training, "save_motion_prior"):
         return None, 0.0
     if recipe.prior is None:  # SelfTalk's recogniser
-        (source,) = recogniser_of(arm)
+        (source,) = recogniser_of(network)
         folder = out / f"{network}-{content(source)}"
         if not folder.is_dir():
             with whole_folder(folder) as partial:

@@ -22,7 +22,7 @@ from learn2talk_core.run.files import whole_file
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.students import REFERENCE_ROWS
 from learn2talk_core.video.video_file import write_video
-from scripts.compare_arms import TESTS, Arm, Job, Result, recipe_of
+from scripts.compare_arms import TESTS, Arm, Job, Result, recipe_in_params, recipe_of
 from stages import evaluate
 
 Results = Mapping[Arm, Mapping[int, Result]]  # arm → seed → result, of what is finished
@@ -257,7 +257,8 @@ def cost_table(results: Results) -> str:
 
 def recipe_table(results: Results, clips: int) -> str:
     """Where the recipe of each network differs from its paper's, with the numbers of params.yaml."""
-    recipes = {arm.network: recipe_of(arm, clips) for arm in results if not arm.variant}
+    plain = [arm for arm in results if not arm.variant]
+    recipes = {arm.network: recipe_of(arm, recipe_in_params(arm.network), clips) for arm in plain}
     if not recipes:
         return ""
     fields = {network: dataclasses.asdict(recipe) for network, recipe in recipes.items()}
