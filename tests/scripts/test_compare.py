@@ -3,16 +3,20 @@
 import json
 import re
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
 from ruamel.yaml import YAML
 
 from learn2talk_core.models.lipreader import LipReader, with_head
 from learn2talk_core.models.speech_encoders.loading import save_speech_encoder
 from learn2talk_core.models.syncnet3d import config
-from learn2talk_core.run.errors import BadInput
+from learn2talk_core.report.over_seeds import OverSeeds
 from learn2talk_core.run.weights import save_weights
-from scripts import compare
+from learn2talk_core.training import student
+from scripts import compare, compare_arms, compare_page
 from tests.toy import toy_corpus
 from tests.training.test_student import encoder, syncnet
 
@@ -26,12 +30,14 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as `dvc repro` leaves it, with recipes of a few steps."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
+    compare_arms.content.cache_clear()
     corpus = toy_corpus(tmp_path / "data/corpus")
     (tmp_path / "data/models/speech_encoder").mkdir(parents=True)
     save_speech_encoder("data/models/speech_encoder", encoder())
     for role in ("metric", "loss"):
         save_weights(f"data/models/syncnet3d/{role}", syncnet(corpus), config(syncnet(corpus), "toy"))
     save_weights("data/models/lipreader/metric", with_head(LipReader(**READER), 40), {"reader": READER, "classes": 40})
+    (tmp_path / "weights").symlink_to(ROOT / "weights")
     params = YAML(typ="safe").load((ROOT / "params.yaml").read_text())
     params |= {"lambda1": 0.3, "lambda2": 0.0}
     params["voca"] |= {"batch": 2, "vertex_stride": 1}
@@ -42,42 +48,128 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
-    fixed = ["--clips", "6", "--jobs", "1", "--docs", "docs", "--seeds", "0", "1"]
+def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    fixed = ["--clips", "6", "--jobs", "1", "--docs", "docs", "--networks", "voca", "meshtalk"]
     monkeypatch.setattr("sys.argv", ["compare", *fixed, *words])
-    compare.main()
+    with pytest.raises(SystemExit) as ended:
+        compare.main()
+    return int(ended.value.code or 0)
 
 
-def test_it_trains_judges_and_writes_the_page(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(monkeypatch, "--networks", "voca", "meshtalk")
-    text = (project / "docs/comparison.md").read_text()
+def result(name: str, seed: int = 0) -> dict:
+    return json.loads(Path(f"out/compare/{name}-seed{seed}/result.json").read_text())
+
+
+def test_it_trains_judges_and_writes_the_page(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--seeds", "0") == 0
+    said = capsys.readouterr().out
+    assert "compare: 0 of 48 trainings are finished, 5 are to do: about" in said
+    assert re.search(r"compare: 5 of 5, .*; \d+ minutes passed, about 0 left", said)
+    assert run(monkeypatch, "--seeds", "1") == 0  # another part
+    text = Path("docs/comparison.md").read_text()
     for row in ("VOCA", "VOCA, with Learn2Talk's losses", "MeshTalk", "MeshTalk, without smoothing"):
-        assert text.count(f"| {row} | ") == 7, row  # three tables for each of two tests, and the costs
-    assert "2 seeds, 6 clips drawn" in text
-    (shown,) = re.findall(r"LRP % \|\n.*\n\| VOCA \| .* \| .* \| \**([\d.]+) \[", text.split("## Seen")[0])
+        expected = 6 + 1 + 1 + 2 * ("," in row)  # three tables for each of two tests, styles, costs, changes
+        assert text.count(f"| {row} | ") == expected + (row in ("VOCA", "MeshTalk")), row  # and the recipes
+    assert "6 drawn in each training, seeds 0, 1, commit" in text
+    assert "**Not complete.** 38 trainings are missing" in text
+    assert "- VOCA: seed 2\n" in text
+    assert "- FaceFormer: seed 0, 1, 2\n" in text
+    (shown,) = re.findall(r"LRP % \|\n(?:.*\n)*?\| VOCA \| .* \| .* \| \**([\d.]+) \[", text.split("## Seen")[0])
     assert 0 < float(shown) <= 100
-    assert (project / "docs/comparison.png").stat().st_size > 1000
-    assert (project / "out/compare/side_by_side.mp4").stat().st_size > 1000
-
-    def result(name: str, seed: int = 0) -> dict:
-        return json.loads((project / f"out/compare/{name}-seed{seed}/result.json").read_text())
+    assert re.search(r"\| Truth \| [\d.]+ \| ", text)
+    assert Path("docs/comparison.png").stat().st_size > 1000
+    assert Path("docs/comparison.mp4").stat().st_size > 1000
 
     plain, taught = result("voca"), result("voca-with-Learn2Talk's-losses")
     assert plain["final"]["step"] == 2  # 6 clips, 2 in a batch: 3 steps
     assert "sync" not in plain["final"]
     assert "sync" in taught["final"]
+    assert plain["frames"] == taught["frames"] == result("meshtalk")["frames"]
     assert {row["row"] for row in plain["clips"]["unseen"]} == {"student"}
     smooth, raw = result("meshtalk"), result("meshtalk-without-smoothing")
     assert smooth["prior_seconds"] == raw["prior_seconds"] > 0  # one latent space for both
     assert result("meshtalk", 1)["prior_seconds"] != smooth["prior_seconds"]
     assert "styles" not in smooth["rows"]["unseen"]["student"]  # predicted once: it has no styles
 
-    # what is finished is not made again
-    monkeypatch.setattr(compare.stage, "train_taught_student", None)
-    run(monkeypatch, "--networks", "voca", "meshtalk")
-    assert (project / "docs/comparison.md").read_text() == text
+    check_differences()
+    # what is finished is not made again, unless what decides it has changed
+    monkeypatch.setattr(compare_arms.stage, "train_taught_student", None)
+    assert run(monkeypatch, "--seeds", "0", "1") == 0
+    assert Path("docs/comparison.md").read_text() == text
+    capsys.readouterr()
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("velocity: 10.0", "velocity: 5.0"))
+    assert run(monkeypatch, "--seeds", "0", "--plan") == 0
+    assert "compare: 6 of 48 trainings are finished, 2 are to do" in capsys.readouterr().out
+    assert run(monkeypatch, "--page") == 0
+    assert "| VOCA | " not in Path("docs/comparison.md").read_text()
 
 
-def test_an_unknown_network_is_refused(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BadInput, match=r"expected one of .*meshtalk.*voca, found wav2lip"):
-        run(monkeypatch, "--networks", "wav2lip")
+def check_differences() -> None:
+    """A change is the difference of the two rows' means, over all seeds and in each."""
+    results: dict[compare_arms.Arm, dict[int, dict]] = {}
+    for job in compare_arms.plan(["voca"], [0, 1], 6):
+        found = compare_arms.finished(job, Path("out/compare"))
+        assert found is not None
+        results.setdefault(job.arm, {})[job.seed] = found
+    plain, taught = (compare_page.values_of(own, "seen") for own in results.values())
+    (change,) = compare_page.differences(results, "seen").values()
+    for key in ("lve_mm", "lse_d", "closure_mm"):
+        before, after, difference = plain[key], taught[key], change[key]
+        assert isinstance(before, OverSeeds)
+        assert isinstance(after, OverSeeds)
+        assert isinstance(difference, OverSeeds)
+        assert difference.mean == pytest.approx(after.mean - before.mean, abs=1e-9)
+        assert difference.seeds == pytest.approx(np.subtract(after.seeds, before.seeds), abs=1e-9)
+
+
+def test_a_killed_training_goes_on_and_counts_all_of_its_time(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A kill after the first step: the second run does the other two, and the cost has the time of both."""
+    whole = compare_arms.plan(["voca"], [0], 6)[0]
+    monkeypatch.setattr("learn2talk_core.training.loop.SAVE_SECONDS", 0.0)
+    monkeypatch.setattr("learn2talk_core.training.loop.SAVE_RATIO", 0.0)
+    real, calls = student.update, iter(range(10))
+
+    def update(*arguments: Any, **others: Any) -> None:
+        if next(calls) == 1:
+            raise KeyboardInterrupt
+        real(*arguments, **others)
+
+    monkeypatch.setattr(student, "update", update)
+    with pytest.raises(KeyboardInterrupt):
+        compare_arms.run_arm(whole, Path("out/a"), "a")
+    (checkpoint,) = Path(".scratch").glob("compare-voca-0-*/checkpoint.pt")
+    saved = torch.load(checkpoint, weights_only=True)
+    assert len(saved["history"]) == 1
+    monkeypatch.setattr(student, "update", real)
+    saved["seconds"] += 1000
+    torch.save(saved, checkpoint)
+    resumed = compare_arms.run_arm(whole, Path("out/a"), "a")
+    straight = compare_arms.run_arm(whole, Path("out/b"), "a")
+    assert resumed["clips"] == straight["clips"]
+    assert 1000 < resumed["training_seconds"] < 1000 + 10 * straight["training_seconds"] + 10
+    assert not checkpoint.exists()
+
+
+def test_epochs_of_a_preset_do_not_change_the_budget(project: Path) -> None:
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("epochs: null", "epochs: 100").replace("epochs:\n", "epochs: 100\n"))
+    (arm, *_) = compare_arms.arms_of(["faceformer"], 0.3, 0.1)
+    recipe = compare_arms.recipe_of(arm, compare_arms.recipe_in_params("faceformer"), 80)
+    assert (recipe.steps, recipe.epochs) == (10, None)
+
+
+def test_nothing_finished_is_said(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--page") == 1
+    assert "expected a finished training, found none" in capsys.readouterr().err
+
+
+def test_an_unknown_network_is_refused(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "--networks", "wav2lip") == 1
+    assert re.search(r"expected one of .*meshtalk.*voca, found wav2lip", capsys.readouterr().err)

@@ -1,0 +1,307 @@
+"""The rows of the comparison (`scripts/compare.py`): what is trained, predicted and judged, and what is finished."""
+
+import dataclasses
+import hashlib
+import json
+import statistics
+import subprocess
+import time
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from learn2talk_core.corpus.format import Corpus, open_corpus
+from learn2talk_core.evaluation.judge import judge_clip, open_judging, summarise
+from learn2talk_core.evaluation.predict import Studio, predict_clip, write_motions
+from learn2talk_core.models.students.student import Student
+from learn2talk_core.report.names import row_title
+from learn2talk_core.run.config import load_params
+from learn2talk_core.run.files import read_json, whole_folder, write_json
+from learn2talk_core.run.networks import training_of
+from learn2talk_core.run.paths import NOTHING, is_nothing
+from learn2talk_core.run.progress import progress
+from learn2talk_core.run.weights import frozen, parameter_count
+from learn2talk_core.training.scratch import Scratch, fingerprint, open_scratch
+from scripts.sweep import judge_model
+from stages import evaluate, motion_prior
+from stages import taught_student as stage
+
+# Rows that leave something out, as SelfTalk's Table 4: values that replace those of the network's recipe.
+ABLATIONS: dict[str, dict[str, dict[str, float]]] = {
+    "selftalk": {
+        "without velocity loss": {"velocity_weight": 0.0},
+        "without latent loss": {"latent_weight": 0.0},
+        "without text loss": {"text_weight": 0.0},
+        "without commutative diagram": {"latent_weight": 0.0, "text_weight": 0.0},
+    },
+    "meshtalk": {"without smoothing": {"smoothing": False}},
+}
+# Networks with a row for SyncNet3D's loss alone: a plain critic of synchrony was reported to harm CodeTalker (LVE 3.700
+# → 4.319, a table of CVPR 2025).
+SYNC_ALONE = ("codetalker",)
+TAUGHT = "with Learn2Talk's losses"
+RECOGNISER = "weights/phoneme_head"  # SelfTalk's, if params.yaml names none
+TESTS = ("unseen", "seen")
+CLIPS = 2400  # drawn in a training: 300 steps of 8
+SEEDS = (0, 1, 2)
+# Computing minutes of one thread, to say how long it will take: of an arm of `CLIPS` clips with its prior, of what
+# Learn2Talk's two losses add, and of predicting and judging. docs/networks.md says which of them are measured.
+MINUTES = {"faceformer": 3.2, "selftalk": 6.0, "codetalker": 11.0, "voca": 2.4, "meshtalk": 8.0}
+MINUTES_TAUGHT, MINUTES_JUDGING = 3.0, 2.0
+MADE_BY = "python -m scripts.compare"
+
+Result = dict[str, Any]  # what `run_arm` returns
+
+
+class Arm(NamedTuple):
+    """A row of the comparison: a network, and how its training differs from its paper's.
+
+    Attributes:
+        network: such as "voca".
+        variant: what the row adds or leaves out; empty for the network as in its paper.
+        lambda1, lambda2: weights of Learn2Talk's losses.
+        changes: fields of the network's recipe, and their values.
+    """
+
+    network: str
+    variant: str
+    lambda1: float
+    lambda2: float
+    changes: tuple[tuple[str, float], ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The folder of the arm."""
+        return self.network + (f"-{self.variant.replace(' ', '-')}" if self.variant else "")
+
+    @property
+    def title(self) -> str:
+        """The name of its row."""
+        if (self.network, self.variant) == ("faceformer", TAUGHT):
+            return f"Learn2Talk (FaceFormer {TAUGHT})"
+        return row_title(self.network) + (f", {self.variant}" if self.variant else "")
+
+
+class Job(NamedTuple):
+    """An arm with a seed, everything that decides its result, and a hash of that."""
+
+    arm: Arm
+    seed: int
+    params: stage.Params
+    recipe: Any
+    key: str
+
+    def folder(self, out: Path) -> Path:
+        return out / f"{self.arm.name}-seed{self.seed}"
+
+
+def arms_of(networks: Sequence[str], lambda1: float, lambda2: float) -> list[Arm]:
+    """The rows of the comparison, in order."""
+    arms = []
+    for network in networks:
+        arms += [Arm(network, "", 0.0, 0.0), Arm(network, TAUGHT, lambda1, lambda2)]
+        if network in SYNC_ALONE:
+            arms.append(Arm(network, "with the sync loss alone", lambda1, 0.0))
+        for variant, changes in ABLATIONS.get(network, {}).items():
+            arms.append(Arm(network, variant, 0.0, 0.0, tuple(changes.items())))
+    return arms
+
+
+def plan(networks: Sequence[str], seeds: Sequence[int], clips: int) -> list[Job]:
+    """All arms of `networks` with all `seeds`, seed by seed."""
+    shared = dataclasses.replace(load_params(stage.Params, "taught_student"), taught_students={})
+    threshold = load_params(evaluate.Params, "evaluate").lrp_threshold_mm
+    recipes = {network: recipe_in_params(network) for network in networks}
+    heard = {network: recogniser_of(network) for network in networks}
+    jobs = []
+    for seed in seeds:
+        for arm in arms_of(networks, shared.lambda1, shared.lambda2):
+            params = dataclasses.replace(shared, lambda1=arm.lambda1, lambda2=arm.lambda2, seed=seed)
+            recipe = recipe_of(arm, recipes[arm.network], clips)
+            decisive = [dataclasses.asdict(params), dataclasses.asdict(recipe), threshold]
+            decisive += [content(path) for path in (*inputs_of(arm), *heard[arm.network], *evaluate.JUDGES)]
+            key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
+            jobs.append(Job(arm, seed, params, recipe, key))
+    return jobs
+
+
+def recipe_in_params(network: str) -> Any:
+    """The network's recipe of params.yaml."""
+    return load_params(training_of(network, "--networks").NetworkRecipe, network)
+
+
+def recipe_of(arm: Arm, recipe: Any, clips: int) -> Any:
+    """`recipe` with as many steps as draw `clips` clips, and the changes of the arm."""
+    steps: dict[str, Any] = {"steps": max(1, round(clips / recipe.batch))}
+    steps |= {"epochs": None} if hasattr(recipe, "epochs") else {}
+    return dataclasses.replace(recipe, **steps, **dict(arm.changes))
+
+
+def inputs_of(arm: Arm) -> list[str]:
+    """The folders that a training reads, without the network's prior."""
+    found = [stage.CORPUS, stage.ENCODER, *([stage.SYNCNET3D] if arm.lambda1 else [])]
+    return found + ([stage.LIPREADER, stage.TEACHER] if arm.lambda2 else [])
+
+
+def recogniser_of(network: str) -> list[str]:
+    """The recogniser that SelfTalk listens to; no other network has one."""
+    if network != "selftalk":
+        return []
+    named = load_params(motion_prior.Params, "motion_prior").networks.get(network, NOTHING)
+    return [RECOGNISER if is_nothing(named) else named]
+
+
+def minutes(job: Job) -> float:
+    """About how many minutes of computing an arm takes, on one thread."""
+    clips = job.recipe.steps * job.recipe.batch / CLIPS
+    return clips * (MINUTES[job.arm.network] + MINUTES_TAUGHT * bool(job.arm.lambda1)) + MINUTES_JUDGING
+
+
+@cache
+def content(path: str) -> str:
+    """`fingerprint`, once per path."""
+    return fingerprint(path)
+
+
+def finished(job: Job, out: Path) -> Result | None:
+    """The result of an arm; None if it is not finished, or was made from other parameters or inputs."""
+    file = job.folder(out) / "result.json"
+    result = read_json(file, made_by=MADE_BY) if file.is_file() else {}
+    return result if result.get("key") == job.key else None
+
+
+class CountedScratch(Scratch):
+    """A scratch folder whose checkpoints also know the computing time of the training, so that kills do not hide it."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._before, self._began = 0.0, time.process_time()
+
+    def __enter__(self) -> "CountedScratch":
+        super().__enter__()
+        return self
+
+    def seconds(self) -> float:
+        """Computing time so far."""
+        return self._before + time.process_time() - self._began
+
+    def save(self, state: dict[str, Any]) -> None:
+        super().save({**state, "seconds": self.seconds()})
+
+    def load(self) -> dict[str, Any] | None:
+        saved = super().load()
+        if saved is not None:
+            self._before, self._began = saved["seconds"], time.process_time()
+        return saved
+
+
+def run_arm(job: Job, out: Path, commit: str) -> Result:
+    """Train, predict and judge one arm; returns its costs and one row of scores per test clip."""
+    if (done := finished(job, out)) is not None:
+        return done
+    torch.set_num_threads(1)
+    (arm, seed, params, recipe, _), folder = job, job.folder(out)
+    corpus = open_corpus(stage.CORPUS)
+    prior, prior_seconds = trained_prior(job, out)
+    name = f"compare-{arm.name}-{seed}"
+    scratch = CountedScratch(
+        open_scratch(name, (params, recipe), [*inputs_of(arm), *([prior] if prior else [])]).folder
+    )
+    with scratch:
+        model, history = stage.train_taught_student(params, arm.network, recipe, corpus, scratch, folder.name, prior)
+        seconds = scratch.seconds()
+        frozen(model)
+        spoken = corpus.split("test_seen", "test_unseen")
+        studio = Studio(corpus, model, corpus.train_speakers)
+        bar = progress(spoken, folder.name, unit="clip")
+        write_motions(folder / "predicted", studio, spoken, (predict_clip(studio, clip) for clip in bar))
+        judged = judge_model(corpus, folder / "predicted", tests=TESTS)
+        result = {
+            "key": job.key,
+            "commit": commit,
+            "parameters": parameter_count(model),
+            "frames": frames_seen(recipe, corpus),
+            "prior_frames": 0.0 if recipe.prior is None else frames_seen(recipe.prior, corpus),
+            "training_seconds": seconds,
+            "prior_seconds": prior_seconds,
+            "prediction_ms_per_second": 1000 * prediction_seconds(model, corpus),
+            "final": history[-1],
+            "clips": {test: found.clips for test, found in judged.items()},
+            "rows": {test: found.table for test, found in judged.items()},
+        }
+        write_json(folder / "result.json", result)
+        scratch.remove()
+    return result
+
+
+def frames_seen(recipe: Any, corpus: Corpus) -> float:
+    """The expected number of frames that a training draws: of whole clips, or of windows of `recipe.frames`."""
+    clips = corpus.split("train")
+    length = getattr(recipe, "frames", statistics.mean(clip.frames for clip in clips))
+    return recipe.steps * min(recipe.batch, len(clips)) * length
+
+
+def trained_prior(job: Job, out: Path) -> tuple[str | None, float]:
+    """The folder of the network's prior and the seconds of its training; it is trained once per seed."""
+    (arm, seed, _, recipe, _), corpus = job, open_corpus(stage.CORPUS)
+    network = arm.network
+    training = training_of(network, "--networks")
+    if not hasattr(training, "save_motion_prior"):
+        return None, 0.0
+    if recipe.prior is None:  # SelfTalk's recogniser
+        (source,) = recogniser_of(network)
+        folder = out / f"{network}-{content(source)}"
+        if not folder.is_dir():
+            with whole_folder(folder) as partial:
+                training.save_motion_prior(partial, source, corpus)
+        return str(folder), 0.0
+    text = json.dumps([dataclasses.asdict(recipe.prior), content(stage.CORPUS)], sort_keys=True)
+    folder = out / f"{network}-prior-seed{seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
+    if not (folder / "cost.json").is_file():
+        torch.set_num_threads(1)
+        folder_of_checkpoint = open_scratch(f"compare-prior-{network}-{seed}", recipe.prior, [stage.CORPUS]).folder
+        with CountedScratch(folder_of_checkpoint) as scratch:
+            prior, _ = training.train_motion_prior(
+                corpus, corpus.split("train"), recipe.prior, seed=seed, scratch=scratch, description=f"{network}, prior"
+            )
+            with whole_folder(folder) as partial:
+                training.save_motion_prior(partial / "prior", prior, corpus)
+                write_json(partial / "cost.json", {"seconds": scratch.seconds()})
+            scratch.remove()
+    return f"{folder}/prior", float(read_json(folder / "cost.json", made_by=MADE_BY)["seconds"])
+
+
+def prediction_seconds(model: Student, corpus: Corpus) -> float:
+    """Seconds of computation per second of speech, on one thread: the fastest of three predictions of a test clip.
+    Computing time, because other arms run at the same time."""
+    clip = corpus.split("test_unseen", "test_seen")[0]
+    style, template, times = torch.eye(model.style_count)[:1], corpus.template(clip.speaker), []
+    for _ in range(3):
+        began = time.process_time()
+        states = model.predict_states(corpus.audio(clip), corpus.fps, style, clip.frames, template)
+        model.displacement(states)
+        times.append(time.process_time() - began)
+    return min(times) / (clip.frames / corpus.fps)
+
+
+def judged_references(corpus: Corpus, out: Path) -> dict[str, list[dict[str, Any]]]:
+    """The scores of the true motion and of faces that do not move, by test: one row per clip and reference."""
+    threshold = load_params(evaluate.Params, "evaluate").lrp_threshold_mm
+    decisive = [threshold, *map(content, (stage.CORPUS, *evaluate.JUDGES))]
+    file = out / f"references-{hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]}.json"
+    if not file.is_file():
+        judging, spoken = open_judging(stage.CORPUS, {}, evaluate.JUDGES), corpus.split("test_seen", "test_unseen")
+        bar = progress(spoken, "references", unit="clip")
+        found = [row for clip in bar for row in judge_clip(judging, clip.id, lrp_threshold_mm=threshold)]
+        tests = {test: summarise(corpus, f"test_{test}", found, [], lambda _: [], seed=0).clips for test in TESTS}
+        write_json(file, tests)
+    return read_json(file, made_by=MADE_BY)
+
+
+def current_commit() -> str:
+    """The commit, with a + if tracked files differ from it; "unknown" outside a repository."""
+    found = subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False)
+    return found.stdout.strip() or "unknown"
