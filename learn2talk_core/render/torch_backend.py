@@ -91,8 +91,8 @@ def visible_faces(
     area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)  # negative if counter-clockwise, because y points down
     z = corners[..., 2]
     drawn = (area < -SMALLEST_AREA) & (z > NEAR).all(dim=-1)
-    # What is the largest for the nearest triangle is linear in e_i: 1 / depth, or in the affine case -depth. No test of a
-    # pixel divides.
+    # The nearest triangle has the largest 1 / depth, or in the affine case -depth. Both are linear in e_i, so that
+    # nothing is divided for a pixel and a triangle.
     weights = (1 / z if perspective else -z) / area[..., None]
     search = _searcher(screen.device.type, _nearest_faces, _nearest_in_parts)
     nearness, face = search(corners[..., :2], torch.where(drawn[..., None], weights, torch.nan), height, width)

@@ -1,8 +1,8 @@
 """Collective operations for training on several processes: means of gradients, of logged values and of buffers.
 
 The mean over N processes of the gradients of means over b clips is the gradient of the mean over N·b clips. With one
-process nothing is exchanged and results are bit-identical. accelerate does the exchange, of tensors where they are: what
-lies on the CPU is exchanged there, without waiting for a GPU.
+process nothing is exchanged and results are bit-identical. accelerate does the exchange; tensors on the CPU are
+exchanged there, without waiting for a GPU.
 """
 
 from collections.abc import Iterable, Mapping

@@ -14,7 +14,7 @@ from typing import TypeVar
 from learn2talk_core.run.errors import BadInput
 
 TIMEOUT = timedelta(minutes=30)  # how long a process waits for the others to reach the same point
-BACKEND = "cuda:nccl,cpu:gloo"  # on GPUs: each tensor is exchanged where it is, numbers on the CPU without a wait for the GPU
+BACKEND = "cuda:nccl,cpu:gloo"  # of processes on GPUs, for tensors there and for numbers on the CPU
 ADDRESS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what the launchers set
 _rank, _count = 0, 1
 

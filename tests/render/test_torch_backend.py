@@ -8,10 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from learn2talk_core.render import torch_backend
 from learn2talk_core.render.camera import Camera
 from learn2talk_core.render.rasterise import rasterise
 from learn2talk_core.render.render import render
-from learn2talk_core.render import torch_backend
 from learn2talk_core.render.torch_backend import MOST_TESTS, barycentrics_of, visible_faces
 from tests.render.meshes import bumpy_sphere, slope, triangle_soup
 
