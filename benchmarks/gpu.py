@@ -5,9 +5,9 @@
 Every network is trained for some steps at the size of its paper (FLAME's 5,023 vertices, wav2vec 2.0 base, the LRS3 lip
 reader, Wav2Lip's official width): its speed, its peak memory, the share of time in which the GPU waits, and the largest
 relative difference of the first ten losses from those on the CPU, which should be below 1e-3. These ten steps have a
-smaller batch, and no dropout and augmentation, whose random numbers differ between devices. Then rendering, the roll-out
-of 10 s of speech, and the number of kernels that are launched one by one for a roll-out in training. Goals are printed
-beside the numbers. After `--minutes`, what is left is skipped.
+smaller batch, and no dropout and augmentation, whose random numbers differ between devices. Then rendering, the
+roll-out of 10 s of speech, and the number of kernels that are launched one by one for a roll-out in training. Goals are
+printed beside the numbers. After `--minutes`, what is left is skipped.
 
 The share of waiting is that of the time between the first and the last kernel of some steps in which none runs. Speeds
 are with torch's defaults, which use TF32 in convolutions; losses are compared without. LEARN2TALK_PRECISION=bf16

@@ -81,7 +81,7 @@ def joined() -> Iterator[None]:
     each = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
     cpu = device_for_each(each).type == "cpu"
     try:
-        state = PartialState(cpu=cpu, timeout=TIMEOUT, **({} if cpu else {"backend": BACKEND}))
+        state = PartialState(cpu=cpu, timeout=TIMEOUT, backend=None if cpu else BACKEND)
     except (RuntimeError, ValueError) as error:
         raise lost(error) from error
     _rank, _count = state.process_index, state.num_processes

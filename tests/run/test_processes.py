@@ -63,7 +63,7 @@ def test_on_gpus_tensors_of_the_cpu_can_be_exchanged_too(monkeypatch):
             assert (processes.rank(), processes.count(), device.run_device().type) == (1, 2, "meta")
     gpu, cpu = asked
     assert gpu == {"cpu": False, "timeout": processes.TIMEOUT, "backend": "cuda:nccl,cpu:gloo"}
-    assert cpu == {"cpu": True, "timeout": processes.TIMEOUT}
+    assert cpu == {"cpu": True, "timeout": processes.TIMEOUT, "backend": None}
 
 
 def test_a_half_told_rendezvous_is_told(monkeypatch):
