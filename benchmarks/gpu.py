@@ -5,8 +5,9 @@
 Every network is trained for some steps at the size of its paper (FLAME's 5,023 vertices, wav2vec 2.0 base, the LRS3 lip
 reader, Wav2Lip's official width): its speed, its peak memory, the share of time in which the GPU waits, and the largest
 relative difference of the first ten losses from those on the CPU, which should be below 1e-3. These ten steps have a
-smaller batch, and no dropout and augmentation, whose random numbers differ between devices. Then rendering, and the
-roll-out of 10 s of speech. Goals are printed beside the numbers. After `--minutes`, what is left is skipped.
+smaller batch, and no dropout and augmentation, whose random numbers differ between devices. Then rendering, the
+roll-out of 10 s of speech, and the number of kernels that are launched one by one for a roll-out in training. Goals are
+printed beside the numbers. After `--minutes`, what is left is skipped.
 
 The share of waiting is that of the time between the first and the last kernel of some steps in which none runs. Speeds
 are with torch's defaults, which use TF32 in convolutions; losses are compared without. LEARN2TALK_PRECISION=bf16
@@ -30,6 +31,7 @@ import torch
 from torch import Tensor
 from torch.optim.optimizer import register_optimizer_step_post_hook
 from torch.profiler import ProfilerActivity, profile
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.decode import model as new_decoder
 from benchmarks.decode import peak_kilobytes
@@ -464,6 +466,29 @@ def roll_out_seconds(size: Size, device: torch.device) -> tuple[float, float]:
         return seconds, float((decoder.states(audio, style).cpu() - known).abs().max())
 
 
+class Launches(TorchDispatchMode):
+    """Counts the operations inside the block that launch a kernel: all that are no views, and do not only allocate."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        views = any(result.alias_info and not result.alias_info.is_write for result in func._schema.returns)
+        self.count += not (views or func.__name__.startswith(("empty", "new_empty", "_unsafe_view", "detach")))
+        return func(*args, **(kwargs or {}))
+
+
+def training_launches(size: Size, batch: int, frames: int) -> tuple[int, int]:
+    """Kernels that Python and autograd launch for the roll-out of a training step, forward and backward. They are
+    counted on the CPU, where the same operations are called."""
+    decoder = new_decoder(size.vertices, 64, Wav2Vec2SpeechEncoder.from_numbers(**CALM, **SMALL)).train()
+    decoder.dropout = 0.0
+    with Launches() as forward:
+        states = decoder.states(torch.randn(batch, frames, decoder.speech_encoder.width), torch.eye(SPEAKERS)[:batch])
+    with Launches() as backward:
+        states.sum().backward()
+    return forward.count, backward.count
+
+
 def fastest(run: Callable[[], Tensor], device: torch.device, times: int = 5) -> float:
     """Seconds of the fastest of some runs, after a first one."""
     found = []
@@ -522,8 +547,12 @@ def main(minutes: float, only: Sequence[str]) -> int:
 
         def roll_out() -> None:
             seconds, apart = roll_out_seconds(size, device)
+            launches = sum(training_launches(size, 1, size.frames))
             row(
-                f"roll-out of {size.rolled} frames", f"{1000 * seconds:.1f} ms", f"states differ by {apart:.1e} at most"
+                f"roll-out of {size.rolled} frames",
+                f"{1000 * seconds:.1f} ms",
+                f"states differ by {apart:.1e} at most",
+                f"in training {launches:,} kernels for {size.frames} frames",
             )
 
         jobs: list[tuple[str, Callable[[], None]]] = [

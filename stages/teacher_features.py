@@ -14,6 +14,7 @@ import torch
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.corpus.phonemes import PHONEMES, frame_labels, visemes_of
 from learn2talk_core.models.lipreader import FPS, load_lipreader, load_units, read_lips
+from learn2talk_core.run.device import run_device, sent
 from learn2talk_core.run.files import write_json
 from learn2talk_core.run.paths import CORPUS, LIPREADER, METRICS, MOUTHS, TEACHER_FEATURES
 from learn2talk_core.run.progress import progress
@@ -36,6 +37,9 @@ class Params:
 def main(params: Params) -> str:
     mouths, corpus = open_mouths(MOUTHS), open_corpus(CORPUS)
     reader, head = load_lipreader(READER)
+    for network in (reader, head):
+        if network is not None:
+            network.to(run_device())
     units = load_units(READER)  # characters of a published reader; None for one that reads phonemes
     spoken = {clip.id: clip for clip in corpus.clips}
     said: list[Sequence[object]] = []
@@ -61,7 +65,8 @@ def main(params: Params) -> str:
             if params.features == "encoder":
                 yield clip, reading.features
             else:
-                yield clip, reader.features(torch.from_numpy(grey).float()[None] / 255, params.features)[0].numpy()
+                shown = sent(torch.from_numpy(grey), run_device()).float()[None] / 255
+                yield clip, reader.features(shown, params.features)[0].cpu().numpy()
 
     write_teacher_features(OUT, features(), kind=params.features, fps=FPS, dtype=params.dtype)
     recognised: dict[str, float] = {"clips": len(said)}

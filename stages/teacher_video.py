@@ -16,6 +16,7 @@ from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, load_generator, one_shot, sound_for
 from learn2talk_core.run.clip_map import map_clips
+from learn2talk_core.run.device import run_device
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
 from learn2talk_core.run.paths import CORPUS, TEACHER, TEACHER_VIDEO, is_nothing
@@ -105,9 +106,10 @@ def open_workshop(params: Params, scratch: Path) -> Workshop:
     stills = choose_stills(corpus.templates, open_talking_video(params.stills), params.still)
     if params.kind == "wav2lip":
         generator, inputs = load_generator(TEACHER)
+        generator.to(run_device())
         encoder = None
         if inputs.states and not is_nothing(params.hears):
-            encoder = load_speech_encoder(params.hears).eval()
+            encoder = load_speech_encoder(params.hears).eval().to(run_device())
 
         def spoken(clip: Clip, audio: np.ndarray, still: Still) -> Made:
             return wav2lip_film(clip, audio, still, generator, inputs, encoder), ""

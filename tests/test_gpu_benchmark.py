@@ -99,3 +99,19 @@ def test_the_report_of_a_gpu(capsys: pytest.CaptureFixture[str], monkeypatch: py
         "the GPU waits 25%; 100 epochs of VOCASET in 21 min, goal 30: reached",
         "10 losses differ from the CPU's by 2.0e-03 at most, goal 0.001: NOT EQUAL",
     ]
+
+
+def test_launches_are_counted() -> None:
+    weight = torch.randn(4, 3, requires_grad=True)
+    with gpu.Launches() as forward:
+        product = torch.randn(2, 3) @ weight.T  # the numbers, the product; the transpose is a view
+        total = product.relu().sum()
+    assert forward.count == 4
+    with gpu.Launches() as backward:
+        total.backward()
+    assert backward.count == 3  # of ones, through relu, for the weight
+
+
+def test_launches_of_the_roll_out_hardly_grow_with_the_batch() -> None:
+    one, four = (sum(gpu.training_launches(gpu.TINY, batch, 12)) for batch in (1, 4))
+    assert four == one + 3 * 12  # query, key and value are copied

@@ -14,6 +14,7 @@ from torch import nn
 
 from learn2talk_core.audio.mel import mel_spectrogram, mel_windows, window_starts
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
+from learn2talk_core.run.device import device_of, sent
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.weights import load_network, save_weights
 
@@ -248,7 +249,7 @@ def heard_at(sound: np.ndarray, frames: np.ndarray, inputs: Inputs) -> np.ndarra
 def hidden_states(encoder: SpeechEncoder, wave: np.ndarray, frames: int) -> np.ndarray:
     """The sound (samples,) at 16 kHz of a clip of T = `frames` → (2 T, C) float16: state k is of the time k / 50 s."""
     states = encoder.hidden_states(wave)
-    return encoder.resample(states, STATES_PER_FRAME * frames, STATES_PER_FRAME * VIDEO_FPS).half().numpy()
+    return encoder.resample(states, STATES_PER_FRAME * frames, STATES_PER_FRAME * VIDEO_FPS).half().cpu().numpy()
 
 
 def sound_for(inputs: Inputs, wave: np.ndarray, frames: int, encoder: SpeechEncoder | None) -> np.ndarray:
@@ -265,7 +266,7 @@ def sound_for(inputs: Inputs, wave: np.ndarray, frames: int, encoder: SpeechEnco
     return hidden_states(encoder, wave, frames)
 
 
-@torch.inference_mode()
+@torch.no_grad()
 def one_shot(
     generator: Wav2Lip, still: np.ndarray, sound: np.ndarray, frames: int, inputs: Inputs, *, batch: int = 32
 ) -> np.ndarray:
@@ -276,7 +277,7 @@ def one_shot(
     more firmly closed, in the shapes that the generator has learnt.
 
     Args:
-        generator: in evaluation mode.
+        generator: in evaluation mode, on any device.
         still: (96, 96, 3) uint8 RGB.
         sound: of the clip; see `sound_for`.
         frames: T, number of frames to make.
@@ -286,12 +287,13 @@ def one_shot(
     Returns:
         (T, 96, 96, 3) uint8 RGB.
     """
-    reference = to_tensor(still, bgr=inputs.bgr)
+    device = device_of(generator)
+    reference = sent(to_tensor(still, bgr=inputs.bgr), device)
     faces = torch.cat([masked(reference), reference])[None]
     faces = faces.contiguous(memory_format=torch.channels_last)
     skips = generator.encode_faces(faces)
     heard = [torch.from_numpy(heard_at(sound, at.numpy(), inputs)) for at in torch.arange(frames).split(batch)]
-    embedded = torch.cat([generator.audio_encoder(part) for part in heard])
+    embedded = torch.cat([generator.audio_encoder(sent(part, device)) for part in heard])
     if inputs.gain != 1:
         middle = embedded.mean(dim=0)
         embedded = torch.relu(middle + inputs.gain * (embedded - middle))

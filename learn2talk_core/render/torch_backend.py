@@ -19,6 +19,7 @@ from learn2talk_core.render.camera import Camera, axes, project
 from learn2talk_core.render.rasterise import NEAR, SMALLEST_AREA
 from learn2talk_core.render.shading import Light
 from learn2talk_core.run.device import sent
+from learn2talk_core.run.progress import log
 
 ANY_TRIANGLE = ((0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (1.0, 0.0, 1.0))
 MOST_TESTS = 1 << 24  # of pixels against triangles at a time where they are kept in memory: 128 MB for each term
@@ -83,41 +84,71 @@ def visible_faces(
     screen: Tensor, triangles: Tensor, height: int, width: int, perspective: bool
 ) -> tuple[Tensor, Tensor]:
     """`pix_to_face` (int64) and `depth` of `rasterise.Fragments`, with back faces skipped."""
-    search = _searcher(screen.device.type, _nearest_faces)
-    step = len(screen) if screen.is_cuda else max(1, MOST_TESTS // max(1, height * width * len(triangles)))
-    parts = [
-        search(screen[first : first + step], triangles, height, width, perspective)
-        for first in range(0, len(screen), step)
-    ]
-    face, depth = (torch.cat(part) for part in zip(*parts, strict=True))
+    # In double precision products of single-precision coordinates are exact, so that e_i of an edge is the negative of
+    # e_i in the neighbouring triangle, and no pixel between them is missed, even where multiply and add are fused.
+    corners = _at(screen.double(), triangles.expand(len(screen), -1, -1))  # (N, F, 3, 3)
+    (ax, bx, cx), (ay, by, cy) = corners[..., 0].unbind(-1), corners[..., 1].unbind(-1)
+    area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)  # negative if counter-clockwise, because y points down
+    z = corners[..., 2]
+    drawn = (area < -SMALLEST_AREA) & (z > NEAR).all(dim=-1)
+    # The nearest triangle has the largest 1 / depth, or in the affine case -depth. Both are linear in e_i, so that
+    # nothing is divided for a pixel and a triangle.
+    weights = (1 / z if perspective else -z) / area[..., None]
+    search = _searcher(screen.device.type, _nearest_faces, _nearest_in_parts)
+    nearness, face = search(corners[..., :2], torch.where(drawn[..., None], weights, torch.nan), height, width)
+    depth = torch.where(face < 0, torch.inf, 1 / nearness if perspective else -nearness)
     return face.unflatten(1, (height, width)), depth.unflatten(1, (height, width)).to(screen.dtype)
 
 
 @cache
-def _searcher(device: str, search: Callable[..., Any]) -> Callable[..., Any]:
-    return torch.compile(search, dynamic=True) if device == "cuda" else search
+def _searcher(device: str, search: Callable[..., Any], plain: Callable[..., Any]) -> Callable[..., Any]:
+    """On CUDA `search`, compiled; elsewhere, and if it cannot be compiled, `plain`, which computes the same."""
+    if device != "cuda":
+        return plain
+    chosen = [torch.compile(search, dynamic=True)]
+
+    def run(*given: Any) -> Any:
+        try:
+            return chosen[0](*given)
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:  # no Triton, or no C compiler for its launcher
+            if chosen[0] is plain:
+                raise
+            log.warning("rendering is not compiled, and slow: %s", str(error).strip().splitlines()[0])
+            chosen[0] = plain
+            return plain(*given)
+
+    return run
 
 
-def _nearest_faces(
-    screen: Tensor, triangles: Tensor, height: int, width: int, perspective: bool
-) -> tuple[Tensor, Tensor]:
-    """Number of the nearest triangle (-1: none) and its depth, (N, height · width)."""
-    # In double precision products of single-precision coordinates are exact, so that e_i of an edge is the negative of
-    # e_i in the neighbouring triangle, and no pixel between them is missed, even where multiply and add are fused.
-    corners = _at(screen.double(), triangles.expand(len(screen), -1, -1))[:, None]  # (N, 1, F, 3, 3)
-    pixel = torch.arange(height * width, device=screen.device)[:, None]
-    x = corners[..., 0] - (pixel % width + 0.5)[..., None]
-    y = corners[..., 1] - (pixel // width + 0.5)[..., None]
-    (x0, x1, x2), (y0, y1, y2), (z0, z1, z2) = (c.unbind(-1) for c in (x, y, corners[..., 2]))
+def _nearest_in_parts(corners: Tensor, weights: Tensor, height: int, width: int) -> tuple[Tensor, ...]:
+    """`_nearest_faces`, of a few frames at a time, for as much memory as `MOST_TESTS`."""
+    step = max(1, MOST_TESTS // max(1, height * width * corners.shape[1]))
+    parts = zip(corners.split(step), weights.split(step), strict=True)
+    nearness, face = zip(*(_nearest_faces(*part, height, width) for part in parts), strict=True)
+    return torch.cat(nearness), torch.cat(face)
+
+
+def _nearest_faces(corners: Tensor, weights: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]:
+    """The nearest triangle at each pixel.
+
+    Args:
+        corners: (N, F, 3, 2) float64 pixels.
+        weights: (N, F, 3) of e_0, e_1, e_2; NaN for triangles that are not drawn.
+
+    Returns:
+        Their largest weighted sum, and the number of its triangle (-1: none), (N, height · width).
+    """
+    pixel = torch.arange(height * width, device=corners.device)[:, None]
+    x = corners[:, None, ..., 0] - (pixel % width + 0.5)[..., None]  # (N, H·W, F, 3)
+    y = corners[:, None, ..., 1] - (pixel // width + 0.5)[..., None]
+    (x0, x1, x2), (y0, y1, y2), (w0, w1, w2) = (c.unbind(-1) for c in (x, y, weights[:, None]))
     e0, e1, e2 = x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0
-    (ax, bx, cx), (ay, by, cy) = corners[..., 0].unbind(-1), corners[..., 1].unbind(-1)
-    area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)  # negative if counter-clockwise, because y points down
-    drawn = (area < -SMALLEST_AREA) & (z0 > NEAR) & (z1 > NEAR) & (z2 > NEAR)
-    inside = drawn & (e0 <= 0) & (e1 <= 0) & (e2 <= 0)
-    total = e0 / z0 + e1 / z1 + e2 / z2 if perspective else e0 + e1 + e2
-    z = (e0 + e1 + e2) / total if perspective else (e0 * z0 + e1 * z1 + e2 * z2) / total
-    depth, face = torch.where(inside, z, torch.inf).min(dim=-1)
-    return torch.where(depth < torch.inf, face, -1), depth
+    nearness = e0 * w0 + e1 * w1 + e2 * w2
+    inside = (e0 <= 0) & (e1 <= 0) & (e2 <= 0) & (nearness == nearness)
+    nearest, face = torch.where(inside, nearness, -torch.inf).max(dim=-1)
+    return nearest, torch.where(nearest > -torch.inf, face, -1)
 
 
 def barycentrics_of(screen: Tensor, triangles: Tensor, pix_to_face: Tensor, perspective: bool) -> Tensor:
@@ -200,7 +231,7 @@ def _silhouettes(
     face = face.clamp_min(0)
     found, edge = torch.zeros_like(walking), torch.zeros((*face.shape, 2), dtype=torch.int64, device=screen.device)
     state = walking, face, found, edge
-    step = _searcher(screen.device.type, _walk_step)
+    step = _searcher(screen.device.type, _walk_step, _walk_step)
     for _ in range(LONGEST_WALK):
         state = step(*state, screen[..., :2], facing, triangles, neighbours, goal, line, start, direction, axis)
     _, _, found, edge = state

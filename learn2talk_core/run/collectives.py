@@ -1,7 +1,8 @@
 """Collective operations for training on several processes: means of gradients, of logged values and of buffers.
 
 The mean over N processes of the gradients of means over b clips is the gradient of the mean over N·b clips. With one
-process nothing is exchanged and results are bit-identical. accelerate does the exchange.
+process nothing is exchanged and results are bit-identical. accelerate does the exchange; tensors on the CPU are
+exchanged there, without waiting for a GPU.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,7 +11,6 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from learn2talk_core.run.device import run_device
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.processes import all_answer, count
 
@@ -20,9 +20,9 @@ def mean_gradients(parameters: Iterable[nn.Parameter]) -> None:
     if count() == 1:
         return
     parameters = [p for p in parameters if p.requires_grad]
-    known = parameters[0].new_tensor([p.grad is not None for p in parameters])
-    flat = torch.cat([known, *((torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters)])
-    known, *means = _reduced(flat, "mean").split([len(parameters), *(p.numel() for p in parameters)])
+    known = _reduced(torch.tensor([float(p.grad is not None) for p in parameters]), "sum").tolist()
+    flat = torch.cat([(torch.zeros_like(p) if p.grad is None else p.grad).flatten() for p in parameters])
+    means = _reduced(flat, "mean").split([p.numel() for p in parameters])
     for p, some, mean in zip(parameters, known, means, strict=True):
         p.grad = mean.view_as(p) if some else None
 
@@ -31,7 +31,7 @@ def mean_values(values: Mapping[str, float]) -> dict[str, float]:
     """Each number's mean over the processes."""
     if count() == 1:
         return dict(values)
-    mean = _reduced(torch.tensor(list(values.values()), dtype=torch.float64, device=run_device()), "mean")
+    mean = _reduced(torch.tensor(list(values.values()), dtype=torch.float64), "mean")
     return dict(zip(values, mean.tolist(), strict=True))
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from learn2talk_core.run.errors import BadInput
 
 VARIABLE = "LEARN2TALK_DEVICE"
+OUT_OF_MEMORY = ("out of memory", "ALLOC_FAILED")  # in the messages of CUDA and its libraries
 _inside: torch.device | None = None  # the device of the innermost `using`
 
 
@@ -85,7 +86,7 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
 
 @contextmanager
 def enough_memory(where: str, lower: str) -> Iterator[None]:
-    """Inside the block, raise `BadInput` if the device runs out of memory.
+    """Inside the block, raise `BadInput` if the device runs out of memory, or has none left for this process.
 
     Args:
         where: what was computed.
@@ -93,13 +94,18 @@ def enough_memory(where: str, lower: str) -> Iterator[None]:
     """
     try:
         yield
-    except torch.OutOfMemoryError as error:
+    except RuntimeError as error:
         device = run_device()
-        free, total = torch.cuda.mem_get_info(device)
-        own = torch.cuda.memory_reserved(device)
-        others = max(0, total - free - own)
-        found = f"{total / 1e9:.1f} GB, of which this process has {own / 1e9:.1f} and others {others / 1e9:.1f}"
-        fix = f"Lower {lower}."
-        if others > own:
+        if device.type == "cpu" or not any(words in str(error) for words in OUT_OF_MEMORY):
+            raise
+        name, found, fix = f"{device}", "none that is free", f"Lower {lower}."
+        filled = True  # so much that CUDA, or a library of it, could not even start
+        if isinstance(error, torch.OutOfMemoryError):
+            free, total = torch.cuda.mem_get_info(device)
+            own = torch.cuda.memory_reserved(device)
+            others = max(0, total - free - own)
+            found = f"{total / 1e9:.1f} GB, of which this process has {own / 1e9:.1f} and others {others / 1e9:.1f}"
+            name, filled = device_name(device), others > own
+        if filled:
             fix = f"Wait for the other processes, choose another GPU ({VARIABLE}=cuda:1), or lower {lower}."
-        raise BadInput(where, expected=f"enough memory on {device_name(device)}", found=found, fix=fix) from error
+        raise BadInput(where, expected=f"enough memory on {name}", found=found, fix=fix) from error

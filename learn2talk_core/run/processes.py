@@ -14,6 +14,7 @@ from typing import TypeVar
 from learn2talk_core.run.errors import BadInput
 
 TIMEOUT = timedelta(minutes=30)  # how long a process waits for the others to reach the same point
+BACKEND = "cuda:nccl,cpu:gloo"  # of processes on GPUs, for tensors there and for numbers on the CPU
 ADDRESS = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what the launchers set
 _rank, _count = 0, 1
 
@@ -80,7 +81,7 @@ def joined() -> Iterator[None]:
     each = int(os.environ.get("LOCAL_WORLD_SIZE", os.environ["WORLD_SIZE"]))
     cpu = device_for_each(each).type == "cpu"
     try:
-        state = PartialState(cpu=cpu, timeout=TIMEOUT)
+        state = PartialState(cpu=cpu, timeout=TIMEOUT, backend=None if cpu else BACKEND)
     except (RuntimeError, ValueError) as error:
         raise lost(error) from error
     _rank, _count = state.process_index, state.num_processes

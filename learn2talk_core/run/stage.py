@@ -7,6 +7,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 from learn2talk_core.run import processes
@@ -50,7 +51,8 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | s
             if isinstance(roles, str) and role not in (known := getattr(values, roles)):
                 expected = f"one of {', '.join(known) or 'none'}"
                 raise BadInput(f"params.yaml: {roles}", expected=expected, found=repr(role), fix="Add it there.")
-            made = main(values, *([role] if role else []))
+            with _enough_memory(label):
+                made = main(values, *([role] if role else []))
             seconds = time.perf_counter() - start
             memory = peak_memory_mb()
             place = f"{roles.removeprefix('taught_')}/{role}" if isinstance(roles, str) else label
@@ -76,6 +78,15 @@ def _place_of_networks() -> dict[str, str]:
 
     found = {"device": device_name(run_device())}
     return found | {"precision": run_precision()} if "learn2talk_core.training.loop" in sys.modules else found
+
+
+def _enough_memory(label: str) -> AbstractContextManager[None]:
+    """One message if the device's memory is not enough, wherever in the stage; nothing for a stage without torch."""
+    if "torch" not in sys.modules:
+        return nullcontext()
+    from learn2talk_core.run.device import enough_memory
+
+    return enough_memory(label, "its batch sizes or workers in params.yaml")
 
 
 def peak_memory_mb() -> float:

@@ -1,12 +1,14 @@
 """The renderer in plain torch against the compiled kernels of the CPU, which have their own golden images and twins."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from learn2talk_core.render import torch_backend
 from learn2talk_core.render.camera import Camera
 from learn2talk_core.render.rasterise import rasterise
 from learn2talk_core.render.render import render
@@ -120,3 +122,52 @@ def test_many_frames_are_searched_in_parts(monkeypatch):
     parts = visible_faces(screen, triangles, 12, 12, True)
     assert MOST_TESTS > 5 * 30 * 144
     assert all(torch.equal(a, b) for a, b in zip(whole, parts, strict=True))
+
+
+def test_the_searches_compile_as_one_graph_each(monkeypatch):
+    """As on CUDA, with any sizes, but without Triton: torch traces and then calls its own operations."""
+
+    def compiled(search, **options):
+        return torch.compile(search, backend="aot_eager", fullgraph=True, dynamic=True)
+
+    fast = cache(lambda _, search, plain: compiled(search))
+    pictures = []
+    for searcher in (torch_backend._searcher, fast):
+        monkeypatch.setattr(torch_backend, "_searcher", searcher)
+        for size in (12, 16):
+            vertices, faces, colours = bumpy_sphere(torch.float32)
+            vertices.requires_grad_()
+            image = render(vertices, faces, colours, CAMERA, size, size + 2, backend="torch")
+            image.square().sum().backward()
+            pictures += [image.detach(), vertices.grad]
+    for plain, other in zip(pictures[:4], pictures[4:], strict=True):
+        torch.testing.assert_close(other, plain, rtol=1e-6, atol=1e-7)
+
+
+def test_a_machine_that_cannot_compile_still_renders(monkeypatch, caplog):
+    def broken(search, **options):
+        def call(*given):
+            raise RuntimeError("Failed to find C compiler. Please specify via CC environment variable.\nMore")
+
+        return call
+
+    monkeypatch.setattr(torch, "compile", broken)
+    search = torch_backend._searcher.__wrapped__("cuda", lambda x: x, lambda x: x + 1)
+    assert [search(1), search(2)] == [2, 3]
+    assert caplog.messages == [
+        "rendering is not compiled, and slow: Failed to find C compiler. Please specify via CC environment variable."
+    ]
+    wrong = torch_backend._searcher.__wrapped__("cuda", lambda x: x, broken(None))
+    with pytest.raises(RuntimeError, match="Failed to find"):
+        wrong(1)
+    with pytest.raises(RuntimeError, match="Failed to find"):
+        wrong(1)
+
+
+def test_memory_that_is_not_enough_is_no_reason_to_try_what_needs_more(monkeypatch):
+    def full(*given):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(torch, "compile", lambda search, **options: full)
+    with pytest.raises(torch.OutOfMemoryError):
+        torch_backend._searcher.__wrapped__("cuda", full, lambda: None)()

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+from learn2talk_core.run import collectives
+from tests.fake_device import DEVICE, fake_device
 from tests.ranks import ended, start
 from tests.toy import toy_corpus
 from tests.training import in_two
@@ -103,3 +105,25 @@ def test_a_syncnet3d_follows_one_process_with_twice_the_clips(ranks: Ranks, fold
     assert two[0] == pytest.approx(one[0], rel=0.01)
     np.testing.assert_allclose(two, one, rtol=0.1)
     assert one[-1] < 0.7 * one[0]
+
+
+def test_gradients_are_averaged_without_waiting_for_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two processes with the same gradients, on the imitated device."""
+    monkeypatch.setattr(collectives, "count", lambda: 2)
+    exchanged = []
+
+    def reduced(tensor: torch.Tensor, how: str) -> torch.Tensor:
+        exchanged.append((tensor.device.type, how))
+        return tensor.clone() if how == "mean" else 2 * tensor
+
+    monkeypatch.setattr(collectives, "_reduced", reduced)
+    with fake_device() as waits:
+        network, unused = torch.nn.Linear(3, 2).to(DEVICE), torch.nn.Linear(3, 2).to(DEVICE)
+        network(torch.ones(1, 3, device=DEVICE)).sum().backward()
+        waits.clear()
+        collectives.mean_gradients([*network.parameters(), *unused.parameters()])
+        assert not waits
+        assert unused.weight.grad is None
+        assert network.bias.grad is not None
+        assert network.bias.grad.tolist() == [1.0, 1.0]
+    assert exchanged == [("cpu", "sum"), ("fake", "mean")]

@@ -1,9 +1,11 @@
+import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
 
 from learn2talk_core.run import device as module
+from learn2talk_core.run import stage
 from learn2talk_core.run.device import (
     VARIABLE,
     device_for_each,
@@ -77,6 +79,40 @@ def test_on_the_cpu_nothing_is_copied() -> None:
     assert sent(tensor, torch.device("cpu")) is tensor
     assert device_of(network) == torch.device("cpu")
     assert device_name(torch.device("cpu")) == "cpu"
+
+
+@pytest.mark.parametrize("error", ["CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling"])
+def test_a_gpu_on_which_cuda_cannot_even_start(error: str) -> None:
+    """Nothing more is asked of it, because that would fail in the same way."""
+    with pytest.raises(BadInput, match=r"predict: expected enough memory on cuda:1, found none that is free\. Wait"):
+        with using("cuda:1"), enough_memory("predict", "workers"):
+            raise RuntimeError(error)
+
+
+def test_other_errors_stay_as_they_are() -> None:
+    for device, text in (("cuda", "CUDA error: an illegal memory access"), ("cpu", "out of memory")):
+        with pytest.raises(RuntimeError, match=text), using(device), enough_memory("predict", "workers"):
+            raise RuntimeError(text)
+
+
+def test_a_stage_says_so_wherever_memory_runs_out(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also outside of steps, such as when the weights are sent to a GPU that others fill."""
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", SimpleNamespace(name="stages.evaluate"))
+    monkeypatch.setattr(sys, "argv", ["evaluate"])
+    monkeypatch.setattr(stage, "load_params", lambda *_: None)
+    monkeypatch.setattr(module, "device_name", lambda _: "a GPU")
+
+    def main(_: None) -> str:
+        raise RuntimeError("CUDA error: out of memory")
+
+    with using("cuda"), pytest.raises(SystemExit):
+        stage.run(main, type(None))
+    assert capsys.readouterr().err == (
+        "evaluate: evaluate: expected enough memory on cuda, found none that is free. Wait for the other processes, "
+        "choose another GPU (LEARN2TALK_DEVICE=cuda:1), or lower its batch sizes or workers in params.yaml.\n"
+    )
 
 
 @pytest.mark.parametrize(

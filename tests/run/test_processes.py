@@ -1,6 +1,8 @@
+import accelerate
 import pytest
+import torch
 
-from learn2talk_core.run import processes
+from learn2talk_core.run import device, processes
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file, whole_folder
 from tests.ranks import ended, start
@@ -38,6 +40,30 @@ def test_accelerate_that_started_only_one_process_is_told(monkeypatch):
     with pytest.raises(BadInput, match=r"found one, because --cpu starts only one\. Write --multi_gpu"):
         with processes.joined():
             pass
+
+
+def test_on_gpus_tensors_of_the_cpu_can_be_exchanged_too(monkeypatch):
+    asked = []
+
+    class State:
+        device, process_index, num_processes = torch.device("meta"), 1, 2
+
+        def __init__(self, **wanted):
+            asked.append(wanted)
+
+        def destroy_process_group(self):
+            pass
+
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("MASTER_ADDR", "127.0.0.1"), ("MASTER_PORT", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(accelerate, "PartialState", State)
+    for place in ("cuda", "cpu"):
+        monkeypatch.setattr(device, "device_for_each", lambda _, place=place: torch.device(place))
+        with processes.joined():
+            assert (processes.rank(), processes.count(), device.run_device().type) == (1, 2, "meta")
+    gpu, cpu = asked
+    assert gpu == {"cpu": False, "timeout": processes.TIMEOUT, "backend": "cuda:nccl,cpu:gloo"}
+    assert cpu == {"cpu": True, "timeout": processes.TIMEOUT, "backend": None}
 
 
 def test_a_half_told_rendezvous_is_told(monkeypatch):
