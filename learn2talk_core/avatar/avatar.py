@@ -108,7 +108,7 @@ def load_avatar(folder: str | Path) -> Avatar:
     )
 
 
-def on_device(avatar: Avatar, device: torch.device | str) -> Avatar:
+def avatar_on(avatar: Avatar, device: torch.device | str) -> Avatar:
     """The avatar with its splats on a device: the backend `gsplat` draws those on CUDA."""
     return replace(avatar, splats=BoundSplats(*(part.to(device) for part in avatar.splats)))
 
@@ -122,7 +122,7 @@ def draw_avatar(
     background: tuple[float, float, float] = WHITE,
     backend: str = "cpu",
 ) -> SplatPicture:
-    """One picture of the avatar with its mesh at `vertices` (V, 3), drawn where its splats are: `on_device`."""
+    """One picture of the avatar with its mesh at `vertices` (V, 3), drawn where its splats are: `avatar_on`."""
     if vertices.shape != avatar.template.shape:
         raise BadInput(
             "avatar",

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from learn2talk_core.avatar.avatar import as_bytes, draw_avatar, load_avatar, on_device, save_avatar
+from learn2talk_core.avatar.avatar import as_bytes, avatar_on, draw_avatar, load_avatar, save_avatar
 from learn2talk_core.avatar.baking import baked, turned_harmonics
 from learn2talk_core.render.pinhole import orbiting
 from learn2talk_core.render.splats import Splats, draw_splats, spherical_harmonics
@@ -69,7 +69,7 @@ def test_an_avatar_on_a_device_is_drawn_there(monkeypatch):
     view, vertices = orbiting(FRONT, 20, 24, 0.4), moving_octahedron().vertices(1)
     expected = as_bytes(draw_avatar(small_avatar(), vertices, view))
     with fake_device():
-        there = on_device(small_avatar(), DEVICE)
+        there = avatar_on(small_avatar(), DEVICE)
         drawn = as_bytes(draw_avatar(there, vertices, view, backend="gsplat"))
     assert np.abs(drawn.astype(int) - expected).max() <= 1
 
