@@ -6,6 +6,7 @@ names; they must be of the corpus's mesh.
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 from learn2talk_core.avatar.avatar import load_avatar
 from learn2talk_core.avatar.judging import judge_avatar, judged_page, load_avatar_judges, write_beside_mesh
@@ -24,7 +25,7 @@ TURN_SIZE = 256  # pixels
 class AvatarReportSettings:
     """A report of params.yaml."""
 
-    split: str
+    split: Literal["train", "validation", "test_seen", "test_unseen"]
     clips: int
 
 

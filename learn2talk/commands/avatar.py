@@ -141,10 +141,14 @@ def _flame(arguments: argparse.Namespace) -> int:
 
 def _judge(arguments: argparse.Namespace) -> int:
     from learn2talk_core.avatar.avatar import load_avatar
-    from learn2talk_core.avatar.judging import WAYS, judge_avatar, load_avatar_judges, write_beside_mesh
-    from learn2talk_core.corpus.format import open_corpus
+    from learn2talk_core.avatar.judging import WAYS, judge_avatar, load_avatar_judges, misread_more, write_beside_mesh
+    from learn2talk_core.corpus.format import SPLITS, open_corpus
     from learn2talk_core.run.files import check_file, write_json
 
+    _at_least("--clips", arguments.clips, 1)
+    if arguments.split not in SPLITS:
+        expected = f"one of {', '.join(SPLITS)}"
+        raise BadInput("--split", expected=expected, found=arguments.split, fix="Choose one of them.")
     for path in filter(None, (arguments.json, arguments.video)):
         check_file(path)
     avatar, corpus = load_avatar(arguments.avatar), open_corpus(arguments.corpus)
@@ -153,7 +157,7 @@ def _judge(arguments: argparse.Namespace) -> int:
         row = scores[way]
         said = "" if row["lipread_error"] is None else f", lip reading error {row['lipread_error']:.3f}"
         print(f"{way}: LSE-D {row['lse_d']:.3f}, LSE-C {row['lse_c']:.3f}, lag {row['lag_ms']:.0f} ms{said}")
-    more = "" if scores["more_misread"] is None else f"; lip reading error {100 * scores['more_misread']:+.1f} %"
+    more = "" if scores["more_misread"] is None else f"; lip reading error {misread_more(scores)}"
     print(f"splats beside mesh: lags differ by at most {scores['lag_difference_ms']:.0f} ms{more}")
     if arguments.json:
         write_json(arguments.json, scores)

@@ -4,7 +4,7 @@ of GaussianAvatars), `mesh.npz` and `avatar.json`.
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +108,11 @@ def load_avatar(folder: str | Path) -> Avatar:
     )
 
 
+def avatar_on(avatar: Avatar, device: torch.device | str) -> Avatar:
+    """The avatar with its splats on a device: the backend `gsplat` draws those on CUDA."""
+    return replace(avatar, splats=BoundSplats(*(part.to(device) for part in avatar.splats)))
+
+
 @torch.no_grad()
 def draw_avatar(
     avatar: Avatar,
@@ -117,7 +122,7 @@ def draw_avatar(
     background: tuple[float, float, float] = WHITE,
     backend: str = "cpu",
 ) -> SplatPicture:
-    """One picture of the avatar with its mesh at `vertices` (V, 3)."""
+    """One picture of the avatar with its mesh at `vertices` (V, 3), drawn where its splats are: `avatar_on`."""
     if vertices.shape != avatar.template.shape:
         raise BadInput(
             "avatar",
@@ -125,11 +130,13 @@ def draw_avatar(
             found=f"{len(vertices)}",
             fix="Drive it with a student of the same topology.",
         )
-    frames = triangle_frames(torch.from_numpy(np.asarray(vertices, np.float32)), torch.from_numpy(avatar.faces).long())
+    device = avatar.splats.position.device
+    points, faces = torch.from_numpy(np.asarray(vertices, np.float32)), torch.from_numpy(avatar.faces)
+    frames = triangle_frames(points.to(device), faces.to(device).long())
     splats = in_world(avatar.splats, frames, view, degree=avatar.degree, local=avatar.local)
     return draw_splats(splats, view, background, backend=backend)
 
 
 def as_bytes(picture: SplatPicture) -> np.ndarray:
     """uint8 (H, W, 3)."""
-    return (255 * picture.image.clamp(0, 1) + 0.5).to(torch.uint8).numpy()
+    return (255 * picture.image.clamp(0, 1) + 0.5).to(torch.uint8).cpu().numpy()

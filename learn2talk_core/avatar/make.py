@@ -92,7 +92,7 @@ def train_avatar(
     for split, name in (("val", "views"), ("test", "expressions")):
         if by_split[split]:
             metrics[name] = judge_views(avatar, by_split[split], motion.vertices)
-    metrics["speed"] = measure_speed(avatar, by_split["train"][0], motion.vertices)
+    metrics["speed"] = measure_speed(avatar, by_split["train"], motion.vertices)
     return avatar, metrics, history
 
 

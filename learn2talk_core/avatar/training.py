@@ -41,7 +41,7 @@ SSIM_SHARE = 0.2
 FARTHEST, POSITION_WEIGHT = 1.0, 0.01
 LARGEST, SCALE_WEIGHT = 0.6, 1.0
 LEAST_OPACITY = 0.005  # of a splat that is kept
-KEPT_PICTURES = 2048  # in memory
+KEPT_BYTES = 1 << 29  # of pictures in memory
 REPEATS = 5  # of what is timed
 
 
@@ -168,12 +168,13 @@ def train_splats(
     triangles, kept = torch.from_numpy(np.asarray(faces, np.int64)), torch.from_numpy(protected)
     growing = GrowingSplats(one_per_triangle(len(faces), schedule.degree))
     extent = scene_extent(views)
+    largest = max(3 * view.camera.height * view.camera.width for view in views)
 
     @lru_cache(maxsize=256)
     def frames(time: int) -> TriangleFrames:
         return triangle_frames(torch.from_numpy(vertices(time)), triangles)
 
-    @lru_cache(maxsize=KEPT_PICTURES)
+    @lru_cache(maxsize=KEPT_BYTES // largest)
     def picture(number: int) -> Tensor:
         return torch.from_numpy(read_picture(views[number]))
 
@@ -214,10 +215,11 @@ def _pulled(
     return drawn.image.detach(), float(loss.detach())
 
 
-def measure_speed(avatar: Avatar, view: View, vertices: Callable[[int], np.ndarray]) -> dict[str, float]:
-    """Speed at the size of a picture, with the finished splats: `frames_per_second` of drawing from vertices to bytes,
-    `training_pictures_per_second`, both the fastest of some; `height` and `width`; and the largest memory of this
-    process so far, `peak_memory_mb`."""
+def measure_speed(avatar: Avatar, views: Sequence[View], vertices: Callable[[int], np.ndarray]) -> dict[str, float]:
+    """Speed at the size of the largest picture, with the finished splats: `frames_per_second` of drawing from vertices
+    to bytes, `training_pictures_per_second`, both the fastest of some; `height` and `width`; and the largest memory of
+    this process so far, `peak_memory_mb`."""
+    view = max(views, key=lambda one: one.camera.height * one.camera.width)  # close-ups are smaller
     moved, target = vertices(view.time), read_picture(view)
     frames = triangle_frames(torch.from_numpy(moved), torch.from_numpy(avatar.faces).long())
     growing, wanted = GrowingSplats(avatar.splats), torch.from_numpy(target).float() / 255

@@ -6,6 +6,7 @@ gsplat ends a splat where its 3 σ box ends, rounded up to tiles, not at 3 σ: a
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -27,18 +28,18 @@ def draw_with_gsplat(
     """As `splats.draw_splats`; tensors on a CUDA device."""
     rasterization = _gsplat()
     _demand_cuda(position)
-    pose = torch.eye(4).to(position)
-    pose[:3, :3] = torch.from_numpy(view.rotation)
-    pose[:3, 3] = torch.from_numpy(view.translation)
+    matrix = np.eye(4)
+    matrix[:3, :3], matrix[:3, 3] = view.rotation, view.translation
     (fx, fy), (cx, cy) = view.focal, view.centre
-    lens = position.new_tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+    numbers = matrix, [[fx, 0, cx], [0, fy, cy], [0, 0, 1]], [background]
+    pose, lens, behind = (torch.from_numpy(np.array(some, np.float64)).to(position) for some in numbers)
     if shift is not None:  # gsplat has no such input; a shift by pixels is one of the centres across the view
         depth = position @ pose[2, :3] + pose[2, 3]
         across = torch.stack([shift[:, 0] / fx, shift[:, 1] / fy], dim=1) * depth[:, None]
         position = position + across @ pose[:2, :3]
     image, alpha, about = rasterization(
         position, rotation, scale, opacity, colour, pose[None], lens[None], view.width, view.height,
-        near_plane=near, backgrounds=position.new_tensor(background)[None], packed=False,
+        near_plane=near, backgrounds=behind, packed=False,
     )  # fmt: skip
     visible = (about["radii"][0].reshape(len(position), -1) > 0).all(dim=1)
     return image[0], 1 - alpha[0, ..., 0].detach(), visible

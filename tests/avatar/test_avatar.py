@@ -1,15 +1,18 @@
 import json
+import sys
+from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
 
-from learn2talk_core.avatar.avatar import draw_avatar, load_avatar, save_avatar
+from learn2talk_core.avatar.avatar import as_bytes, avatar_on, draw_avatar, load_avatar, save_avatar
 from learn2talk_core.avatar.baking import baked, turned_harmonics
 from learn2talk_core.render.pinhole import orbiting
 from learn2talk_core.render.splats import Splats, draw_splats, spherical_harmonics
 from learn2talk_core.run.errors import BadInput
 from tests.avatar.scene import FRONT, moving_octahedron, small_avatar
+from tests.fake_device import DEVICE, fake_device
 
 WHITE = (1.0, 1.0, 1.0)
 
@@ -45,6 +48,30 @@ def test_damaged_folders_are_refused(tmp_path):
 def test_another_mesh_is_refused():
     with pytest.raises(BadInput, match="a mesh of 6 vertices, which its splats are bound to"):
         draw_avatar(small_avatar(), np.zeros((7, 3), np.float32), orbiting(FRONT, 16, 16, 0.0))
+
+
+def test_an_avatar_on_a_device_is_drawn_there(monkeypatch):
+    """By a stand-in for gsplat, which takes tensors of the device only."""
+
+    def rasterization(means, quats, scales, opacities, colors, viewmats, Ks, width, height, **_):
+        assert {part.device for part in (means, quats, scales, opacities, colors, viewmats, Ks)} == {DEVICE}
+        splats = Splats(*(part.cpu() for part in (means, scales, quats, opacities, colors)))
+        drawn = draw_splats(splats, view, WHITE)
+        return (part.to(DEVICE) for part in (drawn.image[None], 1 - drawn.light[None, ..., None], drawn.visible[None]))
+
+    def with_radii(*args, **kwargs):
+        image, alpha, visible = rasterization(*args, **kwargs)
+        return image, alpha, {"radii": visible}
+
+    monkeypatch.setitem(sys.modules, "gsplat", ModuleType("gsplat"))
+    sys.modules["gsplat"].rasterization = with_radii
+    monkeypatch.setattr("learn2talk_core.render.gsplat_backend._demand_cuda", lambda position: None)
+    view, vertices = orbiting(FRONT, 20, 24, 0.4), moving_octahedron().vertices(1)
+    expected = as_bytes(draw_avatar(small_avatar(), vertices, view))
+    with fake_device():
+        there = avatar_on(small_avatar(), DEVICE)
+        drawn = as_bytes(draw_avatar(there, vertices, view, backend="gsplat"))
+    assert np.abs(drawn.astype(int) - expected).max() <= 1
 
 
 @pytest.mark.parametrize("degree", [1, 2, 3])

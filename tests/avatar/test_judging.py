@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from learn2talk.cli import main
 from learn2talk_core.avatar.avatar import Avatar
 from learn2talk_core.avatar.judging import (
     AvatarJudges,
@@ -49,12 +50,14 @@ def test_scores_of_both_ways(tmp_path):
     assert scores["splats"]["lse_d"] != scores["mesh"]["lse_d"]
     misread, mesh = (scores[way]["lipread_error"] for way in ("splats", "mesh"))
     assert scores["more_misread"] == pytest.approx(misread / mesh - 1)
+    assert scores["more_misread_interval"] == pytest.approx([misread / mesh - 1] * 2)  # of one clip
 
 
 def test_the_page_has_both_ways_the_goals_and_the_speed():
     row = {"lse_d": 0.7, "lse_c": 0.3, "lag_ms": -9.6, "lipread_error": 0.525, "viseme_accuracy": None}
     scores = {
-        "clips": 3, "splats": row, "mesh": {**row, "lipread_error": 0.5}, "lag_difference_ms": 8.2, "more_misread": 0.05
+        "clips": 3, "splats": row, "mesh": {**row, "lipread_error": 0.5}, "lag_difference_ms": 8.2,
+        "more_misread": 0.05, "more_misread_interval": [-0.014, 0.1],
     }  # fmt: skip
     speed = {
         "frames_per_second": 71.6, "training_pictures_per_second": 9.04, "height": 256, "width": 320,
@@ -71,7 +74,8 @@ def test_the_page_has_both_ways_the_goals_and_the_speed():
     ):
         assert line in page.splitlines(), line
     assert (
-        "8 ms (goal: one frame, 40 ms). Lip reading error relative to the mesh's: +5.0 % (goal: at most +5 %)" in page
+        "8 ms (goal: one frame, 40 ms). Lip reading error relative to the mesh's: +5.0 % (95 %: -1.4 to +10.0 %);"
+        in page
     )
     assert "9000 splats. 72 frames a second drawn, 9.0 pictures a second trained, at 320 × 256; 812 MB" in page
     assert "relative to the mesh's: –" in judged_page(
@@ -99,3 +103,12 @@ def test_another_mesh_or_short_clips_are_refused(tmp_path):
         judge_avatar(other, corpus, corpus.split("test_seen"), judges())
     with pytest.raises(BadInput, match="found 0 shorter ones"):
         judge_avatar(avatar, corpus, [], judges())
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "text"),
+    [("--split", "unseen", "expected one of train, validation"), ("--clips", "0", "--clips: expected at least 1")],
+)
+def test_the_command_refuses_before_it_judges(capsys, option, value, text):
+    assert main(["avatar", "judge", "nothing", option, value]) == 1
+    assert text in capsys.readouterr().err

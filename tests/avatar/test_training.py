@@ -1,6 +1,7 @@
 """An avatar learns pictures that a known avatar drew; a killed training goes on."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from learn2talk_core.avatar.training import (
     GrowingSplats,
     decibels,
     judge_views,
+    measure_speed,
     picture_loss,
     regulariser,
     scene_extent,
@@ -24,7 +26,7 @@ from learn2talk_core.avatar.views import read_mesh_motion, read_views
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.training import loop
 from learn2talk_core.training.scratch import Scratch
-from tests.avatar.scene import some_splats, write_small_views
+from tests.avatar.scene import small_avatar, some_splats, write_small_views
 
 SCHEDULE = AvatarSchedule(
     steps=220, degree=1, degree_every=60, densify_from=40, densify_until=150, densify_every=20, most=120,
@@ -62,8 +64,6 @@ def test_learns_held_out_views_and_expressions(folder, tmp_path):
 def test_a_killed_training_goes_on_to_the_same_result(folder, tmp_path, monkeypatch):
     """Killed after 100 of its steps: the resumed run equals one that was not killed, byte for byte."""
     views, motion = [view for view in read_views(folder) if view.split == "train"], read_mesh_motion(folder)
-    from dataclasses import replace
-
     short = replace(SCHEDULE, steps=120)
     monkeypatch.setattr(loop, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr(loop, "SAVE_RATIO", 0.0)
@@ -99,6 +99,14 @@ def test_moments_of_kept_splats_survive_density_control():
     moment = growing.optimiser.state[growing.splats.position]["exp_avg"]
     assert torch.equal(moment, torch.cat([old[[3, 4]], torch.zeros(1, 3)]))
     assert growing.pull.seen.tolist() == [0, 0, 0]
+
+
+def test_speed_is_that_of_the_largest_picture(folder):
+    near, head = [view for view in read_views(folder) if view.split == "train"][:2]
+    near = replace(near, camera=replace(near.camera, height=16, width=16))  # not read
+    speed = measure_speed(small_avatar(), [near, head], read_mesh_motion(folder).vertices)
+    assert (speed["height"], speed["width"]) == (32, 32)
+    assert speed["frames_per_second"] > 0
 
 
 def test_losses_in_closed_form():

@@ -1,6 +1,7 @@
 """The stage of a splat avatar, which exists only for the avatars that params.yaml names."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -8,6 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from learn2talk_core.avatar.avatar import load_avatar, save_avatar
+from learn2talk_core.avatar.own_head import HeadSession
 from learn2talk_core.run.errors import BadInput
 from stages import avatar, avatar_report
 from tests.avatar.scene import sheet_avatar, write_small_views
@@ -34,6 +36,18 @@ def test_trains_judges_and_leaves_nothing_else(tmp_path: Path, monkeypatch: pyte
     assert "psnr" in Path("metrics/curves/avatars/head.csv").read_text().splitlines()[0]
     assert cv2.imread("metrics/plots/avatars/head.png").shape == (3 * 32, 6 * 32, 3)
     assert not any(Path(".scratch").iterdir())
+
+
+def test_without_pictures_the_embedded_head_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    small = partial(HeadSession, cameras=2, close=1, expressions=2, held_out_expressions=4, size=32)
+    monkeypatch.setattr(avatar, "HeadSession", small)
+    settings = avatar.AvatarSettings(images=None, flame=None, steps=2, most=100, refine=1.0)
+    avatar.main(avatar.Params(seed=3, avatars={"head": settings}), "head")
+    metrics = json.loads(Path("metrics/avatars/head.json").read_text())
+    assert metrics["pictures"] == 2 * (2 + 1)
+    assert (metrics["speed"]["height"], metrics["speed"]["width"]) == (32, 32)  # not those of the close-ups
+    assert metrics.keys() > {"views", "expressions"}
 
 
 def test_the_report_judges_and_shows_an_avatar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
