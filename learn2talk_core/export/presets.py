@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from learn2talk_core.animation.animation import Animation
-from learn2talk_core.animation.blend_shapes import ARKIT, BlendShapes
+from learn2talk_core.animation.blend_shapes import ARKIT, OCULUS, BlendShapes
 from learn2talk_core.animation.curves import arkit_weights
-from learn2talk_core.animation.visemes import OCULUS, rhubarb_cues, viseme_weights, vrm_weights
+from learn2talk_core.animation.visemes import rhubarb_cues, viseme_weights, vrm_weights
 from learn2talk_core.export.geometry import check_animation, suffixed, write_sound
 from learn2talk_core.export.gltf import GlbFile
 from learn2talk_core.run.files import whole_file, write_json

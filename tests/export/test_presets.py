@@ -5,9 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from learn2talk_core.animation.blend_shapes import ARKIT
+from learn2talk_core.animation.blend_shapes import ARKIT, OCULUS
 from learn2talk_core.animation.curves import arkit_weights
-from learn2talk_core.animation.visemes import OCULUS, viseme_weights, vrm_weights
+from learn2talk_core.animation.visemes import viseme_weights, vrm_weights
 from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.export.presets import (
     metahuman_curves,
