@@ -27,7 +27,7 @@ EXAMPLES = """formats:
   mp4 npy npz obj ply usd flame
   glb glb-exact fbx                    an avatar with ARKit's targets, the exact motion, the avatar by Blender
   onto                                 your own avatar, given with --onto
-  arkit metahuman visemes vrm rhubarb unity godot      curves
+  arkit metahuman visemes vrm rhubarb unity godot talkinghead      curves
 
 examples:
   learn2talk animate speech.wav -o out/
