@@ -21,7 +21,8 @@ from pathlib import Path
 import torch
 
 from learn2talk.api import export, load
-from learn2talk_core.animation.control import Control, controlled, parse_gains, with_phonemes
+from learn2talk_core.animation.control import controlled, with_phonemes
+from learn2talk_core.animation.settings import Control, parse_gains
 from learn2talk_core.evaluation.motion_sync import open_scorer
 from learn2talk_core.evaluation.real_speech import judge_recording, judged_json, read_set, table, true_motion
 from learn2talk_core.models.phoneme_head import SpeechRecogniser, load_recogniser

@@ -16,17 +16,18 @@ from learn2talk.commands.options import (
 from learn2talk_core.run.paths import CORPUS, OUT
 
 if TYPE_CHECKING:
-    from learn2talk_core.animation.control import Control
+    from learn2talk_core.animation.settings import Control
     from learn2talk_core.animation.transcript import Aligner
     from learn2talk_core.export.animate_files import AnimatedLine
     from learn2talk_core.export.formats import Writer
     from learn2talk_core.export.mp4 import Picture
 
+MESHES = (".obj", ".ply")
 EXAMPLES = """formats:
   mp4 npy npz obj ply usd flame
   glb glb-exact fbx                    an avatar with ARKit's targets, the exact motion, the avatar by Blender
   onto                                 your own avatar, given with --onto
-  arkit metahuman visemes vrm rhubarb unity godot      curves
+  arkit metahuman visemes vrm rhubarb unity godot talkinghead      curves
 
 examples:
   learn2talk animate speech.wav -o out/
@@ -125,7 +126,9 @@ def _add_control(parser: argparse.ArgumentParser) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    _check_early(arguments)
+    formats = [name.strip() for name in (arguments.format or ("onto" if arguments.onto else "mp4")).split(",")]
+    _check_early(arguments, formats)
+    control = _control(arguments)
     from contextlib import ExitStack
 
     from learn2talk_core.export.animate_files import VIDEO_LIFE, animate_files
@@ -134,13 +137,12 @@ def run(arguments: argparse.Namespace) -> int:
     picture = parse_picture(arguments.size, arguments.background, arguments.camera)
     writers, writers_about = ({}, {}) if arguments.avatar is None else _avatar_writers(arguments, picture)
     aligner, aligned_by = _aligner()
-    formats = arguments.format or ("onto" if arguments.onto else "mp4")
     results = []
     with ExitStack() as stack:
         made = animate_files(
             arguments.audio,
             arguments.out,
-            formats=[*dict.fromkeys(name.strip() for name in formats.split(",")), *_onto(arguments, formats)],
+            formats=list(dict.fromkeys([*formats, *(["onto"] if arguments.onto else [])])),
             style=arguments.style,
             fps=arguments.fps,
             chunk=arguments.chunk,
@@ -153,7 +155,7 @@ def run(arguments: argparse.Namespace) -> int:
             writers_about=writers_about,
             life=life_of(arguments),
             shown_life=life_of(arguments, VIDEO_LIFE),
-            control=_control(arguments),
+            control=control,
             text=_text(arguments.text),
             aligner=aligner,
             aligned_by=aligned_by,
@@ -174,21 +176,23 @@ def run(arguments: argparse.Namespace) -> int:
     return _report(results)
 
 
-def _onto(arguments: argparse.Namespace, formats: str) -> list[str]:
-    return ["onto"] if arguments.onto and "onto" not in formats.split(",") else []
-
-
-def _check_early(arguments: argparse.Namespace) -> None:
+def _check_early(arguments: argparse.Namespace, formats: list[str]) -> None:
     """Say what is missing before the libraries are loaded, which takes seconds."""
     from pathlib import Path
 
+    from learn2talk_core.export.blender import need_blender
     from learn2talk_core.run.errors import BadInput
     from learn2talk_core.run.find_model import find_model
 
-    for option in ("edits", "onto", "shapes", "flame"):
-        path = getattr(arguments, option)
+    given = [(option, getattr(arguments, option)) for option in ("edits", "onto", "shapes", "flame")]
+    given += [("face", arguments.template)] if Path(arguments.template or "").suffix.lower() in MESHES else []
+    given += [("text", arguments.text)] if (arguments.text or "").endswith(".txt") else []
+    for option, path in given:
         if path is not None and not Path(path).is_file():
             raise BadInput(path, expected=f"a file for --{option}", found="nothing", fix="Check the path.")
+    if arguments.avatar is not None and not Path(arguments.avatar).is_dir():
+        fix = "Make one: learn2talk avatar train."
+        raise BadInput(arguments.avatar, expected="a folder for --avatar", found="nothing", fix=fix)
     names = [Path(source).stem for source in arguments.audio]
     absent = [source for source in arguments.audio if source != "-" and not Path(source).exists()]
     if absent and len(set(names)) == len(names):
@@ -196,11 +200,13 @@ def _check_early(arguments: argparse.Namespace) -> None:
             absent[0], expected="a sound file, or a folder with sounds", found="nothing", fix="Check the path."
         )
     find_model(arguments.model)
+    if "fbx" in formats:
+        need_blender()
 
 
 def _control(arguments: argparse.Namespace) -> "Control":
-    from learn2talk_core.animation.control import Control, parse_gains
     from learn2talk_core.animation.edits import parse_expressions, read_edits
+    from learn2talk_core.animation.settings import Control, parse_gains
 
     edits = parse_expressions(arguments.expression)
     edits += read_edits(arguments.edits) if arguments.edits else ()

@@ -5,11 +5,13 @@ A JSON file is a list of entries, or an object with the list under `edits`:
     [{"shape": "jawOpen", "from": 1.2, "to": 2.0, "gain": 1.3},
      {"shape": "lips", "gain": 1.1, "offset": 0.02},
      {"shape": "browInnerUp", "keys": [[0.5, 0], [0.7, 0.6], [1.4, 0]]},
-     {"expression": "smile", "from": 2, "to": 4, "strength": 0.5}]
+     {"expression": "smile", "from": 2, "to": 4, "strength": 0.5},
+     {"expression": "sad", "keys": [[4, 0], [5, 0.8], [7, 0]]}]
 
 A CSV file has the same columns, one entry a row, and for keys the columns `shape,time,value`, one key a row. Times are
 seconds of the sound; without them an entry holds from start to end. A shape is one of ARKit's or a group (jaw, lips,
-cheeks, tongue, brows, eyes). Entries are applied in their order.
+cheeks, tongue, brows, eyes). Keys of a shape take the place of its curve, or with a gain are added to gain × curve.
+Keys of an expression are its strength. Entries are applied in their order.
 """
 
 import csv
@@ -61,7 +63,7 @@ class Edit:
         start, end: seconds.
         gain: factor on the weights.
         offset: added to them.
-        keys: (n, 2) seconds and weights, which replace the weights between the first and the last; or None.
+        keys: (n, 2) seconds and weights that are added, too, between the first and the last; or None.
         fade: seconds in which the entry sets in and ends.
     """
 
@@ -79,12 +81,11 @@ class Edit:
         columns = [ARKIT.index(name) for name in self.weights]
         size = np.array(list(self.weights.values()))
         old = curves[:, columns].astype(np.float64)
-        if self.keys is None:
-            share, new = self._share(times, self.start, self.end), self.gain * old + self.offset * size
-        else:
+        start, end, added = self.start, self.end, np.full(len(curves), self.offset)
+        if self.keys is not None:
             at, value = np.array(self.keys).T
-            share = self._share(times, at[0], at[-1])
-            new = np.interp(times, at, value)[:, None] * size
+            start, end, added = at[0], at[-1], added + np.interp(times, at, value)
+        share, new = self._share(times, start, end), self.gain * old + added[:, None] * size
         result = curves.astype(np.float64)
         result[:, columns] = np.clip(old + share[:, None] * (new - old), 0, 1)
         return result
@@ -104,19 +105,26 @@ def groups_of(name: str) -> list[str]:
     return [] if own is None else [own]
 
 
-def expression(name: str, strength: float = 1.0, start: float = -math.inf, end: float = math.inf) -> Edit:
-    """An expression over the speech, such as smile; `strength` 0 … 2, 1 is clear."""
+def expression(
+    name: str,
+    strength: float = 1.0,
+    start: float = -math.inf,
+    end: float = math.inf,
+    keys: tuple[tuple[float, float], ...] | None = None,
+    fade: float = 2 * FADE,
+) -> Edit:
+    """An expression over the speech, such as smile; `strength` 0 … 2, 1 is clear, or `keys` of seconds and strength."""
     if name not in EXPRESSIONS:
         raise BadInput("expression", expected=f"one of {', '.join(EXPRESSIONS)}", found=name, fix="Choose one.")
-    if not 0 <= strength <= 2:
-        raise BadInput(
-            "expression", expected=f"a strength of 0 … 2 for {name}", found=f"{strength:g}", fix="1 is clear."
-        )
+    for value in [strength] if keys is None else [value for _, value in keys]:
+        if not 0 <= value <= 2:
+            expected = f"a strength of 0 … 2 for {name}"
+            raise BadInput("expression", expected=expected, found=f"{value:g}", fix="1 is clear.")
     weights: dict[str, float] = {}
     for shape, weight in EXPRESSIONS[name].items():
         for whole in [shape] if shape in ARKIT else [f"{shape}Left", f"{shape}Right"]:
             weights[whole] = weight
-    return Edit(weights, start, end, offset=strength, fade=2 * FADE)
+    return Edit(weights, start, end, offset=strength if keys is None else 0.0, keys=keys, fade=fade)
 
 
 def parse_expressions(text: str) -> tuple[Edit, ...]:
@@ -193,21 +201,30 @@ def _edit(where: str, entry: Any) -> Edit:
     start, end = numbers.get("from", -math.inf), numbers.get("to", math.inf)
     if start > end:
         raise BadInput(where, expected="from before to", found=f"{start:g} and {end:g}", fix=FIX)
+    keys = _keys(where, entry["keys"]) if "keys" in entry else None
+    fade = numbers.get("fade", 2 * FADE if "expression" in entry else FADE)
+    if fade < 0:
+        raise BadInput(where, expected="a fade of 0 or more", found=f"{fade:g}", fix=FIX)
+    other = {"gain", "offset"} if "expression" in entry else {"strength"}
+    other |= {"from", "to", "strength"} if keys is not None else set()
+    if foreign := sorted(other & numbers.keys()):
+        kind = "an expression" if "expression" in entry else "a shape"
+        expected = f"no {foreign[0]} for {kind}{' with keys' if keys is not None else ''}"
+        raise BadInput(where, expected=expected, found=f"{numbers[foreign[0]]:g}", fix=FIX)
     if "expression" in entry:
         try:
-            return expression(str(entry["expression"]), numbers.get("strength", 1.0), start, end)
+            return expression(str(entry["expression"]), numbers.get("strength", 1.0), start, end, keys, fade)
         except BadInput as error:
             raise BadInput(where, expected=error.expected, found=error.found, fix=error.fix) from None
     shapes = groups_of(str(entry["shape"]))
     if not shapes:
         expected = f"an ARKit shape or one of {', '.join(GROUPS)}"
         raise BadInput(where, expected=expected, found=str(entry["shape"])[:60], fix="docs/export.md lists the shapes.")
-    keys = _keys(where, entry["keys"]) if "keys" in entry else None
     if keys is None and not {"gain", "offset"} & numbers.keys():
         raise BadInput(where, expected="gain, offset or keys", found="none of them", fix=FIX)
-    gain, fade = numbers.get("gain", 1.0), numbers.get("fade", FADE)
-    if gain < 0 or fade < 0:
-        raise BadInput(where, expected="a gain and a fade of 0 or more", found=f"{gain:g} and {fade:g}", fix=FIX)
+    gain = numbers.get("gain", 1.0 if keys is None else 0.0)
+    if gain < 0:
+        raise BadInput(where, expected="a gain of 0 or more", found=f"{gain:g}", fix=FIX)
     return Edit(dict.fromkeys(shapes, 1.0), start, end, gain, numbers.get("offset", 0.0), keys, fade)
 
 

@@ -4,28 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from learn2talk_core.animation.blend_shapes import ARKIT
+from learn2talk_core.animation.blend_shapes import ARKIT, OCULUS
 from learn2talk_core.animation.curves import solve_box
 from learn2talk_core.corpus.phonemes import Phoneme
 
-# Each as a mix of ARKit's shapes; a name without a side means both sides.
-OCULUS: dict[str, dict[str, float]] = {
-    "sil": {},
-    "PP": {"mouthPress": 0.5, "mouthRollLower": 0.25, "mouthRollUpper": 0.25},
-    "FF": {"mouthRollLower": 0.55, "mouthUpperUp": 0.25, "jawOpen": 0.06},
-    "TH": {"tongueOut": 0.5, "jawOpen": 0.18, "mouthLowerDown": 0.1},
-    "DD": {"jawOpen": 0.13, "mouthLowerDown": 0.2, "mouthUpperUp": 0.12},
-    "kk": {"jawOpen": 0.2, "mouthUpperUp": 0.1, "mouthLowerDown": 0.12},
-    "CH": {"mouthFunnel": 0.45, "mouthPucker": 0.15, "jawOpen": 0.08},
-    "SS": {"mouthStretch": 0.35, "mouthLowerDown": 0.2, "jawOpen": 0.04},
-    "nn": {"jawOpen": 0.12, "mouthLowerDown": 0.12, "mouthStretch": 0.08},
-    "RR": {"mouthPucker": 0.35, "mouthFunnel": 0.15, "jawOpen": 0.14},
-    "aa": {"jawOpen": 0.5, "mouthLowerDown": 0.25, "mouthUpperUp": 0.1},
-    "E": {"jawOpen": 0.28, "mouthStretch": 0.25, "mouthSmile": 0.1},
-    "I": {"jawOpen": 0.14, "mouthStretch": 0.4, "mouthSmile": 0.2},
-    "O": {"jawOpen": 0.34, "mouthFunnel": 0.55, "mouthPucker": 0.15},
-    "U": {"mouthPucker": 0.75, "mouthFunnel": 0.2, "jawOpen": 0.1},
-}
 OF_PHONEME = {
     **dict.fromkeys(("P", "B", "M"), "PP"), **dict.fromkeys(("F", "V"), "FF"), **dict.fromkeys(("TH", "DH"), "TH"),
     **dict.fromkeys(("T", "D"), "DD"), **dict.fromkeys(("K", "G", "NG", "HH"), "kk"),

@@ -24,10 +24,11 @@ import numpy as np
 from learn2talk_core.animation.animation import Animation
 from learn2talk_core.animation.animator import AUTO, STILL, Animator, Style
 from learn2talk_core.animation.characters import DEFAULT
-from learn2talk_core.animation.control import NO_CONTROL, Control, controlled, with_phonemes
+from learn2talk_core.animation.control import controlled, with_phonemes
 from learn2talk_core.animation.head_motion import head_model_about, load_head_model
 from learn2talk_core.animation.life import Life
 from learn2talk_core.animation.loading import load_animator
+from learn2talk_core.animation.settings import NO_CONTROL, Control
 from learn2talk_core.animation.transcript import Aligner, align_by_voice, text_beside
 from learn2talk_core.audio.sound import read_sound
 from learn2talk_core.audio.waveform import SAMPLE_RATE

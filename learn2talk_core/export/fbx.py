@@ -1,6 +1,5 @@
 """FBX by Blender's own exporter, where its Python module is installed: pip install bpy."""
 
-import importlib.util
 import subprocess
 import sys
 import tempfile
@@ -9,6 +8,7 @@ from pathlib import Path
 from learn2talk_core.animation.animation import Animation
 from learn2talk_core.animation.blend_shapes import BlendShapes
 from learn2talk_core.export.avatar import write_avatar
+from learn2talk_core.export.blender import need_blender
 from learn2talk_core.export.geometry import suffixed, write_sound
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file
@@ -37,9 +37,7 @@ def write_fbx(stem: Path, animation: Animation, shapes: BlendShapes | None = Non
         BadInput: Blender's module is not installed or fails; and as `write_avatar`.
     """
     path = suffixed(stem, ".fbx")
-    if importlib.util.find_spec("bpy") is None:
-        fix = "pip install bpy (of the same Python version), or import the glb into your program."
-        raise BadInput("fbx", expected="Blender's Python module", found="none installed", fix=fix)
+    need_blender()
     with tempfile.TemporaryDirectory() as folder, whole_file(path) as partial:
         glb, _ = write_avatar(Path(folder) / "avatar", animation, shapes)
         made = Path(folder) / "avatar.fbx"

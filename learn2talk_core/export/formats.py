@@ -18,6 +18,7 @@ from learn2talk_core.export.presets import (
     write_godot,
     write_metahuman,
     write_rhubarb,
+    write_talkinghead,
     write_unity,
     write_visemes,
     write_vrm,
@@ -37,6 +38,7 @@ CURVES: dict[str, Callable[..., list[Path]]] = {  # of ARKit's shapes; each also
     "rhubarb": write_rhubarb,
     "unity": write_unity,
     "godot": write_godot,
+    "talkinghead": write_talkinghead,
     "fbx": write_fbx,
 }
 

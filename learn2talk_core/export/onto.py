@@ -13,9 +13,9 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from learn2talk_core.animation.animation import Animation
-from learn2talk_core.animation.blend_shapes import ARKIT, BlendShapes, arkit_name
+from learn2talk_core.animation.blend_shapes import ARKIT, OCULUS, BlendShapes, arkit_name
 from learn2talk_core.animation.curves import arkit_weights
-from learn2talk_core.animation.visemes import OCULUS, viseme_weights
+from learn2talk_core.animation.visemes import viseme_weights
 from learn2talk_core.export.geometry import check_animation, suffixed, write_sound
 from learn2talk_core.export.gltf import GlbFile
 from learn2talk_core.run.errors import BadInput, some_of

@@ -1,4 +1,5 @@
-"""The curves under the names and in the files of other programs: MetaHuman, Oculus, VRM, Rhubarb, Unity, Godot."""
+"""The curves under the names and in the files of other programs: MetaHuman, Oculus, VRM, Rhubarb, Unity, Godot,
+TalkingHead."""
 
 import json
 from collections.abc import Mapping
@@ -7,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from learn2talk_core.animation.animation import Animation
-from learn2talk_core.animation.blend_shapes import ARKIT, BlendShapes
+from learn2talk_core.animation.blend_shapes import ARKIT, OCULUS, BlendShapes
 from learn2talk_core.animation.curves import arkit_weights
-from learn2talk_core.animation.visemes import OCULUS, rhubarb_cues, viseme_weights, vrm_weights
+from learn2talk_core.animation.visemes import rhubarb_cues, viseme_weights, vrm_weights
 from learn2talk_core.export.geometry import check_animation, suffixed, write_sound
 from learn2talk_core.export.gltf import GlbFile
 from learn2talk_core.run.files import whole_file, write_json
@@ -36,6 +37,7 @@ METAHUMAN: dict[str, tuple[str, ...]] = {
     "cheekPuff": ("mouthCheekBlowL", "mouthCheekBlowR"), "cheekSquint": ("eyeCheekRaise",),
     "noseSneer": ("noseWrinkle",), "tongueOut": ("tongueOut",),
 }  # fmt: skip
+RELAX = 200.0  # milliseconds in which a TalkingHead comes to rest after the last frame
 _TOWARDS = {"InLeft": "RightL", "OutLeft": "LeftL", "InRight": "LeftR", "OutRight": "RightR"}  # of the looks
 
 
@@ -170,6 +172,20 @@ def write_godot(stem: Path, animation: Animation, shapes: BlendShapes | None = N
             out.write(f'{start}type = "blend_shape"\n{start}imported = false\n{start}enabled = true\n')
             out.write(f'{start}path = NodePath("skin:{name}")\n{start}interp = 1\n{start}loop_wrap = false\n')
             out.write(f"{start}keys = PackedFloat32Array({keys})\n")
+    return [path, _sound(stem, animation)]
+
+
+def write_talkinghead(stem: Path, animation: Animation, shapes: BlendShapes | None = None) -> list[Path]:
+    """Write `STEM_talkinghead.json`, an argument of TalkingHead's `speakAudio` (its README, Appendix F), and the sound.
+
+    `dt` holds the milliseconds before each value, 0 before the first. Shapes that do not move are left to its own life.
+    """
+    check_animation(stem, animation)
+    curves = np.round(arkit_weights(animation, shapes), 5)
+    steps = [0.0, *[1000 / animation.fps] * (len(curves) - 1), RELAX]
+    values = {name: [*curves[:, n].tolist(), 0.0] for n, name in enumerate(ARKIT) if curves[:, n].any()}
+    path = suffixed(stem, "_talkinghead.json")
+    write_json(path, {"anim": {"name": "speech", "dt": steps, "vs": values}})
     return [path, _sound(stem, animation)]
 
 

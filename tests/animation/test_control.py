@@ -5,9 +5,10 @@ import pytest
 
 from learn2talk_core.animation.animation import Animation
 from learn2talk_core.animation.blend_shapes import ARKIT
-from learn2talk_core.animation.control import Control, closedness, controlled, parse_gains, pauses, rested, smoothed
+from learn2talk_core.animation.control import closedness, controlled, pauses, rested, smoothed
 from learn2talk_core.animation.curves import arkit_weights
 from learn2talk_core.animation.edits import expression
+from learn2talk_core.animation.settings import Control, parse_gains
 from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.mesh.topology import lip_gap

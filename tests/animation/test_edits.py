@@ -34,6 +34,27 @@ def test_keys_take_the_place_of_the_curve(tmp_path):
     assert found[0, BROW] == 0.4
 
 
+def test_keys_with_a_gain_are_added_to_the_curve(tmp_path):
+    found = applied(tmp_path, [{"shape": "jawOpen", "keys": [[1, 0], [2, 0.3]], "gain": 0.5}])
+    np.testing.assert_allclose(found[30:61, JAW], 0.2 + np.linspace(0, 0.3, 31))
+    assert found[0, JAW] == 0.4
+
+
+def test_keys_of_an_expression_are_its_strength_over_the_speech(tmp_path):
+    smile = ARKIT.index("mouthSmileLeft")
+    found = applied(tmp_path, [{"expression": "smile", "keys": [[1, 0], [2, 0.5]], "fade": 0}])
+    np.testing.assert_allclose(found[30:61, smile], 0.4 + 0.6 * np.linspace(0, 0.5, 31))
+    np.testing.assert_allclose(found[[0, 29, 61], smile], 0.4)
+    table = "expression,time,value,fade\nsmile,1,0,0\nsmile,2,0.5,0\n"
+    np.testing.assert_array_equal(applied(tmp_path, table, "e.csv"), found)
+
+
+def test_an_expression_fades_as_it_is_told(tmp_path):
+    found = applied(tmp_path, [{"expression": "smile", "from": 1, "to": 2, "fade": 1}], curves=np.zeros((120, 52)))
+    smile = found[:, ARKIT.index("mouthSmileLeft")]
+    assert 0 < smile[3] < smile[15] < smile[30] == pytest.approx(0.6)
+
+
 def test_groups_and_expressions(tmp_path):
     assert set(groups_of("jaw")) == {"jawForward", "jawRight", "jawLeft", "jawOpen"}
     assert all(name.startswith("mouth") for name in groups_of("lips"))
@@ -79,7 +100,15 @@ def test_expressions_of_the_command_line():
         ([{"shape": "jaw", "gain": 1}, {"shape": "jaw", "gain": "much"}], r"entry 2: expected a finite number as gain"),
         ([{"shape": "jaw", "gain": float("nan")}], r"expected a finite number as gain, found nan"),
         ([{"shape": "jaw", "gain": True}], r"expected a finite number as gain, found True"),
-        ([{"shape": "jaw", "gain": -1}], r"expected a gain and a fade of 0 or more, found -1"),
+        ([{"shape": "jaw", "gain": -1}], r"expected a gain of 0 or more, found -1"),
+        ([{"expression": "smile", "fade": -1}], r"expected a fade of 0 or more, found -1"),
+        ([{"expression": "smile", "gain": 2}], r"entry 1: expected no gain for an expression, found 2"),
+        ([{"shape": "jaw", "gain": 1, "strength": 2}], r"entry 1: expected no strength for a shape, found 2"),
+        ([{"shape": "jaw", "from": 1, "keys": [[0, 1]]}], r"expected no from for a shape with keys, found 1"),
+        (
+            [{"expression": "smile", "keys": [[0, 1], [1, 3]]}],
+            r"entry 1: expected a strength of 0 … 2 .*, found 3",
+        ),
         ([{"shape": "jaw"}], r"expected gain, offset or keys, found none of them"),
         ([{"shape": "jaw", "gian": 1}], r"found the entry gian"),
         ([{"shape": "jaw", "expression": "smile"}], r"found both or neither"),

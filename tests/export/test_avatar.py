@@ -4,9 +4,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from learn2talk_core.animation.blend_shapes import ARKIT
+from learn2talk_core.animation.blend_shapes import ARKIT, OCULUS
 from learn2talk_core.animation.curves import arkit_weights
-from learn2talk_core.animation.visemes import OCULUS
 from learn2talk_core.export.avatar import write_avatar
 from learn2talk_core.run.errors import BadInput
 from tests.export.glb import Glb

@@ -40,6 +40,7 @@ def test_every_format_tells_what_it_wrote_and_keeps_dots_in_the_name(tmp_path):
         "rhubarb": {"a.b_rhubarb.tsv", "a.b.wav"},
         "unity": {"a.b.anim", "a.b.wav"},
         "godot": {"a.b.tres", "a.b.wav"},
+        "talkinghead": {"a.b_talkinghead.json", "a.b.wav"},
     }
     assert list(FORMATS) == [*expected, "fbx", "flame", "onto"]
     for name, files in expected.items():

@@ -1,19 +1,22 @@
 import csv
 import json
 import re
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
 
-from learn2talk_core.animation.blend_shapes import ARKIT
+from learn2talk_core.animation.blend_shapes import ARKIT, OCULUS
 from learn2talk_core.animation.curves import arkit_weights
-from learn2talk_core.animation.visemes import OCULUS, viseme_weights, vrm_weights
+from learn2talk_core.animation.visemes import viseme_weights, vrm_weights
 from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.export.presets import (
     metahuman_curves,
     write_godot,
     write_metahuman,
     write_rhubarb,
+    write_talkinghead,
     write_unity,
     write_visemes,
     write_vrm,
@@ -147,6 +150,41 @@ def test_unity_clip_has_every_key(tmp_path):
     np.testing.assert_allclose([key["time"] for key in keys], np.arange(30) / 30, atol=1e-5)
     np.testing.assert_allclose([key["inSlope"] for key in keys], np.gradient(expected) * 30, atol=0.01)
     assert {(one["classID"], one["path"]) for one in curves.values()} == {(137, "skin")}
+
+
+TALK = """
+const { pathToFileURL } = require("url");
+const file = pathToFileURL(require.resolve("@met4citizen/talkinghead"));
+import(file).then(({ TalkingHead }) => {
+  const head = Object.create(TalkingHead.prototype);  // the constructor needs a page
+  Object.assign(head, { avatar: {}, mtAvatar: {}, speechQueue: [], startSpeaking() {}, opt: {} });
+  head.speakAudio(JSON.parse(require("fs").readFileSync(process.argv[1])));
+  console.log(JSON.stringify(head.speechQueue[0].anim[0]));
+});
+"""
+
+
+def test_talkinghead_plays_the_curves(tmp_path):
+    animation = speaking_character()
+    write_talkinghead(tmp_path / "a", animation)
+    expected = arkit_weights(animation)
+    speech = json.loads((tmp_path / "a_talkinghead.json").read_text())["anim"]
+    assert set(speech["vs"]) == {name for n, name in enumerate(ARKIT) if expected[:, n].any()}
+    np.testing.assert_allclose(np.cumsum(speech["dt"]), [*np.arange(30) / 30 * 1000, 29 / 30 * 1000 + 200])
+    np.testing.assert_allclose(speech["vs"]["jawOpen"], [*expected[:, column("jawOpen")], 0], atol=1e-5)
+
+
+def test_talkinghead_itself_reads_the_curves(tmp_path):
+    """The npm package @met4citizen/talkinghead, if node finds it (NODE_PATH)."""
+    package = "require.resolve('@met4citizen/talkinghead')"
+    if shutil.which("node") is None or subprocess.run(["node", "-e", package], capture_output=True).returncode:
+        pytest.skip("node with the package @met4citizen/talkinghead is not installed")
+    animation = speaking_character()
+    path, _ = write_talkinghead(tmp_path / "a", animation)
+    played = json.loads(subprocess.run(["node", "-e", TALK, path], capture_output=True, text=True, check=True).stdout)
+    jaw = arkit_weights(animation)[:, column("jawOpen")]
+    np.testing.assert_allclose(played["ts"][1:31], np.arange(30) / 30 * 1000, atol=1e-6)
+    np.testing.assert_allclose(np.array(played["vs"]["jawOpen"][1:31], float), jaw, atol=1e-5)
 
 
 def test_godot_resource_has_every_track(tmp_path):
