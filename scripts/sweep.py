@@ -95,6 +95,7 @@ def run_arm(
     """Train one student and evaluate it on the validation split and both test splits; `teacher` holds the features of
     the teacher's videos."""
     changed = "".join(f"-{name}{value:g}" for name, value in changes.items())
+    changed += "" if teacher == stage.TEACHER else f"-{Path(teacher).name}"
     folder = out / f"{network}-sync{lambda1:g}-lipread{lambda2:g}{changed}-seed{seed}"
     if (folder / "rows.json").is_file():
         return read_json(folder / "rows.json", made_by="scripts.sweep")
