@@ -45,7 +45,7 @@ def test_the_video_shows_the_avatar_from_the_side(words: list[str]) -> None:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        (["--avatar", "nothing"], "avatar.json"),
+        (["--avatar", "nothing"], "nothing: expected a folder for --avatar, found nothing"),
         (["--avatar", "other"], "expected an animation of the avatar's mesh, 6 vertices"),
         (["--avatar", "avatar", "--view", "left"], "--view: expected two angles in degrees, found left"),
         (["--avatar", "avatar", "--view", "0,95"], "a pitch within 90 degrees"),
