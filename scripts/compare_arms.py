@@ -7,14 +7,14 @@ import statistics
 import subprocess
 import time
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 
 from learn2talk_core.corpus.format import Corpus, open_corpus
-from learn2talk_core.evaluation.judge import judge_clip, open_judging, summarise
+from learn2talk_core.evaluation.judge import judge_clip, mean_motion, open_judging, summarise
 from learn2talk_core.evaluation.predict import Studio, predict_clip, write_motions
 from learn2talk_core.models.students.student import Student
 from learn2talk_core.report.names import row_title
@@ -294,8 +294,8 @@ def judged_references(corpus: Corpus, out: Path) -> dict[str, list[dict[str, Any
     file = out / f"references-{hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]}.json"
     if not file.is_file():
         judging, spoken = open_judging(stage.CORPUS, {}, evaluate.JUDGES), corpus.split("test_seen", "test_unseen")
-        bar = progress(spoken, "references", unit="clip")
-        found = [row for clip in bar for row in judge_clip(judging, clip.id, lrp_threshold_mm=threshold)]
+        each = partial(judge_clip, judging, lrp_threshold_mm=threshold, rest=mean_motion(corpus))
+        found = [row for clip in progress(spoken, "references", unit="clip") for row in each(clip.id).rows]
         tests = {test: summarise(corpus, f"test_{test}", found, [], lambda _: [], seed=0).clips for test in TESTS}
         write_json(file, tests)
     return read_json(file, made_by=MADE_BY)

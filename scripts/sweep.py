@@ -17,7 +17,6 @@ import argparse
 import dataclasses
 import itertools
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -132,11 +131,12 @@ def judge_model(
     splits = {test: "validation" if test == "validation" else f"test_{test}" for test in tests}
     judging = open_judging(stage.CORPUS, {"student": str(predicted)}, evaluate.JUDGES)
     threshold = load_params(evaluate.Params, "evaluate").lrp_threshold_mm
-    each = partial(judge_clip, judging, lrp_threshold_mm=threshold, references=False)
-    found = [row for clip in corpus.split(*splits.values()) for row in each(clip.id)]
+    clips = corpus.split(*splits.values())
+    judged = {clip.id: judge_clip(judging, clip.id, lrp_threshold_mm=threshold) for clip in clips}
+    found = [row for clip in judged.values() for row in clip.rows]
 
     def read(wanted: list[tuple[str, str, str]]) -> list[dict[str, Ratio]]:
-        return [read_clip(judging, motion) for motion in wanted]
+        return [read_clip(judging, (*motion, judged[motion[0]].true_features)) for motion in wanted]
 
     return {test: summarise(corpus, split, found, ["student"], read, seed=0) for test, split in splits.items()}
 

@@ -13,8 +13,8 @@ from typing import Any
 import pandas as pd
 
 from learn2talk_core.corpus.format import open_corpus
-from learn2talk_core.evaluation.judge import judge_clip, open_judging, read_clip, summarise
-from learn2talk_core.evaluation.teacher_reading import read_teacher
+from learn2talk_core.evaluation.judge import judge_clip, mean_motion, open_judging, read_clip, summarise
+from learn2talk_core.evaluation.teacher_reading import read_teacher_clip, teacher_scores
 from learn2talk_core.metrics.protocol import describe_corpus, describe_test, protocols
 from learn2talk_core.models.lipreader import load_units
 from learn2talk_core.report.summary import summary
@@ -36,6 +36,7 @@ from learn2talk_core.run.paths import (
 from learn2talk_core.run.progress import log, progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.students import PlainStudent, TaughtStudent, student_names
+from learn2talk_core.video.mouths import open_mouths
 
 EXPERTS = ("syncnet3d", "lipreader")
 JUDGES = (f"{SYNCNET3D}/metric", f"{LIPREADER}/metric")
@@ -62,11 +63,13 @@ def main(params: Params) -> str:
         map_clips, prepare=partial(open_judging, CORPUS, predicted, JUDGES),
         backend=params.parallel, workers=params.workers, chunk=CHUNK,
     )  # fmt: skip
-    judged = by_clip(partial(judge_clip, lrp_threshold_mm=params.lrp_threshold_mm), clips)
-    rows = [row for part in progress(judged, "judging", total=len(clips), unit="clip") for row in part]
+    judge = partial(judge_clip, lrp_threshold_mm=params.lrp_threshold_mm, rest=mean_motion(corpus))
+    judged = dict(zip(clips, progress(by_clip(judge, clips), "judging", total=len(clips), unit="clip"), strict=True))
+    rows = [row for clip in judged.values() for row in clip.rows]
 
     def read(wanted: list[tuple[str, str, str]]) -> list[dict]:
-        return list(by_clip(read_clip, wanted, name=lambda motion: motion[0]))
+        motions = [(*motion, judged[motion[0]].true_features) for motion in wanted]
+        return list(by_clip(read_clip, motions, name=lambda motion: motion[0]))
 
     tests = {
         name: summarise(corpus, split, rows, names, read, params.seed)
@@ -92,7 +95,9 @@ def main(params: Params) -> str:
         for role in ("metric", "loss")
     }
     write_json(f"{METRICS}/syncnet3d.json", reports)
-    teacher = read_teacher(corpus, MOUTHS, JUDGES[1])
+    mouths = open_mouths(MOUTHS)
+    films = by_clip(partial(read_teacher_clip, mouths), mouths.clips)
+    teacher = teacher_scores(list(progress(films, "the teacher's videos", total=len(mouths.clips), unit="clip")))
     write_json(f"{METRICS}/teacher_video.json", teacher)
     log.info("the teacher's videos: %s", teacher)
     return f"{len(rows)} motions of {len(clips)} clips judged"

@@ -19,7 +19,7 @@ from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.students import PlainStudent, TaughtStudent, student_names
 
-CHUNK = 8  # clips per job, for which a student is loaded once
+CHUNK = 16  # clips per job, for which a student is loaded once
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from learn2talk_core.run.files import write_json
 from learn2talk_core.run.paths import CORPUS, LIPREADER, METRICS, MOUTHS, TEACHER_FEATURES
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
+from learn2talk_core.run.threads import one_thread
 from learn2talk_core.statistics.recognition import ctc_greedy, error_rate, plain_text, spelled, viseme_accuracy
 from learn2talk_core.teacher.features import write_teacher_features
 from learn2talk_core.video.mouths import open_mouths
@@ -68,7 +69,8 @@ def main(params: Params) -> str:
                 shown = sent(torch.from_numpy(grey), run_device()).float()[None] / 255
                 yield clip, reader.features(shown, params.features)[0].cpu().numpy()
 
-    write_teacher_features(OUT, features(), kind=params.features, fps=FPS, dtype=params.dtype)
+    with one_thread():
+        write_teacher_features(OUT, features(), kind=params.features, fps=FPS, dtype=params.dtype)
     recognised: dict[str, float] = {"clips": len(said)}
     if said:
         recognised["phoneme_error" if units is None else "character_error"] = error_rate(said, read)

@@ -9,7 +9,6 @@ from typing import Literal
 
 import librosa
 import numpy as np
-from scipy.signal import get_window
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 
@@ -46,8 +45,9 @@ def mel_spectrogram(wave: np.ndarray, *, padding: Literal["reflect", "constant"]
     wave = wave.astype(np.float64)
     emphasised = np.concatenate([wave[:1], wave[1:] - _PREEMPHASIS * wave[:-1]])
     padded = np.pad(emphasised, _FFT // 2, mode=padding)
-    # the bits of librosa.stft, whose import takes seconds
-    parts, hann = np.lib.stride_tricks.sliding_window_view(padded, _FFT)[::HOP], get_window("hann", _FFT)
+    # the bits of librosa.stft and of scipy.signal's window, whose imports take seconds
+    parts = np.lib.stride_tricks.sliding_window_view(padded, _FFT)[::HOP]
+    hann = 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, _FFT + 1)[:-1])
     magnitude = np.empty((len(parts), _FFT // 2 + 1))
     for start in range(0, len(parts), _BLOCK):
         magnitude[start : start + _BLOCK] = np.abs(np.fft.rfft(hann * parts[start : start + _BLOCK]))

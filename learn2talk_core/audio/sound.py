@@ -11,7 +11,6 @@ from typing import NamedTuple
 import av
 import numpy as np
 import soundfile
-from scipy.signal import resample_poly
 
 from learn2talk_core.audio.containers import MANY, cut_short, frames_promised
 from learn2talk_core.audio.mono import Limit, Mixer, limit_of, read_mono
@@ -120,6 +119,8 @@ def resampled(pieces: Iterable[np.ndarray], rate: int) -> Iterator[np.ndarray]:
     if ratio == 1:
         yield from pieces
         return
+    from scipy.signal import resample_poly  # takes a second, and most sounds have this rate already
+
     edge = down * math.ceil((FILTER + 1) * max(up, down) / (up * down))  # samples influenced by the end of a piece
     held, start = np.zeros(0, np.float32), 0  # start: the first sample in `held` that is not yet converted
     for piece in pieces:

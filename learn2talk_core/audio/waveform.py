@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
-from scipy.signal import resample_poly
 
 from learn2talk_core.run.files import whole_file
 
@@ -29,6 +28,8 @@ def resample(wave: np.ndarray, rate: int) -> np.ndarray:
     ratio = Fraction(SAMPLE_RATE, rate)
     if ratio == 1 or wave.size == 0:
         return wave.astype(np.float32)
+    from scipy.signal import resample_poly  # takes a second, and most sounds have this rate already
+
     return resample_poly(wave, ratio.numerator, ratio.denominator).astype(np.float32)
 
 

@@ -193,6 +193,6 @@ def _judged(avatar: Avatar, corpus: Corpus, clip: Clip, judges: AvatarJudges) ->
     rows = {}
     for way in WAYS:
         sync = lse(face_embeddings(judges.expert, faces[way]), heard, VIDEO_FPS)
-        said = perception_ratios(clip, readings[way], readings["mesh"], judges.units)
+        said = perception_ratios(clip, readings[way], readings["mesh"].features, judges.units)
         rows[way] = {**said, "lse_d": sync.lse_d, "lse_c": sync.lse_c, "lag_ms": sync.lag_ms}
     return rows

@@ -6,7 +6,7 @@ user gets on average from a style chosen at random.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -62,8 +62,9 @@ def lip_read_motion(corpus: Corpus, clip: Clip, mouth: np.ndarray, judges: Motio
     template, published = corpus.template(clip.speaker), judges.units is not None
     view = mouth_view(corpus.topology, template, corpus.mm_per_unit, published=published)
     shown = torch.from_numpy(resample_frames(mouth, corpus.fps, VIDEO_FPS))
-    grey = render_mouth(view, sent(shown, device_of(judges.reader)))
-    return read_lips(judges.reader, judges.head, grey)
+    still = bool((shown == shown[:1]).all())
+    grey = render_mouth(view, sent(shown[:1] if still else shown, device_of(judges.reader)))
+    return read_lips(judges.reader, judges.head, grey.expand(len(shown), -1, -1))
 
 
 @torch.no_grad()
@@ -85,21 +86,21 @@ def sync_ratios(
 
 
 def perception_ratios(
-    clip: Clip, reading: Reading, true_reading: Reading, units: Sequence[str] | None = None
+    clip: Clip, reading: Reading, true_features: np.ndarray, units: Sequence[str] | None = None
 ) -> dict[str, Ratio]:
-    """Phoneme error, viseme accuracy, and cosine to the reader's features of the true motion.
+    """Phoneme error, viseme accuracy, and cosine to the reader's features of the true motion, `true_features` (T, dim).
 
     With `units`, the texts of an official reader's tokens, the error is the character error of the text. Without a
     frame-wise head there is no viseme accuracy.
     """
-    frames = min(len(reading.features), len(true_reading.features))
+    frames = min(len(reading.features), len(true_features))
     said = [1 + PHONEMES.index(p.name) for p in clip.phonemes if p.name]
     labels = frame_labels(clip.phonemes, frames, VIDEO_FPS)
     speaking = int((VISEME_CLASSES[labels] != 0).sum())
     ratios = {
         "lipread_error": Ratio(0.0, 0.0),
         "viseme_accuracy": Ratio(0.0, 0.0),
-        "lipread_cosine": Ratio(feature_cosine(reading.features[:frames], true_reading.features[:frames]), 1),
+        "lipread_cosine": Ratio(feature_cosine(reading.features[:frames], true_features[:frames]), 1),
     }
     if units is not None:
         if count := len(plain_text(clip.text)):
@@ -141,8 +142,10 @@ class ClipJudge:
 
     def perception(self, motion: np.ndarray) -> dict[str, Ratio]:
         """The lip reader's part alone."""
-        reading = lip_read_motion(self.corpus, self.clip, motion[:, self.view], self.judges)
-        return perception_ratios(self.clip, reading, self.true_reading, self.judges.units)
+        reading = self.true_reading
+        if motion is not self.truth:
+            reading = lip_read_motion(self.corpus, self.clip, motion[:, self.view], self.judges)
+        return perception_ratios(self.clip, reading, self.true_reading.features, self.judges.units)
 
 
 def mean_motion(corpus: Corpus) -> np.ndarray:
@@ -158,23 +161,25 @@ JudgedMotion = tuple[str, str, str, ClipScores]  # clip id, row of the table, st
 
 
 @dataclass(frozen=True)
+class JudgedClip:
+    """All motions of a clip, and the lip reader's features (T, dim) of the true one, for `read_clip`."""
+
+    rows: list[JudgedMotion]
+    true_features: np.ndarray
+
+
+@dataclass(frozen=True)
 class Judging:
     """Everything that one job needs to judge motions; see `open_judging`."""
 
     corpus: Corpus
     judges: MotionJudges
     predicted: dict[str, Predictions]
-    true_readings: dict[str, Reading] = field(default_factory=dict)
 
     @cached_property
     def clips(self) -> dict[str, Clip]:
         """Clip by id."""
         return {clip.id: clip for clip in self.corpus.clips}
-
-    @cached_property
-    def rest(self) -> np.ndarray:
-        """The reference `mean_motion`, (V, 3)."""
-        return mean_motion(self.corpus)
 
 
 def open_judging(corpus_folder: str, predicted: dict[str, str], judges: tuple[str, str]) -> Judging:
@@ -186,36 +191,33 @@ def open_judging(corpus_folder: str, predicted: dict[str, str], judges: tuple[st
 
 
 def judge_clip(
-    judging: Judging, clip_id: str, *, lrp_threshold_mm: float, references: bool = True
-) -> list[JudgedMotion]:
+    judging: Judging, clip_id: str, *, lrp_threshold_mm: float, rest: np.ndarray | None = None
+) -> JudgedClip:
     """Judge every motion of a clip.
 
     Motions in several styles are lip-read later (`read_clip`), when the best style is known. References and motions of
-    seen speakers, which have one style, are lip-read here.
+    seen speakers, which have one style, are lip-read here. `rest`, the corpus's `mean_motion`, also judges the
+    references of test clips.
     """
     clip, rows = judging.clips[clip_id], []
     judge = ClipJudge(judging.corpus, clip, judging.judges, lrp_threshold_mm)
-    if references and clip.split != "validation":
-        for name, motion in _references(judging.corpus, clip, judge.truth, judging.rest):
+    if rest is not None and clip.split != "validation":
+        for name, motion in _references(judging.corpus, clip, judge.truth, rest):
             rows.append((clip_id, name, "", judge.scores(motion, perception=True)))
     for name, model in judging.predicted.items():
         styles = model.styles(clip_id)
         for style in styles:
             scores = judge.scores(model.vertices(clip_id, style), perception=len(styles) == 1)
             rows.append((clip_id, name, style, scores))
-    return rows
+    return JudgedClip(rows, judge.true_reading.features)
 
 
-def read_clip(judging: Judging, wanted: tuple[str, str, str]) -> dict[str, Ratio]:
-    """Lip-read one motion (clip id, model, style): the second pass, over the best styles only."""
-    clip_id, model, style = wanted
-    corpus, clip, truth = judging.corpus, judging.clips[clip_id], judging.true_readings
-    if clip_id not in truth:
-        truth[clip_id] = lip_read_motion(corpus, clip, corpus.vertices(clip, "mouth_view"), judging.judges)
-    mouth = judging.predicted[model].vertices(clip_id, style, "mouth_view")
-    return perception_ratios(
-        clip, lip_read_motion(corpus, clip, mouth, judging.judges), truth[clip_id], judging.judges.units
-    )
+def read_clip(judging: Judging, wanted: tuple[str, str, str, np.ndarray]) -> dict[str, Ratio]:
+    """Lip-read one motion (clip id, model, style, true features): the second pass, over the best styles only."""
+    clip_id, model, style, true_features = wanted
+    clip, mouth = judging.clips[clip_id], judging.predicted[model].vertices(clip_id, style, "mouth_view")
+    reading = lip_read_motion(judging.corpus, clip, mouth, judging.judges)
+    return perception_ratios(clip, reading, true_features, judging.judges.units)
 
 
 def _references(corpus: Corpus, clip: Clip, truth: np.ndarray, rest: np.ndarray) -> Iterator[tuple[str, np.ndarray]]:

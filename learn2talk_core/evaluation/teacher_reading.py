@@ -3,34 +3,21 @@
 A student cannot learn from its teacher what a lip reader cannot see there.
 """
 
-from pathlib import Path
+from collections.abc import Sequence
 
-from learn2talk_core.corpus.format import Corpus
-from learn2talk_core.evaluation.judge import perception_ratios
-from learn2talk_core.metrics.ratio import add_ratios
-from learn2talk_core.models.lipreader import load_lipreader, load_units, read_lips
-from learn2talk_core.run.device import run_device
-from learn2talk_core.run.progress import progress
-from learn2talk_core.video.mouths import open_mouths
+from learn2talk_core.evaluation.judge import Judging, perception_ratios
+from learn2talk_core.metrics.ratio import Ratio, add_ratios
+from learn2talk_core.models.lipreader import read_lips
+from learn2talk_core.video.mouths import Mouths
 
 
-def read_teacher(corpus: Corpus, mouths: str | Path, lipreader: str) -> dict[str, float | None]:
-    """Error rate and viseme accuracy over all of the teacher's videos, as for students; None where nothing is known.
+def read_teacher_clip(mouths: Mouths, judging: Judging, clip_id: str) -> dict[str, Ratio]:
+    """Lip-read the teacher's video of one clip of the 3D corpus, from its mouth crops; measured as for students."""
+    reading = read_lips(judging.judges.reader, judging.judges.head, mouths.frames(clip_id))
+    return perception_ratios(judging.clips[clip_id], reading, reading.features, judging.judges.units)
 
-    Args:
-        corpus: the 3D corpus, whose texts and phonemes are said in the videos.
-        mouths: folder of the videos' mouth crops.
-        lipreader: folder of the judging lip reader.
-    """
-    reader, head = load_lipreader(lipreader)
-    for network in (reader, head):
-        if network is not None:
-            network.to(run_device())
-    units, crops = load_units(lipreader), open_mouths(mouths)
-    spoken = {clip.id: clip for clip in corpus.clips}
-    found = []
-    for name in progress(crops.clips, "the teacher's videos", unit="clip"):
-        reading = read_lips(reader, head, crops.frames(name))
-        found.append(perception_ratios(spoken[name], reading, reading, units))
-    scores = {key: add_ratios(one[key] for one in found).value for key in ("lipread_error", "viseme_accuracy")}
-    return {"clips": len(found), **scores}
+
+def teacher_scores(films: Sequence[dict[str, Ratio]]) -> dict[str, float | None]:
+    """Error rate and viseme accuracy over all of the teacher's videos; None where nothing is known."""
+    scores = {key: add_ratios(film[key] for film in films).value for key in ("lipread_error", "viseme_accuracy")}
+    return {"clips": len(films), **scores}

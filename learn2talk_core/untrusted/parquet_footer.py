@@ -5,6 +5,7 @@ numbers instead of names (Apache Parquet, parquet.thrift, version 2.11).
 """
 
 import struct
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,11 +40,16 @@ def read_footer(path: Path) -> list[RowGroup]:
         if magic != b"PAR1" or length > size - 12:
             raise ValueError("no footer")
         file.seek(size - 8 - length)
-        about = _Reader(file.read(length)).structure(0)
-    return [
+        return list(_row_groups(file.read(length)))
+
+
+@lru_cache(maxsize=4)  # clips are read one after another from the same file
+def _row_groups(footer: bytes) -> tuple[RowGroup, ...]:
+    about = _Reader(footer).structure(0)
+    return tuple(
         RowGroup(_count(group[3]), tuple(_column(chunk[3]) for chunk in _all(group[1], dict)))
         for group in _all(about[4], dict)
-    ]
+    )
 
 
 def _column(about: dict[int, Any]) -> Column:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import VideoReformatter
 
 from learn2talk_core.audio.mono import HOUR, LONGEST, Mixer, limit_of, read_mono
 from learn2talk_core.audio.sound import for_ffmpeg, mono_pieces
@@ -84,6 +85,7 @@ def video_frames(source: str | Path | bytes, *, fps: float | None = None, name: 
         seconds_each = float(1 / _rate(stream))
         most = max(FRAMES, _size(source) // BYTES)
         image, given, start, time, end = None, 0, 0.0, 0.0, 0.0
+        colours = VideoReformatter()  # one for all frames: each new one costs several times what it does for a frame
         for decoded, frame in enumerate(_decoded(container, stream, source, name)):
             if decoded >= most:
                 raise _too_many(source, name, most)
@@ -99,7 +101,7 @@ def video_frames(source: str | Path | bytes, *, fps: float | None = None, name: 
                     raise _too_many(source, name, most)
                 yield image
                 given += 1
-            image, end = _upright(frame, source, name), time + seconds_each
+            image, end = _upright(frame, colours, source, name), time + seconds_each
             if fps is None:
                 yield image
         told = _seconds(stream, stream.duration)
@@ -183,12 +185,13 @@ def _seconds(stream: av.VideoStream, ticks: int | None) -> float:
     return float((ticks or 0) * (stream.time_base or 0))
 
 
-def _upright(frame: av.VideoFrame, source: object, name: str) -> np.ndarray:
+def _upright(frame: av.VideoFrame, colours: VideoReformatter, source: object, name: str) -> np.ndarray:
     """The frame rotated as the file says: phones store frames lying on their side, with the rotation as metadata."""
     if frame.width * frame.height > LARGEST:
         raise _unreadable(source, name, f"frames of {frame.width} x {frame.height}, more than {LARGEST} pixels")
     try:
-        return np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+        pixels = colours.reformat(frame, format="rgb24", threads=1).to_ndarray()
+        return np.rot90(pixels, round(frame.rotation / 90))
     except (av.FFmpegError, ValueError) as error:
         raise _unreadable(source, name, f"broken data ({error})") from error
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from learn2talk_core.corpus.format import Corpus
-from learn2talk_core.evaluation.judge import judge_clip, open_judging
+from learn2talk_core.evaluation.judge import judge_clip, mean_motion, open_judging
 from learn2talk_core.evaluation.predict import Studio, predict_clip
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, hidden_states, one_shot
 from learn2talk_core.run.device import run_device
@@ -55,11 +55,15 @@ def test_a_student_predicts(corpus: Corpus, network: str) -> None:
 
 
 def test_the_judges_judge(corpus: Corpus, judges: tuple[str, str], predicted: dict[str, str]) -> None:  # noqa: F811
-    clip = corpus.split("test_seen")[0].id
+    clip, rest = corpus.split("test_seen")[0].id, mean_motion(corpus)
     with fake_device() as waits:
-        rows = judge_clip(open_judging(str(corpus.folder), predicted, judges), clip, lrp_threshold_mm=2.0)
+        rows = judge_clip(
+            open_judging(str(corpus.folder), predicted, judges), clip, lrp_threshold_mm=2.0, rest=rest
+        ).rows
     assert not waits_outside(waits, JUDGED)
-    expected = judge_clip(open_judging(str(corpus.folder), predicted, judges), clip, lrp_threshold_mm=2.0)
+    expected = judge_clip(
+        open_judging(str(corpus.folder), predicted, judges), clip, lrp_threshold_mm=2.0, rest=rest
+    ).rows
     for (*row, scores), (*known_row, known) in zip(rows, expected, strict=True):
         assert row == known_row
         assert scores.ratios.keys() == known.ratios.keys()

@@ -9,11 +9,13 @@ import torch
 
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.corpus.phonemes import PHONEMES, Phoneme, frame_labels, visemes_of
-from learn2talk_core.evaluation.teacher_reading import read_teacher
+from learn2talk_core.evaluation.judge import Judging, MotionJudges
+from learn2talk_core.evaluation.teacher_reading import read_teacher_clip, teacher_scores
 from learn2talk_core.models.lipreader import LipReader, load_lipreader, read_lips, with_head
+from learn2talk_core.models.syncnet3d import SyncNet3D
 from learn2talk_core.run.weights import save_weights
 from learn2talk_core.statistics.recognition import ctc_greedy, error_rate, viseme_accuracy
-from learn2talk_core.video.mouths import write_mouths
+from learn2talk_core.video.mouths import open_mouths, write_mouths
 
 SHAPE: dict[str, Any] = {
     "vocabulary": 41, "width": 4, "dim": 16, "heads": 2, "hidden": 32, "encoder_layers": 1, "decoder_layers": 1,
@@ -39,9 +41,11 @@ def test_scores_are_those_of_all_frames_together(tmp_path: Path) -> None:
         spans = [(i / 25, (i + 3) / 25) for i in range(2, len(frames) - 3, 3)]
         phonemes = tuple(Phoneme(*span, str(rng.choice(PHONEMES))) for span in spans)
         clips.append(Clip(name, "s", "0", "text", "train", len(frames), 640 * len(frames), phonemes, 0, 0, 0))
-    found = read_teacher(cast(Corpus, Clips(clips)), tmp_path / "mouths", str(tmp_path / "reader"))
-
     reader, head = load_lipreader(tmp_path / "reader")
+    judges = MotionJudges(cast(SyncNet3D, None), reader, cast(torch.nn.Linear, head), None)
+    judging, mouths = Judging(cast(Corpus, Clips(clips)), judges, {}), open_mouths(tmp_path / "mouths")
+    found = teacher_scores([read_teacher_clip(mouths, judging, clip) for clip in mouths.clips])
+
     readings = [read_lips(reader, head, crops[clip.id]) for clip in clips]
     labels = [frame_labels(clip.phonemes, len(crops[clip.id]), 25.0) for clip in clips]
     logits = np.concatenate([cast(np.ndarray, reading.frame_logits) for reading in readings])

@@ -11,6 +11,7 @@ from learn2talk_core.models.sync_expert2d import SyncExpert2D, face_embeddings, 
 from learn2talk_core.models.wav2lip import (
     Inputs,
     Wav2Lip,
+    fold_norms,
     heard_at,
     hidden_states,
     load_generator,
@@ -116,6 +117,20 @@ def test_one_shot_is_the_generator_on_a_still(bgr, residual, lead):
         expected = generator(mels[[0, 0, 0, 1, 2] if lead else slice(None), None], faces)
     expected = expected.flip(1) if bgr else expected
     np.testing.assert_allclose(video, 255 * expected.permute(0, 2, 3, 1).numpy(), atol=0.51)
+
+
+def test_folding_the_normalisations_changes_no_result():
+    torch.manual_seed(0)
+    generator = Wav2Lip(width=0.05, states=6).eval()
+    for norm in generator.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            for numbers in (norm.running_mean, norm.running_var, norm.weight, norm.bias):
+                torch.nn.init.uniform_(numbers, 0.5, 1.5)
+    heard, faces = torch.randn(3, 1, 17, 6), torch.rand(3, 6, 96, 96)
+    with torch.inference_mode():
+        expected = generator(heard, faces)
+        assert expected.std() > 0.01
+        torch.testing.assert_close(fold_norms(generator)(heard, faces), expected)
 
 
 def test_gain_moves_the_embedding_away_from_its_mean_over_the_clip():

@@ -41,7 +41,8 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Params:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
     given = load_params(Params, "teacher_video", ROOT / "params.yaml")
-    return replace(given, kind="command", test_clips=0, command=Command(words(), "checkout", "output.mp4", 200.0))
+    command = Command(words(), "checkout", "output.mp4", 200.0)
+    return replace(given, kind="command", test_clips=0, command=command, workers=1)
 
 
 def project(folder: Path, clips: int = 2) -> None:
