@@ -164,7 +164,7 @@ def _shade(first, last, surface, covered, towards_light, halfway, strengths, bac
                 lit = _dot(pixel, towards_light) / length
                 shine = _dot(pixel, halfway) / length
                 brightness = ambient + diffuse * max(lit, 0.0)
-                highlight = specular * max(shine, 0.0) ** shininess
+                highlight = specular * _power(max(shine, 0.0), shininess)
                 for k in range(channels):
                     image[n, row, column, k] = min(max(pixel[3 + k] * brightness + highlight, 0.0), 1.0)
 
@@ -183,7 +183,8 @@ def _shade_backward(first, last, gradient, surface, covered, towards_light, half
                 lit = _dot(pixel, towards_light) / length
                 shine = _dot(pixel, halfway) / length
                 brightness = ambient + diffuse * max(lit, 0.0)
-                highlight = specular * max(shine, 0.0) ** shininess
+                steepness = specular * _power(max(shine, 0.0), shininess - 1)
+                highlight = steepness * max(shine, 0.0)
                 to_lit, to_shine = 0.0, 0.0
                 for k in range(channels):
                     if 0 <= pixel[3 + k] * brightness + highlight <= 1:
@@ -192,7 +193,7 @@ def _shade_backward(first, last, gradient, surface, covered, towards_light, half
                         if lit > 0:
                             to_lit += g * pixel[3 + k] * diffuse
                         if shine > 0:
-                            to_shine += g * specular * shininess * shine ** (shininess - 1)
+                            to_shine += g * shininess * steepness
                 # the length of the normal has no effect: only the component of the gradient perpendicular to it counts
                 along = to_lit * lit + to_shine * shine
                 for k in range(3):
@@ -203,3 +204,15 @@ def _shade_backward(first, last, gradient, surface, covered, towards_light, half
 @kernel
 def _dot(p, q):  # type: ignore[no-untyped-def]
     return p[0] * q[0] + p[1] * q[1] + p[2] * q[2]
+
+
+@kernel
+def _power(base, exponent):  # type: ignore[no-untyped-def]
+    """base ** exponent for whole exponents, by repeated squaring."""
+    result = 1.0
+    while exponent > 0:
+        if exponent % 2:
+            result *= base
+        base *= base
+        exponent //= 2
+    return result
