@@ -28,6 +28,7 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.resample import interpolated_tensor, resampled_count
 from learn2talk_core.run.seed import generator, seed_torch
+from learn2talk_core.run.weights import folded
 from learn2talk_core.teacher.features import open_teacher_features
 from learn2talk_core.training.student import ExtraTerm
 
@@ -64,14 +65,14 @@ def extra_terms(
     terms: list[tuple[str, float, ExtraTerm]] = []
     device = run_device()
     if lambda1:
-        syncnet = load_syncnet3d(syncnet3d, corpus.recipe).to(device)
+        syncnet = folded(load_syncnet3d(syncnet3d, corpus.recipe)).to(device)
         terms.append(("sync", lambda1, sync_term(corpus, syncnet, embed_speech(corpus, clips, syncnet))))
     if lambda2:
         teacher = open_teacher_features(teacher_features)
         taught = {clip.id: torch.from_numpy(teacher.features(clip.id)) for clip in clips}
         reader, _ = load_lipreader(lipreader)
         term = lipread_term(
-            corpus, reader.to(device), cast(Features, teacher.kind), taught,
+            corpus, folded(reader).to(device), cast(Features, teacher.kind), taught,
             frames=lipread_frames, clips_per_step=lipread_clips, seed=seed,
             published=load_units(lipreader) is not None,
         )  # fmt: skip
