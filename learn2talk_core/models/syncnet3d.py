@@ -139,7 +139,11 @@ class SyncNet3D(nn.Module):
         Returns:
             (B, T − W + 1, E).
         """
-        windows = self.mode_weights(displacement).unfold(1, self.shape.window, 1).transpose(2, 3)
+        return self.embed_mesh_weights(self.mode_weights(displacement))
+
+    def embed_mesh_weights(self, weights: Tensor) -> Tensor:
+        """`embed_mesh` from the mode weights of clips (B, T, modes)."""
+        windows = weights.unfold(1, self.shape.window, 1).transpose(2, 3)
         return self.embed_mesh_windows(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
 
     def embed_audio(self, mel: Tensor) -> Tensor:
