@@ -479,11 +479,13 @@ class Launches(TorchDispatchMode):
 
 def training_launches(size: Size, batch: int, frames: int) -> tuple[int, int]:
     """Kernels that Python and autograd launch for the roll-out of a training step, forward and backward. They are
-    counted on the CPU, where the same operations are called."""
-    decoder = new_decoder(size.vertices, 64, Wav2Vec2SpeechEncoder.from_numbers(**CALM, **SMALL)).train()
+    counted on the CPU in double precision: the same operations are called, where float32 has a compiled form."""
+    decoder = new_decoder(size.vertices, 64, Wav2Vec2SpeechEncoder.from_numbers(**CALM, **SMALL)).train().double()
     decoder.dropout = 0.0
+    audio = torch.randn(batch, frames, decoder.speech_encoder.width).double()
+    style = torch.eye(SPEAKERS)[:batch].double()
     with Launches() as forward:
-        states = decoder.states(torch.randn(batch, frames, decoder.speech_encoder.width), torch.eye(SPEAKERS)[:batch])
+        states = decoder.states(audio, style)
     with Launches() as backward:
         states.sum().backward()
     return forward.count, backward.count

@@ -20,10 +20,10 @@ from learn2talk_core.datasets.embedded.face import NOISE_WAVES, Face, colours, l
 from learn2talk_core.datasets.embedded.face_motion import move_face
 from learn2talk_core.datasets.embedded.speakers import Speaker, make_speakers
 from learn2talk_core.render.camera import Camera
-from learn2talk_core.render.over_frames import kernel, over_frames
 from learn2talk_core.render.pinhole import Pinhole, orbiting
 from learn2talk_core.render.rasterise import interpolate, rasterise
 from learn2talk_core.render.shading import vertex_normals
+from learn2talk_core.run.over_frames import kernel, over_frames
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.seed import generator
 

@@ -21,8 +21,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from learn2talk_core.render.over_frames import kernel, over_frames
 from learn2talk_core.render.rasterise import Fragments, array, corners
+from learn2talk_core.run.over_frames import kernel, over_frames
 
 LONGEST_WALK = 16  # triangles; a longer walk would need slivers of 1/16 pixel
 

@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from learn2talk_core.mesh.look import Look
 from learn2talk_core.render.antialias import blend_edges, find_edges, neighbouring_faces
 from learn2talk_core.render.camera import Camera, axes, project
-from learn2talk_core.render.over_frames import kernel, over_frames
 from learn2talk_core.render.rasterise import NEAR, SMALLEST_AREA
 from learn2talk_core.render.render import BACKGROUND, checked_faces
 from learn2talk_core.render.shading import LIGHT, Light, vertex_normals
+from learn2talk_core.run.over_frames import kernel, over_frames
 
 NO_UV, NO_TEXTURE = np.zeros((0, 3, 2), np.float32), np.zeros((1, 1, 3), np.uint8)
 LANES = 8  # numbers per vertex: normal, colour, 1 and an unused one; eight fill a SIMD register

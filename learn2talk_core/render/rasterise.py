@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from learn2talk_core.render.over_frames import kernel, over_frames
+from learn2talk_core.run.over_frames import kernel, over_frames
 
 NEAR = 1e-6  # triangles with a corner at this depth or nearer are not drawn (there is no clipping)
 SMALLEST_AREA = 1e-12  # twice the area in square pixels

@@ -14,8 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from learn2talk_core.render.over_frames import kernel, over_frames
 from learn2talk_core.render.rasterise import array
+from learn2talk_core.run.over_frames import kernel, over_frames
 
 
 @dataclass(frozen=True)

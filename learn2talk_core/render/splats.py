@@ -30,10 +30,10 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from learn2talk_core.render import gsplat_backend
-from learn2talk_core.render.over_frames import kernel, over_frames
 from learn2talk_core.render.pinhole import Pinhole
 from learn2talk_core.render.rasterise import array
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.over_frames import kernel, over_frames
 
 NEAR = 0.01  # splats whose centre is nearer are not drawn; unit of the world
 DILATION = 0.3  # pixels², added to the variances in the image: no splat is thinner than a pixel

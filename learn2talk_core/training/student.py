@@ -239,7 +239,8 @@ def train_student(
     if optimiser == "adam":
         optimizer = torch.optim.Adam(groups)
     else:
-        optimizer = torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.98))
+        fused = device.type == "cpu" or None  # there one pass takes a quarter of the time
+        optimizer = torch.optim.AdamW(groups, weight_decay=0.0, betas=(0.9, 0.98), fused=fused)
     power = 2 if form == "mean" else 1
     balance = GradientBalance(1 + len(extra), scale=unit**-power) if balanced else None
     shares = LossShares(description, steps)

@@ -24,6 +24,7 @@ from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.speech_encoders.loading import new_speech_encoder
 from learn2talk_core.models.speech_encoders.wav2vec2 import OFFICIAL_EPS, Wav2Vec2SpeechEncoder
 from learn2talk_core.models.students.faceformer.compiled import Affine, DecoderLayer, decode
+from learn2talk_core.models.students.faceformer.compiled_training import trained_states
 from learn2talk_core.models.students.faceformer.graphed import graphed_states
 from learn2talk_core.models.students.hearing import audio_rate_of, heard_states
 from learn2talk_core.models.students.student import AudioAlignment, Student, StudentStream
@@ -172,8 +173,8 @@ class FaceFormer(Student):
     def states(self, audio: Tensor, style: Tensor) -> Tensor:
         """The decoder's states (B, T, d) of the roll-out; arguments as `roll_out`.
 
-        Without gradient, it runs compiled code on the CPU and a graph of kernels on CUDA; otherwise torch, on one
-        thread.
+        On the CPU it runs compiled code; on CUDA without gradient, a graph of kernels. Otherwise, and with dropout or
+        several audio states per frame in training, torch, on one thread.
         """
         memory = self.audio_feature_map(audio)
         style = self.obj_vector(style)
@@ -193,6 +194,8 @@ class FaceFormer(Student):
             with torch.cuda.device(memory.device):
                 return graphed_states(self, Alignment(self, memory), transition, first, constant, bias)
         with one_thread(), full_precision():
+            if plain and self.audio_rate == 1 and not (self.training and self.dropout):
+                return self._trained_states(memory, transition, first, constant, bias)
             return self._states(memory, transition, first, constant, bias)
 
     def transition(self) -> tuple[Tensor, Tensor]:
@@ -225,6 +228,16 @@ class FaceFormer(Student):
             states.append(self._after_attention(token, attended, alignment, t))
             token = torch.addmm(constant[:, (t + 1) % self.period], states[-1], transition.T)
         return torch.stack(states, dim=1)
+
+    def _trained_states(
+        self, memory: Tensor, transition: Tensor, first: Tensor, constant: Tensor, bias: Tensor
+    ) -> Tensor:
+        layer = self.transformer_decoder.layers[0]
+        own = layer.self_attn
+        maps = (layer.norm1, layer.norm2, layer.linear1, layer.linear2, layer.norm3)
+        weights = (own.in_proj_weight, own.in_proj_bias, own.out_proj.weight, own.out_proj.bias)
+        weights += tuple(x for map_ in maps for x in (map_.weight, map_.bias))
+        return trained_states(first, constant, transition, Alignment(self, memory).attended, bias, *weights)
 
     def _compiled_states(
         self, memory: Tensor, transition: Tensor, first: Tensor, constant: Tensor, bias: Tensor
