@@ -173,14 +173,17 @@ def _shade(first, last, surface, covered, towards_light, halfway, strengths, bac
                     for k in range(channels):
                         image[n, row, column, k] = background[k]
                     continue
-                pixel = surface[n, row, column]
-                length = np.sqrt(pixel[0] * pixel[0] + pixel[1] * pixel[1] + pixel[2] * pixel[2]) + TINY
-                lit = _dot(pixel, towards_light) / length
-                shine = _dot(pixel, halfway) / length
+                x, y, z = surface[n, row, column, 0], surface[n, row, column, 1], surface[n, row, column, 2]
+                per_length = 1 / (np.sqrt(x * x + y * y + z * z) + TINY)
+                x, y, z = x * per_length, y * per_length, z * per_length
+                lit = x * towards_light[0] + y * towards_light[1] + z * towards_light[2]
+                shine = x * halfway[0] + y * halfway[1] + z * halfway[2]
                 brightness = ambient + diffuse * max(lit, 0.0)
                 highlight = specular * _power(max(shine, 0.0), shininess)
                 for k in range(channels):
-                    image[n, row, column, k] = min(max(pixel[3 + k] * brightness + highlight, 0.0), 1.0)
+                    image[n, row, column, k] = min(
+                        max(surface[n, row, column, 3 + k] * brightness + highlight, 0.0), 1.0
+                    )
 
 
 @kernel
@@ -191,30 +194,32 @@ def _shade_backward(first, last, gradient, surface, covered, towards_light, half
         for row in range(height):
             for column in range(width):
                 if not covered[n, row, column]:
-                    result[n, row, column] = 0
+                    for k in range(3 + channels):
+                        result[n, row, column, k] = 0
                     continue
-                pixel = surface[n, row, column]
-                length = np.sqrt(pixel[0] * pixel[0] + pixel[1] * pixel[1] + pixel[2] * pixel[2]) + TINY
-                lit = _dot(pixel, towards_light) / length
-                shine = _dot(pixel, halfway) / length
+                x, y, z = surface[n, row, column, 0], surface[n, row, column, 1], surface[n, row, column, 2]
+                per_length = 1 / (np.sqrt(x * x + y * y + z * z) + TINY)
+                x, y, z = x * per_length, y * per_length, z * per_length
+                lit = x * towards_light[0] + y * towards_light[1] + z * towards_light[2]
+                shine = x * halfway[0] + y * halfway[1] + z * halfway[2]
                 brightness = ambient + diffuse * max(lit, 0.0)
                 steepness = specular * _power(max(shine, 0.0), shininess - 1)
                 highlight = steepness * max(shine, 0.0)
                 to_lit, to_shine = 0.0, 0.0
                 for k in range(channels):
                     result[n, row, column, 3 + k] = 0
-                    if 0 <= pixel[3 + k] * brightness + highlight <= 1:
+                    if 0 <= surface[n, row, column, 3 + k] * brightness + highlight <= 1:
                         g = gradient[n, row, column, k]
                         result[n, row, column, 3 + k] = g * brightness
                         if lit > 0:
-                            to_lit += g * pixel[3 + k] * diffuse
+                            to_lit += g * surface[n, row, column, 3 + k] * diffuse
                         if shine > 0:
                             to_shine += g * shininess * steepness
                 # the length of the normal has no effect: only the component of the gradient perpendicular to it counts
                 along = to_lit * lit + to_shine * shine
-                for k in range(3):
-                    across = to_lit * towards_light[k] + to_shine * halfway[k] - along * pixel[k] / length
-                    result[n, row, column, k] = across / length
+                for k, normal in enumerate((x, y, z)):
+                    across = to_lit * towards_light[k] + to_shine * halfway[k] - along * normal
+                    result[n, row, column, k] = across * per_length
 
 
 @kernel
@@ -227,8 +232,8 @@ def _power(base, exponent):  # type: ignore[no-untyped-def]
     """base ** exponent for whole exponents, by repeated squaring."""
     result = 1.0
     while exponent > 0:
-        if exponent % 2:
+        if exponent & 1:
             result *= base
         base *= base
-        exponent //= 2
+        exponent >>= 1
     return result
