@@ -88,7 +88,7 @@ def main(params: Params) -> str:
         table = pd.DataFrame([row for test in tests.values() for row in test.clips])
         table.to_csv(file, index=False, float_format="%.7g")
     reports = {
-        role: read_json(f"{METRICS}/syncnet3d/{role}.json", made_by=f"dvc repro syncnet3d@{role}")
+        role: read_json(f"{METRICS}/syncnet3d/{role}.json", made_by="dvc repro syncnet3d")
         for role in ("metric", "loss")
     }
     write_json(f"{METRICS}/syncnet3d.json", reports)

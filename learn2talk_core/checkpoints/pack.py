@@ -251,7 +251,9 @@ def _metrics(project: Path, stages: Mapping[str, Any], stage: str, model: str) -
         path = project / name
         return path.is_file() and _md5(path.read_bytes()) == out["md5"]
 
-    for out in stages[stage]["outs"]:
+    named = f"{METRICS}/{model.removeprefix(f'{MODELS}/')}.json"  # of a stage that makes several models
+    outs = [out for out in stages[stage]["outs"] if out["path"] == named] or stages[stage]["outs"]
+    for out in outs:
         name = out["path"]
         own = name.startswith(f"{METRICS}/") and not name.startswith(COST) and name.endswith(".json")
         if own and unchanged(name, out):

@@ -187,7 +187,11 @@ def config(model: SyncNet3D, recipe: str | None = None) -> dict[str, int | str |
 
 
 def _convolution(inputs: int, outputs: int, stride: tuple[int, int]) -> list[nn.Module]:
-    return [nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
+    return [
+        nn.Conv2d(inputs, outputs, 3, stride, padding=1, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    ]
 
 
 def _end(shape: Shape) -> list[nn.Module]:

@@ -13,10 +13,9 @@ from contextlib import ExitStack, contextmanager
 from typing import Any, Literal, TypeVar
 
 import joblib
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.workers import worker_processes
+from learn2talk_core.run.workers import none_killed, worker_processes
 
 Backend = Literal["processes", "threads", "dask", "ray"]
 _JOBLIB = {"threads": "threading", "dask": "dask"}
@@ -54,30 +53,22 @@ def map_clips(
     """
     jobs = [list(clips[i : i + chunk]) for i in range(0, len(clips), chunk)]
     calls = [(function, prepare, job, name, os.getcwd()) for job in jobs]
-    with ExitStack() as stack:
-        try:
-            if backend == "ray":  # without joblib: its pool for Ray does not survive the loss of a worker
-                results = _on_ray(calls)
+    with none_killed("Set fewer workers and run it again."), ExitStack() as stack:
+        if backend == "ray":  # without joblib: its pool for Ray does not survive the loss of a worker
+            results = _on_ray(calls)
+        else:
+            if backend == "dask":
+                stack.enter_context(_dask())
+                workers = -1
+            if backend == "processes":
+                parallel = worker_processes(workers, return_as="generator", batch_size=1)
             else:
-                if backend == "dask":
-                    stack.enter_context(_dask())
-                    workers = -1
-                if backend == "processes":
-                    parallel = worker_processes(workers, return_as="generator", batch_size=1)
-                else:
-                    with joblib.parallel_config(_JOBLIB[backend], n_jobs=workers):
-                        parallel = joblib.Parallel(return_as="generator", batch_size=1)
-                results = parallel(joblib.delayed(_job)(*call) for call in calls)
-            stack.callback(_leave, results)
-            for part in results:
-                yield from part
-        except TerminatedWorkerError as error:
-            raise BadInput(
-                "workers",
-                expected="processes that finish their work",
-                found="one that was killed, perhaps for lack of memory",
-                fix="Set fewer workers and run it again.",
-            ) from error
+                with joblib.parallel_config(_JOBLIB[backend], n_jobs=workers):
+                    parallel = joblib.Parallel(return_as="generator", batch_size=1)
+            results = parallel(joblib.delayed(_job)(*call) for call in calls)
+        stack.callback(_leave, results)
+        for part in results:
+            yield from part
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from typing import Any, TextIO, cast
 
 from learn2talk_core.run.errors import BadInput, printable
@@ -31,8 +31,7 @@ def run_program(name: str, work: Callable[[], int], *, go_on: str = "") -> int:
         work: the program.
         go_on: added to the message after Ctrl-C.
     """
-    with redirect_stdout(_escaping(sys.stdout)), redirect_stderr(_escaping(sys.stderr)):
-        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    with messages():
         try:
             try:
                 return work()
@@ -51,6 +50,15 @@ def run_program(name: str, work: Callable[[], int], *, go_on: str = "") -> int:
                 raise
             print(f"{name}: {known}", file=sys.stderr)
             return 1
+
+
+@contextmanager
+def messages() -> Iterator[None]:
+    """Inside the block, log lines go to standard error, and printed and logged text shows control characters as
+    escapes."""
+    with redirect_stdout(_escaping(sys.stdout)), redirect_stderr(_escaping(sys.stderr)):
+        logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+        yield
 
 
 def _drop_unwritten() -> None:

@@ -2,7 +2,9 @@
 
 import logging
 import sys
-from collections.abc import Iterable
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from tqdm import tqdm
@@ -12,6 +14,9 @@ from learn2talk_core.run.errors import printable
 
 log = logging.getLogger("learn2talk")
 T = TypeVar("T")
+_hidden = False  # inside `without_bars`
+# tqdm's own lock excludes other processes too, and where one is killed the system's semaphore is reported as leaked
+tqdm.set_lock(threading.RLock())
 
 
 def progress(
@@ -27,7 +32,18 @@ def progress(
         unit: what an item is.
     """
     stream = sys.stderr
-    quiet = processes.rank() > 0 or not stream.isatty()
+    quiet = _hidden or processes.rank() > 0 or not stream.isatty()
     bare = getattr(stream, "stream", stream)  # unescaped: a bar moves the cursor with control characters
     return tqdm(items, desc=printable(description), total=total, initial=start, unit=unit, file=bare, disable=quiet,
                 dynamic_ncols=True, mininterval=1.0, smoothing=0.1)  # fmt: skip
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Inside the block, `progress` shows nothing: another process has the terminal."""
+    global _hidden
+    before, _hidden = _hidden, True
+    try:
+        yield
+    finally:
+        _hidden = before

@@ -21,15 +21,15 @@ from learn2talk_core.run.progress import log
 P = TypeVar("P")
 
 
-def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | str = ()) -> None:
+def run(main: Callable[..., str | tuple[str, float]], params: type[P], *, roles: tuple[str, ...] | str = ()) -> None:
     """Run one stage as a program: `python -m stages.NAME [ROLE]`.
 
     `main(params)`, or `main(params, role)` where the stage is run once for each of `roles`, does the work and returns
-    one sentence that says what it made. If the roles are the students or avatars of a run, `roles` is the name of the
-    parameter that lists them. Time, peak memory, device and precision of networks go to
-    `metrics/cost/NAME[-ROLE].json`, those of a student or avatar to `metrics/cost/students/ROLE.json` or
-    `metrics/cost/avatars/ROLE.json`. Errors are handled by `run_program`. Under `accelerate launch` or `torchrun` it
-    joins the other processes.
+    one sentence that says what it made; with workers that ran at once (`workers.at_once`), also their memory. If the
+    roles are the students or avatars of a run, `roles` is the name of the parameter that lists them. Time, peak memory,
+    device and precision of networks go to `metrics/cost/NAME[-ROLE].json`, those of a student or avatar to
+    `metrics/cost/students/ROLE.json` or `metrics/cost/avatars/ROLE.json`. Errors are handled by `run_program`. Under
+    `accelerate launch` or `torchrun` it joins the other processes.
     """
     name = sys.modules["__main__"].__spec__.name.rpartition(".")[2]  # type: ignore[union-attr]
     parser = argparse.ArgumentParser(prog=f"python -m stages.{name}", description=sys.modules["__main__"].__doc__)
@@ -54,11 +54,12 @@ def run(main: Callable[..., str], params: type[P], *, roles: tuple[str, ...] | s
             with _enough_memory(label):
                 made = main(values, *([role] if role else []))
             seconds = time.perf_counter() - start
-            memory = peak_memory_mb()
+            sentence, workers = made if isinstance(made, tuple) else (made, 0.0)
+            memory = peak_memory_mb(workers)
             place = f"{roles.removeprefix('taught_')}/{role}" if isinstance(roles, str) else label
             cost = {"seconds": round(seconds, 1), "peak_memory_mb": round(memory)} | place_of_networks
             write_json(f"{COST}/{place}.json", {label: cost})
-            log.info("%s: %s (%.1f s, %.0f MB at most)", label, made, seconds, memory)
+            log.info("%s: %s (%.1f s, %.0f MB at most)", label, sentence, seconds, memory)
         return 0
 
     status = run_program(label, work, go_on="; run it again to go on")
@@ -89,9 +90,8 @@ def _enough_memory(label: str) -> AbstractContextManager[None]:
     return enough_memory(label, "its batch sizes or workers in params.yaml")
 
 
-def peak_memory_mb() -> float:
-    """The largest resident memory so far of this process, plus that of its largest finished child, in megabytes."""
-    kilobytes = (
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss + resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    )
-    return kilobytes / 1024
+def peak_memory_mb(workers: float = 0.0) -> float:
+    """The largest resident memory so far of this process in megabytes, plus that of its largest finished child, or of
+    its `workers` that ran at once if that is more. Each has a peak of its own time, so this is an upper bound."""
+    own, child = (resource.getrusage(who).ru_maxrss / 1024 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return own + max(child, workers)

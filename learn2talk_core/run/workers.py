@@ -5,13 +5,24 @@ write into folders that nobody locks any more.
 """
 
 import os
+import resource
+import signal
 import threading
 import time
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from typing import Any, TypeVar
 
-from joblib import Parallel, parallel_config
+from joblib import Parallel, delayed, parallel_config
+from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.program import messages
+from learn2talk_core.run.progress import without_bars
 
 POLL_SECONDS = 0.5  # how often a worker checks that the process that started it is alive
+
+R = TypeVar("R")
 
 
 def worker_processes(count: int, *, threads: int | None = None, idle_seconds: float = 300, **settings: Any) -> Parallel:
@@ -30,12 +41,56 @@ def worker_processes(count: int, *, threads: int | None = None, idle_seconds: fl
         return Parallel(n_jobs=count, **settings)
 
 
+def at_once(jobs: Sequence[Callable[[], R]]) -> tuple[list[R], float]:
+    """Call each of `jobs` in a process of its own, all at the same time; the cores are divided among them.
+
+    Their log lines appear like those of this process. Only the first one shows progress bars, since those of several
+    processes would overwrite each other. The first error ends all of them, as do Ctrl-C and the end of the process that
+    started this one, which then ends too.
+
+    Returns:
+        Their results, and the sum of their peak resident memories in megabytes.
+
+    Raises:
+        BadInput: from a job, or one of the processes was killed.
+    """
+    over = threading.Event()
+    threading.Thread(target=_watch, args=(os.getppid(), over), daemon=True).start()
+    work = [delayed(_in_worker)(job, os.getcwd(), number == 0) for number, job in enumerate(jobs)]
+    try:
+        with none_killed("Stop other programs and run it again to go on."):
+            found = worker_processes(len(jobs), batch_size=1)(work)
+    finally:
+        over.set()
+    return [result for result, _ in found], sum(memory for _, memory in found)
+
+
+@contextmanager
+def none_killed(fix: str) -> Iterator[None]:
+    """Inside the block, raise `BadInput` with this `fix` if a worker is killed."""
+    try:
+        yield
+    except TerminatedWorkerError as error:
+        found = "one that was killed, perhaps for lack of memory"
+        raise BadInput("workers", expected="processes that finish their work", found=found, fix=fix) from error
+
+
+def _in_worker(job: Callable[[], R], folder: str, bars: bool) -> tuple[R, float]:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process that started this one gets it too, and ends this one
+    os.chdir(folder)  # joblib may use a process again
+    with messages(), nullcontext() if bars else without_bars():
+        result = job()
+    return result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def _end_with(parent: int) -> None:
     """Called once in each worker."""
-    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+    threading.Thread(target=_watch, args=(parent, threading.Event()), daemon=True).start()
 
 
-def _watch(parent: int) -> None:
-    while os.getppid() == parent:
-        time.sleep(POLL_SECONDS)
-    os._exit(1)
+def _watch(parent: int, over: threading.Event) -> None:
+    """End this process soon after `parent`, the process that started it, unless `over` is set."""
+    while not over.wait(POLL_SECONDS):
+        if os.getppid() != parent:
+            time.sleep(POLL_SECONDS)  # a training notices it too, and saves a checkpoint
+            os._exit(1)

@@ -218,7 +218,9 @@ def train_syncnet3d(
     with torch.no_grad():
         motions = [model.mode_weights(mouth_displacement(corpus, windows.clip)) for windows in clips]
     model.to(device := run_device())
-    optimizer = torch.optim.AdamW(model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay)
+    optimizer = torch.optim.AdamW(
+        model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
     farthest = round(MAX_FALSE_SHIFT * corpus.fps)
     steps = recipe.steps
     if recipe.epochs is not None:
@@ -326,7 +328,7 @@ def revoice(mel: Tensor, mean: Tensor, recipe: SyncNet3DTraining) -> Tensor:
     source = (band * torch.exp(recipe.pitch * torch.randn((), device=device))).clamp(max=bands - 1)
     low = source.long()
     share = (source - low)[:, None]
-    mel = mel[:, low] * (1 - share) + mel[:, (low + 1).clamp(max=bands - 1)] * share
+    mel = mel.index_select(1, low).lerp(mel.index_select(1, (low + 1).clamp(max=bands - 1)), share)
     first = torch.randint(0, bands, (len(mel), 1), device=device)
     last = first + torch.randint(0, recipe.masked_bands + 1, (len(mel), 1), device=device)
     return torch.where(((band >= first) & (band < last))[..., None], mean, mel)

@@ -166,6 +166,19 @@ def test_a_model_of_synthetic_speech_alone(project: Path, tmp_path: Path) -> Non
     assert {"license: mit", "- data: the synthetic speech of the films", pipeline} <= set(card)
 
 
+def test_one_of_two_models_of_a_stage(project: Path, tmp_path: Path) -> None:
+    outs = []
+    for role, value in (("metric", 0.9), ("loss", 0.8)):
+        model, scores = f"data/models/syncnet3d/{role}", f"metrics/syncnet3d/{role}.json"
+        save_weights(project / model, nn.Linear(2, 2), {})
+        write_json(project / scores, {"auc": value})
+        outs += [{"path": model, "md5": content_hash(project / model)}, {"path": scores, "md5": md5(project / scores)}]
+    YAML().dump({"schema": "2.0", "stages": {"syncnet3d": {"deps": [], "outs": outs}}}, project / "dvc.lock")
+    pack("data/models/syncnet3d/metric", tmp_path / "out", project)
+    about = read_json(tmp_path / "out/learn2talk.json", made_by="the test")
+    assert about["metrics"] == {"training": {"auc": 0.9}}
+
+
 def test_the_card_of_weights_from_elsewhere(tmp_path: Path) -> None:
     save_weights(tmp_path, nn.Linear(2, 2), {})
     write_card(tmp_path, {"model": "speech_encoder", "licence": "mit", "source": "a hub", "data": "speech"})

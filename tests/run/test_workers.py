@@ -1,12 +1,20 @@
 import os
+import pty
+import signal
 import subprocess
 import sys
+import termios
 import time
+from functools import partial
 from pathlib import Path
 
+import numpy as np
+import pytest
 from joblib import delayed
 
-from learn2talk_core.run.workers import worker_processes
+from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.progress import log, progress
+from learn2talk_core.run.workers import at_once, worker_processes
 from tests.run.test_clip_map import slow_square
 
 JOBS = """
@@ -50,3 +58,73 @@ def test_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
         assert time.monotonic() < deadline, "the workers go on"
         time.sleep(1)
     assert len(list(tmp_path.iterdir())) == 2  # no job was begun after that
+
+
+def met(folder: Path, name: str, megabytes: int = 0) -> int:
+    """The number of this process, when the other one is there too."""
+    (folder / name).touch()
+    filled = np.ones(megabytes << 17)
+    while len(list(folder.glob("job-*"))) < 2:
+        time.sleep(0.01)
+    return os.getpid() if filled.all() else 0
+
+
+def test_jobs_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found, memory = at_once([partial(met, Path(), "job-a", 300), partial(met, Path(), "job-b", 400)])
+    assert len({*found, os.getpid()}) == 3
+    assert 700 < memory < 700 + 2 * 1000
+
+
+def fails(folder: Path, how: str) -> None:
+    met(folder, "job-a")
+    if how == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    raise BadInput("the corpus", expected="clips", found="none", fix="Add some.")
+
+
+def goes_on(folder: Path) -> None:
+    met(folder, "job-b")
+    while True:
+        (folder / "alive").write_text(str(time.monotonic()))
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("how", "text"),
+    [
+        ("refused", r"^the corpus: expected clips, found none\. Add some\.$"),
+        ("killed", "^workers: expected processes that finish their work, found one that was killed"),
+    ],
+)
+def test_the_first_error_ends_all(how: str, text: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=text):
+        at_once([partial(goes_on, tmp_path), partial(fails, tmp_path, how)])
+    time.sleep(0.2)
+    last = (tmp_path / "alive").read_text()
+    time.sleep(0.5)
+    assert (tmp_path / "alive").read_text() == last
+
+
+def shown(name: str) -> None:
+    log.info("%s\x1b begins", name)
+    for _ in progress(range(3), f"bar of {name}"):
+        pass
+
+
+def test_only_the_first_shows_bars_and_all_log() -> None:
+    terminal, end = pty.openpty()
+    termios.tcsetwinsize(end, (24, 80))
+    code = (
+        "from functools import partial; from tests.run.test_workers import at_once, shown;"
+        "at_once([partial(shown, 'one'), partial(shown, 'two')])"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run([sys.executable, "-c", code], stderr=end, env=environment, check=True)
+    os.close(end)
+    text = os.read(terminal, 10000).decode()
+    os.close(terminal)
+    assert "one\\x1b begins\r\n" in text
+    assert "two\\x1b begins\r\n" in text
+    assert "bar of one: 100%" in text
+    assert "bar of two" not in text
