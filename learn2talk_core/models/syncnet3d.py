@@ -130,7 +130,7 @@ class SyncNet3D(nn.Module):
         """Mode weights of windows (N, W, modes) → (N, E)."""
         tokens = self.token(weights) + self.position
         for layer in self.transformer.layers:
-            tokens = encoded(layer, tokens)
+            tokens = encoder_layer(layer, tokens)
         return F.normalize(self.mesh_mlp(tokens.flatten(1)), dim=-1)
 
     def embed_mesh(self, displacement: Tensor) -> Tensor:
@@ -155,7 +155,7 @@ class SyncNet3D(nn.Module):
         return F.normalize(self.audio_mlp(self.convolutions(standard).flatten(1)), dim=-1).unflatten(0, mel.shape[:-2])
 
 
-def encoded(layer: Any, x: Tensor) -> Tensor:
+def encoder_layer(layer: Any, x: Tensor) -> Tensor:
     """`layer(x)` of a `nn.TransformerEncoderLayer` that is built as above, (N, W, width) → the same.
 
     Torch's own attention is made for long sequences: with gradient the layer takes 1.4 times as long on windows.

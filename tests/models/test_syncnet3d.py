@@ -8,7 +8,7 @@ from learn2talk_core.models.syncnet3d import (
     SyncNet3D,
     audio_windows,
     config,
-    encoded,
+    encoder_layer,
     load_syncnet3d,
     window_frames,
 )
@@ -85,7 +85,7 @@ def test_a_layer_is_torchs_own():
     for parameter in layer.parameters():
         torch.nn.init.normal_(parameter)
     start, results = torch.randn(3, 6, 8, dtype=torch.float64), []
-    for function in (layer, lambda x: encoded(layer, x)):
+    for function in (layer, lambda x: encoder_layer(layer, x)):
         x = start.clone().requires_grad_()
         found = function(x)
         found.square().sum().backward()
