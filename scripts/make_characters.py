@@ -454,9 +454,11 @@ def sampled(surface: Surface, values: np.ndarray, chosen: np.ndarray | None = No
     screen = np.concatenate([uv * SIDE, np.ones((*uv.shape[:2], 1))], axis=-1).reshape(1, -1, 3)
     screen[..., 1] = SIDE - screen[..., 1]
     corners = np.arange(3 * len(faces), dtype=np.int32).reshape(-1, 3)
-    found = rasterise(torch.from_numpy(screen), corners, SIDE, SIDE, perspective=False, cull=False)
-    image = interpolate(torch.from_numpy(values[faces].reshape(1, -1, values.shape[1])), corners, found)
-    return image[0].numpy(), (found.pix_to_face[0] >= 0).numpy()
+    positions = torch.from_numpy(screen)
+    seen = rasterise(positions, corners, SIDE, SIDE, perspective=False, cull=False).pix_to_face
+    at_corners = torch.from_numpy(values[faces].reshape(1, -1, values.shape[1]))
+    image = interpolate(at_corners, positions, corners, seen, perspective=False)
+    return image[0].numpy(), (seen[0] >= 0).numpy()
 
 
 def noises(seed: int) -> dict[str, np.ndarray]:

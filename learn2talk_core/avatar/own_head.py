@@ -140,7 +140,7 @@ def paint_head(vertices: np.ndarray, skin: np.ndarray, view: Pinhole) -> np.ndar
     found = rasterise(screen, face.faces, height, width)
     normals = vertex_normals(torch.from_numpy(vertices)[None], face.faces)[0].numpy()
     at_vertices = np.concatenate([normals, vertices, face.neutral, skin, material], axis=1).astype(np.float32)
-    surface = interpolate(torch.from_numpy(at_vertices)[None], face.faces, found)[0].numpy()
+    surface = interpolate(torch.from_numpy(at_vertices)[None], screen, face.faces, found.pix_to_face)[0].numpy()
     seen = found.pix_to_face[0].numpy() >= 0
     image = np.ones((height, width, 3), np.float32)
     over_frames(_light, height, surface, seen, view.position.astype(np.float32), _lights(), _lattice(), image)

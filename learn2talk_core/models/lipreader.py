@@ -158,7 +158,9 @@ class LipReader(nn.Module):
         """
         top, left = (grey.shape[-2] - CROP) // 2, (grey.shape[-1] - CROP) // 2
         x = grey[..., top : top + CROP, left : left + CROP]
-        if self.size != CROP:
+        if self.size != CROP and CROP % self.size == 0:
+            x = nn.functional.avg_pool2d(x, CROP // self.size)  # the same as below, in half the time
+        elif self.size != CROP:
             x = nn.functional.interpolate(x, size=(self.size, self.size), mode="area")
         frames = valid_frames(lengths, x.shape[1], x.device)
         if self.normalise == "official":

@@ -59,7 +59,14 @@ class ResNetFrontend(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.frontend3D(x)  # (B, C, T, H/4, W/4)
-        # With few channels, convolutions of this layout are a quarter faster on CPUs.
-        frames = x.transpose(1, 2).flatten(0, 1).contiguous(memory_format=torch.channels_last)
-        return self.trunk(frames).unflatten(0, (x.shape[0], x.shape[2]))
+        convolution, norm, swish, _ = self.frontend3D
+        assert isinstance(convolution, nn.Conv3d)
+        # The 3D convolution as one of images whose channels are five successive frames: its gradient takes half the
+        # time on CPUs. With few channels, convolutions are a quarter faster in this memory format.
+        around = nn.functional.pad(x[:, 0], (0, 0, 0, 0, 2, 2)).unfold(1, 5, 1).permute(0, 1, 4, 2, 3).flatten(0, 1)
+        kernel = convolution.weight[:, 0].contiguous(memory_format=torch.channels_last)
+        around = around.contiguous(memory_format=torch.channels_last)
+        images = nn.functional.conv2d(around, kernel, convolution.bias, stride=2, padding=3)
+        clips = swish(norm(images.unflatten(0, (x.shape[0], -1)).transpose(1, 2)))  # (B, C, T, H/2, W/2)
+        images = nn.functional.max_pool2d(clips.transpose(1, 2).flatten(0, 1), 3, 2, 1)
+        return self.trunk(images).unflatten(0, (x.shape[0], -1))

@@ -8,6 +8,7 @@ Frame t of a clip shows time t / fps. Window k consists of frames k … k + W �
 time k / fps.
 """
 
+import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,9 @@ class SyncNet3D(nn.Module):
 
     def embed_mesh_windows(self, weights: Tensor) -> Tensor:
         """Mode weights of windows (N, W, modes) → (N, E)."""
-        tokens = self.transformer(self.token(weights) + self.position)
+        tokens = self.token(weights) + self.position
+        for layer in self.transformer.layers:
+            tokens = encoder_layer(layer, tokens)
         return F.normalize(self.mesh_mlp(tokens.flatten(1)), dim=-1)
 
     def embed_mesh(self, displacement: Tensor) -> Tensor:
@@ -139,13 +142,32 @@ class SyncNet3D(nn.Module):
         Returns:
             (B, T − W + 1, E).
         """
-        windows = self.mode_weights(displacement).unfold(1, self.shape.window, 1).transpose(2, 3)
+        return self.embed_mesh_weights(self.mode_weights(displacement))
+
+    def embed_mesh_weights(self, weights: Tensor) -> Tensor:
+        """`embed_mesh` from the mode weights of clips (B, T, modes)."""
+        windows = weights.unfold(1, self.shape.window, 1).transpose(2, 3)
         return self.embed_mesh_windows(windows.flatten(0, 1)).unflatten(0, windows.shape[:2])
 
     def embed_audio(self, mel: Tensor) -> Tensor:
         """Mel windows (..., 80, 16), see `audio_windows`, → (..., E)."""
         standard = ((mel - self.mel_mean) / self.mel_scale).flatten(0, -3)[:, None]
         return F.normalize(self.audio_mlp(self.convolutions(standard).flatten(1)), dim=-1).unflatten(0, mel.shape[:-2])
+
+
+def encoder_layer(layer: Any, x: Tensor) -> Tensor:
+    """`layer(x)` of a `nn.TransformerEncoderLayer` that is built as above, (N, W, width) → the same.
+
+    Torch's own attention is made for long sequences: with gradient the layer takes 1.4 times as long on windows.
+    """
+    attention = layer.self_attn
+    heads = attention.num_heads
+    projected = F.linear(layer.norm1(x), attention.in_proj_weight, attention.in_proj_bias)
+    # (3, N · heads, W, width / heads)
+    q, k, v = projected.unflatten(-1, (3, heads, -1)).permute(2, 0, 3, 1, 4).flatten(1, 2).unbind(0)
+    shares = (q @ k.transpose(1, 2) / math.sqrt(q.shape[-1])).softmax(-1)
+    x = x + attention.out_proj((shares @ v).unflatten(0, (-1, heads)).transpose(1, 2).flatten(2))
+    return x + layer.linear2(F.gelu(layer.linear1(layer.norm2(x))))
 
 
 def load_syncnet3d(folder: str | Path, recipe: str | None = None) -> SyncNet3D:

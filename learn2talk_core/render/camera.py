@@ -43,6 +43,7 @@ def project(camera: Camera, vertices: Tensor, height: int, width: int) -> Tensor
     position = vertices - sent(torch.tensor(camera.target, dtype=vertices.dtype), vertices.device)
     if camera.yaw:
         position = position @ sent(axes(camera).to(vertices.dtype), vertices.device).T
-    depth = camera.distance - position[..., 2]
+    x, y, z = position.unbind(dim=-1)
+    depth = camera.distance - z
     scale = height / camera.extent * (camera.distance / depth if camera.perspective else torch.ones_like(depth))
-    return torch.stack([width / 2 + scale * position[..., 0], height / 2 - scale * position[..., 1], depth], dim=-1)
+    return torch.stack([width / 2 + scale * x, height / 2 - scale * y, depth], dim=-1)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from learn2talk_core.mesh.look import Look
-from learn2talk_core.render.antialias import blend_edges, neighbouring_faces
+from learn2talk_core.render.antialias import blend_edges, find_edges, neighbouring_faces
 from learn2talk_core.render.camera import Camera, axes, project
 from learn2talk_core.render.rasterise import NEAR, SMALLEST_AREA
 from learn2talk_core.render.render import BACKGROUND, checked_faces
@@ -67,13 +67,16 @@ def _draw(  # type: ignore[no-untyped-def]
     planes = np.zeros((len(faces), 3, LANES), np.float32)
     seen, depth = np.empty((1, height, width), np.int32), np.empty((1, height, width), np.float32)
     image, blended = np.empty((1, height, width, 3), np.float32), np.empty((1, height, width, 3), np.float32)
+    edges = np.empty((1, 2, height, width), np.int32)
     for n in range(first, last):
         _find(screen[n], faces, perspective, at_vertices[n], uv, planes, seen[0], depth[0])
         textured = len(uv) > 0
         _colour(planes, perspective, textured, texture, lamp, shininess, background, seen[0], depth[0], image[0])
+        edges[:] = -1
+        find_edges(0, 1, screen[n : n + 1], faces, neighbours, seen, depth, edges)
         for axis in (0, 1):
             blended[:] = image
-            blend_edges(0, 1, image, screen[n : n + 1], faces, neighbours, seen, depth, axis, blended)
+            blend_edges(0, 1, image, screen[n : n + 1], edges, depth, faces, axis, blended)
             image, blended = blended, image
         _to_bytes(image.reshape(-1), pictures[n].reshape(-1))
 

@@ -91,7 +91,7 @@ def _on_cpu(
     screen = project(camera, vertices, height, width)
     fragments = rasterise(screen, faces, height, width, perspective=camera.perspective)
     at_vertices = torch.cat([vertex_normals(vertices, faces), colours.expand(len(vertices), -1, -1)], dim=-1)
-    surface = interpolate(at_vertices, faces, fragments)
+    surface = interpolate(at_vertices, screen, faces, fragments.pix_to_face, perspective=camera.perspective)
     if texture is not None:
         surface = torch.cat([surface[..., :3], texture(surface[..., 3:])], dim=-1)
     image = shade(surface, fragments.pix_to_face >= 0, light, background, axes(camera))

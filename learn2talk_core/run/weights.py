@@ -5,9 +5,11 @@ scores, and the SHA-256 of its files, which are compared whenever it is loaded. 
 networks are always float32.
 """
 
+import copy
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -15,6 +17,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 from torch.overrides import TorchFunctionMode
 
 from learn2talk_core.run.errors import BadInput, some_of
@@ -231,6 +234,23 @@ def frozen(model: nn.Module) -> nn.Module:
     for parameter in model.parameters():
         parameter.requires_grad_(False)
     return model
+
+
+def folded(network: Network) -> Network:
+    """A copy of a frozen network that computes the same, except for rounding, in less time: every batch norm is folded
+    into the convolution or linear map that its module registered just before it, which must be its input. The weights
+    have other names and values than in files."""
+    network = copy.deepcopy(network)
+    for module in list(network.modules()):
+        for (name, layer), (after, norm) in pairwise(list(module.named_children())):
+            if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
+                fuse: Any = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
+                setattr(module, name, fuse(layer, norm))
+                setattr(module, after, nn.Identity())
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):  # the memory format in which they compute
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
 
 
 def parameter_count(model: nn.Module) -> int:

@@ -28,6 +28,7 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.resample import interpolated_tensor, resampled_count
 from learn2talk_core.run.seed import generator, seed_torch
+from learn2talk_core.run.weights import folded
 from learn2talk_core.teacher.features import open_teacher_features
 from learn2talk_core.training.student import ExtraTerm
 
@@ -64,14 +65,14 @@ def extra_terms(
     terms: list[tuple[str, float, ExtraTerm]] = []
     device = run_device()
     if lambda1:
-        syncnet = load_syncnet3d(syncnet3d, corpus.recipe).to(device)
+        syncnet = folded(load_syncnet3d(syncnet3d, corpus.recipe)).to(device)
         terms.append(("sync", lambda1, sync_term(corpus, syncnet, embed_speech(corpus, clips, syncnet))))
     if lambda2:
         teacher = open_teacher_features(teacher_features)
         taught = {clip.id: torch.from_numpy(teacher.features(clip.id)) for clip in clips}
         reader, _ = load_lipreader(lipreader)
         term = lipread_term(
-            corpus, reader.to(device), cast(Features, teacher.kind), taught,
+            corpus, folded(reader).to(device), cast(Features, teacher.kind), taught,
             frames=lipread_frames, clips_per_step=lipread_clips, seed=seed,
             published=load_units(lipreader) is not None,
         )  # fmt: skip
@@ -104,7 +105,7 @@ def sync_term(corpus: Corpus, syncnet: SyncNet3D, audio: Mapping[str, Tensor]) -
     region = sent(torch.from_numpy(corpus.topology.regions["mouth"]), device_of(syncnet))
 
     def term(student: Student, h: Tensor, clips: Sequence[Clip], *, unit: float, step: int) -> Tensor:
-        mesh = syncnet.embed_mesh(unit * student.displacement(h, region))  # (B, N, E)
+        mesh = syncnet.embed_mesh_weights(unit * student.projection(h, region, syncnet.modes))  # (B, N, E)
         target, mask = torch.zeros_like(mesh), mesh.new_zeros(mesh.shape[:2])
         for row, clip in enumerate(clips):
             known = audio[clip.id]
@@ -151,18 +152,23 @@ def lipread_term(
     taught = {name: sent(features, device) for name, features in taught.items()}
 
     def term(student: Student, h: Tensor, clips: Sequence[Clip], *, unit: float, step: int) -> Tensor:
-        images, targets = [], []
+        windows, templates, targets = [], [], []
         for row, clip in enumerate(clips[:clips_per_step]):
             known = taught[clip.id]
             available = min(len(known), resampled_count(clip.frames, corpus.fps, VIDEO_FPS))
             length = available if frames is None else min(frames, available)
             first = int(generator(seed, "lipread window", step, row).integers(available - length + 1))
             at = (first + torch.arange(length, dtype=torch.float64, device=device)) / VIDEO_FPS * corpus.fps
-            displacement = unit * student.displacement(interpolated_tensor(h[row], at)[None], region)[0]
+            windows.append(interpolated_tensor(h[row], at))
             template = torch.from_numpy(np.ascontiguousarray(corpus.template(clip.speaker, "mouth_view")))
-            images.append(render_mouth(views[clip.speaker], sent(template, device) + displacement))
+            templates.append(sent(template, device))
             targets.append(known[first : first + length])
-        lengths = torch.tensor([len(image) for image in images])
+        lengths = torch.tensor([len(window) for window in windows])
+        moved = (unit * student.displacement(torch.cat(windows)[None], region)[0]).split(lengths.tolist())
+        images = [
+            render_mouth(views[clip.speaker], template + displacement)
+            for clip, template, displacement in zip(clips, templates, moved, strict=False)
+        ]
         read = reader.features(nn.utils.rnn.pad_sequence(images, batch_first=True), kind, lengths)
         return lipread_loss(read, nn.utils.rnn.pad_sequence(targets, batch_first=True), _judged(read, lengths, kind))
 

@@ -3,7 +3,15 @@ import pytest
 import torch
 
 from learn2talk_core.audio.mel import mel_spectrogram
-from learn2talk_core.models.syncnet3d import Shape, SyncNet3D, audio_windows, config, load_syncnet3d, window_frames
+from learn2talk_core.models.syncnet3d import (
+    Shape,
+    SyncNet3D,
+    audio_windows,
+    config,
+    encoder_layer,
+    load_syncnet3d,
+    window_frames,
+)
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.weights import save_weights
 from tests.golden.fill import waveform
@@ -70,6 +78,19 @@ def test_embeddings_have_length_one_and_those_of_the_loss_a_cosine_in_0_to_1():
         torch.testing.assert_close(embedding.norm(dim=-1), torch.ones(2, 15))
         assert (embedding >= 0).all()
     assert (small().embed_audio(torch.randn(9, 80, 16)) < 0).any()
+
+
+def test_a_layer_is_torchs_own():
+    layer = small().transformer.layers[0].double().train()
+    for parameter in layer.parameters():
+        torch.nn.init.normal_(parameter)
+    start, results = torch.randn(3, 6, 8, dtype=torch.float64), []
+    for function in (layer, lambda x: encoder_layer(layer, x)):
+        x = start.clone().requires_grad_()
+        found = function(x)
+        found.square().sum().backward()
+        results.append((found.detach(), x.grad))
+    torch.testing.assert_close(results[1], results[0])
 
 
 def test_gradient_in_the_vertices_by_finite_differences():

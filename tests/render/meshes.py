@@ -7,6 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learn2talk_core.render.rasterise import interpolate
+
 GOLDEN = Path(__file__).parents[1] / "golden" / "render"
 
 
@@ -34,6 +36,13 @@ def rectangle(left: float, right: float, top: float, bottom: float, strips: int 
     b, c, d = a + 1, a + strips + 1, a + strips + 2
     faces = np.concatenate([np.stack([a, c, b], -1), np.stack([b, c, d], -1)]).astype(np.int32)
     return torch.tensor(screen)[None], faces
+
+
+def barycentrics(screen: Tensor, faces: np.ndarray, pix_to_face: Tensor, perspective: bool) -> Tensor:
+    """(N, H, W, 3) weights of the corners of the triangle that each pixel sees, 0 where there is none."""
+    corners = np.arange(faces.size, dtype=np.int32).reshape(-1, 3)
+    ones = torch.eye(3, dtype=screen.dtype).repeat(len(screen), len(faces), 1)
+    return interpolate(ones, screen[:, faces.reshape(-1)], corners, pix_to_face, perspective=perspective)
 
 
 def slope(function: Callable[[Tensor], Tensor], point: Tensor, direction: Tensor, step: float) -> tuple[float, float]:

@@ -19,7 +19,7 @@ from learn2talk_core.render.pytorch3d_backend import to_ndc
 from learn2talk_core.render.rasterise import rasterise
 from learn2talk_core.render.render import render
 from learn2talk_core.run.errors import BadInput
-from tests.render.meshes import GOLDEN, bumpy_sphere
+from tests.render.meshes import GOLDEN, barycentrics, bumpy_sphere
 
 CAMERA = Camera(target=(0.02, -0.03, 0.0), extent=1.6, distance=3.0)
 
@@ -48,11 +48,12 @@ def stand_in_rasterize_meshes(
     found = rasterise(screen, faces, height, width, perspective=perspective_correct, cull=cull_backfaces)
     seen = found.pix_to_face >= 0
     packed = found.pix_to_face.long() + len(faces) * torch.arange(len(screen))[:, None, None]
+    weights = barycentrics(screen, faces, found.pix_to_face, perspective_correct)
     missing = torch.tensor(-1.0, dtype=screen.dtype)
     return (
         torch.where(seen, packed, -1)[..., None],
         torch.where(seen, found.depth, missing)[..., None],
-        torch.where(seen[..., None], found.barycentrics, missing)[..., None, :],
+        torch.where(seen[..., None], weights, missing)[..., None, :],
         torch.where(seen, 0.0, -1.0)[..., None],
     )
 

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,13 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import nn
 
+from learn2talk_core.models.lipreader import LipReader
+from learn2talk_core.models.syncnet3d import Shape, SyncNet3D
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.weights import (
     check_description,
+    folded,
+    frozen,
     halve_files,
     load_network,
     read_origin,
@@ -21,6 +26,21 @@ from learn2talk_core.run.weights import (
     write_origin,
     write_tensors,
 )
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+def reader_of_all_kinds() -> tuple[nn.Module, Any]:
+    reader = LipReader(7, width=4, dim=16, heads=2, hidden=8, encoder_layers=1, decoder_layers=1, kernel=3, size=44)
+    grey = torch.rand(2, 6, 88, 88)
+    return reader, lambda network: network.features(grey, "encoder")
+
+
+def syncnet_of_all_kinds() -> tuple[nn.Module, Any]:
+    syncnet = SyncNet3D(Shape(5, 6, 3, 8, 1, 2, 4, 8, non_negative=True))
+    nn.init.normal_(syncnet.modes)
+    motion, mel = torch.randn(2, 9, 5, 3), torch.randn(3, 80, 16)
+    return syncnet, lambda network: torch.cat([network.embed_mesh(motion).flatten(0, 1), network.embed_audio(mel)])
 
 
 class Net(nn.Module):
@@ -178,3 +198,21 @@ print("torch._dynamo" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "False", done.stderr
+
+
+@pytest.mark.parametrize("build", [reader_of_all_kinds, syncnet_of_all_kinds])
+def test_a_folded_network_computes_the_same_without_batch_norms(build: Callable[[], tuple[nn.Module, Any]]) -> None:
+    torch.manual_seed(0)
+    network, run = build()
+    for module in network.modules():
+        if isinstance(module, NORMS):
+            for tensor in (module.weight, module.bias, module.running_mean, module.running_var):
+                nn.init.uniform_(tensor, 0.5, 2)
+    frozen(network)
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    fast = folded(network)
+    assert any(isinstance(module, NORMS) for module in network.modules())
+    assert not any(isinstance(module, NORMS) for module in fast.modules())
+    assert not any(p.requires_grad for p in fast.parameters())
+    torch.testing.assert_close(run(fast), run(network), rtol=1e-4, atol=1e-5)
+    assert all(torch.equal(before[key], value) for key, value in network.state_dict().items())

@@ -96,11 +96,17 @@ class Student(nn.Module, ABC):
         if affine is None:
             moved = states.unflatten(-1, (-1, 3))
             return moved if region is None else moved[:, :, region]
-        weight, bias = affine
-        if region is not None:
-            weight = weight.unflatten(0, (-1, 3))[region].flatten(0, 1)
-            bias = bias.unflatten(0, (-1, 3))[region].flatten()
+        weight, bias = affine if region is None else _rows(*affine, region)
         return linear(states, weight, bias).unflatten(-1, (-1, 3))
+
+    def projection(self, states: Tensor, region: Tensor, onto: Tensor) -> Tensor:
+        """States (B, T, d) -> displacements of the vertices `region` (n,) times `onto` (3n, k), (B, T, k): without
+        computing these displacements if the map to them is affine."""
+        affine = self.affine_map()
+        if affine is None:
+            return self.displacement(states, region).flatten(2) @ onto
+        weight, bias = _rows(*affine, region)
+        return linear(states, onto.T @ weight, bias @ onto)
 
     def map_arrays(self) -> tuple[np.ndarray | None, np.ndarray | None]:
         """`affine_map` as arrays, basis (d, 3V) and bias (3V,); both None if states are displacements."""
@@ -135,6 +141,13 @@ class Student(nn.Module, ABC):
 
     def __str__(self) -> str:
         return f"{self.network}, {self.vertex_count} vertices, {self.style_count} styles"
+
+
+def _rows(weight: Tensor, bias: Tensor, region: Tensor) -> tuple[Tensor, Tensor]:
+    """Weight (3n, d) and bias (3n,) of the vertices `region` in an affine map."""
+    # the gradient of index_select is added up several times as fast as that of an index
+    weight, bias = (x.unflatten(0, (-1, 3)).index_select(0, region).flatten(0, 1) for x in (weight, bias))
+    return weight, bias
 
 
 def save_student(folder: str | Path, student: Student, *, fps: float, speakers: tuple[str, ...], **notes: Any) -> None:

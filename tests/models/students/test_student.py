@@ -72,6 +72,17 @@ def test_states_that_are_displacements() -> None:
     assert str(student) == "nodding, 4 vertices, 2 styles"
 
 
+@pytest.mark.parametrize("affine", [True, False])
+def test_projection_is_that_of_the_displacements(affine: bool) -> None:
+    torch.manual_seed(0)
+    student = new_faceformer(encoder(), 4, 2, 30, width=8, dropout=0.0) if affine else Nodding(4, 2)
+    for parameter in student.parameters():
+        nn.init.normal_(parameter)
+    states, region, onto = torch.randn(2, 5, 8 if affine else 12), torch.tensor([3, 1]), torch.randn(6, 7)
+    expected = student.displacement(states, region).flatten(2) @ onto
+    torch.testing.assert_close(student.projection(states, region, onto), expected, rtol=1e-5, atol=1e-4)
+
+
 def test_states_with_an_affine_map() -> None:
     torch.manual_seed(0)
     student = new_faceformer(encoder(), 4, 2, 30, width=8, dropout=0.0)
