@@ -14,7 +14,7 @@ import torch
 from learn2talk_core.corpus.format import Clip, Corpus, open_corpus
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
-from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, fold_norms, load_generator, one_shot, sound_for
+from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, load_generator, one_shot, sound_for
 from learn2talk_core.run.clip_map import map_clips
 from learn2talk_core.run.device import run_device
 from learn2talk_core.run.errors import BadInput
@@ -22,6 +22,7 @@ from learn2talk_core.run.files import whole_file
 from learn2talk_core.run.paths import CORPUS, TEACHER, TEACHER_VIDEO, is_nothing
 from learn2talk_core.run.progress import log, progress
 from learn2talk_core.run.stage import run
+from learn2talk_core.run.weights import folded
 from learn2talk_core.teacher.command import check_command, clear_unfinished, make_video, video_path
 from learn2talk_core.teacher.settings import TeacherVideo as Params
 from learn2talk_core.teacher.videos import describe, find_video, foreign_film, taught_clips
@@ -106,7 +107,7 @@ def open_workshop(params: Params, scratch: Path) -> Workshop:
     stills = choose_stills(corpus.templates, open_talking_video(params.stills), params.still)
     if params.kind == "wav2lip":
         generator, inputs = load_generator(TEACHER)
-        generator = fold_norms(generator).to(run_device())
+        generator = folded(generator).to(run_device())
         encoder = None
         if inputs.states and not is_nothing(params.hears):
             encoder = load_speech_encoder(params.hears).eval().to(run_device())

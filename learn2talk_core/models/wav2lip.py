@@ -5,15 +5,13 @@ With `width=1` it is the official network with the same keys; `Inputs` describes
 hear the hidden states of a speech encoder instead of the mel spectrogram, as MuseTalk and LatentSync do.
 """
 
-import copy
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 from torch.func import functional_call
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from learn2talk_core.audio.mel import mel_spectrogram, mel_windows, window_starts
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
@@ -320,21 +318,6 @@ def one_shot(
         embedded = torch.relu(middle + inputs.gain * (embedded - middle))
     made = [generator.decode(part, skips, reference[None]) for part in embedded.split(batch)]
     return to_image(torch.cat(made), bgr=inputs.bgr)
-
-
-def fold_norms(generator: Wav2Lip) -> Wav2Lip:
-    """A copy in which each batch normalisation is part of its convolution: the same but for rounding, and faster. It
-    can only be used, neither trained nor saved.
-
-    Args:
-        generator: in evaluation mode.
-    """
-    generator = copy.deepcopy(generator)
-    for block in list(generator.modules()):
-        if isinstance(block, ConvBlock | UpBlock):
-            convolution, norm = cast(Any, block.conv_block)
-            block.conv_block = nn.Sequential(fuse_conv_bn_eval(convolution, norm, isinstance(block, UpBlock)))
-    return generator
 
 
 def save_generator(folder: str | Path, generator: Wav2Lip, *, width: float, audio_width: float, inputs: Inputs) -> None:

@@ -9,6 +9,7 @@ import copy
 import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
@@ -244,7 +245,11 @@ def folded(network: Network) -> Network:
     for module in list(network.modules()):
         for (name, layer), (after, norm) in pairwise(list(module.named_children())):
             if isinstance(norm, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d):
-                fuse: Any = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
+                fuse: Any = fuse_conv_bn_eval
+                if isinstance(layer, nn.Linear):
+                    fuse = fuse_linear_bn_eval
+                elif isinstance(layer, nn.ConvTranspose2d):
+                    fuse = partial(fuse_conv_bn_eval, transpose=True)
                 setattr(module, name, fuse(layer, norm))
                 setattr(module, after, nn.Identity())
     for module in network.modules():

@@ -11,7 +11,6 @@ from learn2talk_core.models.sync_expert2d import SyncExpert2D, face_embeddings, 
 from learn2talk_core.models.wav2lip import (
     Inputs,
     Wav2Lip,
-    fold_norms,
     heard_at,
     hidden_states,
     load_generator,
@@ -21,6 +20,7 @@ from learn2talk_core.models.wav2lip import (
     sound_for,
 )
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.weights import folded
 from tests.golden.fill import Golden, fill_state_dict, uniform
 
 MEL = Golden("wav2lip", "mel")["reflect"].dense()
@@ -130,7 +130,7 @@ def test_folding_the_normalisations_changes_no_result():
     with torch.inference_mode():
         expected = generator(heard, faces)
         assert expected.std() > 0.01
-        torch.testing.assert_close(fold_norms(generator)(heard, faces), expected)
+        torch.testing.assert_close(folded(generator)(heard, faces), expected)
 
 
 def test_gain_moves_the_embedding_away_from_its_mean_over_the_clip():
