@@ -13,8 +13,9 @@ VENV := .venv
 READY := $(VENV)/ready
 # GOMP_SPINCOUNT: threads that wait for each other spin for about 50 microseconds before they sleep. Sleeping at once costs
 # a quarter of the time on idle cores; spinning for long costs more than that on busy cores.
+# OPENBLAS_NUM_THREADS: NumPy's threads spin for some 20 ms after each matrix product, on the cores that torch's need.
 # MALLOC_…: glibc keeps freed memory instead of requesting zeroed pages from the system at every training step (10 % faster)
-IN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GOMP_SPINCOUNT=20000 \
+IN := PATH="$(CURDIR)/$(VENV)/bin:$$PATH" GOMP_SPINCOUNT=20000 OPENBLAS_NUM_THREADS=1 \
 	MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=4000000000
 
 # real_speech needs recordings, phoneme_times a forced aligner

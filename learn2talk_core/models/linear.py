@@ -5,6 +5,7 @@ twice as fast, forward and backward (benchmarks/linear.py). If torch has no such
 the CPU, and under autocast, torch's own linear map is used.
 """
 
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -13,6 +14,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 N = TypeVar("N", bound=nn.Module)
+CPU = Path("/proc/cpuinfo")
+INTEL = CPU.is_file() and "GenuineIntel" in CPU.read_text()[:1000]
 AVAILABLE = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 
 
@@ -45,6 +48,11 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
+def _of_weight(gradient: Tensor, x: Tensor) -> Tensor:
+    # MKL reads both as they lie, and oneDNN copies them first: on Intel's processors MKL takes two thirds of the time
+    return gradient.T @ x if INTEL else _product(gradient.T, x.T)
+
+
 class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -58,6 +66,6 @@ class _Linear(torch.autograd.Function):
         to_x, to_weight, to_bias = ctx.needs_input_grad
         return (
             _product(gradient, weight.T) if to_x else None,
-            _product(gradient.T, x.T) if to_weight else None,
+            _of_weight(gradient, x) if to_weight else None,
             gradient.sum(0) if to_bias else None,
         )

@@ -16,6 +16,7 @@ from learn2talk_core.run.device import enough_memory, run_device
 from learn2talk_core.run.precision import networks_in, run_precision
 from learn2talk_core.run.progress import log, progress
 from learn2talk_core.run.seed import seed_torch
+from learn2talk_core.run.threads import numpy_on_one_thread
 from learn2talk_core.training.scratch import Scratch
 
 T = TypeVar("T")
@@ -34,6 +35,7 @@ class Stateful(Protocol):
     def load_state_dict(self, state_dict: dict[str, Any], /) -> Any: ...
 
 
+@numpy_on_one_thread()
 def train(
     step: Callable[[int], Row],
     state: Mapping[str, Stateful],

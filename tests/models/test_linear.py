@@ -12,7 +12,11 @@ def numbers(*size: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("rows", [(), (1,), (3, 7), (1, 301)])
 @pytest.mark.parametrize("biased", [True, False])
-def test_value_and_gradients_of_a_product_in_double_precision(rows: tuple[int, ...], biased: bool) -> None:
+@pytest.mark.parametrize("intel", [True, False])
+def test_value_and_gradients_of_a_product_in_double_precision(
+    rows: tuple[int, ...], biased: bool, intel: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("learn2talk_core.models.linear.INTEL", intel)
     inputs = [numbers(*rows, 64), numbers(1000, 64), *([numbers(1000)] if biased else [])]
     strided = [numbers(*rows, 128)[..., ::2], numbers(64, 1000).T, *([numbers(2000)[::2]] if biased else [])]
     for given in (inputs, strided):

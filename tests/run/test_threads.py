@@ -6,8 +6,9 @@ from contextlib import ExitStack
 
 import pytest
 import torch
+from threadpoolctl import threadpool_info, threadpool_limits
 
-from learn2talk_core.run.threads import one_thread
+from learn2talk_core.run.threads import numpy_on_one_thread, one_thread
 
 
 @pytest.fixture(autouse=True)
@@ -79,3 +80,15 @@ def test_one_thread_that_was_asked_for_stays() -> None:
     with one_thread():
         pass
     assert torch.get_num_threads() == PythonThread().count() == 1
+
+
+def test_only_numpy_has_one_thread() -> None:
+    def numpy_threads() -> set[int]:
+        return {pool["num_threads"] for pool in threadpool_info() if pool["internal_api"] == "openblas"}
+
+    with threadpool_limits({"libscipy_openblas": 2, "openblas": 2}):
+        before = numpy_threads()
+        with numpy_on_one_thread():
+            assert numpy_threads() == {1}
+            assert torch.get_num_threads() == 2
+        assert numpy_threads() == before
