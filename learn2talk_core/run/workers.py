@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, TypeVar
 
 from joblib import Parallel, delayed, parallel_config
@@ -80,7 +81,16 @@ def _in_worker(job: Callable[[], R], folder: str, bars: bool) -> tuple[R, float]
     os.chdir(folder)  # joblib may use a process again
     with messages(), nullcontext() if bars else without_bars():
         result = job()
-    return result, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return result, _peak_memory_mb()
+
+
+def _peak_memory_mb() -> float:
+    """The largest resident memory so far of this process."""
+    status = Path("/proc/self/status")
+    if status.is_file():  # on Linux, getrusage counts the memory of the process that forked this one too
+        (kilobytes,) = (line.split()[1] for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(kilobytes) / 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def _end_with(parent: int) -> None:

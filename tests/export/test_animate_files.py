@@ -171,7 +171,7 @@ def test_a_second_run_replaces_the_first_and_nothing_else(
         ),
         (
             ["--format", "npy", "--model", "nothing"],
-            "nothing: expected a folder, a file, or the name of a student, found nothing",
+            "nothing: expected a folder, a file, or the name of a student",
         ),
     ],
 )

@@ -84,6 +84,7 @@ def fails(folder: Path, how: str) -> None:
 
 
 def goes_on(folder: Path) -> None:
+    (folder / "alive").write_text("at first")
     met(folder, "job-b")
     while True:
         (folder / "alive").write_text(str(time.monotonic()))

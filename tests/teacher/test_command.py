@@ -146,10 +146,12 @@ def _until(condition: Callable[[], bool]) -> None:
 def test_all_that_it_started_ends_with_us(tmp_path: Path, number: int, workers: int) -> None:
     """Ctrl-C, a closed terminal, kill, kill -9; also when a worker process of ours runs the program."""
     code = f"""
+import signal
 import sys
 from functools import partial
 from pathlib import Path
 import numpy as np
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # tests under nohup inherit that it is ignored
 from learn2talk_core.run.clip_map import map_clips
 from learn2talk_core.teacher.command import Command, make_video
 
