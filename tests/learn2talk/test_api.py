@@ -52,6 +52,7 @@ def test_a_score_needs_one_sound(animator: Animator) -> None:
 
 def test_without_an_animator_the_last_run_speaks(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("learn2talk_core.run.find_model.PACKAGED_STUDENTS", tmp_path / "none")
     for use in (lambda: learn2talk.animate(speech(0.5)), learn2talk.stream, learn2talk.load):
         with pytest.raises(learn2talk.BadInput, match=r"students/learn2talk/model\.json: expected a file, found"):
             use()
