@@ -166,6 +166,13 @@ def _edge(xa, ya, xb, yb, area):  # type: ignore[no-untyped-def]
 
 
 @kernel
+def _from_centre(frame, corner, row, column):  # type: ignore[no-untyped-def]
+    """A corner's x and y relative to the centre of a pixel, and its z."""
+    x, y, z = _point(frame, corner)
+    return x - (column + 0.5), y - (row + 0.5), z
+
+
+@kernel
 def _interpolate(first, last, attributes, screen, pix_to_face, faces, perspective, values):  # type: ignore[no-untyped-def]
     height, width = pix_to_face.shape[1:]
     for n in range(first, last):
@@ -178,11 +185,9 @@ def _interpolate(first, last, attributes, screen, pix_to_face, faces, perspectiv
                         values[n, row, column, k] = 0
                     continue
                 i0, i1, i2 = corners(faces, np.uint32(face))
-                x0, y0, z0 = _point(frame, i0)
-                x1, y1, z1 = _point(frame, i1)
-                x2, y2, z2 = _point(frame, i2)
-                x0, x1, x2 = x0 - (column + 0.5), x1 - (column + 0.5), x2 - (column + 0.5)
-                y0, y1, y2 = y0 - (row + 0.5), y1 - (row + 0.5), y2 - (row + 0.5)
+                x0, y0, z0 = _from_centre(frame, i0, row, column)
+                x1, y1, z1 = _from_centre(frame, i1, row, column)
+                x2, y2, z2 = _from_centre(frame, i2, row, column)
                 b0, b1, b2 = x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, x0 * y1 - x1 * y0
                 if perspective:
                     b0, b1, b2 = b0 * (z1 * z2), b1 * (z2 * z0), b2 * (z0 * z1)
@@ -207,11 +212,9 @@ def _interpolate_backward(  # type: ignore[no-untyped-def]
                 if face < 0:
                     continue
                 i0, i1, i2 = corners(faces, np.uint32(face))
-                x0, y0, z0 = _point(frame, i0)
-                x1, y1, z1 = _point(frame, i1)
-                x2, y2, z2 = _point(frame, i2)
-                x0, x1, x2 = x0 - (column + 0.5), x1 - (column + 0.5), x2 - (column + 0.5)
-                y0, y1, y2 = y0 - (row + 0.5), y1 - (row + 0.5), y2 - (row + 0.5)
+                x0, y0, z0 = _from_centre(frame, i0, row, column)
+                x1, y1, z1 = _from_centre(frame, i1, row, column)
+                x2, y2, z2 = _from_centre(frame, i2, row, column)
                 if perspective:
                     z0, z1, z2 = 1 / z0, 1 / z1, 1 / z2
                 else:
