@@ -210,6 +210,7 @@ def test_what_cannot_be_viewed_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("learn2talk_core.run.find_model.PACKAGED_STUDENTS", tmp_path / "none")  # `live` serves it
     for words, text in (
         (["view"], "data: expected a run or a motion, found nothing. Run make repro first"),
         (["view", "a.npz"], "a.npz: expected a file, found nothing"),
