@@ -6,7 +6,7 @@ Every network is trained for some steps at the size of its paper (FLAME's 5,023 
 reader, Wav2Lip's official width): its speed, its peak memory, the share of time in which the GPU waits, and the largest
 relative difference of the first ten losses from those on the CPU, which should be below 1e-3. These ten steps have a
 smaller batch, and no dropout and augmentation, whose random numbers differ between devices. Then rendering, the
-roll-out of 10 s of speech, and the number of kernels that are launched one by one for a roll-out in training. Goals are
+roll-out of 10 s of speech, and the time and number of kernels of a roll-out in training. Goals are
 printed beside the numbers. After `--minutes`, what is left is skipped.
 
 The share of waiting is that of the time between the first and the last kernel of some steps in which none runs. Speeds
@@ -466,6 +466,26 @@ def roll_out_seconds(size: Size, device: torch.device) -> tuple[float, float]:
         return seconds, float((decoder.states(audio, style).cpu() - known).abs().max())
 
 
+def training_seconds(size: Size, device: torch.device) -> tuple[float, float]:
+    """Seconds of a training's roll-out of `frames` frames and its way back, and the largest difference of a gradient
+    from the CPU's, relative to the largest gradient of its parameter."""
+    decoder = new_decoder(size.vertices, 64, Wav2Vec2SpeechEncoder.from_numbers(**CALM, **SMALL)).train()
+    decoder.dropout = 0.0
+    audio, style = torch.randn(1, size.frames, decoder.speech_encoder.width), torch.eye(SPEAKERS)[:1]
+    own = [p for name, p in decoder.named_parameters() if not name.startswith(("audio_encoder", "vertice_map_r.bias"))]
+
+    def step() -> Tensor:
+        states = decoder.states(audio, style)
+        gradients = torch.autograd.grad(states.square().sum(), own, allow_unused=True)
+        return torch.cat([(g / g.abs().max().clamp(min=1e-12)).flatten() for g in gradients if g is not None])
+
+    known = step()
+    decoder.to(device)
+    audio, style = audio.to(device), style.to(device)
+    seconds = fastest(step, device)
+    return seconds, float((step().cpu() - known).abs().max())
+
+
 class Launches(TorchDispatchMode):
     """Counts the operations inside the block that launch a kernel: all that are no views, and do not only allocate."""
 
@@ -549,12 +569,18 @@ def main(minutes: float, only: Sequence[str]) -> int:
 
         def roll_out() -> None:
             seconds, apart = roll_out_seconds(size, device)
-            launches = sum(training_launches(size, 1, size.frames))
             row(
                 f"roll-out of {size.rolled} frames",
                 f"{1000 * seconds:.1f} ms",
                 f"states differ by {apart:.1e} at most",
-                f"in training {launches:,} kernels for {size.frames} frames",
+            )
+            seconds, apart = training_seconds(size, device)
+            launches = sum(training_launches(size, 1, size.frames))
+            row(
+                f"roll-out of {size.frames} frames in training",
+                f"{1000 * seconds:.1f} ms forward and backward",
+                f"{launches:,} kernels",
+                f"gradients differ by {apart:.1e} at most",
             )
 
         jobs: list[tuple[str, Callable[[], None]]] = [

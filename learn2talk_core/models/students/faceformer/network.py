@@ -26,6 +26,7 @@ from learn2talk_core.models.speech_encoders.wav2vec2 import OFFICIAL_EPS, Wav2Ve
 from learn2talk_core.models.students.faceformer.compiled import Affine, DecoderLayer, decode
 from learn2talk_core.models.students.faceformer.compiled_training import trained_states
 from learn2talk_core.models.students.faceformer.graphed import graphed_states
+from learn2talk_core.models.students.faceformer.graphed_training import graphed_training_states
 from learn2talk_core.models.students.hearing import audio_rate_of, heard_states
 from learn2talk_core.models.students.student import AudioAlignment, Student, StudentStream
 from learn2talk_core.run.device import sent
@@ -173,8 +174,8 @@ class FaceFormer(Student):
     def states(self, audio: Tensor, style: Tensor) -> Tensor:
         """The decoder's states (B, T, d) of the roll-out; arguments as `roll_out`.
 
-        On the CPU it runs compiled code; on CUDA without gradient, a graph of kernels. Otherwise, and with dropout or
-        several audio states per frame in training, torch, on one thread.
+        On the CPU it runs compiled code, on CUDA graphs of kernels. On the CPU with dropout or several audio states per
+        frame in training, and on other devices, torch, on one thread.
         """
         memory = self.audio_feature_map(audio)
         style = self.obj_vector(style)
@@ -185,18 +186,24 @@ class FaceFormer(Student):
         positions = self.PPE.pe[0, : self.period]
         constant = (offset + style)[:, None] + positions  # (B, period, d)
         first = style + positions[0]
-        # at frame t, the biases of the distances t, t-1, ..., 0 are a slice of this row
-        frames = memory.shape[1] // self.audio_rate
-        bias = sent(distance_bias(frames, self.period, self.heads).flip(1).to(memory.dtype), memory.device)
+        if memory.device.type == "cuda" and torch.is_grad_enabled():
+            with torch.cuda.device(memory.device), full_precision():
+                return graphed_training_states(self, memory, transition, first, constant)
+        bias = self.bias(memory.shape[1] // self.audio_rate, memory)
         if compiled:
             return self._compiled_states(memory, transition, first, constant, bias)
-        if memory.device.type == "cuda" and not self.training and not torch.is_grad_enabled():
+        if memory.device.type == "cuda" and not self.training:
             with torch.cuda.device(memory.device):
                 return graphed_states(self, Alignment(self, memory), transition, first, constant, bias)
         with one_thread(), full_precision():
             if plain and self.audio_rate == 1 and not (self.training and self.dropout):
                 return self._trained_states(memory, transition, first, constant, bias)
             return self._states(memory, transition, first, constant, bias)
+
+    def bias(self, frames: int, like: Tensor) -> Tensor:
+        """Attention bias (heads, frames) at the distances frames - 1 … 0, of which frame t uses the last t + 1, on the
+        device and in the type of `like`."""
+        return sent(distance_bias(frames, self.period, self.heads).flip(1).to(like.dtype), like.device)
 
     def transition(self) -> tuple[Tensor, Tensor]:
         """A = W_in W_out (d, d) and a (d,): the token that follows state h is A h + a, plus the style."""
