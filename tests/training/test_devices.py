@@ -22,15 +22,18 @@ from torch import nn
 
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
+from learn2talk_core.models.students.student import AudioAlignment
 from learn2talk_core.models.wav2lip import Wav2Lip
 from learn2talk_core.run.config import load_params
+from learn2talk_core.run.device import run_device
 from learn2talk_core.run.precision import VARIABLE
 from learn2talk_core.training import loop
 from learn2talk_core.training.lipreader import train_lipreader
 from learn2talk_core.training.phoneme_head import train_phoneme_head
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.student import ExtraTerm
-from learn2talk_core.training.student_terms import PhonemeTerm, closure_term
+from learn2talk_core.training.student_terms import PhonemeTerm, closure_term, lipread_term
+from learn2talk_core.training.students.faceformer import train_network as train_faceformer
 from learn2talk_core.training.syncnet3d import read_windows, train_syncnet3d
 from learn2talk_core.training.wav2lip import (
     ExpertTraining,
@@ -117,6 +120,34 @@ def test_faceformer_with_every_term(corpus: Corpus, trained: Callable[..., Count
     waits = trained(lambda folder: toy_faceformer.fit(corpus, folder, recipe, terms(corpus)))
     assert not waits_outside(waits, LOGGING | BALANCE | MASK)
     assert waits["losses/total.py: is_measured"] <= 2 * 4  # of four terms, in the first two steps
+
+
+@pytest.mark.parametrize("alignment", ["vocaset", "biwi"])
+def test_faceformer_as_the_papers_presets_train_it(
+    corpus: Corpus, alignment: AudioAlignment, trained: Callable[..., Counter[str]]
+) -> None:
+    """Whole clips, the crops and the front-end of a published lip reader, Adam, passes, and the validation loss, for
+    which the student predicts."""
+    recipe = replace(
+        toy_faceformer.RECIPE, start="zeros", alignment=alignment, optimiser="adam", epochs=1, batch=2, dropout=0.0,
+        validation_epochs=1, learning_rate=1e-5,  # Adam's first step has this size even where a gradient is rounding
+    )  # fmt: skip
+    clips = corpus.split("train")[:4]
+    taught = {clip.id: torch.randn(int(clip.frames / 30 * 25), 16) for clip in clips}
+
+    def fit(folder: Path) -> Trained:
+        reader = toy_faceformer.reader().to(run_device())
+        term = lipread_term(
+            corpus, reader, "frontend", taught, frames=None, clips_per_step=2, seed=0, published=True
+        )  # fmt: skip
+        with Scratch(folder) as scratch:
+            return train_faceformer(
+                corpus, toy_faceformer.encoder(), clips, recipe, seed=0, scratch=scratch, description="toy",
+                extra=[("lipread", 5e-4, term)], balanced=False,
+            )  # fmt: skip
+
+    predicting = {"training/student.py: validation_loss", "models/students/student.py: predict_states"}
+    assert not waits_outside(trained(fit), LOGGING | MASK | predicting)
 
 
 def test_selftalk(corpus: Corpus, trained: Callable[..., Counter[str]]) -> None:
