@@ -46,7 +46,7 @@ def gradient_norms(clips: int) -> dict[str, float]:
     training = corpus.split("train")
     chosen = training[:: max(1, len(training) // clips)][:clips]
     seed_torch(0, "loss weights")
-    reader = frozen(LipReader(50))
+    frozen(reader := LipReader(50))
     noise = {c.id: torch.randn(resampled_count(c.frames, corpus.fps, FPS), 512) for c in chosen}
     sync = sync_term(corpus, syncnet, embed_speech(corpus, chosen, syncnet))
     read = lipread_term(corpus, reader, "frontend", noise, frames=None, clips_per_step=1, seed=0, published=True)
