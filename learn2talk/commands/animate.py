@@ -116,7 +116,10 @@ def _add_control(parser: argparse.ArgumentParser) -> None:
     control.add_argument(
         "--gain", default="", metavar="NAME=NUMBER,…", help="factors for jaw, lips, cheeks, tongue, a shape or a viseme"
     )
-    control.add_argument("--smooth", type=float, metavar="HERTZ", help="low pass without delay, with this cut-off")
+    control.add_argument(
+        "--smooth", type=float, default=12.0, metavar="HERTZ",
+        help="low pass without delay, with this cut-off; 0: none (default: %(default)g)",
+    )  # fmt: skip
     control.add_argument("--no-rest", action="store_true", help="let the face move in pauses of the sound")
     control.add_argument(
         "--expression", default="", metavar="NAME=NUMBER,…", help="smile, sad, angry, surprised, … over the speech"
@@ -210,7 +213,7 @@ def _control(arguments: argparse.Namespace) -> "Control":
 
     edits = parse_expressions(arguments.expression)
     edits += read_edits(arguments.edits) if arguments.edits else ()
-    return Control(parse_gains(arguments.gain), arguments.smooth, not arguments.no_rest, edits)
+    return Control(parse_gains(arguments.gain), arguments.smooth or None, not arguments.no_rest, edits)
 
 
 def _text(given: str | None) -> str | None:
