@@ -14,7 +14,8 @@ from learn2talk_core.animation.life import Life
 from learn2talk_core.animation.loading import load_animator
 from learn2talk_core.animation.stream import Stream
 from learn2talk_core.evaluation.motion_sync import Scorer, SyncScore, score_animation, score_files
-from learn2talk_core.export.formats import check_names, formats, write_formats
+from learn2talk_core.export.formats import formats, write_formats
+from learn2talk_core.export.names import check_names
 from learn2talk_core.run.errors import BadInput
 
 __all__ = ["BadInput", "Life", "animate", "export", "load", "score", "stream"]

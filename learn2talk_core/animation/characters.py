@@ -6,7 +6,6 @@ Their first vertices are those of the embedded head in its order, so that every 
 import io
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -15,8 +14,8 @@ from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.mesh.look import Look
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.mesh.transfer import Correspondence
+from learn2talk_core.run.paths import CHARACTERS
 
-FOLDER = Path(__file__).with_name("characters")
 PARTS = ("skin", "left_eye", "right_eye", "teeth", "tongue", "bust", "hair")
 DEFAULT = "ada"
 SHOULDERS, CHIN = -0.17, -0.095  # metres above the eyes; between them the neck bends
@@ -43,7 +42,7 @@ class Character:
 
 def character_names() -> list[str]:
     """The packaged characters."""
-    return sorted(path.stem for path in FOLDER.glob("*.npz"))
+    return sorted(path.stem for path in CHARACTERS.glob("*.npz"))
 
 
 def character_with(faces: np.ndarray) -> Character | None:
@@ -55,7 +54,7 @@ def character_with(faces: np.ndarray) -> Character | None:
 @cache
 def load_character(name: str) -> Character:
     """Read one of `character_names`."""
-    with np.load(FOLDER / f"{name}.npz", allow_pickle=False) as stored:
+    with np.load(CHARACTERS / f"{name}.npz", allow_pickle=False) as stored:
         data = dict(stored)
     face = load_face()
     encoded = data["texture"].tobytes()

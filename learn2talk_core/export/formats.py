@@ -96,15 +96,6 @@ def formats(
 FORMATS: dict[str, Writer] = formats()
 
 
-def check_names(names: Iterable[str], where: str) -> None:
-    """Raise `BadInput` for an unknown format or an empty list; `where` tells the user which option is wrong."""
-    names = list(names)
-    unknown = [name for name in names if name not in FORMATS]
-    if unknown or not names:
-        found = unknown[0] if unknown else "none"
-        raise BadInput(where, expected=f"some of {', '.join(FORMATS)}", found=found, fix="Choose from this list.")
-
-
 def write_formats(
     stem: str | Path, animation: Animation, names: Iterable[str], writers: Mapping[str, Writer] = FORMATS
 ) -> list[Path]:

@@ -37,6 +37,7 @@ SUMMARY = "metrics/summary.json"
 
 OUT = "out"  # the default output folder of the commands
 
+CHARACTERS = Path(__file__).parents[1] / "animation" / "characters"  # one file each, part of the installed package
 PACKAGED = Path(__file__).parents[1] / "checkpoints" / "packaged"  # part of the installed package
 PACKAGED_CORPUS = PACKAGED / "corpus"  # faces and voices of the packaged students
 PACKAGED_STUDENTS = PACKAGED / "students"  # a folder for each

@@ -3,7 +3,8 @@ import pytest
 
 from learn2talk_core.animation.animation import Animation
 from learn2talk_core.datasets.embedded.face import load_face
-from learn2talk_core.export.formats import FORMATS, check_names, formats, write_formats
+from learn2talk_core.export.formats import FORMATS, formats, write_formats
+from learn2talk_core.export.names import FORMAT_NAMES, check_names
 from learn2talk_core.run.errors import BadInput
 from tests.export.scene import speaking_sphere
 from tests.export.test_flame import model_file, speech
@@ -68,6 +69,10 @@ def test_arkit_takes_the_shapes_of_another_mesh(tmp_path):
 def test_several_formats_share_one_sound(tmp_path):
     written = write_formats(tmp_path / "new" / "a", embedded_head(), ["glb", "usd", "glb"])
     assert [path.name for path in written] == ["a.glb", "a.wav", "a.usda"]
+
+
+def test_the_names_are_those_of_the_writers() -> None:
+    assert tuple(FORMATS) == FORMAT_NAMES
 
 
 @pytest.mark.parametrize(("names", "found"), [(["npy", "dae"], "dae"), ([], "none")])

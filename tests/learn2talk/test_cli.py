@@ -77,6 +77,9 @@ MISSING = {
     "found jow": ["a.wav", "--gain", "jow=2"],
     "expected one of smile": ["a.wav", "--expression", "glad"],
     "edits.json, entry 1: expected an ARKit shape": ["a.wav", "--edits", "edits.json"],
+    "--format: expected some of mp4, npy": ["a.wav", "--format", "mp5"],
+    "--style: expected one or a mixture of S00, S01, found S09": ["a.wav", "--model", "own", "--style", "S00=1,S09=1"],
+    "--face: expected a character, ada": ["a.wav", "--model", "own", "--corpus", "own", "--face", "nobody"],
     "fbx: expected Blender's Python module, found none installed": ["a.wav", "--format", "fbx"],
 }
 
@@ -85,6 +88,9 @@ def test_what_is_missing_is_said_before_the_libraries_are_loaded(tmp_path: Path)
     """Importing torch takes seconds; an error about a path or a setting need not wait for it."""
     for name in ("a.wav", "model"):
         (tmp_path / name).touch()
+    (tmp_path / "own").mkdir()
+    for name in ("model", "corpus"):
+        (tmp_path / "own" / f"{name}.json").write_text('{"speakers": ["S00", "S01"]}')
     (tmp_path / "edits.json").write_text('[{"shape": "jawOpn", "gain": 1}]')
     program = (
         f"import os, sys; os.chdir({str(tmp_path)!r}); sys.modules['bpy'] = None\nfrom learn2talk.cli import main\n"

@@ -22,10 +22,10 @@ LENGTHS = 32  # frames; the lengths of graphs are its multiples
 LONGEST = 640  # frames of the longest graph; a longer clip is rolled out without
 MOST = 24  # pairs of graphs that are kept; each keeps what its way back needs
 
-Run = Callable[..., Tensor]  # tensors → a tensor
+RollOutStates = Callable[..., Tensor]  # tensors → a tensor
 
 
-class Recording:
+class RecordedRollOut:
     """`run` for arguments of these shapes, recorded with its gradient. A call must be followed by its way back before
     the next call, because both use the same memory.
 
@@ -35,7 +35,7 @@ class Recording:
         parameters: other tensors that get a gradient. They must stay where they are in memory.
     """
 
-    def __init__(self, run: Run, arguments: Sequence[Tensor], parameters: Sequence[Tensor]) -> None:
+    def __init__(self, run: RollOutStates, arguments: Sequence[Tensor], parameters: Sequence[Tensor]) -> None:
         self.given = [x.detach().clone().requires_grad_(x.requires_grad) for x in arguments]
         wanted = [x for x in (*self.given, *parameters) if x.requires_grad]
         stream = torch.cuda.Stream()
@@ -60,7 +60,7 @@ class Recording:
 
 class _Replay(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, recording: Recording, *tensors: Tensor) -> Tensor:
+    def forward(ctx: Any, recording: RecordedRollOut, *tensors: Tensor) -> Tensor:
         ctx.recording = recording
         with torch.no_grad():
             for own, x in zip(recording.given, tensors, strict=False):
@@ -76,8 +76,8 @@ class _Replay(torch.autograd.Function):
         return None, *(None if x is None else x.clone() for x in ctx.recording.gradients)
 
 
-Record = Callable[[Run, Sequence[Tensor], Sequence[Tensor]], Run]
-_recordings: WeakKeyDictionary[nn.Module, dict[Any, Run | None]] = WeakKeyDictionary()  # None: it failed
+Record = Callable[[RollOutStates, Sequence[Tensor], Sequence[Tensor]], RollOutStates]
+_recordings: WeakKeyDictionary[nn.Module, dict[Any, RollOutStates | None]] = WeakKeyDictionary()  # None: it failed
 
 
 def graphed_training_states(
@@ -87,7 +87,7 @@ def graphed_training_states(
     first: Tensor,
     constant: Tensor,
     *,
-    record: Record = Recording,
+    record: Record = RecordedRollOut,
 ) -> Tensor:
     """The states (B, T, d) of a roll-out, with gradient; they equal those of `FaceFormer._states` up to rounding.
 
@@ -96,7 +96,7 @@ def graphed_training_states(
         memory: mapped audio features (B, audio_rate * T, d).
         transition, first, constant: A (d, d), the first tokens (B, d), and what is added to A h in each phase of the
             period (B, period, d), all with positions.
-        record: records a function for the shapes of its arguments; see `Recording`.
+        record: records a function for the shapes of its arguments; see `RecordedRollOut`.
     """
     frames = memory.shape[1] // model.audio_rate
     padded = -(-frames // LENGTHS) * LENGTHS

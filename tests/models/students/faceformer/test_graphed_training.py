@@ -1,4 +1,4 @@
-"""The roll-out with gradient as a GPU repeats it, on the CPU: `Recording` without graphs, and with imitated ones."""
+"""The roll-out with gradient as a GPU repeats it, on the CPU: without graphs, and with imitated ones."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -9,11 +9,15 @@ import torch
 from torch import Tensor
 
 from learn2talk_core.models.students.faceformer import graphed_training
-from learn2talk_core.models.students.faceformer.graphed_training import LENGTHS, Recording, graphed_training_states
+from learn2talk_core.models.students.faceformer.graphed_training import (
+    LENGTHS,
+    RecordedRollOut,
+    graphed_training_states,
+)
 from learn2talk_core.models.students.faceformer.network import FaceFormer
 from tests.models.students.faceformer.test_network import small
 
-Run = Callable[..., Tensor]
+RollOutStates = Callable[..., Tensor]
 
 
 class Recorder:
@@ -23,7 +27,7 @@ class Recorder:
         self.shapes: list[tuple[int, ...]] = []
         self.error = error
 
-    def __call__(self, run: Run, arguments: Sequence[Tensor], parameters: Sequence[Tensor]) -> Run:
+    def __call__(self, run: RollOutStates, arguments: Sequence[Tensor], parameters: Sequence[Tensor]) -> RollOutStates:
         self.shapes.append(tuple(arguments[0].shape))
         torch.rand(3)  # as a recording with dropout
         if self.error:
@@ -145,7 +149,7 @@ def test_what_is_recorded_and_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     weight = torch.randn(4, requires_grad=True)
     unused = torch.randn(2, requires_grad=True)
     x, fixed = torch.randn(3, 4, requires_grad=True), torch.randn(4)
-    recording = Recording(lambda x, fixed: weight * x * x + fixed, [x, fixed], [weight, unused])
+    recording = RecordedRollOut(lambda x, fixed: weight * x * x + fixed, [x, fixed], [weight, unused])
     assert graphs.done == ["warm up", "record there", "record back"]
     found = recording(x, fixed)
     torch.testing.assert_close(found, weight * x * x + fixed)
