@@ -299,7 +299,7 @@ def trainings(size: Size, corpus: Corpus, folder: Path) -> list[Training]:
 
     def syncnet3d(steps: int, batch: int) -> Curve:
         given = read_yaml(ROOT / "params.yaml")["syncnet3d"]["training"]
-        calm: dict[str, Any] = {"style": 0.0, "noise": 0.0, "pitch": 0.0, "masked_bands": 0}
+        calm: dict[str, Any] = {"style": 0.0, "noise": 0.0, "pitch": 0.0, "masked_bands": 0, "tempo": 0.0}
         recipe = replace(SyncNet3DTraining(**given), steps=steps, clips=batch, windows=windows, **calm)
         with scratch() as own:
             read = read_windows(corpus, "train")

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from learn2talk_core.audio.mel import COLUMNS_PER_SECOND, WINDOW_COLUMNS, mel_spectrogram
 from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.corpus.phonemes import frame_labels
 from learn2talk_core.losses.contrastive import cosine_bce_loss, margin_loss
@@ -24,6 +25,7 @@ from learn2talk_core.run.collectives import gathered
 from learn2talk_core.run.device import run_device, sent
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import progress
+from learn2talk_core.run.resample import interpolated_tensor
 from learn2talk_core.run.seed import generator, mix, seed_torch
 from learn2talk_core.training.loop import beside_the_step, train, update, warmup_cosine
 from learn2talk_core.training.scratch import Scratch
@@ -64,6 +66,8 @@ class SyncNet3DTraining:
         noise: standard deviation of the noise added to the motion, as a fraction of the strongest mode's.
         pitch: spread of the random factor that stretches the frequencies of a clip's mel (log-normal).
         masked_bands: at most this many neighbouring mel bands of a window are masked.
+        tempo: spread of the random factor of a clip's speaking rate (log-normal), in sound and motion alike. If it is
+            not 0, windows also begin between frames.
         epochs: instead of `steps`, as many as it takes to draw the number of all windows so often.
     """
 
@@ -79,6 +83,7 @@ class SyncNet3DTraining:
     noise: float
     pitch: float
     masked_bands: int
+    tempo: float
     epochs: int | None = None
 
 
@@ -114,10 +119,10 @@ class Windows:
     speech: np.ndarray
 
 
-def cut_windows(corpus: Corpus, clip: Clip, wave: np.ndarray | None = None) -> Windows:
-    """The windows of `clip`, with `wave` instead of its own sound if given."""
+def cut_windows(corpus: Corpus, clip: Clip) -> Windows:
+    """The windows of `clip`."""
     window = window_frames(corpus.fps)
-    mel = audio_windows(corpus.audio(clip) if wave is None else wave, corpus.fps)
+    mel = audio_windows(corpus.audio(clip), corpus.fps)
     count = max(0, min(len(mel), clip.frames - window + 1))
     speaking = frame_labels(clip.phonemes, clip.frames, corpus.fps) > 0
     if not clip.phonemes:  # a corpus without phoneme times: nothing is known to be silence
@@ -217,6 +222,7 @@ def train_syncnet3d(
     model = new_model(corpus, clips, network, role, seed)
     with torch.no_grad():
         motions = [model.mode_weights(mouth_displacement(corpus, windows.clip)) for windows in clips]
+    sounds = [torch.from_numpy(mel_spectrogram(corpus.audio(windows.clip)).T) for windows in clips]
     model.to(device := run_device())
     optimizer = torch.optim.AdamW(
         model.parameters(), recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
@@ -235,12 +241,15 @@ def train_syncnet3d(
             count = len(clips[clip].mel)
             position.append(torch.from_numpy(rng.choice(count, min(recipe.windows, count), replace=False)))
         owner = torch.repeat_interleave(torch.arange(len(chosen)), torch.tensor([len(p) for p in position]))
+        tempo = np.exp(recipe.tempo * rng.standard_normal(len(chosen)))
+        between = rng.random(len(chosen)) if recipe.tempo else np.zeros(len(chosen))  # of a clip: shifts stay whole
         motion, mel = [], []
         mine = processes.own_part(len(chosen))
-        for clip, first in zip(chosen[mine], position[mine], strict=True):
-            frames = first[:, None] + torch.arange(model.shape.window)
-            motion.append(sent(motions[clip][frames], device))
-            mel.append(sent(clips[clip].mel[first], device))
+        for clip, first, rate, more in zip(chosen[mine], position[mine], tempo[mine], between[mine], strict=True):
+            start = first + more
+            motion.append(sent(windows_at(motions[clip], start, model.shape.window, rate), device))
+            columns = windows_at(sounds[clip], start * (COLUMNS_PER_SECOND / corpus.fps), WINDOW_COLUMNS, rate)
+            mel.append(sent(columns.transpose(1, 2), device))
         before = sum(len(first) for first in position[: mine.start])
         return WindowBatch(motion, mel, sent(owner, device), sent(torch.cat(position), device), before)
 
@@ -269,6 +278,18 @@ def train_syncnet3d(
     model.cpu().eval()
     refuse_collapse(corpus, model, clips, history, role)
     return model, history
+
+
+def windows_at(values: Tensor, start: Tensor, count: int, tempo: float) -> Tensor:
+    """Windows of `count` values of (T, C), interpolated between them: (N, count, C).
+
+    Args:
+        start: (N,) float64, where the windows begin at tempo 1.
+        tempo: distance of the values of a window; its middle stays where it is.
+    """
+    middle = (count - 1) / 2
+    place = start[:, None] + middle + tempo * (torch.arange(count, dtype=torch.float64) - middle)
+    return interpolated_tensor(values, place.flatten()).unflatten(0, place.shape)
 
 
 def pairs(owner: Tensor, position: Tensor, farthest: int, other_clips: float) -> tuple[Tensor, Tensor]:

@@ -58,7 +58,7 @@ def test_one_role_after_the_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     toy_corpus(tmp_path / "data" / "corpus")
     recipe = SyncNet3DTraining(
         steps=2, clips=2, windows=4, learning_rate=1e-3, weight_decay=0.0, margin=1.0, other_clips=0.0, hardness=5.0,
-        style=0.1, noise=0.01, pitch=0.1, masked_bands=4,
+        style=0.1, noise=0.01, pitch=0.1, masked_bands=4, tempo=0.1,
     )  # fmt: skip
     network = SyncNet3DNetwork(modes=3, width=8, layers=1, heads=2, channels=2, embedding=8)
     made, memory = syncnet3d.main(syncnet3d.Params(network=network, training=recipe, lags_per_clip=1, seed=0))

@@ -24,6 +24,7 @@ from learn2talk_core.training.syncnet3d import (
     revoice,
     sample_motion,
     train_syncnet3d,
+    windows_at,
 )
 from learn2talk_core.training.syncnet3d_check import check_syncnet3d, embed
 from tests.toy import toy_corpus
@@ -31,7 +32,7 @@ from tests.toy import toy_corpus
 NETWORK = SyncNet3DNetwork(modes=6, width=16, layers=1, heads=2, channels=4, embedding=32)
 RECIPE = SyncNet3DTraining(
     steps=100, clips=6, windows=24, learning_rate=5e-3, weight_decay=0.01, margin=1.0, other_clips=0.25, hardness=1.0,
-    style=0.1, noise=0.01, pitch=0.05, masked_bands=8,
+    style=0.1, noise=0.01, pitch=0.05, masked_bands=8, tempo=0.1,
 )  # fmt: skip
 
 
@@ -137,6 +138,20 @@ def test_nothing_is_augmented_when_all_spreads_are_zero():
     motion, mel = torch.randn(4, 6, 3), torch.randn(4, 80, 16)
     torch.testing.assert_close(restyle(motion, plain), motion)
     torch.testing.assert_close(revoice(mel, torch.zeros(80, 1), plain), mel)
+
+
+def test_windows_of_another_tempo_against_a_loop() -> None:
+    values = torch.randn(40, 3)
+    start = torch.tensor([0.0, 7.25, 37.0], dtype=torch.float64)
+    found = windows_at(values, start, 6, 1.3)
+    assert found.shape == (3, 6, 3)
+    for row, first in enumerate(start.tolist()):
+        for j in range(6):
+            place = min(max(first + 2.5 + 1.3 * (j - 2.5), 0), 39)
+            left = int(place)
+            expected = values[left] + (place - left) * (values[min(left + 1, 39)] - values[left])
+            torch.testing.assert_close(found[row, j], expected, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(windows_at(values, start[:1] + 4, 6, 1.0)[0], values[4:10])
 
 
 def test_another_voice_stretches_frequencies_and_hides_bands():
