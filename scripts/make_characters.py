@@ -274,7 +274,7 @@ def azimuthal(positions: np.ndarray, faces: np.ndarray, centre: tuple[float, flo
 
 
 def bust(mesh: Mesh, body: np.ndarray, ids: np.ndarray, above: Surface) -> tuple[Surface, np.ndarray]:
-    """Neck and shoulders below the head, cut by a smooth curve, in a shirt that stands off the skin."""
+    """Neck and shoulders below the head, cut by a smooth curve and closed below, in a shirt off the skin."""
     corners = []
     for polygon, group in zip(mesh.polygons, mesh.groups, strict=True):
         positions = mesh.positions[[vertex for vertex, _ in polygon]]
@@ -288,12 +288,38 @@ def bust(mesh: Mesh, body: np.ndarray, ids: np.ndarray, above: Surface) -> tuple
     edge = [np.abs(some) / radius for some, radius in zip((positions[:, 0], below), BUST, strict=True)]
     inside = 1 - edge[0] ** BUST_CORNERS - edge[1] ** BUST_CORNERS
     positions, faces, _ = clipped(positions, faces, np.zeros((len(faces), 3, 2)), inside)
-    placed = cylindrical(positions, faces, BUST_UV, (-0.27, -0.10))
     normals = vertex_normals(positions, faces)
     shirt = smoothstep((collar(positions) - positions[:, 1]) / 0.002)
     positions = positions + 0.0035 * shirt[:, None] * normals
+    positions, faces = closed_below(positions, faces)
+    placed = cylindrical(positions, faces, BUST_UV, (-0.27, -0.10))
     part = np.full(len(faces), PARTS.index("bust"))
     return Surface(positions, faces, placed, part), positions.copy()
+
+
+def closed_below(positions: np.ndarray, faces: np.ndarray, rings: int = 8) -> tuple[np.ndarray, np.ndarray]:
+    """The surface with its lower edge closed by a membrane, whose vertices at this sharp edge are its own."""
+    ways = {(a, b) for face in faces.tolist() for a, b in zip(face, face[1:] + face[:1], strict=True)}
+    follows = {b: a for a, b in ways if (b, a) not in ways}  # against the direction of the triangles at the edges
+    loops = []
+    while follows:
+        loop = [next(iter(follows))]
+        while (after := follows.pop(loop[-1])) != loop[0]:
+            loop.append(after)
+        loops.append(loop)
+    edge = positions[min(loops, key=lambda loop: positions[loop, 1].mean())]  # the other one is the neck's
+    size, middle = len(edge), edge.mean(axis=0)
+    membrane = np.concatenate([*(edge + ring / rings * (middle - edge) for ring in range(rings)), middle[None]])
+    here = np.arange(size)
+    after = np.roll(here, -1)
+    triangles = [np.stack([here, after, np.full(size, size)], axis=1) + size * (rings - 1)]  # around the middle
+    triangles[0][:, 2] = len(membrane) - 1
+    for ring in range(0, size * (rings - 1), size):
+        triangles += [np.stack([here, after, after + size], axis=1) + ring]
+        triangles += [np.stack([here, after + size, here + size], axis=1) + ring]
+    added = np.concatenate(triangles)
+    membrane = relaxed(membrane, added, np.arange(size, len(membrane)), 400)
+    return np.concatenate([positions, membrane]), np.concatenate([faces, added + len(positions)])
 
 
 def cylindrical(

@@ -1,8 +1,19 @@
 """The geometry of the script; its result is tested in tests/animation/test_characters.py."""
 
+from collections import Counter
+
 import numpy as np
 
-from scripts.make_characters import Surface, clipped, concave, cylindrical, divided, vertex_normals, welded
+from scripts.make_characters import (
+    Surface,
+    clipped,
+    closed_below,
+    concave,
+    cylindrical,
+    divided,
+    vertex_normals,
+    welded,
+)
 from tests.render.meshes import bumpy_sphere
 
 
@@ -69,3 +80,24 @@ def test_a_hollow_is_told_from_a_bump() -> None:
     inside = Surface(sphere, faces[:, ::-1], outside.uv, outside.part)
     assert (concave(sphere, inside) > 0).all()
     np.testing.assert_allclose(vertex_normals(sphere, faces), sphere, atol=0.05)
+
+
+def test_a_bust_is_closed_below_and_its_neck_stays_open() -> None:
+    turn = np.linspace(0, 2 * np.pi, 12, endpoint=False)
+    ring = np.stack([np.cos(turn), np.zeros(12), np.sin(turn)], axis=1)
+    tube = np.concatenate([ring, ring * 1.5 - (0, 1, 0)])  # neck above, edge below
+    here, after = np.arange(12), np.roll(np.arange(12), -1)
+    faces = np.concatenate([np.stack([here, after, here + 12], 1), np.stack([after, after + 12, here + 12], 1)])
+    positions, closed = closed_below(tube, faces)
+    np.testing.assert_array_equal(positions[:24], tube)
+    membrane = positions[24:]
+    distance = np.linalg.norm(membrane[:12, None] - tube[12:], axis=-1)
+    assert sorted(distance.argmin(axis=1)) == list(range(12))
+    assert distance.min(axis=1).max() == 0  # its own vertices at the sharp edge
+    np.testing.assert_allclose(membrane[:, 1], -1, atol=1e-9)  # a flat edge has a flat membrane
+    _, welded_faces = np.unique(positions.round(9), axis=0, return_inverse=True)
+    ways = Counter(
+        (a, b) for face in welded_faces.ravel()[closed].tolist() for a, b in zip(face, face[1:] + face[:1], strict=True)
+    )
+    assert max(ways.values()) == 1  # the triangles agree on which side is outside
+    assert sum((b, a) not in ways for a, b in ways) == 12  # the neck
