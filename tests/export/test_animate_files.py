@@ -157,7 +157,10 @@ def test_a_second_run_replaces_the_first_and_nothing_else(
         (["--format", "dae"], "--format: expected some of mp4, npy, npz, obj, ply, glb, glb-exact, usd, arkit, "),
         (["--format", "npy", "--style", "Z"], "style: expected one or a mixture of A, B, found Z"),
         (["--format", "npy", "--fps", "0"], "fps: expected 1 … 1000 frames per second, found 0"),
-        (["--format", "npy", "--template", "Q"], "template: expected a speaker of the corpus, or a file, found Q"),
+        (
+            ["--format", "npy", "--face", "Q"],
+            "--face: expected a character, ada, ben, carl, a speaker of the corpus, or a mesh, found",
+        ),
         (["--format", "npy", "--chunk", "-1"], "chunk: expected"),
         (["--format", "flame"], "--flame: expected FLAME's model file, found none"),
         (["--format", "npy", "--head", "-1"], "head: expected a strength of 0 … 3, found -1"),

@@ -29,7 +29,7 @@ def test_every_vertex_of_a_character_is_where_the_animation_has_it(tmp_path, hea
         (primitive,) = next(mesh for mesh in glb.document["meshes"] if mesh["name"] == name)["primitives"]
         base = glb.array(primitive["attributes"]["POSITION"])
         vertices = [rest[tuple(row)] for row in base.tolist()]
-        assert set(vertices) == set(own.tolist()), "all of them"
+        assert set(map(tuple, base.tolist())) == set(rest), "all of them"  # the bust's sharp edge has two at a place
         assert np.abs(positions - expected[:, vertices]).max() < 6e-4, name
 
 
