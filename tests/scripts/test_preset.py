@@ -40,7 +40,7 @@ def params(tmp_path: Path) -> Path:
 
 def test_a_value_is_set_and_its_comment_stays(params: Path) -> None:
     assert apply(["lambda1=5e-7", "corpus.source.path=some/folder", "lambda1=0.2"], params) == [
-        "lambda1: 0.3 → 5e-07",
+        "lambda1: 0.5 → 5e-07",
         "corpus.source.path: learn2talk_core/datasets/embedded/face.npz → some/folder",
         "lambda1: 5e-07 → 0.2",
     ]
