@@ -579,7 +579,7 @@ def main(minutes: float, only: Sequence[str]) -> int:
             row(
                 f"roll-out of {size.frames} frames in training",
                 f"{1000 * seconds:.1f} ms forward and backward",
-                f"{launches:,} kernels",
+                f"{launches:,} kernels if launched one by one",
                 f"gradients differ by {apart:.1e} at most",
             )
 

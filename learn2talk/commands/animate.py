@@ -215,8 +215,9 @@ def _check_speakers(arguments: argparse.Namespace, model: Path) -> None:
     from learn2talk_core.run.paths import CHARACTERS, corpus_of
 
     styles = _names_in(model / "model.json")
-    wanted = [part.partition("=")[0].strip() for part in arguments.style.split(",")]
-    unknown = [] if arguments.style == "auto" else [name for name in wanted if name not in styles]
+    style = arguments.style
+    wanted = [part.partition("=")[0].strip() for part in style.split(",")] if "=" in style else [style]
+    unknown = [] if style == "auto" else [name for name in wanted if name not in styles]
     if styles and unknown:
         expected = f"one or a mixture of {', '.join(styles)}"
         raise BadInput("--style", expected=expected, found=unknown[0], fix="Choose one, or auto.")
@@ -250,8 +251,6 @@ def _control(arguments: argparse.Namespace) -> "Control":
 
 
 def _text(given: str | None) -> str | None:
-    from pathlib import Path
-
     if given is None or not given.endswith(".txt"):
         return given
     from learn2talk_core.animation.transcript import read_text
@@ -262,7 +261,6 @@ def _text(given: str | None) -> str | None:
 def _avatar_writers(arguments: argparse.Namespace, picture: "Picture") -> "tuple[dict[str, Writer], dict[str, Any]]":
     """The formats that show the splat avatar, and what the manifest says of them."""
     from dataclasses import asdict
-    from pathlib import Path
 
     from learn2talk_core.avatar.avatar import CLOUD, FLAME, WHITE, load_avatar
     from learn2talk_core.avatar.flame_head import load_flame_rig
@@ -293,7 +291,6 @@ def _avatar_writers(arguments: argparse.Namespace, picture: "Picture") -> "tuple
 def _aligner() -> "tuple[Aligner, str]":
     """What aligns texts, and its name: the phoneme recogniser of the run, of weights/ or the package, else a voice."""
     from functools import cache
-    from pathlib import Path
 
     from learn2talk_core.animation.transcript import align_by_voice
     from learn2talk_core.corpus.format import sha256

@@ -208,8 +208,8 @@ def train_syncnet3d(
 
     The two roles have different initial weights and different batches. With several processes, the windows of all
     processes are compared, as in one process with the total number of clips. But each process draws its own
-    augmentation, and batch normalisation uses the windows of one process only, so the curve is close to that of one
-    process but not equal to it.
+    augmentation (except the speaking rate), and batch normalisation uses the windows of one process only, so the curve
+    is close to that of one process but not equal to it.
 
     Returns:
         The network on the CPU, in evaluation mode, and the training curve.
@@ -284,7 +284,7 @@ def windows_at(values: Tensor, start: Tensor, count: int, tempo: float) -> Tenso
     """Windows of `count` values of (T, C), interpolated between them: (N, count, C).
 
     Args:
-        start: (N,) float64, where the windows begin at tempo 1.
+        start: (N,), where the windows begin at tempo 1.
         tempo: distance of the values of a window; its middle stays where it is.
     """
     middle = (count - 1) / 2

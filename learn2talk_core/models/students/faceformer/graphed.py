@@ -79,7 +79,10 @@ def repeat_as_graph(step: Callable[[], None], times: int) -> None:
     again: Callable[[], None] = step
     try:
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may use the GPU meanwhile
+        with (
+            torch.cuda.stream(torch.cuda.current_stream()),  # a recording that fails leaves its own stream behind
+            torch.cuda.graph(graph, capture_error_mode="thread_local"),  # other threads may use the GPU meanwhile
+        ):
             step()
         again = graph.replay
     except RuntimeError as error:

@@ -7,7 +7,7 @@ a batch. Lengths are rounded up, which changes nothing: no frame depends on late
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 import torch.nn.functional as F
@@ -44,11 +44,14 @@ class RecordedRollOut:
             torch.autograd.grad(run(*self.given).sum(), wanted, allow_unused=True)
         torch.cuda.current_stream().wait_stream(stream)
         self.there, self.back = torch.cuda.CUDAGraph(), torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.there, capture_error_mode="thread_local"):  # other threads load the next batch
-            self.output = run(*self.given)
-        self.of_output = torch.ones_like(self.output)
-        with torch.cuda.graph(self.back, pool=self.there.pool(), capture_error_mode="thread_local"):
-            found = torch.autograd.grad(self.output, wanted, self.of_output, allow_unused=True)
+        mode = "thread_local"  # other threads load the next batch meanwhile
+        with torch.cuda.stream(torch.cuda.current_stream()):  # a recording that fails leaves its own stream behind
+            with torch.cuda.graph(self.there, capture_error_mode=mode):
+                output = run(*self.given)
+            self.of_output = torch.ones_like(output)
+            with torch.cuda.graph(self.back, pool=self.there.pool(), capture_error_mode=mode):
+                found = torch.autograd.grad(output, wanted, self.of_output, allow_unused=True)
+        self.output = output.detach()  # without the history, which belongs to the recording's stream
         gradients = iter(found)
         self.gradients = [next(gradients) if x.requires_grad else None for x in (*self.given, *parameters)]
         self.parameters = parameters
@@ -66,7 +69,7 @@ class _Replay(torch.autograd.Function):
             for own, x in zip(recording.given, tensors, strict=False):
                 own.copy_(x)
         recording.there.replay()
-        return recording.output.detach().clone()
+        return recording.output.clone()
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -77,7 +80,8 @@ class _Replay(torch.autograd.Function):
 
 
 Record = Callable[[RollOutStates, Sequence[Tensor], Sequence[Tensor]], RollOutStates]
-_recordings: WeakKeyDictionary[nn.Module, dict[Any, RollOutStates | None]] = WeakKeyDictionary()  # None: it failed
+_recordings: WeakKeyDictionary[nn.Module, dict[Any, RollOutStates]] = WeakKeyDictionary()
+_without: WeakSet[nn.Module] = WeakSet()  # of these a recording has failed
 
 
 def graphed_training_states(
@@ -104,7 +108,8 @@ def graphed_training_states(
     parameters = tuple(model.transformer_decoder.parameters())
     # what a graph has fixed, besides the shapes: the mode, the number of the random draws, and where the weights are
     key = padded, len(memory), model.training, model.dropout, memory.dtype, *(x.data_ptr() for x in parameters)
-    if padded > LONGEST or (key not in recordings and len(recordings) == MOST):
+    full = key not in recordings and len(recordings) == MOST
+    if padded > LONGEST or full or model in _without:
         return model._states(memory, transition, first, constant, model.bias(frames, memory))
     memory = F.pad(memory[:, : frames * model.audio_rate], (0, 0, 0, (padded - frames) * model.audio_rate))
     arguments = (memory, transition, first, constant, model.bias(padded, memory))
@@ -114,8 +119,9 @@ def graphed_training_states(
                 recordings[key] = record(model._states, arguments, parameters)
         except RuntimeError as error:
             log.warning("the roll-out is trained without a CUDA graph: %s", str(error).splitlines()[0])
-            recordings[key] = None
-    return (recordings[key] or model._states)(*arguments)[:, :frames]
+            _without.add(model)
+            return model._states(*arguments)[:, :frames]
+    return recordings[key](*arguments)[:, :frames]
 
 
 def _devices(x: Tensor) -> list[torch.device]:

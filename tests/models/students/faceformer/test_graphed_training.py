@@ -118,7 +118,7 @@ class ImitatedGraphs:
         cuda = graphed_training.torch.cuda
         for name in ("Stream", "current_stream"):
             monkeypatch.setattr(cuda, name, lambda: self)
-        monkeypatch.setattr(cuda, "stream", lambda _: self.block("warm up"))
+        monkeypatch.setattr(cuda, "stream", lambda _: self.block("stream"))
         monkeypatch.setattr(cuda, "CUDAGraph", self.Graph)
         monkeypatch.setattr(cuda, "graph", lambda graph, **named: self.block(graph.begin(self.done, named)))
 
@@ -150,11 +150,12 @@ def test_what_is_recorded_and_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     unused = torch.randn(2, requires_grad=True)
     x, fixed = torch.randn(3, 4, requires_grad=True), torch.randn(4)
     recording = RecordedRollOut(lambda x, fixed: weight * x * x + fixed, [x, fixed], [weight, unused])
-    assert graphs.done == ["warm up", "record there", "record back"]
+    assert graphs.done == ["stream", "stream", "record there", "record back"]
     found = recording(x, fixed)
     torch.testing.assert_close(found, weight * x * x + fixed)
-    found.sum().backward()
-    assert graphs.done[3:] == ["there", "back"]
+    (3 * found).sum().backward()
+    assert graphs.done[4:] == ["there", "back"]
+    assert (recording.of_output == 3).all()  # what the way back would be computed from
     torch.testing.assert_close(x.grad, (2 * weight * x).detach())
     torch.testing.assert_close(weight.grad, x.detach().square().sum(0))
     assert unused.grad is None
@@ -167,3 +168,19 @@ def test_what_is_recorded_and_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
     weight.grad.zero_()
     assert recording.gradients[2] is not None
     assert recording.gradients[2].abs().sum() > 0
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_graphs_on_a_gpu() -> None:
+    model = small().train()
+    model.dropout = 0.0
+    for frames in (LENGTHS + 3, 7, LENGTHS + 5):  # two sizes; the last is a replay
+        audio, style = torch.randn(2, frames, 10), torch.eye(3)[:2]
+        model.cpu()
+        plain = model.states(audio, style)
+        known = gradients(model, plain)
+        model.cuda()
+        found = model.states(audio.cuda(), style.cuda())
+        torch.testing.assert_close(found.cpu(), plain, atol=1e-4, rtol=1e-4)
+        for name, gradient in gradients(model, found).items():
+            torch.testing.assert_close(gradient.cpu(), known[name], atol=1e-3, rtol=1e-3)
