@@ -9,6 +9,10 @@ metrics/evaluate.json; lambdas, and numbers in a network's recipe, are chosen on
 never trained again; a killed one resumes. The numbers are those of `dvc exp run -S lambda1=… -S lambda2=… -S seed=…`,
 except that the experts are the same for all seeds, so that the spread over seeds is that of the student alone.
 
+With `--read-all`, the motions in all styles are lip-read, not only the best style of each speaker: the rows of the mean
+over the styles then have the metrics of lip reading too, which vary less from seed to seed. Finished arms are judged
+again, not trained.
+
 With `--teacher truth`, the true motion, rendered, takes the place of the teacher's videos: the best teacher that there
 can be. What the lipread loss gains then is a bound for every other teacher.
 """
@@ -90,19 +94,45 @@ def run_arm(
     seed: int,
     out: Path,
     teacher: str = stage.TEACHER,
+    read_all: bool = False,
 ) -> list[dict[str, Any]]:
     """Train one student and evaluate it on the validation split and both test splits; `teacher` holds the features of
-    the teacher's videos."""
+    the teacher's videos; see `judge_model` for `read_all`."""
     changed = "".join(f"-{name}{value:g}" for name, value in changes.items())
     changed += "" if teacher == stage.TEACHER else f"-{Path(teacher).name}"
     folder = out / f"{network}-sync{lambda1:g}-lipread{lambda2:g}{changed}-seed{seed}"
-    if (folder / "rows.json").is_file():
-        return read_json(folder / "rows.json", made_by="scripts.sweep")
+    result = folder / ("rows-read-all.json" if read_all else "rows.json")
+    if result.is_file():
+        return read_json(result, made_by="scripts.sweep")
     torch.set_num_threads(1)
+    corpus = open_corpus(stage.CORPUS)
+    if not (folder / "predicted").is_dir():
+        train_arm(network, lambda1, lambda2, changes, seed, folder, teacher, corpus)
+    rows = []
+    for name, judged in judge_model(corpus, folder / "predicted", read_all=read_all).items():
+        for row, values in judged.table.items():
+            numbers = {key: values[key] for key in KEYS if key in values}
+            style = "mean" if row.endswith("mean_style") else "best"
+            arm = {"lambda1": lambda1, "lambda2": lambda2, **changes, "seed": seed, "split": name, "style": style}
+            rows.append(arm | numbers)
+    write_json(result, rows)
+    return rows
+
+
+def train_arm(
+    network: str,
+    lambda1: float,
+    lambda2: float,
+    changes: dict[str, float],
+    seed: int,
+    folder: Path,
+    teacher: str,
+    corpus: Corpus,
+) -> None:
+    """Train a student and write its predictions to `folder`/predicted."""
     params = load_params(stage.Params, "taught_student")
     params = dataclasses.replace(params, lambda1=lambda1, lambda2=lambda2, seed=seed)
     recipe = dataclasses.replace(load_params(training_of(network, "--network").NetworkRecipe, network), **changes)
-    corpus = open_corpus(stage.CORPUS)
     inputs = [stage.CORPUS, stage.ENCODER]
     inputs += ([stage.SYNCNET3D] if lambda1 else []) + ([stage.LIPREADER, teacher] if lambda2 else [])
     with open_scratch(f"sweep-{network}", (params, recipe), inputs) as scratch:
@@ -112,27 +142,23 @@ def run_arm(
         studio = Studio(corpus, model, corpus.train_speakers)
         bar = progress(spoken, folder.name, unit="clip")
         write_motions(folder / "predicted", studio, spoken, (predict_clip(studio, clip) for clip in bar))
-        rows = []
-        for name, judged in judge_model(corpus, folder / "predicted").items():
-            for row, values in judged.table.items():
-                numbers = {key: values[key] for key in KEYS if key in values}
-                style = "mean" if row.endswith("mean_style") else "best"
-                arm = {"lambda1": lambda1, "lambda2": lambda2, **changes, "seed": seed, "split": name, "style": style}
-                rows.append(arm | numbers)
-        write_json(folder / "rows.json", rows)
         scratch.remove()
-    return rows
 
 
 def judge_model(
-    corpus: Corpus, predicted: Path, tests: Sequence[str] = ("validation", "seen", "unseen")
+    corpus: Corpus,
+    predicted: Path,
+    tests: Sequence[str] = ("validation", "seen", "unseen"),
+    *,
+    read_all: bool = False,
 ) -> dict[str, Summary]:
-    """Judge one model's predictions, the row `student`, on the sets of clips `tests`; in this process."""
+    """Judge one model's predictions, the row `student`, on the sets of clips `tests`, in this process; with `read_all`
+    all styles are lip-read."""
     splits = {test: "validation" if test == "validation" else f"test_{test}" for test in tests}
     judging = open_judging(stage.CORPUS, {"student": str(predicted)}, evaluate.JUDGES)
     threshold = load_params(evaluate.Params, "evaluate").lrp_threshold_mm
     clips = corpus.split(*splits.values())
-    judged = {clip.id: judge_clip(judging, clip.id, lrp_threshold_mm=threshold) for clip in clips}
+    judged = {clip.id: judge_clip(judging, clip.id, lrp_threshold_mm=threshold, read_all=read_all) for clip in clips}
     found = [row for clip in judged.values() for row in clip.rows]
 
     def read(wanted: list[tuple[str, str, str]]) -> list[dict[str, Ratio]]:
@@ -152,6 +178,7 @@ def main() -> None:
     parser.add_argument(
         "--teacher", choices=("videos", "truth"), default="videos", help="whose lips are read (default: %(default)s)"
     )
+    parser.add_argument("--read-all", action="store_true", help="lip-read all styles, not only the best ones")
     parser.add_argument("--out", type=Path, default=Path("out/sweep"))
     parser.add_argument("--jobs", type=int, default=2, help="arms at the same time, one thread each")
     words = parser.parse_args()
@@ -162,7 +189,7 @@ def main() -> None:
         write_true_features(open_corpus(stage.CORPUS), words.out / "truth")
         teacher = str(words.out / "truth")
     jobs = [
-        delayed(run_arm)(words.network, *arm, changes, seed, words.out, teacher)
+        delayed(run_arm)(words.network, *arm, changes, seed, words.out, teacher, words.read_all)
         for seed in words.seeds
         for arm in arms
         for changes in recipes

@@ -191,13 +191,13 @@ def open_judging(corpus_folder: str, predicted: dict[str, str], judges: tuple[st
 
 
 def judge_clip(
-    judging: Judging, clip_id: str, *, lrp_threshold_mm: float, rest: np.ndarray | None = None
+    judging: Judging, clip_id: str, *, lrp_threshold_mm: float, rest: np.ndarray | None = None, read_all: bool = False
 ) -> JudgedClip:
     """Judge every motion of a clip.
 
-    Motions in several styles are lip-read later (`read_clip`), when the best style is known. References and motions of
-    seen speakers, which have one style, are lip-read here. `rest`, the corpus's `mean_motion`, also judges the
-    references of test clips.
+    Motions in several styles are lip-read later (`read_clip`), when the best style is known, or with `read_all` here.
+    References and motions of seen speakers, which have one style, are lip-read here. `rest`, the corpus's
+    `mean_motion`, also judges the references of test clips.
     """
     clip, rows = judging.clips[clip_id], []
     judge = ClipJudge(judging.corpus, clip, judging.judges, lrp_threshold_mm)
@@ -207,7 +207,7 @@ def judge_clip(
     for name, model in judging.predicted.items():
         styles = model.styles(clip_id)
         for style in styles:
-            scores = judge.scores(model.vertices(clip_id, style), perception=len(styles) == 1)
+            scores = judge.scores(model.vertices(clip_id, style), perception=read_all or len(styles) == 1)
             rows.append((clip_id, name, style, scores))
     return JudgedClip(rows, judge.true_reading.features)
 

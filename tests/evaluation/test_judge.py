@@ -110,6 +110,23 @@ def test_rows_of_the_table(corpus: Corpus, judges: tuple[str, str], predicted: d
     assert unseen["mean_motion"]["lve_mm"] < unseen["template"]["lve_mm"]
 
 
+def test_all_styles_are_read_if_asked_for(corpus: Corpus, judges: tuple[str, str], predicted: dict[str, str]) -> None:
+    judging = open_judging(str(corpus.folder), predicted, judges)
+    best, every = ([], [])
+    for one in corpus.split("test_unseen"):
+        best += judge_clip(judging, one.id, lrp_threshold_mm=2.0).rows
+        every += judge_clip(judging, one.id, lrp_threshold_mm=2.0, read_all=True).rows
+    assert not any("lipread_error" in row[3].ratios for row in best)
+    assert all("lipread_error" in row[3].ratios for row in every)
+
+    def read(wanted: list[tuple[str, str, str]]) -> list[dict[str, Ratio]]:
+        raise AssertionError("all are read already")
+
+    table = summarise(corpus, "test_unseen", every, list(predicted), read, seed=0).table
+    assert table["exact"]["lipread_cosine"] == pytest.approx(1)
+    assert table["exact_mean_style"]["lipread_cosine"] < table["exact"]["lipread_cosine"]
+
+
 def test_metrics_that_no_clip_has_are_absent(
     corpus: Corpus, judges: tuple[str, str], predicted: dict[str, str], tmp_path: Path
 ) -> None:
