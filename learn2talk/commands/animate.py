@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from learn2talk_core.animation.transcript import Aligner
     from learn2talk_core.export.animate_files import AnimatedLine
     from learn2talk_core.export.formats import Writer
-    from learn2talk_core.export.mp4 import Picture
+    from learn2talk_core.export.picture import Picture
 
 MESHES = (".obj", ".ply")
 EXAMPLES = """formats:
@@ -133,12 +133,13 @@ def run(arguments: argparse.Namespace) -> int:
     formats = [name.strip() for name in (arguments.format or ("onto" if arguments.onto else "mp4")).split(",")]
     _check_early(arguments, formats)
     control = _control(arguments)
+    from learn2talk_core.export.picture import parse_picture
+
+    picture = parse_picture(arguments.size, arguments.background, arguments.camera)
     from contextlib import ExitStack
 
     from learn2talk_core.export.animate_files import VIDEO_LIFE, animate_files
-    from learn2talk_core.export.mp4 import parse_picture
 
-    picture = parse_picture(arguments.size, arguments.background, arguments.camera)
     writers, writers_about = ({}, {}) if arguments.avatar is None else _avatar_writers(arguments, picture)
     aligner, aligned_by = _aligner()
     results = []
@@ -184,6 +185,7 @@ def _check_early(arguments: argparse.Namespace, formats: list[str]) -> None:
     """Say what is missing before the libraries are loaded, which takes seconds."""
     from learn2talk_core.export.blender import need_blender
     from learn2talk_core.export.names import check_names
+    from learn2talk_core.export.receiver import receiver_address
     from learn2talk_core.run.errors import BadInput
     from learn2talk_core.run.find_model import find_model
 
@@ -203,6 +205,9 @@ def _check_early(arguments: argparse.Namespace, formats: list[str]) -> None:
             absent[0], expected="a sound file, or a folder with sounds", found="nothing", fix="Check the path."
         )
     check_names(formats, "--format")
+    for option in ("to_livelink", "to_osc"):
+        if (where := getattr(arguments, option)) is not None:
+            receiver_address(where, f"--{option.replace('_', '-')}")
     _check_speakers(arguments, find_model(arguments.model))
     if "fbx" in formats:
         need_blender()

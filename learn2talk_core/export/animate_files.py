@@ -37,8 +37,8 @@ from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.export.formats import ONTO, SHOWN, Writer, write_formats
 from learn2talk_core.export.formats import formats as all_formats
 from learn2talk_core.export.livelink import Sender, play
-from learn2talk_core.export.mp4 import PICTURE, Picture
 from learn2talk_core.export.names import check_names
+from learn2talk_core.export.picture import PICTURE, Picture
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import plain_name
 from learn2talk_core.run.own_folder import ANIMATE, MANIFEST, check_own, own_folder

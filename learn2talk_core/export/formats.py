@@ -12,8 +12,9 @@ from learn2talk_core.export.fbx import write_fbx
 from learn2talk_core.export.flame import load_flame, write_flame
 from learn2talk_core.export.gltf import write_gltf
 from learn2talk_core.export.meshes import write_obj, write_ply
-from learn2talk_core.export.mp4 import PICTURE, Picture, write_mp4
+from learn2talk_core.export.mp4 import write_mp4
 from learn2talk_core.export.onto import UsersAvatar, write_onto
+from learn2talk_core.export.picture import PICTURE, Picture
 from learn2talk_core.export.presets import (
     write_godot,
     write_metahuman,

@@ -24,10 +24,10 @@ from learn2talk_core.animation.animation import Animation
 from learn2talk_core.animation.blend_shapes import ARKIT
 from learn2talk_core.animation.curves import arkit_weights
 from learn2talk_core.export.arkit import eye_turns, head_turns
+from learn2talk_core.export.receiver import receiver_address
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.progress import log
 
-PORT = 11111  # of Live Link Face
 SUBJECT, DEVICE = "Learn2Talk", "learn2talk-0000-0000-0000-000000000000"
 DAY = 24 * 3600
 CONTEXT = 30  # frames before a burst that its curves are solved with
@@ -84,15 +84,8 @@ class Sender:
 
     def __init__(self, where: str, option: str, packet: Packet = livelink_packet) -> None:
         self._option, self._where, self._packet = option, where, packet
-        host, colon, port = where.rpartition(":")
-        if not colon:
-            host, port = where, str(PORT)
-        if not host or not port.isdigit() or not 0 < int(port) < 65536:
-            raise BadInput(option, expected="HOST:PORT", found=where, fix=f"Such as 192.168.1.20:{PORT}.")
+        family, kind, proto, _, address = receiver_address(where, option)
         try:
-            ((family, kind, proto, _, address), *_) = socket.getaddrinfo(
-                host.strip("[]"), int(port), type=socket.SOCK_DGRAM
-            )
             self._socket = socket.socket(family, kind, proto)
             self._socket.connect(address)
         except OSError as error:

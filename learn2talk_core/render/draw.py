@@ -9,9 +9,10 @@ import torch.nn.functional as F
 
 from learn2talk_core.mesh.look import Look
 from learn2talk_core.render.antialias import blend_edges, find_edges, neighbouring_faces
+from learn2talk_core.render.background import BACKGROUND
 from learn2talk_core.render.camera import Camera, axes, project
 from learn2talk_core.render.rasterise import NEAR, SMALLEST_AREA
-from learn2talk_core.render.render import BACKGROUND, checked_faces
+from learn2talk_core.render.render import checked_faces
 from learn2talk_core.render.shading import LIGHT, Light, vertex_normals
 from learn2talk_core.run.over_frames import kernel, over_frames
 

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from learn2talk_core.mesh.cavity import CAVITY_COLOUR, Cavity, cavity_behind
 from learn2talk_core.mesh.topology import Texture, Topology, submesh
+from learn2talk_core.render.background import BACKGROUND
 from learn2talk_core.render.camera import Camera
-from learn2talk_core.render.render import BACKGROUND, render
+from learn2talk_core.render.render import render
 from learn2talk_core.render.shading import LIGHT, Light
 from learn2talk_core.run.device import sent
 

@@ -8,12 +8,11 @@ from torch import Tensor
 
 from learn2talk_core.render import pytorch3d_backend, torch_backend
 from learn2talk_core.render.antialias import antialias
+from learn2talk_core.render.background import BACKGROUND
 from learn2talk_core.render.camera import Camera, axes, project
 from learn2talk_core.render.rasterise import interpolate, rasterise
 from learn2talk_core.render.shading import LIGHT, Light, shade, vertex_normals
 from learn2talk_core.run.errors import BadInput
-
-BACKGROUND = (0.92, 0.93, 0.95)
 
 
 def render(

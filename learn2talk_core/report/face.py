@@ -6,9 +6,9 @@ import numpy as np
 
 from learn2talk_core.mesh.look import Look
 from learn2talk_core.mesh.topology import Topology
+from learn2talk_core.render.background import BACKGROUND
 from learn2talk_core.render.camera import Camera
 from learn2talk_core.render.draw import draw
-from learn2talk_core.render.render import BACKGROUND
 from learn2talk_core.render.shading import LIGHT, Light
 
 CHUNK = 64  # frames drawn at a time: enough to keep the cores busy without much memory
