@@ -9,7 +9,8 @@ from learn2talk_core.run.device import using
 
 ROWS = (
     "student, both losses, batch 1", "student, both losses, batch 8", "SyncNet3D", "rendering 88 × 88",
-    "roll-out of 10 frames", "roll-out of 40 frames in training", "lip reader", "teacher", "teacher's sync expert", "teacher's audio encoder", "SelfTalk",
+    "roll-out of 10 frames", "roll-out of 40 frames in training", "lip reader", "teacher", "teacher's sync expert",
+    "teacher's audio encoder", "SelfTalk",
     "CodeTalker's codec", "CodeTalker", "VOCA", "MeshTalk's latent space", "MeshTalk",
 )  # fmt: skip
 
