@@ -198,6 +198,8 @@ def _check_early(arguments: argparse.Namespace, formats: list[str]) -> None:
     if arguments.avatar is not None and not Path(arguments.avatar).is_dir():
         fix = "Make one: learn2talk avatar train."
         raise BadInput(arguments.avatar, expected="a folder for --avatar", found="nothing", fix=fix)
+    if arguments.corpus != CORPUS and not Path(arguments.corpus).is_dir():
+        raise BadInput(arguments.corpus, expected="a folder for --corpus", found="nothing", fix="Check the path.")
     names = [Path(source).stem for source in arguments.audio]
     absent = [source for source in arguments.audio if source != "-" and not Path(source).exists()]
     if absent and len(set(names)) == len(names):

@@ -80,6 +80,7 @@ MISSING = {
     "--format: expected some of mp4, npy": ["a.wav", "--format", "mp5"],
     "--style: expected one or a mixture of S00, S01, found S09": ["a.wav", "--model", "own", "--style", "S00=1,S09=1"],
     "--face: expected a character, ada": ["a.wav", "--model", "own", "--corpus", "own", "--face", "nobody"],
+    "none: expected a folder for --corpus, found nothing": ["a.wav", "--corpus", "none"],
     "--size: expected 512 or 1280x720": ["a.wav", "--size", "7"],
     "--to-livelink: expected HOST:PORT, found 1:2:x": ["a.wav", "--to-livelink", "1:2:x"],
     "fbx: expected Blender's Python module, found none installed": ["a.wav", "--format", "fbx"],
