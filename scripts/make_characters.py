@@ -274,7 +274,7 @@ def azimuthal(positions: np.ndarray, faces: np.ndarray, centre: tuple[float, flo
 
 
 def bust(mesh: Mesh, body: np.ndarray, ids: np.ndarray, above: Surface) -> tuple[Surface, np.ndarray]:
-    """Neck and shoulders below the head, cut by a smooth curve and closed below, in a shirt off the skin."""
+    """Neck and shoulders below the head, cut by a smooth curve and closed below, in a shirt that stands off them."""
     corners = []
     for polygon, group in zip(mesh.polygons, mesh.groups, strict=True):
         positions = mesh.positions[[vertex for vertex, _ in polygon]]
@@ -312,9 +312,9 @@ def closed_below(positions: np.ndarray, faces: np.ndarray, rings: int = 8) -> tu
     membrane = np.concatenate([*(edge + ring / rings * (middle - edge) for ring in range(rings)), middle[None]])
     here = np.arange(size)
     after = np.roll(here, -1)
-    triangles = [np.stack([here, after, np.full(size, size)], axis=1) + size * (rings - 1)]  # around the middle
-    triangles[0][:, 2] = len(membrane) - 1
-    for ring in range(0, size * (rings - 1), size):
+    last = size * (rings - 1)
+    triangles = [np.stack([here + last, after + last, np.full(size, len(membrane) - 1)], axis=1)]  # around the middle
+    for ring in range(0, last, size):
         triangles += [np.stack([here, after, after + size], axis=1) + ring]
         triangles += [np.stack([here, after + size, here + size], axis=1) + ring]
     added = np.concatenate(triangles)

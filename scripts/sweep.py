@@ -10,8 +10,7 @@ never trained again; a killed one resumes. The numbers are those of `dvc exp run
 except that the experts are the same for all seeds, so that the spread over seeds is that of the student alone.
 
 With `--read-all`, the motions in all styles are lip-read, not only the best style of each speaker: the rows of the mean
-over the styles then have the metrics of lip reading too, which vary less from seed to seed. Finished arms are judged
-again, not trained.
+over the styles then have the metrics of lip reading too. Finished arms are judged again, not trained.
 
 With `--teacher truth`, the true motion, rendered, takes the place of the teacher's videos: the best teacher that there
 can be. What the lipread loss gains then is a bound for every other teacher.
