@@ -39,9 +39,9 @@ from scripts.compare_arms import (
     minutes,
     plan,
     run_arm,
-    trained_prior,
 )
 from scripts.compare_page import write_comparison
+from scripts.priors import trained_prior
 from stages import taught_student as stage
 
 
@@ -79,7 +79,9 @@ def train(left: Sequence[Job], out: Path, jobs: int) -> None:
     """Run `left`, `jobs` at a time, and say after each how long the rest will take."""
     began, commit, done, total = time.monotonic(), current_commit(), 0.0, sum(map(minutes, left))
     first = {(job.arm.network, job.seed): job for job in left}  # priors first: arms would wait for each other's
-    worker_processes(jobs, batch_size=1)(delayed(trained_prior)(job, out) for job in first.values())
+    worker_processes(jobs, batch_size=1)(
+        delayed(trained_prior)(job.arm.network, job.recipe, job.seed) for job in first.values()
+    )
     run = worker_processes(jobs, batch_size=1, return_as="generator_unordered")
     for number, job in enumerate(run(delayed(run_named)(job, out, commit) for job in left), start=1):
         done += minutes(job)

@@ -7,7 +7,7 @@ import statistics
 import subprocess
 import time
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,14 +19,14 @@ from learn2talk_core.evaluation.predict import Studio, predict_clip, write_motio
 from learn2talk_core.models.students.student import Student
 from learn2talk_core.report.names import row_title
 from learn2talk_core.run.config import load_params
-from learn2talk_core.run.files import read_json, whole_folder, write_json
+from learn2talk_core.run.files import read_json, write_json
 from learn2talk_core.run.networks import training_of
-from learn2talk_core.run.paths import NOTHING, is_nothing
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.weights import frozen, parameter_count
-from learn2talk_core.training.scratch import Scratch, fingerprint, open_scratch
+from learn2talk_core.training.scratch import open_scratch
+from scripts.priors import CountedScratch, content, recogniser_of, trained_prior
 from scripts.sweep import judge_model
-from stages import evaluate, motion_prior
+from stages import evaluate
 from stages import taught_student as stage
 
 # Rows that leave something out, as SelfTalk's Table 4: values that replace those of the network's recipe.
@@ -43,7 +43,6 @@ ABLATIONS: dict[str, dict[str, dict[str, float]]] = {
 # → 4.319, a table of CVPR 2025).
 SYNC_ALONE = ("codetalker",)
 TAUGHT = "with Learn2Talk's losses"
-RECOGNISER = "weights/phoneme_head"  # SelfTalk's, if params.yaml names none
 TESTS = ("unseen", "seen")
 CLIPS = 2400  # drawn in a training: 300 steps of 8
 SEEDS = (0, 1, 2)
@@ -146,24 +145,10 @@ def inputs_of(arm: Arm) -> list[str]:
     return found + ([stage.LIPREADER, stage.TEACHER] if arm.lambda2 else [])
 
 
-def recogniser_of(network: str) -> list[str]:
-    """The recogniser that SelfTalk listens to; no other network has one."""
-    if network != "selftalk":
-        return []
-    named = load_params(motion_prior.Params, "motion_prior").networks.get(network, NOTHING)
-    return [RECOGNISER if is_nothing(named) else named]
-
-
 def minutes(job: Job) -> float:
     """About how many minutes of computing an arm takes, on one thread."""
     clips = job.recipe.steps * job.recipe.batch / CLIPS
     return clips * (MINUTES[job.arm.network] + MINUTES_TAUGHT * bool(job.arm.lambda1)) + MINUTES_JUDGING
-
-
-@cache
-def content(path: str) -> str:
-    """`fingerprint`, once per path."""
-    return fingerprint(path)
 
 
 def finished(job: Job, out: Path) -> Result | None:
@@ -173,31 +158,6 @@ def finished(job: Job, out: Path) -> Result | None:
     return result if result.get("key") == job.key else None
 
 
-class CountedScratch(Scratch):
-    """A scratch folder whose checkpoints also know the computing time of the training, so that kills do not hide it."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self._before, self._began = 0.0, time.process_time()
-
-    def __enter__(self) -> "CountedScratch":
-        super().__enter__()
-        return self
-
-    def seconds(self) -> float:
-        """Computing time so far."""
-        return self._before + time.process_time() - self._began
-
-    def save(self, state: dict[str, Any]) -> None:
-        super().save({**state, "seconds": self.seconds()})
-
-    def load(self) -> dict[str, Any] | None:
-        saved = super().load()
-        if saved is not None:
-            self._before, self._began = saved["seconds"], time.process_time()
-        return saved
-
-
 def run_arm(job: Job, out: Path, commit: str) -> Result:
     """Train, predict and judge one arm; returns its costs and one row of scores per test clip."""
     if (done := finished(job, out)) is not None:
@@ -205,7 +165,7 @@ def run_arm(job: Job, out: Path, commit: str) -> Result:
     torch.set_num_threads(1)
     (arm, seed, params, recipe, _), folder = job, job.folder(out)
     corpus = open_corpus(stage.CORPUS)
-    prior, prior_seconds = trained_prior(job, out)
+    prior, prior_seconds = trained_prior(arm.network, recipe, seed)
     name = f"compare-{arm.name}-{seed}"
     scratch = CountedScratch(
         open_scratch(name, (params, recipe), [*inputs_of(arm), *([prior] if prior else [])]).folder
@@ -242,36 +202,6 @@ def frames_seen(recipe: Any, corpus: Corpus) -> float:
     clips = corpus.split("train")
     length = getattr(recipe, "frames", statistics.mean(clip.frames for clip in clips))
     return recipe.steps * min(recipe.batch, len(clips)) * length
-
-
-def trained_prior(job: Job, out: Path) -> tuple[str | None, float]:
-    """The folder of the network's prior and the seconds of its training; it is trained once per seed."""
-    (arm, seed, _, recipe, _), corpus = job, open_corpus(stage.CORPUS)
-    network = arm.network
-    training = training_of(network, "--networks")
-    if not hasattr(training, "save_motion_prior"):
-        return None, 0.0
-    if recipe.prior is None:  # SelfTalk's recogniser
-        (source,) = recogniser_of(network)
-        folder = out / f"{network}-{content(source)}"
-        if not folder.is_dir():
-            with whole_folder(folder) as partial:
-                training.save_motion_prior(partial, source, corpus)
-        return str(folder), 0.0
-    text = json.dumps([dataclasses.asdict(recipe.prior), content(stage.CORPUS)], sort_keys=True)
-    folder = out / f"{network}-prior-seed{seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
-    if not (folder / "cost.json").is_file():
-        torch.set_num_threads(1)
-        folder_of_checkpoint = open_scratch(f"compare-prior-{network}-{seed}", recipe.prior, [stage.CORPUS]).folder
-        with CountedScratch(folder_of_checkpoint) as scratch:
-            prior, _ = training.train_motion_prior(
-                corpus, corpus.split("train"), recipe.prior, seed=seed, scratch=scratch, description=f"{network}, prior"
-            )
-            with whole_folder(folder) as partial:
-                training.save_motion_prior(partial / "prior", prior, corpus)
-                write_json(partial / "cost.json", {"seconds": scratch.seconds()})
-            scratch.remove()
-    return f"{folder}/prior", float(read_json(folder / "cost.json", made_by=MADE_BY)["seconds"])
 
 
 def prediction_seconds(model: Student, corpus: Corpus) -> float:

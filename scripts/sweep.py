@@ -5,9 +5,10 @@
     python -m scripts.sweep --arms 0.3,0.1 --seeds 0 1 2 --teacher truth --out out/bound
 
 Writes `sweep.csv` with one row per arm, seed and split (validation, seen, unseen), with the metrics of
-metrics/evaluate.json; lambdas, and numbers in a network's recipe, are chosen on `validation` alone. A finished arm is
-never trained again; a killed one resumes. The numbers are those of `dvc exp run -S lambda1=… -S lambda2=… -S seed=…`,
-except that the experts are the same for all seeds, so that the spread over seeds is that of the student alone.
+metrics/evaluate.json; lambdas, and numbers in a network's recipe, are chosen on `validation` alone. What a network
+learns of motion first is trained too, once for each seed. A finished arm is never trained again; a killed one resumes.
+The numbers are those of `dvc exp run -S lambda1=… -S lambda2=… -S seed=…`, except that the experts are the same for all
+seeds, so that the spread over seeds is that of the student alone.
 
 With `--read-all`, the motions in all styles are lip-read, not only the best style of each speaker: the rows of the mean
 over the styles then have the metrics of lip reading too. Finished arms are judged again, not trained.
@@ -49,6 +50,7 @@ from learn2talk_core.run.weights import frozen
 from learn2talk_core.run.workers import worker_processes
 from learn2talk_core.teacher.features import write_teacher_features
 from learn2talk_core.training.scratch import open_scratch
+from scripts.priors import trained_prior
 from stages import evaluate
 from stages import taught_student as stage
 
@@ -92,11 +94,12 @@ def run_arm(
     changes: dict[str, float],
     seed: int,
     out: Path,
+    prior: str | None,
     teacher: str = stage.TEACHER,
     read_all: bool = False,
 ) -> list[dict[str, Any]]:
-    """Train one student and evaluate it on the validation split and both test splits; `teacher` holds the features of
-    the teacher's videos; see `judge_model` for `read_all`."""
+    """Train one student and evaluate it on the validation split and both test splits; `prior` is the folder of the
+    network's motion prior, `teacher` that of the features of the teacher's videos; see `judge_model` for `read_all`."""
     changed = "".join(f"-{name}{value:g}" for name, value in changes.items())
     changed += "" if teacher == stage.TEACHER else f"-{Path(teacher).name}"
     folder = out / f"{network}-sync{lambda1:g}-lipread{lambda2:g}{changed}-seed{seed}"
@@ -106,7 +109,7 @@ def run_arm(
     torch.set_num_threads(1)
     corpus = open_corpus(stage.CORPUS)
     if not (folder / "predicted").is_dir():
-        train_arm(network, lambda1, lambda2, changes, seed, folder, teacher, corpus)
+        train_arm(network, lambda1, lambda2, changes, seed, folder, prior, teacher, corpus)
     rows = []
     for name, judged in judge_model(corpus, folder / "predicted", read_all=read_all).items():
         for row, values in judged.table.items():
@@ -125,6 +128,7 @@ def train_arm(
     changes: dict[str, float],
     seed: int,
     folder: Path,
+    prior: str | None,
     teacher: str,
     corpus: Corpus,
 ) -> None:
@@ -132,10 +136,10 @@ def train_arm(
     params = load_params(stage.Params, "taught_student")
     params = dataclasses.replace(params, lambda1=lambda1, lambda2=lambda2, seed=seed)
     recipe = dataclasses.replace(load_params(training_of(network, "--network").NetworkRecipe, network), **changes)
-    inputs = [stage.CORPUS, stage.ENCODER]
+    inputs = [stage.CORPUS, stage.ENCODER, *([prior] if prior else [])]
     inputs += ([stage.SYNCNET3D] if lambda1 else []) + ([stage.LIPREADER, teacher] if lambda2 else [])
     with open_scratch(f"sweep-{network}", (params, recipe), inputs) as scratch:
-        model, _ = stage.train_taught_student(params, network, recipe, corpus, scratch, folder.name, teacher=teacher)
+        model, _ = stage.train_taught_student(params, network, recipe, corpus, scratch, folder.name, prior, teacher)
         spoken = corpus.split("validation", "test_seen", "test_unseen")
         frozen(model)
         studio = Studio(corpus, model, corpus.train_speakers)
@@ -187,9 +191,13 @@ def main() -> None:
     if words.teacher == "truth":
         write_true_features(open_corpus(stage.CORPUS), words.out / "truth")
         teacher = str(words.out / "truth")
+    recipe = load_params(training_of(words.network, "--network").NetworkRecipe, words.network)
+    priors = worker_processes(words.jobs, batch_size=1)(
+        delayed(trained_prior)(words.network, recipe, seed) for seed in words.seeds
+    )
     jobs = [
-        delayed(run_arm)(words.network, *arm, changes, seed, words.out, teacher, words.read_all)
-        for seed in words.seeds
+        delayed(run_arm)(words.network, *arm, changes, seed, words.out, prior, teacher, words.read_all)
+        for seed, (prior, _) in zip(words.seeds, priors, strict=True)
         for arm in arms
         for changes in recipes
     ]

@@ -16,7 +16,7 @@ from learn2talk_core.models.syncnet3d import config
 from learn2talk_core.report.over_seeds import OverSeeds
 from learn2talk_core.run.weights import save_weights
 from learn2talk_core.training import student
-from scripts import compare, compare_arms, compare_page
+from scripts import compare, compare_arms, compare_page, priors, sweep
 from tests.toy import toy_corpus
 from tests.training.test_student import encoder, syncnet
 
@@ -30,7 +30,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder as `dvc repro` leaves it, with recipes of a few steps."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("DVC_ROOT", raising=False)
-    compare_arms.content.cache_clear()
+    priors.content.cache_clear()
     corpus = toy_corpus(tmp_path / "data/corpus")
     (tmp_path / "data/models/speech_encoder").mkdir(parents=True)
     save_speech_encoder("data/models/speech_encoder", encoder())
@@ -173,3 +173,20 @@ def test_an_unknown_network_is_refused(
 ) -> None:
     assert run(monkeypatch, "--networks", "wav2lip") == 1
     assert re.search(r"expected one of .*meshtalk.*voca, found wav2lip", capsys.readouterr().err)
+
+
+def test_sweep_and_comparison_share_what_is_learnt_first(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = compare_arms.recipe_in_params("meshtalk")
+    folder, seconds = priors.trained_prior("meshtalk", recipe, 0)
+    assert folder is not None
+    written = (Path(folder) / "model.safetensors").stat().st_mtime_ns
+    monkeypatch.setattr(
+        "sys.argv", ["sweep", "--network", "meshtalk", "--arms", "0,0", "--jobs", "1", "--vary", "steps=2"]
+    )
+    sweep.main()
+    rows = json.loads(Path("out/sweep/meshtalk-sync0-lipread0-steps2-seed0/rows.json").read_text())
+    assert {row["split"] for row in rows} == {"validation", "seen", "unseen"}
+    assert (Path(folder) / "model.safetensors").stat().st_mtime_ns == written
+    assert priors.trained_prior("meshtalk", recipe, 0) == (folder, seconds)
+    assert priors.trained_prior("meshtalk", recipe, 1)[0] != folder
+    assert priors.trained_prior("voca", compare_arms.recipe_in_params("voca"), 0) == (None, 0.0)
