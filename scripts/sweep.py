@@ -2,6 +2,7 @@
 
     python -m scripts.sweep --arms 0,0 0.3,0 0,0.3 0.3,0.3 --seeds 0 1 2 --out out/sweep
     python -m scripts.sweep --network voca --arms 0,0 --vary learning_rate=0.001,0.003 velocity=1,10
+    python -m scripts.sweep --network meshtalk --arms 0,0 --vary prior.learning_rate=0.0003,0.001
     python -m scripts.sweep --arms 0.3,0.1 --seeds 0 1 2 --teacher truth --out out/bound
 
 Writes `sweep.csv` with one row per arm, seed and split (validation, seen, unseen), with the metrics of
@@ -61,9 +62,11 @@ KEYS = (
 
 
 def recipes_of(network: str, varied: Sequence[str]) -> list[dict[str, float]]:
-    """All combinations of values of fields of the network's recipe, each field as FIELD=VALUE,VALUE."""
+    """All combinations of values of fields of the network's recipe, each field as FIELD=VALUE,VALUE; those of what is
+    learnt first are named prior.FIELD."""
     recipe = load_params(training_of(network, "--network").NetworkRecipe, network)
-    kinds = {field.name: type(getattr(recipe, field.name)) for field in dataclasses.fields(recipe)}
+    kinds = {name: type(getattr(recipe, name)) for name in vars(recipe)}
+    kinds |= {f"prior.{name}": type(value) for name, value in (vars(recipe.prior) if recipe.prior else {}).items()}
     kinds = {name: kind for name, kind in kinds.items() if kind in (int, float)}
     found: dict[str, list[float]] = {}
     for text in varied:
@@ -74,6 +77,16 @@ def recipes_of(network: str, varied: Sequence[str]) -> list[dict[str, float]]:
             fix = "Write it as learning_rate=0.001,0.003."
             raise BadInput("--vary", expected=f"values of {', '.join(kinds)}", found=text, fix=fix) from None
     return [dict(zip(found, values, strict=True)) for values in itertools.product(*found.values())]
+
+
+def changed_recipe(network: str, changes: dict[str, float]) -> Any:
+    """The network's recipe of params.yaml with `changes`, as `recipes_of` names them."""
+    recipe = load_params(training_of(network, "--network").NetworkRecipe, network)
+    first = {name.removeprefix("prior."): value for name, value in changes.items() if name.startswith("prior.")}
+    own: dict[str, Any] = {name: value for name, value in changes.items() if not name.startswith("prior.")}
+    if first:
+        own["prior"] = dataclasses.replace(recipe.prior, **first)
+    return dataclasses.replace(recipe, **own)
 
 
 def write_true_features(corpus: Corpus, folder: Path) -> None:
@@ -135,7 +148,7 @@ def train_arm(
     """Train a student and write its predictions to `folder`/predicted."""
     params = load_params(stage.Params, "taught_student")
     params = dataclasses.replace(params, lambda1=lambda1, lambda2=lambda2, seed=seed)
-    recipe = dataclasses.replace(load_params(training_of(network, "--network").NetworkRecipe, network), **changes)
+    recipe = changed_recipe(network, changes)
     inputs = [stage.CORPUS, stage.ENCODER, *([prior] if prior else [])]
     inputs += ([stage.SYNCNET3D] if lambda1 else []) + ([stage.LIPREADER, teacher] if lambda2 else [])
     with open_scratch(f"sweep-{network}", (params, recipe), inputs) as scratch:
@@ -191,15 +204,18 @@ def main() -> None:
     if words.teacher == "truth":
         write_true_features(open_corpus(stage.CORPUS), words.out / "truth")
         teacher = str(words.out / "truth")
-    recipe = load_params(training_of(words.network, "--network").NetworkRecipe, words.network)
-    priors = worker_processes(words.jobs, batch_size=1)(
-        delayed(trained_prior)(words.network, recipe, seed) for seed in words.seeds
+    students = [(seed, changes, changed_recipe(words.network, changes)) for seed in words.seeds for changes in recipes]
+    once = {(seed, str(recipe.prior)): (seed, recipe) for seed, _, recipe in students}
+    made = worker_processes(words.jobs, batch_size=1)(
+        delayed(trained_prior)(words.network, recipe, seed) for seed, recipe in once.values()
     )
+    priors = dict(zip(once, (folder for folder, _ in made), strict=True))
     jobs = [
-        delayed(run_arm)(words.network, *arm, changes, seed, words.out, prior, teacher, words.read_all)
-        for seed, (prior, _) in zip(words.seeds, priors, strict=True)
+        delayed(run_arm)(
+            words.network, *arm, changes, seed, words.out, priors[seed, str(recipe.prior)], teacher, words.read_all
+        )
+        for seed, changes, recipe in students
         for arm in arms
-        for changes in recipes
     ]
     rows = [row for found in worker_processes(words.jobs, batch_size=1)(jobs) for row in found]
     table = pd.DataFrame(rows).sort_values(["split", "style", "lambda1", "lambda2", *recipes[0], "seed"])

@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,15 @@ def test_all_combinations_of_the_values_of_a_recipe() -> None:
         {"learning_rate": 0.001, "batch": 4},
         {"learning_rate": 0.003, "batch": 4},
     ]
+
+
+def test_values_of_what_is_learnt_first() -> None:
+    first, second = recipes_of("meshtalk", ["prior.learning_rate=0.001,0.003", "batch=4"])
+    assert (first, second) == ({"prior.learning_rate": 0.001, "batch": 4}, {"prior.learning_rate": 0.003, "batch": 4})
+    plain, recipe = sweep.changed_recipe("meshtalk", {}), sweep.changed_recipe("meshtalk", second)
+    assert (recipe.batch, recipe.prior.learning_rate) == (4, 0.003)
+    assert dataclasses.replace(recipe, batch=plain.batch, prior=plain.prior) == plain
+    assert dataclasses.replace(recipe.prior, learning_rate=plain.prior.learning_rate) == plain.prior
 
 
 @pytest.mark.parametrize("text", ["speed=1", "learning_rate", "batch=0.5", "vertex_loss=sum", "smoothing=1"])
