@@ -5,6 +5,9 @@ two if it is large; nearly transparent ones are removed. As in GaussianAvatars (
 inherit the triangle, and a protected triangle keeps its most opaque splat: eyelids and teeth, which are seldom seen,
 would vanish.
 
+Training is short here, so splats are split down to two pixels, a fifth of the size at which Kerbl et al. begin to clone
+instead: the clone of a large splat needs many steps to become smaller.
+
 When a splat is split, its halves are drawn from the splat's own Gaussian in the triangle's frame. (GaussianAvatars
 draws them with the size in the world, although its positions are in sizes of the triangle.)
 """
@@ -20,17 +23,17 @@ from learn2talk_core.avatar.binding import BoundSplats, TriangleFrames, take
 from learn2talk_core.run.errors import BadInput
 
 SPLIT_SHRINKS = 1.6  # a half's scale is the splat's divided by this (2 · 0.8)
-SMALL = 0.01  # of the scene's extent: splats up to this size are cloned, larger ones split
+SMALL = 0.002  # of the scene's extent: splats up to this size are cloned, larger ones split (Kerbl et al.: 0.01)
 TOO_LARGE = 0.1  # of the scene's extent
 RESET_OPACITY = 0.01
 
 
 @dataclass
 class Pull:
-    """How strongly the pictures pull at each splat: sums over the pictures that saw it, both (N,)."""
+    """How strongly the pictures pull at each splat: sums over pictures of the pull and of its square, both (N,)."""
 
-    strength: Tensor
-    seen: Tensor
+    total: Tensor
+    squares: Tensor
 
     @staticmethod
     def none(count: int) -> "Pull":
@@ -40,13 +43,16 @@ class Pull:
     def add(self, shift: Tensor, visible: Tensor, width: int) -> None:
         """Add one picture: `shift` (N, 2) is the gradient of the loss by the centre in pixels; it is counted in half
         widths of the picture, as Kerbl et al. do."""
-        self.strength += torch.where(visible, shift.norm(dim=1) * width / 2, 0)
-        self.seen += visible
+        pull = torch.where(visible, shift.norm(dim=1) * width / 2, 0)
+        self.total += pull
+        self.squares += pull.square()
 
     @property
     def mean(self) -> Tensor:
-        """(N,) mean over the pictures."""
-        return self.strength / self.seen.clamp_min(1)
+        """(N,) mean over the pictures, each weighted by the pull itself. Kerbl et al. take the plain mean over the
+        pictures that the splat lies in, also those in which others hide it: what is seen seldom, such as teeth, would
+        never be pulled enough."""
+        return self.squares / self.total.clamp_min(1e-12)
 
 
 def densify(

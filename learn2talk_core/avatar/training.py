@@ -20,12 +20,12 @@ from learn2talk_core.avatar.binding import (
     BoundSplats,
     TriangleFrames,
     in_world,
-    one_per_triangle,
     take,
     triangle_frames,
 )
 from learn2talk_core.avatar.density import RESET_OPACITY, Pull, densify, prune
 from learn2talk_core.avatar.refining import RefinedMotion
+from learn2talk_core.avatar.start import PIXELS_A_SPLAT, covered_pixels, start_splats
 from learn2talk_core.avatar.views import View, read_picture
 from learn2talk_core.render.pinhole import Pinhole
 from learn2talk_core.render.splats import draw_splats
@@ -42,6 +42,7 @@ FARTHEST, POSITION_WEIGHT = 1.0, 0.01
 LARGEST, SCALE_WEIGHT = 0.6, 1.0
 LEAST_OPACITY = 0.005  # of a splat that is kept
 KEPT_BYTES = 1 << 29  # of pictures in memory
+LOOKED_AT = 400  # about as many pictures tell how large triangles are seen
 REPEATS = 5  # of what is timed
 
 
@@ -128,7 +129,7 @@ class GrowingSplats:
         return {
             "splats": {name: part.detach() for name, part in self.splats._asdict().items()},
             "optimiser": self.optimiser.state_dict(),
-            "pull": [self.pull.strength, self.pull.seen],
+            "pull": [self.pull.total, self.pull.squares],
         }
 
     def load_state_dict(self, state_dict: dict[str, Any], /) -> None:
@@ -166,7 +167,11 @@ def train_splats(
         The splats, and a row of values for each step.
     """
     triangles, kept = torch.from_numpy(np.asarray(faces, np.int64)), torch.from_numpy(protected)
-    growing = GrowingSplats(one_per_triangle(len(faces), schedule.degree))
+    counts = np.ones(len(faces), np.int64)
+    seen = covered_pixels(views[:: max(1, len(views) // LOOKED_AT)], vertices, faces)[protected]
+    counts[protected] = np.ceil(seen / PIXELS_A_SPLAT).clip(min=1).astype(np.int64)
+    template = vertices(min(view.time for view in views))
+    growing = GrowingSplats(start_splats(template, faces, counts, schedule.degree))
     extent = scene_extent(views)
     largest = max(3 * view.camera.height * view.camera.width for view in views)
 

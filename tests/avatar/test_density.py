@@ -19,7 +19,7 @@ def test_small_splats_are_cloned_and_large_ones_split_in_the_triangles_frame():
     scale[200:] = torch.tensor([1.5, 0.1, 0.02]).log()  # in sizes of triangles of 13 cm
     splats = splats._replace(scale=scale, position=torch.zeros(400, 3))
     pull = torch.where(torch.arange(400) % 2 == 0, 1e-3, 1e-5)
-    grown, past = densify(splats, frames(), pull, threshold=2e-4, extent=1.0, most=10_000)
+    grown, past = densify(splats, frames(), pull, threshold=2e-4, extent=5.0, most=10_000)
     assert len(grown.position) == 400 + 100 + 100  # each split adds one: two halves for one splat
     assert set(torch.unique(past).tolist()) == {-1, *(n for n in range(400) if n < 200 or n % 2)}
     old = past >= 0
@@ -61,8 +61,12 @@ def test_zero_splats_left_is_an_error():
         prune(splats, frames(), torch.zeros(8, dtype=torch.bool), least=0.005, extent=1.0, large=False)
 
 
-def test_pull_is_the_mean_over_the_pictures_that_saw_the_splat():
+def test_pull_is_a_mean_over_the_pictures_weighted_by_the_pull():
+    """Pictures in which the splat is hidden, or that it lies outside of, do not lower it."""
     pull = Pull.none(3)
-    pull.add(torch.tensor([[3.0, 4.0], [1.0, 0.0], [9.0, 9.0]]), torch.tensor([True, True, False]), width=4)
-    pull.add(torch.tensor([[0.0, 1.0], [1.0, 0.0], [9.0, 9.0]]), torch.tensor([True, False, False]), width=4)
-    assert pull.mean.tolist() == [6.0, 2.0, 0.0]
+    for hidden in range(4):
+        shift = torch.tensor([[3.0, 4.0], [1.0, 0.0], [9.0, 9.0]]) if hidden == 0 else torch.zeros(3, 2)
+        pull.add(shift, torch.tensor([True, True, False]), width=4)
+    assert pull.mean.tolist() == [10.0, 2.0, 0.0]
+    pull.add(torch.tensor([[0.0, 2.5], [1.0, 0.0], [9.0, 9.0]]), torch.tensor([True, False, False]), width=4)
+    assert pull.mean.tolist() == pytest.approx([(10.0**2 + 5.0**2) / 15.0, 2.0, 0.0])

@@ -98,7 +98,7 @@ def test_moments_of_kept_splats_survive_density_control():
     growing.replace(type(growing.splats)(*(part.detach()[[3, 4, 4]] for part in growing.splats)), past)
     moment = growing.optimiser.state[growing.splats.position]["exp_avg"]
     assert torch.equal(moment, torch.cat([old[[3, 4]], torch.zeros(1, 3)]))
-    assert growing.pull.seen.tolist() == [0, 0, 0]
+    assert growing.pull.total.tolist() == [0, 0, 0]
 
 
 def test_speed_is_that_of_the_largest_picture(folder):
