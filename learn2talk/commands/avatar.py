@@ -32,7 +32,7 @@ def add(subparsers: Subparsers) -> None:
     record = inner.add_parser("record", help="render our own head from many cameras, with true parameters")
     record.add_argument("-o", "--out", required=True, help="folder for the pictures")
     record.add_argument("--cameras", type=int, default=16, help="training cameras (default: %(default)s)")
-    record.add_argument("--close", type=int, default=6, help="training cameras at the mouth (default: %(default)s)")
+    record.add_argument("--close", type=int, default=10, help="training cameras at the mouth (default: %(default)s)")
     record.add_argument("--expressions", type=int, default=64, help="training expressions (default: %(default)s)")
     record.add_argument("--size", type=int, default=256, help="height and width in pixels (default: %(default)s)")
     record.add_argument("--seed", type=int, default=0, help="random seed: another person (default: %(default)s)")

@@ -32,7 +32,7 @@ SUPERSAMPLE = 2  # samples per pixel along x and along y
 HAIR = (0.16, 0.10, 0.07)
 LATTICE, CELL = 64, 0.0015  # cells and metres per cell of the noise that the textures are made of
 TURN, RISE = 75, (-18, 30)  # degrees that the cameras span to each side, and downwards and upwards
-CLOSE, CLOSE_TURN, CLOSE_RISE = 0.1, 45, (-15, 20)  # metres around the lips that a close-up shows, and its degrees
+CLOSE, CLOSE_TURN, CLOSE_RISE = 0.07, 45, (-15, 20)  # metres around the lips that a close-up shows, and its degrees
 SWAY = 12  # degrees by which a training camera moves between moments, to each side
 # direction in the world towards each light, and its colour
 LIGHTS = (((0.45, 0.55, 0.75), (0.78, 0.74, 0.68)), ((-0.9, 0.05, 0.45), (0.16, 0.19, 0.24)),
@@ -50,7 +50,7 @@ class HeadSession:
     """
 
     cameras: int = 16
-    close: int = 6
+    close: int = 10
     expressions: int = 64
     held_out_cameras: int = 2
     held_out_expressions: int = 12

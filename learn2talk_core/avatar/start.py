@@ -14,7 +14,7 @@ from learn2talk_core.avatar.binding import BoundSplats, one_per_triangle, take, 
 from learn2talk_core.avatar.views import View
 from learn2talk_core.render.rasterise import rasterise
 
-PIXELS_A_SPLAT = 3.0  # of a protected triangle, where it is seen largest
+PIXELS_A_SPLAT = 2.0  # of a protected triangle, where it is seen largest
 GENERALISED_GOLDEN = 1.32471795724474602596  # of the R2 sequence (Roberts 2018), which fills a square evenly
 
 
