@@ -30,6 +30,14 @@ def covered_pixels(views: Sequence[View], vertices: Callable[[int], np.ndarray],
     return most
 
 
+def start_counts(seen: np.ndarray, protected: np.ndarray, most: int) -> np.ndarray:
+    """(F,) the number of splats that a triangle starts with: one, and on `protected` triangles one for every
+    `PIXELS_A_SPLAT` of the pixels `seen` (F,), or for more of them if half of the largest number of splats, `most`,
+    would not be enough."""
+    pixels = max(PIXELS_A_SPLAT, 2 * seen[protected].sum() / most)
+    return np.where(protected, np.ceil(seen / pixels), 1).clip(min=1).astype(np.int64)
+
+
 def start_splats(template: np.ndarray, faces: np.ndarray, counts: np.ndarray, degree: int) -> BoundSplats:
     """Grey splats, `counts` (F,) of them on each triangle of `faces` (F, 3), spread evenly over it. One splat lies in
     its middle and is as large as the triangle; n splats are smaller by √n."""

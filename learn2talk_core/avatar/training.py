@@ -25,7 +25,7 @@ from learn2talk_core.avatar.binding import (
 )
 from learn2talk_core.avatar.density import RESET_OPACITY, Pull, densify, prune
 from learn2talk_core.avatar.refining import RefinedMotion
-from learn2talk_core.avatar.start import PIXELS_A_SPLAT, covered_pixels, start_splats
+from learn2talk_core.avatar.start import covered_pixels, start_counts, start_splats
 from learn2talk_core.avatar.views import View, read_picture
 from learn2talk_core.render.pinhole import Pinhole
 from learn2talk_core.render.splats import draw_splats
@@ -167,9 +167,8 @@ def train_splats(
         The splats, and a row of values for each step.
     """
     triangles, kept = torch.from_numpy(np.asarray(faces, np.int64)), torch.from_numpy(protected)
-    counts = np.ones(len(faces), np.int64)
-    seen = covered_pixels(views[:: max(1, len(views) // LOOKED_AT)], vertices, faces)[protected]
-    counts[protected] = np.ceil(seen / PIXELS_A_SPLAT).clip(min=1).astype(np.int64)
+    seen = covered_pixels(views[:: max(1, len(views) // LOOKED_AT)], vertices, faces)
+    counts = start_counts(seen, protected, schedule.most)
     template = vertices(min(view.time for view in views))
     growing = GrowingSplats(start_splats(template, faces, counts, schedule.degree))
     extent = scene_extent(views)

@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from learn2talk_core.avatar.binding import in_world, one_per_triangle, triangle_frames
-from learn2talk_core.avatar.start import covered_pixels, start_splats
+from learn2talk_core.avatar.start import covered_pixels, start_counts, start_splats
 from learn2talk_core.avatar.views import View
 from learn2talk_core.render.pinhole import orbiting
 from tests.avatar.scene import FRONT, octahedron
@@ -52,3 +52,10 @@ def test_pixels_are_counted_where_a_triangle_is_seen_largest() -> None:
     area = (ay * bx - ax * by) / 2  # positive where the triangle faces the camera
     np.testing.assert_allclose(single[0], np.maximum(area, 0), atol=0.06 * area.max())
     assert (single[0] == 0).any()
+
+
+def test_only_protected_triangles_start_with_more_and_leave_room() -> None:
+    seen, protected = np.array([9, 9, 1, 0, 100]), np.array([True, False, True, True, True])
+    assert start_counts(seen, protected, 1000).tolist() == [5, 1, 1, 1, 50]
+    few = start_counts(seen, protected, 22)  # 110 pixels, 11 splats: one for ten pixels
+    assert few.tolist() == [1, 1, 1, 1, 10]
