@@ -48,7 +48,7 @@ CLIPS = 2400  # drawn in a training: 300 steps of 8
 SEEDS = (0, 1, 2)
 # Computing minutes of one thread, to say how long it will take: of an arm of `CLIPS` clips with its prior, of what
 # Learn2Talk's two losses add, and of predicting and judging. docs/networks.md says which of them are measured.
-MINUTES = {"faceformer": 3.2, "selftalk": 6.0, "codetalker": 11.0, "voca": 2.4, "meshtalk": 8.0}
+MINUTES = {"faceformer": 3.2, "selftalk": 6.0, "codetalker": 11.0, "voca": 2.4, "meshtalk": 12.0}
 MINUTES_TAUGHT, MINUTES_JUDGING = 3.0, 2.0
 MADE_BY = "python -m scripts.compare"
 
