@@ -5,8 +5,8 @@ two if it is large; nearly transparent ones are removed. As in GaussianAvatars (
 inherit the triangle, and a protected triangle keeps its most opaque splat: eyelids and teeth, which are seldom seen,
 would vanish.
 
-Training is short here, so splats are split down to two pixels, a fifth of the size at which Kerbl et al. begin to clone
-instead: the clone of a large splat needs many steps to become smaller.
+Training is short here, so splats are split down to two pixels of our pictures, a fifth of the size at which Kerbl et
+al. begin to clone instead: the clone of a large splat needs many steps to become smaller.
 
 When a splat is split, its halves are drawn from the splat's own Gaussian in the triangle's frame. (GaussianAvatars
 draws them with the size in the world, although its positions are in sizes of the triangle.)

@@ -134,9 +134,8 @@ def paint_head(vertices: np.ndarray, skin: np.ndarray, view: Pinhole) -> np.ndar
     """
     face, material = load_face(), _material()
     height, width = SUPERSAMPLE * view.height, SUPERSAMPLE * view.width
-    local = vertices.astype(np.float64) @ view.rotation.T + view.translation
-    pixels = SUPERSAMPLE * (local[:, :2] / local[:, 2:] * view.focal + view.centre)
-    screen = torch.from_numpy(np.concatenate([pixels, local[:, 2:]], axis=1).astype(np.float32))[None]
+    samples = view.project(vertices) * (SUPERSAMPLE, SUPERSAMPLE, 1)
+    screen = torch.from_numpy(samples.astype(np.float32))[None]
     found = rasterise(screen, face.faces, height, width)
     normals = vertex_normals(torch.from_numpy(vertices)[None], face.faces)[0].numpy()
     at_vertices = np.concatenate([normals, vertices, face.neutral, skin, material], axis=1).astype(np.float32)

@@ -13,6 +13,7 @@ import torch
 from learn2talk_core.avatar.binding import BoundSplats, one_per_triangle, take, triangle_frames
 from learn2talk_core.avatar.views import View
 from learn2talk_core.render.rasterise import rasterise
+from learn2talk_core.run.progress import progress
 
 PIXELS_A_SPLAT = 2.0  # of a protected triangle, where it is seen largest
 GENERALISED_GOLDEN = 1.32471795724474602596  # of the R2 sequence (Roberts 2018), which fills a square evenly
@@ -21,10 +22,8 @@ GENERALISED_GOLDEN = 1.32471795724474602596  # of the R2 sequence (Roberts 2018)
 def covered_pixels(views: Sequence[View], vertices: Callable[[int], np.ndarray], faces: np.ndarray) -> np.ndarray:
     """(F,) the largest number of pixels that each triangle covers in any of the pictures."""
     most = np.zeros(len(faces), np.int64)
-    for view in views:
-        local = vertices(view.time).astype(np.float64) @ view.camera.rotation.T + view.camera.translation
-        pixels = local[:, :2] / local[:, 2:] * view.camera.focal + view.camera.centre
-        screen = torch.from_numpy(np.concatenate([pixels, local[:, 2:]], axis=1).astype(np.float32))[None]
+    for view in progress(views, "triangles in the pictures", unit="picture"):
+        screen = torch.from_numpy(view.camera.project(vertices(view.time)).astype(np.float32))[None]
         found = rasterise(screen, faces, view.camera.height, view.camera.width).pix_to_face.numpy()
         most = np.maximum(most, np.bincount(found[found >= 0], minlength=len(faces)))
     return most

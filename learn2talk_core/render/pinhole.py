@@ -32,6 +32,11 @@ class Pinhole:
         """(3,) the camera's centre in the world."""
         return -self.rotation.T @ self.translation
 
+    def project(self, vertices: np.ndarray) -> np.ndarray:
+        """World positions (V, 3) -> (V, 3) float64: pixel x, pixel y (down), and depth."""
+        local = vertices.astype(np.float64) @ self.rotation.T + self.translation
+        return np.concatenate([local[:, :2] / local[:, 2:] * self.focal + self.centre, local[:, 2:]], axis=1)
+
 
 def pinhole(camera: Camera, height: int, width: int) -> Pinhole:
     """The same perspective camera as a `Pinhole`."""
