@@ -294,7 +294,7 @@ def trainings(size: Size, corpus: Corpus, folder: Path) -> list[Training]:
         recipe = recipe_of(network, steps, max(2, batch)).prior
         with scratch() as own:
             return training_of(network, "network").train_motion_prior(
-                corpus, clips, recipe, seed=0, scratch=own, description=f"{network}, prior"
+                corpus, encoder(size.encoder), clips, recipe, seed=0, scratch=own, description=f"{network}, prior"
             )
 
     def syncnet3d(steps: int, batch: int) -> Curve:

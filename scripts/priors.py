@@ -12,10 +12,11 @@ from typing import Any
 import torch
 
 from learn2talk_core.corpus.format import open_corpus
+from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
 from learn2talk_core.run.config import load_params
 from learn2talk_core.run.files import read_json, whole_folder, write_json
 from learn2talk_core.run.networks import training_of
-from learn2talk_core.run.paths import CORPUS, NOTHING, is_nothing
+from learn2talk_core.run.paths import CORPUS, NOTHING, SPEECH_ENCODER, is_nothing
 from learn2talk_core.training.scratch import Scratch, fingerprint, open_scratch
 from stages import motion_prior
 
@@ -75,15 +76,16 @@ def trained_prior(network: str, recipe: Any, seed: int) -> tuple[str | None, flo
             with whole_folder(folder) as partial:
                 training.save_motion_prior(partial, source, corpus)
         return str(folder), 0.0
-    text = json.dumps([dataclasses.asdict(recipe.prior), content(CORPUS)], sort_keys=True)
+    text = json.dumps([dataclasses.asdict(recipe.prior), content(CORPUS), content(SPEECH_ENCODER)], sort_keys=True)
     folder = PRIORS / f"{network}-seed{seed}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
     if not (folder / "cost.json").is_file():
         torch.set_num_threads(1)
-        folder_of_checkpoint = open_scratch(f"prior-{network}-{seed}", recipe.prior, [CORPUS]).folder
+        folder_of_checkpoint = open_scratch(f"prior-{network}-{seed}", recipe.prior, [CORPUS, SPEECH_ENCODER]).folder
         with CountedScratch(folder_of_checkpoint) as scratch:
             prior, _ = training.train_motion_prior(
-                corpus, corpus.split("train"), recipe.prior, seed=seed, scratch=scratch, description=f"{network}, prior"
-            )
+                corpus, load_speech_encoder(SPEECH_ENCODER), corpus.split("train"), recipe.prior,
+                seed=seed, scratch=scratch, description=f"{network}, prior",
+            )  # fmt: skip
             with whole_folder(folder) as partial:
                 training.save_motion_prior(partial / "prior", prior, corpus)
                 write_json(partial / "cost.json", {"seconds": scratch.seconds()})

@@ -1,4 +1,4 @@
-"""corpus → data/models/motion_prior/NETWORK: what a network needs before it learns to speak.
+"""corpus, speech encoder → data/models/motion_prior/NETWORK: what a network needs before it learns to speak.
 
 CodeTalker: its codec; MeshTalk: its latent space; SelfTalk: which recogniser says what the lips should say. For a
 network that needs nothing, the folder only says so.
@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 from learn2talk_core.checkpoints.watched import refuse_unwatched
 from learn2talk_core.corpus.format import open_corpus
+from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
 from learn2talk_core.run.config import load_params, shared
 from learn2talk_core.run.files import whole_folder, write_json
 from learn2talk_core.run.networks import checkpoints_of, network_names, training_of
-from learn2talk_core.run.paths import CORPUS, CURVES, METRICS, MOTION_PRIOR, NOTHING, is_nothing
+from learn2talk_core.run.paths import CORPUS, CURVES, METRICS, MOTION_PRIOR, NOTHING, SPEECH_ENCODER, is_nothing
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.weights import parameter_count
 from learn2talk_core.training.loop import write_curve
@@ -52,9 +53,11 @@ def main(params: Params, network: str) -> str:
             training.save_motion_prior(folder, prior, corpus)
         about["checkpoint"] = checkpoint
     else:
-        with open_scratch(f"motion_prior-{network}", (replace(params, networks={}), recipe), [CORPUS]) as scratch:
+        decisive = (replace(params, networks={}), recipe)
+        with open_scratch(f"motion_prior-{network}", decisive, [CORPUS, SPEECH_ENCODER]) as scratch:
             prior, history = training.train_motion_prior(
                 corpus,
+                load_speech_encoder(SPEECH_ENCODER),
                 corpus.split("train"),
                 recipe,
                 seed=params.seed,

@@ -85,7 +85,17 @@ def export_meshtalk(model: MeshTalk, out: str | Path) -> list[str]:
 
     Returns:
         Notes on what MeshTalk's code needs to know or does differently, one sentence each.
+
+    Raises:
+        BadInput: it hears through a speech encoder, which MeshTalk's code does not know.
     """
+    if model.speech_encoder is not None:
+        raise BadInput(
+            "this student",
+            expected="a MeshTalk that hears the mel spectrogram, as MeshTalk's code computes it",
+            found="one that hears through a speech encoder",
+            fix="Train one with meshtalk.prior.hears: mel.",
+        )
     with own_folder(out, EXPORT) as partial:
         for part in PARTS:
             torch.save(export_state(getattr(model, part)), partial / f"{part}.pkl")

@@ -186,8 +186,9 @@ def test_meshtalk_and_its_latent_space(corpus: Corpus, tmp_path: Path, trained: 
     def prior(folder: Path) -> Trained:
         with Scratch(folder) as scratch:
             return toy_meshtalk.train_motion_prior(
-                corpus, corpus.split("train"), latent, seed=0, scratch=scratch, description="toy"
-            )
+                corpus, toy_meshtalk.encoder(), corpus.split("train"), latent, seed=0, scratch=scratch,
+                description="toy",
+            )  # fmt: skip
 
     assert not waits_outside(trained(prior), LOGGING)
     given = toy_meshtalk.Prior(*prior(tmp_path / "prior"))

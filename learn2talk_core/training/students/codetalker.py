@@ -65,6 +65,7 @@ class CodeTalkerRecipe:
     layers: int
     heads: int
     dropout: float
+    past_dropout: float  # share of the earlier frames that teacher forcing replaces by the face at rest
     feature_weight: float  # of the distance between features and true codes, relative to that of motion in its own unit
     vertex_stride: int
     steps: int
@@ -77,9 +78,16 @@ NetworkRecipe = CodeTalkerRecipe  # the name by which stages find the recipe of 
 
 
 def train_motion_prior(
-    corpus: Corpus, clips: Sequence[Clip], recipe: CodecRecipe, *, seed: int, scratch: Scratch, description: str
+    corpus: Corpus,
+    encoder: SpeechEncoder,
+    clips: Sequence[Clip],
+    recipe: CodecRecipe,
+    *,
+    seed: int,
+    scratch: Scratch,
+    description: str,
 ) -> tuple[MotionCodec, list[dict[str, float]]]:
-    """Train the codec on the motion of `clips`, without sound.
+    """Train the codec on the motion of `clips`, without sound: `encoder`, which other priors hear through, is not used.
 
     The loss is the absolute error of the motion, plus `code_weight` times the squared distance of codes from features
     and `commitment` times that of features from codes (CodeTalker, Eq. 3).
@@ -206,7 +214,8 @@ def train_network(
         truth, _ = true_displacement(corpus, chosen, max(lengths), slice(None), unit, device)
         real = sent(real_frames(lengths), device)
         audio = encoded(encoder, features, chosen)
-        coded = model.teacher_forced(audio, style_one_hots(corpus, chosen, device), truth)
+        past = dropped_frames(truth, recipe.past_dropout)
+        coded = model.teacher_forced(audio, style_one_hots(corpus, chosen, device), past)
         with torch.no_grad():
             wanted = prior.encode(truth, lengths).quantised
         distance = F.mse_loss(coded.features.flatten(0, 1)[real], wanted.flatten(0, 1)[real])
@@ -220,6 +229,17 @@ def train_network(
     model.cpu().scale_motion(unit)
     model.eval()
     return model, history
+
+
+def dropped_frames(truth: Tensor, share: float) -> Tensor:
+    """True displacements (B, T, 3V) of which a random `share` of the frames is replaced by the face at rest.
+
+    Teacher forcing lets the network copy the frame before instead of listening, but in use that frame is its own. The
+    published recipe has no such dropout; docs/networks.md compares.
+    """
+    if share == 0:
+        return truth
+    return truth * (torch.rand(*truth.shape[:2], 1, device=truth.device) >= share)
 
 
 def codetalker_groups(model: CodeTalker, recipe: CodeTalkerRecipe) -> list[dict[str, Any]]:

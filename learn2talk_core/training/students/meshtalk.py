@@ -12,7 +12,7 @@ Context model (Sect. 3.2): cross-entropy of the classes of the latent space, whi
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +23,8 @@ from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.losses.vertex import vertex_loss
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.students.meshtalk.network import (
-    COLUMNS_PER_SECOND,
-    CONTEXT,
+    SLOPE,
+    WIDTH,
     MeshTalk,
     MeshTalkShape,
     gumbel_noise,
@@ -46,6 +46,7 @@ SMALLEST_DEVIATION = 0.05  # of a vertex, as a share of the root mean square: ve
 class LatentRecipe:
     """The latent space and its optimisation: group `meshtalk.prior` of params.yaml."""
 
+    hears: Literal["features", "mel"]  # the speech encoder's hidden states, or the mel spectrogram as in MeshTalk
     heads: int  # categorical variables per frame
     classes: int  # of each of them
     frames: int  # length of the random window of a clip
@@ -81,9 +82,18 @@ class LatentWindows(NamedTuple):
 
 
 def train_motion_prior(
-    corpus: Corpus, clips: Sequence[Clip], recipe: LatentRecipe, *, seed: int, scratch: Scratch, description: str
+    corpus: Corpus,
+    encoder: SpeechEncoder,
+    clips: Sequence[Clip],
+    recipe: LatentRecipe,
+    *,
+    seed: int,
+    scratch: Scratch,
+    description: str,
 ) -> tuple[MeshTalk, list[dict[str, float]]]:
     """Train the latent space: audio encoder, expression encoder and decoder.
+
+    The speech `encoder` stays as it is; with `hears: mel` it is not used.
 
     Returns:
         A MeshTalk on the CPU and in the corpus's unit, whose context model is still untrained, and one row of loss
@@ -101,7 +111,9 @@ def train_motion_prior(
         )
     seed_torch(seed, "motion prior", "weights")
     shape = MeshTalkShape(len(corpus.topology.colours), recipe.heads, recipe.classes)
-    model = MeshTalk(shape, len(corpus.train_speakers))
+    ears = encoder.eval() if recipe.hears == "features" else None
+    model = MeshTalk(shape, len(corpus.train_speakers), speech_encoder=ears)
+    start_responsive(model)
     unit, _ = motion_unit(corpus, clips)
     model.normalise_by(*position_statistics(corpus, clips, unit))
     upper = torch.from_numpy(corpus.topology.regions["upper_face"])
@@ -110,14 +122,11 @@ def train_motion_prior(
         model.masks[0, upper] = 1.0
     model.to(device := run_device())
     upper, mouth = sent(upper, device), sent(mouth, device)
-    mels = {
-        clip.id: model.mel_columns(corpus.audio(clip), clip.frames, corpus.fps)
-        for clip in progress(clips, "mel spectrograms", unit="clip")
+    heard = {
+        clip.id: model.heard(corpus.audio(clip), clip.frames, corpus.fps)
+        for clip in progress(clips, "speech features", unit="clip")
     }
-    decoder, rest = [*model.vertex_unet.parameters()], [*model.encoder.parameters()]
-    peak = recipe.learning_rate
-    groups = [{"params": decoder, "weight_decay": recipe.weight_decay}, {"params": rest, "weight_decay": 0.0}]
-    optimizer = torch.optim.AdamW(groups, lr=peak)
+    optimizer = torch.optim.AdamW(latent_groups(model, recipe), fused=device.type == "cpu" or None)
     frames = min(recipe.frames, *(clip.frames for clip in clips))
     model.train()
 
@@ -126,14 +135,14 @@ def train_motion_prior(
         size = min(recipe.batch, len(clips))
         chosen = [clips[i] for i in rng.choice(len(clips), size, replace=False)]
         starts = [int(rng.integers(clip.frames - frames + 1)) for clip in chosen]
-        batch = latent_windows(corpus, model, mels, chosen, starts, frames, unit)
+        batch = latent_windows(corpus, model, heard, chosen, starts, frames, unit)
         shift = 1 + int(rng.integers(size - 1))
         first = int(rng.integers(recipe.vertex_stride))
         picked = torch.arange(first, shape.vertices, recipe.vertex_stride, device=device)
         terms = latent_losses(model, batch, picked, mouth, upper, shift)
         loss = terms["reconstruction"] + recipe.crossing * terms["crossing"]
         for group in optimizer.param_groups:
-            group["lr"] = peak * warmup_cosine(index, recipe.steps, 1.0)
+            group["lr"] = group["peak"] * warmup_cosine(index, recipe.steps, 1.0)
         update(loss, optimizer, clip=1.0)
         return {"loss": loss.detach(), **{name: value.detach() for name, value in terms.items()}}
 
@@ -144,6 +153,48 @@ def train_motion_prior(
     model.cpu().scale_motion(unit)
     model.eval()
     return model, history
+
+
+@torch.no_grad()
+def start_responsive(model: MeshTalk) -> None:
+    """Initial weights with which the decoder's output depends on the classes.
+
+    Torch's own weights damp what passes them: at the start a change of all classes moves the output by less than a
+    hundredth of its size, and the gradient that the encoder gets is below the constant in Adam's denominator. The
+    published training takes 50,000 steps. Here layers keep the size of what they are given (He et al. 2015), except
+    that motion begins small and hardly depends on the face at rest, which the few speakers of a corpus cannot teach.
+    """
+    expression, fusion, decoder = model.encoder.expression_encoder, model.encoder.fusion_model, model.vertex_unet
+    for part in (expression, fusion, decoder):
+        for module in part.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.kaiming_normal_(module.weight, a=SLOPE)
+                nn.init.zeros_(module.bias)
+            elif isinstance(module, nn.LSTM):
+                for name, parameter in module.named_parameters():
+                    if name.startswith("bias"):
+                        nn.init.zeros_(parameter)
+                    else:  # gates at ½ and tanh shrink what is new, not what is kept
+                        nn.init.xavier_normal_(parameter, gain=3.0 if "ih" in name else 1.0)
+    classes = decoder.fusion.weight[:, WIDTH:]  # one of each variable is 1
+    nn.init.normal_(classes, std=model.shape.heads**-0.5)
+    for layer, scale in ((decoder.encoder[0], 0.05), (decoder.decoder[2], 0.3)):
+        next(layer.parameters()).mul_(scale)  # its weight
+
+
+def latent_groups(model: MeshTalk, recipe: LatentRecipe) -> list[dict[str, Any]]:
+    """Each parameter with its learning rate and weight decay.
+
+    The rates of the two layers that see all vertices are divided by √(3V), as for FaceFormer: Adam moves each of their
+    3V weights alike, whatever the gradient.
+    """
+    wide = {id(layer.weight) for layer in (model.encoder.expression_encoder.layers[0], model.vertex_unet.encoder[0])}
+    groups = []
+    for part, decay in ((model.vertex_unet, recipe.weight_decay), (model.encoder, 0.0)):
+        for weight in part.parameters():
+            peak = recipe.learning_rate / (weight.shape[1] ** 0.5 if id(weight) in wide else 1.0)
+            groups.append({"params": [weight], "lr": peak, "peak": peak, "weight_decay": decay})
+    return groups
 
 
 def save_motion_prior(folder: str | Path, prior: MeshTalk, corpus: Corpus) -> None:
@@ -169,25 +220,15 @@ def position_statistics(corpus: Corpus, clips: Sequence[Clip], unit: float, fram
 def latent_windows(
     corpus: Corpus,
     model: MeshTalk,
-    mels: dict[str, Tensor],
+    heard: dict[str, Tensor],
     clips: Sequence[Clip],
     starts: Sequence[int],
     frames: int,
     unit: float,
 ) -> LatentWindows:
-    """The window of `frames` frames of each clip that begins at its start."""
-    rate = COLUMNS_PER_SECOND / corpus.fps
-    width = int(frames * rate) + 2 + 2 * CONTEXT
-    first = [int(start * rate) for start in starts]
-    cut = [mels[clip.id][:, at : at + width] for clip, at in zip(clips, first, strict=True)]
-    # the last window of a clip may lack a column that no frame needs
-    mel = torch.stack([F.pad(part, (0, width - part.shape[1]), mode="replicate") for part in cut])
-    codes = model.encoder.audio_encoder(mel)
+    """The window of `frames` frames of each clip that begins at its start; `heard` is `MeshTalk.heard` by clip id."""
     audio = torch.stack(
-        [
-            model.codes_of_columns(own[None], frames, corpus.fps, start * rate - at)
-            for own, start, at in zip(codes, starts, first, strict=True)
-        ]
+        [model.window_codes(heard[clip.id], at, frames, corpus.fps) for clip, at in zip(clips, starts, strict=True)]
     )
     meshes = np.stack([corpus.vertices(c, frames=slice(s, s + frames)) for c, s in zip(clips, starts, strict=True)])
     rest = np.stack([corpus.template(clip.speaker) for clip in clips])
@@ -246,7 +287,7 @@ def train_network(
 
     Args:
         corpus: the corpus of `clips`.
-        encoder: not used; MeshTalk has an audio encoder of its own.
+        encoder: not used; the latent space has the one that it was trained with, if it has one.
         clips: training clips.
         recipe: optimisation.
         seed: seed of weights, batches and drawn classes.

@@ -19,6 +19,7 @@ from learn2talk_core.training.students.codetalker import (
     CodecRecipe,
     CodeTalkerRecipe,
     codec_loss,
+    dropped_frames,
     load_motion_prior,
     save_motion_prior,
     train_motion_prior,
@@ -32,7 +33,7 @@ PRIOR = CodecRecipe(
     code_weight=1.0, commitment=0.25, steps=60, batch=4, learning_rate=5e-3,
 )  # fmt: skip
 RECIPE = CodeTalkerRecipe(
-    prior=PRIOR, width=16, layers=1, heads=4, dropout=0.0, feature_weight=1.0, vertex_stride=1,
+    prior=PRIOR, width=16, layers=1, heads=4, dropout=0.0, past_dropout=0.0, feature_weight=1.0, vertex_stride=1,
     steps=40, batch=3, learning_rate=5e-3, encoder_learning_rate=1e-3,
 )  # fmt: skip
 
@@ -44,7 +45,20 @@ def corpus(tmp_path: Path) -> Corpus:
 
 def prior(corpus: Corpus, folder: Path, recipe: CodecRecipe = PRIOR) -> tuple[MotionCodec, list[dict[str, float]]]:
     with Scratch(folder) as scratch:
-        return train_motion_prior(corpus, corpus.split("train"), recipe, seed=0, scratch=scratch, description="toy")
+        return train_motion_prior(
+            corpus, encoder(), corpus.split("train"), recipe, seed=0, scratch=scratch, description="toy"
+        )
+
+
+def test_past_dropout_hides_whole_frames() -> None:
+    truth = torch.rand(3, 200, 6) + 1
+    assert dropped_frames(truth, 0.0) is truth
+    torch.manual_seed(0)
+    shown = dropped_frames(truth, 0.8)
+    kept = (shown != 0).all(-1)
+    assert torch.equal(shown, truth * kept[..., None])
+    assert 0.15 < float(kept.float().mean()) < 0.25
+    assert not dropped_frames(truth, 1.0).any()
 
 
 def fit(

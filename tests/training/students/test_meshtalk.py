@@ -9,7 +9,11 @@ import torch.nn.functional as F
 
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.students.loading import load_student
-from learn2talk_core.models.students.meshtalk.network import MeshTalk, one_hot_classes
+from learn2talk_core.models.students.meshtalk.network import (
+    MeshTalk,
+    MeshTalkShape,
+    one_hot_classes,
+)
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.training.scratch import Scratch
@@ -19,10 +23,12 @@ from learn2talk_core.training.students.meshtalk import (
     LatentWindows,
     MeshTalkRecipe,
     latent_codes,
+    latent_groups,
     latent_losses,
     latent_windows,
     load_motion_prior,
     save_motion_prior,
+    start_responsive,
     train_motion_prior,
     train_network,
 )
@@ -30,7 +36,7 @@ from tests.toy import toy_corpus
 from tests.training.test_student import encoder, extra_terms
 
 LATENT = LatentRecipe(
-    heads=4, classes=8, frames=16, vertex_stride=2, crossing=1.0, steps=40, batch=4,
+    hears="features", heads=4, classes=8, frames=16, vertex_stride=2, crossing=1.0, steps=40, batch=4,
     learning_rate=3e-3, weight_decay=1e-3,
 )  # fmt: skip
 RECIPE = MeshTalkRecipe(prior=LATENT, smoothing=True, vertex_stride=2, steps=25, batch=3, learning_rate=3e-3)
@@ -51,7 +57,7 @@ def prior(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Prior:
     folder = tmp_path_factory.mktemp("prior")
     with Scratch(folder / "scratch") as scratch:
         model, history = train_motion_prior(
-            corpus, corpus.split("train"), LATENT, seed=0, scratch=scratch, description="toy"
+            corpus, encoder(), corpus.split("train"), LATENT, seed=0, scratch=scratch, description="toy"
         )
     save_motion_prior(folder / "prior", model, corpus)
     return Prior(load_motion_prior(folder / "prior", corpus), history)
@@ -84,8 +90,8 @@ def test_the_latent_space_learns_the_toy(corpus: Corpus, prior: Prior) -> None:
 def test_crossing_loss_equals_a_loop(corpus: Corpus, prior: Prior) -> None:
     """Row b takes the expression, or the sound, of row b − shift; mouth, or upper face, must still be its own."""
     model, clips = prior.model, corpus.split("train")[:3]
-    mels = {clip.id: model.mel_columns(corpus.audio(clip), clip.frames, corpus.fps) for clip in clips}
-    batch = latent_windows(corpus, model, mels, clips, [0, 4, 9], 12, 1.0)
+    heard = {clip.id: model.heard(corpus.audio(clip), clip.frames, corpus.fps) for clip in clips}
+    batch = latent_windows(corpus, model, heard, clips, [0, 4, 9], 12, 1.0)
     mouth, upper = (torch.from_numpy(corpus.topology.regions[name]) for name in ("mouth", "upper_face"))
     found = latent_losses(model, batch, torch.arange(64), mouth, upper, 2)
     codes = model.encoder.expression_encoder(batch.meshes)
@@ -101,14 +107,44 @@ def test_crossing_loss_equals_a_loop(corpus: Corpus, prior: Prior) -> None:
     np.testing.assert_allclose(float(found["reconstruction"].detach()), reconstruction, rtol=1e-4)
 
 
-def test_audio_codes_of_a_window_are_those_of_its_clip(corpus: Corpus, prior: Prior) -> None:
-    model, clip = prior.model, corpus.split("train")[1]
-    mels = {clip.id: model.mel_columns(corpus.audio(clip), clip.frames, corpus.fps)}
+@pytest.mark.parametrize("hears", ["features", "mel"])
+def test_audio_codes_of_a_window_are_those_of_its_clip(corpus: Corpus, hears: str) -> None:
+    torch.manual_seed(0)
+    ears = encoder() if hears == "features" else None
+    model, clip = MeshTalk(MeshTalkShape(64, 4, 8), 2, speech_encoder=ears).eval(), corpus.split("train")[1]
+    heard = {clip.id: model.heard(corpus.audio(clip), clip.frames, corpus.fps)}
     last = clip.frames - 10
     for start in (0, 7, last):
-        batch: LatentWindows = latent_windows(corpus, model, mels, [clip], [start], 10, 1.0)
+        batch: LatentWindows = latent_windows(corpus, model, heard, [clip], [start], 10, 1.0)
         whole = model.audio_codes(corpus.audio(clip), clip.frames, corpus.fps)
         torch.testing.assert_close(batch.audio[0], whole[start : start + 10], atol=1e-3, rtol=2e-4)
+
+
+def test_the_start_lets_classes_move_the_face(corpus: Corpus) -> None:
+    """Other classes change the motion by a good part of its size; with torch's own weights they hardly do."""
+    template = torch.from_numpy(corpus.template("A"))[None]
+    drawn = F.one_hot(torch.randint(8, (2, 12, 4), generator=torch.Generator().manual_seed(0)), 8).float()
+    shares = []
+    for start in (start_responsive, lambda _: None):
+        torch.manual_seed(0)
+        model = MeshTalk(MeshTalkShape(64, 4, 8), 2)
+        start(model)
+        with torch.no_grad():
+            first, second = model.vertex_unet(template.expand(2, -1, -1), drawn)
+        shares.append(float((first - second).norm() / first.norm()))
+    assert shares[0] > 0.5
+    assert shares[1] < 0.2
+
+
+def test_wide_layers_learn_more_slowly() -> None:
+    model = MeshTalk(MeshTalkShape(12, 4, 8), 2)
+    groups = {id(group["params"][0]): group for group in latent_groups(model, LATENT)}
+    assert groups.keys() == {id(p) for part in (model.encoder, model.vertex_unet) for p in part.parameters()}
+    for weight in (model.encoder.expression_encoder.layers[0].weight, model.vertex_unet.encoder[0].weight):
+        assert groups[id(weight)]["peak"] == pytest.approx(LATENT.learning_rate / 6)
+    assert groups[id(model.vertex_unet.fusion.weight)]["peak"] == LATENT.learning_rate
+    assert groups[id(model.vertex_unet.fusion.weight)]["weight_decay"] == LATENT.weight_decay
+    assert groups[id(model.encoder.fusion_model.mlp[0].weight)]["weight_decay"] == 0
 
 
 def test_a_batch_of_one_is_refused(corpus: Corpus, tmp_path: Path) -> None:
@@ -117,8 +153,9 @@ def test_a_batch_of_one_is_refused(corpus: Corpus, tmp_path: Path) -> None:
         pytest.raises(BadInput, match=r"modality-crossing loss.*found a batch of 8 from 1"),
     ):
         train_motion_prior(
-            corpus, corpus.split("train")[:1], replace(LATENT, batch=8), seed=0, scratch=scratch, description="toy"
-        )
+            corpus, encoder(), corpus.split("train")[:1], replace(LATENT, batch=8), seed=0, scratch=scratch,
+            description="toy",
+        )  # fmt: skip
 
 
 def test_the_context_model_learns_and_is_a_student(corpus: Corpus, prior: Prior, tmp_path: Path) -> None:

@@ -33,7 +33,9 @@ def priors(network: str, corpus: Corpus, folder: Path) -> dict[str, Any]:
     short = recipe.__class__(**{**vars(recipe), "steps": 1})
     with Scratch(folder) as scratch:
         clips = corpus.split("train")
-        prior, _ = training.train_motion_prior(corpus, clips, short, seed=0, scratch=scratch, description="toy")
+        prior, _ = training.train_motion_prior(
+            corpus, encoder(), clips, short, seed=0, scratch=scratch, description="toy"
+        )
     return {"prior": prior}
 
 

@@ -7,9 +7,10 @@
 
 Module and key names are those of the three published parts `encoder`, `context_model` and `vertex_unet`.
 
-In the reference each frame's audio code is computed from its own second of sound. The audio encoder's convolutions see
-exactly that second, 101 columns of 10 ms, so for own training they run once over the whole clip: 3 columns per frame
-instead of 101. Published weights keep the reference's pieces of sound (`alignment` "pieces").
+The reference hears a mel spectrogram, and each frame's audio code is computed from its own second of sound. The audio
+encoder's convolutions see exactly that second, 101 columns of 10 ms, so for own training they run once over the whole
+clip: 3 columns per frame instead of 101. Published weights keep the reference's pieces of sound (`alignment` "pieces").
+Own training can also hear through the speech encoder that the other students have; two layers then make the codes.
 """
 
 from typing import Any, Literal, NamedTuple
@@ -22,6 +23,8 @@ from torch import Tensor, nn
 
 from learn2talk_core.audio.waveform import SAMPLE_RATE
 from learn2talk_core.models.linear import by_onednn, linear
+from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
+from learn2talk_core.models.speech_encoders.loading import new_speech_encoder
 from learn2talk_core.models.students.student import Student
 from learn2talk_core.run.device import device_of, sent
 from learn2talk_core.run.errors import BadInput
@@ -80,6 +83,13 @@ class SoundEncoder(nn.Module):
         # 30 pieces at a time: their spectra take 25 MB
         codes = [self(self.melspec(part))[:, 0] for part in pieces.split(30)]
         return torch.cat(codes) if codes else wave.new_empty(0, WIDTH)
+
+
+class FeatureEncoder(nn.Sequential):
+    """Hidden states of a frozen speech encoder (…, H) -> codes (…, 128)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__(nn.Linear(width, WIDTH), nn.LeakyReLU(SLOPE), nn.Linear(WIDTH, WIDTH))
 
 
 class MelSpectrogram(nn.Module):
@@ -143,11 +153,11 @@ class FusionModel(nn.Module):
 
 
 class MultimodalEncoder(nn.Module):
-    """The encoder of the latent space."""
+    """The encoder of the latent space; `feature_width` is that of the speech features, None for mel spectrograms."""
 
-    def __init__(self, shape: MeshTalkShape) -> None:
+    def __init__(self, shape: MeshTalkShape, feature_width: int | None) -> None:
         super().__init__()
-        self.audio_encoder = SoundEncoder()
+        self.audio_encoder = SoundEncoder() if feature_width is None else FeatureEncoder(feature_width)
         self.expression_encoder = ExpressionEncoder(shape.vertices)
         self.fusion_model = FusionModel(shape)
 
@@ -334,7 +344,8 @@ class MeshTalk(Student):
     Args:
         shape: sizes.
         style_count: number of training speakers; the result does not depend on the style.
-        alignment: "time" or, for published weights, "pieces" (see `SoundEncoder.of_pieces`).
+        speech_encoder: the frozen encoder through which it hears; None: the mel spectrogram, as in the reference.
+        alignment: of the mel spectrogram, "time" or, for published weights, "pieces" (see `SoundEncoder.of_pieces`).
         smoothed: number of masks (see `masks`).
         smoothing: smooth the motion where the masks say, as the reference does after prediction.
         seed: seed of the sampling.
@@ -352,6 +363,7 @@ class MeshTalk(Student):
         shape: MeshTalkShape,
         style_count: int,
         *,
+        speech_encoder: SpeechEncoder | None = None,
         alignment: Listening = "time",
         smoothed: int = 1,
         smoothing: bool = True,
@@ -360,7 +372,8 @@ class MeshTalk(Student):
         super().__init__()
         self.shape, self.alignment, self.smoothing, self.seed = shape, alignment, smoothing, seed
         self._style_count = style_count
-        self.encoder = MultimodalEncoder(shape)
+        self.speech_encoder = None if speech_encoder is None else speech_encoder.requires_grad_(False)
+        self.encoder = MultimodalEncoder(shape, None if speech_encoder is None else speech_encoder.width)
         self.context_model = ContextModel(shape)
         self.vertex_unet = VertexUnet(shape)
         self.register_buffer("masks", torch.zeros(smoothed, shape.vertices))
@@ -383,12 +396,15 @@ class MeshTalk(Student):
             "smoothed": len(self.masks),
             "smoothing": self.smoothing,
             "seed": self.seed,
+            "speech_encoder": None if self.speech_encoder is None else self.speech_encoder.settings(),
         }
 
     @classmethod
     def from_settings(cls, settings: dict[str, Any]) -> "MeshTalk":
+        numbers = settings.get("speech_encoder")
         return cls(
             MeshTalkShape(settings["vertex_count"], settings["heads"], settings["classes"]), settings["style_count"],
+            speech_encoder=None if numbers is None else new_speech_encoder(numbers, "the student's model.json"),
             alignment=settings["alignment"], smoothed=settings["smoothed"], smoothing=settings["smoothing"],
             seed=settings["seed"],
         )  # fmt: skip
@@ -416,22 +432,36 @@ class MeshTalk(Student):
 
     def audio_codes(self, wave: np.ndarray, frames: int, fps: float) -> Tensor:
         """Audio codes (T, 128) of a clip (samples,); T is `frames`, or fewer for published weights."""
-        if self.alignment == "pieces":
-            return self.encoder.audio_encoder.of_pieces(sent(loud(wave), device_of(self)), round(fps))[:frames]
-        return self.codes_of_columns(self.encoder.audio_encoder(self.mel_columns(wave, frames, fps)[None]), frames, fps)
+        sound = self.encoder.audio_encoder
+        if self.alignment == "pieces" and isinstance(sound, SoundEncoder):
+            return sound.of_pieces(sent(loud(wave), device_of(self)), round(fps))[:frames]
+        return self.window_codes(self.heard(wave, frames, fps), 0, frames, fps)
 
-    def mel_columns(self, wave: np.ndarray, frames: int, fps: float) -> Tensor:
-        """Log-mel spectrogram (80, C) of a clip, of which `frames` frames can be encoded; column 50 is at its start."""
+    @torch.no_grad()
+    def heard(self, wave: np.ndarray, frames: int, fps: float) -> Tensor:
+        """What the audio encoder is given of a clip of T frames: the speech encoder's hidden states (T, H), or the
+        log-mel spectrogram (80, C), whose column 50 is at the clip's start."""
+        if self.speech_encoder is not None:
+            return self.speech_encoder.listen(wave, frames, fps)
         columns = int((frames - 1) / fps * COLUMNS_PER_SECOND) + 2 + 2 * CONTEXT
         length = (columns + 2) * HOP  # the last column's window ends 2.5 hops after its centre
         padded = F.pad(sent(loud(wave), device_of(self)), (CONTEXT * HOP, max(0, length - CONTEXT * HOP - len(wave))))
-        return self.encoder.audio_encoder.melspec(padded[None, :length])[0, :, :columns]
+        sound = self.encoder.audio_encoder
+        assert isinstance(sound, SoundEncoder)
+        return sound.melspec(padded[None, :length])[0, :, :columns]
 
-    @staticmethod
-    def codes_of_columns(codes: Tensor, frames: int, fps: float, first: float = 0.0) -> Tensor:
-        """Codes (1, C, 128), 100 per second, at the times of the frames, the first at column `first`: (frames, 128)."""
-        column = first + torch.arange(frames, dtype=torch.float64, device=codes.device) * (COLUMNS_PER_SECOND / fps)
-        return interpolated_tensor(codes[0], column)
+    def window_codes(self, heard: Tensor, first: int, frames: int, fps: float) -> Tensor:
+        """Audio codes (`frames`, 128) of a window of a clip that begins at frame `first`; `heard` is of the clip."""
+        if self.speech_encoder is not None:
+            return self.encoder.audio_encoder(heard[first : first + frames])
+        rate = COLUMNS_PER_SECOND / fps
+        at, width = int(first * rate), int(frames * rate) + 2 + 2 * CONTEXT
+        mel = heard[:, at : at + width]
+        # the last window of a clip may lack a column that no frame needs
+        mel = F.pad(mel, (0, width - mel.shape[1]), mode="replicate")
+        codes = self.encoder.audio_encoder(mel[None])[0]
+        column = first * rate - at + torch.arange(frames, dtype=torch.float64, device=codes.device) * rate
+        return interpolated_tensor(codes, column)
 
     @torch.no_grad()
     def predict_states(
