@@ -81,8 +81,10 @@ RECIPE_ROWS = {
         "codec and decoder 1024 wide, 6 layers, 256 codes from uniform, 200 and 100 epochs, 1e-4; first token without "
         "bias in prediction only; feature loss 1 with motion in metres",
         "{width} wide, {layers} layers, codebook from features, {prior_steps} and {steps} steps, {learning_rate:g}; "
-        "first token alike; feature loss {feature_weight:g} with motion in its own unit; padding masked",
-        "so that all codes are used from the start; in metres the vertex loss would not count; batches need masks",
+        "first token alike; {past_dropout:.0%} of the past frames hidden in teacher forcing; feature loss "
+        "{feature_weight:g} with motion in its own unit; padding masked",
+        "so that all codes are used from the start, and the past is not copied; in metres the vertex loss would not "
+        "count; batches need masks",
     ),
     "voca": (
         "DeepSpeech's 29 logits at 60 Hz, 64 pairs of frames, 52,280 steps, 1e-4",
@@ -93,9 +95,10 @@ RECIPE_ROWS = {
     "meshtalk": (
         "50,000 and 15,000 steps of 8 windows, 1e-4; a loss on key points of the eyes; no vertex loss in its second "
         "stage",
-        "{prior_steps} and {steps} steps, {learning_rate:g}, its own audio encoder; no such loss; the vertex loss is "
-        "added with Learn2Talk's losses only",
-        "the corpora have no such points; the weights of Learn2Talk's losses are shares of the vertex loss",
+        "{prior_steps} and {steps} steps, {learning_rate:g}; hidden states of the frozen speech encoder; other initial "
+        "weights; no such loss; the vertex loss is added with Learn2Talk's losses only",
+        "all hear alike; torch's initial weights stop the gradient for thousands of steps; the corpora have no such "
+        "points; the weights of Learn2Talk's losses are shares of the vertex loss",
     ),
 }
 LIMITS = """\

@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from learn2talk_core.checkpoints.meshtalk import export_meshtalk
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.meshtalk.network import (
@@ -175,6 +176,19 @@ def test_the_context_model_learns_and_is_a_student(corpus: Corpus, prior: Prior,
     states = model.predict_states(*words)
     assert torch.equal(again.predict_states(*words), states)
     assert states.shape == (1, clip.frames, 192)
+
+
+def test_only_one_that_hears_the_mel_spectrogram_can_be_exported(corpus: Corpus, prior: Prior, tmp_path: Path) -> None:
+    with Scratch(tmp_path / "scratch") as scratch:
+        model, _ = train_motion_prior(
+            corpus, encoder(), corpus.split("train"), replace(LATENT, hears="mel", steps=2), seed=0, scratch=scratch,
+            description="toy",
+        )  # fmt: skip
+    (note, *_) = export_meshtalk(model, tmp_path / "mel")
+    assert "n_vertices=64, heads=4 and classes=8" in note
+    with pytest.raises(BadInput, match=r"this student.*found one that hears through a speech encoder.*hears: mel"):
+        export_meshtalk(prior.model, tmp_path / "features")
+    assert not (tmp_path / "features").exists()
 
 
 def test_a_lambda_changes_the_context_model(corpus: Corpus, prior: Prior, tmp_path: Path) -> None:
