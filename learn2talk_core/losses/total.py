@@ -111,6 +111,6 @@ def overall_loss(
         part = weight * value
         total = total + part
         values[name] = value.detach().double()
-        if weighted is not None:
+        if weighted is not None and weight != 0:  # one that is only logged has no share to measure
             weighted[name] = part
     return total, {"loss": total.detach().double(), **values}

@@ -55,6 +55,13 @@ def test_a_share_is_a_share_of_the_gradient_norm() -> None:
     torch.testing.assert_close(total, expected, rtol=1e-5, atol=1e-7)
 
 
+def test_a_loss_that_is_left_out_has_no_share_to_measure() -> None:
+    states, weighted = torch.ones(1, 2, 3, requires_grad=True), dict[str, torch.Tensor]()
+    own = [("text", 0.0, states.sum()), ("latent", 2.0, states.sum())]
+    _, values = overall_loss(states, [("vertex", 1.0, lambda h: h.square().mean())], None, own, weighted)
+    assert (values["text"], weighted.keys()) == (6.0, {"vertex", "latent"})
+
+
 def test_a_share_is_right_from_the_first_weighted_step_on() -> None:
     """The loss of motion in metres is scaled before the backward pass, and with it what that measures."""
     scale = 0.004**-2
