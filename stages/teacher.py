@@ -26,6 +26,7 @@ from learn2talk_core.models.sync_expert2d import (
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, one_shot, save_generator
 from learn2talk_core.report.teacher_sheet import write_teacher_sheet
 from learn2talk_core.run.config import shared
+from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_folder, write_json
 from learn2talk_core.run.paths import (
     CURVES,
@@ -40,7 +41,7 @@ from learn2talk_core.run.paths import (
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.stage import run
 from learn2talk_core.run.weights import frozen
-from learn2talk_core.statistics.face_videos import l1, lower_half_l1, mouth_opening_agreement
+from learn2talk_core.statistics.face_videos import best_frame, l1, lower_half_l1, mouth_opening_agreement
 from learn2talk_core.statistics.recognition import viseme_accuracy
 from learn2talk_core.statistics.synchrony import at_shifts, auc, mean_distances, shifted_distances, sync_error
 from learn2talk_core.training.loop import write_curve
@@ -98,6 +99,9 @@ class HeldOut:
 
 
 def main(params: Params) -> str:
+    if params.evaluation_clips < 1:
+        raise BadInput("teacher.evaluation_clips", expected="1 or more", found=str(params.evaluation_clips),
+                       fix="Correct it.")  # fmt: skip
     torch.set_num_threads(params.threads)
     # load the checkpoint first, so that a wrong file is an error at once
     expert_taken = None if is_nothing(params.expert_checkpoint) else import_expert(params.expert_checkpoint)
@@ -227,7 +231,8 @@ def judge(
             "generated": made,
             "still": videos["still"],
             "mean_training_frame": mean_face,
-            "best_still": face.faces.mean(axis=0),  # mean of the true frames, unknown to a generator
+            "best_frame": best_frame(face.faces),  # the true frame that is nearest to all
+            "best_still": face.faces.mean(axis=0),  # mean of the true frames; both are unknown to a generator
         }
         rows.append(
             {

@@ -13,6 +13,12 @@ def lower_half_l1(generated: np.ndarray, truth: np.ndarray) -> float:
     return l1(generated[..., half:, :, :], truth[..., half:, :, :])
 
 
+def best_frame(video: np.ndarray) -> np.ndarray:
+    """The frame (H, W, 3) of a video (T, H, W, 3) whose lower half is nearest to those of all its frames, in L1."""
+    errors = [lower_half_l1(frame, video) for frame in video]
+    return video[int(np.argmin(errors))]
+
+
 def l1(generated: np.ndarray, truth: np.ndarray) -> float:
     """Mean absolute difference of pictures of 0..255, in 0..1; their shapes broadcast."""
     return float(np.abs(generated.astype(np.float32) - truth).mean()) / 255

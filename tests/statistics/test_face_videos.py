@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from learn2talk_core.statistics.face_videos import l1, lower_half_l1, mouth_opening_agreement
+from learn2talk_core.statistics.face_videos import best_frame, l1, lower_half_l1, mouth_opening_agreement
 
 RNG = np.random.default_rng(0)
 
@@ -42,3 +42,10 @@ def test_a_still_has_no_correlation():
     correlation, amplitude = mouth_opening_agreement(np.broadcast_to(truth[:1], truth.shape), truth)
     assert np.isnan(correlation)
     assert amplitude == pytest.approx(0, abs=1e-6)
+
+
+def test_the_best_frame_is_the_one_with_the_least_l1_in_the_lower_half() -> None:
+    video = np.zeros((5, 4, 4, 3), np.uint8)
+    video[:, 3] = np.array([0, 10, 20, 30, 200], np.uint8)[:, None, None]
+    video[:, 0, 0, 0] = [1, 2, 3, 4, 5]  # the upper half does not count
+    assert best_frame(video)[0, 0, 0] == 3  # the median
