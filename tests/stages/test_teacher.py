@@ -8,8 +8,11 @@ import pytest
 import torch
 
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip
+from learn2talk_core.run.config import load_params
+from learn2talk_core.run.errors import BadInput
 from learn2talk_core.training.speaking_face import SpeakingFace
 from learn2talk_core.video.talking_video import VideoClip, open_talking_video, write_talking_video
+from stages import teacher
 from stages.teacher import HeldOut, expert_sync_scores, held_out, lips_agreement, mean_of, one_shot_of, with_gain
 from tests.training.test_wav2lip import LIPS, MOUTH
 from tests.training.test_wav2lip import mean_of as mean_face
@@ -75,3 +78,9 @@ def test_gain_is_chosen_on_other_clips_than_the_teacher_is_judged_on(tmp_path: P
     assert [one.clip.id for one in tuning] == ["c1", "c3", "c5"]
     tuning, judged = held_out(open_talking_video(tmp_path / "video"), None, 40)  # not enough for both
     assert [one.clip.id for one in tuning] == [one.clip.id for one in judged] == [f"c{i}" for i in range(6)]
+
+
+def test_no_clips_to_judge_with_are_refused() -> None:
+    params = load_params(teacher.Params, "teacher", "pretraining/params.yaml")
+    with pytest.raises(BadInput, match=r"teacher.evaluation_clips: expected 1 or more, found 0"):
+        teacher.main(replace(params, evaluation_clips=0))
