@@ -232,7 +232,8 @@ def style_table(results: Results, test: str, names: Mapping[str, Mapping[str, An
         cells = []
         for key in keys:
             values = [row[key] for row in chosen]
-            cells.append(f"{statistics.mean(values):.3f} ± {(max(values) - min(values)) / 2:.3f}")
+            spread = f" ± {(max(values) - min(values)) / 2:.3f}" if len(values) > 1 else ""
+            cells.append(f"{statistics.mean(values):.3f}{spread}")
         lines.append(f"| {arm.title} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 

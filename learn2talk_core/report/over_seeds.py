@@ -52,7 +52,7 @@ def seed_table(
     keys: Sequence[str],
     protocol: Mapping[str, Mapping[str, Any]],
 ) -> str:
-    """A Markdown table: `mean [low, high] ± spread`, the best mean of a column in bold.
+    """A Markdown table: `mean [low, high] ± spread`, without spread for one seed; the best mean of a column in bold.
 
     A column of small numbers is in units of a power of ten, such as LVE in 10⁻⁵ m². A column without values is left
     out.
@@ -101,4 +101,5 @@ def _shown(value: OverSeeds | float | None, digits: int, scale: float) -> str:
     if not isinstance(value, OverSeeds):
         return f"{scale * value:.{digits}f}"
     mean, low, high, spread = (scale * x for x in (*value[:3], value.spread))
-    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}] ± {spread:.{digits}f}"
+    over_seeds = f" ± {spread:.{digits}f}" if len(value.seeds) > 1 else ""
+    return f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]{over_seeds}"
