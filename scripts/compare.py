@@ -38,7 +38,8 @@ from scripts.compare_arms import (
     judged_references,
     minutes,
     plan,
-    run_arm,
+    run_arms,
+    trained_alike,
 )
 from scripts.compare_page import write_comparison
 from scripts.priors import trained_prior
@@ -52,11 +53,11 @@ def compare(networks: Sequence[str], seeds: Sequence[int], clips: int, out: Path
     asked = [job for job in whole if job.arm.network in networks and job.seed in seeds]
     left = [job for job in asked if finished(job, out) is None]
     print(f"compare: {sum(finished(job, out) is not None for job in whole)} of {len(whole)} trainings are finished, "
-          f"{len(left)} are to do: about {sum(map(minutes, left)):.0f} minutes of computing, {jobs} at a time",
-          flush=True)  # fmt: skip
+          f"{len(left)} are to do: about {sum(map(minutes, trained_alike(left))):.0f} minutes of computing, {jobs} at "
+          "a time", flush=True)  # fmt: skip
     if plan_only:
         for job in left:
-            print(f"{job.arm.title}, seed {job.seed}: about {minutes(job):.0f} min")
+            print(f"{job.arm.title}, seed {job.seed}: about {minutes([job]):.0f} min")
         return
     if not page_only:
         train(left, out, jobs)
@@ -77,23 +78,25 @@ def compare(networks: Sequence[str], seeds: Sequence[int], clips: int, out: Path
 
 def train(left: Sequence[Job], out: Path, jobs: int) -> None:
     """Run `left`, `jobs` at a time, and say after each how long the rest will take."""
-    began, commit, done, total = time.monotonic(), current_commit(), 0.0, sum(map(minutes, left))
+    groups = trained_alike(left)
+    began, commit, done, total = time.monotonic(), current_commit(), 0.0, sum(map(minutes, groups))
     first = {(job.arm.network, job.seed): job for job in left}  # priors first: arms would wait for each other's
     worker_processes(jobs, batch_size=1)(
         delayed(trained_prior)(job.arm.network, job.recipe, job.seed) for job in first.values()
     )
     run = worker_processes(jobs, batch_size=1, return_as="generator_unordered")
-    for number, job in enumerate(run(delayed(run_named)(job, out, commit) for job in left), start=1):
-        done += minutes(job)
+    number = 0
+    for group in run(delayed(run_named)(group, out, commit) for group in groups):
+        number, done = number + len(group), done + minutes(group)
         passed = (time.monotonic() - began) / 60
-        print(f"compare: {number} of {len(left)}, {job.arm.title}, seed {job.seed}; {passed:.0f} minutes passed, "
-              f"about {passed * (total - done) / done:.0f} left", flush=True)  # fmt: skip
+        print(f"compare: {number} of {len(left)}, {group[-1].arm.title}, seed {group[-1].seed}; {passed:.0f} minutes "
+              f"passed, about {passed * (total - done) / done:.0f} left", flush=True)  # fmt: skip
 
 
-def run_named(job: Job, out: Path, commit: str) -> Job:
-    """`run_arm` in a process of its own; its result is in its folder."""
-    run_arm(job, out, commit)
-    return job
+def run_named(group: Sequence[Job], out: Path, commit: str) -> Sequence[Job]:
+    """`run_arms` in a process of its own; its results are in their folders."""
+    run_arms(group, out, commit)
+    return group
 
 
 def main() -> None:

@@ -39,6 +39,7 @@ ABLATIONS: dict[str, dict[str, dict[str, float]]] = {
     },
     "meshtalk": {"without smoothing": {"smoothing": False}},
 }
+PREDICTS_ONLY = {"smoothing"}  # fields of recipes that training does not read: arms that differ in them share one
 # Networks with a row for SyncNet3D's loss alone: a plain critic of synchrony was reported to harm CodeTalker (LVE 3.700
 # → 4.319, a table of CVPR 2025).
 SYNC_ALONE = ("codetalker",)
@@ -47,12 +48,12 @@ TESTS = ("unseen", "seen")
 CLIPS = 2400  # drawn in a training: 300 steps of 8
 SEEDS = (0, 1, 2)
 # Computing minutes of one thread, to say how long it will take: of an arm of `CLIPS` clips with its prior, of what
-# Learn2Talk's two losses add, and of predicting and judging. docs/networks.md says which of them are measured.
-MINUTES = {"faceformer": 3.2, "selftalk": 6.0, "codetalker": 11.0, "voca": 2.4, "meshtalk": 12.0}
-MINUTES_TAUGHT, MINUTES_JUDGING = 3.0, 2.0
+# Learn2Talk's two losses add, and of predicting and judging; measured with seed 0, see docs/comparison.md.
+MINUTES = {"faceformer": 2.0, "selftalk": 7.5, "codetalker": 8.6, "voca": 1.8, "meshtalk": 16.0}
+MINUTES_TAUGHT, MINUTES_JUDGING = 2.5, 2.0
 MADE_BY = "python -m scripts.compare"
 
-Result = dict[str, Any]  # what `run_arm` returns
+Result = dict[str, Any]  # of an arm, as `run_arms` writes it
 
 
 class Arm(NamedTuple):
@@ -145,10 +146,22 @@ def inputs_of(arm: Arm) -> list[str]:
     return found + ([stage.LIPREADER, stage.TEACHER] if arm.lambda2 else [])
 
 
-def minutes(job: Job) -> float:
-    """About how many minutes of computing an arm takes, on one thread."""
+def trained_alike(jobs: Sequence[Job]) -> list[list[Job]]:
+    """`jobs` in groups that one training serves, because they differ in how they predict only."""
+    groups: dict[str, list[Job]] = {}
+    for job in jobs:
+        recipe = {name: x for name, x in dataclasses.asdict(job.recipe).items() if name not in PREDICTS_ONLY}
+        key = json.dumps([job.arm.network, dataclasses.asdict(job.params), recipe], sort_keys=True)
+        groups.setdefault(key, []).append(job)
+    return list(groups.values())
+
+
+def minutes(group: Sequence[Job]) -> float:
+    """About how many minutes of computing a group of `trained_alike` takes, on one thread."""
+    job = group[0]
     clips = job.recipe.steps * job.recipe.batch / CLIPS
-    return clips * (MINUTES[job.arm.network] + MINUTES_TAUGHT * bool(job.arm.lambda1)) + MINUTES_JUDGING
+    training = clips * (MINUTES[job.arm.network] + MINUTES_TAUGHT * bool(job.arm.lambda1))
+    return training + len(group) * MINUTES_JUDGING
 
 
 def finished(job: Job, out: Path) -> Result | None:
@@ -158,43 +171,51 @@ def finished(job: Job, out: Path) -> Result | None:
     return result if result.get("key") == job.key else None
 
 
-def run_arm(job: Job, out: Path, commit: str) -> Result:
-    """Train, predict and judge one arm; returns its costs and one row of scores per test clip."""
-    if (done := finished(job, out)) is not None:
-        return done
-    torch.set_num_threads(1)
-    (arm, seed, params, recipe, _), folder = job, job.folder(out)
-    corpus = open_corpus(stage.CORPUS)
-    prior, prior_seconds = trained_prior(arm.network, recipe, seed)
-    name = f"compare-{arm.name}-{seed}"
-    scratch = CountedScratch(
-        open_scratch(name, (params, recipe), [*inputs_of(arm), *([prior] if prior else [])]).folder
-    )
-    with scratch:
-        model, history = stage.train_taught_student(params, arm.network, recipe, corpus, scratch, folder.name, prior)
-        seconds = scratch.seconds()
-        frozen(model)
-        spoken = corpus.split("test_seen", "test_unseen")
-        studio = Studio(corpus, model, corpus.train_speakers)
-        bar = progress(spoken, folder.name, unit="clip")
-        write_motions(folder / "predicted", studio, spoken, (predict_clip(studio, clip) for clip in bar))
-        judged = judge_model(corpus, folder / "predicted", tests=TESTS)
-        result = {
-            "key": job.key,
-            "commit": commit,
-            "parameters": parameter_count(model),
-            "frames": frames_seen(recipe, corpus),
-            "prior_frames": 0.0 if recipe.prior is None else frames_seen(recipe.prior, corpus),
-            "training_seconds": seconds,
-            "prior_seconds": prior_seconds,
-            "prediction_ms_per_second": 1000 * prediction_seconds(model, corpus),
-            "final": history[-1],
-            "clips": {test: found.clips for test, found in judged.items()},
-            "rows": {test: found.table for test, found in judged.items()},
-        }
-        write_json(folder / "result.json", result)
-        scratch.remove()
-    return result
+def run_arms(group: Sequence[Job], out: Path, commit: str) -> list[Result]:
+    """Train the network of a group of `trained_alike`, then predict and judge each of its arms that is not finished;
+    returns for each its costs and one row of scores per test clip."""
+    left = [job for job in group if finished(job, out) is None]
+    if left:
+        torch.set_num_threads(1)
+        (arm, seed, params, recipe, _), corpus = left[0], open_corpus(stage.CORPUS)
+        prior, prior_seconds = trained_prior(arm.network, recipe, seed)
+        inputs = [*inputs_of(arm), *([prior] if prior else [])]
+        scratch = CountedScratch(open_scratch(f"compare-{arm.name}-{seed}", (params, recipe), inputs).folder)
+        with scratch:
+            model, history = stage.train_taught_student(
+                params, arm.network, recipe, corpus, scratch, left[0].folder(out).name, prior
+            )
+            costs = {
+                "commit": commit,
+                "parameters": parameter_count(model),
+                "frames": frames_seen(recipe, corpus),
+                "prior_frames": 0.0 if recipe.prior is None else frames_seen(recipe.prior, corpus),
+                "training_seconds": scratch.seconds(),
+                "prior_seconds": prior_seconds,
+                "final": history[-1],
+            }
+            frozen(model)
+            for job in left:
+                for name in PREDICTS_ONLY & vars(job.recipe).keys():
+                    setattr(model, name, getattr(job.recipe, name))
+                scores = judge_arm(model, corpus, job.folder(out))
+                write_json(job.folder(out) / "result.json", {"key": job.key, **costs, **scores})
+            scratch.remove()
+    return [read_json(job.folder(out) / "result.json", made_by=MADE_BY) for job in group]
+
+
+def judge_arm(model: Student, corpus: Corpus, folder: Path) -> Result:
+    """Predict all test clips, into `predicted` in `folder`, and judge them."""
+    spoken = corpus.split("test_seen", "test_unseen")
+    studio = Studio(corpus, model, corpus.train_speakers)
+    bar = progress(spoken, folder.name, unit="clip")
+    write_motions(folder / "predicted", studio, spoken, (predict_clip(studio, clip) for clip in bar))
+    judged = judge_model(corpus, folder / "predicted", tests=TESTS)
+    return {
+        "prediction_ms_per_second": 1000 * prediction_seconds(model, corpus),
+        "clips": {test: found.clips for test, found in judged.items()},
+        "rows": {test: found.table for test, found in judged.items()},
+    }
 
 
 def frames_seen(recipe: Any, corpus: Corpus) -> float:

@@ -90,6 +90,8 @@ def test_it_trains_judges_and_writes_the_page(
     assert {row["row"] for row in plain["clips"]["unseen"]} == {"student"}
     smooth, raw = result("meshtalk"), result("meshtalk-without-smoothing")
     assert smooth["prior_seconds"] == raw["prior_seconds"] > 0  # one latent space for both
+    assert smooth["training_seconds"] == raw["training_seconds"]  # and one training
+    assert smooth["rows"] != raw["rows"]
     assert result("meshtalk", 1)["prior_seconds"] != smooth["prior_seconds"]
     assert "styles" not in smooth["rows"]["unseen"]["student"]  # predicted once: it has no styles
 
@@ -139,15 +141,15 @@ def test_a_killed_training_goes_on_and_counts_all_of_its_time(project: Path, mon
 
     monkeypatch.setattr(student, "update", update)
     with pytest.raises(KeyboardInterrupt):
-        compare_arms.run_arm(whole, Path("out/a"), "a")
+        compare_arms.run_arms([whole], Path("out/a"), "a")
     (checkpoint,) = Path(".scratch").glob("compare-voca-0-*/checkpoint.pt")
     saved = torch.load(checkpoint, weights_only=True)
     assert len(saved["history"]) == 1
     monkeypatch.setattr(student, "update", real)
     saved["seconds"] += 1000
     torch.save(saved, checkpoint)
-    resumed = compare_arms.run_arm(whole, Path("out/a"), "a")
-    straight = compare_arms.run_arm(whole, Path("out/b"), "a")
+    (resumed,) = compare_arms.run_arms([whole], Path("out/a"), "a")
+    (straight,) = compare_arms.run_arms([whole], Path("out/b"), "a")
     assert resumed["clips"] == straight["clips"]
     assert 1000 < resumed["training_seconds"] < 1000 + 10 * straight["training_seconds"] + 10
     assert not checkpoint.exists()
