@@ -15,10 +15,11 @@ from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.run.config import load_params
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.students import PlainStudent
-from learn2talk_core.training.students import codetalker, faceformer, selftalk
+from learn2talk_core.training.students import codetalker, faceformer, meshtalk, selftalk
 from stages import motion_prior, student
 from tests.checkpoints.test_codetalker import network
 from tests.toy import toy_corpus
+from tests.training.students import test_meshtalk as toy_meshtalk
 from tests.training.students import test_selftalk as toy_selftalk
 from tests.training.students.test_codetalker import PRIOR, RECIPE
 from tests.training.test_student import encoder
@@ -31,10 +32,13 @@ def params(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> motion_prior.Para
     speaks = load_params(faceformer.NetworkRecipe, "faceformer")
     monkeypatch.chdir(tmp_path)
     toy_corpus(tmp_path / "data" / "corpus")
+    Path("data/models/speech_encoder").mkdir(parents=True)
+    save_speech_encoder("data/models/speech_encoder", encoder())
     prior = dataclasses.replace(PRIOR, steps=3)
     recipes = {
         "codetalker": dataclasses.replace(RECIPE, prior=prior, steps=2),
         "faceformer": speaks,
+        "meshtalk": dataclasses.replace(toy_meshtalk.RECIPE, prior=dataclasses.replace(toy_meshtalk.LATENT, steps=2)),
         "selftalk": toy_selftalk.RECIPE,
     }
 
@@ -59,14 +63,21 @@ def test_most_networks_need_none(params: motion_prior.Params) -> None:
 def test_a_codec_is_trained_and_becomes_part_of_the_student(params: motion_prior.Params) -> None:
     motion_prior.main(params, "codetalker")
     assert {"parameters", "perplexity", "motion"} <= set(report("metrics/motion_prior/codetalker.json"))
-    Path("data/models/speech_encoder").mkdir(parents=True)
-    save_speech_encoder("data/models/speech_encoder", encoder())
     one = PlainStudent("codetalker", "weights/none")
     student.main(student.Params(seed=0, frozen_layers=None, students={"mine": one}), "mine")
     model, _ = load_student("data/models/students/mine", made_by="the test")
     codec = codetalker.load_codec("data/models/motion_prior/codetalker", "toy")
     for key, value in codec.state_dict().items():
         torch.testing.assert_close(model.state_dict()[f"autoencoder.{key}"], value)
+
+
+def test_a_latent_space_hears_the_runs_speech_encoder(params: motion_prior.Params) -> None:
+    motion_prior.main(params, "meshtalk")
+    assert {"parameters", "reconstruction", "crossing"} <= set(report("metrics/motion_prior/meshtalk.json"))
+    prior = meshtalk.load_motion_prior("data/models/motion_prior/meshtalk", open_corpus("data/corpus"))
+    assert prior.speech_encoder is not None
+    for key, value in encoder().state_dict().items():
+        torch.testing.assert_close(prior.speech_encoder.state_dict()[key], value)
 
 
 def test_a_published_codec_takes_its_place(params: motion_prior.Params, tmp_path: Path) -> None:
