@@ -60,7 +60,7 @@ def compare(networks: Sequence[str], seeds: Sequence[int], clips: int, out: Path
             print(f"{job.arm.title}, seed {job.seed}: about {minutes([job]):.0f} min")
         return
     if not page_only:
-        train(left, out, jobs)
+        train(asked, out, jobs)
     results: dict[Arm, dict[int, Result]] = {}
     missing = []
     for job in sorted(whole, key=lambda job: job.seed):
@@ -76,9 +76,10 @@ def compare(networks: Sequence[str], seeds: Sequence[int], clips: int, out: Path
     print(f"{docs / 'comparison.md'}: {len(results)} rows, {len(missing)} trainings missing")
 
 
-def train(left: Sequence[Job], out: Path, jobs: int) -> None:
-    """Run `left`, `jobs` at a time, and say after each how long the rest will take."""
-    groups = trained_alike(left)
+def train(asked: Sequence[Job], out: Path, jobs: int) -> None:
+    """Run what is not finished of `asked`, `jobs` at a time, and say after each how long the rest will take."""
+    groups = [group for group in trained_alike(asked) if any(finished(job, out) is None for job in group)]
+    left = [job for group in groups for job in group]
     began, commit, done, total = time.monotonic(), current_commit(), 0.0, sum(map(minutes, groups))
     first = {(job.arm.network, job.seed): job for job in left}  # priors first: arms would wait for each other's
     worker_processes(jobs, batch_size=1)(

@@ -49,7 +49,7 @@ CLIPS = 2400  # drawn in a training: 300 steps of 8
 SEEDS = (0, 1, 2)
 # Computing minutes of one thread, to say how long it will take: of an arm of `CLIPS` clips with its prior, of what
 # Learn2Talk's two losses add, and of predicting and judging; measured with seed 0, see docs/comparison.md.
-MINUTES = {"faceformer": 2.0, "selftalk": 7.5, "codetalker": 8.6, "voca": 1.8, "meshtalk": 16.0}
+MINUTES = {"faceformer": 2.0, "selftalk": 7.5, "codetalker": 8.6, "voca": 1.8, "meshtalk": 28.0}
 MINUTES_TAUGHT, MINUTES_JUDGING = 2.5, 2.0
 MADE_BY = "python -m scripts.compare"
 
@@ -177,13 +177,14 @@ def run_arms(group: Sequence[Job], out: Path, commit: str) -> list[Result]:
     left = [job for job in group if finished(job, out) is None]
     if left:
         torch.set_num_threads(1)
-        (arm, seed, params, recipe, _), corpus = left[0], open_corpus(stage.CORPUS)
+        # of the first arm of the group, finished or not: a killed training is found again
+        (arm, seed, params, recipe, _), corpus = group[0], open_corpus(stage.CORPUS)
         prior, prior_seconds = trained_prior(arm.network, recipe, seed)
         inputs = [*inputs_of(arm), *([prior] if prior else [])]
         scratch = CountedScratch(open_scratch(f"compare-{arm.name}-{seed}", (params, recipe), inputs).folder)
         with scratch:
             model, history = stage.train_taught_student(
-                params, arm.network, recipe, corpus, scratch, left[0].folder(out).name, prior
+                params, arm.network, recipe, corpus, scratch, group[0].folder(out).name, prior
             )
             costs = {
                 "commit": commit,

@@ -43,7 +43,7 @@ that: its frames and its time are listed. Learn2Talk's two losses have the weigh
 as shares of the vertex loss's gradient. Recipes are those of `params.yaml`; numbers in them may be chosen on the
 validation clips only.
 
-In brackets: the 95 % interval over test clips, drawn with all of their seeds; after ±: half the range over the seeds.
+In brackets: the 95 % interval over test clips, drawn with all of their seeds; after ±: half the range of several seeds.
 Bold: the best trained row. Two rows whose intervals overlap are not shown to differ; differences of rows have intervals
 of their own below, which are narrower, because both rows have the same clips. LVE takes the root of each frame's
 largest squared distance; FDD is the mean of absolute values. Unseen speakers are judged in the training style with the

@@ -192,3 +192,24 @@ def test_sweep_and_comparison_share_what_is_learnt_first(project: Path, monkeypa
     assert priors.trained_prior("meshtalk", recipe, 0) == (folder, seconds)
     assert priors.trained_prior("meshtalk", recipe, 1)[0] != folder
     assert priors.trained_prior("voca", compare_arms.recipe_in_params("voca"), 0) == (None, 0.0)
+
+
+def test_a_kill_between_two_arms_of_one_training_does_not_train_again(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (group,) = (g for g in compare_arms.trained_alike(compare_arms.plan(["meshtalk"], [0], 6)) if len(g) == 2)
+    real = compare_arms.judge_arm
+
+    def judge(model: Any, corpus: Any, folder: Path) -> dict:
+        if "without-smoothing" in folder.name:
+            raise KeyboardInterrupt
+        return real(model, corpus, folder)
+
+    monkeypatch.setattr(compare_arms, "judge_arm", judge)
+    with pytest.raises(KeyboardInterrupt):
+        compare_arms.run_arms(group, Path("out/a"), "a")
+    monkeypatch.setattr(compare_arms, "judge_arm", real)
+    monkeypatch.setattr(student, "update", None)  # no step is made
+    smooth, raw = compare_arms.run_arms(group, Path("out/a"), "a")
+    assert smooth["final"] == raw["final"]
+    assert smooth["rows"] != raw["rows"]
