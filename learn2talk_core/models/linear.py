@@ -45,6 +45,8 @@ def by_onednn(network: N) -> N:
 
 def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     bias = None if bias is None else bias.contiguous()  # the operator ignores strides
+    if not (weight.is_contiguous() or weight.T.is_contiguous()):
+        weight = weight.contiguous()  # for rows with gaps oneDNN has only a loop, a thousand times slower
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 

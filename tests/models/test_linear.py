@@ -19,7 +19,8 @@ def test_value_and_gradients_of_a_product_in_double_precision(
     monkeypatch.setattr("learn2talk_core.models.linear.INTEL", intel)
     inputs = [numbers(*rows, 64), numbers(1000, 64), *([numbers(1000)] if biased else [])]
     strided = [numbers(*rows, 128)[..., ::2], numbers(64, 1000).T, *([numbers(2000)[::2]] if biased else [])]
-    for given in (inputs, strided):
+    gaps = [numbers(*rows, 80)[..., :64], numbers(1000, 80)[:, :64], *([numbers(2000)[::2]] if biased else [])]
+    for given in (inputs, strided, gaps):
         leaves = [tensor.detach().requires_grad_() for tensor in given]
         double = [tensor.detach().double().requires_grad_() for tensor in given]
         found, expected = linear(*leaves), F.linear(*double)

@@ -316,8 +316,7 @@ def train_network(
     def speak(chosen: Sequence[Clip]) -> BatchOutput:
         audio = nn.utils.rnn.pad_sequence([codes[clip.id][0] for clip in chosen], batch_first=True)
         labels = nn.utils.rnn.pad_sequence([codes[clip.id][1] for clip in chosen], batch_first=True, padding_value=-1)
-        one_hot = F.one_hot(labels.clamp(min=0), model.shape.classes).float()
-        logprobs = model.context_model(one_hot, audio)
+        logprobs = model.context_model(labels.clamp(min=0), audio)
         entropy = F.nll_loss(logprobs.flatten(0, 2), labels.flatten(), ignore_index=-1)
         template = sent(torch.from_numpy(np.stack([corpus.template(c.speaker) for c in chosen])).float(), device) / unit
         own: list[tuple[str, float, Tensor]] = [("cross_entropy", power, entropy)]

@@ -38,6 +38,7 @@ CONTEXT = 50  # mel columns on either side of a column's audio code
 PIECE = SAMPLE_RATE  # samples of the reference's pieces
 LOUDNESS = 0.01  # mean absolute sample that the audio encoder expects
 SLOPE = 0.2  # of the leaky ReLUs
+STRIP = 4  # heads of the context model that are computed by one matrix product
 
 
 class MeshTalkShape(NamedTuple):
@@ -212,7 +213,7 @@ class VertexUnet(nn.Module):
 
 
 class ContextLayer(nn.Module):
-    """One layer of the context model: (B, T, heads, in) -> (B, T, heads, out).
+    """One layer of the context model: (B, T, heads · wide) -> (B, T, heads · narrow).
 
     Head h of frame t sees the heads before h of its frame (`masked_linear`), all heads of two earlier frames, t − 1 and
     t − 1 − dilation (`historic`), and the frame's audio code (`unmasked_linear`).
@@ -226,7 +227,7 @@ class ContextLayer(nn.Module):
 
     def __init__(self, heads: int, wide: int, narrow: int, dilation: int) -> None:
         super().__init__()
-        self.heads, self.dilation = heads, dilation
+        self.heads, self.wide, self.narrow, self.dilation = heads, wide, narrow, dilation
         before = torch.ones(heads, heads).tril(-1)
         self.register_buffer("mask", before.repeat_interleave(narrow, 0).repeat_interleave(wide, 1)[..., None])
         self.unmasked_linear = nn.Conv1d(WIDTH, heads * narrow, 1)
@@ -234,14 +235,28 @@ class ContextLayer(nn.Module):
         if dilation:
             self.historic = nn.Conv1d(heads * wide, heads * narrow, 2, dilation=dilation)
 
+    def masked(self) -> tuple[Tensor, Tensor]:
+        """Weight (heads · narrow, heads · wide) and bias of `masked_linear`, zero where a head may not look."""
+        assert self.masked_linear.bias is not None
+        return (self.masked_linear.weight * self.mask)[..., 0], self.masked_linear.bias
+
     def forward(self, context: Tensor, audio: Tensor | None) -> Tensor:
-        x = context.flatten(2).transpose(1, 2)
-        y = F.conv1d(x, self.masked_linear.weight * self.mask, self.masked_linear.bias)
+        """Context (B, T, heads · wide), audio codes (B, T, 128); convolutions as matrix products, which are faster."""
+        weight, bias = self.masked()
+        strips = []
+        for first in range(0, self.heads, STRIP):  # what the last head of a strip may not see is not multiplied
+            last = min(first + STRIP, self.heads)
+            rows, seen = slice(first * self.narrow, last * self.narrow), slice(0, (last - 1) * self.wide)
+            strips.append(linear(context[..., seen], weight[rows, seen], bias[rows]))
+        y = torch.cat(strips, dim=-1)
         if audio is not None:
-            y = y + self.unmasked_linear(audio.transpose(1, 2))
+            y = y + linear(audio, self.unmasked_linear.weight[..., 0], self.unmasked_linear.bias)
         if self.dilation:
-            y = y + self.historic(F.pad(x[:, :, :-1], (self.dilation + 1, 0)))
-        return y.transpose(1, 2).unflatten(2, (self.heads, -1))
+            frames, span = context.shape[1], self.dilation + 1
+            padded = F.pad(context, (0, 0, span, 0))
+            taps = torch.cat((padded[:, :frames], padded[:, span - 1 : -1]), dim=-1)
+            y = y + linear(taps, self.historic.weight.transpose(1, 2).flatten(1), self.historic.bias)
+        return y
 
 
 class ContextModel(nn.Module):
@@ -254,12 +269,16 @@ class ContextModel(nn.Module):
         self.context_layers = nn.ModuleList(ContextLayer(shape.heads, hidden, hidden, d) for d in (1, 2, 4, 8))
         self.logits = ContextLayer(shape.heads, hidden, shape.classes, 0)
 
-    def forward(self, one_hot: Tensor, audio: Tensor) -> Tensor:
-        """True classes (B, T, heads, classes) and audio codes (B, T, 128) -> log-probabilities of the classes."""
-        x = self.embedding(one_hot, None)
+    def forward(self, labels: Tensor, audio: Tensor) -> Tensor:
+        """True classes (B, T, heads) and audio codes (B, T, 128) -> log-probabilities (B, T, heads, classes)."""
+        heads, classes = self.shape.heads, self.shape.classes
+        rows = (labels + classes * torch.arange(heads, device=labels.device)).flatten(0, 1)
+        # the product with one-hot classes is a sum of columns
+        weight, bias = self.embedding.masked()
+        x = (F.embedding_bag(rows, weight.T.contiguous(), mode="sum") + bias).unflatten(0, labels.shape[:2])
         for layer in self.context_layers:
             x = F.leaky_relu(layer(x, audio), SLOPE)
-        return self.logits(x, None).float().log_softmax(-1)
+        return self.logits(x, None).float().unflatten(-1, (heads, classes)).log_softmax(-1)
 
     @torch.no_grad()
     def sample(self, audio: Tensor, generator: torch.Generator | None) -> Tensor:
@@ -272,12 +291,8 @@ class ContextModel(nn.Module):
         """
         heads, classes = self.shape.heads, self.shape.classes
         layers = [*self.context_layers]
-        embed, *weights = (
-            (layer.masked_linear.weight * layer.mask)[..., 0] for layer in (self.embedding, *layers, self.logits)
-        )
-        first_bias, last_bias = self.embedding.masked_linear.bias, self.logits.masked_linear.bias
-        assert first_bias is not None
-        assert last_bias is not None
+        (embed, first_bias), (last, last_bias) = self.embedding.masked(), self.logits.masked()
+        weights = [*(layer.masked()[0] for layer in layers), last]
         columns = embed.T.contiguous()  # the embedding of one-hot classes is a sum of columns
         hidden, depth = columns.shape[1] // heads, len(layers) + 2
         heard = [layer.unmasked_linear(audio.T).T + layer.masked_linear.bias + layer.historic.bias for layer in layers]
