@@ -51,17 +51,19 @@ lowest LVE, as in the papers, which favours networks with many styles; MeshTalk 
 STYLES = """\
 A user does not know the best style: means over all training styles, ± half the range over the seeds."""
 DIFFERENCES = """\
-Each row minus the same network as in its paper, clip by clip and seed by seed. An interval without zero is a
-difference that these clips show."""
+Each row minus the same network as in its paper, clip by clip and seed by seed. Bold: an interval without
+zero, which is a difference that these clips show."""
 COST = """\
 Computing time of one thread, also of what a killed training had to repeat. Parameters are those of the whole student
 with its speech encoder, and of what only its training needs: SelfTalk's interpreter, CodeTalker's codec, MeshTalk's
 encoders. Prediction is from sound to vertices."""
 RECIPES = """\
-Different for all: batches of {batch} clips with AdamW, warm-up and cosine decay (the papers: Adam with a constant rate,
-single clips), because they need fewer steps; the losses on every {vertex_stride}-th vertex, from a random first one,
-which is unbiased; the speech encoder of `params.yaml`, whose convolutions and first layers stay (the papers: wav2vec
-2.0, base or large), because it is small enough for a CPU."""
+Different for all: batches of {batch} clips with AdamW, warm-up and cosine decay, because they need fewer steps
+(FaceFormer and SelfTalk: Adam with a constant rate, single clips; CodeTalker: single clips, its codec with AdamW and a
+rate that is halved on VOCASET; VOCA: Adam, 64 pairs of frames; MeshTalk: Adam, 8 windows, at a tenth of its rate in the
+end); the losses on every {vertex_stride}-th vertex, from a random first one, which is unbiased; the speech encoder of
+`params.yaml`, whose convolutions and first layers stay (the papers: wav2vec 2.0, base or large), because it is small
+enough for a CPU."""
 # Network → its paper and code; here; why, besides what is different for all. Fields in braces are of its recipe.
 RECIPE_ROWS = {
     "faceformer": (
@@ -74,15 +76,17 @@ RECIPE_ROWS = {
         "0.1, 1e-4, 100 epochs",
         "d = {width}, interpreter as wide as the recogniser with {lip_layers} + {lip_layers} layers, phonemes (unless "
         "`networks.selftalk` names a recogniser of letters) in evaluation mode, dropout {dropout:g}, {steps} steps, "
-        "{learning_rate:g}; the weights of its four losses as printed",
-        "letters would need a recogniser of letters; dropout and masking disturb its targets",
+        "{learning_rate:g}, the interpreter {interpreter_learning_rate:g}, which begins with the recogniser's map from "
+        "features to text; the weights of its four losses as printed",
+        "letters would need a recogniser of letters; dropout and masking disturb its targets; CTC would not begin "
+        "to learn in so few steps",
     ),
     "codetalker": (
         "codec and decoder 1024 wide, 6 layers, 256 codes from uniform, 200 and 100 epochs, 1e-4; first token without "
         "bias in prediction only; feature loss 1 with motion in metres",
-        "{width} wide, {layers} layers, codebook from features, {prior_steps} and {steps} steps, {learning_rate:g}; "
-        "first token alike; {past_dropout:.0%} of the past frames hidden in teacher forcing; feature loss "
-        "{feature_weight:g} with motion in its own unit; padding masked",
+        "{width} wide, {layers} layers, codebook from features, {prior_steps} and {steps} steps, {prior_rate:g} and "
+        "{learning_rate:g}; first token alike; {past_dropout:.0%} of the past frames hidden in teacher forcing; "
+        "feature loss {feature_weight:g} with motion in its own unit; padding masked",
         "so that all codes are used from the start, and the past is not copied; in metres the vertex loss would not "
         "count; batches need masks",
     ),
@@ -95,8 +99,8 @@ RECIPE_ROWS = {
     "meshtalk": (
         "50,000 and 15,000 steps of 8 windows, 1e-4; a loss on key points of the eyes; no vertex loss in its second "
         "stage",
-        "{prior_steps} and {steps} steps, {learning_rate:g}; hidden states of the frozen speech encoder; other initial "
-        "weights; no such loss; the vertex loss is added with Learn2Talk's losses only",
+        "{prior_steps} and {steps} steps, {prior_rate:g} and {learning_rate:g}; hidden states of the frozen speech "
+        "encoder; other initial weights; no such loss; the vertex loss is added with Learn2Talk's losses only",
         "all hear alike; torch's initial weights stop the gradient for thousands of steps; the corpora have no such "
         "points; the weights of Learn2Talk's losses are shares of the vertex loss",
     ),
@@ -158,7 +162,7 @@ def page(results: Results, missing: Sequence[Job], references: References, corpu
         if any("student_mean_style" in result["rows"][test] for result in every):
             parts += ["### Any style", STYLES, style_table(results, test, names)]
         if changed := differences(results, test):
-            parts += ["### What the losses change", DIFFERENCES, seed_table(changed, CHANGES, names)]
+            parts += ["### What the losses change", DIFFERENCES, seed_table(changed, CHANGES, names, differences=True)]
     parts += ["## Lip sync against vertex error", "![One point for each network and seed](comparison.png)"]
     parts += ["[All networks side by side](comparison.mp4), with sound."]
     parts += ["## Cost", COST, cost_table(results)]
@@ -273,7 +277,8 @@ def recipe_table(results: Results, clips: int) -> str:
     lines = ["| | its paper and code | here | why |", "|---|---|---|---|"]
     for network, own in fields.items():
         prior = own.get("prior") or {}
-        row = [part.format(**own, prior_steps=prior.get("steps")) for part in RECIPE_ROWS[network]]
+        ahead = {"prior_steps": prior.get("steps"), "prior_rate": prior.get("learning_rate")}
+        row = [part.format(**own, **ahead) for part in RECIPE_ROWS[network]]
         lines.append(f"| {row_title(network)} | " + " | ".join(row) + " |")
     return RECIPES.format(**common) + "\n\n" + "\n".join(lines)
 

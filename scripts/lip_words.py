@@ -1,6 +1,6 @@
 """A picture of the lip features of chosen words, as SelfTalk's Fig. 4: a SelfTalk that reads lips keeps them apart.
 
-    python -m scripts.lip_words mother="M AH DH ER" brother="B R AH DH ER" -o lip_words.png
+    python -m scripts.lip_words shop="SH AA P" move="M UW V" -o lip_words.png
 
 Each word is given with its phonemes (ARPABET), as the corpus has them. The features are those of the lips that the
 student moves to the sound of the validation and test clips, one point for each 20 ms in the word, brought to two
@@ -23,7 +23,7 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.paths import CORPUS, STUDENTS
 from learn2talk_core.run.program import run_program
 
-DEFAULT = ("mother=M AH DH ER", "brother=B R AH DH ER")
+DEFAULT = ("shop=SH AA P", "move=M UW V", "cheap=CH IY P")  # the most frequent ones of the embedded corpus
 
 
 def main(words: Sequence[str] | None = None) -> int:

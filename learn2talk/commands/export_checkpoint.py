@@ -4,7 +4,9 @@ import argparse
 
 from learn2talk.commands.options import Subparsers
 
-KINDS = ("wav2vec2", "faceformer", "selftalk", "codetalker", "meshtalk", "wav2lip", "lipsync-expert", "lipreader")
+KINDS = (
+    "wav2vec2", "faceformer", "selftalk", "codetalker", "meshtalk", "voca", "wav2lip", "lipsync-expert", "lipreader",
+)  # fmt: skip
 
 
 def add(subparsers: Subparsers) -> None:

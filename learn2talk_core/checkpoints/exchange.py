@@ -35,6 +35,7 @@ from learn2talk_core.models.students.selftalk.recogniser import (
     save_text_recogniser,
 )
 from learn2talk_core.models.students.student import save_student
+from learn2talk_core.models.students.voca.network import VOCA
 from learn2talk_core.models.sync_expert2d import load_expert, save_expert
 from learn2talk_core.models.syncnet2d import load_syncnet
 from learn2talk_core.models.wav2lip import load_generator, save_generator
@@ -43,8 +44,10 @@ from learn2talk_core.run.files import check_file
 from learn2talk_core.run.own_folder import EXPORT, IMPORT, check_own, own_folder
 from learn2talk_core.run.weights import parameter_count, save_weights
 
-Kind = Literal["wav2vec2", "faceformer", "selftalk", "codetalker", "meshtalk", "wav2lip", "lipsync-expert", "lipreader"]
-ImportKind = Kind | Literal["whisper", "voca", "syncnet", "expnet", "posevae"]
+Kind = Literal[
+    "wav2vec2", "faceformer", "selftalk", "codetalker", "meshtalk", "voca", "wav2lip", "lipsync-expert", "lipreader"
+]
+ImportKind = Kind | Literal["whisper", "syncnet", "expnet", "posevae"]
 
 
 class Takes(NamedTuple):
@@ -226,7 +229,7 @@ def export_checkpoint(folder: str | Path, kind: Kind, out: str | Path) -> list[s
         check_file(out)
     if kind == "wav2vec2":
         export_wav2vec2(load_wav2vec2(folder), out)
-    elif kind in ("faceformer", "selftalk", "codetalker", "meshtalk"):
+    elif kind in ("faceformer", "selftalk", "codetalker", "meshtalk", "voca"):
         return _export_student(folder, kind, out)
     elif kind == "wav2lip":
         generator, inputs = load_generator(folder)
@@ -251,6 +254,8 @@ def _export_student(folder: str | Path, kind: Kind, out: str | Path) -> list[str
         return meshtalk.export_meshtalk(student, out)
     if isinstance(student, CodeTalker):
         return codetalker.export_codetalker(student, out)
+    if isinstance(student, VOCA):
+        return voca.export_voca(student, out)
     assert isinstance(student, FaceFormer)
     return faceformer.export_faceformer(student, out)
 

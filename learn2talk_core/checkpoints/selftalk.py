@@ -107,15 +107,13 @@ def import_student(
     source: str | Path, corpus: Corpus, *, config: str | Path | None = None
 ) -> tuple[SelfTalk, tuple[str, ...]]:
     """A SelfTalk for the mesh and unit of `corpus`, from a published file or a model folder; see
-    `faceformer.import_student`."""
+    `faceformer.import_student`. That of a file cannot read lips: only `import_selftalk` is told which vertices they
+    are, and in which order."""
     source = Path(source)
     if source.is_dir():
         model, speakers = student_of_folder(SelfTalk, source, corpus)
     else:
         model, speakers, _ = import_selftalk(source, fit_of(corpus), config=config, recogniser=False)
-        own = torch.from_numpy(corpus.topology.regions["lips"])
-        if len(own) == len(model.lips):
-            model.lips.copy_(own)
     refuse_other_unit(source, model.alignment, corpus)
     return model, speakers
 

@@ -11,6 +11,7 @@ from learn2talk_core.corpus import published_speakers
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.students.voca.network import CHANNELS, DEEPSPEECH, VOCA
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.files import whole_file
 from learn2talk_core.untrusted.published import fill
 from learn2talk_core.untrusted.tensor_bundle import bundle_stem, read_tensor_bundle
 
@@ -74,6 +75,17 @@ def export_arrays(model: VOCA) -> dict[str, np.ndarray]:
     return {theirs: _tensorflow_order(state[own]) for own, theirs in tensor_names().items()}
 
 
+def export_voca(model: VOCA, out: str | Path) -> list[str]:
+    """Write `export_arrays` as an npz file; returns what who reads it needs to know."""
+    with whole_file(out) as partial, partial.open("wb") as file:
+        np.savez(file, allow_pickle=False, **export_arrays(model))
+    notes = ["Its arrays have the names and axes of the TensorFlow variables of VOCA: assign each by its name."]
+    width = model.settings()["feature_width"]
+    if width != DEEPSPEECH:
+        notes.append(f"VOCA's own code hears DeepSpeech's 29 logits, this one {width} features per frame.")
+    return notes
+
+
 def import_student(
     source: str | Path, corpus: Corpus, *, config: str | Path | None = None
 ) -> tuple[VOCA, tuple[str, ...]]:
@@ -88,7 +100,7 @@ def import_student(
             source,
             expected="a VOCA that listens to sound",
             found="published weights, which need the logits of DeepSpeech 0.1.0",
-            fix="Train a voca (checkpoint: null); use the published one in Python: VOCA.predict_from_logits.",
+            fix="Train a voca (checkpoint: weights/none); use the published one in Python: VOCA.predict_from_logits.",
         )
     return student_of_folder(VOCA, source, corpus)
 

@@ -51,6 +51,8 @@ def seed_table(
     rows: Mapping[str, Mapping[str, OverSeeds | float | None]],
     keys: Sequence[str],
     protocol: Mapping[str, Mapping[str, Any]],
+    *,
+    differences: bool = False,
 ) -> str:
     """A Markdown table: `mean [low, high] ± spread`, without spread for one seed; the best mean of a column in bold.
 
@@ -61,6 +63,7 @@ def seed_table(
         rows: title of a row → key → value; a number alone, such as a published one, is never bold.
         keys: the columns.
         protocol: see `metrics/protocol.py`; name, unit and goal of each key.
+        differences: the values are differences; in bold are those whose interval does not contain zero.
     """
     known = {key: [v for row in rows.values() if isinstance(v := row.get(key), OverSeeds)] for key in keys}
     keys = [key for key in keys if known[key]]
@@ -72,7 +75,12 @@ def seed_table(
         cells = []
         for key in keys:
             value = row.get(key)
-            bold = isinstance(value, OverSeeds) and _badness(value.mean, protocol[key]["goal"]) == best[key]
+            if not isinstance(value, OverSeeds):
+                bold = False
+            elif differences:
+                bold = value.low > 0 or value.high < 0
+            else:
+                bold = _badness(value.mean, protocol[key]["goal"]) == best[key]
             text = _shown(value, DIGITS.get(key, 3), 10.0 ** -powers[key])
             cells.append(f"**{text}**" if bold else text)
         lines.append(f"| {title} | " + " | ".join(cells) + " |")

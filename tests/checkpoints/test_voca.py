@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from learn2talk_core.checkpoints.voca import export_arrays, import_student, import_voca, is_bundle
+from learn2talk_core.checkpoints.exchange import export_checkpoint
+from learn2talk_core.checkpoints.voca import export_arrays, export_voca, import_student, import_voca, is_bundle
 from learn2talk_core.corpus.published_speakers import VOCASET
 from learn2talk_core.models.students.student import save_student
 from learn2talk_core.models.students.voca.network import VOCA
@@ -55,6 +56,18 @@ def test_published_files_speak_as_the_loops_do(tmp_path: Path) -> None:
     own = export_arrays(model)
     assert set(own) == {name for name in tensors if name.startswith("VOCA/") and not name.endswith("Adam")}
     assert all(np.array_equal(value, tensors[name]) for name, value in own.items())
+    save_student(tmp_path / "m", model, fps=60.0, speakers=speakers)
+    assert export_checkpoint(tmp_path / "m", "voca", tmp_path / "m.npz") == [
+        "Its arrays have the names and axes of the TensorFlow variables of VOCA: assign each by its name."
+    ]
+    with np.load(tmp_path / "m.npz") as written:
+        assert set(written.files) == set(own)
+        assert all(np.array_equal(written[name], value) for name, value in own.items())
+
+
+def test_export_says_that_another_ear_is_needed(tmp_path: Path) -> None:
+    (note,) = export_voca(VOCA(7, 8, feature_width=16), tmp_path / "m.npz")[1:]
+    assert note == "VOCA's own code hears DeepSpeech's 29 logits, this one 16 features per frame."
 
 
 def test_refusals(tmp_path: Path) -> None:

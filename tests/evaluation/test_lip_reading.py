@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from learn2talk.cli import main
 from learn2talk_core.corpus.format import Corpus, open_corpus
 from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.evaluation.lip_reading import features_of_word, load_interpreter, occurrences, read_lip_text
@@ -53,6 +54,20 @@ def test_a_file_is_read_like_the_motion_in_it(tmp_path: Path) -> None:
     np.save(tmp_path / "mouth_mm.npy", 1000 * vertices[:, mouth])
     given = {"fps": corpus.fps, "mm_per_unit": 1.0, "template": clip.speaker}
     assert read_lip_text(tmp_path / "mouth_mm.npy", interpreter, corpus, **given).text == expected
+
+
+def test_the_command_prints_what_each_file_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, corpus = reader(tmp_path)
+    interpreter, files = load_interpreter(folder, corpus), []
+    for number, clip in enumerate(corpus.split("test_seen", "test_unseen")[:2]):
+        files.append(str(tmp_path / f"{number}.npz"))
+        np.savez(files[-1], vertices=corpus.vertices(clip), fps=corpus.fps, template=clip.speaker)
+    texts = [read_lip_text(file, interpreter, corpus).text for file in files]
+    given = ["--model", str(folder), "--corpus", str(corpus.folder)]
+    assert main(["read", files[0], *given]) == 0
+    assert capsys.readouterr().out == f"{texts[0]}\n"
+    assert main(["read", *files, *given]) == 0
+    assert capsys.readouterr().out == "".join(f"{file}: {text}\n" for file, text in zip(files, texts, strict=True))
 
 
 def test_another_network_cannot_read(tmp_path: Path) -> None:

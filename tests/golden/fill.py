@@ -22,6 +22,7 @@ FOLDER = Path(__file__).parent
 # A right float32 implementation may be this many times as far from the reference as that is from itself in float64. Ten
 # times is typical; with other processors' kernels, which sum in other orders, twelve were seen.
 NOISE = 20
+RELATIVE = 1e-5
 
 
 def named_generator(name: str) -> np.random.Generator:
@@ -175,10 +176,13 @@ class Golden:
     def assert_close(
         self, name: str, actual: np.ndarray | torch.Tensor, *, atol: float | None = None, rtol: float = 0.0
     ) -> None:
-        """`actual` has the recorded shape and the recorded elements, within `atol + rtol * |recorded|`.
+        """`actual` has the recorded shape and the recorded elements, each within `atol + rtol * |recorded|`, and all
+        together within `RELATIVE` of their length.
 
         `atol` is `tolerance(name)` where it is not given: give it for what has no noise floor.
         """
         recorded = self[name]
+        found, known = np.asarray(recorded.of(actual), np.float64), np.asarray(recorded.value, np.float64)
         atol = self.tolerance(name) if atol is None else atol
-        np.testing.assert_allclose(recorded.of(actual), recorded.value, atol=atol, rtol=rtol, err_msg=name)
+        np.testing.assert_allclose(found, known, atol=atol, rtol=rtol, err_msg=name)
+        assert np.linalg.norm(found - known) <= RELATIVE * np.linalg.norm(known), name

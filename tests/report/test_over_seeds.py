@@ -82,3 +82,13 @@ def test_table() -> None:
 def test_percent_have_one_digit() -> None:
     rows = {"A": {"lrp": OverSeeds(83.26, 80.0, 90.0, (83.26,))}}
     assert seed_table(rows, ["lrp"], PROTOCOL).splitlines()[-1] == "| A | **83.3 [80.0, 90.0]** |"
+
+
+def test_differences_are_bold_if_their_interval_is_on_one_side_of_zero() -> None:
+    given = {"less": (-0.3, -0.1), "more": (0.1, 0.3), "unknown": (-0.2, 0.1)}
+    rows = {title: {"lse_d": OverSeeds(sum(ends) / 2, *ends, (0.0,))} for title, ends in given.items()}
+    assert seed_table(rows, ["lse_d"], PROTOCOL, differences=True).splitlines()[2:] == [
+        "| less | **-0.200 [-0.300, -0.100]** |",
+        "| more | **0.200 [0.100, 0.300]** |",
+        "| unknown | -0.050 [-0.200, 0.100] |",
+    ]

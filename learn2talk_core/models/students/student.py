@@ -44,10 +44,12 @@ class Student(nn.Module, ABC):
     Attributes:
         network: the name of its module, by which `load_student` finds it.
         has_styles: whether the style changes the motion.
+        not_streamed: why a network without `open_stream` has none; it completes "found …".
     """
 
     network: ClassVar[str]
     has_styles: ClassVar[bool] = True
+    not_streamed: ClassVar[str] = "one that needs the whole clip at once"
 
     @property
     @abstractmethod
@@ -130,12 +132,12 @@ class Student(nn.Module, ABC):
             memory: number of past frames that the network uses.
 
         Raises:
-            BadInput: the network needs the whole clip at once.
+            BadInput: the network cannot, see `not_streamed`.
         """
         raise BadInput(
             f"a stream of {self.network}",
             expected="a student that can animate speech while it arrives",
-            found="one that needs the whole clip at once",
+            found=self.not_streamed,
             fix="Use learn2talk animate, or another model.",
         )
 

@@ -44,7 +44,7 @@ class SelfTalkRecipe:
     lip_layers: int
     lip_hidden: int
     dropout: float
-    start: Literal["pca", "zeros"]  # initial weights of the last layer
+    start: Literal["pca", "zeros"]  # initial weights of the last layers of decoder and interpreter
     reconstruction_weight: float  # lambda 1 … 4 of Eq. 12
     velocity_weight: float
     latent_weight: float
@@ -52,7 +52,8 @@ class SelfTalkRecipe:
     vertex_stride: int
     steps: int
     batch: int  # clips, in each process
-    learning_rate: float  # of decoder and interpreter
+    learning_rate: float  # of the decoder
+    interpreter_learning_rate: float
     encoder_learning_rate: float  # of the trained layers of the speech encoder
     alignment: AudioAlignment = "time"  # of sound, frames and what the recogniser heard, see `SelfTalk`
     optimiser: Optimiser = "scaled"
@@ -71,11 +72,13 @@ class Target(NamedTuple):
         hidden: (n, H) its hidden states.
         positions: (n,) the motion frames, with fractions, at which it heard them.
         text: the units of its greedy text.
+        logits: (n, units) from which it was taken.
     """
 
     hidden: Tensor
     positions: Tensor
     text: Tensor
+    logits: Tensor
 
 
 def save_motion_prior(folder: str | Path, prior: str, corpus: Corpus) -> None:
@@ -140,6 +143,8 @@ def train_network(
     del sample
     encoder.freeze()
     heard = heard_texts(corpus, recogniser, clips)  # before the encoder moves, which may be the recogniser's too
+    if recipe.start == "pca":
+        start_interpreter(model, [*heard.values()])
     model.to(device := run_device())
     features = frozen_features(corpus, encoder, clips, recipe.alignment)
     clips = cut_to_features(clips, features, recipe.alignment)
@@ -147,7 +152,7 @@ def train_network(
         heard = stretched(heard, clips, corpus.fps, recipe.alignment)
     targets = {name: Target(*(sent(part, device) for part in target)) for name, target in heard.items()}
     # relative weights; as printed for Adam, whose epsilon makes their size matter
-    scale = 1.0 if recipe.optimiser == "adam" else 1 / recipe.reconstruction_weight
+    scale = 1.0 if recipe.optimiser == "adam" else 1 / (recipe.reconstruction_weight or recipe.velocity_weight or 1.0)
 
     def speak(chosen: Sequence[Clip]) -> BatchOutput:
         states = model.states(encoded(encoder, features, chosen), [clip.frames for clip in chosen])
@@ -157,8 +162,8 @@ def train_network(
         weights = recipe.latent_weight * scale, recipe.text_weight * scale
         return BatchOutput(states, [("latent", weights[0], latent), ("text", weights[1], text)])
 
-    groups: list[dict[str, Any]] = [
-        {"params": own_parameters(model), "peak": recipe.learning_rate},
+    groups = [
+        *own_groups(model, recipe),
         {"params": [p for p in encoder.parameters() if p.requires_grad], "peak": recipe.encoder_learning_rate},
     ]
     history = train_student(
@@ -173,9 +178,41 @@ def train_network(
     return model, history
 
 
-def own_parameters(model: SelfTalk) -> list[nn.Parameter]:
-    """The parameters of decoder and interpreter, without those of the speech encoder."""
-    return [p for name, p in model.named_parameters() if not name.startswith("audio_encoder.")]
+def own_groups(model: SelfTalk, recipe: SelfTalkRecipe) -> list[dict[str, Any]]:
+    """The parameters of decoder and interpreter with their learning rates.
+
+    Adam moves each weight of the interpreter's first layer alike, and its 3L inputs move together: its rate is divided
+    by √(3L), except with the optimiser `adam`. What is learnt is a feature of one unit of motion.
+    """
+    slower = 1.0 if recipe.optimiser == "adam" else model.lip_map.in_features**0.5
+    reading = [*model.lip_map.parameters(), *model.transformer.parameters(), *model.lm_head.parameters()]
+    kept = {id(p) for p in (*model.audio_encoder.parameters(), *reading)}
+    return [
+        {"params": [p for p in model.parameters() if id(p) not in kept], "peak": recipe.learning_rate},
+        {"params": [model.lip_map.weight], "peak": recipe.interpreter_learning_rate / slower},
+        {"params": reading[1:], "peak": recipe.interpreter_learning_rate},
+    ]
+
+
+@torch.no_grad()
+def start_interpreter(model: SelfTalk, targets: Sequence[Target]) -> None:
+    """Let the interpreter's features begin near the recogniser's mean hidden state, and turn them into text as the
+    recogniser does: W_text is the linear map that is nearest to what the recogniser makes of its hidden states.
+
+    From torch's initial weights CTC needs many more steps than ours until it prefers any unit to blank.
+    """
+    hidden, logits = (torch.cat([target[part] for target in targets]).double() for part in (0, 3))
+    mean, offset = hidden.mean(0), logits.mean(0)
+    hidden, logits = hidden - mean, logits - offset
+    square = hidden.T @ hidden
+    square.diagonal().add_(1e-3 * square.diagonal().mean())  # some directions of hidden states are constant
+    text_map = torch.linalg.solve(square, hidden.T @ logits)
+    model.lm_head.weight.copy_(text_map.T)
+    model.lm_head.bias.copy_(offset - mean @ text_map)
+    last = model.transformer.decoder.norm
+    assert isinstance(last, nn.LayerNorm)
+    last.bias.copy_(mean)
+    last.weight.fill_(0.3)
 
 
 def heard_texts(corpus: Corpus, recogniser: Listener, clips: Sequence[Clip]) -> dict[str, Target]:
@@ -184,7 +221,7 @@ def heard_texts(corpus: Corpus, recogniser: Listener, clips: Sequence[Clip]) -> 
     for clip in progress(clips, "recognising", unit="clip"):
         heard = recogniser.hear(corpus.audio(clip))
         text = torch.tensor(ctc_greedy(heard.logits.numpy()), dtype=torch.long)
-        targets[clip.id] = Target(heard.hidden, heard.times * corpus.fps, text)
+        targets[clip.id] = Target(heard.hidden, heard.times * corpus.fps, text, heard.logits)
     return targets
 
 

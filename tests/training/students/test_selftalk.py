@@ -17,14 +17,21 @@ from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.run.weights import frozen
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.student import ExtraTerm
-from learn2talk_core.training.students.selftalk import SelfTalkRecipe, consistency_losses, heard_texts, train_network
+from learn2talk_core.training.students.selftalk import (
+    SelfTalkRecipe,
+    consistency_losses,
+    heard_texts,
+    own_groups,
+    start_interpreter,
+    train_network,
+)
 from tests.toy import toy_corpus
 from tests.training.test_student import encoder, extra_terms
 
 RECIPE = SelfTalkRecipe(
     width=16, lip_heads=2, lip_layers=1, lip_hidden=32, dropout=0.0, start="pca",
     reconstruction_weight=1000.0, velocity_weight=1000.0, latent_weight=1e-3, text_weight=1e-4, vertex_stride=1,
-    steps=30, batch=3, learning_rate=5e-3, encoder_learning_rate=1e-3,
+    steps=30, batch=3, learning_rate=5e-3, interpreter_learning_rate=5e-3, encoder_learning_rate=1e-3,
 )  # fmt: skip
 UNITS = ("<pad>", "|", "a", "b", "c")
 
@@ -75,6 +82,48 @@ def test_all_four_losses_fall(corpus: Corpus, tmp_path: Path) -> None:
     )
 
 
+def test_the_interpreter_starts_with_the_recognisers_own_map(corpus: Corpus) -> None:
+    """Of a recogniser with a linear head W_text is this head, and its features begin near the mean hidden state."""
+    listener = recogniser()
+    targets = [*heard_texts(corpus, listener, corpus.split("train")).values()]
+    seed_torch(0)
+    model = SelfTalk(
+        9, 2, lip_count=4, units=UNITS, audio_encoder=encoder(), width=16, lip_width=listener.width, lip_heads=2,
+        lip_layers=1, lip_hidden=32, dropout=0.0,
+    )  # fmt: skip
+    start_interpreter(model, targets)
+    hidden = torch.cat([target.hidden for target in targets])
+    with torch.no_grad():
+        text = model.lm_head(hidden)
+        features, _ = model.read_lips([torch.randn(30, 4, 3)], [torch.arange(30.0)])
+    known = torch.cat([target.logits for target in targets])
+    assert float((text - known).square().mean()) < 1e-3 * float(known.var(dim=0).mean())
+    assert (features[0] - hidden.mean(0)).square().mean().sqrt() == pytest.approx(0.3, abs=0.02)
+
+
+@pytest.mark.parametrize(("optimiser", "slower"), [("scaled", 12**0.5), ("adam", 1.0)])
+def test_every_parameter_has_one_learning_rate(corpus: Corpus, optimiser: str, slower: float) -> None:
+    model = SelfTalk(
+        9, 2, lip_count=4, units=UNITS, audio_encoder=encoder(), width=16, lip_width=16, lip_heads=2, lip_layers=1,
+        lip_hidden=32,
+    )  # fmt: skip
+    rates = {"learning_rate": 3.0, "interpreter_learning_rate": 2.0}
+    recipe = dataclasses.replace(RECIPE, **rates, optimiser=optimiser)  # type: ignore[arg-type]
+    peaks = {id(p): group["peak"] for group in own_groups(model, recipe) for p in group["params"]}
+    assert len(peaks) == sum(len(group["params"]) for group in own_groups(model, recipe))
+    for name, parameter in model.named_parameters():
+        reading = name.startswith(("lip_map", "transformer.", "lm_head"))
+        expected = None if name.startswith("audio_encoder") else 2.0 if reading else 3.0
+        assert peaks.get(id(parameter)) == (2.0 / slower if name == "lip_map.weight" else expected), name
+
+
+def test_without_a_reconstruction_loss(corpus: Corpus, tmp_path: Path) -> None:
+    _, history = fit(corpus, tmp_path / "a", dataclasses.replace(RECIPE, reconstruction_weight=0.0, steps=2))
+    assert history[1]["loss"] == pytest.approx(
+        history[1]["velocity"] + 1e-6 * history[1]["latent"] + 1e-7 * history[1]["text"], rel=1e-5
+    )
+
+
 def test_without_the_diagram_only_the_animator_is_trained(corpus: Corpus, tmp_path: Path) -> None:
     recipe = dataclasses.replace(RECIPE, latent_weight=0.0, text_weight=0.0, velocity_weight=0.0, steps=3)
     _, history = fit(corpus, tmp_path / "a", recipe)
@@ -96,7 +145,13 @@ def test_the_alignment_of_its_own_code(
 
     monkeypatch.setattr("learn2talk_core.training.students.selftalk.consistency_losses", spy)
     recipe = dataclasses.replace(
-        RECIPE, alignment=alignment, steps=1, batch=2, learning_rate=0.0, encoder_learning_rate=0.0
+        RECIPE,
+        alignment=alignment,
+        steps=1,
+        batch=2,
+        learning_rate=0.0,
+        interpreter_learning_rate=0.0,
+        encoder_learning_rate=0.0,
     )
     whole = {clip.id: clip for clip in corpus.split("train")}
     with Scratch(tmp_path / "a") as scratch:

@@ -371,6 +371,7 @@ class MeshTalk(Student):
 
     network = "meshtalk"
     has_styles = False
+    not_streamed = "one that computes all vertices, not a few numbers per frame"
     masks: Tensor
 
     def __init__(
