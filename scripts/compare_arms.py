@@ -36,6 +36,7 @@ ABLATIONS: dict[str, dict[str, dict[str, float]]] = {
         "without latent loss": {"latent_weight": 0.0},
         "without text loss": {"text_weight": 0.0},
         "without commutative diagram": {"latent_weight": 0.0, "text_weight": 0.0},
+        "with the weights as printed": {"latent_weight": 0.001, "text_weight": 0.0001},
     },
     "meshtalk": {"without smoothing": {"smoothing": False}},
 }
@@ -49,7 +50,7 @@ CLIPS = 2400  # drawn in a training: 300 steps of 8
 SEEDS = (0, 1, 2)
 # Computing minutes of one thread, to say how long it will take: of an arm of `CLIPS` clips with its prior, of what
 # Learn2Talk's two losses add, and of predicting and judging; measured with seed 0, see docs/comparison.md.
-MINUTES = {"faceformer": 2.0, "selftalk": 7.5, "codetalker": 8.6, "voca": 1.8, "meshtalk": 28.0}
+MINUTES = {"faceformer": 2.0, "selftalk": 6.0, "codetalker": 8.6, "voca": 1.8, "meshtalk": 28.0}
 MINUTES_TAUGHT, MINUTES_JUDGING = 2.5, 2.0
 MADE_BY = "python -m scripts.compare"
 

@@ -77,9 +77,9 @@ RECIPE_ROWS = {
         "d = {width}, interpreter as wide as the recogniser with {lip_layers} + {lip_layers} layers, phonemes (unless "
         "`networks.selftalk` names a recogniser of letters) in evaluation mode, dropout {dropout:g}, {steps} steps, "
         "{learning_rate:g}, the interpreter {interpreter_learning_rate:g}, which begins with the recogniser's map from "
-        "features to text; the weights of its four losses as printed",
+        "features to text; latent and text loss a tenth of the printed weights",
         "letters would need a recogniser of letters; dropout and masking disturb its targets; CTC would not begin "
-        "to learn in so few steps",
+        "to learn in so few steps; with the printed weights lips move by a code that only the interpreter can read",
     ),
     "codetalker": (
         "codec and decoder 1024 wide, 6 layers, 256 codes from uniform, 200 and 100 epochs, 1e-4; first token without "

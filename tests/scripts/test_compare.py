@@ -65,7 +65,7 @@ def test_it_trains_judges_and_writes_the_page(
 ) -> None:
     assert run(monkeypatch, "--seeds", "0") == 0
     said = capsys.readouterr().out
-    assert "compare: 0 of 48 trainings are finished, 5 are to do: about" in said
+    assert "compare: 0 of 51 trainings are finished, 5 are to do: about" in said
     assert re.search(r"compare: 5 of 5, .*; \d+ minutes passed, about 0 left", said)
     assert run(monkeypatch, "--seeds", "1") == 0  # another part
     text = Path("docs/comparison.md").read_text()
@@ -104,7 +104,7 @@ def test_it_trains_judges_and_writes_the_page(
     params = Path("params.yaml")
     params.write_text(params.read_text().replace("velocity: 10.0", "velocity: 5.0"))
     assert run(monkeypatch, "--seeds", "0", "--plan") == 0
-    assert "compare: 6 of 48 trainings are finished, 2 are to do" in capsys.readouterr().out
+    assert "compare: 6 of 51 trainings are finished, 2 are to do" in capsys.readouterr().out
     assert run(monkeypatch, "--page") == 0
     assert "| VOCA | " not in Path("docs/comparison.md").read_text()
 
