@@ -33,6 +33,7 @@ $(READY): requirements.lock pyproject.toml
 	touch $(READY)
 
 repro: $(READY)
+	$(IN) python -m scripts.check_networks
 	$(IN) dvc repro
 	@$(IN) learn2talk results
 

@@ -3,6 +3,7 @@
 They are imported by name, so that the stage of one network does not depend on the code of the others (dvc.yaml).
 """
 
+from collections.abc import Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,29 @@ def training_of(network: str, key: str) -> Any:
         network: such as "faceformer".
         key: the parameter that names it, for the message.
     """
+    refuse_unknown(network, key)
+    return import_module(f"learn2talk_core.training.students.{network}")
+
+
+def refuse_unknown(network: str, key: str) -> None:
+    """Refuse a name that is no network; `key` is the parameter that has it."""
     if network not in network_names():
         known = ", ".join(network_names())
         raise BadInput(f"params.yaml: {key}", expected=f"one of {known}", found=network, fix="Choose one of them.")
-    return import_module(f"learn2talk_core.training.students.{network}")
+
+
+def check_networks(params: Mapping[str, Any]) -> None:
+    """Refuse unknown networks in params.yaml, and students whose network is not among `networks`."""
+    networks = params.get("networks") or {}
+    for name in networks:
+        refuse_unknown(name, "networks")
+    for group in ("students", "taught_students"):
+        for student, entry in (params.get(group) or {}).items():
+            network, key = entry["network"], f"{group}.{student}.network"
+            refuse_unknown(network, key)
+            if network not in networks:
+                expected, fix = "a network that is among networks", f"Add `{network}: weights/none` to networks."
+                raise BadInput(f"params.yaml: {key}", expected=expected, found=network, fix=fix)
 
 
 def motion_prior_of(network: str, training: Any, corpus: Any, folder: str | None = None) -> dict[str, Any]:

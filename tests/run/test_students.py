@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 
+from learn2talk_core.run.config import read_yaml
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.networks import network_names, training_of
+from learn2talk_core.run.networks import check_networks, network_names, training_of
 from learn2talk_core.run.students import PlainStudent, TaughtStudent, student_names, student_pairs
 
 OWN = {"faceformer": PlainStudent("faceformer", None), "other": PlainStudent("selftalk", None)}
@@ -34,3 +37,24 @@ def test_networks_are_found_by_name() -> None:
         BadInput, match=r"params\.yaml: students\.x\.network: expected one of .*faceformer.*, found gan"
     ):
         training_of("gan", "students.x.network")
+
+
+@pytest.mark.parametrize(
+    ("group", "entry", "said"),
+    [
+        ("networks", {"vocca": "weights/none"}, r"networks: expected one of codetalker, faceformer, .*found vocca"),
+        ("students", {"a": {"network": "gan"}}, r"students\.a\.network: expected one of codetalker, .*found gan"),
+        (
+            "taught_students",
+            {"a": {"network": "voca"}},
+            r"taught_students\.a\.network: expected a network that is among networks, found voca\. Add `voca: weights",
+        ),
+    ],
+)
+def test_names_are_checked_before_dvc_looks_for_files(group: str, entry: dict, said: str) -> None:
+    params = read_yaml(Path(__file__).parents[2] / "params.yaml")
+    check_networks(params)
+    check_networks({})
+    params[group] |= entry
+    with pytest.raises(BadInput, match=said):
+        check_networks(params)
