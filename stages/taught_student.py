@@ -23,6 +23,7 @@ from learn2talk_core.training.student_terms import extra_terms
 
 CORPUS, ENCODER, OUT = paths.CORPUS, paths.SPEECH_ENCODER, paths.STUDENTS
 SYNCNET3D, LIPREADER, TEACHER = f"{paths.SYNCNET3D}/loss", f"{paths.LIPREADER}/loss", paths.TEACHER_FEATURES
+OTHER_LAMBDAS = ("lambda_closure", "lambda_phoneme")  # noted with the model if they are not 0
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,7 @@ def main(params: Params, name: str) -> str:
             save_student(
                 folder, model, fps=corpus.fps, speakers=corpus.train_speakers, recipe=corpus.recipe,
                 lambda1=params.lambda1, lambda2=params.lambda2, balance=params.balance,
+                **{name: weight for name in OTHER_LAMBDAS if (weight := getattr(params, name))},
             )  # fmt: skip
         write_curve(history, f"{paths.CURVES}/students/{name}.csv")
         write_json(f"{paths.METRICS}/students/{name}.json", {"network": network, "parameters": parameter_count(model)})
