@@ -64,6 +64,7 @@ rate that is halved on VOCASET; VOCA: Adam, 64 pairs of frames; MeshTalk: Adam, 
 end); the losses on every {vertex_stride}-th vertex, from a random first one, which is unbiased; the speech encoder of
 `params.yaml`, whose convolutions and first layers stay (the papers: wav2vec 2.0, base or large), because it is small
 enough for a CPU."""
+MARKERS = "o^vxsDP*"  # of the rows of a network, in their order
 # Network → its paper and code; here; why, besides what is different for all. Fields in braces are of its recipe.
 RECIPE_ROWS = {
     "faceformer": (
@@ -293,7 +294,8 @@ def lip_sync_against_error(results: Results) -> Figure:
             lve, lse = values["lve_mm"], values["lse_d"]
             if not (isinstance(lve, OverSeeds) and isinstance(lse, OverSeeds)):
                 continue
-            marker = "o" if not arm.variant else "^" if arm.lambda1 or arm.lambda2 else "x"
+            variants = [other.variant for other in results if other.network == arm.network]
+            marker = MARKERS[variants.index(arm.variant)]
             colour = PALETTE[networks.index(arm.network) % len(PALETTE)]
             axes.plot(lve.seeds, lse.seeds, marker, color=colour, alpha=0.4, linestyle="none")
             axes.plot(lve.mean, lse.mean, marker, color=colour, markersize=9, linestyle="none", label=arm.title)
