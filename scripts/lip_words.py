@@ -23,7 +23,7 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.paths import CORPUS, STUDENTS
 from learn2talk_core.run.program import run_program
 
-DEFAULT = ("shop=SH AA P", "move=M UW V", "cheap=CH IY P")  # the most frequent ones of the embedded corpus
+DEFAULT = ("shop=SH AA P", "move=M UW V", "cheap=CH IY P")  # frequent in the embedded corpus
 
 
 def main(words: Sequence[str] | None = None) -> int:

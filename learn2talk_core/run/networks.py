@@ -38,12 +38,18 @@ def refuse_unknown(network: str, key: str) -> None:
 
 
 def check_networks(params: Mapping[str, Any]) -> None:
-    """Refuse unknown networks in params.yaml, and students whose network is not among `networks`."""
-    networks = params.get("networks") or {}
+    """Refuse unknown networks in params.yaml, and students whose network is not among `networks`. What is malformed is
+    left to the stages, which refuse it by name."""
+    networks, *students = (
+        found if isinstance(found := params.get(group), dict) else {}
+        for group in ("networks", "students", "taught_students")
+    )
     for name in networks:
         refuse_unknown(name, "networks")
-    for group in ("students", "taught_students"):
-        for student, entry in (params.get(group) or {}).items():
+    for group, entries in zip(("students", "taught_students"), students, strict=True):
+        for student, entry in entries.items():
+            if not isinstance(entry, dict) or "network" not in entry:
+                continue
             network, key = entry["network"], f"{group}.{student}.network"
             refuse_unknown(network, key)
             if network not in networks:

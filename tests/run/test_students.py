@@ -54,7 +54,8 @@ def test_networks_are_found_by_name() -> None:
 def test_names_are_checked_before_dvc_looks_for_files(group: str, entry: dict, said: str) -> None:
     params = read_yaml(Path(__file__).parents[2] / "params.yaml")
     check_networks(params)
-    check_networks({})
+    for malformed in ({}, {"networks": 3, "students": None}, {"students": {"a": 3, "b": {}}}):
+        check_networks(malformed)
     params[group] |= entry
     with pytest.raises(BadInput, match=said):
         check_networks(params)
