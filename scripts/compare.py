@@ -11,8 +11,10 @@ draws `--clips` training clips: with equal batches the same clips in the same or
 chosen by a test set: `python -m scripts.sweep --vary` tunes on validation.
 
 It can be run in parts: `--networks` and `--seeds` say what to train now. A finished training is never repeated unless
-parameters, corpus, experts or judges have changed; a killed one resumes. The document is written from all that is
-finished in `--out`, whichever call made it, and says what is missing.
+parameters, corpus, experts or judges have changed; a killed one resumes. The scores of each are a file in
+`docs/comparison`, which belongs to the document; its student and its motion are in `--out` (3 GB for all), so that
+`learn2talk animate speech.wav --model out/compare/voca-seed0/student` works. The document is written from all scores
+that are there, whichever call made them, and says what is missing.
 """
 
 import argparse
@@ -48,11 +50,11 @@ from stages import taught_student as stage
 
 def compare(networks: Sequence[str], seeds: Sequence[int], clips: int, out: Path, docs: Path, jobs: int, *,
             plan_only: bool, page_only: bool) -> None:  # fmt: skip
-    """Train what is missing of `networks` with `seeds`, then write the document from all that is finished in `out`."""
+    """Train what is missing of `networks` with `seeds`, then write the document from all that is finished in `docs`."""
     whole = plan(network_names(), sorted({*SEEDS, *seeds}), clips)
     asked = [job for job in whole if job.arm.network in networks and job.seed in seeds]
-    left = [job for job in asked if finished(job, out) is None]
-    print(f"compare: {sum(finished(job, out) is not None for job in whole)} of {len(whole)} trainings are finished, "
+    left = [job for job in asked if finished(job, docs) is None]
+    print(f"compare: {sum(finished(job, docs) is not None for job in whole)} of {len(whole)} trainings are finished, "
           f"{len(left)} are to do: about {sum(map(minutes, trained_alike(left))):.0f} minutes of computing, {jobs} at "
           "a time", flush=True)  # fmt: skip
     if plan_only:
@@ -60,25 +62,25 @@ def compare(networks: Sequence[str], seeds: Sequence[int], clips: int, out: Path
             print(f"{job.arm.title}, seed {job.seed}: about {minutes([job]):.0f} min")
         return
     if not page_only:
-        train(asked, out, jobs)
+        train(asked, out, docs, jobs)
     results: dict[Arm, dict[int, Result]] = {}
     missing = []
     for job in sorted(whole, key=lambda job: job.seed):
-        if (result := finished(job, out)) is None:
+        if (result := finished(job, docs)) is None:
             missing.append(job)
         else:
             results.setdefault(job.arm, {})[job.seed] = result
     if not results:
-        raise BadInput(out, expected="a finished training", found="none", fix="Leave out --page.")
+        raise BadInput(docs / "comparison", expected="a finished training", found="none", fix="Leave out --page.")
     results = {job.arm: results[job.arm] for job in whole if job.arm in results}  # in the order of the rows
     corpus = open_corpus(stage.CORPUS)
-    write_comparison(docs, results, missing, judged_references(corpus, out), corpus, out, clips)
+    write_comparison(docs, results, missing, judged_references(corpus, docs), corpus, out, clips)
     print(f"{docs / 'comparison.md'}: {len(results)} rows, {len(missing)} trainings missing")
 
 
-def train(asked: Sequence[Job], out: Path, jobs: int) -> None:
+def train(asked: Sequence[Job], out: Path, docs: Path, jobs: int) -> None:
     """Run what is not finished of `asked`, `jobs` at a time, and say after each how long the rest will take."""
-    groups = [group for group in trained_alike(asked) if any(finished(job, out) is None for job in group)]
+    groups = [group for group in trained_alike(asked) if any(finished(job, docs) is None for job in group)]
     left = [job for group in groups for job in group]
     began, commit, done, total = time.monotonic(), current_commit(), 0.0, sum(map(minutes, groups))
     first = {(job.arm.network, job.seed): job for job in left}  # priors first: arms would wait for each other's
@@ -87,16 +89,16 @@ def train(asked: Sequence[Job], out: Path, jobs: int) -> None:
     )
     run = worker_processes(jobs, batch_size=1, return_as="generator_unordered")
     number = 0
-    for group in run(delayed(run_named)(group, out, commit) for group in groups):
+    for group in run(delayed(run_named)(group, out, docs, commit) for group in groups):
         number, done = number + len(group), done + minutes(group)
         passed = (time.monotonic() - began) / 60
         print(f"compare: {number} of {len(left)}, {group[-1].arm.title}, seed {group[-1].seed}; {passed:.0f} minutes "
               f"passed, about {passed * (total - done) / done:.0f} left", flush=True)  # fmt: skip
 
 
-def run_named(group: Sequence[Job], out: Path, commit: str) -> Sequence[Job]:
+def run_named(group: Sequence[Job], out: Path, docs: Path, commit: str) -> Sequence[Job]:
     """`run_arms` in a process of its own; its results are in their folders."""
-    run_arms(group, out, commit)
+    run_arms(group, out, docs, commit)
     return group
 
 
@@ -105,8 +107,10 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=list(network_names()), help="default: %(default)s")
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, help="default: %(default)s")
     parser.add_argument("--clips", type=int, default=CLIPS, help="clips drawn in training (default: %(default)s)")
-    parser.add_argument("--out", type=Path, default=Path("out/compare"), help="default: %(default)s")
-    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of comparison.md (default: docs)")
+    parser.add_argument("--out", type=Path, default=Path("out/compare"), help="folder of the students (default: "
+                        "%(default)s)")  # fmt: skip
+    parser.add_argument("--docs", type=Path, default=Path("docs"), help="folder of comparison.md and of the scores in "
+                        "comparison/ (default: %(default)s)")  # fmt: skip
     parser.add_argument("--jobs", type=int, default=2, help="trainings at the same time, one thread each (default: 2)")
     parser.add_argument("--plan", action="store_true", help="only say what is to be trained")
     parser.add_argument("--page", action="store_true", help="only write the document from what is finished")

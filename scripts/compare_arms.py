@@ -16,10 +16,10 @@ import torch
 from learn2talk_core.corpus.format import Corpus, open_corpus
 from learn2talk_core.evaluation.judge import judge_clip, mean_motion, open_judging, summarise
 from learn2talk_core.evaluation.predict import Studio, predict_clip, write_motions
-from learn2talk_core.models.students.student import Student
+from learn2talk_core.models.students.student import Student, save_student
 from learn2talk_core.report.names import row_title
 from learn2talk_core.run.config import load_params
-from learn2talk_core.run.files import read_json, write_json
+from learn2talk_core.run.files import read_json, whole_folder, write_json
 from learn2talk_core.run.networks import training_of
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.weights import frozen, parameter_count
@@ -96,7 +96,12 @@ class Job(NamedTuple):
     key: str
 
     def folder(self, out: Path) -> Path:
+        """Its student and its motion of the tests, in the folder `out`."""
         return out / f"{self.arm.name}-seed{self.seed}"
+
+    def result(self, docs: Path) -> Path:
+        """The file of its costs and scores, in the folder `docs`."""
+        return docs / "comparison" / f"{self.arm.name}-seed{self.seed}.json"
 
 
 def arms_of(networks: Sequence[str], lambda1: float, lambda2: float) -> list[Arm]:
@@ -165,17 +170,20 @@ def minutes(group: Sequence[Job]) -> float:
     return training + len(group) * MINUTES_JUDGING
 
 
-def finished(job: Job, out: Path) -> Result | None:
+def finished(job: Job, docs: Path) -> Result | None:
     """The result of an arm; None if it is not finished, or was made from other parameters or inputs."""
-    file = job.folder(out) / "result.json"
+    file = job.result(docs)
     result = read_json(file, made_by=MADE_BY) if file.is_file() else {}
     return result if result.get("key") == job.key else None
 
 
-def run_arms(group: Sequence[Job], out: Path, commit: str) -> list[Result]:
-    """Train the network of a group of `trained_alike`, then predict and judge each of its arms that is not finished;
-    returns for each its costs and one row of scores per test clip."""
-    left = [job for job in group if finished(job, out) is None]
+def run_arms(group: Sequence[Job], out: Path, docs: Path, commit: str) -> list[Result]:
+    """Train the network of a group of `trained_alike`, then predict and judge each of its arms that is not finished.
+
+    Students and motion are written into folders in `out`. The results, also written into `docs`, are for each arm its
+    costs and one row of scores per test clip.
+    """
+    left = [job for job in group if finished(job, docs) is None]
     if left:
         torch.set_num_threads(1)
         # of the first arm of the group, finished or not: a killed training is found again
@@ -200,10 +208,15 @@ def run_arms(group: Sequence[Job], out: Path, commit: str) -> list[Result]:
             for job in left:
                 for name in PREDICTS_ONLY & vars(job.recipe).keys():
                     setattr(model, name, getattr(job.recipe, name))
+                with whole_folder(job.folder(out) / "student") as folder:
+                    save_student(
+                        folder, model, fps=corpus.fps, speakers=corpus.train_speakers, recipe=corpus.recipe,
+                        lambda1=arm.lambda1, lambda2=arm.lambda2, balance=params.balance, changes=dict(arm.changes),
+                    )  # fmt: skip
                 scores = judge_arm(model, corpus, job.folder(out))
-                write_json(job.folder(out) / "result.json", {"key": job.key, **costs, **scores})
+                write_json(job.result(docs), {"key": job.key, **costs, **scores})
             scratch.remove()
-    return [read_json(job.folder(out) / "result.json", made_by=MADE_BY) for job in group]
+    return [read_json(job.result(docs), made_by=MADE_BY) for job in group]
 
 
 def judge_arm(model: Student, corpus: Corpus, folder: Path) -> Result:
@@ -240,18 +253,20 @@ def prediction_seconds(model: Student, corpus: Corpus) -> float:
     return min(times) / (clip.frames / corpus.fps)
 
 
-def judged_references(corpus: Corpus, out: Path) -> dict[str, list[dict[str, Any]]]:
+def judged_references(corpus: Corpus, docs: Path) -> dict[str, list[dict[str, Any]]]:
     """The scores of the true motion and of faces that do not move, by test: one row per clip and reference."""
     threshold = load_params(evaluate.Params, "evaluate").lrp_threshold_mm
     decisive = [threshold, *map(content, (stage.CORPUS, *evaluate.JUDGES))]
-    file = out / f"references-{hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]}.json"
-    if not file.is_file():
+    key = hashlib.sha256(json.dumps(decisive).encode()).hexdigest()[:16]
+    file = docs / "comparison" / "references.json"
+    if not file.is_file() or read_json(file, made_by=MADE_BY)["key"] != key:
         judging, spoken = open_judging(stage.CORPUS, {}, evaluate.JUDGES), corpus.split("test_seen", "test_unseen")
         each = partial(judge_clip, judging, lrp_threshold_mm=threshold, rest=mean_motion(corpus))
         found = [row for clip in progress(spoken, "references", unit="clip") for row in each(clip.id).rows]
         tests = {test: summarise(corpus, f"test_{test}", found, [], lambda _: [], seed=0).clips for test in TESTS}
-        write_json(file, tests)
-    return read_json(file, made_by=MADE_BY)
+        write_json(file, {"key": key, "clips": tests})
+    references: dict[str, list[dict[str, Any]]] = read_json(file, made_by=MADE_BY)["clips"]
+    return references
 
 
 def current_commit() -> str:

@@ -308,10 +308,11 @@ def write_side_by_side(path: Path, results: Results, corpus: Corpus, out: Path) 
     """A video of the networks as in their papers and of Learn2Talk, on the first clips of the tests; each with its
     first finished seed."""
     shown = {arm: min(own) for arm, own in results.items() if not arm.variant or arm.network == "faceformer"}
-    predicted = {
-        arm.title.partition(" (")[0]: open_predictions(out / f"{arm.name}-seed{seed}" / "predicted", corpus)
-        for arm, seed in shown.items()
-    }
+    folders = {arm: out / f"{arm.name}-seed{seed}" / "predicted" for arm, seed in shown.items()}
+    if absent := [str(folder) for folder in folders.values() if not folder.is_dir()]:
+        print(f"{path} is not written: there is no motion in {', '.join(absent)}")
+        return
+    predicted = {arm.title.partition(" (")[0]: open_predictions(folder, corpus) for arm, folder in folders.items()}
     examples = []
     for test in TESTS:
         rows = {

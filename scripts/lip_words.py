@@ -44,10 +44,16 @@ def main(words: Sequence[str] | None = None) -> int:
         for model, words in zip(models, found, strict=True):
             counts = ", ".join(f"{word} {len(parts)} times" for word, parts in words.items())
             print(f"{model}: {100 * told_apart(words):.0f} % of the points are next to their own word ({counts})")
-        save_png(arguments.out, picture([Path(model).name for model in models], found))
+        save_png(arguments.out, picture([title(model) for model in models], found))
         return 0
 
     return run_program("lip_words", work)
+
+
+def title(model: str) -> str:
+    """The folder of a model, or the one above it, if all are called “student”, as those of `scripts.compare`."""
+    folder = Path(model)
+    return folder.parent.name if folder.name == "student" else folder.name
 
 
 def spelling(text: str) -> tuple[str, list[str]]:
@@ -98,7 +104,7 @@ def picture(names: Sequence[str], found: Sequence[dict[str, list[LipFeatures]]])
             count = sum(len(part.features) for part in parts)
             axis.scatter(*flat[begin : begin + count].T, s=8, label=word)
             begin += count
-        axis.set_title(name)
+        axis.set_title(name, fontsize="small")
         axis.set_xticks([])
         axis.set_yticks([])
         axis.legend()

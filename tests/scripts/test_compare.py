@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from ruamel.yaml import YAML
 
 from learn2talk_core.models.lipreader import LipReader, with_head
 from learn2talk_core.models.speech_encoders.loading import save_speech_encoder
+from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.syncnet3d import config
 from learn2talk_core.report.over_seeds import OverSeeds
 from learn2talk_core.run.weights import save_weights
@@ -57,7 +59,7 @@ def run(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
 
 
 def result(name: str, seed: int = 0) -> dict:
-    return json.loads(Path(f"out/compare/{name}-seed{seed}/result.json").read_text())
+    return json.loads(Path(f"docs/comparison/{name}-seed{seed}.json").read_text())
 
 
 def test_it_trains_judges_and_writes_the_page(
@@ -96,6 +98,9 @@ def test_it_trains_judges_and_writes_the_page(
     assert "styles" not in smooth["rows"]["unseen"]["student"]  # predicted once: it has no styles
 
     check_differences()
+    for name, smoothing in (("meshtalk", True), ("meshtalk-without-smoothing", False)):
+        trained, _ = load_student(f"out/compare/{name}-seed1/student", made_by="the test")
+        assert trained.smoothing is smoothing
     # what is finished is not made again, unless what decides it has changed
     monkeypatch.setattr(compare_arms.stage, "train_taught_student", None)
     assert run(monkeypatch, "--seeds", "0", "1") == 0
@@ -105,7 +110,12 @@ def test_it_trains_judges_and_writes_the_page(
     params.write_text(params.read_text().replace("velocity: 10.0", "velocity: 5.0"))
     assert run(monkeypatch, "--seeds", "0", "--plan") == 0
     assert "compare: 6 of 51 trainings are finished, 2 are to do" in capsys.readouterr().out
+    shown = Path("docs/comparison.mp4").read_bytes()
+    shutil.rmtree("out/compare/meshtalk-seed0/predicted")
     assert run(monkeypatch, "--page") == 0
+    said = capsys.readouterr().out
+    assert "docs/comparison.mp4 is not written: there is no motion in out/compare/meshtalk-seed0/predicted\n" in said
+    assert Path("docs/comparison.mp4").read_bytes() == shown
     assert "| VOCA | " not in Path("docs/comparison.md").read_text()
 
 
@@ -113,7 +123,7 @@ def check_differences() -> None:
     """A change is the difference of the two rows' means, over all seeds and in each."""
     results: dict[compare_arms.Arm, dict[int, dict]] = {}
     for job in compare_arms.plan(["voca"], [0, 1], 6):
-        found = compare_arms.finished(job, Path("out/compare"))
+        found = compare_arms.finished(job, Path("docs"))
         assert found is not None
         results.setdefault(job.arm, {})[job.seed] = found
     plain, taught = (compare_page.values_of(own, "seen") for own in results.values())
@@ -141,15 +151,15 @@ def test_a_killed_training_goes_on_and_counts_all_of_its_time(project: Path, mon
 
     monkeypatch.setattr(student, "update", update)
     with pytest.raises(KeyboardInterrupt):
-        compare_arms.run_arms([whole], Path("out/a"), "a")
+        compare_arms.run_arms([whole], Path("out/a"), Path("docs/a"), "a")
     (checkpoint,) = Path(".scratch").glob("compare-voca-0-*/checkpoint.pt")
     saved = torch.load(checkpoint, weights_only=True)
     assert len(saved["history"]) == 1
     monkeypatch.setattr(student, "update", real)
     saved["seconds"] += 1000
     torch.save(saved, checkpoint)
-    (resumed,) = compare_arms.run_arms([whole], Path("out/a"), "a")
-    (straight,) = compare_arms.run_arms([whole], Path("out/b"), "a")
+    (resumed,) = compare_arms.run_arms([whole], Path("out/a"), Path("docs/a"), "a")
+    (straight,) = compare_arms.run_arms([whole], Path("out/b"), Path("docs/b"), "a")
     assert resumed["clips"] == straight["clips"]
     assert 1000 < resumed["training_seconds"] < 1000 + 10 * straight["training_seconds"] + 10
     assert not checkpoint.exists()
@@ -207,9 +217,9 @@ def test_a_kill_between_two_arms_of_one_training_does_not_train_again(
 
     monkeypatch.setattr(compare_arms, "judge_arm", judge)
     with pytest.raises(KeyboardInterrupt):
-        compare_arms.run_arms(group, Path("out/a"), "a")
+        compare_arms.run_arms(group, Path("out/a"), Path("docs/a"), "a")
     monkeypatch.setattr(compare_arms, "judge_arm", real)
     monkeypatch.setattr(student, "update", None)  # no step is made
-    smooth, raw = compare_arms.run_arms(group, Path("out/a"), "a")
+    smooth, raw = compare_arms.run_arms(group, Path("out/a"), Path("docs/a"), "a")
     assert smooth["final"] == raw["final"]
     assert smooth["rows"] != raw["rows"]
