@@ -14,6 +14,7 @@ import torch
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
 from learn2talk_core.run.config import load_params
+from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json, whole_folder, write_json
 from learn2talk_core.run.networks import training_of
 from learn2talk_core.run.paths import CORPUS, NOTHING, SPEECH_ENCODER, is_nothing
@@ -52,6 +53,8 @@ class CountedScratch(Scratch):
 @cache
 def content(path: str) -> str:
     """`fingerprint`, once per path."""
+    if not Path(path).exists():
+        raise BadInput(path, expected="an output of the pipeline", found="nothing", fix="Run dvc repro first.")
     return fingerprint(path)
 
 

@@ -165,6 +165,15 @@ def test_a_killed_training_goes_on_and_counts_all_of_its_time(project: Path, mon
     assert not checkpoint.exists()
 
 
+def test_it_needs_the_experts_of_the_pipeline(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree("data/models/syncnet3d/metric")
+    assert run(monkeypatch, "--plan") != 0
+    said = capsys.readouterr().err
+    assert "data/models/syncnet3d/metric: expected an output of the pipeline, found nothing. Run dvc repro" in said
+
+
 def test_epochs_of_a_preset_do_not_change_the_budget(project: Path) -> None:
     params = Path("params.yaml")
     params.write_text(params.read_text().replace("epochs: null", "epochs: 100").replace("epochs:\n", "epochs: 100\n"))

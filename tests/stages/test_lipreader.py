@@ -8,5 +8,5 @@ from stages.lipreader import demand_whole_blocks
 
 def test_widths_that_end_the_program_on_some_processors_are_refused() -> None:
     demand_whole_blocks(24)
-    with pytest.raises(BadInput, match="params.yaml: lipreader.network.width: expected a multiple of 8, found 12"):
+    with pytest.raises(BadInput, match=r"params\.yaml: lipreader\.network\.width: expected a multiple of 8, found 12"):
         demand_whole_blocks(12)
