@@ -32,8 +32,10 @@ def add(subparsers: Subparsers) -> None:
     record = inner.add_parser("record", help="render our own head from many cameras, with true parameters")
     record.add_argument("-o", "--out", required=True, help="folder for the pictures")
     record.add_argument("--cameras", type=int, default=16, help="training cameras (default: %(default)s)")
-    record.add_argument("--close", type=int, default=10, help="training cameras at the mouth (default: %(default)s)")
-    record.add_argument("--expressions", type=int, default=64, help="training expressions (default: %(default)s)")
+    record.add_argument("--close", type=int, default=4, help="training cameras at the mouth (default: %(default)s)")
+    record.add_argument("--every", type=int, default=3, help="an expression is seen by one in so many of the other "
+                        "training cameras (default: %(default)s)")  # fmt: skip
+    record.add_argument("--expressions", type=int, default=192, help="training expressions (default: %(default)s)")
     record.add_argument("--size", type=int, default=256, help="height and width in pixels (default: %(default)s)")
     record.add_argument("--seed", type=int, default=0, help="random seed: another person (default: %(default)s)")
 
@@ -82,12 +84,12 @@ def _record(arguments: argparse.Namespace) -> int:
     from learn2talk_core.avatar.own_head import RECORDED, HeadSession, record_head
     from learn2talk_core.run.own_folder import check_own
 
-    for name, least in (("cameras", 2), ("close", 0), ("expressions", 2), ("size", 32)):
+    for name, least in (("cameras", 2), ("close", 0), ("every", 1), ("expressions", 2), ("size", 32)):
         _at_least(f"--{name}", getattr(arguments, name), least)
     check_own(arguments.out, RECORDED)
     session = HeadSession(
-        cameras=arguments.cameras, close=arguments.close, expressions=arguments.expressions, size=arguments.size,
-        seed=arguments.seed,
+        cameras=arguments.cameras, close=arguments.close, every=arguments.every, expressions=arguments.expressions,
+        size=arguments.size, seed=arguments.seed,
     )  # fmt: skip
     print(f"{arguments.out}: {record_head(arguments.out, session)} pictures")
     return 0

@@ -277,6 +277,7 @@ class App:
         splats = packed_splats(avatar)
         return {
             "count": len(splats),
+            "local": avatar.local,
             "splats": self._address(splats),
             "change": self._address(np.asarray(change, "<f4")),
         }

@@ -34,6 +34,7 @@ from learn2talk_core.video.talking_video import FACE_SIZE, MOUTH_SIZE, VIDEO_FPS
 from learn2talk_core.video.video_file import write_video
 
 WAYS = ("splats", "mesh")
+FINER = 2  # the mouth of splats is drawn so much finer, and averaged: the least width of a splat is half a pixel
 
 
 @dataclass(frozen=True)
@@ -146,14 +147,23 @@ def mesh_of(avatar: Avatar, corpus: Corpus, clip: Clip) -> np.ndarray:
     return avatar.template + scale * resample_frames(moved, corpus.fps, VIDEO_FPS)
 
 
-def mouths_of(avatar: Avatar, corpus: Corpus, vertices: np.ndarray) -> dict[str, np.ndarray]:
-    """Grey pictures of the mouth (T, 88, 88) in 0..1, as splats and as the mesh, for the avatar's mesh (T, V, 3)."""
-    view = mouth_view(corpus.topology, avatar.template, avatar.mm_per_unit)
-    camera, luma = pinhole(view.camera, view.size, view.size), torch.tensor(LUMA)
+def mouths_of(
+    avatar: Avatar, corpus: Corpus, vertices: np.ndarray, *, published: bool = False
+) -> dict[str, np.ndarray]:
+    """Grey pictures of the mouth (T, 88, 88) in 0..1, as splats and as the mesh, for the avatar's mesh (T, V, 3).
+
+    `published`: as published lip readers see mouths, not as ours do.
+    """
+    view = mouth_view(corpus.topology, avatar.template, avatar.mm_per_unit, published=published)
     with torch.no_grad():
         mesh = render_mouth(view, torch.from_numpy(np.ascontiguousarray(vertices[:, view.vertex_ids])))
+    if view.lips is not None and view.rest is not None:  # the camera follows the lips
+        lips = vertices[:, view.vertex_ids[view.lips.numpy()]].mean(axis=1, keepdims=True)
+        vertices = vertices - lips + view.rest.numpy()
+    camera, luma = pinhole(view.camera, FINER * view.size, FINER * view.size), torch.tensor(LUMA)
     splats = [(draw_avatar(avatar, frame, camera).image.clamp(0, 1) @ luma).numpy() for frame in vertices]
-    return {"splats": np.stack(splats), "mesh": mesh.numpy()}
+    fine = np.stack(splats).reshape(-1, view.size, FINER, view.size, FINER)
+    return {"splats": fine.mean(axis=(2, 4)), "mesh": mesh.numpy()}
 
 
 def faces_of(avatar: Avatar, corpus: Corpus, vertices: np.ndarray) -> dict[str, np.ndarray]:
@@ -185,7 +195,8 @@ def _judged(avatar: Avatar, corpus: Corpus, clip: Clip, judges: AvatarJudges) ->
     vertices = mesh_of(avatar, corpus, clip)
     if len(vertices) <= FRAMES:
         return None
-    mouths, faces = mouths_of(avatar, corpus, vertices), faces_of(avatar, corpus, vertices)
+    mouths = mouths_of(avatar, corpus, vertices, published=judges.units is not None)
+    faces = faces_of(avatar, corpus, vertices)
     mels = mel_windows(mel_spectrogram(corpus.audio(clip)), window_starts(len(vertices) - FRAMES + 1, VIDEO_FPS))
     heard = audio_embeddings(judges.expert, mels)
     with torch.no_grad():

@@ -39,6 +39,8 @@ LIGHTS = (((0.45, 0.55, 0.75), (0.78, 0.74, 0.68)), ((-0.9, 0.05, 0.45), (0.16, 
           ((0.2, 0.5, -0.9), (0.26, 0.26, 0.28)))  # fmt: skip
 SKY, GROUND = (0.42, 0.44, 0.47), (0.30, 0.26, 0.24)
 PAUSE = 0.12  # share of silence among the random phonemes
+PERSONS = 8  # whose speech the expressions are from: with one of them, a third of other speech moves the lips further
+LARGEST = 1.5  # weight of a unit; speech has more than 1 of some
 
 
 @dataclass(frozen=True)
@@ -46,12 +48,14 @@ class HeadSession:
     """What is recorded: number of cameras and expressions, and how many of them only serve for evaluation.
 
     `close` further cameras film the mouth for training, in pictures of half the size: lips are 1 % of a picture of the
-    whole head, but all that a lip reader looks at.
+    whole head, but all that a lip reader looks at. Of the other training cameras, one in `every` sees an expression, in
+    turn: many expressions teach more than many views of each.
     """
 
     cameras: int = 16
-    close: int = 10
-    expressions: int = 64
+    close: int = 4
+    every: int = 3
+    expressions: int = 192
     held_out_cameras: int = 2
     held_out_expressions: int = 12
     size: int = 256
@@ -61,8 +65,8 @@ class HeadSession:
 def record_head(folder: str | Path, session: HeadSession, speaker: Speaker | None = None) -> int:
     """Render the pictures and write the folder (`views.write_views`); returns the number of pictures.
 
-    Every training camera and close-up sees every training expression. The split `val` has the training expressions from
-    held-out cameras, `test` has held-out expressions from all cameras; both are thinned out.
+    One in `session.every` training cameras, and all close-ups, see a training expression. The split `val` has the
+    training expressions from held-out cameras, `test` has held-out expressions from all; both are thinned out.
     """
     face = load_face()
     person = make_speakers(1, session.seed, prefix="A")[0] if speaker is None else speaker
@@ -100,7 +104,7 @@ def head_expressions(count: int, seed: int) -> np.ndarray:
     kind = rng.integers(3, size=count)
     weights = np.where((kind == 0)[:, None], speech, np.where((kind == 1)[:, None], few, speech + 0.6 * few))
     weights[0] = 0
-    return weights.clip(-0.05, 1).astype(np.float32)
+    return weights.clip(-0.05, LARGEST).astype(np.float32)
 
 
 def protected_triangles(face: Face) -> np.ndarray:
@@ -237,18 +241,43 @@ def _material() -> np.ndarray:
 
 
 def _babble(count: int, seed: int) -> np.ndarray:
-    """Weights (count, K) of the face units at random moments of random phonemes."""
+    """Weights (count, K) of the face units in random speech of several persons: one half at random moments, the other
+    half where the mouth is most unlike all those chosen before, so that wide and rare shapes are among them."""
     rng, fps = generator(seed, "babble"), 25.0
-    time, phonemes = 0.0, []
-    while time < count * 0.4:
-        name = "" if rng.random() < PAUSE else str(rng.choice(PHONEMES))
-        length = float(rng.uniform(0.06, 0.16))
-        phonemes.append(Phoneme(time, time + length, name))
-        time += length
-    wave = (0.1 * rng.normal(size=round(16000 * time))).astype(np.float32)
-    person = make_speakers(1, seed, prefix="A")[0]
-    motion = move_face(person, wave, phonemes, fps, 1.0, rng)
-    return motion[rng.choice(len(motion), count, replace=False), :-NOISE_WAVES]
+    spoken = []
+    for person in make_speakers(PERSONS, seed, prefix="A"):
+        time, phonemes = 0.0, []
+        while time < max(2.0, count * 0.4 / PERSONS):
+            name = "" if rng.random() < PAUSE else str(rng.choice(PHONEMES))
+            length = float(rng.uniform(0.06, 0.3))
+            phonemes.append(Phoneme(time, time + length, name))
+            time += length
+        wave = (0.1 * rng.normal(size=round(16000 * time))).astype(np.float32)
+        spoken.append(move_face(person, wave, phonemes, fps, 1.0, rng)[:, :-NOISE_WAVES])
+    pool = np.concatenate(spoken)
+    chosen = rng.choice(len(pool), count - count // 2, replace=False)
+    return pool[rng.permutation(_unlike(_mouths(pool), chosen, count // 2))]
+
+
+def _mouths(weights: np.ndarray) -> np.ndarray:
+    """(T, 3 M) displacements of lips, teeth and tongue."""
+    face = load_face()
+    mouth = face.mask["lips"] > 0.4
+    for part in ("upper_teeth", "lower_teeth", "tongue"):
+        mouth |= face.part[part]
+    units = np.stack([unit[mouth].ravel() for unit in face.unit.values()])
+    return (weights @ units).astype(np.float32)
+
+
+def _unlike(points: np.ndarray, chosen: np.ndarray, count: int) -> np.ndarray:
+    """`chosen` rows of `points` (N, D) and `count` more, each the farthest from all those before."""
+    distance = np.full(len(points), np.inf)
+    found = list(chosen)
+    for number in range(len(chosen) + count):
+        if number >= len(chosen):
+            found.append(int(distance.argmax()))
+        distance = np.minimum(distance, ((points - points[found[number]]) ** 2).sum(axis=1))
+    return np.array(found)
 
 
 def _views(session: HeadSession, template: np.ndarray) -> Iterator[View]:
@@ -270,8 +299,9 @@ def _views(session: HeadSession, template: np.ndarray) -> Iterator[View]:
             sway = np.radians(SWAY) * rng.uniform(-1, 1, 2) * (not held_out)
             camera = orbiting(front, session.size, session.size, yaw[number] + sway[0], pitch[number] + sway[1])
             if time < session.expressions and not held_out:
-                yield View(time, number, camera, "train")
-            elif time < session.expressions and (time + number) % 4 == 0:
+                if (time + number) % session.every == 0:
+                    yield View(time, number, camera, "train")
+            elif time < session.expressions and (time + number) % (4 * session.every) == 0:
                 yield View(time, number, camera, "val")
             elif time >= session.expressions and (time + number) % 4 == 0:
                 yield View(time, number, camera, "test")

@@ -190,6 +190,8 @@ def read_mesh_motion(folder: str | Path) -> MeshMotion:
         raise BadInput(f"{path}: faces", expected=f"triangles of {count} vertices", found=found, fix=FIX)
     template, basis, weights = (stored[name].astype(np.float32) for name in ("template", "basis", "weights"))
     scale = float(stored["mm_per_unit"])
+    if scale <= 0:
+        raise BadInput(f"{path}: mm_per_unit", expected="a positive number", found=f"{scale:g}", fix=FIX)
     return MeshMotion(template, faces, basis, weights, stored["protected"], scale)
 
 
@@ -237,7 +239,7 @@ def _view(path: Path, number: int, frame: Any, split: str) -> View:
             listed_file(path.parent, frame[key]) if frame.get(key) else None
             for key in ("fg_mask_path", "flame_param_path")
         )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         expected = "w, h, fl_x, transform_matrix, timestep_index and file_path"
         found = f"{type(error).__name__}: {str(error)[:100]}"
         raise BadInput(where, expected=expected, found=found, fix=FIX) from error

@@ -106,12 +106,12 @@ def draw_splats(
         raise BadInput("splats", expected="at least one splat", found="none", fix="Train the avatar again.")
     if backend not in ("cpu", "gsplat"):
         raise ValueError(f"backend: expected cpu or gsplat, found {backend}")
-    if backend == "gsplat":
-        return SplatPicture(*gsplat_backend.draw_with_gsplat(*splats, view, background, shift, NEAR))
     for name, part in zip(Splats._fields, splats, strict=True):
         if not torch.isfinite(part).all():
             fix = "Lower the learning rates, or load an earlier avatar."
             raise BadInput("splats", expected="finite numbers", found=f"NaN or infinity in {name}", fix=fix)
+    if backend == "gsplat":
+        return SplatPicture(*gsplat_backend.draw_with_gsplat(*splats, view, background, shift, NEAR))
     moved = splats.position.new_zeros(count, 2) if shift is None else shift
     return SplatPicture(*_Draw.apply(*splats, moved, view, np.array(background, np.float64)))
 

@@ -6,6 +6,9 @@ import pytest
 from learn2talk.cli import main
 from learn2talk_core.avatar.own_head import (
     HeadSession,
+    _babble,
+    _unlike,
+    _views,
     filming_camera,
     head_expressions,
     paint_head,
@@ -16,7 +19,7 @@ from learn2talk_core.avatar.views import read_mesh_motion, read_picture, read_vi
 from learn2talk_core.datasets.embedded.face import colours, load_face
 from learn2talk_core.render.pinhole import orbiting
 
-SMALL = HeadSession(cameras=3, close=2, expressions=4, held_out_cameras=1, held_out_expressions=4, size=48)
+SMALL = HeadSession(cameras=3, close=2, every=1, expressions=4, held_out_cameras=1, held_out_expressions=4, size=48)
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +38,17 @@ def test_splits_are_disjoint_in_views_and_expressions(folder):
     assert {time for time, _ in by_split["test"]} == {4, 5, 6, 7}
     assert motion.moments == 8
     assert np.abs(motion.vertices(0) - motion.template).max() == 0  # the first expression is neutral
+
+
+def test_cameras_take_turns():
+    """Each of nine expressions is filmed by two of six cameras; in three moments all of them have had a turn."""
+    session = HeadSession(cameras=6, close=1, every=3, expressions=9, held_out_cameras=2, held_out_expressions=0)
+    views = list(_views(session, load_face().neutral))
+    train = [view for view in views if view.split == "train" and view.number < 6]
+    for time in range(9):
+        assert [view.number for view in train if view.time == time] == [(-time) % 3, (-time) % 3 + 3]
+    assert sum(view.number == 8 for view in views) == 9  # the close-up films all
+    assert {view.number for view in views if view.split == "val"} == {6, 7}
 
 
 def test_close_ups_show_the_lips_from_inside_the_picture(folder):
@@ -68,10 +82,22 @@ def test_expressions_open_the_mouth_and_close_the_lids():
     names, weights = list(load_face().unit), head_expressions(60, 0)
     assert weights.shape == (60, len(names))
     assert weights.min() >= -0.05
-    assert weights.max() <= 1
+    assert weights.max() <= 1.5
     for name in ("jawOpen", "eyeBlinkLeft", "mouthPucker", "mouthSmileLeft"):
         assert weights[:, names.index(name)].max() > 0.3, name
     assert not np.array_equal(weights, head_expressions(60, 1))
+
+
+def test_speech_moves_the_mouth_as_far_as_the_corpus_does():
+    """Of frames of speech by other persons, half of them extreme, most lie within what the expressions reach."""
+    units = head_expressions(192, 0).max(axis=0)
+    other = _babble(200, 1)
+    assert (other <= units + 0.02).all(axis=1).mean() > 0.8
+
+
+def test_unlike_is_the_farthest_of_all():
+    points = np.array([[0.0], [1.0], [9.0], [4.0], [10.0]])
+    assert _unlike(points, np.array([0]), 3).tolist() == [0, 4, 3, 1]
 
 
 def test_the_light_stays_in_the_room():

@@ -76,6 +76,8 @@ def test_bad_folders_are_refused(folder, tmp_path):
         (lambda f: f[0]["transform_matrix"][0].__setitem__(3, float("nan")), "found NaN or infinity"),
         (lambda f: f[0]["transform_matrix"][0].__setitem__(0, 7.0), "a rotation in transform_matrix"),
         (lambda f: f[0].update(w=0), "up to 4096 × 4096 pixels"),
+        (lambda f: f[0].update(w=float("inf")), "frame 0: expected w, h, fl_x.*found OverflowError"),
+        (lambda f: f[1].update(camera_index=float("inf")), "frame 1: expected w, h, fl_x.*found OverflowError"),
         (lambda f: f[0].update(file_path="../../../etc/passwd"), "is outside the folder"),
     ],
 )
@@ -117,6 +119,7 @@ def test_bad_motion_is_refused(folder):
         ("weights", good["weights"] * np.nan, "weights: expected finite numbers of shape"),
         ("basis", good["basis"][:, :-1], "basis: expected"),
         ("faces", good["faces"] + 5, "expected triangles of 6 vertices"),
+        ("mm_per_unit", np.float64(-1), "mm_per_unit: expected a positive number, found -1"),
     ]:
         np.savez(folder / "motion.npz", **{**good, name: value})
         with pytest.raises(BadInput, match=text):

@@ -224,6 +224,9 @@ def test_gsplat_is_only_needed_when_asked_for(monkeypatch):
     monkeypatch.setitem(sys.modules, "gsplat", stand_in)
     with pytest.raises(BadInput, match="tensors on a CUDA device for gsplat, found cpu"):
         draw_splats(cloud(3, 0), VIEW, BACKGROUND, backend="gsplat")
+    broken = cloud(3, 0)._replace(opacity=torch.full((3,), torch.nan, dtype=torch.float64))
+    with pytest.raises(BadInput, match="NaN or infinity in opacity"):
+        draw_splats(broken, VIEW, BACKGROUND, backend="gsplat")
 
 
 def rasterization(

@@ -40,7 +40,7 @@ def test_trains_judges_and_leaves_nothing_else(tmp_path: Path, monkeypatch: pyte
 
 def test_without_pictures_the_embedded_head_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    small = partial(HeadSession, cameras=2, close=1, expressions=2, held_out_expressions=4, size=32)
+    small = partial(HeadSession, cameras=2, close=1, every=1, expressions=2, held_out_expressions=4, size=32)
     monkeypatch.setattr(avatar, "HeadSession", small)
     settings = avatar.AvatarSettings(images=None, flame=None, steps=2, most=100, refine=1.0)
     avatar.main(avatar.Params(seed=3, avatars={"head": settings}), "head")

@@ -16,6 +16,7 @@ uniform highp sampler2D splats;
 uniform mat4 toCamera, toClip;    // mesh → camera axes, camera axes → clip space
 uniform vec3 eye;                 // in the space of the mesh
 uniform vec2 pixels;              // size of the pane
+uniform bool local;               // spherical harmonics in the axes of the triangle, not of the mesh
 in uint number;
 out vec2 from;
 out vec4 shown;
@@ -63,7 +64,8 @@ void main() {
   from = corner2 * sqrt(reach * vec2(xx, yy));
   gl_Position = vec4(clip.xy / clip.w + 2. * from / pixels, clip.z / clip.w, 1.);
 
-  vec3 d = transpose(frame) * normalize(middle - eye);
+  vec3 d = normalize(middle - eye);
+  if (local) d = transpose(frame) * d;
   vec4 c0 = texel(first + 3u), c1 = texel(first + 4u), c2 = texel(first + 5u);
   vec3 base = c0.xyz, minus = vec3(c0.w, c1.xy), zero = vec3(c1.zw, c2.x), plus = c2.yzw;
   vec3 colour = 0.5 + 0.28209479 * base + 0.48860251 * (d.z * zero - d.y * minus - d.x * plus);
@@ -87,7 +89,7 @@ void main() {
 /** What does not move: splats in the frames of their triangles, and the avatar's face minus the motion's face at rest. */
 export async function openAvatar(about) {
   const [splats, change] = await Promise.all([array(about.splats, Float32Array), array(about.change, Float32Array)]);
-  return { splats, change, count: about.count };
+  return { splats, change, count: about.count, local: about.local };
 }
 
 /** Draws one avatar with the WebGL context that the other panes use. */
@@ -101,7 +103,7 @@ export class SplatHead {
     const gl = this.gl;
     this.program = linked(gl, VERTEX, FRAGMENT);
     this.places = Object.fromEntries(
-      ["points", "corners", "splats", "toCamera", "toClip", "eye", "pixels"].map((name) => [
+      ["points", "corners", "splats", "toCamera", "toClip", "eye", "pixels", "local"].map((name) => [
         name, gl.getUniformLocation(this.program, name),
       ]),
     );
@@ -184,6 +186,7 @@ export class SplatHead {
     gl.uniformMatrix4fv(this.places.toClip, false, camera.projectionMatrix.elements);
     gl.uniform3f(this.places.eye, ...camera.position.toArray().map((value) => value / scale));
     gl.uniform2f(this.places.pixels, box.width, box.height);
+    gl.uniform1i(this.places.local, this.avatar.local);
     gl.viewport(box.left, box.bottom, box.width, box.height);
     gl.enable(gl.SCISSOR_TEST);
     gl.scissor(box.left, box.bottom, box.width, box.height);

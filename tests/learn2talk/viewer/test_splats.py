@@ -8,6 +8,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from learn2talk.viewer.app import STATIC, App
 from learn2talk.viewer.messages import Request
 from learn2talk.viewer.scene import Motion, ViewerClip, as_wav
 from learn2talk.viewer.server import ViewServer
-from learn2talk_core.avatar.avatar import draw_avatar
+from learn2talk_core.avatar.avatar import Avatar, draw_avatar
 from learn2talk_core.avatar.binding import in_world, triangle_frames
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.render.pinhole import Pinhole
@@ -37,14 +38,19 @@ def clip(stretch: float = 1.1) -> ViewerClip:
     return ViewerClip("clip", "group", (shown,), as_wav(np.zeros(32000)))
 
 
-def app(tmp_path: Path) -> App:
-    return App([clip()], lambda: None, out=tmp_path, avatar=small_avatar(COUNT))
+def avatar_with(local: bool) -> Avatar:
+    """Spherical harmonics in the triangles' axes, or in those of the mesh, as GaussianAvatars has them."""
+    return replace(small_avatar(COUNT), local=local)
+
+
+def app(tmp_path: Path, local: bool = True) -> App:
+    return App([clip()], lambda: None, out=tmp_path, avatar=avatar_with(local))
 
 
 def test_the_server_describes_the_splats(tmp_path):
     served = app(tmp_path)
     told = json.loads(served.answer("GET", "api/clips/0", Request({})).body)["motions"][0]["avatar"]
-    assert told["count"] == COUNT
+    assert (told["count"], told["local"]) == (COUNT, True)
     avatar = small_avatar(COUNT)
     rows = np.frombuffer(served.answer("GET", f"api/arrays/{told['splats']}", Request({})).body, "<f4").reshape(-1, 24)
     np.testing.assert_array_equal(rows[:, 3], avatar.splats.triangle)
@@ -92,8 +98,8 @@ def test_the_worker_sorts_from_back_to_front(tmp_path):
 
 
 @contextmanager
-def served(tmp_path: Path) -> Iterator[str]:
-    with ViewServer(app(tmp_path)) as server:
+def served(tmp_path: Path, local: bool) -> Iterator[str]:
+    with ViewServer(app(tmp_path, local)) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         try:
@@ -128,8 +134,9 @@ def pane(page: Page) -> tuple[np.ndarray, dict]:
     return image[top : top + height, left : left + width], told
 
 
-def test_the_browser_draws_what_the_renderer_draws(tmp_path):
-    with chromium(tmp_path / "profile") as page, served(tmp_path) as address:
+@pytest.mark.parametrize("local", [True, False])
+def test_the_browser_draws_what_the_renderer_draws(tmp_path, local):
+    with chromium(tmp_path / "profile") as page, served(tmp_path, local) as address:
         page.open(address)
         page.wait("[...document.querySelectorAll('[data-frame]')].length === 2")
         page.module("view.js", "m.player.seek(0.5)")
@@ -147,8 +154,12 @@ def test_the_browser_draws_what_the_renderer_draws(tmp_path):
     translation = np.diag([1.0, -1.0, -1.0]) @ matrix[:3, 3] / told["scale"]
     focal = 0.5 * width * clip_[0, 0], 0.5 * height * clip_[1, 1]
     view = Pinhole(rotation, translation, focal, (width / 2, height / 2), height, width)
-    drawn = draw_avatar(small_avatar(COUNT), moving_octahedron().vertices(1), view, background=(0.0, 0.0, 0.0))
+    vertices = moving_octahedron().vertices(1)
+    drawn, other = (
+        draw_avatar(avatar_with(axes), vertices, view, background=(0.0, 0.0, 0.0)) for axes in (local, not local)
+    )
     expected, cover = drawn.image.numpy(), 1 - drawn.light.numpy()
+    assert np.abs(other.image.numpy() - expected).mean() > 0.03  # the axes matter
     assert 0.1 < cover.mean() < 0.95
     found = image[..., :3] * image[..., 3:]
     assert np.abs(image[..., 3] - cover).mean() < 0.01
