@@ -63,11 +63,12 @@ def main() -> None:
         judged.append(judge_recording(recording, animation, recogniser, scorer))
         if not arguments.no_video:
             export(animation, out, name=recording.id)
-    truth = None if animator.corpus is None else true_motion(animator.corpus)
+    corpus = animator.corpus
+    truth = true_motion(corpus) if corpus is not None and corpus.split("test_seen", "test_unseen") else None
     print(table(judged, truth))
     out.mkdir(parents=True, exist_ok=True)
     (out / "real_speech.md").write_text(table(judged, truth))
-    about = {"model": dict(animator.about), "set": arguments.folder, "smooth": arguments.smooth, "gain": arguments.gain}
+    about = {"model": dict(animator.about), "set": Path(arguments.folder).name, "smooth": arguments.smooth, "gain": arguments.gain}
     write_json(out / "real_speech.json", judged_json(judged, **about, true_motion=truth))
 
 
