@@ -68,7 +68,12 @@ def main() -> None:
     print(table(judged, truth))
     out.mkdir(parents=True, exist_ok=True)
     (out / "real_speech.md").write_text(table(judged, truth))
-    about = {"model": dict(animator.about), "set": Path(arguments.folder).name, "smooth": arguments.smooth, "gain": arguments.gain}
+    about = {
+        "model": dict(animator.about),
+        "set": Path(arguments.folder).name,
+        "smooth": arguments.smooth,
+        "gain": arguments.gain,
+    }
     write_json(out / "real_speech.json", judged_json(judged, **about, true_motion=truth))
 
 

@@ -32,7 +32,7 @@ def add(subparsers: Subparsers) -> None:
     record = inner.add_parser("record", help="render our own head from many cameras, with true parameters")
     record.add_argument("-o", "--out", required=True, help="folder for the pictures")
     record.add_argument("--cameras", type=int, default=16, help="training cameras (default: %(default)s)")
-    record.add_argument("--close", type=int, default=4, help="training cameras at the mouth (default: %(default)s)")
+    record.add_argument("--close", type=int, default=6, help="training cameras at the mouth (default: %(default)s)")
     record.add_argument("--every", type=int, default=3, help="an expression is seen by one in so many of the other "
                         "training cameras (default: %(default)s)")  # fmt: skip
     record.add_argument("--expressions", type=int, default=192, help="training expressions (default: %(default)s)")

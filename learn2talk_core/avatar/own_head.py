@@ -53,7 +53,7 @@ class HeadSession:
     """
 
     cameras: int = 16
-    close: int = 4
+    close: int = 6
     every: int = 3
     expressions: int = 192
     held_out_cameras: int = 2
@@ -291,7 +291,8 @@ def _views(session: HeadSession, template: np.ndarray) -> Iterator[View]:
     close, near = mouth_camera(template), generator(session.seed, "close-ups")
     for time in range(session.expressions + session.held_out_expressions):
         for number in range(cameras, cameras + session.close * (time < session.expressions)):
-            angles = np.radians([near.uniform(-CLOSE_TURN, CLOSE_TURN), near.uniform(*CLOSE_RISE)])
+            # most of them look from about the front, as lip readers do
+            angles = np.radians([CLOSE_TURN * near.uniform(-1, 1) ** 3, near.uniform(*CLOSE_RISE)])
             yield View(time, number, orbiting(close, session.size // 2, session.size // 2, *angles), "train")
         for number in range(cameras):
             held_out = number >= session.cameras

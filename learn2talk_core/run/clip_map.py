@@ -97,15 +97,10 @@ def _leave(results: Any) -> None:
 def _job(
     function: Callable[[P, T], R], prepare: Callable[[], P], clips: list[T], name: Callable[[T], str], folder: str
 ) -> list[R]:
-    if os.getcwd() != folder:  # a machine of a cluster: paths are relative to the project
-        if not os.path.isdir(folder):
-            raise BadInput(
-                folder,
-                expected="the project folder on every machine",
-                found="nothing",
-                fix="Share it with all machines.",
-            )
-        os.chdir(folder)
+    if not os.path.isdir(folder):  # a machine of a cluster: paths are relative to the project
+        fix = "Share it with all machines."
+        raise BadInput(folder, expected="the project folder on every machine", found="nothing", fix=fix)
+    os.chdir(folder)  # a worker that served another folder before may stand in one that is gone
     prepared, results = prepare(), []
     for clip in clips:
         with naming(name(clip)):

@@ -174,10 +174,16 @@ class Golden:
         return NOISE * floor.get(name, floor)["max_abs"]
 
     def assert_close(
-        self, name: str, actual: np.ndarray | torch.Tensor, *, atol: float | None = None, rtol: float = 0.0
+        self,
+        name: str,
+        actual: np.ndarray | torch.Tensor,
+        *,
+        atol: float | None = None,
+        rtol: float = 0.0,
+        relative: float = RELATIVE,
     ) -> None:
         """`actual` has the recorded shape and the recorded elements, each within `atol + rtol * |recorded|`, and all
-        together within `RELATIVE` of their length.
+        together within `relative` of their length.
 
         `atol` is `tolerance(name)` where it is not given: give it for what has no noise floor.
         """
@@ -185,4 +191,4 @@ class Golden:
         found, known = np.asarray(recorded.of(actual), np.float64), np.asarray(recorded.value, np.float64)
         atol = self.tolerance(name) if atol is None else atol
         np.testing.assert_allclose(found, known, atol=atol, rtol=rtol, err_msg=name)
-        assert np.linalg.norm(found - known) <= RELATIVE * np.linalg.norm(known), name
+        assert np.linalg.norm(found - known) <= relative * np.linalg.norm(known), name

@@ -28,6 +28,7 @@ from learn2talk_core.models.speech_encoders.loading import new_speech_encoder
 from learn2talk_core.models.students.student import Student
 from learn2talk_core.run.device import device_of, sent
 from learn2talk_core.run.errors import BadInput
+from learn2talk_core.run.precision import full_precision
 from learn2talk_core.run.resample import interpolated_tensor
 
 Listening = Literal["time", "pieces"]
@@ -133,7 +134,16 @@ class ExpressionEncoder(nn.Module):
         x = ((meshes - self.mean) / self.stddev).flatten(2)
         for layer in self.layers:
             x = F.leaky_relu(layer(x), SLOPE)
-        return self.code(self.lstm(x)[0])
+        return self.code(recurrent(self.lstm, x))
+
+
+def recurrent(lstm: nn.LSTM, x: Tensor) -> Tensor:
+    """`lstm(x)[0]`; on the CPU in float32 even under autocast, because torch has no LSTM in bfloat16 for processors
+    without AVX-512."""
+    if x.device.type != "cpu":
+        return lstm(x)[0]
+    with full_precision(), torch.autocast("cpu", enabled=False):
+        return lstm(x.float())[0]
 
 
 class FusionModel(nn.Module):
@@ -188,7 +198,7 @@ class VertexUnet(nn.Module):
             x = F.leaky_relu(layer(x), SLOPE)
             skips.append(x)
         x = self.fusion(torch.cat((x.expand(-1, one_hot.shape[1], -1), one_hot.flatten(2)), dim=-1))
-        x, _ = self.temporal(F.leaky_relu(x, SLOPE))
+        x = recurrent(self.temporal, F.leaky_relu(x, SLOPE))
         for layer, skip in zip(self.decoder[:2], (skips[1], skips[0]), strict=True):
             x = skip + F.leaky_relu(layer(x), SLOPE)
         return x
