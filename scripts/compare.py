@@ -10,11 +10,12 @@ that `dvc repro` made in data/. Recipes are the groups of params.yaml; only the 
 draws `--clips` training clips: with equal batches the same clips in the same order, so the same frames. Nothing is
 chosen by a test set: `python -m scripts.sweep --vary` tunes on validation.
 
-It can be run in parts: `--networks` and `--seeds` say what to train now. A finished training is never repeated unless
-parameters, corpus, experts or judges have changed; a killed one resumes. The scores of each are a file in
-`docs/comparison`, which belongs to the document; its student and its motion are in `--out` (3 GB for all), so that
-`learn2talk animate speech.wav --model out/compare/voca-seed0/student` works. The document is written from all scores
-that are there, whichever call made them, and says what is missing.
+It can be run in parts, also on several machines: `--networks` and `--seeds` say what to train now. The scores of each
+training are a file in `docs/comparison`, which belongs to the document. A finished training is never repeated unless
+parameters or corpus have changed, also not after a change of code (the document names the commits): delete its file. A
+killed one resumes. Students and motion are in `--out` (3 GB for all), so that `learn2talk animate speech.wav --model
+out/compare/voca-seed0/student` works. The document is written from all scores that are there, whichever call made
+them, and says what is missing.
 """
 
 import argparse
@@ -82,13 +83,13 @@ def train(asked: Sequence[Job], out: Path, docs: Path, jobs: int) -> None:
     """Run what is not finished of `asked`, `jobs` at a time, and say after each how long the rest will take."""
     groups = [group for group in trained_alike(asked) if any(finished(job, docs) is None for job in group)]
     left = [job for group in groups for job in group]
-    began, commit, done, total = time.monotonic(), current_commit(), 0.0, sum(map(minutes, groups))
+    commit, done, total = current_commit(), 0.0, sum(map(minutes, groups))
     first = {(job.arm.network, job.seed): job for job in left}  # priors first: arms would wait for each other's
     worker_processes(jobs, batch_size=1)(
         delayed(trained_prior)(job.arm.network, job.recipe, job.seed) for job in first.values()
     )
     run = worker_processes(jobs, batch_size=1, return_as="generator_unordered")
-    number = 0
+    number, began = 0, time.monotonic()
     for group in run(delayed(run_named)(group, out, docs, commit) for group in groups):
         number, done = number + len(group), done + minutes(group)
         passed = (time.monotonic() - began) / 60

@@ -18,7 +18,7 @@ from learn2talk_core.evaluation.judge import judge_clip, mean_motion, open_judgi
 from learn2talk_core.evaluation.predict import Studio, predict_clip, write_motions
 from learn2talk_core.models.students.student import Student, save_student
 from learn2talk_core.report.names import row_title
-from learn2talk_core.run.config import load_params
+from learn2talk_core.run.config import load_params, read_yaml
 from learn2talk_core.run.files import read_json, whole_folder, write_json
 from learn2talk_core.run.networks import training_of
 from learn2talk_core.run.progress import progress
@@ -39,6 +39,13 @@ ABLATIONS: dict[str, dict[str, dict[str, float]]] = {
         "with the weights as printed": {"latent_weight": 0.001, "text_weight": 0.0001},
     },
     "meshtalk": {"without smoothing": {"smoothing": False}},
+}
+# What a run trains or computes itself. Another processor rounds differently, which makes other experts of the same
+# parameters, like another seed: these groups of params.yaml decide whether a training is finished, not the content.
+MADE_HERE = {
+    stage.SYNCNET3D: ("syncnet3d",),
+    evaluate.JUDGES[0]: ("syncnet3d",),
+    stage.TEACHER: ("teacher_video", "mouths", "teacher_features"),
 }
 PREDICTS_ONLY = {"smoothing"}  # fields of recipes that training does not read: arms that differ in them share one
 # Networks with a row for SyncNet3D's loss alone: a plain critic of synchrony was reported to harm CodeTalker (LVE 3.700
@@ -128,10 +135,17 @@ def plan(networks: Sequence[str], seeds: Sequence[int], clips: int) -> list[Job]
             params = dataclasses.replace(shared, lambda1=arm.lambda1, lambda2=arm.lambda2, seed=seed)
             recipe = recipe_of(arm, recipes[arm.network], clips)
             decisive = [dataclasses.asdict(params), dataclasses.asdict(recipe), threshold]
-            decisive += [content(path) for path in (*inputs_of(arm), *heard[arm.network], *evaluate.JUDGES)]
+            decisive += [decided_by(path) for path in (*inputs_of(arm), *heard[arm.network], *evaluate.JUDGES)]
             key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
             jobs.append(Job(arm, seed, params, recipe, key))
     return jobs
+
+
+def decided_by(path: str) -> Any:
+    """What decides the content of an input, on any machine: its content, or the parameters that it is made with."""
+    hashed = content(path)  # refuses a missing one
+    groups = read_yaml("params.yaml")
+    return [groups[name] for name in MADE_HERE[path]] if path in MADE_HERE else hashed
 
 
 def recipe_in_params(network: str) -> Any:
@@ -171,7 +185,8 @@ def minutes(group: Sequence[Job]) -> float:
 
 
 def finished(job: Job, docs: Path) -> Result | None:
-    """The result of an arm; None if it is not finished, or was made from other parameters or inputs."""
+    """The result of an arm, made here or elsewhere; None if it is not finished, or was made from other parameters or
+    inputs."""
     file = job.result(docs)
     result = read_json(file, made_by=MADE_BY) if file.is_file() else {}
     return result if result.get("key") == job.key else None
@@ -214,7 +229,7 @@ def run_arms(group: Sequence[Job], out: Path, docs: Path, commit: str) -> list[R
                         lambda1=arm.lambda1, lambda2=arm.lambda2, balance=params.balance, changes=dict(arm.changes),
                     )  # fmt: skip
                 scores = judge_arm(model, corpus, job.folder(out))
-                write_json(job.result(docs), {"key": job.key, **costs, **scores})
+                write_json(job.result(docs), {"key": job.key, "judge": content(evaluate.JUDGES[0]), **costs, **scores})
             scratch.remove()
     return [read_json(job.result(docs), made_by=MADE_BY) for job in group]
 

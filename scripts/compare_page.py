@@ -48,6 +48,9 @@ Bold: the best trained row. Two rows whose intervals overlap are not shown to di
 of their own below, which are narrower, because both rows have the same clips. LVE takes the root of each frame's
 largest squared distance; FDD is the mean of absolute values. Unseen speakers are judged in the training style with the
 lowest LVE, as in the papers, which favours networks with many styles; MeshTalk and SelfTalk have none."""
+JUDGES = """\
+Several machines have trained. They round differently, so that each has a SyncNet3D of its own, made with the same
+parameters. Differences of rows are taken only where the same SyncNet3D has judged both."""
 STYLES = """\
 A user does not know the best style: means over all training styles, ± half the range over the seeds."""
 DIFFERENCES = """\
@@ -149,6 +152,7 @@ def page(results: Results, missing: Sequence[Job], references: References, corpu
         f"clips, {clips} drawn in each training, seeds {', '.join(map(str, seeds))}, commit {', '.join(commits)}.",
         *missing_lines(missing),
         METHOD,
+        *([JUDGES] if len({result["judge"] for result in every}) > 1 else []),
     ]
     for test in TESTS:
         if not references[test]:
@@ -202,11 +206,13 @@ def reference_values(rows: Sequence[ClipRow]) -> dict[str, dict[str, OverSeeds |
 
 
 def differences(results: Results, test: str) -> dict[str, dict[str, OverSeeds | float | None]]:
-    """Metrics of each variant minus those of its network as in its paper, over the seeds that both have."""
+    """Metrics of each variant minus those of its network as in its paper, over the seeds that both have and that the
+    same SyncNet3D has judged."""
     plain = {arm.network: own for arm, own in results.items() if not arm.variant}
     found: dict[str, dict[str, OverSeeds | float | None]] = {}
     for arm, own in results.items():
-        both = sorted(set(own) & set(plain.get(arm.network, {}))) if arm.variant else []
+        others: Mapping[int, Result] = plain.get(arm.network, {}) if arm.variant else {}
+        both = sorted(seed for seed in set(own) & set(others) if own[seed]["judge"] == others[seed]["judge"])
         if both:
             pairs = [(by_clip(own[seed], test), by_clip(plain[arm.network][seed], test)) for seed in both]
             found[arm.title] = {key: pooled_seeds([minus(*pair, key) for pair in pairs], key) for key in CHANGES}

@@ -11,6 +11,7 @@ import pytest
 import torch
 from ruamel.yaml import YAML
 
+from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.models.lipreader import LipReader, with_head
 from learn2talk_core.models.speech_encoders.loading import save_speech_encoder
 from learn2talk_core.models.students.loading import load_student
@@ -163,6 +164,35 @@ def test_a_killed_training_goes_on_and_counts_all_of_its_time(project: Path, mon
     assert resumed["clips"] == straight["clips"]
     assert 1000 < resumed["training_seconds"] < 1000 + 10 * straight["training_seconds"] + 10
     assert not checkpoint.exists()
+
+
+def test_another_machine_goes_on(
+    project: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its SyncNet3D differs, but not the parameters: what is finished stays, and is not compared with what it judges
+    there."""
+    words = ("--networks", "voca", "--seeds", "0", "1")
+    assert run(monkeypatch, *words) == 0
+    assert compare_page.JUDGES not in Path("docs/comparison.md").read_text()
+    Path("docs/comparison/voca-with-Learn2Talk's-losses-seed1.json").unlink()
+    network = syncnet(open_corpus("data/corpus"))
+    network.modes.data.mul_(1.01)
+    save_weights("data/models/syncnet3d/metric", network, config(network, "toy"))
+    priors.content.cache_clear()
+    capsys.readouterr()
+    assert run(monkeypatch, *words) == 0
+    assert "compare: 3 of 51 trainings are finished, 1 are to do" in capsys.readouterr().out
+    assert compare_page.JUDGES in Path("docs/comparison.md").read_text()
+    results: dict[compare_arms.Arm, dict[int, dict]] = {}
+    for job in compare_arms.plan(["voca"], [0, 1], 6):
+        results.setdefault(job.arm, {})[job.seed] = compare_arms.finished(job, Path("docs")) or {}
+    (change,) = compare_page.differences(results, "seen").values()
+    assert isinstance(change["lve_mm"], OverSeeds)
+    assert len(change["lve_mm"].seeds) == 1
+    params = Path("params.yaml")
+    params.write_text(params.read_text().replace("lags_per_clip: 5", "lags_per_clip: 6"))  # of syncnet3d
+    assert run(monkeypatch, *words, "--plan") == 0
+    assert "compare: 0 of 51 trainings are finished" in capsys.readouterr().out
 
 
 def test_it_needs_the_experts_of_the_pipeline(
