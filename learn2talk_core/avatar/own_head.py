@@ -32,6 +32,7 @@ SUPERSAMPLE = 2  # samples per pixel along x and along y
 HAIR = (0.16, 0.10, 0.07)
 LATTICE, CELL = 64, 0.0015  # cells and metres per cell of the noise that the textures are made of
 TURN, RISE = 75, (-18, 30)  # degrees that the cameras span to each side, and downwards and upwards
+BEHIND = 4  # one in so many training cameras looks from behind, for a turn around the head
 CLOSE, CLOSE_TURN, CLOSE_RISE = 0.07, 45, (-15, 20)  # metres around the lips that a close-up shows, and its degrees
 SWAY = 12  # degrees by which a training camera moves between moments, to each side
 # direction in the world towards each light, and its colour
@@ -287,6 +288,7 @@ def _views(session: HeadSession, template: np.ndarray) -> Iterator[View]:
     share = np.arange(cameras) * 0.6180339887 % 1
     yaw = np.radians(TURN) * (2 * (np.argsort(np.argsort(share)) + 0.5) / cameras - 1)
     yaw[-session.held_out_cameras :] *= 0.6
+    yaw[BEHIND - 1 : session.cameras : BEHIND] += np.pi
     pitch = np.radians(rng.uniform(*RISE, cameras))
     close, near = mouth_camera(template), generator(session.seed, "close-ups")
     for time in range(session.expressions + session.held_out_expressions):

@@ -51,6 +51,12 @@ def test_cameras_take_turns():
     assert {view.number for view in views if view.split == "val"} == {6, 7}
 
 
+def test_one_camera_in_four_looks_from_behind():
+    session = HeadSession(cameras=8, close=0, expressions=3, held_out_cameras=2)
+    views = list(_views(session, load_face().neutral))
+    assert {view.number for view in views if view.camera.position[2] < 0} == {3, 7}
+
+
 def test_close_ups_show_the_lips_from_inside_the_picture(folder):
     """All lip vertices are in the picture, which is half as large, and they span most of its width from the front."""
     motion, lips = read_mesh_motion(folder), load_face().mask["lips"] > 0.5
