@@ -136,7 +136,7 @@ def open_and_shut(seed: int) -> MouthClip:
 def reader() -> LipReader:
     torch.manual_seed(0)
     return LipReader(
-        VOCABULARY, width=8, dim=16, heads=2, hidden=32, encoder_layers=1, decoder_layers=1, kernel=3,
+        VOCABULARY, width=4, dim=16, heads=2, hidden=32, encoder_layers=1, decoder_layers=1, kernel=3,
         dropout=0.0, normalise="clip", size=22,
     )  # fmt: skip
 
