@@ -43,8 +43,8 @@ def add(subparsers: Subparsers) -> None:
     train.add_argument("images", metavar="IMAGES", help="folder of record, or VHAP's export")
     train.add_argument("-o", "--out", required=True, help="folder for the avatar")
     train.add_argument("--flame", metavar="FILE", help="FLAME's model file, for VHAP's export")
-    train.add_argument("--steps", type=int, default=4000, help="pictures drawn (default: %(default)s; paper: 600000)")
-    train.add_argument("--most", type=int, default=30_000, help="largest number of splats (default: %(default)s)")
+    train.add_argument("--steps", type=int, default=12_000, help="pictures drawn (default: %(default)s; paper: 600000)")
+    train.add_argument("--most", type=int, default=40_000, help="largest number of splats (default: %(default)s)")
     train.add_argument(
         "--refine", type=float, default=1.0, metavar="FACTOR",
         help="on the paper's rates at which FLAME's tracked parameters are refined; 0 leaves them (%(default)g)",

@@ -69,7 +69,7 @@ class AvatarSchedule:
     densify_every: int
     degree: int = 3
     threshold: float = 2e-4
-    most: int = 30_000
+    most: int = 40_000
     reset_every: int = 0
     refine: float = 1.0
     seed: int = 0
