@@ -6,7 +6,7 @@ import json
 import statistics
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,7 @@ from learn2talk_core.evaluation.judge import judge_clip, mean_motion, open_judgi
 from learn2talk_core.evaluation.predict import Studio, predict_clip, write_motions
 from learn2talk_core.models.students.student import Student, save_student
 from learn2talk_core.report.names import row_title
+from learn2talk_core.run import paths
 from learn2talk_core.run.config import load_params, read_yaml
 from learn2talk_core.run.files import read_json, whole_folder, write_json
 from learn2talk_core.run.networks import training_of
@@ -129,23 +130,27 @@ def plan(networks: Sequence[str], seeds: Sequence[int], clips: int) -> list[Job]
     threshold = load_params(evaluate.Params, "evaluate").lrp_threshold_mm
     recipes = {network: recipe_in_params(network) for network in networks}
     heard = {network: recogniser_of(network) for network in networks}
-    jobs = []
+    values, jobs = read_yaml("params.yaml"), []
     for seed in seeds:
         for arm in arms_of(networks, shared.lambda1, shared.lambda2):
             params = dataclasses.replace(shared, lambda1=arm.lambda1, lambda2=arm.lambda2, seed=seed)
             recipe = recipe_of(arm, recipes[arm.network], clips)
             decisive = [dataclasses.asdict(params), dataclasses.asdict(recipe), threshold]
-            decisive += [decided_by(path) for path in (*inputs_of(arm), *heard[arm.network], *evaluate.JUDGES)]
+            inputs = (*inputs_of(arm), *heard[arm.network], *evaluate.JUDGES)
+            decisive += [decided_by(path, values) for path in inputs]
             key = hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:16]
             jobs.append(Job(arm, seed, params, recipe, key))
     return jobs
 
 
-def decided_by(path: str) -> Any:
-    """What decides the content of an input, on any machine: its content, or the parameters that it is made with."""
+def decided_by(path: str, values: Mapping[str, Any]) -> Any:
+    """What decides an input on any machine: its content, or for what is made here its groups of params.yaml (`values`)
+    and, for the teacher's features, the teacher."""
     hashed = content(path)  # refuses a missing one
-    groups = read_yaml("params.yaml")
-    return [groups[name] for name in MADE_HERE[path]] if path in MADE_HERE else hashed
+    if path not in MADE_HERE:
+        return hashed
+    made_with = [values[name] for name in MADE_HERE[path]]
+    return [*made_with, content(paths.TEACHER)] if path == stage.TEACHER else made_with
 
 
 def recipe_in_params(network: str) -> Any:

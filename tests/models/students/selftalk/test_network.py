@@ -109,7 +109,9 @@ def test_losses_and_their_gradients(official, heard: Heard) -> None:
         np.testing.assert_allclose(
             gradient.double().norm(), golden.info["grad_norms"][name], rtol=1e-4, atol=1e-7, err_msg=name
         )
-    for name in ("vertice_map_r.bias", "audio_feature_map.bias", "lip_map.bias", "lm_head.weight"):
+    # CTC's gradient reaches the last two only; processors without AVX-512 round them to 5e-5
+    bounds = {"vertice_map_r.bias": 1e-5, "audio_feature_map.bias": 1e-5, "lip_map.bias": 1e-4, "lm_head.weight": 1e-4}
+    for name, relative in bounds.items():
         scale = np.abs(golden[f"grad:{name}"].value).max()
-        golden.assert_close(f"grad:{name}", gradients[name], atol=1e-4 * scale, relative=1e-4)
+        golden.assert_close(f"grad:{name}", gradients[name], atol=1e-4 * scale, relative=relative)
     model.zero_grad(set_to_none=True)
