@@ -13,9 +13,9 @@ chosen by a test set: `python -m scripts.sweep --vary` tunes on validation.
 It can be run in parts, also on several machines: `--networks` and `--seeds` say what to train now. The scores of each
 training are a file in `docs/comparison`, which belongs to the document. A finished training is never repeated unless
 parameters, corpus or packaged networks have changed, also not after a change of code (the document names the commits):
-delete its file. A killed one resumes. Students and motion are in `--out` (3 GB for all), so that `learn2talk animate speech.wav --model
-out/compare/voca-seed0/student` works. The document is written from all scores that are there, whichever call made
-them, and says what is missing.
+delete its file. A killed one resumes. Students and motion are in `--out` (3 GB for all), so that `learn2talk animate
+speech.wav --model out/compare/voca-seed0/student` works. The document is written from all scores that are there,
+whichever call made them, and says what is missing.
 """
 
 import argparse
