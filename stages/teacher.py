@@ -45,6 +45,7 @@ from learn2talk_core.statistics.face_videos import best_frame, l1, lower_half_l1
 from learn2talk_core.statistics.recognition import viseme_accuracy
 from learn2talk_core.statistics.synchrony import at_shifts, auc, mean_distances, shifted_distances, sync_error
 from learn2talk_core.training.loop import write_curve
+from learn2talk_core.training.mouth_codes import train_mouth_codes
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.training.speaking_face import SpeakingFace, speaking_face, speaking_faces
 from learn2talk_core.training.wav2lip import (
@@ -52,9 +53,10 @@ from learn2talk_core.training.wav2lip import (
     ExpertTraining,
     GeneratorTraining,
     inputs_of,
-    train_audio_encoder,
+    new_generator,
     train_expert,
     train_generator,
+    train_listening,
     train_reading,
 )
 from learn2talk_core.video.talking_video import (
@@ -73,7 +75,7 @@ VIDEO, OUT = TALKING_VIDEO, TEACHER
 READER = f"{LIPREADER}/metric"  # judges how well the lips of the teacher's videos can be read
 READING_EXPERT = f"{LIPREADER}/loss"  # helps to train the generator
 TUNING_CLIPS = 10  # held-out clips on which the gain is chosen
-PARTS = ("expert", "audio_encoder", "generator", "reading")
+PARTS = ("expert", "codes", "audio_encoder", "generator", "reading")
 SHEET_CLIPS, SHEET_FRAMES = 3, 12
 SHEET_MARGIN = 10  # pixels of the face around the lips
 
@@ -122,12 +124,17 @@ def main(params: Params) -> str:
         else:
             expert, curve = train_expert(clips, params.expert, seed=params.seed, scratch=scratch[0])
         write_curve(curve, f"{CURVES}/teacher_expert.csv")
-        recipe, audio_encoder = params.generator, None
-        if recipe.audio_steps:
-            audio_encoder, _ = train_audio_encoder(clips, recipe, seed=params.seed, scratch=scratch[1])
-        generator, curve = train_generator(clips, expert, audio_encoder, recipe, seed=params.seed, scratch=scratch[2])
+        recipe, seed = params.generator, params.seed
+        generator, mouths = new_generator(inputs_of(clips, recipe), recipe, seed=seed), None
+        if recipe.code.codes:
+            mouths, codes, curve = train_mouth_codes(clips, recipe.code, seed=seed, scratch=scratch[1])
+            write_curve(curve, f"{CURVES}/teacher_codes.csv")
+            generator.mouth = mouths.mouth
+            curve = train_listening(clips, codes, generator, recipe, seed=seed, scratch=scratch[2])
+            write_curve(curve, f"{CURVES}/teacher_listening.csv")
+        curve = train_generator(clips, generator, expert, mouths, recipe, seed=seed, scratch=scratch[3])
         if reading_expert is not None:
-            more = train_reading(clips, generator, reading_expert, recipe, seed=params.seed, scratch=scratch[3])
+            more = train_reading(clips, generator, reading_expert, recipe, seed=seed, scratch=scratch[4])
             curve += [row | {"step": row["step"] + recipe.steps} for row in more]
         shape = {"width": recipe.width, "audio_width": recipe.audio_width}
         tuning, judged = held_out(video, encoder, params.evaluation_clips)

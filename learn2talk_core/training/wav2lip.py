@@ -6,7 +6,6 @@ Equation numbers are those of that paper. Faces are RGB in 0..1.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -16,22 +15,20 @@ from learn2talk_core.losses.lipread import lipread_loss
 from learn2talk_core.models.lipreader import CROP, LipReader
 from learn2talk_core.models.quality_discriminator import QualityDiscriminator
 from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, lower_halves
-from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, heard_at, masked, scaled, to_tensor
+from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, heard_at, masked, to_tensor
 from learn2talk_core.run import processes
 from learn2talk_core.run.device import run_device, sent
 from learn2talk_core.run.seed import generator, seed_torch
 from learn2talk_core.run.weights import frozen
 from learn2talk_core.training.loop import Stateful, made_ahead, train, update, warmup_cosine
+from learn2talk_core.training.mouth_codes import NOISE, CodeTraining, MouthEncoder
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.speaking_face import SpeakingFace
 from learn2talk_core.video.talking_video import MOUTH_SIZE
 
-LISTEN_AT = (-1, 0, 1)  # frames (of 40 ms) relative to a window's own, whose lip motion is predicted from the window
-LISTEN_CLIPS, LISTEN_WINDOWS = 32, 8  # clips per step, and windows of each
+LISTEN_CLIPS, LISTEN_WINDOWS = 32, 4  # clips per step, and windows of each
 GAINS = tuple(round(1 + 0.1 * step, 1) for step in range(7))  # to 1.6: more distorts the lips
-MOTIONS = 32  # principal components of the lips' motion that the audio encoder learns to predict
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, as `talking_video.grey` weights them
-LIPS_SIDE = 20  # side in pixels to which the lips' box is scaled for that
 
 
 @dataclass(frozen=True)
@@ -60,8 +57,9 @@ class GeneratorTraining:
     Attributes:
         width, steps, learning_rate: see `ExpertTraining`.
         audio_width: see `Wav2Lip`.
-        audio_steps, audio_learning_rate: updates in which the audio encoder learns to predict the lips' motion before
-            the generator is trained, and Adam's learning rate for them.
+        code: codes of mouths; with `codes` 0 the generator has none, and `audio_steps` is not read.
+        audio_steps, audio_learning_rate: updates in which the audio encoder learns to predict the codes, and Adam's
+            learning rate for them.
         batch: windows of five frames per update; before the sync loss begins, five times as many single frames.
         residual: see `Wav2Lip`.
         lead: see `Inputs`.
@@ -79,6 +77,7 @@ class GeneratorTraining:
 
     width: float
     audio_width: float
+    code: CodeTraining
     audio_steps: int
     audio_learning_rate: float
     steps: int
@@ -351,77 +350,63 @@ def train_expert(
     return expert.cpu().eval(), history
 
 
-def lip_motions(clips: Sequence[SpeakingFace]) -> list[np.ndarray]:
-    """How the lips differ from those in their clip's first frame, (T, MOTIONS) float32 for each clip.
-
-    The values are principal components, over all clips, of the pixel differences in the lips' box, in units of the
-    first component's standard deviation.
-    """
-    covariance = np.zeros((3 * LIPS_SIDE**2,) * 2, np.float32)
-    for clip in clips:
-        moved = lip_differences(clip)
-        covariance += moved.T @ moved
-    covariance /= sum(len(clip.faces) for clip in clips)
-    variances, components = np.linalg.eigh(covariance)
-    basis = components[:, : -MOTIONS - 1 : -1] / np.sqrt(max(variances[-1], 1e-12))
-    return [lip_differences(clip) @ basis for clip in clips]  # computed again: together they need gigabytes
-
-
-def lip_differences(clip: SpeakingFace) -> np.ndarray:
-    """(T, 1200) float32: the pixels in the lips' box, scaled to 20 x 20, minus those of the first frame."""
-    left, top, right, bottom = clip.lips
-    size = (LIPS_SIDE, LIPS_SIDE)
-    lips = [cv2.resize(face[top:bottom, left:right], size, interpolation=cv2.INTER_AREA) for face in clip.faces]
-    pixels = np.stack(lips).reshape(len(lips), -1).astype(np.float32)
-    return pixels - pixels[0]
-
-
 def listening_batch(
-    clips: Sequence[SpeakingFace], motions: Sequence[np.ndarray], inputs: Inputs, rng: np.random.Generator
+    clips: Sequence[SpeakingFace], codes: Sequence[torch.Tensor], inputs: Inputs, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """What is heard at random frames, (N, 1, …), and the lips' motions (N, 3, MOTIONS) at the frames `LISTEN_AT`."""
-    heard, moved = [], []
+    """What is heard at random frames, (N, 1, …), and the codes of the mouths in these frames (N, codes)."""
+    heard, seen = [], []
     for _ in range(LISTEN_CLIPS):
         index = int(rng.integers(len(clips)))
-        at = rng.integers(len(motions[index]), size=LISTEN_WINDOWS)
+        at = rng.integers(len(codes[index]), size=LISTEN_WINDOWS)
         heard.append(heard_at(clips[index].sound, at, inputs))
-        moved.append(motions[index][np.clip(at[:, None] + LISTEN_AT, 0, len(motions[index]) - 1)])
-    return torch.from_numpy(np.concatenate(heard)), torch.from_numpy(np.concatenate(moved))
+        seen.append(codes[index][at])
+    return torch.from_numpy(np.concatenate(heard)), torch.cat(seen)
 
 
-def train_audio_encoder(
-    clips: Sequence[SpeakingFace], recipe: GeneratorTraining, *, seed: int, scratch: Scratch
-) -> tuple[nn.Module, list[dict[str, float]]]:
-    """Train an audio encoder of the generator's shape to predict lip motion by least squares; returns it and its curve.
+def train_listening(
+    clips: Sequence[SpeakingFace],
+    codes: Sequence[torch.Tensor],
+    network: Wav2Lip,
+    recipe: GeneratorTraining,
+    *,
+    seed: int,
+    scratch: Scratch,
+) -> list[dict[str, float]]:
+    """Train the part of a generator that hears to predict the codes of true mouths, by least squares.
 
-    Wav2Lip's own encoder learns this through the generated images, over days. With `MOTIONS` numbers per frame instead
-    of 27648, and no image to generate, it takes minutes.
+    Wav2Lip's own encoder learns this through the generated images, over days. Without images to generate it takes
+    minutes. Returns the training curve.
+
+    Args:
+        clips: the clips.
+        codes: of each clip, (T, codes), as of `train_mouth_codes`.
+        network: is changed.
+        recipe: how.
+        seed: for the batches.
+        scratch: where a killed training goes on.
     """
-    seed_torch(seed, "wav2lip", "ears")
     inputs = inputs_of(clips, recipe)
-    encoder = new_generator(inputs, recipe).audio_encoder
-    head = nn.Linear(scaled(512, recipe.audio_width), len(LISTEN_AT) * MOTIONS)
-    model = nn.Sequential(encoder, nn.Flatten(), head).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.to(device := run_device())
+    model = nn.Sequential(network.audio_encoder, network.coder, nn.Flatten())
+    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(device := run_device()).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.audio_learning_rate)
-    motions = lip_motions(clips)
 
     def batch_of(index: int) -> list[torch.Tensor]:
         rng = generator(seed, "ears", index, *processes.mark())
-        return [sent(part, device) for part in listening_batch(clips, motions, inputs, rng)]
+        return [sent(part, device) for part in listening_batch(clips, codes, inputs, rng)]
 
     batches = made_ahead(batch_of)
 
     def step(index: int) -> dict[str, torch.Tensor]:
-        heard, moved = batches(index)
-        missed = (model(heard).view_as(moved) - moved).square().sum(dim=2).mean()
+        heard, code = batches(index)
+        missed = (model(heard) - code).square().sum(dim=1).mean()
         update(missed, optimizer, learning_rate=warmup_cosine(index, recipe.audio_steps, recipe.audio_learning_rate))
-        missed = missed.detach()
-        return {"loss": missed, "explained": 1 - missed.double() / moved.square().sum(dim=2).mean().double()}
+        return {"loss": missed.detach(), "explained": 1 - missed.detach() / code.square().sum(dim=1).mean()}
 
-    state = {"model": model, "optimizer": optimizer}
+    state: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
     history = train(step, state, steps=recipe.audio_steps, seed=seed, scratch=scratch, description="audio encoder")
-    return encoder.cpu(), history
+    model.cpu().eval()
+    return history
 
 
 def inputs_of(clips: Sequence[SpeakingFace], recipe: GeneratorTraining) -> Inputs:
@@ -430,33 +415,42 @@ def inputs_of(clips: Sequence[SpeakingFace], recipe: GeneratorTraining) -> Input
     return Inputs(lead=recipe.lead, states=0 if states is None else states.shape[1])
 
 
-def new_generator(inputs: Inputs, recipe: GeneratorTraining) -> Wav2Lip:
-    return Wav2Lip(recipe.width, audio_width=recipe.audio_width, states=inputs.states, residual=recipe.residual)
+def new_generator(inputs: Inputs, recipe: GeneratorTraining, *, seed: int) -> Wav2Lip:
+    """A generator that has learnt nothing."""
+    seed_torch(seed, "wav2lip")
+    network = Wav2Lip(
+        recipe.width,
+        audio_width=recipe.audio_width,
+        states=inputs.states,
+        residual=recipe.residual,
+        codes=recipe.code.codes,
+    )
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 def train_generator(
     clips: Sequence[SpeakingFace],
+    network: Wav2Lip,
     expert: SyncExpert2D,
-    audio_encoder: nn.Module | None,
+    mouths: MouthEncoder | None,
     recipe: GeneratorTraining,
     *,
     seed: int,
     scratch: Scratch,
-) -> tuple[Wav2Lip, list[dict[str, float]]]:
-    """Train the generator with `expert` frozen; returns it, on the CPU and in evaluation mode, and its training curve.
+) -> list[dict[str, float]]:
+    """Train a generator with `expert` frozen, in place; returns the training curve. It ends on the CPU, in evaluation
+    mode.
 
-    It starts from `audio_encoder`, the result of `train_audio_encoder`, if given.
+    With `mouths` it draws from the codes of the true mouths, so that nothing is uncertain and nothing is blurred; the
+    part that hears and the modes stay as they are. Without, it draws from what it hears, as in the paper.
     """
     frozen(expert)
-    seed_torch(seed, "wav2lip")
+    seed_torch(seed, "wav2lip", "drawing")
     inputs = inputs_of(clips, recipe)
-    network = new_generator(inputs, recipe)
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    if audio_encoder is not None:
-        network.audio_encoder.load_state_dict(audio_encoder.state_dict())
-    for part in (network, expert):
+    for part in (network, expert, *([] if mouths is None else [frozen(mouths)])):
         part.to(device := run_device())
-    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
+    network.train()
+    optimizer = torch.optim.Adam(drawing_parameters(network), lr=recipe.learning_rate)
     state: dict[str, Stateful] = {"generator": network, "optimizer": optimizer}
     discriminator = None
     if recipe.adversarial_weight > 0:
@@ -484,7 +478,10 @@ def train_generator(
 
     def step(index: int) -> dict[str, torch.Tensor]:
         batch = batches(index)
-        generated = network(batch.heard, batch.faces)
+        if mouths is None:
+            generated = network(batch.heard, batch.faces)
+        else:
+            generated = drawn(network, mouths, batch, generator(seed, "codes", index, *processes.mark()))
         loss, parts = generator_loss(
             generated,
             batch,
@@ -504,7 +501,27 @@ def train_generator(
 
     history = train(step, state, steps=recipe.steps, seed=seed, scratch=scratch, description="generator")
     expert.cpu()
-    return network.cpu().eval(), history
+    network.cpu().eval()
+    return history
+
+
+def drawing_parameters(network: Wav2Lip) -> list[nn.Parameter]:
+    """Of a generator with codes, the parameters of what draws, without the modes; of any other, all."""
+    kept = [network.audio_encoder, network.coder, network.mouth] if network.codes else []
+    others = {parameter for part in kept if part is not None for parameter in part.parameters()}
+    return [parameter for parameter in network.parameters() if parameter not in others]
+
+
+def drawn(network: Wav2Lip, mouths: MouthEncoder, batch: GeneratorBatch, rng: np.random.Generator) -> torch.Tensor:
+    """The faces (B, 3, T, 96, 96) that a generator draws from the codes of the true mouths, with some noise."""
+    target, faces = (x.transpose(1, 2).flatten(0, 1) for x in (batch.target, batch.faces))
+    faces = faces.contiguous(memory_format=torch.channels_last)
+    with torch.no_grad():
+        code = mouths(target, faces[:, 3:])
+    noise = torch.from_numpy(rng.normal(scale=NOISE, size=code.shape).astype(np.float32))
+    code = (code + sent(noise, code.device))[:, :, None, None]
+    made = network.decode(code, network.encode_faces(faces), faces[:, 3:])
+    return made.unflatten(0, (len(batch.target), -1)).transpose(1, 2)
 
 
 def train_reading(
@@ -519,14 +536,19 @@ def train_reading(
     """Train a generator on, with `reader` frozen, so that its lips can be read; returns the training curve.
 
     The loss is `reconstruction_loss` plus `reading_weight` times `reading_loss`, on few long windows: statistics of
-    their few faces would harm the batch normalisations, which keep those that they have.
+    their few faces would harm the batch normalisations, which keep those that they have. In a generator with codes,
+    only the part that hears is trained: what draws would learn to blur what is uncertain.
     """
     seed_torch(seed, "wav2lip", "reading")
     inputs, windows = inputs_of(clips, recipe), max(1, recipe.batch * FRAMES // recipe.reading_frames)
     frozen(reader)
     for part in (network, reader):
         part.to(device := run_device())
-    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.reading_learning_rate)
+    fixed = drawing_parameters(network) if network.codes else []
+    for parameter in [*fixed, *(network.mouth.parameters() if network.mouth is not None else [])]:
+        parameter.requires_grad_(False)
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.Adam(learning, lr=recipe.reading_learning_rate)
 
     def batch_of(index: int) -> GeneratorBatch:
         rng = generator(seed, "reading", index, *processes.mark())
