@@ -96,8 +96,8 @@ def find_modes(clips: Sequence[SpeakingFace], codes: int, *, seed: int) -> Mouth
 
 def principal_components(rows: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(N, P) → root mean square along each of the components, (n,), and the components, (n, P), n ≤ `count`."""
-    _, values, vectors = torch.svd_lowrank(rows, min(count, *rows.shape), niter=4)
-    return values / len(rows) ** 0.5, vectors.T
+    _, values, vectors = torch.svd_lowrank(rows, min(count + 32, *rows.shape), niter=4)  # the last ones are inaccurate
+    return values[:count] / len(rows) ** 0.5, vectors.T[:count]
 
 
 def logits_of(faces: np.ndarray) -> np.ndarray:
