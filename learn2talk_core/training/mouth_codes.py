@@ -86,15 +86,15 @@ def find_modes(clips: Sequence[SpeakingFace], codes: int, *, seed: int) -> Mouth
     at = [rng.integers(len(clips[k].faces), size=FRAMES_A_CLIP) for k in chosen]
     moved = np.concatenate([logits_of(clips[k].faces[t]) for k, t in zip(chosen, at, strict=True)])
     moved -= first.repeat(FRAMES_A_CLIP, axis=0)
-    deviations, modes = principal_components(torch.from_numpy(moved), MODES)
+    deviations, modes = leading_components(torch.from_numpy(moved), MODES)
     mouth.modes[: len(modes)] = modes * deviations[0]
     mouth.neutral[:] = torch.from_numpy(first).mean(dim=0)
-    deviations, looks = principal_components(torch.from_numpy(first) - mouth.neutral, LOOKS)
+    deviations, looks = leading_components(torch.from_numpy(first) - mouth.neutral, LOOKS)
     mouth.looks[: len(looks)] = looks / deviations[:, None].clamp(min=1e-3 * deviations[0] + 1e-9)
     return mouth
 
 
-def principal_components(rows: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+def leading_components(rows: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     """(N, P) → root mean square along each of the components, (n,), and the components, (n, P), n ≤ `count`."""
     _, values, vectors = torch.svd_lowrank(rows, min(count + 32, *rows.shape), niter=4)  # the last ones are inaccurate
     return values[:count] / len(rows) ** 0.5, vectors.T[:count]

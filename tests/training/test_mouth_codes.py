@@ -10,9 +10,9 @@ from learn2talk_core.training.mouth_codes import (
     CodeTraining,
     MouthEncoder,
     find_modes,
+    leading_components,
     logits_of,
     modes_of,
-    principal_components,
     train_mouth_codes,
 )
 from learn2talk_core.training.scratch import Scratch
@@ -43,13 +43,13 @@ def test_logits_of_films_are_those_of_the_network():
     np.testing.assert_allclose(logits_of(faces), lower_face_logits(to_tensor(faces)).numpy(), atol=1e-5)
 
 
-def test_principal_components_are_those_of_the_singular_value_decomposition():
+def test_leading_components_are_those_of_the_singular_value_decomposition():
     rows = torch.randn(80, 60) * torch.linspace(3, 0.1, 60) ** 2
-    deviations, components = principal_components(rows, 4)
+    deviations, components = leading_components(rows, 4)
     _, values, vectors = np.linalg.svd(rows.numpy())
     np.testing.assert_allclose(deviations.numpy(), values[:4] / np.sqrt(80), rtol=1e-3)
     np.testing.assert_allclose(np.abs(components.numpy() @ vectors[:4].T), np.eye(4), atol=0.02)
-    assert principal_components(rows[:3], 4)[1].shape == (3, 60)  # no more than there are rows
+    assert leading_components(rows[:3], 4)[1].shape == (3, 60)  # no more than there are rows
 
 
 def test_modes_are_the_movements_of_the_films():
