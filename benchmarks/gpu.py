@@ -42,6 +42,7 @@ from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.models.lipreader import FPS as VIDEO_FPS
 from learn2talk_core.models.lipreader import LipReader
+from learn2talk_core.models.mouth_modes import LOOKS, MODES
 from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
 from learn2talk_core.models.students.selftalk.recogniser import TextRecogniser
 from learn2talk_core.models.sync_expert2d import SyncExpert2D
@@ -54,7 +55,7 @@ from learn2talk_core.run.precision import run_precision
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.run.weights import frozen
 from learn2talk_core.training.lipreader import VOCABULARY, LipReaderTraining, MouthClip, train_lipreader
-from learn2talk_core.training.mouth_codes import CodeTraining, MouthEncoder, find_modes
+from learn2talk_core.training.mouth_codes import CodedMouths, CodeTraining, MouthEncoder, find_modes
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.speaking_face import SpeakingFace
 from learn2talk_core.training.student import ExtraTerm
@@ -331,9 +332,11 @@ def trainings(size: Size, corpus: Corpus, folder: Path) -> list[Training]:
 
     def ears(steps: int, batch: int) -> Curve:
         recipe = teacher_recipe(steps, batch)
-        codes = [torch.zeros(len(face.faces), recipe.code.codes) for face in faces]
+        frames = [len(face.faces) for face in faces]
+        moved, codes = ([torch.zeros(count, width) for count in frames] for width in (MODES, recipe.code.codes))
+        mouths = CodedMouths(moved, torch.zeros(len(faces), LOOKS), codes)
         with scratch() as own:
-            return train_listening(faces, codes, new_teacher(recipe), recipe, seed=0, scratch=own)
+            return train_listening(faces, mouths, new_teacher(recipe), recipe, seed=0, scratch=own)
 
     def teacher(steps: int, batch: int) -> Curve:
         seed_torch(0, "benchmark", "expert")

@@ -75,7 +75,7 @@ VIDEO, OUT = TALKING_VIDEO, TEACHER
 READER = f"{LIPREADER}/metric"  # judges how well the lips of the teacher's videos can be read
 READING_EXPERT = f"{LIPREADER}/loss"  # helps to train the generator
 TUNING_CLIPS = 10  # held-out clips on which the gain is chosen
-PARTS = ("expert", "codes", "audio_encoder", "generator", "reading")
+PARTS = ("expert", "codes", "generator", "audio_encoder", "reading")
 SHEET_CLIPS, SHEET_FRAMES = 3, 12
 SHEET_MARGIN = 10  # pixels of the face around the lips
 
@@ -109,7 +109,7 @@ def main(params: Params) -> str:
     expert_taken = None if is_nothing(params.expert_checkpoint) else import_expert(params.expert_checkpoint)
     expert_width = params.expert.width if expert_taken is None else expert_taken[1]
     listens = params.hears == "speech_encoder"
-    encoder = load_speech_encoder(SPEECH_ENCODER).eval() if listens else None
+    ears = load_speech_encoder(SPEECH_ENCODER).eval() if listens else None
     reader, head = load_lipreader(READER)
     reads = params.generator.reading_steps > 0
     reading_expert = load_lipreader(READING_EXPERT)[0] if reads else None
@@ -118,26 +118,27 @@ def main(params: Params) -> str:
     inputs_from = [VIDEO, *([SPEECH_ENCODER] if listens else []), *([READING_EXPERT] if reads else [])]
     with ExitStack() as stack:
         scratch = [stack.enter_context(open_scratch(f"teacher-{part}", params, inputs_from)) for part in PARTS]
-        clips = speaking_faces(video, spoken, encoder, scratch[0].folder / "clips")
+        clips = speaking_faces(video, spoken, ears, scratch[0].folder / "clips")
         if expert_taken is not None:
             expert, curve = expert_taken[0], [{"step": 0.0}]
         else:
             expert, curve = train_expert(clips, params.expert, seed=params.seed, scratch=scratch[0])
         write_curve(curve, f"{CURVES}/teacher_expert.csv")
         recipe, seed = params.generator, params.seed
-        generator, mouths = new_generator(inputs_of(clips, recipe), recipe, seed=seed), None
+        generator, encoder = new_generator(inputs_of(clips, recipe), recipe, seed=seed), None
         if recipe.code.codes:
-            mouths, codes, curve = train_mouth_codes(clips, recipe.code, seed=seed, scratch=scratch[1])
+            encoder, mouths, curve = train_mouth_codes(clips, recipe.code, seed=seed, scratch=scratch[1])
             write_curve(curve, f"{CURVES}/teacher_codes.csv")
-            generator.mouth = mouths.mouth
-            curve = train_listening(clips, codes, generator, recipe, seed=seed, scratch=scratch[2])
-            write_curve(curve, f"{CURVES}/teacher_listening.csv")
-        curve = train_generator(clips, generator, expert, mouths, recipe, seed=seed, scratch=scratch[3])
+            generator.mouth = encoder.mouth
+        curve = train_generator(clips, generator, expert, encoder, recipe, seed=seed, scratch=scratch[2])
+        if encoder is not None:
+            listening = train_listening(clips, mouths, generator, recipe, seed=seed, scratch=scratch[3])
+            write_curve(listening, f"{CURVES}/teacher_listening.csv")
         if reading_expert is not None:
             more = train_reading(clips, generator, reading_expert, recipe, seed=seed, scratch=scratch[4])
             curve += [row | {"step": row["step"] + recipe.steps} for row in more]
         shape = {"width": recipe.width, "audio_width": recipe.audio_width}
-        tuning, judged = held_out(video, encoder, params.evaluation_clips)
+        tuning, judged = held_out(video, ears, params.evaluation_clips)
         inputs = with_gain(generator, inputs_of(clips, recipe), tuning, recipe.amplitude)
         write_curve(curve, f"{CURVES}/teacher.csv")
         mean_face = np.mean([clip.mean_face for clip in clips], axis=0)

@@ -52,6 +52,21 @@ class CodeTraining:
     learning_rate: float
 
 
+@dataclass(frozen=True)
+class CodedMouths:
+    """The mouths of some clips.
+
+    Attributes:
+        moved: for each clip, the weights of the modes in each frame, (T, MODES).
+        looks: the look of each clip's first frame, (clips, LOOKS).
+        codes: for each clip, the code of each frame, (T, codes).
+    """
+
+    moved: list[torch.Tensor]
+    looks: torch.Tensor
+    codes: list[torch.Tensor]
+
+
 class MouthEncoder(nn.Module):
     """True mouths → codes with mean 0 and variance 1. Only training needs it: later, speech decides the code."""
 
@@ -106,32 +121,31 @@ def logits_of(faces: np.ndarray) -> np.ndarray:
     return np.moveaxis(inner, -1, 1).reshape(len(faces), PIXELS)
 
 
-def modes_of(clips: Sequence[SpeakingFace], encoder: MouthEncoder) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Of all frames of all clips: weights of the modes (N, MODES), and the number of the clip (N,); of each clip: the
-    look of its first frame (clips, LOOKS)."""
+def modes_of(clips: Sequence[SpeakingFace], encoder: MouthEncoder) -> tuple[list[torch.Tensor], torch.Tensor]:
+    """The weights of the modes of each clip, (T, MODES), and the looks of all first frames, (clips, LOOKS)."""
     to_modes, looks, neutral = (x.numpy() for x in (encoder.to_modes, encoder.mouth.looks, encoder.mouth.neutral))
     moved, seen = [], []
     for clip in progress(clips, "mouth modes", unit="clip"):
         first = logits_of(clip.faces[:1])
-        moved.append((logits_of(clip.faces) - first) @ to_modes)
+        moved.append(torch.from_numpy((logits_of(clip.faces) - first) @ to_modes))
         seen.append((first - neutral) @ looks.T)
-    numbers = np.repeat(np.arange(len(clips)), [len(clip.faces) for clip in clips])
-    return torch.from_numpy(np.concatenate(moved)), torch.from_numpy(numbers), torch.from_numpy(np.concatenate(seen))
+    return moved, torch.from_numpy(np.concatenate(seen))
 
 
 def train_mouth_codes(
     clips: Sequence[SpeakingFace], recipe: CodeTraining, *, seed: int, scratch: Scratch
-) -> tuple[MouthEncoder, list[torch.Tensor], list[dict[str, float]]]:
+) -> tuple[MouthEncoder, CodedMouths, list[dict[str, float]]]:
     """Find the modes, and train the codes as an autoencoder of their weights.
 
     Returns:
-        The encoder with the modes, on the CPU and in evaluation mode; the code of each frame, (T, codes) for each clip;
-        the training curve, with the share of the motion's variance that the codes explain.
+        The encoder with the modes, on the CPU and in evaluation mode; the mouths of `clips`; the training curve, with
+        the share of the motion's variance that the codes explain.
     """
     seed_torch(seed, "mouth codes")
     mouth = find_modes(clips, recipe.codes, seed=seed)
     encoder = MouthEncoder(mouth, recipe.codes)
-    moved, of_clip, looks = modes_of(clips, encoder)
+    each, looks = modes_of(clips, encoder)
+    moved, of_clip = torch.cat(each), torch.arange(len(clips)).repeat_interleave(torch.tensor([len(x) for x in each]))
     encoder.to(device := run_device())
     optimizer = torch.optim.AdamW(encoder.parameters(), lr=recipe.learning_rate, weight_decay=0.01)
 
@@ -151,4 +165,4 @@ def train_mouth_codes(
     encoder.cpu().eval()
     with torch.inference_mode():
         codes = encoder.encode(moved, looks[of_clip])
-    return encoder, list(codes.clone().split([len(clip.faces) for clip in clips])), history
+    return encoder, CodedMouths(each, looks, list(codes.clone().split([len(x) for x in each]))), history

@@ -5,6 +5,7 @@ Equation numbers are those of that paper. Faces are RGB in 0..1.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,6 +14,7 @@ from torch.nn import functional
 
 from learn2talk_core.losses.lipread import lipread_loss
 from learn2talk_core.models.lipreader import CROP, LipReader
+from learn2talk_core.models.mouth_modes import MouthModes
 from learn2talk_core.models.quality_discriminator import QualityDiscriminator
 from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, lower_halves
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, heard_at, masked, to_tensor
@@ -21,11 +23,12 @@ from learn2talk_core.run.device import run_device, sent
 from learn2talk_core.run.seed import generator, seed_torch
 from learn2talk_core.run.weights import frozen
 from learn2talk_core.training.loop import Stateful, made_ahead, train, update, warmup_cosine
-from learn2talk_core.training.mouth_codes import NOISE, CodeTraining, MouthEncoder
+from learn2talk_core.training.mouth_codes import NOISE, CodedMouths, CodeTraining, MouthEncoder
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.speaking_face import SpeakingFace
 from learn2talk_core.video.talking_video import MOUTH_SIZE
 
+CODE_WEIGHT = 0.1  # of the squared error of a code beside that of the weights of the modes
 LISTEN_CLIPS, LISTEN_WINDOWS = 32, 4  # clips per step, and windows of each
 GAINS = tuple(round(1 + 0.1 * step, 1) for step in range(7))  # to 1.6: more distorts the lips
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, as `talking_video.grey` weights them
@@ -351,61 +354,69 @@ def train_expert(
 
 
 def listening_batch(
-    clips: Sequence[SpeakingFace], codes: Sequence[torch.Tensor], inputs: Inputs, rng: np.random.Generator
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """What is heard at random frames, (N, 1, …), and the codes of the mouths in these frames (N, codes)."""
-    heard, seen = [], []
+    clips: Sequence[SpeakingFace], mouths: CodedMouths, inputs: Inputs, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What is heard at random frames, (N, 1, …), and of the mouths in these frames the weights of the modes (N, MODES),
+    the looks (N, LOOKS) and the codes (N, codes)."""
+    heard, moved, looks, codes = [], [], [], []
     for _ in range(LISTEN_CLIPS):
         index = int(rng.integers(len(clips)))
-        at = rng.integers(len(codes[index]), size=LISTEN_WINDOWS)
+        at = rng.integers(len(mouths.codes[index]), size=LISTEN_WINDOWS)
         heard.append(heard_at(clips[index].sound, at, inputs))
-        seen.append(codes[index][at])
-    return torch.from_numpy(np.concatenate(heard)), torch.cat(seen)
+        moved.append(mouths.moved[index][at])
+        looks.append(mouths.looks[index].expand(len(at), -1))
+        codes.append(mouths.codes[index][at])
+    return torch.from_numpy(np.concatenate(heard)), torch.cat(moved), torch.cat(looks), torch.cat(codes)
 
 
 def train_listening(
     clips: Sequence[SpeakingFace],
-    codes: Sequence[torch.Tensor],
+    mouths: CodedMouths,
     network: Wav2Lip,
     recipe: GeneratorTraining,
     *,
     seed: int,
     scratch: Scratch,
 ) -> list[dict[str, float]]:
-    """Train the part of a generator that hears to predict the codes of true mouths, by least squares.
+    """Train the part of a generator that hears, by least squares on the weights of the modes of true mouths, and on
+    their codes, which keep it among the mouths that there are. The decoder of codes stays as it is.
 
     Wav2Lip's own encoder learns this through the generated images, over days. Without images to generate it takes
     minutes. Returns the training curve.
 
     Args:
         clips: the clips.
-        codes: of each clip, (T, codes), as of `train_mouth_codes`.
-        network: is changed.
+        mouths: of the clips, as of `train_mouth_codes`.
+        network: with the modes that belong to them; is changed.
         recipe: how.
         seed: for the batches.
         scratch: where a killed training goes on.
     """
-    inputs = inputs_of(clips, recipe)
+    inputs, decoder = inputs_of(clips, recipe), cast(MouthModes, network.mouth).decoder
     model = nn.Sequential(network.audio_encoder, network.coder, nn.Flatten())
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.to(device := run_device()).train()
+    frozen(decoder).to(device)
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.audio_learning_rate)
 
     def batch_of(index: int) -> list[torch.Tensor]:
         rng = generator(seed, "ears", index, *processes.mark())
-        return [sent(part, device) for part in listening_batch(clips, codes, inputs, rng)]
+        return [sent(part, device) for part in listening_batch(clips, mouths, inputs, rng)]
 
     batches = made_ahead(batch_of)
 
     def step(index: int) -> dict[str, torch.Tensor]:
-        heard, code = batches(index)
-        missed = (model(heard) - code).square().sum(dim=1).mean()
-        update(missed, optimizer, learning_rate=warmup_cosine(index, recipe.audio_steps, recipe.audio_learning_rate))
-        return {"loss": missed.detach(), "explained": 1 - missed.detach() / code.square().sum(dim=1).mean()}
+        heard, moved, looks, codes = batches(index)
+        code = model(heard)
+        missed = (decoder(torch.cat([code, looks], dim=1)) - moved).square().sum(dim=1).mean()
+        loss = missed + CODE_WEIGHT * (code - codes).square().sum(dim=1).mean()
+        update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.audio_steps, recipe.audio_learning_rate))
+        return {"loss": loss.detach(), "explained": 1 - missed.detach() / moved.square().sum(dim=1).mean()}
 
     state: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
     history = train(step, state, steps=recipe.audio_steps, seed=seed, scratch=scratch, description="audio encoder")
     model.cpu().eval()
+    decoder.cpu()
     return history
 
 
