@@ -238,11 +238,11 @@ def test_teacher_with_its_expert_and_its_ears(trained: Callable[..., Counter[str
             first, second, third, fourth = (stack.enter_context(Scratch(folder / name)) for name in "1234")
             expert, _ = train_expert(clips, ExpertTraining(0.05, 2, 2, 2, 1e-3), seed=1, scratch=first)
             recipe = replace(toy_teacher.RECIPE, residual=True, code=CodeTraining(3, 2, 1e-3))
-            mouths, codes, _ = train_mouth_codes(clips, recipe.code, seed=1, scratch=second)
+            encoder, mouths, _ = train_mouth_codes(clips, recipe.code, seed=1, scratch=second)
             network = new_generator(inputs_of(clips, recipe), recipe, seed=1)
-            network.mouth = mouths.mouth
-            train_listening(clips, codes, network, recipe, seed=1, scratch=third)
-            return network, train_generator(clips, network, expert, mouths, recipe, seed=1, scratch=fourth)
+            network.mouth = encoder.mouth
+            curve = train_generator(clips, network, expert, encoder, recipe, seed=1, scratch=third)
+            return network, curve + train_listening(clips, mouths, network, recipe, seed=1, scratch=fourth)
 
     assert not waits_outside(trained(fit), LOGGING)
 

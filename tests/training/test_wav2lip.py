@@ -12,12 +12,20 @@ import torch
 
 from learn2talk_core.audio.mel import window_starts
 from learn2talk_core.models.lipreader import CROP, LipReader
+from learn2talk_core.models.mouth_modes import LOOKS, MODES
 from learn2talk_core.models.quality_discriminator import QualityDiscriminator
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, lower_halves
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, to_tensor
-from learn2talk_core.run.seed import generator
+from learn2talk_core.run.seed import generator, seed_torch
 from learn2talk_core.run.weights import frozen
-from learn2talk_core.training.mouth_codes import NOISE, CodeTraining, MouthEncoder, find_modes, train_mouth_codes
+from learn2talk_core.training.mouth_codes import (
+    NOISE,
+    CodedMouths,
+    CodeTraining,
+    MouthEncoder,
+    find_modes,
+    train_mouth_codes,
+)
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.speaking_face import SpeakingFace
 from learn2talk_core.training.wav2lip import (
@@ -266,20 +274,28 @@ def test_reading_starts_from_the_generator_and_leaves_its_statistics(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
 
 
-def test_what_is_heard_at_a_frame_belongs_to_the_code_of_its_mouth():
+def numbered_mouths(clips: list[SpeakingFace]) -> CodedMouths:
+    """Mouths whose weights, looks and codes are the clip's grey values, halved and negative."""
+    grey_of = [torch.from_numpy(clip.faces[:, 0, 0, :1].astype(np.float32)) for clip in clips]
+    looks = torch.stack([grey[0] for grey in grey_of]).repeat(1, LOOKS)
+    return CodedMouths([grey.repeat(1, MODES) / 2 for grey in grey_of], looks, [-grey.repeat(1, 5) for grey in grey_of])
+
+
+def test_what_is_heard_at_a_frame_belongs_to_its_mouth():
     clips = [numbered_clip(30), numbered_clip(30, 100)]
-    codes = [torch.from_numpy(clip.faces[:, 0, 0, :1].astype(np.float32)).repeat(1, 5) for clip in clips]
-    mels, seen = listening_batch(clips, codes, Inputs(lead=2), generator("test"))
+    mels, moved, looks, codes = listening_batch(clips, numbered_mouths(clips), Inputs(lead=2), generator("test"))
     assert mels.shape == (128, 1, 80, 16)
-    assert seen.shape == (128, 5)
+    assert [part.shape for part in (moved, looks, codes)] == [(128, MODES), (128, LOOKS), (128, 5)]
     first = mels[:, 0, 0, 0]
-    start = torch.where(first >= 100, 100, 0)
+    start = torch.where(first >= 100, 100.0, 0.0)
+    torch.testing.assert_close(looks[:, 0], start)
     inside = first > start  # the first windows are also used for the frames before them
-    torch.testing.assert_close(seen[inside, 0], first[inside] + 2)
+    torch.testing.assert_close(codes[inside, 0], -(first[inside] + 2))
+    torch.testing.assert_close(moved[inside, 0], (first[inside] + 2) / 2)
 
 
 @pytest.mark.parametrize("hears_states", [False, True])
-def test_the_part_that_hears_learns_codes_and_the_rest_stays(tmp_path, hears_states):
+def test_the_part_that_hears_learns_the_weights_and_codes_and_the_rest_stays(tmp_path, hears_states):
     rng = np.random.default_rng(0)
     labels = np.repeat(rng.integers(0, 4, 40), 5)
     mel = np.zeros((80, 640), np.float32)
@@ -288,16 +304,44 @@ def test_the_part_that_hears_learns_codes_and_the_rest_stays(tmp_path, hears_sta
     states = np.eye(4, dtype=np.float16)[labels.repeat(2)] if hears_states else None
     faces = np.zeros((200, 96, 96, 3), np.uint8)
     clips = [SpeakingFace(faces, mel, LIPS, MOUTH, mean_of(faces), states)]
-    codes = [torch.from_numpy((labels[:, None] - 1.5).astype(np.float32)) * torch.tensor([1.0, -0.5])]
     recipe = dataclasses.replace(RECIPE, lead=2, audio_steps=40, residual=True, code=CodeTraining(2, 0, 0.0))
     network = new_generator(inputs_of(clips, recipe), recipe, seed=0)
+    assert network.mouth is not None
+    codes = torch.from_numpy((labels[:, None] - 1.5).astype(np.float32)) * torch.tensor([1.0, -0.5])
+    looks = torch.zeros(1, LOOKS)
+    with torch.no_grad():  # the weights that the decoder gives to these codes
+        moved = network.mouth.decoder(torch.cat([codes, looks.expand(200, -1)], dim=1))
+    mouths = CodedMouths([moved], looks, [codes])
     before = {name: value.clone() for name, value in network.state_dict().items()}
     with Scratch(tmp_path) as scratch:
-        history = train_listening(clips, codes, network, recipe, seed=0, scratch=scratch)
-    assert history[0]["explained"] < 0.1
-    assert history[-1]["explained"] > 0.4
-    moved = {name.split(".")[0] for name, value in network.state_dict().items() if not torch.equal(value, before[name])}
-    assert moved == {"audio_encoder", "coder"}
+        history = train_listening(clips, mouths, network, recipe, seed=0, scratch=scratch)
+    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
+    assert history[-1]["explained"] > history[0]["explained"]
+    moved_parts = {n.split(".")[0] for n, value in network.state_dict().items() if not torch.equal(value, before[n])}
+    assert moved_parts == {"audio_encoder", "coder"}
+
+
+def test_listening_minimises_the_errors_of_weights_and_codes(tmp_path):
+    clips = [numbered_clip(12, first, hears_states=True) for first in (0, 100)]
+    recipe = dataclasses.replace(RECIPE, residual=True, audio_steps=1, code=CodeTraining(5, 0, 0.0))
+    network, mouths = new_generator(inputs_of(clips, recipe), recipe, seed=0), numbered_mouths(clips)
+    assert network.mouth is not None
+    heard, moved, looks, codes = listening_batch(clips, mouths, inputs_of(clips, recipe), generator(1, "ears", 0))
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    seed_torch(1)
+    with Scratch(tmp_path) as scratch:
+        (row,) = train_listening(clips, mouths, network, recipe, seed=1, scratch=scratch)
+    network.load_state_dict(before)
+    network.train()
+    for dropout in network.audio_encoder.modules():
+        if isinstance(dropout, torch.nn.Dropout):
+            dropout.p = 0.0
+    with torch.no_grad():
+        code = network.embed(heard).flatten(1)
+        made = network.mouth.decoder(torch.cat([code, looks], dim=1))
+    missed = float(((made - moved) ** 2).sum(1).mean())
+    assert row["explained"] == pytest.approx(1 - missed / float((moved**2).sum(1).mean()), rel=0.05)
+    assert row["loss"] == pytest.approx(missed + 0.1 * float(((code - codes) ** 2).sum(1).mean()), rel=0.05)
 
 
 def test_a_generator_with_codes_is_trained_part_by_part(tmp_path):
@@ -312,13 +356,13 @@ def test_a_generator_with_codes_is_trained_part_by_part(tmp_path):
     def trained(name: str) -> tuple[Wav2Lip, set[str], set[str]]:
         with ExitStack() as stack:
             scratch = [stack.enter_context(Scratch(tmp_path / name / part)) for part in ("codes", "draw", "read")]
-            mouths, codes, _ = train_mouth_codes(clips, recipe.code, seed=1, scratch=scratch[0])
-            assert [code.shape for code in codes] == [(12, 3)] * 2
+            encoder, mouths, _ = train_mouth_codes(clips, recipe.code, seed=1, scratch=scratch[0])
+            assert [code.shape for code in mouths.codes] == [(12, 3)] * 2
             network = new_generator(inputs_of(clips, recipe), recipe, seed=1)
-            network.mouth = mouths.mouth
+            network.mouth = encoder.mouth
             before = {name: value.clone() for name, value in network.state_dict().items()}
             expert = SyncExpert2D(0.05)
-            history = train_generator(clips, network, expert, mouths, recipe, seed=1, scratch=scratch[1])
+            history = train_generator(clips, network, expert, encoder, recipe, seed=1, scratch=scratch[1])
             assert ["sync" in row for row in history] == [False, False, True]
             drawing = changed(network, before)
             before = {name: value.clone() for name, value in network.state_dict().items()}
