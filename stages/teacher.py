@@ -104,6 +104,9 @@ def main(params: Params) -> str:
     if params.evaluation_clips < 1:
         raise BadInput("teacher.evaluation_clips", expected="1 or more", found=str(params.evaluation_clips),
                        fix="Correct it.")  # fmt: skip
+    if params.generator.code.codes and not params.generator.residual:
+        raise BadInput("teacher.generator.residual", expected="true: codes change the still face", found="false",
+                       fix="Correct it, or set teacher.generator.code.codes to 0.")  # fmt: skip
     torch.set_num_threads(params.threads)
     # load the checkpoint first, so that a wrong file is an error at once
     expert_taken = None if is_nothing(params.expert_checkpoint) else import_expert(params.expert_checkpoint)
