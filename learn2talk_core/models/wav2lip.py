@@ -14,7 +14,7 @@ from torch import nn
 from torch.func import functional_call
 
 from learn2talk_core.audio.mel import mel_spectrogram, mel_windows, window_starts
-from learn2talk_core.models.mouth_modes import DARKEST, MouthModes
+from learn2talk_core.models.mouth_modes import DARKEST, HIDDEN, LOOKS, MouthModes, layers
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.run.device import device_of, sent
 from learn2talk_core.run.errors import BadInput
@@ -152,7 +152,7 @@ class Wav2Lip(nn.Module):
         audio_width = width if audio_width is None else audio_width
         a512 = scaled(512, audio_width)
         self.audio_encoder = state_encoder(states, audio_width) if states else mel_encoder(audio_width)
-        self.coder = nn.Conv2d(a512, codes, 1) if codes else nn.Identity()
+        self.coder = layers(a512 + LOOKS, HIDDEN, HIDDEN, codes) if codes else None
         self.mouth = MouthModes(codes) if codes else None
         self.face_decoder_blocks = nn.ModuleList(
             [
@@ -186,11 +186,20 @@ class Wav2Lip(nn.Module):
             batch, _, frames, height, size = faces.shape
             flat = self(heard.flatten(0, 1), faces.transpose(1, 2).flatten(0, 1))
             return flat.view(batch, frames, 3, height, size).transpose(1, 2)
-        return self.decode(self.embed(heard), self.encode_faces(faces), faces[:, 3:])
+        return self.decode(self.embed(heard, faces[:, 3:]), self.encode_faces(faces), faces[:, 3:])
 
-    def embed(self, heard: torch.Tensor) -> torch.Tensor:
-        """(B, 1, …), what is heard → embeddings (B, E, 1, 1), or codes (B, codes, 1, 1)."""
-        return self.coder(self.audio_encoder(heard))
+    def embed(self, heard: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+        """What is heard (B, 1, …) and reference faces (B, 3, 96, 96), or one for all → embeddings of the sound
+        (B, E, 1, 1), or codes (B, codes, 1, 1), which say how the mouth differs from the reference."""
+        embedded = self.audio_encoder(heard)
+        if self.coder is None or self.mouth is None:
+            return embedded
+        return self.code(embedded, self.mouth.look(reference))[:, :, None, None]
+
+    def code(self, embedded: torch.Tensor, look: torch.Tensor) -> torch.Tensor:
+        """Embeddings of the sound (B, E, 1, 1) and looks (B, LOOKS), or one for all → codes (B, codes)."""
+        assert self.coder is not None
+        return self.coder(torch.cat([embedded.flatten(1), look.expand(len(embedded), -1)], dim=1))
 
     def encode_faces(self, faces: torch.Tensor) -> list[torch.Tensor]:
         """(B, 6, 96, 96) → output of each block of the face encoder, largest image first."""
@@ -330,7 +339,7 @@ def one_shot(
     faces = faces.contiguous(memory_format=torch.channels_last)
     skips = generator.encode_faces(faces)
     heard = [torch.from_numpy(heard_at(sound, at.numpy(), inputs)) for at in torch.arange(frames).split(batch)]
-    embedded = torch.cat([generator.embed(sent(part, device)) for part in heard])
+    embedded = torch.cat([generator.embed(sent(part, device), reference[None]) for part in heard])
     if inputs.gain != 1:
         middle = embedded.mean(dim=0)
         embedded = middle + inputs.gain * (embedded - middle)

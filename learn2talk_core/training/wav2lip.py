@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from learn2talk_core.losses.lipread import lipread_loss
 from learn2talk_core.models.lipreader import CROP, LipReader
-from learn2talk_core.models.mouth_modes import MouthModes
+from learn2talk_core.models.mouth_modes import LOOKS, MouthModes
 from learn2talk_core.models.quality_discriminator import QualityDiscriminator
 from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, lower_halves
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, heard_at, masked, to_tensor
@@ -23,7 +23,7 @@ from learn2talk_core.run.device import run_device, sent
 from learn2talk_core.run.seed import generator, seed_torch
 from learn2talk_core.run.weights import frozen
 from learn2talk_core.training.loop import Stateful, made_ahead, train, update, warmup_cosine
-from learn2talk_core.training.mouth_codes import NOISE, CodedMouths, CodeTraining, MouthEncoder
+from learn2talk_core.training.mouth_codes import NOISE, OTHER_LOOKS, CodedMouths, CodeTraining, MouthEncoder
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.speaking_face import SpeakingFace
 from learn2talk_core.video.talking_video import MOUTH_SIZE
@@ -357,14 +357,16 @@ def listening_batch(
     clips: Sequence[SpeakingFace], mouths: CodedMouths, inputs: Inputs, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """What is heard at random frames, (N, 1, …), and of the mouths in these frames the weights of the modes (N, MODES),
-    the looks (N, LOOKS) and the codes (N, codes)."""
+    the looks (N, LOOKS), with some noise, and the
+    codes (N, codes)."""
     heard, moved, looks, codes = [], [], [], []
     for _ in range(LISTEN_CLIPS):
         index = int(rng.integers(len(clips)))
         at = rng.integers(len(mouths.codes[index]), size=LISTEN_WINDOWS)
         heard.append(heard_at(clips[index].sound, at, inputs))
         moved.append(mouths.moved[index][at])
-        looks.append(mouths.looks[index].expand(len(at), -1))
+        noise = rng.normal(scale=OTHER_LOOKS, size=(len(at), LOOKS)).astype(np.float32)
+        looks.append(mouths.looks[index] + torch.from_numpy(noise))
         codes.append(mouths.codes[index][at])
     return torch.from_numpy(np.concatenate(heard)), torch.cat(moved), torch.cat(looks), torch.cat(codes)
 
@@ -393,10 +395,9 @@ def train_listening(
         scratch: where a killed training goes on.
     """
     inputs, decoder = inputs_of(clips, recipe), cast(MouthModes, network.mouth).decoder
-    model = nn.Sequential(network.audio_encoder, network.coder, nn.Flatten())
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.to(device := run_device()).train()
-    frozen(decoder).to(device)
+    network.to(device := run_device()).eval()
+    frozen(decoder)
+    model = nn.ModuleList([network.audio_encoder, cast(nn.Module, network.coder)]).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.audio_learning_rate)
 
     def batch_of(index: int) -> list[torch.Tensor]:
@@ -407,7 +408,7 @@ def train_listening(
 
     def step(index: int) -> dict[str, torch.Tensor]:
         heard, moved, looks, codes = batches(index)
-        code = model(heard)
+        code = network.code(network.audio_encoder(heard), looks)
         missed = (decoder(torch.cat([code, looks], dim=1)) - moved).square().sum(dim=1).mean()
         loss = missed + CODE_WEIGHT * (code - codes).square().sum(dim=1).mean()
         update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.audio_steps, recipe.audio_learning_rate))
@@ -415,8 +416,7 @@ def train_listening(
 
     state: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
     history = train(step, state, steps=recipe.audio_steps, seed=seed, scratch=scratch, description="audio encoder")
-    model.cpu().eval()
-    decoder.cpu()
+    network.cpu().eval()
     return history
 
 

@@ -288,7 +288,7 @@ def test_what_is_heard_at_a_frame_belongs_to_its_mouth():
     assert [part.shape for part in (moved, looks, codes)] == [(128, MODES), (128, LOOKS), (128, 5)]
     first = mels[:, 0, 0, 0]
     start = torch.where(first >= 100, 100.0, 0.0)
-    torch.testing.assert_close(looks[:, 0], start)
+    torch.testing.assert_close(looks.mean(dim=1), start, atol=0.1, rtol=0)  # with noise of .1
     inside = first > start  # the first windows are also used for the frames before them
     torch.testing.assert_close(codes[inside, 0], -(first[inside] + 2))
     torch.testing.assert_close(moved[inside, 0], (first[inside] + 2) / 2)
@@ -337,7 +337,7 @@ def test_listening_minimises_the_errors_of_weights_and_codes(tmp_path):
         if isinstance(dropout, torch.nn.Dropout):
             dropout.p = 0.0
     with torch.no_grad():
-        code = network.embed(heard).flatten(1)
+        code = network.code(network.audio_encoder(heard), looks)
         made = network.mouth.decoder(torch.cat([code, looks], dim=1))
     missed = float(((made - moved) ** 2).sum(1).mean())
     assert row["explained"] == pytest.approx(1 - missed / float((moved**2).sum(1).mean()), rel=0.05)
