@@ -129,14 +129,15 @@ def main(params: Params) -> str:
         write_curve(curve, f"{CURVES}/teacher_expert.csv")
         recipe, seed = params.generator, params.seed
         generator, encoder = new_generator(inputs_of(clips, recipe), recipe, seed=seed), None
+        coding = listening = [{"step": 0.0}]  # DVC expects both curves, also without codes
         if recipe.code.codes:
-            encoder, mouths, curve = train_mouth_codes(clips, recipe.code, seed=seed, scratch=scratch[1])
-            write_curve(curve, f"{CURVES}/teacher_codes.csv")
+            encoder, mouths, coding = train_mouth_codes(clips, recipe.code, seed=seed, scratch=scratch[1])
             generator.mouth = encoder.mouth
         curve = train_generator(clips, generator, expert, encoder, recipe, seed=seed, scratch=scratch[2])
         if encoder is not None:
             listening = train_listening(clips, mouths, generator, recipe, seed=seed, scratch=scratch[3])
-            write_curve(listening, f"{CURVES}/teacher_listening.csv")
+        write_curve(coding, f"{CURVES}/teacher_codes.csv")
+        write_curve(listening, f"{CURVES}/teacher_listening.csv")
         if reading_expert is not None:
             more = train_reading(clips, generator, reading_expert, recipe, seed=seed, scratch=scratch[4])
             curve += [row | {"step": row["step"] + recipe.steps} for row in more]

@@ -110,7 +110,9 @@ def find_modes(clips: Sequence[SpeakingFace], codes: int, *, seed: int) -> Mouth
 
 
 def leading_components(rows: torch.Tensor, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """(N, P) → root mean square along each of the components, (n,), and the components, (n, P), n ≤ `count`."""
+    """(N, P) → root mean square along each of the components, (n,), and the components, (n, P), n ≤ `count`.
+
+    By random projections: the exact components of ten thousand pictures take minutes."""
     _, values, vectors = torch.svd_lowrank(rows, min(count + 32, *rows.shape), niter=4)  # the last ones are inaccurate
     return values[:count] / len(rows) ** 0.5, vectors.T[:count]
 

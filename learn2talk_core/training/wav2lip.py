@@ -28,6 +28,7 @@ from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.speaking_face import SpeakingFace
 from learn2talk_core.video.talking_video import MOUTH_SIZE
 
+HEARS = ("audio_encoder.", "coder.")  # the parts of a generator with codes that decide the code
 CODE_WEIGHT = 0.1  # of the squared error of a code beside that of the weights of the modes
 LISTEN_CLIPS, LISTEN_WINDOWS = 32, 4  # clips per step, and windows of each
 GAINS = tuple(round(1 + 0.1 * step, 1) for step in range(7))  # to 1.6: more distorts the lips
@@ -511,16 +512,16 @@ def train_generator(
         return parts
 
     history = train(step, state, steps=recipe.steps, seed=seed, scratch=scratch, description="generator")
-    expert.cpu()
+    for part in (expert, *([] if mouths is None else [mouths])):
+        part.cpu()
     network.cpu().eval()
     return history
 
 
 def drawing_parameters(network: Wav2Lip) -> list[nn.Parameter]:
     """Of a generator with codes, the parameters of what draws, without the modes; of any other, all."""
-    kept = [network.audio_encoder, network.coder, network.mouth] if network.codes else []
-    others = {parameter for part in kept if part is not None for parameter in part.parameters()}
-    return [parameter for parameter in network.parameters() if parameter not in others]
+    kept = (*HEARS, "mouth.") if network.codes else ()
+    return [parameter for name, parameter in network.named_parameters() if not name.startswith(kept)]
 
 
 def drawn(network: Wav2Lip, mouths: MouthEncoder, batch: GeneratorBatch, rng: np.random.Generator) -> torch.Tensor:
@@ -555,9 +556,8 @@ def train_reading(
     frozen(reader)
     for part in (network, reader):
         part.to(device := run_device())
-    fixed = drawing_parameters(network) if network.codes else []
-    for parameter in [*fixed, *(network.mouth.parameters() if network.mouth is not None else [])]:
-        parameter.requires_grad_(False)
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(not network.codes or name.startswith(HEARS))
     learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
     optimizer = torch.optim.Adam(learning, lr=recipe.reading_learning_rate)
 
