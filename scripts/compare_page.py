@@ -46,8 +46,9 @@ validation clips only.
 In brackets: the 95 % interval over test clips, drawn with all of their seeds; after ±: half the range of several seeds.
 Bold: the best trained row. Two rows whose intervals overlap are not shown to differ; differences of rows have intervals
 of their own below, which are narrower, because both rows have the same clips. LVE takes the root of each frame's
-largest squared distance; FDD is the mean of absolute values. Unseen speakers are judged in the training style with the
-lowest LVE, as in the papers, which favours networks with many styles; MeshTalk and SelfTalk have none."""
+largest squared distance; FDD is the mean of absolute values; LRP is the share of lip vertices that are off by less than
+{threshold:g} mm. Unseen speakers are judged in the training style with the lowest LVE, as in the papers, which favours
+networks with many styles; MeshTalk and SelfTalk have none. A commit with a plus: files of the working tree differed."""
 JUDGES = """\
 Several machines have trained. They round differently, so that each has a SyncNet3D of its own, made with the same
 parameters. Differences of rows are taken only where the same SyncNet3D has judged both."""
@@ -142,7 +143,8 @@ def write_comparison(
 
 def page(results: Results, missing: Sequence[Job], references: References, corpus: Corpus, clips: int) -> str:
     """The content of comparison.md."""
-    names = protocols(corpus.topology, corpus.mm_per_unit, load_params(evaluate.Params, "evaluate").lrp_threshold_mm)
+    threshold = load_params(evaluate.Params, "evaluate").lrp_threshold_mm
+    names = protocols(corpus.topology, corpus.mm_per_unit, threshold)
     every = [result for own in results.values() for result in own.values()]
     commits = sorted({result["commit"] for result in every})
     seeds = sorted({seed for own in results.values() for seed in own})
@@ -151,7 +153,7 @@ def page(results: Results, missing: Sequence[Job], references: References, corpu
         f"Written by `python -m scripts.compare`: corpus `{corpus.recipe}`, {len(corpus.split('train'))} training "
         f"clips, {clips} drawn in each training, seeds {', '.join(map(str, seeds))}, commit {', '.join(commits)}.",
         *missing_lines(missing),
-        METHOD,
+        METHOD.format(threshold=threshold),
         *([JUDGES] if len({result["judge"] for result in every}) > 1 else []),
     ]
     for test in TESTS:
@@ -311,19 +313,26 @@ def lip_sync_against_error(results: Results) -> Figure:
 
 
 def write_side_by_side(path: Path, results: Results, corpus: Corpus, out: Path) -> None:
-    """A video of the networks as in their papers and of Learn2Talk, on the first clips of the tests; each with its
-    first finished seed."""
-    shown = {arm: min(own) for arm, own in results.items() if not arm.variant or arm.network == "faceformer"}
-    folders = {arm: out / f"{arm.name}-seed{seed}" / "predicted" for arm, seed in shown.items()}
-    if absent := [str(folder) for folder in folders.values() if not folder.is_dir()]:
-        print(f"{path} is not written: there is no motion in {', '.join(absent)}")
+    """A video of the networks as in their papers and of Learn2Talk, on the first clips of the tests; all with the first
+    seed whose motion is in `out`."""
+    shown = [arm for arm in results if not arm.variant or arm.network == "faceformer"]
+    seeds = sorted({seed for arm in shown for seed in results[arm]})
+    motion = {seed: {arm: out / f"{arm.name}-seed{seed}" / "predicted" for arm in shown} for seed in seeds}
+    absent = {
+        seed: [str(at) for arm, at in motion[seed].items() if seed not in results[arm] or not at.is_dir()]
+        for seed in seeds
+    }
+    seed = min(seeds, key=lambda seed: len(absent[seed]))
+    if absent[seed]:
+        print(f"{path} is not written: there is no motion in {', '.join(absent[seed])}")
         return
+    folders = motion[seed]
     predicted = {arm.title.partition(" (")[0]: open_predictions(folder, corpus) for arm, folder in folders.items()}
     examples = []
     for test in TESTS:
         rows = {
             name: results[arm][seed]["rows"][test].get("student", {})
-            for name, (arm, seed) in zip(predicted, shown.items(), strict=True)
+            for name, arm in zip(predicted, shown, strict=True)
         }
         for clip in corpus.split(f"test_{test}")[:VIDEO_CLIPS]:
             examples.append((test, load_example(corpus, clip, predicted, rows)))

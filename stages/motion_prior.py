@@ -10,6 +10,7 @@ from learn2talk_core.checkpoints.watched import refuse_unwatched
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.models.speech_encoders.loading import load_speech_encoder
 from learn2talk_core.run.config import load_params, shared
+from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_folder, write_json
 from learn2talk_core.run.networks import checkpoints_of, network_names, training_of
 from learn2talk_core.run.paths import CORPUS, CURVES, METRICS, MOTION_PRIOR, NOTHING, SPEECH_ENCODER, is_nothing
@@ -33,7 +34,11 @@ def main(params: Params, network: str) -> str:
     out, about = f"{MOTION_PRIOR}/{network}", {"network": network}
     curve, numbers = f"{CURVES}/motion_prior/{network}.csv", f"{METRICS}/motion_prior/{network}.json"
     if recipe is None:
-        noted = hasattr(training, "save_motion_prior") and not is_nothing(checkpoint)
+        noted = not is_nothing(checkpoint)
+        if noted and not hasattr(training, "save_motion_prior"):
+            fix = f"Write weights/none there; a whole {network} is named at students.NAME.checkpoint."
+            expected = f"{NOTHING}: {network} learns nothing before it learns to speak"
+            raise BadInput(f"params.yaml: networks.{network}", expected=expected, found=checkpoint, fix=fix)
         if noted:
             refuse_unwatched(checkpoint, f"networks.{network}", [])
             about["checkpoint"] = checkpoint

@@ -25,7 +25,7 @@ from learn2talk_core.checkpoints.students import (
     student_of_folder,
 )
 from learn2talk_core.corpus.format import Corpus
-from learn2talk_core.models.students.codetalker.codec import CodecShape, MotionCodec
+from learn2talk_core.models.students.codetalker.codec import CodecShape, MotionCodec, load_codec
 from learn2talk_core.models.students.codetalker.network import CodeTalker
 from learn2talk_core.models.students.student import AudioAlignment
 from learn2talk_core.run.errors import BadInput
@@ -129,8 +129,12 @@ def import_student(
 
 
 def import_motion_prior(source: str | Path, corpus: Corpus) -> MotionCodec:
-    """A published codec for the mesh of `corpus`."""
-    codec, vertices = import_codec(source), len(corpus.topology.colours)
+    """A codec for the mesh of `corpus`: a published file, a folder with it, or a codec's folder of this project."""
+    source = Path(source)
+    if (source / "model.json").is_file():
+        return load_codec(source, corpus.recipe)
+    stage1 = _both_stages(source)[0] if source.is_dir() else source
+    codec, vertices = import_codec(stage1), len(corpus.topology.colours)
     if codec.shape.vertex_count != vertices:
         found, fix = f"one of {codec.shape.vertex_count}", "Use it on the corpus that it was trained on."
         raise BadInput(source, expected=f"a face of {vertices} vertices", found=found, fix=fix)

@@ -39,7 +39,8 @@ class LipFeatures(NamedTuple):
 
 def load_interpreter(model: str | Path, corpus: Corpus) -> SelfTalk:
     """The SelfTalk in a model folder, for the mesh and unit of `corpus`; another network is refused."""
-    student, _ = load_student(model, made_by="make repro", recipe=corpus.recipe)
+    made_by = "list selftalk in params.yaml (docs/networks.md), then make repro"
+    student, _ = load_student(model, made_by=made_by, recipe=corpus.recipe)
     if not isinstance(student, SelfTalk):
         fix = "Name the folder of a SelfTalk: --model data/models/students/selftalk."
         raise BadInput(model, expected="a SelfTalk, which can read lips", found=f"a {student.network}", fix=fix)

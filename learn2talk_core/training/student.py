@@ -228,6 +228,13 @@ def train_student(
     Returns:
         One row of loss values per step; `vertex` is in the corpus's unit squared for the mean form.
     """
+    if balanced and extra and vertex == 0:
+        raise BadInput(
+            "the weight of the vertex loss",
+            expected="more than 0: with balance: gradient, the weights of other losses are shares of its gradient",
+            found="0",
+            fix="Give it a weight, or choose balance: none.",
+        )
     a_pass = math.ceil(len(clips) / (batch * processes.count()))
     steps = steps if epochs is None else epochs * a_pass
     device = device_of(model)

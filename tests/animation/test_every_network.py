@@ -58,7 +58,7 @@ def test_animate_and_stream(network: str, corpus: Corpus) -> None:
         assert frames.shape == (39, 64, 3)
         assert np.isfinite(frames).all()
     else:
-        reason = "computes all vertices" if network == "meshtalk" else "needs the whole clip at once"
+        reason = "is not written yet" if network == "meshtalk" else "needs the whole clip at once"
         with pytest.raises(BadInput, match=rf"a stream of {network}.*{reason}.*learn2talk animate"):
             animator.stream(style="B")
 

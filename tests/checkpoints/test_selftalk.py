@@ -125,3 +125,10 @@ def test_recognisers_in_the_format_of_transformers(tmp_path: Path) -> None:
     assert again.units == ("<pad>", "|", "a")
     wave = waveform(0.5)
     torch.testing.assert_close(again.hear(wave).logits, recogniser.hear(wave).logits)
+    (tmp_path / "vocab.json").write_text('{"|": 1, "[PAD]": 2, "a": 0}')  # the blank may have any number
+    again = load_text_recogniser(tmp_path)
+    assert again.units == ("[PAD]", "a", "|")
+    torch.testing.assert_close(again.hear(wave).logits, recogniser.hear(wave).logits[:, [2, 0, 1]])
+    (tmp_path / "vocab.json").write_text('{"|": 1, "b": 2, "a": 0}')
+    with pytest.raises(BadInput, match=r"expected a unit <pad> or \[PAD\], the blank of CTC, found a, \|, b"):
+        load_text_recogniser(tmp_path)

@@ -113,6 +113,11 @@ def test_it_trains_judges_and_writes_the_page(
     assert "compare: 6 of 51 trainings are finished, 2 are to do" in capsys.readouterr().out
     shown = Path("docs/comparison.mp4").read_bytes()
     shutil.rmtree("out/compare/meshtalk-seed0/predicted")
+    assert run(monkeypatch, "--page") == 0  # with seed 1
+    assert "is not written" not in capsys.readouterr().out
+    assert Path("docs/comparison.mp4").read_bytes() != shown
+    shown = Path("docs/comparison.mp4").read_bytes()
+    shutil.rmtree("out/compare/meshtalk-seed1/predicted")
     assert run(monkeypatch, "--page") == 0
     said = capsys.readouterr().out
     assert "docs/comparison.mp4 is not written: there is no motion in out/compare/meshtalk-seed0/predicted\n" in said

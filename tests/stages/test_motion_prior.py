@@ -80,6 +80,12 @@ def test_a_latent_space_hears_the_runs_speech_encoder(params: motion_prior.Param
         torch.testing.assert_close(prior.speech_encoder.state_dict()[key], value)
 
 
+def test_what_is_not_read_is_refused(params: motion_prior.Params) -> None:
+    text = r"networks\.faceformer: expected weights/none: faceformer learns nothing .*, found w\.pth\. .* students"
+    with pytest.raises(BadInput, match=text):
+        motion_prior.main(dataclasses.replace(params, networks={"faceformer": "w.pth"}), "faceformer")
+
+
 def test_a_published_codec_takes_its_place(params: motion_prior.Params, tmp_path: Path) -> None:
     export_codetalker(network(styles=2, vertices=64), tmp_path / "published")
     first, second = (str(tmp_path / "published" / f"stage{stage}.pth.tar") for stage in (1, 2))
@@ -88,6 +94,12 @@ def test_a_published_codec_takes_its_place(params: motion_prior.Params, tmp_path
     assert codetalker.load_codec("data/models/motion_prior/codetalker", "toy").shape.heads == 8
     with pytest.raises(BadInput, match="expected a file of CodeTalker's stage 1, found one of stage 2"):
         motion_prior.main(dataclasses.replace(params, networks={"codetalker": second}), "codetalker")
+    before = Path("data/models/motion_prior/codetalker/model.safetensors").read_bytes()
+    for folder in ("published", "own"):  # with both files, and the one that the stage has made
+        if folder == "own":
+            Path("data/models/motion_prior/codetalker").rename(tmp_path / "own")
+        motion_prior.main(dataclasses.replace(params, networks={"codetalker": str(tmp_path / folder)}), "codetalker")
+        assert Path("data/models/motion_prior/codetalker/model.safetensors").read_bytes() == before
 
 
 def test_selftalk_needs_a_recogniser_and_learns_again_if_it_changes(

@@ -13,6 +13,7 @@ from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.models.students.selftalk.network import SelfTalk
 from learn2talk_core.models.students.selftalk.recogniser import TextRecogniser, open_recogniser
 from learn2talk_core.models.students.student import save_student
+from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.run.weights import frozen
 from learn2talk_core.training.scratch import Scratch
@@ -263,3 +264,11 @@ def test_a_phoneme_head_is_a_recogniser(corpus: Corpus, tmp_path: Path) -> None:
         )  # fmt: skip
     assert model.units == ("<pad>", "P", "AA")
     assert np.isfinite([row["text"] for row in history]).all()
+
+
+def test_a_share_of_no_gradient_is_refused(corpus: Corpus, tmp_path: Path) -> None:
+    """Without a vertex loss, `balance: gradient` would silently switch Learn2Talk's losses off."""
+    recipe = dataclasses.replace(RECIPE, reconstruction_weight=0.0)
+    fit(corpus, tmp_path / "own", dataclasses.replace(recipe, steps=1))
+    with pytest.raises(BadInput, match=r"the weight of the vertex loss: expected more than 0: .*, found 0\. Give it"):
+        fit(corpus, tmp_path / "taught", recipe, [("sync", 0.1, lambda model, h, clips, **_: h.square().mean())])

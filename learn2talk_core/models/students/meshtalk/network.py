@@ -381,7 +381,7 @@ class MeshTalk(Student):
 
     network = "meshtalk"
     has_styles = False
-    not_streamed = "one that computes all vertices, not a few numbers per frame"
+    not_streamed = "one whose stream is not written yet: it is causal, but its states are all vertices"
     masks: Tensor
 
     def __init__(

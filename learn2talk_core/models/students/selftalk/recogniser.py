@@ -26,6 +26,7 @@ from learn2talk_core.untrusted.published import read_state
 HEAD_BY = "cd pretraining && dvc repro phoneme_head"
 # The units of wav2vec2-large-xlsr-53-english, blank first.
 CHARACTERS = ("<pad>", "<s>", "</s>", "<unk>", "|", "'", "-", *"abcdefghijklmnopqrstuvwxyz")
+PADDING = ("<pad>", "[PAD]")  # names of the blank in vocabularies of transformers
 
 
 class Heard(NamedTuple):
@@ -137,10 +138,16 @@ def load_text_recogniser(source: str | Path) -> TextRecogniser:
     weight, bias = head.get("lm_head.weight"), head.get("lm_head.bias")
     if weight is None or bias is None or weight.shape != (len(bias), encoder.width):
         raise BadInput(source, expected="a CTC head: lm_head.weight and lm_head.bias", found="none", fix=fix)
-    recogniser = TextRecogniser(encoder, _vocabulary(source, len(bias)))
+    units = _vocabulary(source, len(bias))
+    blank = next((number for number, unit in enumerate(units) if unit in PADDING), None)
+    if blank is None:
+        expected = f"a unit {' or '.join(PADDING)}, the blank of CTC"
+        raise BadInput(source, expected=expected, found=", ".join(units), fix=fix)
+    order = [blank, *(number for number in range(len(units)) if number != blank)]  # here the blank is the first
+    recogniser = TextRecogniser(encoder, [units[number] for number in order])
     with torch.no_grad():
-        recogniser.lm_head.weight.copy_(weight)
-        recogniser.lm_head.bias.copy_(bias)
+        recogniser.lm_head.weight.copy_(weight[order])
+        recogniser.lm_head.bias.copy_(bias[order])
     frozen(recogniser)
     return recogniser
 
