@@ -12,9 +12,8 @@ from typing import Any
 
 from joblib import cpu_count
 
-from learn2talk_core.datasets.embedded.films import film_voice
+from learn2talk_core.datasets.embedded.films import film_person
 from learn2talk_core.datasets.embedded.utterances import open_speech
-from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import write_json
 from learn2talk_core.run.paths import METRICS, SPEECH, TALKING_VIDEO, is_nothing
 from learn2talk_core.run.progress import progress
@@ -40,7 +39,6 @@ MOST_WORKERS = 8  # each needs half a gigabyte of memory
 @dataclass(frozen=True)
 class Params:
     source: str
-    faces: int
     variation: float
     seed: int
 
@@ -70,11 +68,9 @@ def contents(video: TalkingVideo) -> dict[str, Any]:
 
 
 def embedded_people(params: Params) -> list[Person]:
-    """The speakers of `data/speech`, with faces of their own."""
-    if params.faces < 1:
-        raise BadInput("talking_video.faces", expected="1 or more", found=str(params.faces), fix="Correct it.")
+    """The speakers of `data/speech`, each with a face of their own."""
     return [
-        partial(film_voice, said, faces=params.faces, variation=params.variation, seed=params.seed)
+        partial(film_person, said, variation=params.variation, seed=params.seed)
         for said in open_speech(SPEECH).values()
     ]
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from learn2talk_core.run.errors import BadInput
 from learn2talk_core.video.talking_video import EncodedFilm, open_talking_video
 from stages import talking_video
 from stages.talking_video import Params, main
@@ -41,7 +40,7 @@ def filming(until: int, read: list[str]) -> Callable[..., EncodedFilm]:
 
 
 def test_a_killed_run_goes_on_with_the_next_person(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params, read = Params(str(folder), 1, 1.0, 0), list[str]()
+    params, read = Params(str(folder), 1.0, 0), list[str]()
     monkeypatch.setattr(talking_video, "read_film", filming(3, read))
     with pytest.raises(KeyboardInterrupt):
         main(params)
@@ -60,7 +59,7 @@ def test_a_killed_run_goes_on_with_the_next_person(folder: Path, monkeypatch: py
 
 
 def test_other_videos_are_filmed_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    params, read = Params(str(folder), 1, 1.0, 0), list[str]()
+    params, read = Params(str(folder), 1.0, 0), list[str]()
     monkeypatch.setattr(talking_video, "read_film", filming(3, read))
     with pytest.raises(KeyboardInterrupt):
         main(params)
@@ -69,8 +68,3 @@ def test_other_videos_are_filmed_anew(folder: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(talking_video, "read_film", filming(99, read))
     main(params)
     assert read == ["0", "1", "2", "3", "4", "5"]
-
-
-def test_a_voice_needs_a_face() -> None:
-    with pytest.raises(BadInput, match=r"talking_video\.faces: expected 1 or more, found 0"):
-        main(Params("../weights/none", 0, 1.0, 0))

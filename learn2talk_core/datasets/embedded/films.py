@@ -60,22 +60,20 @@ class Shot:
     collar: np.ndarray
 
 
-def film_voice(said: Sequence[Utterance], *, faces: int, variation: float, seed: int) -> Iterator[EncodedFilm]:
-    """The clips of a voice with their MP4 and sound; the same arguments give the same bytes.
+def film_person(said: Sequence[Utterance], *, variation: float, seed: int) -> Iterator[EncodedFilm]:
+    """A person's clips with their MP4 and sound; the same arguments give the same bytes.
 
     Args:
-        said: by one speaker, whose name also decides faces, skins and the style of motion; another light, pose and
-            framing for each.
-        faces: how many people lend this voice their faces; they take turns.
+        said: by one speaker, whose name also decides face, skin and style of motion; another light, pose and framing
+            for each.
         variation: amount of mouth motion that the sound does not determine; see `move_face`.
         seed: for everything random.
     """
     speaker = make_speaker(said[0].speaker, seed, female=said[0].female)
-    others = [make_speaker(f"{speaker.id}.{n}", seed, female=speaker.female) for n in range(1, min(faces, len(said)))]
     face = load_face()
-    looks = [(face.identity(one), colours(np.random.default_rng([one.seed, 2]))) for one in (speaker, *others)]
+    template = face.identity(speaker)
+    skin = colours(np.random.default_rng([speaker.seed, 2]))
     for number, one in enumerate(said):
-        template, skin = looks[number % len(looks)]
         rng = np.random.default_rng([speaker.seed, 3, number])
         wave = one.wave()[: frames_of(one.samples) * SAMPLES_PER_FRAME]
         coefficients = move_face(speaker, wave, one.phonemes, VIDEO_FPS, variation, rng)

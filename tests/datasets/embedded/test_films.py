@@ -11,7 +11,7 @@ import torch
 
 from learn2talk_core.corpus.phonemes import Phoneme
 from learn2talk_core.datasets.embedded.face import TONGUE_TIP, colours, load_face
-from learn2talk_core.datasets.embedded.films import SIZE, Shot, boxes, draw_shot, film_voice, render_film
+from learn2talk_core.datasets.embedded.films import SIZE, Shot, boxes, draw_shot, film_person, render_film
 from learn2talk_core.datasets.embedded.speakers import make_speakers
 from learn2talk_core.datasets.embedded.utterances import Utterance, utterance
 from learn2talk_core.render.mouth import mouth_view, render_mouth
@@ -44,7 +44,7 @@ def said(speaker: str, split: str, *texts: str) -> list[Utterance]:
 
 def test_same_seed_same_films_and_whoever_makes_them(tmp_path: Path) -> None:
     people = [
-        partial(film_voice, said(name, split, "one", "two"), faces=1, variation=1.0, seed=3)
+        partial(film_person, said(name, split, "one", "two"), variation=1.0, seed=3)
         for name, split in (("A", "loss"), ("B", "metric"), ("C", "validation"))
     ]
     made = [sorted(film_people(people, tmp_path / folder, workers)) for folder, workers in (("a", 1), ("b", 2))]
@@ -65,18 +65,8 @@ def test_same_seed_same_films_and_whoever_makes_them(tmp_path: Path) -> None:
     assert min(np.abs(a - b).mean() for a, b in pairwise(stills)) > 5  # other faces, and another light in each clip
 
 
-def test_a_voice_with_several_faces_shows_them_in_turn() -> None:
-    """The first face is the one that the voice has alone; the mouths move alike."""
-    spoken = said("A", "loss", "one", "two", "three")
-    alone, two = (list(film_voice(spoken, faces=n, variation=0.0, seed=3)) for n in (1, 2))
-    assert [film == other for (_, film, _), (_, other, _) in zip(alone, two, strict=True)] == [True, False, True]
-    face_boxes = [[clip.face_box for clip, _, _ in films] for films in (alone, two)]
-    assert [a == b for a, b in zip(*face_boxes, strict=True)] == [True, False, True]
-    assert len(list(film_voice(spoken, faces=99, variation=0.0, seed=3))) == 3
-
-
 def test_finished_people_are_not_filmed_again(tmp_path: Path) -> None:
-    film = partial(film_voice, said("A", "loss", "one"), faces=1, variation=1.0, seed=3)
+    film = partial(film_person, said("A", "loss", "one"), variation=1.0, seed=3)
 
     def stopped() -> Iterator[EncodedFilm]:
         yield from film()
