@@ -228,7 +228,7 @@ def train_student(
     Returns:
         One row of loss values per step; `vertex` is in the corpus's unit squared for the mean form.
     """
-    if balanced and extra and vertex == 0:
+    if balanced and vertex == 0 and any(weight for _, weight, _ in extra):
         raise BadInput(
             "the weight of the vertex loss",
             expected="more than 0: with balance: gradient, the weights of other losses are shares of its gradient",
