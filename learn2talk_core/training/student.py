@@ -227,6 +227,9 @@ def train_student(
 
     Returns:
         One row of loss values per step; `vertex` is in the corpus's unit squared for the mean form.
+
+    Raises:
+        BadInput: `balanced` with a `vertex` of 0 and a weight in `extra`.
     """
     if balanced and vertex == 0 and any(weight for _, weight, _ in extra):
         raise BadInput(

@@ -358,8 +358,7 @@ def listening_batch(
     clips: Sequence[SpeakingFace], mouths: CodedMouths, inputs: Inputs, rng: np.random.Generator
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
     """What is heard at random frames, (N, 1, …), and of the mouths in these frames the weights of the modes (N, MODES),
-    the looks (N, LOOKS), with some noise, and the
-    codes (N, codes)."""
+    the looks with some noise (N, LOOKS), and the codes (N, codes)."""
     heard, moved, looks, codes = [], [], [], []
     for _ in range(LISTEN_CLIPS):
         index = int(rng.integers(len(clips)))
