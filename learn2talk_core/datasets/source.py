@@ -42,9 +42,14 @@ def read_ahead(read: Callable[[T], R], items: Iterable[T]) -> Iterator[R]:
 
 def _reading(read: Callable[[T], R], items: Iterable[T]) -> Iterator["Future[R]"]:
     waiting: deque[Future[R]] = deque()
-    with ThreadPoolExecutor(AHEAD) as threads:
+    threads = ThreadPoolExecutor(AHEAD)
+    try:
         for item in items:
             waiting.append(threads.submit(read, item))
             if len(waiting) > AHEAD:
                 yield waiting.popleft()
         yield from waiting
+    finally:
+        # Without waiting: the garbage collector may close this generator while Python starts a thread, and to wait for
+        # another one then needs the lock that is held.
+        threads.shutdown(wait=False, cancel_futures=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
 import av
@@ -57,7 +58,8 @@ def write_mp4(stem: Path, animation: Animation, picture: Picture = PICTURE) -> l
     with bar:
         audio = sound(animation.wave, len(animation.states), animation.fps)
         try:
-            write_video(path, pictures(), animation.fps, audio)
+            with closing(pictures()) as frames:
+                write_video(path, frames, animation.fps, audio)
         except av.FFmpegError as error:  # PyAV fails again on closing, which hides why it could not write
             if isinstance(error.__context__, OSError):
                 raise error.__context__ from None

@@ -1,3 +1,4 @@
+import time
 from threading import Event, get_ident
 
 import pytest
@@ -34,3 +35,23 @@ def test_what_is_refused_is_refused_in_its_turn_and_the_next_can_be_had() -> Non
     with pytest.raises(ZeroDivisionError):
         next(inverses)
     assert list(inverses) == [0.5]
+
+
+def test_one_that_is_dropped_does_not_wait_for_what_is_being_read() -> None:
+    """The garbage collector may drop it anywhere, also where Python holds the lock that waiting for a thread needs."""
+    begun, may_end = Event(), Event()
+
+    def slow(item: int) -> int:
+        begun.set()
+        assert item == 0 or may_end.wait(20)
+        return item
+
+    numbers = read_ahead(slow, range(5))
+    try:
+        assert next(numbers) == 0
+        begun.wait(10)
+        started = time.monotonic()
+        del numbers
+        assert time.monotonic() - started < 10
+    finally:
+        may_end.set()

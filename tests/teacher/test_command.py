@@ -128,7 +128,7 @@ def test_all_that_it_started_ends_with_it(tmp_path: Path, hangs: bool) -> None:
 def _alive(process: int) -> bool:
     try:
         return Path(f"/proc/{process}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
+    except (FileNotFoundError, ProcessLookupError):  # the second if it ends while the file is being read
         return False
 
 
