@@ -42,11 +42,9 @@ from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.models.lipreader import FPS as VIDEO_FPS
 from learn2talk_core.models.lipreader import LipReader
-from learn2talk_core.models.mouth_modes import LOOKS, MODES
 from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
 from learn2talk_core.models.students.selftalk.recogniser import TextRecogniser
 from learn2talk_core.models.sync_expert2d import SyncExpert2D
-from learn2talk_core.models.wav2lip import Wav2Lip
 from learn2talk_core.render.mouth import mouth_view, render_mouth
 from learn2talk_core.run.config import load_params, read_yaml
 from learn2talk_core.run.device import device_name, run_device, using
@@ -55,7 +53,6 @@ from learn2talk_core.run.precision import run_precision
 from learn2talk_core.run.seed import seed_torch
 from learn2talk_core.run.weights import frozen
 from learn2talk_core.training.lipreader import VOCABULARY, LipReaderTraining, MouthClip, train_lipreader
-from learn2talk_core.training.mouth_codes import CodedMouths, CodeTraining, MouthEncoder, find_modes
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.speaking_face import SpeakingFace
 from learn2talk_core.training.student import ExtraTerm
@@ -70,11 +67,9 @@ from learn2talk_core.training.syncnet3d import (
 from learn2talk_core.training.wav2lip import (
     ExpertTraining,
     GeneratorTraining,
-    inputs_of,
-    new_generator,
+    train_audio_encoder,
     train_expert,
     train_generator,
-    train_listening,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -324,27 +319,18 @@ def trainings(size: Size, corpus: Corpus, folder: Path) -> list[Training]:
 
     def teacher_recipe(steps: int, batch: int) -> GeneratorTraining:
         width = {"width": size.teacher, "audio_width": size.teacher}
-        given = {**pretraining["teacher"]["generator"], **width, "batch": batch, "steps": steps, "audio_steps": steps}
-        return GeneratorTraining(**{**given, "code": CodeTraining(**given["code"])})
-
-    def new_teacher(recipe: GeneratorTraining) -> Wav2Lip:
-        return new_generator(inputs_of(faces, recipe), recipe, seed=0)
+        given = {**pretraining["teacher"]["generator"], **width, "batch": batch}
+        return GeneratorTraining(**{**given, "steps": steps, "audio_steps": steps})
 
     def ears(steps: int, batch: int) -> Curve:
-        recipe = teacher_recipe(steps, batch)
-        frames = [len(face.faces) for face in faces]
-        moved, codes = ([torch.zeros(count, width) for count in frames] for width in (MODES, recipe.code.codes))
-        mouths = CodedMouths(moved, torch.zeros(len(faces), LOOKS), codes)
         with scratch() as own:
-            return train_listening(faces, mouths, new_teacher(recipe), recipe, seed=0, scratch=own)
+            return train_audio_encoder(faces, teacher_recipe(steps, batch), seed=0, scratch=own)[1]
 
     def teacher(steps: int, batch: int) -> Curve:
         seed_torch(0, "benchmark", "expert")
-        expert, recipe = SyncExpert2D(size.teacher), teacher_recipe(steps, batch)
-        codes = recipe.code.codes
-        mouths = MouthEncoder(find_modes(faces, codes, seed=0), codes)
+        expert = SyncExpert2D(size.teacher)
         with scratch() as own:
-            return train_generator(faces, new_teacher(recipe), expert, mouths, recipe, seed=0, scratch=own)
+            return train_generator(faces, expert, None, teacher_recipe(steps, batch), seed=0, scratch=own)[1]
 
     windows, window = min(96, size.frames - 8), round(pretraining["lipreader"]["training"]["window"] * VIDEO_FPS)
     expert_windows = pretraining["teacher"]["expert"]["windows"]

@@ -15,7 +15,8 @@ With `--read-all`, the motions in all styles are lip-read, not only the best sty
 over the styles then have the metrics of lip reading too. Finished arms are judged again, not trained.
 
 With `--teacher truth`, the true motion, rendered, takes the place of the teacher's videos: the best teacher that there
-can be. What the lipread loss gains then is a bound for every other teacher.
+can be. What the lipread loss gains then is a bound for every other teacher. With `--teacher FOLDER`, the features of
+other videos do, or other features of the same videos: a copy of what the stage `teacher_features` wrote.
 """
 
 import argparse
@@ -49,7 +50,7 @@ from learn2talk_core.run.networks import training_of
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.weights import frozen
 from learn2talk_core.run.workers import worker_processes
-from learn2talk_core.teacher.features import write_teacher_features
+from learn2talk_core.teacher.features import open_teacher_features, write_teacher_features
 from learn2talk_core.training.scratch import open_scratch
 from scripts.priors import trained_prior
 from stages import evaluate
@@ -192,7 +193,10 @@ def main() -> None:
     )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0])
     parser.add_argument(
-        "--teacher", choices=("videos", "truth"), default="videos", help="whose lips are read (default: %(default)s)"
+        "--teacher",
+        default="videos",
+        metavar="{videos,truth,FOLDER}",
+        help="whose lips are read; FOLDER has teacher's features (default: %(default)s)",
     )
     parser.add_argument("--read-all", action="store_true", help="lip-read all styles, not only the best ones")
     parser.add_argument("--out", type=Path, default=Path("out/sweep"))
@@ -200,10 +204,11 @@ def main() -> None:
     words = parser.parse_args()
     arms = [tuple(map(float, arm.split(","))) for arm in words.arms]
     recipes = recipes_of(words.network, words.vary)
-    teacher: str = stage.TEACHER
+    teacher: str = {"videos": stage.TEACHER, "truth": str(words.out / "truth")}.get(words.teacher, words.teacher)
     if words.teacher == "truth":
         write_true_features(open_corpus(stage.CORPUS), words.out / "truth")
-        teacher = str(words.out / "truth")
+    elif teacher == words.teacher:
+        open_teacher_features(teacher)  # a wrong folder is an error before anything is trained
     students = [(seed, changes, changed_recipe(words.network, changes)) for seed in words.seeds for changes in recipes]
     once = {(seed, str(recipe.prior)): (seed, recipe) for seed, _, recipe in students}
     made = worker_processes(words.jobs, batch_size=1)(

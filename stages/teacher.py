@@ -45,7 +45,6 @@ from learn2talk_core.statistics.face_videos import best_frame, l1, lower_half_l1
 from learn2talk_core.statistics.recognition import viseme_accuracy
 from learn2talk_core.statistics.synchrony import at_shifts, auc, mean_distances, shifted_distances, sync_error
 from learn2talk_core.training.loop import write_curve
-from learn2talk_core.training.mouth_codes import train_mouth_codes
 from learn2talk_core.training.scratch import open_scratch
 from learn2talk_core.training.speaking_face import SpeakingFace, speaking_face, speaking_faces
 from learn2talk_core.training.wav2lip import (
@@ -53,10 +52,9 @@ from learn2talk_core.training.wav2lip import (
     ExpertTraining,
     GeneratorTraining,
     inputs_of,
-    new_generator,
+    train_audio_encoder,
     train_expert,
     train_generator,
-    train_listening,
     train_reading,
 )
 from learn2talk_core.video.talking_video import (
@@ -75,7 +73,7 @@ VIDEO, OUT = TALKING_VIDEO, TEACHER
 READER = f"{LIPREADER}/metric"  # judges how well the lips of the teacher's videos can be read
 READING_EXPERT = f"{LIPREADER}/loss"  # helps to train the generator
 TUNING_CLIPS = 10  # held-out clips on which the gain is chosen
-PARTS = ("expert", "codes", "generator", "audio_encoder", "reading")
+PARTS = ("expert", "audio_encoder", "generator", "reading")
 SHEET_CLIPS, SHEET_FRAMES = 3, 12
 SHEET_MARGIN = 10  # pixels of the face around the lips
 
@@ -104,15 +102,12 @@ def main(params: Params) -> str:
     if params.evaluation_clips < 1:
         raise BadInput("teacher.evaluation_clips", expected="1 or more", found=str(params.evaluation_clips),
                        fix="Correct it.")  # fmt: skip
-    if params.generator.code.codes and not params.generator.residual:
-        raise BadInput("teacher.generator.residual", expected="true: codes change the still face", found="false",
-                       fix="Correct it, or set teacher.generator.code.codes to 0.")  # fmt: skip
     torch.set_num_threads(params.threads)
     # load the checkpoint first, so that a wrong file is an error at once
     expert_taken = None if is_nothing(params.expert_checkpoint) else import_expert(params.expert_checkpoint)
     expert_width = params.expert.width if expert_taken is None else expert_taken[1]
     listens = params.hears == "speech_encoder"
-    ears = load_speech_encoder(SPEECH_ENCODER).eval() if listens else None
+    encoder = load_speech_encoder(SPEECH_ENCODER).eval() if listens else None
     reader, head = load_lipreader(READER)
     reads = params.generator.reading_steps > 0
     reading_expert = load_lipreader(READING_EXPERT)[0] if reads else None
@@ -121,28 +116,21 @@ def main(params: Params) -> str:
     inputs_from = [VIDEO, *([SPEECH_ENCODER] if listens else []), *([READING_EXPERT] if reads else [])]
     with ExitStack() as stack:
         scratch = [stack.enter_context(open_scratch(f"teacher-{part}", params, inputs_from)) for part in PARTS]
-        clips = speaking_faces(video, spoken, ears, scratch[0].folder / "clips")
+        clips = speaking_faces(video, spoken, encoder, scratch[0].folder / "clips")
         if expert_taken is not None:
             expert, curve = expert_taken[0], [{"step": 0.0}]
         else:
             expert, curve = train_expert(clips, params.expert, seed=params.seed, scratch=scratch[0])
         write_curve(curve, f"{CURVES}/teacher_expert.csv")
-        recipe, seed = params.generator, params.seed
-        generator, encoder = new_generator(inputs_of(clips, recipe), recipe, seed=seed), None
-        coding = listening = [{"step": 0.0}]  # DVC expects both curves, also without codes
-        if recipe.code.codes:
-            encoder, mouths, coding = train_mouth_codes(clips, recipe.code, seed=seed, scratch=scratch[1])
-            generator.mouth = encoder.mouth
-        curve = train_generator(clips, generator, expert, encoder, recipe, seed=seed, scratch=scratch[2])
-        if encoder is not None:
-            listening = train_listening(clips, mouths, generator, recipe, seed=seed, scratch=scratch[3])
-        write_curve(coding, f"{CURVES}/teacher_codes.csv")
-        write_curve(listening, f"{CURVES}/teacher_listening.csv")
+        recipe, audio_encoder = params.generator, None
+        if recipe.audio_steps:
+            audio_encoder, _ = train_audio_encoder(clips, recipe, seed=params.seed, scratch=scratch[1])
+        generator, curve = train_generator(clips, expert, audio_encoder, recipe, seed=params.seed, scratch=scratch[2])
         if reading_expert is not None:
-            more = train_reading(clips, generator, reading_expert, recipe, seed=seed, scratch=scratch[4])
+            more = train_reading(clips, generator, reading_expert, recipe, seed=params.seed, scratch=scratch[3])
             curve += [row | {"step": row["step"] + recipe.steps} for row in more]
         shape = {"width": recipe.width, "audio_width": recipe.audio_width}
-        tuning, judged = held_out(video, ears, params.evaluation_clips)
+        tuning, judged = held_out(video, encoder, params.evaluation_clips)
         inputs = with_gain(generator, inputs_of(clips, recipe), tuning, recipe.amplitude)
         write_curve(curve, f"{CURVES}/teacher.csv")
         mean_face = np.mean([clip.mean_face for clip in clips], axis=0)

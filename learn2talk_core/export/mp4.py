@@ -1,6 +1,6 @@
 """A video of the face, rendered on the CPU, with the sound."""
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
@@ -43,7 +43,7 @@ def write_mp4(stem: Path, animation: Animation, picture: Picture = PICTURE) -> l
             look=animation.look,
         )
 
-    def pictures() -> Iterator[np.ndarray]:
+    def pictures() -> Generator[np.ndarray]:
         with ThreadPoolExecutor(1) as ahead:  # draws one block while the last one is encoded
             coming = ahead.submit(drawn, 0)
             for start in range(0, len(animation.states), DRAWN):

@@ -14,7 +14,6 @@ from torch import nn
 from torch.func import functional_call
 
 from learn2talk_core.audio.mel import mel_spectrogram, mel_windows, window_starts
-from learn2talk_core.models.mouth_modes import DARKEST, HIDDEN, LOOKS, MouthModes, layers
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.run.device import device_of, sent
 from learn2talk_core.run.errors import BadInput
@@ -119,23 +118,13 @@ class Wav2Lip(nn.Module):
         residual: add the network's output, before the sigmoid, to the reference face. A generator that is trained in
             minutes then starts from the still face and only learns what speech changes. The official network
             generates every pixel.
-        codes: the embedding of the sound is a code of so many numbers, of the mouth's position, and `MouthModes` draw
-            it in the reference face; the rest of the network adds what they miss. The official network has none.
     """
 
     def __init__(
-        self,
-        width: float = 1.0,
-        *,
-        audio_width: float | None = None,
-        states: int = 0,
-        residual: bool = False,
-        codes: int = 0,
+        self, width: float = 1.0, *, audio_width: float | None = None, states: int = 0, residual: bool = False
     ) -> None:
         super().__init__()
-        if codes and not residual:
-            raise ValueError("codes change the reference face: they need residual=True")
-        self.residual, self.codes = residual, codes
+        self.residual = residual
         c16, c32, c64, c128, c256, c384, c512 = (scaled(c, width, LEAST) for c in (16, 32, 64, 128, 256, 384, 512))
         # 96×96 faces are downsampled to 48, 24, 12, 6, 3 and 1 pixels; every size is passed to the decoder.
         self.face_encoder_blocks = nn.ModuleList(
@@ -152,11 +141,9 @@ class Wav2Lip(nn.Module):
         audio_width = width if audio_width is None else audio_width
         a512 = scaled(512, audio_width)
         self.audio_encoder = state_encoder(states, audio_width) if states else mel_encoder(audio_width)
-        self.coder = layers(a512 + LOOKS, HIDDEN, HIDDEN, codes) if codes else None
-        self.mouth = MouthModes(codes) if codes else None
         self.face_decoder_blocks = nn.ModuleList(
             [
-                nn.Sequential(ConvBlock(codes or a512, c512, 1)),
+                nn.Sequential(ConvBlock(a512, c512, 1)),
                 nn.Sequential(UpBlock(2 * c512, c512, stride=1, padding=0), *residual_blocks(c512, 1)),
                 nn.Sequential(UpBlock(2 * c512, c512), *residual_blocks(c512, 2)),
                 nn.Sequential(UpBlock(c512 + c256, c384), *residual_blocks(c384, 2)),
@@ -186,20 +173,7 @@ class Wav2Lip(nn.Module):
             batch, _, frames, height, size = faces.shape
             flat = self(heard.flatten(0, 1), faces.transpose(1, 2).flatten(0, 1))
             return flat.view(batch, frames, 3, height, size).transpose(1, 2)
-        return self.decode(self.embed(heard, faces[:, 3:]), self.encode_faces(faces), faces[:, 3:])
-
-    def embed(self, heard: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
-        """What is heard (B, 1, …) and reference faces (B, 3, 96, 96), or one for all → embeddings of the sound
-        (B, E, 1, 1), or codes (B, codes, 1, 1), which say how the mouth differs from the reference."""
-        embedded = self.audio_encoder(heard)
-        if self.coder is None or self.mouth is None:
-            return embedded
-        return self.code(embedded, self.mouth.look(reference))[:, :, None, None]
-
-    def code(self, embedded: torch.Tensor, look: torch.Tensor) -> torch.Tensor:
-        """Embeddings of the sound (B, E, 1, 1) and looks (B, LOOKS), or one for all → codes (B, codes)."""
-        assert self.coder is not None
-        return self.coder(torch.cat([embedded.flatten(1), look.expand(len(embedded), -1)], dim=1))
+        return self.decode(self.audio_encoder(heard), self.encode_faces(faces), faces[:, 3:])
 
     def encode_faces(self, faces: torch.Tensor) -> list[torch.Tensor]:
         """(B, 6, 96, 96) → output of each block of the face encoder, largest image first."""
@@ -210,15 +184,14 @@ class Wav2Lip(nn.Module):
         return skips
 
     def decode(self, x: torch.Tensor, skips: list[torch.Tensor], reference: torch.Tensor) -> torch.Tensor:
-        """Embeddings or codes (B, E, 1, 1), encoded faces, (B, 3, 96, 96) reference faces → (B, 3, 96, 96) in
+        """Embeddings of the sound (B, E, 1, 1), encoded faces, (B, 3, 96, 96) reference faces → (B, 3, 96, 96) in
         0..1. One encoded face and one reference, of B = 1, are those of all sounds."""
         blocks: list[Any] = [*self.face_decoder_blocks, self.output_block[:2]]
-        change = 0 if self.mouth is None else self.mouth(x.flatten(1), reference)
         x = blocks[0](x)
         for block, skip in zip(blocks[1:], reversed(skips), strict=True):
             x = block[1:](with_skip(block[0], x, skip))
         made = x.float()  # bfloat16 has too few levels of grey
-        return torch.sigmoid(made + change + torch.logit(reference, eps=DARKEST) if self.residual else made)
+        return torch.sigmoid(made + torch.logit(reference, eps=0.02) if self.residual else made)
 
 
 def mel_encoder(width: float) -> nn.Sequential:
@@ -339,11 +312,10 @@ def one_shot(
     faces = faces.contiguous(memory_format=torch.channels_last)
     skips = generator.encode_faces(faces)
     heard = [torch.from_numpy(heard_at(sound, at.numpy(), inputs)) for at in torch.arange(frames).split(batch)]
-    embedded = torch.cat([generator.embed(sent(part, device), reference[None]) for part in heard])
+    embedded = torch.cat([generator.audio_encoder(sent(part, device)) for part in heard])
     if inputs.gain != 1:
         middle = embedded.mean(dim=0)
-        embedded = middle + inputs.gain * (embedded - middle)
-        embedded = embedded if generator.codes else embedded.relu()  # embeddings are not negative, codes may be
+        embedded = torch.relu(middle + inputs.gain * (embedded - middle))
     made = [generator.decode(part, skips, reference[None]) for part in embedded.split(batch)]
     return to_image(torch.cat(made), bgr=inputs.bgr)
 
@@ -351,7 +323,6 @@ def one_shot(
 def save_generator(folder: str | Path, generator: Wav2Lip, *, width: float, audio_width: float, inputs: Inputs) -> None:
     """Write the generator and its input format."""
     shape = {"width": width, "audio_width": audio_width, "residual": generator.residual, "states": inputs.states}
-    shape |= {"codes": generator.codes} if generator.codes else {}
     save_weights(folder, generator, {"shape": shape, "inputs": inputs._asdict()})
 
 

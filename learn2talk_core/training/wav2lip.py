@@ -5,8 +5,8 @@ Equation numbers are those of that paper. Faces are RGB in 0..1.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
+import cv2
 import numpy as np
 import torch
 from torch import nn
@@ -14,25 +14,24 @@ from torch.nn import functional
 
 from learn2talk_core.losses.lipread import lipread_loss
 from learn2talk_core.models.lipreader import CROP, LipReader
-from learn2talk_core.models.mouth_modes import LOOKS, MouthModes
 from learn2talk_core.models.quality_discriminator import QualityDiscriminator
 from learn2talk_core.models.sync_expert2d import FRAMES, SyncExpert2D, lower_halves
-from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, heard_at, masked, to_tensor
+from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, heard_at, masked, scaled, to_tensor
 from learn2talk_core.run import processes
 from learn2talk_core.run.device import run_device, sent
 from learn2talk_core.run.seed import generator, seed_torch
 from learn2talk_core.run.weights import frozen
 from learn2talk_core.training.loop import Stateful, made_ahead, train, update, warmup_cosine
-from learn2talk_core.training.mouth_codes import NOISE, OTHER_LOOKS, CodedMouths, CodeTraining, MouthEncoder
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.speaking_face import SpeakingFace
 from learn2talk_core.video.talking_video import MOUTH_SIZE
 
-HEARS = ("audio_encoder.", "coder.")  # the parts of a generator with codes that decide the code
-CODE_WEIGHT = 0.1  # of the squared error of a code beside that of the weights of the modes
-LISTEN_CLIPS, LISTEN_WINDOWS = 32, 4  # clips per step, and windows of each
+LISTEN_AT = (-1, 0, 1)  # frames (of 40 ms) relative to a window's own, whose lip motion is predicted from the window
+LISTEN_CLIPS, LISTEN_WINDOWS = 32, 8  # clips per step, and windows of each
 GAINS = tuple(round(1 + 0.1 * step, 1) for step in range(7))  # to 1.6: more distorts the lips
+MOTIONS = 32  # principal components of the lips' motion that the audio encoder learns to predict
 LUMA = (0.299, 0.587, 0.114)  # of red, green and blue, as `talking_video.grey` weights them
+LIPS_SIDE = 20  # side in pixels to which the lips' box is scaled for that
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,8 @@ class GeneratorTraining:
     Attributes:
         width, steps, learning_rate: see `ExpertTraining`.
         audio_width: see `Wav2Lip`.
-        code: codes of mouths; with `codes` 0 the generator has none, and `audio_steps` is not read.
-        audio_steps, audio_learning_rate: updates in which the audio encoder learns to predict the codes, and Adam's
-            learning rate for them.
+        audio_steps, audio_learning_rate: updates in which the audio encoder learns to predict the lips' motion before
+            the generator is trained, and Adam's learning rate for them.
         batch: windows of five frames per update; before the sync loss begins, five times as many single frames.
         residual: see `Wav2Lip`.
         lead: see `Inputs`.
@@ -81,7 +79,6 @@ class GeneratorTraining:
 
     width: float
     audio_width: float
-    code: CodeTraining
     audio_steps: int
     audio_learning_rate: float
     steps: int
@@ -354,70 +351,77 @@ def train_expert(
     return expert.cpu().eval(), history
 
 
+def lip_motions(clips: Sequence[SpeakingFace]) -> list[np.ndarray]:
+    """How the lips differ from those in their clip's first frame, (T, MOTIONS) float32 for each clip.
+
+    The values are principal components, over all clips, of the pixel differences in the lips' box, in units of the
+    first component's standard deviation.
+    """
+    covariance = np.zeros((3 * LIPS_SIDE**2,) * 2, np.float32)
+    for clip in clips:
+        moved = lip_differences(clip)
+        covariance += moved.T @ moved
+    covariance /= sum(len(clip.faces) for clip in clips)
+    variances, components = np.linalg.eigh(covariance)
+    basis = components[:, : -MOTIONS - 1 : -1] / np.sqrt(max(variances[-1], 1e-12))
+    return [lip_differences(clip) @ basis for clip in clips]  # computed again: together they need gigabytes
+
+
+def lip_differences(clip: SpeakingFace) -> np.ndarray:
+    """(T, 1200) float32: the pixels in the lips' box, scaled to 20 x 20, minus those of the first frame."""
+    left, top, right, bottom = clip.lips
+    size = (LIPS_SIDE, LIPS_SIDE)
+    lips = [cv2.resize(face[top:bottom, left:right], size, interpolation=cv2.INTER_AREA) for face in clip.faces]
+    pixels = np.stack(lips).reshape(len(lips), -1).astype(np.float32)
+    return pixels - pixels[0]
+
+
 def listening_batch(
-    clips: Sequence[SpeakingFace], mouths: CodedMouths, inputs: Inputs, rng: np.random.Generator
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What is heard at random frames, (N, 1, …), and of the mouths in these frames the weights of the modes (N, MODES),
-    the looks with some noise (N, LOOKS), and the codes (N, codes)."""
-    heard, moved, looks, codes = [], [], [], []
+    clips: Sequence[SpeakingFace], motions: Sequence[np.ndarray], inputs: Inputs, rng: np.random.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """What is heard at random frames, (N, 1, …), and the lips' motions (N, 3, MOTIONS) at the frames `LISTEN_AT`."""
+    heard, moved = [], []
     for _ in range(LISTEN_CLIPS):
         index = int(rng.integers(len(clips)))
-        at = rng.integers(len(mouths.codes[index]), size=LISTEN_WINDOWS)
+        at = rng.integers(len(motions[index]), size=LISTEN_WINDOWS)
         heard.append(heard_at(clips[index].sound, at, inputs))
-        moved.append(mouths.moved[index][at])
-        noise = rng.normal(scale=OTHER_LOOKS, size=(len(at), LOOKS)).astype(np.float32)
-        looks.append(mouths.looks[index] + torch.from_numpy(noise))
-        codes.append(mouths.codes[index][at])
-    return torch.from_numpy(np.concatenate(heard)), torch.cat(moved), torch.cat(looks), torch.cat(codes)
+        moved.append(motions[index][np.clip(at[:, None] + LISTEN_AT, 0, len(motions[index]) - 1)])
+    return torch.from_numpy(np.concatenate(heard)), torch.from_numpy(np.concatenate(moved))
 
 
-def train_listening(
-    clips: Sequence[SpeakingFace],
-    mouths: CodedMouths,
-    network: Wav2Lip,
-    recipe: GeneratorTraining,
-    *,
-    seed: int,
-    scratch: Scratch,
-) -> list[dict[str, float]]:
-    """Train the part of a generator that hears, by least squares on the weights of the modes of true mouths, and on
-    their codes, which keep it among the mouths that there are. The decoder of codes stays as it is.
+def train_audio_encoder(
+    clips: Sequence[SpeakingFace], recipe: GeneratorTraining, *, seed: int, scratch: Scratch
+) -> tuple[nn.Module, list[dict[str, float]]]:
+    """Train an audio encoder of the generator's shape to predict lip motion by least squares; returns it and its curve.
 
-    Wav2Lip's own encoder learns this through the generated images, over days. Without images to generate it takes
-    minutes. Returns the training curve.
-
-    Args:
-        clips: the clips.
-        mouths: of the clips, as of `train_mouth_codes`.
-        network: with the modes that belong to them; is changed.
-        recipe: how.
-        seed: for the batches.
-        scratch: where a killed training goes on.
+    Wav2Lip's own encoder learns this through the generated images, over days. With `MOTIONS` numbers per frame instead
+    of 27648, and no image to generate, it takes minutes.
     """
-    inputs, decoder = inputs_of(clips, recipe), cast(MouthModes, network.mouth).decoder
-    network.to(device := run_device()).eval()
-    frozen(decoder)
-    model = nn.ModuleList([network.audio_encoder, cast(nn.Module, network.coder)]).train()
+    seed_torch(seed, "wav2lip", "ears")
+    inputs = inputs_of(clips, recipe)
+    encoder = new_generator(inputs, recipe).audio_encoder
+    head = nn.Linear(scaled(512, recipe.audio_width), len(LISTEN_AT) * MOTIONS)
+    model = nn.Sequential(encoder, nn.Flatten(), head).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.to(device := run_device())
     optimizer = torch.optim.Adam(model.parameters(), lr=recipe.audio_learning_rate)
+    motions = lip_motions(clips)
 
     def batch_of(index: int) -> list[torch.Tensor]:
         rng = generator(seed, "ears", index, *processes.mark())
-        return [sent(part, device) for part in listening_batch(clips, mouths, inputs, rng)]
+        return [sent(part, device) for part in listening_batch(clips, motions, inputs, rng)]
 
     batches = made_ahead(batch_of)
 
     def step(index: int) -> dict[str, torch.Tensor]:
-        heard, moved, looks, codes = batches(index)
-        code = network.code(network.audio_encoder(heard), looks)
-        missed = (decoder(torch.cat([code, looks], dim=1)) - moved).square().sum(dim=1).mean()
-        loss = missed + CODE_WEIGHT * (code - codes).square().sum(dim=1).mean()
-        update(loss, optimizer, learning_rate=warmup_cosine(index, recipe.audio_steps, recipe.audio_learning_rate))
-        return {"loss": loss.detach(), "explained": 1 - missed.detach() / moved.square().sum(dim=1).mean()}
+        heard, moved = batches(index)
+        missed = (model(heard).view_as(moved) - moved).square().sum(dim=2).mean()
+        update(missed, optimizer, learning_rate=warmup_cosine(index, recipe.audio_steps, recipe.audio_learning_rate))
+        missed = missed.detach()
+        return {"loss": missed, "explained": 1 - missed.double() / moved.square().sum(dim=2).mean().double()}
 
-    state: dict[str, Stateful] = {"model": model, "optimizer": optimizer}
+    state = {"model": model, "optimizer": optimizer}
     history = train(step, state, steps=recipe.audio_steps, seed=seed, scratch=scratch, description="audio encoder")
-    network.cpu().eval()
-    return history
+    return encoder.cpu(), history
 
 
 def inputs_of(clips: Sequence[SpeakingFace], recipe: GeneratorTraining) -> Inputs:
@@ -426,42 +430,33 @@ def inputs_of(clips: Sequence[SpeakingFace], recipe: GeneratorTraining) -> Input
     return Inputs(lead=recipe.lead, states=0 if states is None else states.shape[1])
 
 
-def new_generator(inputs: Inputs, recipe: GeneratorTraining, *, seed: int) -> Wav2Lip:
-    """A generator that has learnt nothing."""
-    seed_torch(seed, "wav2lip")
-    network = Wav2Lip(
-        recipe.width,
-        audio_width=recipe.audio_width,
-        states=inputs.states,
-        residual=recipe.residual,
-        codes=recipe.code.codes,
-    )
-    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+def new_generator(inputs: Inputs, recipe: GeneratorTraining) -> Wav2Lip:
+    return Wav2Lip(recipe.width, audio_width=recipe.audio_width, states=inputs.states, residual=recipe.residual)
 
 
 def train_generator(
     clips: Sequence[SpeakingFace],
-    network: Wav2Lip,
     expert: SyncExpert2D,
-    mouths: MouthEncoder | None,
+    audio_encoder: nn.Module | None,
     recipe: GeneratorTraining,
     *,
     seed: int,
     scratch: Scratch,
-) -> list[dict[str, float]]:
-    """Train a generator with `expert` frozen, in place; returns the training curve. It ends on the CPU, in evaluation
-    mode.
+) -> tuple[Wav2Lip, list[dict[str, float]]]:
+    """Train the generator with `expert` frozen; returns it, on the CPU and in evaluation mode, and its training curve.
 
-    With `mouths` it draws from the codes of the true mouths, so that nothing is uncertain and nothing is blurred; the
-    part that hears and the modes stay as they are. Without, it draws from what it hears, as in the paper.
+    It starts from `audio_encoder`, the result of `train_audio_encoder`, if given.
     """
     frozen(expert)
-    seed_torch(seed, "wav2lip", "drawing")
+    seed_torch(seed, "wav2lip")
     inputs = inputs_of(clips, recipe)
-    for part in (network, expert, *([] if mouths is None else [frozen(mouths)])):
+    network = new_generator(inputs, recipe)
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if audio_encoder is not None:
+        network.audio_encoder.load_state_dict(audio_encoder.state_dict())
+    for part in (network, expert):
         part.to(device := run_device())
-    network.train()
-    optimizer = torch.optim.Adam(drawing_parameters(network), lr=recipe.learning_rate)
+    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.learning_rate)
     state: dict[str, Stateful] = {"generator": network, "optimizer": optimizer}
     discriminator = None
     if recipe.adversarial_weight > 0:
@@ -489,10 +484,7 @@ def train_generator(
 
     def step(index: int) -> dict[str, torch.Tensor]:
         batch = batches(index)
-        if mouths is None:
-            generated = network(batch.heard, batch.faces)
-        else:
-            generated = drawn(network, mouths, batch, generator(seed, "codes", index, *processes.mark()))
+        generated = network(batch.heard, batch.faces)
         loss, parts = generator_loss(
             generated,
             batch,
@@ -511,28 +503,8 @@ def train_generator(
         return parts
 
     history = train(step, state, steps=recipe.steps, seed=seed, scratch=scratch, description="generator")
-    for part in (expert, *([] if mouths is None else [mouths])):
-        part.cpu()
-    network.cpu().eval()
-    return history
-
-
-def drawing_parameters(network: Wav2Lip) -> list[nn.Parameter]:
-    """Of a generator with codes, the parameters of what draws, without the modes; of any other, all."""
-    kept = (*HEARS, "mouth.") if network.codes else ()
-    return [parameter for name, parameter in network.named_parameters() if not name.startswith(kept)]
-
-
-def drawn(network: Wav2Lip, mouths: MouthEncoder, batch: GeneratorBatch, rng: np.random.Generator) -> torch.Tensor:
-    """The faces (B, 3, T, 96, 96) that a generator draws from the codes of the true mouths, with some noise."""
-    target, faces = (x.transpose(1, 2).flatten(0, 1) for x in (batch.target, batch.faces))
-    faces = faces.contiguous(memory_format=torch.channels_last)
-    with torch.no_grad():
-        code = mouths(target, faces[:, 3:])
-    noise = torch.from_numpy(rng.normal(scale=NOISE, size=code.shape).astype(np.float32))
-    code = (code + sent(noise, code.device))[:, :, None, None]
-    made = network.decode(code, network.encode_faces(faces), faces[:, 3:])
-    return made.unflatten(0, (len(batch.target), -1)).transpose(1, 2)
+    expert.cpu()
+    return network.cpu().eval(), history
 
 
 def train_reading(
@@ -547,18 +519,14 @@ def train_reading(
     """Train a generator on, with `reader` frozen, so that its lips can be read; returns the training curve.
 
     The loss is `reconstruction_loss` plus `reading_weight` times `reading_loss`, on few long windows: statistics of
-    their few faces would harm the batch normalisations, which keep those that they have. In a generator with codes,
-    only the part that hears is trained: what draws would learn to blur what is uncertain.
+    their few faces would harm the batch normalisations, which keep those that they have.
     """
     seed_torch(seed, "wav2lip", "reading")
     inputs, windows = inputs_of(clips, recipe), max(1, recipe.batch * FRAMES // recipe.reading_frames)
     frozen(reader)
     for part in (network, reader):
         part.to(device := run_device())
-    for name, parameter in network.named_parameters():
-        parameter.requires_grad_(not network.codes or name.startswith(HEARS))
-    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.Adam(learning, lr=recipe.reading_learning_rate)
+    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.reading_learning_rate)
 
     def batch_of(index: int) -> GeneratorBatch:
         rng = generator(seed, "reading", index, *processes.mark())

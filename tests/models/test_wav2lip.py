@@ -184,62 +184,6 @@ def test_residual_generator_starts_from_the_reference():
         torch.testing.assert_close(generator(torch.randn(2, 1, 80, 16), faces), faces[:, 3:])
 
 
-def coded_generator() -> Wav2Lip:
-    """A small generator with codes of four numbers, whose modes are random and whose codes are large."""
-    torch.manual_seed(0)
-    generator = Wav2Lip(width=0.05, states=6, residual=True, codes=4)
-    assert generator.mouth is not None
-    generator.mouth.modes.normal_(std=0.1)
-    torch.nn.init.normal_(generator.output_block[1].weight)
-    assert generator.coder is not None
-    for numbers in generator.coder.parameters():
-        torch.nn.init.normal_(numbers, std=0.2)
-    return generator.eval()
-
-
-def test_a_generator_with_codes_adds_their_modes_to_the_reference_and_its_own_change():
-    generator, faces = coded_generator(), torch.rand(3, 6, 96, 96) * 0.9 + 0.05
-    code = torch.randn(3, 4, 1, 1)
-    with torch.inference_mode():
-        skips = generator.encode_faces(faces)
-        made = generator.decode(code, skips, faces[:, 3:])
-        mouth, generator.mouth = generator.mouth, None
-        without = generator.decode(code, skips, faces[:, 3:])
-        assert mouth is not None
-        change = mouth(code.flatten(1), faces[:, 3:])
-    assert change.std() > 0.01
-    torch.testing.assert_close(torch.logit(made), torch.logit(without) + change, atol=1e-4, rtol=1e-4)
-    with pytest.raises(ValueError, match="codes change the reference face"):
-        Wav2Lip(width=0.05, codes=4)
-
-
-def test_gain_moves_codes_to_both_sides_of_their_mean():
-    generator, states = coded_generator(), np.random.default_rng(0).normal(size=(8, 6)).astype(np.float16)
-    still = (uniform("still", (96, 96, 3)) * 255).astype(np.uint8)
-    inputs = Inputs(states=6, gain=1.5)
-    with torch.inference_mode():
-        reference = torch.from_numpy(still.copy()).permute(2, 0, 1)[None] / 255
-        codes = generator.embed(torch.from_numpy(heard_at(states, np.arange(4), inputs)), reference)
-        assert codes.shape == (4, 4, 1, 1)
-        moved = codes.mean(dim=0) + 1.5 * (codes - codes.mean(dim=0))
-        assert (moved < 0).any()
-        skips = generator.encode_faces(torch.cat([masked(reference), reference], dim=1))
-        expected = generator.decode(moved, [skip.expand(4, -1, -1, -1) for skip in skips], reference)
-    video = one_shot(generator, still, states, 4, inputs)
-    np.testing.assert_allclose(video, 255 * expected.permute(0, 2, 3, 1).numpy(), atol=0.51)
-
-
-def test_a_generator_with_codes_survives_saving(tmp_path):
-    generator, inputs = coded_generator(), Inputs(states=6)
-    save_generator(tmp_path, generator, width=0.05, audio_width=0.05, inputs=inputs)
-    again, _ = load_generator(tmp_path)
-    assert again.codes == 4
-    still, states = np.full((96, 96, 3), 90, np.uint8), np.ones((4, 6), np.float16)
-    video = one_shot(again, still, states, 2, inputs)
-    np.testing.assert_array_equal(video, one_shot(generator, still, states, 2, inputs))
-    assert (video != still).any()
-
-
 def test_embeddings_of_a_clip_are_those_of_its_windows():
     torch.manual_seed(0)
     expert = SyncExpert2D(width=0.05).eval()

@@ -84,10 +84,3 @@ def test_no_clips_to_judge_with_are_refused() -> None:
     params = load_params(teacher.Params, "teacher", "pretraining/params.yaml")
     with pytest.raises(BadInput, match=r"teacher.evaluation_clips: expected 1 or more, found 0"):
         teacher.main(replace(params, evaluation_clips=0))
-
-
-def test_codes_without_a_still_face_to_change_are_refused() -> None:
-    params = load_params(teacher.Params, "teacher", "pretraining/params.yaml")
-    drawn_anew = replace(params.generator, residual=False)
-    with pytest.raises(BadInput, match=r"teacher.generator.residual: expected true: .*, found false"):
-        teacher.main(replace(params, generator=drawn_anew))

@@ -10,7 +10,6 @@ motions that hardly differ, and the teacher's sync loss. A tolerance of 10 % lea
 import csv
 from collections import Counter
 from collections.abc import Callable
-from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +29,6 @@ from learn2talk_core.run.device import run_device
 from learn2talk_core.run.precision import VARIABLE
 from learn2talk_core.training import loop
 from learn2talk_core.training.lipreader import train_lipreader
-from learn2talk_core.training.mouth_codes import CodeTraining, train_mouth_codes
 from learn2talk_core.training.phoneme_head import train_phoneme_head
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.student import ExtraTerm
@@ -39,11 +37,9 @@ from learn2talk_core.training.students.faceformer import train_network as train_
 from learn2talk_core.training.syncnet3d import read_windows, train_syncnet3d
 from learn2talk_core.training.wav2lip import (
     ExpertTraining,
-    inputs_of,
-    new_generator,
+    train_audio_encoder,
     train_expert,
     train_generator,
-    train_listening,
     train_reading,
 )
 from stages import speech_encoder
@@ -234,15 +230,10 @@ def test_teacher_with_its_expert_and_its_ears(trained: Callable[..., Counter[str
     clips = [toy_teacher.numbered_clip(12, first) for first in (0, 100)]
 
     def fit(folder: Path) -> Trained:
-        with ExitStack() as stack:
-            first, second, third, fourth = (stack.enter_context(Scratch(folder / name)) for name in "1234")
+        with Scratch(folder / "1") as first, Scratch(folder / "2") as second, Scratch(folder / "3") as third:
             expert, _ = train_expert(clips, ExpertTraining(0.05, 2, 2, 2, 1e-3), seed=1, scratch=first)
-            recipe = replace(toy_teacher.RECIPE, residual=True, code=CodeTraining(3, 2, 1e-3))
-            encoder, mouths, _ = train_mouth_codes(clips, recipe.code, seed=1, scratch=second)
-            network = new_generator(inputs_of(clips, recipe), recipe, seed=1)
-            network.mouth = encoder.mouth
-            curve = train_generator(clips, network, expert, encoder, recipe, seed=1, scratch=third)
-            return network, curve + train_listening(clips, mouths, network, recipe, seed=1, scratch=fourth)
+            ears, _ = train_audio_encoder(clips, toy_teacher.RECIPE, seed=1, scratch=second)
+            return train_generator(clips, expert, ears, toy_teacher.RECIPE, seed=1, scratch=third)
 
     assert not waits_outside(trained(fit), LOGGING)
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from contextlib import ExitStack
 from typing import Any
 
 import cv2
@@ -12,48 +11,36 @@ import torch
 
 from learn2talk_core.audio.mel import window_starts
 from learn2talk_core.models.lipreader import CROP, LipReader
-from learn2talk_core.models.mouth_modes import LOOKS, MODES
 from learn2talk_core.models.quality_discriminator import QualityDiscriminator
 from learn2talk_core.models.sync_expert2d import SyncExpert2D, lower_halves
 from learn2talk_core.models.wav2lip import Inputs, Wav2Lip, to_tensor
-from learn2talk_core.run.seed import generator, seed_torch
+from learn2talk_core.run.seed import generator
 from learn2talk_core.run.weights import frozen
-from learn2talk_core.training.mouth_codes import (
-    NOISE,
-    CodedMouths,
-    CodeTraining,
-    MouthEncoder,
-    find_modes,
-    train_mouth_codes,
-)
 from learn2talk_core.training.scratch import Scratch
 from learn2talk_core.training.speaking_face import SpeakingFace
 from learn2talk_core.training.wav2lip import (
     ExpertTraining,
     GeneratorTraining,
     discriminator_loss,
-    drawn,
     elsewhere,
     expert_batch,
     expert_loss,
     expert_sync_probability,
     generator_batch,
     generator_loss,
-    inputs_of,
+    lip_motions,
     listening_batch,
-    new_generator,
     reading_loss,
     seen_mouths,
+    train_audio_encoder,
     train_expert,
     train_generator,
-    train_listening,
     train_reading,
 )
 from learn2talk_core.video.talking_video import MOUTH_SIZE, crop, grey
 
 RECIPE = GeneratorTraining(
-    width=0.05, audio_width=0.05, code=CodeTraining(0, 0, 0.0), audio_steps=2, audio_learning_rate=3e-3,
-    steps=3, batch=1, learning_rate=1e-3,
+    width=0.05, audio_width=0.05, audio_steps=2, audio_learning_rate=3e-3, steps=3, batch=1, learning_rate=1e-3,
     residual=False, lead=1, amplitude=0.8,
     still_share=0.5, lip_weight=8.0, sync_weight=0.03, sync_start=0.5, adversarial_weight=0.07,
     reading_steps=2, reading_learning_rate=1e-3, reading_weight=0.1, reading_frames=8,
@@ -274,126 +261,60 @@ def test_reading_starts_from_the_generator_and_leaves_its_statistics(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
 
 
-def numbered_mouths(clips: list[SpeakingFace]) -> CodedMouths:
-    """Mouths whose weights, looks and codes are the clip's grey values, halved and negative."""
-    grey_of = [torch.from_numpy(clip.faces[:, 0, 0, :1].astype(np.float32)) for clip in clips]
-    looks = torch.stack([grey[0] for grey in grey_of]).repeat(1, LOOKS)
-    return CodedMouths([grey.repeat(1, MODES) / 2 for grey in grey_of], looks, [-grey.repeat(1, 5) for grey in grey_of])
+def test_lip_motions_are_components_of_the_pixels_in_the_lips_box():
+    rng = np.random.default_rng(0)
+    shapes = rng.integers(0, 40, (2, 36, 36, 3))
+    weights = [rng.uniform(0, 2, (30, 2)) for _ in range(3)]
+    clips = []
+    for weight in weights:
+        weight[0] = 0
+        faces = rng.integers(0, 255, (30, 96, 96, 3), dtype=np.uint8)  # what lies outside the box does not matter
+        faces[:, 50:86, 30:66] = (50 + np.einsum("tk,khwc->thwc", weight, shapes)).round()
+        clips.append(SpeakingFace(faces, np.zeros((80, 100), np.float32), LIPS, MOUTH, mean_of(faces)))
+    motions = lip_motions(clips)
+    assert [m.shape for m in motions] == [(30, 32)] * 3
+    assert all((m[0] == 0).all() for m in motions)
+    together = np.concatenate(motions)
+    assert np.sqrt((together[:, 0] ** 2).mean()) == pytest.approx(1, rel=1e-4)
+    assert (together[:, 2:] ** 2).sum() < 1e-3 * (together**2).sum()  # two shapes, and rounding
+    fitted, *_ = np.linalg.lstsq(together[:, :2], np.concatenate(weights), rcond=None)
+    np.testing.assert_allclose(together[:, :2] @ fitted, np.concatenate(weights), atol=0.05)
 
 
-def test_what_is_heard_at_a_frame_belongs_to_its_mouth():
+def test_the_audio_encoder_hears_a_window_and_is_asked_for_the_motion_around_its_frame():
     clips = [numbered_clip(30), numbered_clip(30, 100)]
-    mels, moved, looks, codes = listening_batch(clips, numbered_mouths(clips), Inputs(lead=2), generator("test"))
-    assert mels.shape == (128, 1, 80, 16)
-    assert [part.shape for part in (moved, looks, codes)] == [(128, MODES), (128, LOOKS), (128, 5)]
+    motions = [clip.faces[:, 0, 0, :1].astype(np.float32).repeat(32, axis=1) for clip in clips]
+    mels, moved = listening_batch(clips, motions, Inputs(lead=2), generator("test"))
+    assert mels.shape == (256, 1, 80, 16)
+    assert moved.shape == (256, 3, 32)
     first = mels[:, 0, 0, 0]
-    start = torch.where(first >= 100, 100.0, 0.0)
-    torch.testing.assert_close(looks.mean(dim=1), start, atol=0.1, rtol=0)  # with noise of .1
+    start = torch.where(first >= 100, 100, 0)
     inside = first > start  # the first windows are also used for the frames before them
-    torch.testing.assert_close(codes[inside, 0], -(first[inside] + 2))
-    torch.testing.assert_close(moved[inside, 0], (first[inside] + 2) / 2)
+    frame = (first - start + 2)[inside]
+    around = torch.stack([(frame + at).clamp(max=29) for at in (-1, 0, 1)], 1) + start[inside, None]
+    torch.testing.assert_close(moved[inside][..., 0], around)
 
 
 @pytest.mark.parametrize("hears_states", [False, True])
-def test_the_part_that_hears_learns_the_weights_and_codes_and_the_rest_stays(tmp_path, hears_states):
+def test_the_audio_encoder_learns_how_lips_move_and_the_generator_starts_with_it(tmp_path, hears_states):
     rng = np.random.default_rng(0)
     labels = np.repeat(rng.integers(0, 4, 40), 5)
     mel = np.zeros((80, 640), np.float32)
+    faces = np.zeros((200, 96, 96, 3), np.uint8)
     for at, label in enumerate(labels):
         mel[20 * label : 20 * label + 20, int(3.2 * at) : int(3.2 * (at + 1))] = 2
+        faces[at, 50:86, 30 : 30 + 9 * label] = 200
     states = np.eye(4, dtype=np.float16)[labels.repeat(2)] if hears_states else None
-    faces = np.zeros((200, 96, 96, 3), np.uint8)
     clips = [SpeakingFace(faces, mel, LIPS, MOUTH, mean_of(faces), states)]
-    recipe = dataclasses.replace(RECIPE, lead=2, audio_steps=40, residual=True, code=CodeTraining(2, 0, 0.0))
-    network = new_generator(inputs_of(clips, recipe), recipe, seed=0)
-    assert network.mouth is not None
-    codes = torch.from_numpy((labels[:, None] - 1.5).astype(np.float32)) * torch.tensor([1.0, -0.5])
-    looks = torch.zeros(1, LOOKS)
-    with torch.no_grad():  # the weights that the decoder gives to these codes
-        moved = network.mouth.decoder(torch.cat([codes, looks.expand(200, -1)], dim=1))
-    mouths = CodedMouths([moved], looks, [codes])
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    with Scratch(tmp_path) as scratch:
-        history = train_listening(clips, mouths, network, recipe, seed=0, scratch=scratch)
-    assert history[-1]["loss"] < 0.5 * history[0]["loss"]
-    assert history[-1]["explained"] > history[0]["explained"]
-    moved_parts = {n.split(".")[0] for n, value in network.state_dict().items() if not torch.equal(value, before[n])}
-    assert moved_parts == {"audio_encoder", "coder"}
-
-
-def test_listening_minimises_the_errors_of_weights_and_codes(tmp_path):
-    clips = [numbered_clip(12, first, hears_states=True) for first in (0, 100)]
-    recipe = dataclasses.replace(RECIPE, residual=True, audio_steps=1, code=CodeTraining(5, 0, 0.0))
-    network, mouths = new_generator(inputs_of(clips, recipe), recipe, seed=0), numbered_mouths(clips)
-    assert network.mouth is not None
-    heard, moved, looks, codes = listening_batch(clips, mouths, inputs_of(clips, recipe), generator(1, "ears", 0))
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    seed_torch(1)
-    with Scratch(tmp_path) as scratch:
-        (row,) = train_listening(clips, mouths, network, recipe, seed=1, scratch=scratch)
-    network.load_state_dict(before)
-    network.train()
-    for dropout in network.audio_encoder.modules():
-        if isinstance(dropout, torch.nn.Dropout):
-            dropout.p = 0.0
-    with torch.no_grad():
-        code = network.code(network.audio_encoder(heard), looks)
-        made = network.mouth.decoder(torch.cat([code, looks], dim=1))
-    missed = float(((made - moved) ** 2).sum(1).mean())
-    assert row["explained"] == pytest.approx(1 - missed / float((moved**2).sum(1).mean()), rel=0.05)
-    assert row["loss"] == pytest.approx(missed + 0.1 * float(((code - codes) ** 2).sum(1).mean()), rel=0.05)
-
-
-def test_a_generator_with_codes_is_trained_part_by_part(tmp_path):
-    """First it draws from the codes of the true mouths, then it is read, and only what hears learns."""
-    clips = [numbered_clip(12, first, hears_states=True) for first in (0, 100)]
-    recipe = dataclasses.replace(RECIPE, residual=True, code=CodeTraining(3, 2, 1e-3))
-
-    def changed(network: Wav2Lip, before: dict[str, torch.Tensor]) -> set[str]:
-        state = network.state_dict()
-        return {name.split(".")[0] for name, value in state.items() if not torch.equal(value, before[name])}
-
-    def trained(name: str) -> tuple[Wav2Lip, set[str], set[str]]:
-        with ExitStack() as stack:
-            scratch = [stack.enter_context(Scratch(tmp_path / name / part)) for part in ("codes", "draw", "read")]
-            encoder, mouths, _ = train_mouth_codes(clips, recipe.code, seed=1, scratch=scratch[0])
-            assert [code.shape for code in mouths.codes] == [(12, 3)] * 2
-            network = new_generator(inputs_of(clips, recipe), recipe, seed=1)
-            network.mouth = encoder.mouth
-            before = {name: value.clone() for name, value in network.state_dict().items()}
-            expert = SyncExpert2D(0.05)
-            history = train_generator(clips, network, expert, encoder, recipe, seed=1, scratch=scratch[1])
-            assert ["sync" in row for row in history] == [False, False, True]
-            drawing = changed(network, before)
-            before = {name: value.clone() for name, value in network.state_dict().items()}
-            train_reading(clips, network, small_reader(), recipe, seed=1, scratch=scratch[2])
-        return network, drawing, changed(network, before)
-
-    network, drawing, reading = trained("a")
-    assert drawing == {"face_encoder_blocks", "face_decoder_blocks", "output_block"}
-    assert reading == {"audio_encoder", "coder"}
-    again, *_ = trained("b")
-    assert all(torch.equal(a, b) for a, b in zip(network.parameters(), again.parameters(), strict=True))
-
-
-def test_a_generator_draws_from_codes_of_the_true_mouths():
-    clips = [dataclasses.replace(numbered_clip(12)), dataclasses.replace(numbered_clip(12, 100))]
-    recipe = dataclasses.replace(RECIPE, residual=True, code=CodeTraining(3, 2, 1e-3))
-    torch.manual_seed(0)
-    mouths = frozen(MouthEncoder(find_modes(clips, 3, seed=0), 3))
-    network = new_generator(Inputs(), recipe, seed=0).eval()
-    torch.nn.init.normal_(network.output_block[1].weight)
-    batch = generator_batch(clips, 2, 5, generator("test"), inputs=Inputs())
-    with torch.no_grad():
-        made = drawn(network, mouths, batch, np.random.default_rng(0))
-    noise = torch.from_numpy(np.random.default_rng(0).normal(scale=NOISE, size=(10, 3)).astype(np.float32))
-    for clip in range(2):
-        for frame in range(5):
-            faces = batch.faces[clip : clip + 1, :, frame]
-            with torch.no_grad():
-                code = mouths(batch.target[clip : clip + 1, :, frame], faces[:, 3:]) + noise[[5 * clip + frame]]
-                expected = network.decode(code[:, :, None, None], network.encode_faces(faces), faces[:, 3:])
-            torch.testing.assert_close(made[clip : clip + 1, :, frame], expected, atol=1e-4, rtol=1e-4)
+    with Scratch(tmp_path / "encoder") as scratch:
+        encoder, history = train_audio_encoder(
+            clips, dataclasses.replace(RECIPE, lead=2, audio_steps=40), seed=0, scratch=scratch
+        )
+    assert history[0]["explained"] < 0.1
+    assert history[-1]["explained"] > 0.4
+    with Scratch(tmp_path / "generator") as scratch, pytest.raises(RuntimeError, match="size mismatch"):
+        other = dataclasses.replace(RECIPE, audio_width=0.1)
+        train_generator(clips, SyncExpert2D(0.05), encoder, other, seed=0, scratch=scratch)
 
 
 def test_discriminator_loss_is_equation_5():
@@ -411,10 +332,10 @@ def test_training_moves_every_weight_and_repeats_itself(tmp_path, hears_states):
 
     def trained(name: str) -> tuple[SyncExpert2D, Wav2Lip, list[dict[str, float]]]:
         folder = tmp_path / name
-        with Scratch(folder / "1") as first, Scratch(folder / "2") as second:
+        with Scratch(folder / "1") as first, Scratch(folder / "2") as listening, Scratch(folder / "3") as second:
             expert, _ = train_expert(clips, ExpertTraining(0.05, 2, 2, 2, 1e-3), seed=1, scratch=first)
-            network = new_generator(inputs_of(clips, RECIPE), RECIPE, seed=1)
-            history = train_generator(clips, network, expert, None, RECIPE, seed=1, scratch=second)
+            encoder, _ = train_audio_encoder(clips, RECIPE, seed=1, scratch=listening)
+            network, history = train_generator(clips, expert, encoder, RECIPE, seed=1, scratch=second)
         return expert, network, history
 
     expert, network, history = trained("a")
