@@ -18,7 +18,7 @@ import pandas as pd
 from learn2talk_core.corpus.phonemes import frame_labels
 from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.datasets.embedded.face_motion import move_face
-from learn2talk_core.datasets.embedded.films import colours, draw_shot, frames_of, render_film
+from learn2talk_core.datasets.embedded.films import act, colours, render_film
 from learn2talk_core.datasets.embedded.speakers import make_speaker
 from learn2talk_core.datasets.embedded.utterances import Utterance, open_speech
 from learn2talk_core.models.lipreader import load_lipreader, read_lips
@@ -31,7 +31,6 @@ from learn2talk_core.statistics.face_videos import best_frame, l1, lower_half_l1
 from learn2talk_core.statistics.recognition import viseme_accuracy
 from learn2talk_core.video.talking_video import (
     MOUTH_SIZE,
-    SAMPLES_PER_FRAME,
     VIDEO_FPS,
     crop,
     grey,
@@ -51,13 +50,10 @@ def drawn_anew(
     """Clip `number` of a person with other motions, as faces uint8 (T, 96, 96, 3): see `film_person`."""
     one, face = said[number], load_face()
     speaker = make_speaker(said[0].speaker, params.seed, female=said[0].female)
-    rng = np.random.default_rng([speaker.seed, 3, number])
-    wave = one.wave()[: frames_of(one.samples) * SAMPLES_PER_FRAME]
-    true = move_face(speaker, wave, one.phonemes, VIDEO_FPS, params.variation, rng)
     template = face.identity(speaker)
-    shot = draw_shot(template, len(true), rng)
+    wave, true, shot = act(speaker, template, one, number, params.variation)
     still = dataclasses.replace(shot, sway=np.repeat(shot.sway[:1], len(true), axis=0))
-    others = [make_speaker(f"style {number}", params.seed, female=speaker.female) for number in range(STYLES)]
+    others = [make_speaker(f"style {index}", params.seed, female=speaker.female) for index in range(STYLES)]
     own, *styles = (
         move_face(style, wave, one.phonemes, VIDEO_FPS, 0.0, np.random.default_rng(0)) for style in (speaker, *others)
     )

@@ -16,7 +16,8 @@ over the styles then have the metrics of lip reading too. Finished arms are judg
 
 With `--teacher truth`, the true motion, rendered, takes the place of the teacher's videos: the best teacher that there
 can be. What the lipread loss gains then is a bound for every other teacher. With `--teacher FOLDER`, the features of
-other videos do, or other features of the same videos: a copy of what the stage `teacher_features` wrote.
+other videos do, or other features of the same videos: a copy of what the stage `teacher_features` wrote. Its last name
+is part of the arm's, so that two folders of one name need another `--out`.
 """
 
 import argparse

@@ -70,3 +70,13 @@ def test_features_of_the_true_motion_are_those_of_its_picture(tmp_path: Path, mo
         with torch.no_grad():
             expected = reader.features(render_mouth(view, torch.from_numpy(motion))[None], "encoder")[0].numpy()
         np.testing.assert_allclose(written.features(clip.id), expected, rtol=2e-3, atol=2e-3)  # stored as float16
+
+
+def test_a_folder_without_features_is_refused_before_the_training(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    words = ["--arms", "0.5,0.3", "--teacher", str(tmp_path / "nothing"), "--out", str(tmp_path / "out")]
+    monkeypatch.setattr("sys.argv", ["sweep", *words])
+    with pytest.raises(BadInput, match=r"nothing.*expected"):
+        sweep.main()
+    assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ from scipy.spatial.transform import Rotation
 
 from learn2talk_core.datasets.embedded.face import Face, colours, load_face
 from learn2talk_core.datasets.embedded.face_motion import move_face
-from learn2talk_core.datasets.embedded.speakers import make_speaker
+from learn2talk_core.datasets.embedded.speakers import Speaker, make_speaker
 from learn2talk_core.datasets.embedded.utterances import Utterance
 from learn2talk_core.render.camera import Camera, project
 from learn2talk_core.render.mouth import CROP
@@ -74,10 +74,7 @@ def film_person(said: Sequence[Utterance], *, variation: float, seed: int) -> It
     template = face.identity(speaker)
     skin = colours(np.random.default_rng([speaker.seed, 2]))
     for number, one in enumerate(said):
-        rng = np.random.default_rng([speaker.seed, 3, number])
-        wave = one.wave()[: frames_of(one.samples) * SAMPLES_PER_FRAME]
-        coefficients = move_face(speaker, wave, one.phonemes, VIDEO_FPS, variation, rng)
-        shot = draw_shot(template, len(coefficients), rng)
+        wave, coefficients, shot = act(speaker, template, one, number, variation)
         face_box, mouth_box = boxes(face, template, shot)
         clip = VideoClip(
             id=f"{speaker.id}_{number:02d}",
@@ -91,6 +88,16 @@ def film_person(said: Sequence[Utterance], *, variation: float, seed: int) -> It
             mouth_box=mouth_box,
         )
         yield clip, encode_video(render_film(template, coefficients, skin, shot), VIDEO_FPS), wave
+
+
+def act(
+    speaker: Speaker, template: np.ndarray, said: Utterance, number: int, variation: float
+) -> tuple[np.ndarray, np.ndarray, Shot]:
+    """The sound (samples,), the motion (T, K) and the shot of clip `number` of a person with this neutral face."""
+    rng = np.random.default_rng([speaker.seed, 3, number])
+    wave = said.wave()[: frames_of(said.samples) * SAMPLES_PER_FRAME]
+    motion = move_face(speaker, wave, said.phonemes, VIDEO_FPS, variation, rng)
+    return wave, motion, draw_shot(template, len(motion), rng)
 
 
 def draw_shot(template: np.ndarray, frames: int, rng: np.random.Generator) -> Shot:
