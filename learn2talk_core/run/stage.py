@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from multiprocessing import util
 from typing import TypeVar
 
 from learn2talk_core.run import processes
@@ -64,6 +65,7 @@ def run(main: Callable[..., str | tuple[str, float]], params: type[P], *, roles:
 
     status = run_program(label, work, go_on="; run it again to go on")
     if status == INTERRUPTED:
+        util._run_finalizers(0)  # type: ignore[attr-defined] # else joblib may warn that its semaphores are left
         os._exit(status)  # immediately, without waiting for other threads
     if status:
         sys.exit(status)
