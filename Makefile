@@ -33,7 +33,6 @@ $(READY): requirements.lock pyproject.toml
 	touch $(READY)
 
 repro: $(READY)
-	$(IN) python -m scripts.check_networks
 	$(IN) dvc repro
 	@$(IN) learn2talk results
 

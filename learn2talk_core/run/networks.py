@@ -10,6 +10,8 @@ from typing import Any
 
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.paths import MOTION_PRIOR
+from learn2talk_core.run.progress import log
+from learn2talk_core.run.students import PlainStudent, TaughtStudent
 
 PACKAGE = Path(__file__).parents[1]
 
@@ -37,24 +39,23 @@ def refuse_unknown(network: str, key: str) -> None:
         raise BadInput(f"params.yaml: {key}", expected=f"one of {known}", found=network, fix="Choose one of them.")
 
 
-def check_networks(params: Mapping[str, Any]) -> None:
-    """Refuse unknown networks in params.yaml, and students whose network is not among `networks`. What is malformed is
-    left to the stages, which refuse it by name."""
-    networks, *students = (
-        found if isinstance(found := params.get(group), dict) else {}
-        for group in ("networks", "students", "taught_students")
-    )
+def check_networks(
+    networks: Mapping[str, str], students: Mapping[str, PlainStudent], taught: Mapping[str, TaughtStudent]
+) -> None:
+    """Refuse unknown networks, and students whose network is not among `networks`. The arguments are the groups of
+    params.yaml; a network that no student has is logged."""
     for name in networks:
         refuse_unknown(name, "networks")
-    for group, entries in zip(("students", "taught_students"), students, strict=True):
-        for student, entry in entries.items():
-            if not isinstance(entry, dict) or "network" not in entry:
-                continue
-            network, key = entry["network"], f"{group}.{student}.network"
-            refuse_unknown(network, key)
-            if network not in networks:
-                expected, fix = "a network that is among networks", f"Add `{network}: weights/none` to networks."
-                raise BadInput(f"params.yaml: {key}", expected=expected, found=network, fix=fix)
+    named: dict[str, PlainStudent | TaughtStudent] = {f"students.{name}": one for name, one in students.items()}
+    named |= {f"taught_students.{name}": one for name, one in taught.items()}
+    for key, student in named.items():
+        refuse_unknown(student.network, f"{key}.network")
+        if student.network not in networks:
+            expected, fix = "a network that is among networks", f"Add `{student.network}: weights/none` to networks."
+            raise BadInput(f"params.yaml: {key}.network", expected=expected, found=student.network, fix=fix)
+    for name in networks:
+        if name not in {student.network for student in named.values()}:
+            log.warning("params.yaml: networks.%s: no student has this network; remove it to save its training", name)
 
 
 def motion_prior_of(network: str, training: Any, corpus: Any, folder: str | None = None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ MOUTHS = "data/mouths"
 TEACHER_FEATURES = "data/teacher_features"
 PREDICTED = "data/predicted"  # a folder for each student
 REPORT = "data/report"
+NETWORK_NAMES = "data/network_names.json"  # those that params.yaml names are known
 
 MODELS = "data/models"
 SPEECH_ENCODER = "data/models/speech_encoder"

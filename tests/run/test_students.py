@@ -1,8 +1,5 @@
-from pathlib import Path
-
 import pytest
 
-from learn2talk_core.run.config import read_yaml
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.networks import check_networks, network_names, training_of
 from learn2talk_core.run.students import PlainStudent, TaughtStudent, student_names, student_pairs
@@ -40,22 +37,24 @@ def test_networks_are_found_by_name() -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "entry", "said"),
+    ("networks", "own", "taught", "said"),
     [
-        ("networks", {"vocca": "weights/none"}, r"networks: expected one of codetalker, faceformer, .*found vocca"),
-        ("students", {"a": {"network": "gan"}}, r"students\.a\.network: expected one of codetalker, .*found gan"),
+        ({"vocca": "weights/none"}, {}, {}, r"networks: expected one of codetalker, faceformer, .*found vocca"),
+        ({}, {"a": PlainStudent("gan", "weights/none")}, {}, r"students\.a\.network: expected one of .*found gan"),
         (
-            "taught_students",
-            {"a": {"network": "voca"}},
+            {"faceformer": "weights/none"}, {}, {"a": TaughtStudent("voca")},
             r"taught_students\.a\.network: expected a network that is among networks, found voca\. Add `voca: weights",
         ),
     ],
-)
-def test_names_are_checked_before_dvc_looks_for_files(group: str, entry: dict, said: str) -> None:
-    params = read_yaml(Path(__file__).parents[2] / "params.yaml")
-    check_networks(params)
-    for malformed in ({}, {"networks": 3, "students": None}, {"students": {"a": 3, "b": {}}}):
-        check_networks(malformed)
-    params[group] |= entry
+)  # fmt: skip
+def test_networks_must_be_known(networks: dict, own: dict, taught: dict, said: str) -> None:
     with pytest.raises(BadInput, match=said):
-        check_networks(params)
+        check_networks(networks, own, taught)
+
+
+def test_a_network_without_a_student_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    check_networks({"faceformer": "weights/none"}, {"a": PlainStudent("faceformer", "weights/none")}, {})
+    assert not caplog.messages
+    check_networks({"faceformer": "weights/none", "voca": "weights/none"}, {}, {"a": TaughtStudent("voca")})
+    (said,) = caplog.messages
+    assert said.startswith("params.yaml: networks.faceformer: no student has this network")
