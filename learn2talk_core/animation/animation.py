@@ -12,6 +12,9 @@ from learn2talk_core.mesh.look import Look
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.run.resample import interpolated
 
+BLOCK = 512  # frames from which `directions_of` finds new directions at once
+LEFT_OUT = 1e-6  # share of a block's squared displacements that its directions may leave out
+
 
 @dataclass(frozen=True)
 class Animation:
@@ -108,22 +111,30 @@ def resample_states(states: np.ndarray, from_fps: float, to_fps: float, frames: 
 
 
 def directions_of(displacements: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Displacements as states times a few fixed directions, for a student without an affine map.
+    """Displacements as states times fixed directions, for a student without an affine map.
 
-    With U the eigenvectors of X Xᵀ, X = U (Uᵀ X). Directions whose singular value is below 1e-6 of the largest are
-    left out: float32 does not resolve them.
+    Block by block of frames, so that no matrix is T x T. What the directions so far leave of a block, X, gives new ones,
+    Xᵀ u_i / s_i with the eigenvectors u_i of X Xᵀ. The smallest are left out: those that have a millionth of the block's
+    squared displacements together, so that the error is a thousandth of the motion (1 µm for speech).
 
     Args:
-        displacements: X (T, 3V) from the template.
+        displacements: (T, 3V) from the template.
 
     Returns:
         States (T, r) float32 and directions (r, 3V) float32, r ≤ T and at least 1.
     """
-    exact = displacements.astype(np.float64)
-    squares, vectors = np.linalg.eigh(exact @ exact.T)
-    kept = squares >= 1e-12 * squares[-1]
-    kept[-1] = True
-    return vectors[:, kept].astype(np.float32), (vectors[:, kept].T @ exact).astype(np.float32)
+    directions = np.zeros((0, displacements.shape[1]), np.float32)
+    for start in range(0, len(displacements), BLOCK):
+        block = displacements[start : start + BLOCK].astype(np.float32)
+        rest = block
+        for _ in range(2):  # the first leaves rounding errors along the directions
+            rest = rest - (rest @ directions.T) @ directions
+        squares, vectors = np.linalg.eigh(rest.astype(np.float64) @ rest.T)
+        small = np.cumsum(squares.clip(0)) <= LEFT_OUT * np.square(block, dtype=np.float64).sum()
+        small[-1] &= len(directions) > 0
+        new = vectors[:, ~small].T @ rest / np.sqrt(squares[~small].clip(1e-30))[:, None]
+        directions = np.concatenate([directions, new.astype(np.float32)])
+    return displacements @ directions.T, directions
 
 
 def frame_count(samples: int, fps: float) -> int:

@@ -43,9 +43,19 @@ def test_displacements_are_states_times_directions() -> None:
     np.testing.assert_allclose(states @ directions, moved, atol=1e-7)
     full = rng.normal(size=(7, 192)).astype(np.float32)
     states, directions = directions_of(full)
-    np.testing.assert_allclose(states @ directions, full, atol=3e-6)
+    np.testing.assert_allclose(states @ directions, full, atol=1e-5)
     still = directions_of(np.zeros((5, 192), np.float32))
     assert not (still[0] @ still[1]).any()
+
+
+def test_directions_of_many_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("learn2talk_core.animation.animation.BLOCK", 16)
+    rng = np.random.default_rng(0)
+    moved = rng.normal(size=(100, 40)) * 0.5 ** np.arange(40) @ rng.normal(size=(40, 192))  # smaller and smaller
+    states, directions = directions_of(moved.astype(np.float32))
+    assert 8 < len(directions) < 25  # of 40: 2 ** -10 is the share that is left out
+    np.testing.assert_allclose(directions @ directions.T, np.eye(len(directions)), atol=1e-5)
+    assert np.linalg.norm(states @ directions - moved) < 1e-3 * np.linalg.norm(moved)
 
 
 def posed(frames: int) -> Animation:

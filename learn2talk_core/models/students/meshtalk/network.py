@@ -381,7 +381,7 @@ class MeshTalk(Student):
 
     network = "meshtalk"
     has_styles = False
-    not_streamed = "one whose stream is not written yet: it is causal, but its states are all vertices"
+    not_streamed = "one that has no affine last layer, so that a frame is all vertices instead of a few numbers"
     masks: Tensor
 
     def __init__(
