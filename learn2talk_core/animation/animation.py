@@ -113,9 +113,9 @@ def resample_states(states: np.ndarray, from_fps: float, to_fps: float, frames: 
 def directions_of(displacements: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Displacements as states times fixed directions, for a student without an affine map.
 
-    Block by block of frames, so that no matrix is T x T. What the directions so far leave of a block, X, gives new ones,
-    Xᵀ u_i / s_i with the eigenvectors u_i of X Xᵀ. The smallest are left out: those that have a millionth of the block's
-    squared displacements together, so that the error is a thousandth of the motion (1 µm for speech).
+    Block by block of frames, so that no matrix is T x T. What the directions so far leave of a block, X, gives new
+    ones, Xᵀ u_i / s_i with the eigenvectors u_i of X Xᵀ. The smallest are left out: those that have a millionth of the
+    block's squared displacements together, so that the error is a thousandth of the motion (1 µm for speech).
 
     Args:
         displacements: (T, 3V) from the template.
@@ -123,10 +123,10 @@ def directions_of(displacements: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     Returns:
         States (T, r) float32 and directions (r, 3V) float32, r ≤ T and at least 1.
     """
-    directions = np.zeros((0, displacements.shape[1]), np.float32)
+    directions: np.ndarray = np.zeros((0, displacements.shape[1]), np.float32)
     for start in range(0, len(displacements), BLOCK):
         block = displacements[start : start + BLOCK].astype(np.float32)
-        rest = block
+        rest: np.ndarray = block
         for _ in range(2):  # the first leaves rounding errors along the directions
             rest = rest - (rest @ directions.T) @ directions
         squares, vectors = np.linalg.eigh(rest.astype(np.float64) @ rest.T)
