@@ -26,7 +26,10 @@ from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.weights import frozen
 from learn2talk_core.untrusted.published import export_state, fill, read_state
 
-FIX = "Name FaceFormer's biwi.pth or vocaset.pth, or a file that its code saved."
+FIX = (
+    "Name FaceFormer's biwi.pth or vocaset.pth, or a file that its code saved. Import another network's first: "
+    "learn2talk import-checkpoint."
+)
 
 
 def import_faceformer(
