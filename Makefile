@@ -3,7 +3,7 @@
 # make check   check style, format and types (ruff, mypy)
 # make smoke   run both pipelines at tiny size, in a temporary folder
 # make weights run the pipeline in pretraining/ (hours) and package its networks in weights/
-# make compare train all networks alike and write docs/comparison.md, on the experts of `make repro` (about nine hours; resumes)
+# make compare train all networks alike and write docs/comparison.md, on the experts of `make repro` (about five hours of one thread; resumes)
 # make tables  make Learn2Talk's Tables III and V over three seeds: nine runs as DVC experiments (hours)
 # make bench   run the benchmarks that need nothing but the results of `make repro`
 # make setup   only set up the environment

@@ -105,7 +105,9 @@ def run_named(group: Sequence[Job], out: Path, docs: Path, commit: str) -> Seque
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--networks", nargs="+", default=list(network_names()), help="default: %(default)s")
+    parser.add_argument(
+        "--networks", nargs="+", choices=network_names(), default=list(network_names()), help="default: %(default)s"
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=SEEDS, help="default: %(default)s")
     parser.add_argument("--clips", type=int, default=CLIPS, help="clips drawn in training (default: %(default)s)")
     parser.add_argument("--out", type=Path, default=Path("out/compare"), help="folder of the students (default: "

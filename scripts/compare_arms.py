@@ -26,7 +26,7 @@ from learn2talk_core.run.progress import progress
 from learn2talk_core.run.weights import frozen, parameter_count
 from learn2talk_core.training.scratch import open_scratch
 from scripts.priors import CountedScratch, content, recogniser_of, trained_prior
-from scripts.sweep import judge_model
+from scripts.sweep import judge_model, taught_params
 from stages import evaluate
 from stages import taught_student as stage
 
@@ -58,7 +58,7 @@ CLIPS = 2400  # drawn in a training: 300 steps of 8
 SEEDS = (0, 1, 2)
 # Computing minutes of one thread, to say how long it will take: of an arm of `CLIPS` clips with its prior, of what
 # Learn2Talk's two losses add, and of predicting and judging; measured with seed 0, see docs/comparison.md.
-MINUTES = {"faceformer": 2.0, "selftalk": 6.0, "codetalker": 8.6, "voca": 1.8, "meshtalk": 28.0}
+MINUTES = {"faceformer": 2.0, "selftalk": 6.0, "codetalker": 8.6, "voca": 1.8, "meshtalk": 11.0}
 MINUTES_TAUGHT, MINUTES_JUDGING = 2.5, 2.0
 MADE_BY = "python -m scripts.compare"
 
@@ -70,7 +70,7 @@ class Arm(NamedTuple):
 
     Attributes:
         network: such as "voca".
-        variant: what the row adds or leaves out; empty for the network as in its paper.
+        variant: what the row adds or leaves out; empty for the plain row: the losses of its paper alone.
         lambda1, lambda2: weights of Learn2Talk's losses.
         changes: fields of the network's recipe, and their values.
     """
@@ -133,7 +133,7 @@ def plan(networks: Sequence[str], seeds: Sequence[int], clips: int) -> list[Job]
     values, jobs = read_yaml("params.yaml"), []
     for seed in seeds:
         for arm in arms_of(networks, shared.lambda1, shared.lambda2):
-            params = dataclasses.replace(shared, lambda1=arm.lambda1, lambda2=arm.lambda2, seed=seed)
+            params = taught_params(shared, arm.lambda1, arm.lambda2, seed)
             recipe = recipe_of(arm, recipes[arm.network], clips)
             decisive = [dataclasses.asdict(params), dataclasses.asdict(recipe), threshold]
             inputs = (*inputs_of(arm), *heard[arm.network], *evaluate.JUDGES)

@@ -55,7 +55,7 @@ parameters. Differences of rows are taken only where the same SyncNet3D has judg
 STYLES = """\
 A user does not know the best style: means over all training styles, ± half the range over the seeds."""
 DIFFERENCES = """\
-Each row minus the same network as in its paper, clip by clip and seed by seed. Bold: an interval without
+Each row minus the plain row of its network, clip by clip and seed by seed. Bold: an interval without
 zero, which is a difference that these clips show."""
 COST = """\
 Computing time of one thread, also of what a killed training had to repeat. Parameters are those of the whole student

@@ -47,7 +47,7 @@ from learn2talk_core.models.lipreader import FPS
 from learn2talk_core.run.config import load_params
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import read_json, write_json
-from learn2talk_core.run.networks import training_of
+from learn2talk_core.run.networks import network_names, training_of
 from learn2talk_core.run.progress import progress
 from learn2talk_core.run.weights import frozen
 from learn2talk_core.run.workers import worker_processes
@@ -136,6 +136,12 @@ def run_arm(
     return rows
 
 
+def taught_params(params: stage.Params, lambda1: float, lambda2: float, seed: int) -> stage.Params:
+    """`params` of an arm. One without Learn2Talk's losses has no other loss besides those of its network's paper."""
+    plain = {} if lambda1 or lambda2 else {"lambda_closure": 0.0, "lambda_phoneme": 0.0}
+    return dataclasses.replace(params, lambda1=lambda1, lambda2=lambda2, seed=seed, **plain)
+
+
 def train_arm(
     network: str,
     lambda1: float,
@@ -148,8 +154,7 @@ def train_arm(
     corpus: Corpus,
 ) -> None:
     """Train a student and write its predictions to `folder`/predicted."""
-    params = load_params(stage.Params, "taught_student")
-    params = dataclasses.replace(params, lambda1=lambda1, lambda2=lambda2, seed=seed)
+    params = taught_params(load_params(stage.Params, "taught_student"), lambda1, lambda2, seed)
     recipe = changed_recipe(network, changes)
     inputs = [stage.CORPUS, stage.ENCODER, *([prior] if prior else [])]
     inputs += ([stage.SYNCNET3D] if lambda1 else []) + ([stage.LIPREADER, teacher] if lambda2 else [])
@@ -188,7 +193,12 @@ def judge_model(
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--arms", nargs="+", required=True, metavar="LAMBDA1,LAMBDA2")
-    parser.add_argument("--network", default="faceformer", help="network of the students (default: %(default)s)")
+    parser.add_argument(
+        "--network",
+        choices=network_names(),
+        default="faceformer",
+        help="network of the students (default: %(default)s)",
+    )
     parser.add_argument(
         "--vary", nargs="+", default=[], metavar="FIELD=VALUE,…", help="values of fields of the network's recipe"
     )

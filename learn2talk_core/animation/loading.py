@@ -126,6 +126,9 @@ def _load_student(model: Path) -> Loaded:
     """Load a model folder of this project, or a published file."""
     if model.is_file():
         return Loaded(*published_student(model), {"folder": model.name, "sha256": sha256(model)})
+    if model.is_dir() and not (model / "model.json").is_file():
+        fix = "Import published files first: learn2talk import-checkpoint; or train one: make repro."
+        raise BadInput(model, expected="a model folder of this project, with model.json", found="none", fix=fix)
     config = load_config(model, made_by="make repro")
     student, speakers = load_student(model, made_by="make repro")
     about = {"folder": str(model), "sha256": sha256(model / "model.safetensors"), "notes": config["notes"]}

@@ -82,7 +82,7 @@ def import_codetalker(
         The network, in evaluation mode, and its speakers in the order of the style embedding.
 
     Raises:
-        BadInput: see `import_faceformer`; two files of the same stage, or of different datasets.
+        BadInput: see `import_faceformer`; two files of the same stage, or for faces of different numbers of vertices.
     """
     files = {Path(stage1): read_state(stage1), Path(stage2): read_state(stage2)}
     first = next((path for path, state in files.items() if STAGE1 in state), None)
@@ -132,7 +132,7 @@ def import_motion_prior(source: str | Path, corpus: Corpus) -> MotionCodec:
     """A codec for the mesh of `corpus`: a published file, a folder with it, or a codec's folder of this project."""
     source = Path(source)
     if (source / "model.json").is_file():
-        return load_codec(source, corpus.recipe)
+        return load_codec(source, corpus.recipe, len(corpus.topology.colours))
     stage1 = _both_stages(source)[0] if source.is_dir() else source
     codec, vertices = import_codec(stage1), len(corpus.topology.colours)
     if codec.shape.vertex_count != vertices:

@@ -37,6 +37,8 @@ def import_meshtalk(folder: str | Path, speakers: Sequence[str] = ("any",)) -> t
             another length or with numbers outside 0 … 1.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise BadInput(folder, expected="a folder", found="a file", fix=FIX)
     states = {part: read_state(folder / f"{part}.pkl") for part in PARTS}
     shape = _shape(states, folder)
     masks = [mask for name in MASKS if (mask := _mask(folder / name, shape.vertices)) is not None]
@@ -62,10 +64,11 @@ def import_student(
     """A MeshTalk for the mesh and unit of `corpus`, from the published parts or a model folder of this project."""
     source = Path(source)
     if (source / "model.json").is_file():
-        return student_of_folder(MeshTalk, source, corpus)
-    model, speakers = import_meshtalk(source, corpus.train_speakers)
-    refuse_misfit(source, fit_of(corpus), styles=len(speakers), vertices=model.vertex_count, rate=FPS)
-    if corpus.mm_per_unit != 1:
+        model, speakers = student_of_folder(MeshTalk, source, corpus)
+    else:
+        model, speakers = import_meshtalk(source, corpus.train_speakers)
+        refuse_misfit(source, fit_of(corpus), styles=len(speakers), vertices=model.vertex_count, rate=FPS)
+    if model.alignment == "pieces" and corpus.mm_per_unit != 1:
         raise BadInput(
             source,
             expected="a corpus in millimetres, as in the training of these weights",

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from torch import Tensor
 from transformers import Wav2Vec2Config
@@ -13,11 +13,11 @@ from learn2talk_core.corpus import published_speakers
 from learn2talk_core.corpus.format import Corpus
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.speech_encoders.wav2vec2 import Wav2Vec2SpeechEncoder
-from learn2talk_core.models.students.student import AudioAlignment, Student, load_as
+from learn2talk_core.models.students.student import AudioAlignment, Student
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.files import whole_file, write_json
 from learn2talk_core.run.own_folder import EXPORT
-from learn2talk_core.run.weights import load_config
+from learn2talk_core.run.weights import load_config, load_network
 from learn2talk_core.untrusted.published import State
 
 OTHER_CORPUS = "Use it on the corpus that it was trained on."
@@ -94,7 +94,14 @@ def student_of_folder(network: type[Network], source: Path, corpus: Corpus) -> t
     if (found := about.get("network", "faceformer")) != network.network:
         fix = f"Name a folder with a {network.__name__}."
         raise BadInput(source, expected=f"a {network.__name__}", found=f"a {found}", fix=fix)
-    model, speakers = load_as(network, source, made_by="make repro")
+    # published weights without styles, which were imported without a corpus, fit any speakers
+    any_speakers = not network.has_styles and "recipe" not in about["notes"]
+    own = list(corpus.train_speakers) if any_speakers else about["speakers"]
+
+    def build(config: dict[str, Any]) -> Network:
+        return network.from_settings({**config, "style_count": len(own)})
+
+    model, speakers = load_network(source, build, made_by="make repro")[0], tuple(own)
     refuse_misfit(source, fit_of(corpus), styles=len(speakers), vertices=model.vertex_count, rate=about["fps"])
     if set(speakers) != set(corpus.train_speakers):
         expected = f"the training speakers of the corpus, {', '.join(corpus.train_speakers)}"

@@ -76,7 +76,8 @@ def read_lip_text(
         raise BadInput(corpus.folder, expected=expected, found=f"{len(outside)} of the model's outside it", fix=fix)
     _, logits = interpreter.interpret(moved, mouth.fps)
     text = text_of(ctc_greedy(logits.numpy()), interpreter.units)
-    return LipText(text, len(moved) / mouth.fps, mouth.notes)
+    notes = mouth.notes if text else (*mouth.notes, "nothing could be read from these lips")
+    return LipText(text, len(moved) / mouth.fps, notes)
 
 
 def features_of_word(

@@ -151,7 +151,10 @@ def lip_opening(clips: Sequence[tuple[str, Mapping[str, np.ndarray], Sequence[Ph
         shades = row_colours(list(gaps))
         for name, gap in gaps.items():
             time = (np.arange(len(gap)) + 0.5) / fps
-            axis.plot(time, gap, color=shades[name], label=row_title(name), linewidth=1.4)
+            line = (
+                "-" if list(shades.values()).index(shades[name]) == list(shades).index(name) else "--"
+            )  # a colour again
+            axis.plot(time, gap, line, color=shades[name], label=row_title(name), linewidth=1.4)
         for phoneme in phonemes:
             bilabial = phoneme.name in BILABIALS
             if bilabial:

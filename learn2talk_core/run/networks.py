@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from learn2talk_core.run.errors import BadInput
-from learn2talk_core.run.paths import MOTION_PRIOR
+from learn2talk_core.run.paths import MOTION_PRIOR, NOTHING, is_nothing
 from learn2talk_core.run.progress import log
 from learn2talk_core.run.students import PlainStudent, TaughtStudent
 
 PACKAGE = Path(__file__).parents[1]
+NEEDS_PATH = {
+    "selftalk": "weights/phoneme_head"
+}  # networks that a path in `networks` is needed to train, and the usual one
 
 
 def network_names() -> tuple[str, ...]:
@@ -51,8 +54,13 @@ def check_networks(
     for key, student in named.items():
         refuse_unknown(student.network, f"{key}.network")
         if student.network not in networks:
-            expected, fix = "a network that is among networks", f"Add `{student.network}: weights/none` to networks."
+            expected = "a network that is among networks"
+            fix = f"Add `{student.network}: {NEEDS_PATH.get(student.network, NOTHING)}` to networks."
             raise BadInput(f"params.yaml: {key}.network", expected=expected, found=student.network, fix=fix)
+        trained = isinstance(student, TaughtStudent) or is_nothing(student.checkpoint)
+        if trained and student.network in NEEDS_PATH and is_nothing(networks[student.network]):
+            expected, fix = f"what {key} is trained with", f"Name {NEEDS_PATH[student.network]} there."
+            raise BadInput(f"params.yaml: networks.{student.network}", expected=expected, found=NOTHING, fix=fix)
     for name in networks:
         if name not in {student.network for student in named.values()}:
             log.warning("params.yaml: networks.%s: no student has this network; remove it to save its training", name)

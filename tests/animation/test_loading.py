@@ -90,6 +90,14 @@ def test_a_published_file_animates_a_head_of_its_topology(tmp_path: Path) -> Non
 Z_UP = np.float32([[1, 0, 0], [0, 0, 1], [0, -1, 0]])  # rows: where x, y and z of a head with y up go
 
 
+def test_a_folder_of_published_files_names_the_command_that_imports_them(tmp_path: Path) -> None:
+    (tmp_path / "stage1.pth.tar").write_bytes(b"")
+    with pytest.raises(
+        BadInput, match=r"with model\.json, found none\. Import published files first: learn2talk import"
+    ):
+        load_animator(tmp_path, corpus=None, template="ada")
+
+
 def test_a_head_with_z_up_is_refused_without_a_corpus(tmp_path: Path) -> None:
     face = load_face()
     part = np.flatnonzero(face.part["skin"] & (face.neutral[:, 2] > -0.02))
@@ -183,5 +191,5 @@ def test_a_run_comes_before_the_package(tmp_path: Path, monkeypatch: pytest.Monk
     assert load_animator(student, corpus=Path("data/corpus")).corpus.folder == Path("data/corpus")
     shutil.rmtree("data/models/students/learn2talk")
     Path("data/models/students/learn2talk").mkdir()
-    with pytest.raises(BadInput, match=r"model\.json: expected a file, found nothing"):
+    with pytest.raises(BadInput, match=r"learn2talk: expected a model folder of this project, with model\.json"):
         load_animator()  # a damaged run is not hidden by the package

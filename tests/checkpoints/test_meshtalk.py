@@ -94,6 +94,10 @@ def test_a_missing_part_and_wrong_masks(tmp_path: Path) -> None:
         with pytest.raises(BadInput, match=rf"forehead_mask\.txt.*found {found}"):
             import_meshtalk(folder)
     (folder / "forehead_mask.txt").unlink()
+    with pytest.raises(
+        BadInput, match=r"encoder\.pkl: expected a folder, found a file\. Name the folder with MeshTalk's"
+    ):
+        import_meshtalk(folder / "encoder.pkl")
     (folder / "context_model.pkl").unlink()
     with pytest.raises(BadInput, match=r"context_model\.pkl.*found nothing"):
         import_meshtalk(folder)
@@ -110,6 +114,13 @@ def test_a_student_of_a_run(tmp_path: Path) -> None:
     metric = open_corpus(corpus.folder)
     model, speakers = import_student(folder, metric)
     assert speakers == ("A", "B")
+    # imported without a corpus, its speakers are not those of this one, which do not change its motion
+    model, any_speaker = import_meshtalk(folder)
+    save_student(tmp_path / "ours", model, fps=30, speakers=any_speaker)
+    again, speakers = import_student(tmp_path / "ours", metric)
+    assert (again.style_count, speakers) == (2, ("A", "B"))
+    with pytest.raises(BadInput, match=r"expected a corpus in millimetres.*found 1000 mm per unit \(toy\)"):
+        import_student(tmp_path / "ours", corpus)
     wave = metric.audio(metric.clips[0])
     states = model.predict_states(wave, 30, torch.eye(2), metric.clips[0].frames, metric.template("A"))
     assert states.shape[2] == 192

@@ -43,13 +43,25 @@ def test_networks_are_found_by_name() -> None:
         ({}, {"a": PlainStudent("gan", "weights/none")}, {}, r"students\.a\.network: expected one of .*found gan"),
         (
             {"faceformer": "weights/none"}, {}, {"a": TaughtStudent("voca")},
-            r"taught_students\.a\.network: expected a network that is among networks, found voca\. Add `voca: weights",
+            r"taught_students\.a\.network: expected a network that is among .*, found voca\. Add `voca: weights/none",
+        ),
+        (
+            {}, {"a": PlainStudent("selftalk", "weights/none")}, {},
+            r"students\.a\.network: expected a network .*, found selftalk\. Add `selftalk: weights/phoneme_head`",
+        ),
+        (
+            {"selftalk": "weights/none"}, {"a": PlainStudent("selftalk", "weights/none")}, {},
+            r"networks\.selftalk: expected what students\.a is trained with, .*\. Name weights/phoneme_head",
         ),
     ],
 )  # fmt: skip
 def test_networks_must_be_known(networks: dict, own: dict, taught: dict, said: str) -> None:
     with pytest.raises(BadInput, match=said):
         check_networks(networks, own, taught)
+
+
+def test_an_imported_selftalk_needs_no_recogniser() -> None:
+    check_networks({"selftalk": "weights/none"}, {"a": PlainStudent("selftalk", "vocaset.pth")}, {})
 
 
 def test_a_network_without_a_student_is_said(caplog: pytest.LogCaptureFixture) -> None:

@@ -9,6 +9,7 @@ from learn2talk_core.corpus.phonemes import PHONEMES
 from learn2talk_core.models.lipreader import LipReader, with_head
 from learn2talk_core.models.syncnet3d import Shape, SyncNet3D, config, window_frames
 from learn2talk_core.render.mouth import mouth_view, render_mouth
+from learn2talk_core.run.config import load_params
 from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.resample import resample_frames
 from learn2talk_core.run.weights import save_weights
@@ -80,3 +81,12 @@ def test_a_folder_without_features_is_refused_before_the_training(
     with pytest.raises(BadInput, match=r"nothing.*expected"):
         sweep.main()
     assert not (tmp_path / "out").exists()
+
+
+def test_a_plain_arm_has_no_loss_besides_its_papers() -> None:
+    params = dataclasses.replace(
+        load_params(sweep.stage.Params, "taught_student"), lambda_closure=0.1, lambda_phoneme=0.2
+    )
+    plain, taught = (sweep.taught_params(params, weight, 0.0, 3) for weight in (0.0, 0.5))
+    assert (plain.lambda1, plain.lambda_closure, plain.lambda_phoneme, plain.seed) == (0, 0, 0, 3)
+    assert (taught.lambda1, taught.lambda_closure, taught.lambda_phoneme) == (0.5, 0.1, 0.2)

@@ -11,6 +11,7 @@ import torch
 from learn2talk_core.checkpoints.codetalker import export_codetalker
 from learn2talk_core.corpus.format import open_corpus
 from learn2talk_core.models.speech_encoders.loading import save_speech_encoder
+from learn2talk_core.models.students.codetalker.codec import CodecShape, MotionCodec, save_codec
 from learn2talk_core.models.students.loading import load_student
 from learn2talk_core.run.config import load_params
 from learn2talk_core.run.errors import BadInput
@@ -66,7 +67,7 @@ def test_a_codec_is_trained_and_becomes_part_of_the_student(params: motion_prior
     one = PlainStudent("codetalker", "weights/none")
     student.main(student.Params(seed=0, frozen_layers=None, students={"mine": one}), "mine")
     model, _ = load_student("data/models/students/mine", made_by="the test")
-    codec = codetalker.load_codec("data/models/motion_prior/codetalker", "toy")
+    codec = codetalker.load_codec("data/models/motion_prior/codetalker", "toy", 64)
     for key, value in codec.state_dict().items():
         torch.testing.assert_close(model.state_dict()[f"autoencoder.{key}"], value)
 
@@ -91,7 +92,7 @@ def test_a_published_codec_takes_its_place(params: motion_prior.Params, tmp_path
     first, second = (str(tmp_path / "published" / f"stage{stage}.pth.tar") for stage in (1, 2))
     motion_prior.main(dataclasses.replace(params, networks={"codetalker": first}), "codetalker")
     assert report("metrics/motion_prior/codetalker.json")["checkpoint"] == first
-    assert codetalker.load_codec("data/models/motion_prior/codetalker", "toy").shape.heads == 8
+    assert codetalker.load_codec("data/models/motion_prior/codetalker", "toy", 64).shape.heads == 8
     with pytest.raises(BadInput, match="expected a file of CodeTalker's stage 1, found one of stage 2"):
         motion_prior.main(dataclasses.replace(params, networks={"codetalker": second}), "codetalker")
     before = Path("data/models/motion_prior/codetalker/model.safetensors").read_bytes()
@@ -100,6 +101,33 @@ def test_a_published_codec_takes_its_place(params: motion_prior.Params, tmp_path
             Path("data/models/motion_prior/codetalker").rename(tmp_path / "own")
         motion_prior.main(dataclasses.replace(params, networks={"codetalker": str(tmp_path / folder)}), "codetalker")
         assert Path("data/models/motion_prior/codetalker/model.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("network", "about", "said"),
+    [
+        ("codetalker", {"network": "voca"}, "expected CodeTalker's codec, found a voca"),
+        ("codetalker", {"network": "codetalker"}, "expected CodeTalker's codec, found a codetalker"),
+        ("codetalker", {}, "expected CodeTalker's codec, found a network"),
+        ("selftalk", {"network": "voca"}, "expected a recogniser: .*found a voca.*weights/phoneme_head"),
+        ("selftalk", {"frontend": 1}, "expected a recogniser: .*found a network of another kind"),
+    ],
+)
+def test_a_folder_with_another_network_is_refused_by_name(
+    network: str, about: dict[str, Any], said: str, params: motion_prior.Params, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other/model.json").write_text(json.dumps({**about, "notes": {}}))
+    (tmp_path / "other/model.safetensors").write_bytes(b"")
+    with pytest.raises(BadInput, match=said):
+        motion_prior.main(dataclasses.replace(params, networks={network: "other"}), network)
+    assert not Path(f"data/models/motion_prior/{network}").exists()
+
+
+def test_a_codec_for_another_face_is_refused(params: motion_prior.Params, tmp_path: Path) -> None:
+    save_codec(tmp_path / "own", MotionCodec(CodecShape(9, 16, 1, 2, 16, 2, 8, 4, projected=True)), recipe="toy")
+    with pytest.raises(BadInput, match="own: expected a face of 64 vertices, found one of 9"):
+        motion_prior.main(dataclasses.replace(params, networks={"codetalker": "own"}), "codetalker")
 
 
 def test_selftalk_needs_a_recogniser_and_learns_again_if_it_changes(
@@ -113,7 +141,7 @@ def test_selftalk_needs_a_recogniser_and_learns_again_if_it_changes(
         selftalk.load_motion_prior(folder, corpus)
 
     (tmp_path / "head").mkdir()
-    (tmp_path / "head/model.json").write_text("1")
+    (tmp_path / "head/model.json").write_text('{"network": "phoneme_head"}')
     named = dataclasses.replace(params, networks={"selftalk": "head"})
     assert motion_prior.main(named, "selftalk") == "selftalk learns from head"
     assert report("metrics/motion_prior/selftalk.json") == {"network": "selftalk", "checkpoint": "head"}
@@ -121,7 +149,7 @@ def test_selftalk_needs_a_recogniser_and_learns_again_if_it_changes(
     before = report(f"{folder}/model.json")
     motion_prior.main(named, "selftalk")
     assert report(f"{folder}/model.json") == before
-    (tmp_path / "head/model.json").write_text("2")
+    (tmp_path / "head/model.json").write_text('{"network": "phoneme_head", "width": 2}')
     motion_prior.main(named, "selftalk")
     assert report(f"{folder}/model.json") != before
 

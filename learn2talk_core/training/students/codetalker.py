@@ -129,7 +129,7 @@ def save_motion_prior(folder: str | Path, prior: MotionCodec, corpus: Corpus) ->
 
 def load_motion_prior(folder: str | Path, corpus: Corpus) -> MotionCodec:
     """The frozen codec in `folder`; one for another corpus is refused."""
-    return load_codec(folder, corpus.recipe)
+    return load_codec(folder, corpus.recipe, len(corpus.topology.colours))
 
 
 def _drawn(clips: Sequence[Clip], batch: int, seed: int, index: int) -> list[Clip]:

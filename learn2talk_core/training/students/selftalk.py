@@ -12,7 +12,7 @@ from learn2talk_core.corpus.format import Clip, Corpus
 from learn2talk_core.losses.commutative import latent_consistency, text_consistency
 from learn2talk_core.models.speech_encoders.encoder import SpeechEncoder
 from learn2talk_core.models.students.selftalk.network import SelfTalk, reading_positions
-from learn2talk_core.models.students.selftalk.recogniser import Listener, open_recogniser
+from learn2talk_core.models.students.selftalk.recogniser import Listener, open_recogniser, refuse_other_network
 from learn2talk_core.models.students.student import AudioAlignment
 from learn2talk_core.run.device import run_device, sent
 from learn2talk_core.run.errors import BadInput
@@ -83,7 +83,8 @@ class Target(NamedTuple):
 
 def save_motion_prior(folder: str | Path, prior: str, corpus: Corpus) -> None:
     """Note the folder of the recogniser in an existing folder, and a hash of its content: DVC trains the students that
-    depend on the note again when either has changed."""
+    depend on the note again when either has changed. Another network is refused."""
+    refuse_other_network(prior)
     write_json(Path(folder) / "model.json", {"network": "selftalk", "prior": prior, "content": fingerprint(prior)})
 
 

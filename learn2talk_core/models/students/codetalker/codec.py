@@ -17,9 +17,11 @@ from torch import Tensor, nn
 
 from learn2talk_core.models.linear import by_onednn
 from learn2talk_core.models.padding import frame_mask
+from learn2talk_core.run.errors import BadInput
 from learn2talk_core.run.recipe import refuse_other_recipe
 from learn2talk_core.run.weights import load_network, save_weights
 
+KIND = "codetalker_codec"  # of network, in its folder
 NORM_EPS = 1e-5  # of the normalisation over time
 SLOPE = 0.2  # of the leaky ReLUs
 OFFICIAL_POSITIONS = 5000  # length of the position table in published files, of which only the first row is used
@@ -327,14 +329,22 @@ def over_time(conv: nn.Conv1d, x: Tensor, mask: Tensor | None) -> Tensor:
 
 def save_codec(folder: str | Path, codec: MotionCodec, **notes: Any) -> None:
     """Write a codec; `notes` document its origin, and `recipe` among them is that of its corpus."""
-    save_weights(folder, codec, {"network": "codetalker_codec", "codec": codec.settings(), "notes": notes})
+    save_weights(folder, codec, {"network": KIND, "codec": codec.settings(), "notes": notes})
 
 
-def load_codec(folder: str | Path, recipe: str) -> MotionCodec:
-    """The frozen codec in `folder`; one that was trained on a corpus with another recipe is refused."""
+def load_codec(folder: str | Path, recipe: str, vertices: int) -> MotionCodec:
+    """The frozen codec in `folder`. Another network, and one for another recipe of the corpus or for a face of another
+    number of `vertices`, are refused."""
 
     def build(config: dict[str, Any]) -> MotionCodec:
+        if (found := config.get("network")) != KIND:
+            fix = "Name a folder that the stage motion_prior wrote for CodeTalker."
+            raise BadInput(folder, expected="CodeTalker's codec", found=f"a {found or 'network'}"[:80], fix=fix)
         refuse_other_recipe(folder, config["notes"].get("recipe"), recipe)
-        return MotionCodec(CodecShape(**config["codec"]))
+        shape = CodecShape(**config["codec"])
+        if shape.vertex_count != vertices:
+            found, fix = f"one of {shape.vertex_count}", "Use it on the corpus that it was trained on."
+            raise BadInput(folder, expected=f"a face of {vertices} vertices", found=found, fix=fix)
+        return MotionCodec(shape)
 
     return load_network(folder, build, made_by="make repro")[0]

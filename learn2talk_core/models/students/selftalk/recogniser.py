@@ -23,6 +23,7 @@ from learn2talk_core.run.files import read_json
 from learn2talk_core.run.weights import frozen, load_config, load_network, save_weights
 from learn2talk_core.untrusted.published import read_state
 
+RECOGNISER = "speech_recogniser"  # kind of network in a folder of `save_text_recogniser`
 HEAD_BY = "cd pretraining && dvc repro phoneme_head"
 # The units of wav2vec2-large-xlsr-53-english, blank first.
 CHARACTERS = ("<pad>", "<s>", "</s>", "<unk>", "|", "'", "-", *"abcdefghijklmnopqrstuvwxyz")
@@ -109,16 +110,30 @@ class PhonemeText:
 
 def open_recogniser(source: str | Path, encoder: SpeechEncoder) -> Listener:
     """The recogniser for SelfTalk's training: a phoneme head on `encoder`, or what `load_text_recogniser` reads."""
-    file = Path(source) / "model.json"
-    if file.is_file() and load_config(source, made_by=HEAD_BY).get("network") == "phoneme_head":
+    if (Path(source) / "model.json").is_file() and _kind(source) == "phoneme_head":
         return PhonemeText(load_recogniser(encoder, source, made_by=HEAD_BY))
     return load_text_recogniser(source)
+
+
+def refuse_other_network(source: str | Path) -> None:
+    """Refuse what `open_recogniser` cannot read, without a speech encoder."""
+    if not (Path(source) / "model.json").is_file():
+        load_text_recogniser(source)
+    elif (kind := _kind(source)) not in ("phoneme_head", RECOGNISER):
+        expected = "a recogniser: a phoneme head, or a wav2vec 2.0 with a CTC head"
+        fix = "Name weights/phoneme_head, or a folder that docs/checkpoints.md describes."
+        raise BadInput(source, expected=expected, found=f"a {kind}"[:80], fix=fix)
+
+
+def _kind(source: str | Path) -> str:
+    """Which network is in a model folder of this project."""
+    return str(load_config(source, made_by=HEAD_BY).get("network", "network of another kind"))
 
 
 def save_text_recogniser(folder: str | Path, recogniser: TextRecogniser) -> None:
     """Write a recogniser that `load_text_recogniser` reads."""
     settings = {"units": list(recogniser.units), "speech_encoder": recogniser.wav2vec2.settings()}
-    save_weights(folder, recogniser, {"network": "speech_recogniser", **settings})
+    save_weights(folder, recogniser, {"network": RECOGNISER, **settings})
 
 
 def load_text_recogniser(source: str | Path) -> TextRecogniser:
@@ -129,6 +144,7 @@ def load_text_recogniser(source: str | Path) -> TextRecogniser:
         BadInput: nothing there, no CTC head, or units whose number is not that of the head.
     """
     if (Path(source) / "model.json").is_file():
+        refuse_other_network(source)
         made_by = "learn2talk import-checkpoint"
         return load_network(source, lambda config: _new(config, Path(source) / "model.json"), made_by=made_by)[0]
     fix = "Name a wav2vec 2.0 that was fine-tuned with CTC, such as wav2vec2-large-xlsr-53-english."
