@@ -150,12 +150,18 @@ def codec_loss(
     features, codes, numbers = (part.flatten(0, 1)[real] for part in coded)
     book = F.mse_loss(codes, features.detach())
     loss = motion + code_weight * (book + commitment * F.mse_loss(features, codes.detach()))
-    drawn = numbers.flatten()
-    counts = drawn.new_zeros(codec.shape.entries).scatter_add_(0, drawn, torch.ones_like(drawn))
-    used = counts / len(drawn)
-    perplexity = (-(used * (used + 1e-10).log()).sum()).exp()
+    perplexity = code_perplexity(numbers, codec.shape.entries)
     values = {"loss": loss, "motion": motion, "codebook": book, "perplexity": perplexity}
     return loss, {name: value.detach() for name, value in values.items()}
+
+
+def code_perplexity(numbers: Tensor, entries: int) -> Tensor:
+    """How many of the codebook's `entries` are used, as if all that are used were used alike: the exponential of the
+    entropy of the codes' `numbers`, of any shape."""
+    drawn = numbers.flatten()
+    counts = drawn.new_zeros(entries).scatter_add_(0, drawn, torch.ones_like(drawn))
+    used = counts / len(drawn)
+    return (-(used * (used + 1e-10).log()).sum()).exp()
 
 
 def real_frames(lengths: Sequence[int]) -> Tensor:

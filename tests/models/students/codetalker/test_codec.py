@@ -9,6 +9,7 @@ import torch.nn.functional as F
 
 from learn2talk_core.models.students.codetalker.codec import CodecShape, MotionCodec, straight_through
 from learn2talk_core.models.students.codetalker.feedback import Feedback
+from learn2talk_core.training.students.codetalker import code_perplexity
 from tests.golden.fill import Golden, fill_state_dict, normal
 
 VOCASET = CodecShape(5023, 1024, 6, 8, 1536, codes=16, code_width=64, entries=256, projected=False)
@@ -39,6 +40,8 @@ def test_motion_to_codes_and_back() -> None:
     golden.assert_close("quant_BCL", coded.quantised.flatten(1, 2).transpose(1, 2))
     loss = 1.25 * F.mse_loss(coded.quantised, coded.features)
     np.testing.assert_allclose(loss, golden["emb_loss"].value[0], rtol=1e-5)
+    perplexity = code_perplexity(coded.numbers, VOCASET.entries)
+    np.testing.assert_allclose(perplexity, golden["perplexity"].dense(), rtol=1e-5)
     weight, bias = codec.affine_map()
     decoded = F.linear(codec.decode(coded.quantised), weight, bias)
     golden.assert_close("decoded", decoded + template)
