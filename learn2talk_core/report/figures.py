@@ -17,7 +17,7 @@ from learn2talk_core.corpus.phonemes import BILABIALS, Phoneme
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.render.shading import Light
 from learn2talk_core.report.face import portrait_camera, portraits
-from learn2talk_core.report.names import SECOND, row_colours, row_title
+from learn2talk_core.report.names import PALETTE, SECOND, row_colours, row_title
 from learn2talk_core.report.png import DPI
 
 OTHERS = ("#d98a00", "#009e73", "#cc79a7", "#777777", "#56b4e9")
@@ -148,13 +148,12 @@ def lip_opening(clips: Sequence[tuple[str, Mapping[str, np.ndarray], Sequence[Ph
     figure = Figure(figsize=(11, 2.9 * max(1, len(clips))), layout="constrained")
     axes = figure.subplots(max(1, len(clips)), squeeze=False)[:, 0]
     for axis, (title, gaps, phonemes) in zip(axes, clips, strict=False):
-        shades = row_colours(list(gaps))
+        shades, again = row_colours(list(gaps)), [name for name in gaps if name != "truth"][len(PALETTE) :]
         for name, gap in gaps.items():
             time = (np.arange(len(gap)) + 0.5) / fps
-            line = (
-                "-" if list(shades.values()).index(shades[name]) == list(shades).index(name) else "--"
-            )  # a colour again
-            axis.plot(time, gap, line, color=shades[name], label=row_title(name), linewidth=1.4)
+            axis.plot(
+                time, gap, "--" if name in again else "-", color=shades[name], label=row_title(name), linewidth=1.4
+            )
         for phoneme in phonemes:
             bilabial = phoneme.name in BILABIALS
             if bilabial:

@@ -14,9 +14,8 @@ from learn2talk_core.run.progress import log
 from learn2talk_core.run.students import PlainStudent, TaughtStudent
 
 PACKAGE = Path(__file__).parents[1]
-NEEDS_PATH = {
-    "selftalk": "weights/phoneme_head"
-}  # networks that a path in `networks` is needed to train, and the usual one
+# Networks that need a path in `networks` to be trained, and the usual one.
+NEEDS_PATH = {"selftalk": "weights/phoneme_head"}
 
 
 def network_names() -> tuple[str, ...]:
