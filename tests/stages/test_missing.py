@@ -14,7 +14,7 @@ from learn2talk_core.run.errors import BadInput
 
 ROOT = Path(__file__).parents[2]
 STAGES = sorted(f.stem for f in (ROOT / "stages").glob("[!_]*.py"))
-FIRST = ("avatar", "corpus", "experts", "speech")  # these need no other stage
+FIRST = ("avatar", "corpus", "experts", "network_names", "speech")  # these need no other stage
 PRETRAINING = YAML(typ="safe").load((ROOT / "pretraining" / "params.yaml").read_text())
 
 
