@@ -60,8 +60,15 @@ def test_networks_must_be_known(networks: dict, own: dict, taught: dict, said: s
         check_networks(networks, own, taught)
 
 
-def test_an_imported_selftalk_needs_no_recogniser() -> None:
-    check_networks({"selftalk": "weights/none"}, {"a": PlainStudent("selftalk", "vocaset.pth")}, {})
+def test_an_imported_selftalk_needs_no_recogniser(caplog: pytest.LogCaptureFixture) -> None:
+    """Only students that are trained need one."""
+    networks, imported = {"selftalk": "weights/none"}, {"a": PlainStudent("selftalk", "vocaset.pth")}
+    check_networks(networks, imported, {})
+    assert not caplog.messages
+    with pytest.raises(BadInput, match=r"expected what students\.b is trained with"):
+        check_networks(networks, {**imported, "b": PlainStudent("selftalk", "weights/none")}, {})
+    with pytest.raises(BadInput, match=r"expected what taught_students\.b is trained with"):
+        check_networks(networks, imported, {"b": TaughtStudent("selftalk")})
 
 
 def test_a_network_without_a_student_is_said(caplog: pytest.LogCaptureFixture) -> None:
