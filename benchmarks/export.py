@@ -6,7 +6,8 @@ Uses the embedded head with 64 directions of motion; for FLAME a head of its siz
 parameters fit exactly. Best of three runs from the states to the files, without reading FLAME's file. Three times are
 given: wall time; CPU time, which a busy machine inflates less (mp4 uses two threads, the others one); and wall time
 until everything is synced to the disk, as `learn2talk animate` does before the folder appears. With one file per frame
-the last one is limited by the disk.
+the last one is limited by the disk. What needs a user's avatar is not measured, nor is fbx without
+Blender's Python module (pip install bpy).
 """
 
 import argparse
@@ -14,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +24,7 @@ from threadpoolctl import threadpool_limits
 from learn2talk_core.animation.animation import Animation
 from learn2talk_core.datasets.embedded.face import load_face
 from learn2talk_core.export.flame import EXPRESSIONS, Flame, write_flame
-from learn2talk_core.export.formats import FORMATS
+from learn2talk_core.export.formats import FORMATS, ONTO
 from learn2talk_core.mesh.topology import Topology
 from learn2talk_core.run.files import whole_folder
 
@@ -107,7 +109,9 @@ def measure(name: str, write: Callable[[Path], object], seconds: float) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=10)
-    parser.add_argument("--formats", default=",".join(FORMATS), help="default: %(default)s")
+    unwritable = {ONTO} if find_spec("bpy") else {ONTO, "fbx"}
+    formats = ",".join(name for name in FORMATS if name not in unwritable)
+    parser.add_argument("--formats", default=formats, help="default: %(default)s")
     arguments = parser.parse_args()
     seconds = arguments.seconds
     head, (bust, flame) = embedded_head(seconds), flame_head(seconds)
