@@ -22,13 +22,16 @@ def find_model(model: str | Path | None = None) -> Path:
         path = packaged if packaged.is_dir() and not Path(STUDENT).exists() else Path(STUDENT)
     else:
         path = Path(model)
-    if path.exists():
+    if path.is_file() or (path / "model.json").is_file():
         return path
+    places = [place for place in (Path(STUDENTS), PACKAGED_STUDENTS) if place.is_dir()]
+    named = [place / path for place in places if len(path.parts) == 1 and (place / path).is_dir()]
+    if named:  # before a folder that is no model: this project has one that is named like its student
+        return named[0]
+    if path.exists():
+        return path  # its reader says what it lacks
     if len(path.parts) != 1:
         raise missing(path / "model.json", "make repro")
-    places = [place for place in (Path(STUDENTS), PACKAGED_STUDENTS) if place.is_dir()]
-    if found := next((place / path for place in places if (place / path).is_dir()), None):
-        return found
     known = sorted({folder.name for place in places for folder in visible(place)})
     expected = "a folder, a file, or the name of a student" + (f": {', '.join(known)}" if known else "")
     raise BadInput(path, expected=expected, found="nothing", fix="Make one: make repro.")

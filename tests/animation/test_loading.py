@@ -179,6 +179,18 @@ def test_without_a_run_the_packaged_student_is_used(tmp_path: Path, monkeypatch:
         find_model("other")
 
 
+def test_a_folder_that_is_no_model_does_not_hide_the_student_of_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a clone of this project, `learn2talk` is the folder of the package."""
+    student = packaged(tmp_path / "package", monkeypatch)
+    Path("learn2talk").mkdir()
+    assert find_model("learn2talk") == student
+    assert find_model("./learn2talk/../learn2talk") == Path("learn2talk/../learn2talk")
+    shutil.copytree(student, "learn2talk", dirs_exist_ok=True)
+    assert find_model("learn2talk") == Path("learn2talk")
+
+
 def test_a_run_comes_before_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     student = packaged(tmp_path / "package", monkeypatch)
     toy_student(Path())
